@@ -1,0 +1,77 @@
+# make demo    train, save, export, restore and fine-tune on real data
+# make test    the C++ and the Python tests
+# make lint    formatters, linters, type checks, layering
+# make bench   speed and memory beside TensorFlow's own
+# make asan    the C++ core's tests under AddressSanitizer and UndefinedBehaviorSanitizer
+# make tsan    the same under ThreadSanitizer
+# make build   quick in-place build for development: then `PYTHONPATH=python`
+#
+# Each makes the virtual environment it needs, $(VENV), and redoes only what has changed.
+
+VENV ?= .venv
+PYTHON ?= python3
+
+bin := $(VENV)/bin
+pip := $(bin)/python -m pip --disable-pip-version-check
+package_build := build/package
+# The tools in the environment (cmake, ninja, clang-format) come before those of the system.
+export PATH := $(abspath $(bin)):$(PATH)
+
+cxx_sources := $(shell find cc -name '*.cc' -o -name '*.h')
+build_files := CMakeLists.txt CMakePresets.json pyproject.toml \
+  $(shell find cc -name CMakeLists.txt) $(wildcard bazel-free-build/*.*)
+package_sources := $(cxx_sources) $(build_files) \
+  $(shell find python -name '*.py' -not -name _build_info.py)
+
+.PHONY: demo test lint bench asan tsan build clean
+
+demo: $(VENV)/.demo
+	$(bin)/autodist demo
+
+test: $(VENV)/.test
+	$(bin)/ctest --test-dir $(package_build) --output-on-failure
+	$(bin)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.lint
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+	PYTHONPATH=python $(bin)/lint-imports
+	$(bin)/clang-format --dry-run -Werror $(cxx_sources)
+
+bench: $(VENV)/.test
+	for benchmark in benchmarks/*_benchmark.py; do $(bin)/python $$benchmark || exit 1; done
+
+asan tsan: $(VENV)/.tools
+	cmake --preset $@
+	cmake --build --preset $@
+	ctest --preset $@
+
+build: $(VENV)/.tools
+	cmake --preset default -DPython_EXECUTABLE=$(abspath $(bin))/python
+	cmake --build --preset default
+
+clean:
+	rm -rf build python/autodist/*.so python/autodist/_build_info.py
+
+$(bin)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.tools: pyproject.toml bazel-free-build/tensorflow-version.txt | $(bin)/python
+	$(bin)/python bazel-free-build/print_requirements.py build > $(VENV)/build-requirements.txt
+	$(pip) install -r $(VENV)/build-requirements.txt
+	touch $@
+
+$(VENV)/.lint: pyproject.toml | $(bin)/python
+	$(bin)/python bazel-free-build/print_requirements.py lint > $(VENV)/lint-requirements.txt
+	$(pip) install -r $(VENV)/lint-requirements.txt
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.tools $(package_sources)
+	$(pip) install --no-build-isolation --config-settings=build-dir=$(package_build) '.[demo]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/.tools $(package_sources)
+	$(pip) install --no-build-isolation --config-settings=build-dir=$(package_build) \
+	  --config-settings=cmake.define.AUTODIST_BUILD_TESTS=ON '.[test]'
+	touch $@

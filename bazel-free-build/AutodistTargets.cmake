@@ -1,0 +1,38 @@
+# What all our own targets have in common. Included once by the top-level CMakeLists.txt.
+
+# Warnings and, when AUTODIST_SANITIZE names some, sanitizers: linked PRIVATE by each target of ours.
+add_library(autodist_flags INTERFACE)
+target_compile_features(autodist_flags INTERFACE cxx_std_17)
+target_compile_options(autodist_flags INTERFACE -Wall -Wextra)
+if(AUTODIST_SANITIZE)
+  target_compile_options(
+    autodist_flags INTERFACE "-fsanitize=${AUTODIST_SANITIZE}" -fno-sanitize-recover=all
+                             -fno-omit-frame-pointer)
+  target_link_options(autodist_flags INTERFACE "-fsanitize=${AUTODIST_SANITIZE}")
+endif()
+
+# autodist_module(<target>)
+#
+# Makes a loadable module part of the Python package: found beside TensorFlow when installed, and put
+# into the source tree for an in-place build.
+function(autodist_module target)
+  set_target_properties(${target} PROPERTIES INSTALL_RPATH "$ORIGIN/../tensorflow")
+  if(AUTODIST_IN_PLACE)
+    set_target_properties(${target} PROPERTIES LIBRARY_OUTPUT_DIRECTORY
+                                               "${PROJECT_SOURCE_DIR}/python/autodist")
+  endif()
+  install(TARGETS ${target} LIBRARY DESTINATION autodist)
+endfunction()
+
+# autodist_test(<name> LIBRARIES <target>...)
+#
+# A C++ test of <name>.cc in the current directory, run by ctest when AUTODIST_BUILD_TESTS is on.
+function(autodist_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" LIBRARIES)
+  if(AUTODIST_BUILD_TESTS)
+    add_executable(${name} ${name}.cc)
+    target_link_libraries(${name} PRIVATE ${arg_LIBRARIES} autodist_flags)
+    target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/cc")
+    add_test(NAME ${name} COMMAND ${name})
+  endif()
+endfunction()

@@ -1,0 +1,89 @@
+"""Checks that this copy of autodist is complete and stands beside the TensorFlow it was built for.
+
+TensorFlow promises no stable C++ interface between minor versions: a library built for another one
+fails with a missing symbol at best. The check imports neither TensorFlow nor our libraries.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.metadata
+from pathlib import Path
+
+OP_LIBRARY = "_autodist_ops.so"
+_REBUILD = "pip install --force-reinstall --no-deps --no-build-isolation <autodist's sources>"
+
+
+def library_dir() -> Path:
+    """The directory that holds the compiled parts.
+
+    It is that of `_build_info.py`, which the build writes beside them: in an editable install not
+    the directory of the sources.
+
+    Raises:
+        ImportError: nothing was built.
+    """
+    try:
+        from autodist import _build_info
+    except ImportError as error:
+        raise ImportError(
+            f"autodist in {Path(__file__).parent} has not been built: _build_info.py is missing. "
+            "Run `pip install .` in its sources, or `make build` to build in place"
+        ) from error
+    return Path(str(_build_info.__file__)).parent
+
+
+def check_build() -> None:
+    """Refuses a copy of autodist that cannot work in this environment.
+
+    Raises:
+        ImportError: a compiled part is missing, or TensorFlow is not installed, or it is not the
+            major.minor that autodist was built against. Says what to run.
+    """
+    directory = library_dir()
+    from autodist import _build_info
+
+    built_against = f"{_build_info.TENSORFLOW_DISTRIBUTION} {_build_info.TENSORFLOW_VERSION}"
+    built = (
+        f"autodist {_build_info.VERSION} was built against {built_against} "
+        f"({_build_info.COMPILER}, C++11 ABI {_build_info.CXX11_ABI})"
+    )
+    installed = _installed_version(_build_info.TENSORFLOW_DISTRIBUTION)
+    requirement = (
+        f"{_build_info.TENSORFLOW_DISTRIBUTION}=={_minor(_build_info.TENSORFLOW_VERSION)}.*"
+    )
+    if installed is None:
+        raise ImportError(
+            f"{built}, but {_build_info.TENSORFLOW_DISTRIBUTION} is not installed. "
+            f"Run: pip install '{requirement}'"
+        )
+    if _minor(installed) != _minor(_build_info.TENSORFLOW_VERSION):
+        raise ImportError(
+            f"{built}, but {_build_info.TENSORFLOW_DISTRIBUTION} {installed} is installed. "
+            f"Run: pip install '{requirement}', or build autodist against {installed}: {_REBUILD}"
+        )
+    missing = _missing_libraries(directory)
+    if missing:
+        raise ImportError(
+            f"{built}, and {built_against.split()[0]} {installed} is installed, but "
+            f"{' and '.join(missing)} is missing from {directory}. Run: {_REBUILD}"
+        )
+
+
+def _installed_version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
+
+
+def _missing_libraries(directory: Path) -> list[str]:
+    missing = [] if (directory / OP_LIBRARY).is_file() else [OP_LIBRARY]
+    suffixes = importlib.machinery.EXTENSION_SUFFIXES
+    if not any((directory / f"_bundle{suffix}").is_file() for suffix in suffixes):
+        missing.append(f"_bundle{suffixes[0]}")
+    return missing

@@ -1,0 +1,91 @@
+"""The one door to the op library `_autodist_ops.so`: its ops, and its C functions by ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import functools
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from autodist import _compat
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+_lock = threading.Lock()
+
+
+class _CSaveReport(ctypes.Structure):
+    """`AutodistSaveReport` of cc/ops."""
+
+    _fields_ = (
+        ("written_bytes", ctypes.c_int64),
+        ("seconds", ctypes.c_double),
+        ("max_lock_seconds", ctypes.c_double),
+        ("variable_count", ctypes.c_int64),
+        ("shard_count", ctypes.c_int64),
+        ("replica_count", ctypes.c_int64),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class SaveReport:
+    """What one save did.
+
+    Attributes:
+        written_bytes: size of the data written, the index not counted.
+        seconds: wall time of the op.
+        max_lock_seconds: the longest time that any variable was locked.
+        variable_count: logical variables.
+        shard_count: shards of all variables; a variable in one piece counts one.
+        replica_count: values read: the replicas of all shards.
+    """
+
+    written_bytes: int
+    seconds: float
+    max_lock_seconds: float
+    variable_count: int
+    shard_count: int
+    replica_count: int
+
+
+def ops() -> ModuleType:
+    """The op library's generated Python functions. Loads the library once; thread-safe.
+
+    Raises:
+        tf.errors.NotFoundError: the library cannot be loaded.
+    """
+    with _lock:
+        return _load_ops()
+
+
+def last_save(prefix: str | os.PathLike[str]) -> SaveReport | None:
+    """The report of the last save in this process to `prefix`, or None if there was none."""
+    report = _CSaveReport()
+    found = _c_library().autodist_last_save(os.fsencode(prefix), ctypes.byref(report))
+    if not found:
+        return None
+    return SaveReport(**{name: getattr(report, name) for name, _ in _CSaveReport._fields_})
+
+
+@functools.cache
+def _load_ops() -> ModuleType:
+    import tensorflow as tf
+
+    module: ModuleType = tf.load_op_library(_library_path())
+    return module
+
+
+@functools.cache
+def _c_library() -> ctypes.CDLL:
+    ops()
+    library = ctypes.CDLL(_library_path())
+    library.autodist_last_save.argtypes = (ctypes.c_char_p, ctypes.POINTER(_CSaveReport))
+    library.autodist_last_save.restype = ctypes.c_int
+    return library
+
+
+def _library_path() -> str:
+    return str(_compat.library_dir() / _compat.OP_LIBRARY)
