@@ -1,0 +1,14 @@
+"""The strategy in which every replica has its own copy of every variable."""
+
+from __future__ import annotations
+
+from autodist.strategy.base import Devices, GraphItem, Placement, Strategy, StrategyBuilder
+
+
+class AllReduce(StrategyBuilder):
+    """Every variable whole on every replica; the copies see the same mean gradient and stay equal."""
+
+    def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
+        devices = tuple((device,) for device in resource_spec.replica_devices)
+        placement = Placement(None, devices, "a whole copy on each replica")
+        return Strategy((placement,) * len(graph_item.groups))

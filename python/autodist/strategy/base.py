@@ -1,0 +1,133 @@
+"""What a strategy sees and what it decides: pure data, no TensorFlow.
+
+A strategy looks at the variables of the original graph and at the machines, and says for each *group* of variables
+how it is cut (`Grid`), on how many replicas it lives and on which devices. A group is a variable together with the slot
+variables that are updated with it: they are cut alike and live on the same devices, or an update could not
+read them together.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import math
+from typing import Protocol
+
+from autodist.layout import Grid
+
+
+@dataclasses.dataclass(frozen=True)
+class VariableInfo:
+    """One logical variable as a strategy sees it.
+
+    Attributes:
+      name: the original variable's name.
+      shape: full shape; None when it is not fully known.
+      dtype: name of the dtype, e.g. `float32`.
+      itemsize: bytes per element.
+      is_trainable: whether an optimizer updates it.
+      is_sparse: whether its gradient comes as `tf.IndexedSlices`.
+      cannot_be_partitioned: why it must stay whole; empty when it may be cut.
+    """
+
+    name: str
+    shape: tuple[int, ...] | None
+    dtype: str
+    itemsize: int
+    is_trainable: bool
+    is_sparse: bool
+    cannot_be_partitioned: str = ""
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the whole variable; 0 when the shape is not known."""
+        return 0 if self.shape is None else math.prod(self.shape) * self.itemsize
+
+
+@dataclasses.dataclass(frozen=True)
+class VariableGroup:
+    """Variables that are cut and placed together: `variables[0]` and the slots of its shape."""
+
+    variables: tuple[VariableInfo, ...]
+
+    @property
+    def primary(self) -> VariableInfo:
+        """The variable whose slots the others are."""
+        return self.variables[0]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all variables of the group."""
+        return sum(v.size_bytes for v in self.variables)
+
+    @property
+    def cannot_be_partitioned(self) -> str:
+        """Why the group must stay whole; empty when it may be cut."""
+        for v in self.variables:
+            if v.cannot_be_partitioned:
+                return f"{v.name!r}: {v.cannot_be_partitioned}"
+        return ""
+
+
+@dataclasses.dataclass(frozen=True)
+class GraphItem:
+    """The original graph as a strategy sees it."""
+
+    groups: tuple[VariableGroup, ...]
+
+
+class Devices(Protocol):
+    """The devices a strategy may use; `autodist.runtime.resource_spec.ResourceSpec` is one."""
+
+    @property
+    def replica_devices(self) -> tuple[str, ...]:
+        """One device per replica, e.g. `/device:CPU:1`."""
+
+    @property
+    def server_devices(self) -> tuple[str, ...]:
+        """The devices that may hold shared variables."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """What a strategy decides for one group.
+
+    Attributes:
+      grid: how each variable of the group is cut; None: whole.
+      devices: `devices[replica][shard]`. One replica: the variable is shared by all replicas of the
+        computation. As many as there are replica devices: each has a copy of its own.
+      reason: one line that says why, for the log and the layout table.
+    """
+
+    grid: Grid | None
+    devices: tuple[tuple[str, ...], ...]
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Strategy:
+    """The placement of each group, in the order of `GraphItem.groups`."""
+
+    placements: tuple[Placement, ...]
+
+
+class StrategyBuilder(abc.ABC):
+    """Decides layouts. Subclass it to bring a strategy of your own."""
+
+    @abc.abstractmethod
+    def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
+        """Returns one `Placement` per group of `graph_item`.
+
+        Args:
+          graph_item: the variables of the original graph, grouped.
+          resource_spec: the devices.
+
+        Returns:
+          A `Strategy`. A grid must have the shape of the group's primary variable, and a group whose
+          `cannot_be_partitioned` is not empty must stay whole.
+        """
+
+
+def least_loaded(loads: dict[str, int]) -> str:
+    """The device with the fewest bytes so far; the first of equals."""
+    return min(loads, key=lambda device: loads[device])
