@@ -4,6 +4,12 @@ Everything that TensorFlow does not export is imported here and nowhere else, ea
 public one would do. Read in TensorFlow 2.21.
 """
 
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
 # `Saver.save` needs what the public `tf.compat.v1.train.update_checkpoint_state` does not offer: relative paths; and
 # no deprecation notice at each save. `meta_graph_filename` has no public name.
 from tensorflow.python.checkpoint.checkpoint_management import (
@@ -12,8 +18,64 @@ from tensorflow.python.checkpoint.checkpoint_management import (
     update_checkpoint_state_internal,
 )
 
+# Every way to differentiate ends in one of these two modules' functions; patching `tf.gradients` would miss
+# `minimize` and the names imported before.
+from tensorflow.python.eager import imperative_grad
+from tensorflow.python.framework import ops
+from tensorflow.python.ops import gradients_util, resource_variable_ops, resource_variables_toggle
+
 __all__ = [
+    "add_control_inputs",
+    "copy_functions",
+    "create_op",
+    "gradients_util",
+    "imperative_grad",
+    "is_resource_variable",
     "meta_graph_filename",
     "remove_checkpoint",
+    "resource_variables_by_default",
     "update_checkpoint_state_internal",
+    "update_input",
 ]
+
+# Public code can only ask `isinstance(v, tf.Variable)`, which is also true of ref variables.
+is_resource_variable = resource_variable_ops.is_resource_variable
+
+
+@contextlib.contextmanager
+def resource_variables_by_default() -> Iterator[None]:
+    """Makes `tf.compat.v1` variables resource variables, also after `disable_v2_behavior()`."""
+    before = resource_variables_toggle.resource_variables_enabled()
+    resource_variables_toggle.enable_resource_variables()
+    try:
+        yield
+    finally:
+        if not before:
+            resource_variables_toggle.disable_resource_variables()
+
+
+def add_control_inputs(op: Any, control_inputs: list[Any]) -> None:
+    """Adds control inputs to an op of a graph that has not run it yet."""
+    op._add_control_inputs(control_inputs)
+
+
+def update_input(op: Any, index: int, tensor: Any) -> None:
+    """Replaces input `index` of `op`; needed for the back edges of while loops."""
+    op._update_input(index, tensor)
+
+
+def create_op(graph: Any, node_def: Any, inputs: list[Any], control_inputs: list[Any]) -> Any:
+    """Adds the op that `node_def` describes to `graph`, name, device and attributes as they stand there.
+
+    `tf.Graph.create_op` would apply the graph's device functions and name scopes and drop the device.
+    """
+    return ops.Operation.from_node_def(
+        node_def, graph, inputs=inputs, control_inputs=control_inputs
+    )
+
+
+def copy_functions(source: Any, target: Any) -> None:
+    """Adds the functions of graph `source` that `target` does not know yet."""
+    for name, function in source._functions.items():
+        if not target._is_function(name):
+            target._add_function_recursive(function)

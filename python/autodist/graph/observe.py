@@ -1,0 +1,243 @@
+"""Watches what happens inside `AutoDist.scope()`.
+
+Two things cannot be read off a finished graph without guessing: which tensors are gradients with respect to
+variables, and which ops an optimizer's update is made of. Both are seen here while the user's program makes them.
+
+*Births.* A gradient is averaged over the replicas at the place where it is born: where `tf.gradients` or
+`GradientTape.gradient` returns it. Whatever is made of it later (clipping, scaling, the update) sees the mean, as on a
+single node. The ops of the backward pass itself, created before the call returned, must go on seeing the
+replica's own value: in `z = f(x) + v` the gradient of `v` is the very tensor that flows on into `f`. So a birth has a
+watermark, `seen_from`: the number of ops in the graph when the call returned.
+
+*Updates.* What Keras optimizers return from `apply_gradients` in a graph is a variable, and a session that runs it
+updates nothing. Inside the scope the call returns one op that runs all its updates, in program order per variable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import tensorflow as tf
+
+from autodist import tf_internals
+from autodist.graph import op_kinds
+
+
+@dataclasses.dataclass(frozen=True)
+class Birth:
+    """A gradient with respect to a variable.
+
+    Attributes:
+      values: the dense gradient, or the values of the `tf.IndexedSlices`.
+      indices: the row numbers of the `tf.IndexedSlices`; None for a dense gradient.
+      handle_op: the `VarHandleOp` of the variable; None when the gradient was seen only as an input
+        of `apply_gradients`.
+      seen_from: ops created as number `seen_from` or later see the mean over the replicas.
+    """
+
+    values: Any
+    indices: Any
+    handle_op: Any
+    seen_from: int
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerCall:
+    """The ops `[begin, end)` of the graph, in order of creation, that one optimizer call made."""
+
+    begin: int
+    end: int
+
+
+class Observer:
+    """What was seen in one original graph.
+
+    Attributes:
+      births: gradients with respect to variables, in the order in which they were made.
+      optimizer_calls: what the optimizers' calls created.
+      births_in_functions: names of functions in whose body gradients were taken.
+    """
+
+    def __init__(self, graph: Any) -> None:
+        self._graph = graph
+        self.births: list[Birth] = []
+        self.optimizer_calls: list[OptimizerCall] = []
+        self.births_in_functions: list[str] = []
+        self._gradient_depth = 0
+        self._optimizer_depth = 0
+
+    @contextlib.contextmanager
+    def observing(self) -> Iterator[None]:
+        """Watches gradients and optimizers until the context is left; then all is as it was."""
+        with contextlib.ExitStack() as stack:
+            for module, name in (
+                (tf_internals.gradients_util, "_GradientsHelper"),
+                (tf_internals.imperative_grad, "imperative_grad"),
+            ):
+                wrapper = self._watch_gradients(getattr(module, name))
+                stack.enter_context(mock.patch.object(module, name, wrapper))
+            for owner, name in _optimizer_methods():
+                wrapper = self._watch_optimizer(vars(owner)[name])
+                stack.enter_context(mock.patch.object(owner, name, wrapper))
+            yield
+
+    def _op_count(self) -> int:
+        return len(self._graph.get_operations())
+
+    def _watch_gradients(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Wraps a function `(_, target, sources, ...)` or `(target, sources, ...)` that differentiates."""
+        sources_at = 2 if function.__name__ == "imperative_grad" else 1
+        sources_name = "sources" if sources_at == 2 else "xs"  # noqa: PLR2004 - position in the signature
+
+        @functools.wraps(function)
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            self._gradient_depth += 1
+            try:
+                gradients = function(*args, **kwargs)
+            finally:
+                self._gradient_depth -= 1
+            if self._gradient_depth == 0 and not tf.executing_eagerly():
+                sources = kwargs[sources_name] if sources_name in kwargs else args[sources_at]
+                self._record_births(sources, gradients)
+            return gradients
+
+        return watched
+
+    def _record_births(self, sources: Any, gradients: Any) -> None:
+        if not isinstance(sources, (list, tuple)):
+            sources = [sources]
+        seen_from = self._op_count()
+        for source, gradient in zip(sources, gradients, strict=True):
+            handle_op = find_handle_op(source)
+            if handle_op is None or gradient is None:
+                continue
+            born_in = tf.compat.v1.get_default_graph()
+            if born_in is not self._graph:
+                if handle_op.graph is self._graph:
+                    self.births_in_functions.append(getattr(born_in, "name", repr(born_in)))
+                continue
+            self.births.append(_birth(gradient, handle_op, seen_from))
+
+    def _watch_optimizer(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """Wraps `apply_gradients`, `apply` or `minimize` of an optimizer."""
+
+        @functools.wraps(method)
+        def watched(optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+            graph = tf.compat.v1.get_default_graph() if not tf.executing_eagerly() else None
+            if graph is not self._graph or self._optimizer_depth:
+                return method(optimizer, *args, **kwargs)
+            begin = self._op_count()
+            if method.__name__ == "apply_gradients" and (args or "grads_and_vars" in kwargs):
+                pairs = list(args[0] if args else kwargs.pop("grads_and_vars"))
+                args = (pairs, *args[1:])
+                self._record_inputs(pairs, begin)
+            elif method.__name__ == "apply" and args:
+                gradients = list(args[0])
+                args = (gradients, *args[1:])
+                self._record_inputs([(g, None) for g in gradients], begin)
+            self._optimizer_depth += 1
+            try:
+                result = method(optimizer, *args, **kwargs)
+            finally:
+                self._optimizer_depth -= 1
+            self.optimizer_calls.append(OptimizerCall(begin, self._op_count()))
+            if isinstance(result, (tf.Operation, tf.Tensor)):
+                return result
+            return self._run_in_order(begin)
+
+        return watched
+
+    def _record_inputs(self, grads_and_vars: list[Any], seen_from: int) -> None:
+        """Gradients that reach an optimizer without having been seen at birth are averaged there."""
+        for gradient, _ in grads_and_vars:
+            if isinstance(gradient, (tf.Tensor, tf.IndexedSlices)):
+                self.births.append(_birth(gradient, None, seen_from))
+
+    def _run_in_order(self, begin: int) -> Any:
+        """One op that runs every update created since op number `begin`.
+
+        Keras writes `m.assign_add(...)` and then reads `m`, and relies on the program order that `tf.function`
+        gives. A graph has no such order, so it is made here: per variable, a read waits for the
+        writes before it, and a write for the reads and writes before it.
+        """
+        graph_ops = self._graph.get_operations()
+        initializers = {v.initializer for v in _variables_of(self._graph)}
+        last_write: dict[Any, Any] = {}
+        reads: dict[Any, list[Any]] = {}
+        updates = []
+        for op in graph_ops[begin:]:
+            if op in initializers:
+                continue
+            handles = [t.op for t in op.inputs if t.dtype == tf.resource]
+            writes = op_kinds.is_update(op.type)
+            if writes:
+                updates.append(op)
+            for handle in handles:
+                before = [last_write[handle]] if handle in last_write else []
+                if writes:
+                    before += reads.pop(handle, [])
+                    last_write[handle] = op
+                else:
+                    reads.setdefault(handle, []).append(op)
+                known = set(op.control_inputs)
+                fresh = [b for b in before if b not in known and b is not op]
+                if fresh:
+                    tf_internals.add_control_inputs(op, fresh)
+        return tf.group(*updates)
+
+
+def find_handle_op(source: Any) -> Any:
+    """The `VarHandleOp` of a variable, of its handle or of a tensor read from it; None for anything else."""
+    if tf_internals.is_resource_variable(source):
+        source = source.handle
+    if not isinstance(source, tf.Tensor) or not hasattr(source, "op"):
+        return None
+    op = source.op
+    while op.type in ("Identity", op_kinds.READ):
+        op = op.inputs[0].op
+    return op if op.type == op_kinds.HANDLE else None
+
+
+def _birth(gradient: Any, handle_op: Any, seen_from: int) -> Birth:
+    if isinstance(gradient, tf.IndexedSlices):
+        return Birth(gradient.values, gradient.indices, handle_op, seen_from)
+    return Birth(gradient, None, handle_op, seen_from)
+
+
+def _variables_of(graph: Any) -> list[Any]:
+    keys = tf.compat.v1.GraphKeys
+    found = graph.get_collection(keys.GLOBAL_VARIABLES) + graph.get_collection(keys.LOCAL_VARIABLES)
+    return [v for v in found if hasattr(v, "initializer")]
+
+
+# The base class of each family of optimizers. Read in TensorFlow 2.21, Keras 3.15 and tf_keras 2.21.
+_OPTIMIZER_BASES = (
+    ("keras", "keras.src.optimizers.base_optimizer", "BaseOptimizer"),
+    ("tf_keras", "tf_keras.src.optimizers.optimizer", "_BaseOptimizer"),
+    ("tf_keras", "tf_keras.src.optimizers.legacy.optimizer_v2", "OptimizerV2"),
+)
+_OPTIMIZER_METHODS = ("minimize", "apply_gradients", "apply")
+
+
+def _optimizer_methods() -> list[tuple[type, str]]:
+    """Every class that defines a method through which an optimizer updates, with the method's name."""
+    bases: list[type] = [tf.compat.v1.train.Optimizer]
+    for package, module, name in _OPTIMIZER_BASES:
+        if importlib.util.find_spec(package) is not None:
+            bases.append(getattr(importlib.import_module(module), name))
+    found: dict[tuple[type, str], None] = {}
+    pending = list(bases)
+    while pending:
+        owner = pending.pop()
+        pending.extend(owner.__subclasses__())
+        for name in _OPTIMIZER_METHODS:
+            if callable(vars(owner).get(name)):
+                found[owner, name] = None
+    return list(found)
