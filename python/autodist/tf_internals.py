@@ -24,7 +24,11 @@ from tensorflow.python.eager import imperative_grad
 from tensorflow.python.framework import ops
 from tensorflow.python.ops import gradients_util, resource_variable_ops, resource_variables_toggle
 
+# Without a public name; `tf.compat.v1.get_variable` returns one.
+from tensorflow.python.ops.variables import PartitionedVariable
+
 __all__ = [
+    "PartitionedVariable",
     "add_control_inputs",
     "copy_functions",
     "create_op",
@@ -34,6 +38,7 @@ __all__ = [
     "meta_graph_filename",
     "remove_checkpoint",
     "resource_variables_by_default",
+    "set_attribute",
     "update_checkpoint_state_internal",
     "update_input",
 ]
@@ -57,6 +62,11 @@ def resource_variables_by_default() -> Iterator[None]:
 def add_control_inputs(op: Any, control_inputs: list[Any]) -> None:
     """Adds control inputs to an op of a graph that has not run it yet."""
     op._add_control_inputs(control_inputs)
+
+
+def set_attribute(op: Any, name: str, value: Any) -> None:
+    """Sets an attribute of an op to an `AttrValue`; a session that has run the op keeps the old."""
+    op._set_attr(name, value)
 
 
 def update_input(op: Any, index: int, tensor: Any) -> None:
