@@ -63,6 +63,7 @@ class Observer:
       births: gradients with respect to variables, in the order in which they were made.
       optimizer_calls: what the optimizers' calls created.
       births_in_functions: names of functions in whose body gradients were taken.
+      sparse_feeds: placeholders that were seen to become parts of a `tf.SparseTensor`.
     """
 
     def __init__(self, graph: Any) -> None:
@@ -70,6 +71,7 @@ class Observer:
         self.births: list[Birth] = []
         self.optimizer_calls: list[OptimizerCall] = []
         self.births_in_functions: list[str] = []
+        self.sparse_feeds: list[Any] = []
         self._gradient_depth = 0
         self._optimizer_depth = 0
 
@@ -83,6 +85,8 @@ class Observer:
             ):
                 wrapper = self._watch_gradients(getattr(module, name))
                 stack.enter_context(mock.patch.object(module, name, wrapper))
+            wrapper = self._watch_sparse_tensors(tf.SparseTensor.__init__)
+            stack.enter_context(mock.patch.object(tf.SparseTensor, "__init__", wrapper))
             for owner, name in _optimizer_methods():
                 wrapper = self._watch_optimizer(vars(owner)[name])
                 stack.enter_context(mock.patch.object(owner, name, wrapper))
@@ -124,6 +128,16 @@ class Observer:
                     self.births_in_functions.append(getattr(born_in, "name", repr(born_in)))
                 continue
             self.births.append(_birth(gradient, handle_op, seen_from))
+
+    def _watch_sparse_tensors(self, function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def watched(sparse: Any, *args: Any, **kwargs: Any) -> None:
+            function(sparse, *args, **kwargs)
+            indices = sparse.indices
+            if getattr(indices, "graph", None) is self._graph and indices.op.type == "Placeholder":
+                self.sparse_feeds.append(indices)
+
+        return watched
 
     def _watch_optimizer(self, method: Callable[..., Any]) -> Callable[..., Any]:
         """Wraps `apply_gradients`, `apply` or `minimize` of an optimizer."""

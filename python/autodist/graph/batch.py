@@ -1,0 +1,184 @@
+"""Which tensors are split over the replicas, and what depends on them.
+
+A *root* is a tensor whose first dimension is the batch: a placeholder or an iterator's output whose first dimension
+is unknown. Each replica gets a part of it. An op *varies* when it depends on a root: it runs once per replica and
+its values differ. All other ops run once. Four things end or begin a dependence:
+
+* a gradient's mean over the replicas does not vary; consumers created after the gradient's birth see it (`observe`);
+* an optimizer's update therefore does not vary;
+* a variable that is updated with something that varies (batch-norm averages, metrics) is *local*: each replica
+  keeps a copy of its own, and what is read from it varies;
+* saving and summaries combine the replicas' values and do not vary.
+
+Invariant: all ops of one (outermost) while loop vary or none does, for they share frames.
+
+A varying op is remembered with the set of roots it depends on, as a bit mask: their sizes weigh its mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import tensorflow as tf
+
+from autodist.errors import UnsupportedGraphError
+from autodist.graph import op_kinds
+from autodist.graph.functions import may_write
+from autodist.graph.observe import Observer
+from autodist.graph.roles import Key, LogicalVariable, Roles, key_of
+
+_SOURCES = frozenset(
+    {"Placeholder", "PlaceholderV2", "PlaceholderWithDefault", "IteratorGetNext", "IteratorGetNextSync"}
+)
+COMBINING = frozenset({"SaveV2", "SaveSlices", "Save", "ScalarSummary", "HistogramSummary"})
+
+
+class BatchAnalysis:
+    """What varies over the replicas; grows as the graph grows.
+
+    Attributes:
+      roots: the split tensors, in order of creation; bit i of a mask stands for `roots[i]`.
+      local: handle ops of the local variables.
+    """
+
+    def __init__(self, roles: Roles, observer: Observer, replica_count: int) -> None:
+        self._roles = roles
+        self._observer = observer
+        self._replica_count = replica_count
+        self.roots: list[Any] = []
+        self.local: dict[Any, int] = {}
+        self._root_bits: dict[Key, int] = {}
+        self._masks: dict[Any, int] = {}
+        self._loops: dict[Any, str | None] = {}
+        self._loop_masks: dict[str, int] = {}
+        self._numbers: dict[Any, int] = {}
+        self._seen_from: dict[Key, int] = {}
+
+    def mask(self, op: Any) -> int:
+        """The roots that `op` depends on; 0 when it does not vary."""
+        return self._masks[op]
+
+    def tensor_mask(self, tensor: Any) -> int:
+        """The roots that a tensor depends on."""
+        return self._masks[tensor.op] | self._root_bits.get(key_of(tensor), 0)
+
+    def sees_mean(self, op: Any, tensor: Any) -> bool:
+        """Whether `op` sees the mean of the gradient `tensor` rather than its own replica's value."""
+        seen_from = self._seen_from.get(key_of(tensor))
+        return seen_from is not None and self._numbers[op] >= seen_from
+
+    def extend(self, new_ops: list[Any], settled: Iterable[Any]) -> None:
+        """Takes in ops added to the original graph.
+
+        Args:
+          new_ops: the ops, in order of creation.
+          settled: handle ops of the variables that exist in the transformed graph; they can no
+            longer become local.
+
+        Raises:
+          UnsupportedGraphError: if an update of a variable varies in a way that has no meaning.
+        """
+        self._take_births()
+        for op in new_ops:
+            self._numbers[op] = len(self._numbers)
+            self._masks[op] = 0
+            self._loops[op] = self._loop_of(op)
+            if self._replica_count > 1 and not self._observer.sparse_feeds:
+                self._find_roots(op)
+        frozen = set(settled)
+        while self._propagate(new_ops, frozen):
+            pass
+
+    def _take_births(self) -> None:
+        for birth in self._observer.births:
+            for tensor in (birth.values, birth.indices):
+                if tensor is not None:
+                    self._seen_from.setdefault(key_of(tensor), birth.seen_from)
+
+    def _find_roots(self, op: Any) -> None:
+        if op.type not in _SOURCES:
+            return
+        for tensor in op.outputs:
+            if tensor.shape.rank and tensor.shape[0] is None:
+                self._root_bits[key_of(tensor)] = 1 << len(self.roots)
+                self.roots.append(tensor)
+
+    def _loop_of(self, op: Any) -> str | None:
+        """Name of the outermost while-loop frame that `op` runs in; None outside loops."""
+        for source in [t.op for t in op.inputs] + list(op.control_inputs):
+            loop = self._loops.get(source)
+            if loop is not None and source.type not in ("Exit", "RefExit"):
+                return loop
+        if op.type in ("Enter", "RefEnter"):
+            return str(op.get_attr("frame_name"))
+        if op.type in ("Exit", "RefExit"):
+            return self._loops.get(op.inputs[0].op)
+        return None
+
+    def _propagate(self, ops: list[Any], frozen: set[Any]) -> bool:
+        changed = False
+        for op in ops:
+            mask = self._masks[op] | self._input_mask(op)
+            loop = self._loops[op]
+            if loop is not None:
+                mask |= self._loop_masks.get(loop, 0)
+                if mask != self._loop_masks.get(loop, 0):
+                    self._loop_masks[loop] = mask
+                    changed = True
+            if op.type in COMBINING:
+                mask = 0
+            if mask != self._masks[op]:
+                self._masks[op] = mask
+                changed = True
+            if mask and self._localise(op, mask, frozen):
+                changed = True
+        return changed
+
+    def _input_mask(self, op: Any) -> int:
+        mask = 0
+        for tensor in op.inputs:
+            source = tensor.op
+            if source in self.local and not op_kinds.is_update(op.type):
+                mask |= self.local[source]
+            if source in self._masks and not self.sees_mean(op, tensor):
+                mask |= self.tensor_mask(tensor)
+        return mask
+
+    def _localise(self, op: Any, mask: int, frozen: set[Any]) -> bool:
+        """Makes the variables local that `op`, which varies, writes."""
+        changed = False
+        for index, tensor in enumerate(op.inputs):
+            variable = self._roles.variables.get(tensor.op)
+            if variable is None or not may_write(op, index):
+                continue
+            known = self.local.get(variable.handle_op)
+            if known is None:
+                _check_can_be_local(variable, op, variable.handle_op in frozen)
+            if known is None or known | mask != known:
+                self.local[variable.handle_op] = (known or 0) | mask
+                changed = True
+        return changed
+
+
+def _check_can_be_local(variable: LogicalVariable, op: Any, is_settled: bool) -> None:
+    what = f"variable {variable.name!r} is updated by op {op.name!r} ({op.type})"
+    if not op_kinds.is_update(op.type):
+        raise UnsupportedGraphError(
+            f"{what} with values that differ from replica to replica, inside a function or a branch. "
+            "Expected: updates of shared state at the top level of the graph. Move the update out of "
+            "the function, or apply it to values that do not depend on the batch."
+        )
+    if is_settled:
+        raise UnsupportedGraphError(
+            f"{what} with values that differ from replica to replica, but the session already holds "
+            "it as one value. Create that update before create_distributed_session()."
+        )
+    if not (variable.dtype.is_floating or variable.dtype.is_complex) and not variable.declares_aggregation:
+        raise UnsupportedGraphError(
+            f"{what} with values that differ from replica to replica, and a {variable.dtype.name} has no "
+            "mean. Say what the replicas' copies make together with "
+            "tf.Variable(..., aggregation=tf.VariableAggregation.SUM or ONLY_FIRST_REPLICA)."
+        )
+    if tf.VariableAggregation.SUM == variable.aggregation and variable.dtype in (tf.bool, tf.string):
+        raise UnsupportedGraphError(f"{what}: a {variable.dtype.name} cannot be summed.")
