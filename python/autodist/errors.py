@@ -1,7 +1,7 @@
 """The errors of autodist.
 
-Each one is also the built-in type that a TensorFlow program already catches for the same mistake. This module
-imports nothing, so that the parts that know no TensorFlow can use it.
+Each one is also the built-in type that a TensorFlow program already catches for the same mistake.
+This module imports nothing, so that the parts that know no TensorFlow can use it.
 """
 
 

@@ -1,0 +1,1 @@
+"""Saving and exporting the original graph: `Saver` and `SavedModelBuilder`."""

@@ -1,0 +1,87 @@
+"""What a `Saver` of ours can be told beyond TensorFlow's arguments, checked when it is given."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from autodist import errors
+
+LAYOUTS = ("original", "slices")
+LOCKS = ("block", "copy")
+
+# What stock TensorFlow can restore into slices again is written whole, the rest as slices.
+DEFAULT_LAYOUT = "restorable"
+
+_AGGREGATIONS = ("MEAN", "SUM", "ONLY_FIRST_REPLICA")
+_AGGREGATION_TYPES = (tf.VariableAggregation, tf.compat.v1.VariableAggregation)
+
+
+@dataclasses.dataclass(frozen=True)
+class SaveOptions:
+    """How the values of a checkpoint are read and written.
+
+    Attributes:
+        aggregation: How replicas become one value, as `tf.VariableAggregation`: one for all
+            variables, or a mapping from the name in the checkpoint, or from the variable, to its
+            own. `None`, and what a mapping leaves out, is `MEAN`.
+        threads: Number of threads that write; 0 lets the machine decide.
+        lock: What a variable that is updated in place waits for: `'block'`, until it is written;
+            `'copy'`, until it is copied.
+        layout: `'original'` writes whole variables, `'slices'` what stock TensorFlow writes from
+            the same graph. `None` writes whole what stock TensorFlow can restore into slices again,
+            and the rest as slices.
+    """
+
+    aggregation: Any = None
+    threads: int = 0
+    lock: str = "block"
+    layout: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses values that mean nothing.
+
+        Raises:
+            ArgumentError: A value is not one of those allowed.
+            ArgumentTypeError: `threads` is not an integer, or `aggregation` holds no
+                `tf.VariableAggregation`.
+        """
+        if self.layout is not None and self.layout not in LAYOUTS:
+            raise errors.ArgumentError(
+                f"layout must be one of {LAYOUTS} or None, not {self.layout!r}"
+            )
+        if self.lock not in LOCKS:
+            raise errors.ArgumentError(f"lock must be one of {LOCKS}, not {self.lock!r}")
+        if isinstance(self.threads, bool) or not isinstance(self.threads, int):
+            raise errors.ArgumentTypeError(f"threads must be an int, not {self.threads!r}")
+        if self.threads < 0:
+            raise errors.ArgumentError(
+                f"threads must be 0 (the machine decides) or more, not {self.threads}"
+            )
+        if isinstance(self.aggregation, Mapping):
+            for value in self.aggregation.values():
+                aggregation_name(value)
+        elif self.aggregation is not None:
+            aggregation_name(self.aggregation)
+
+
+def aggregation_name(aggregation: Any) -> str:
+    """Returns the name under which the save op knows an aggregation.
+
+    Args:
+        aggregation: A `tf.VariableAggregation`.
+
+    Raises:
+        ArgumentTypeError: It is something else.
+        ArgumentError: It is `NONE`, which says nothing about how to make one value.
+    """
+    if not isinstance(aggregation, _AGGREGATION_TYPES):
+        raise errors.ArgumentTypeError(
+            "aggregation must be a tf.VariableAggregation or a mapping to such, "
+            f"not {aggregation!r}"
+        )
+    name: str = aggregation.name
+    if name not in _AGGREGATIONS:
+        raise errors.ArgumentError(f"aggregation must be one of {_AGGREGATIONS}, not {name}")
+    return name

@@ -1,0 +1,32 @@
+"""One line in the log about each save."""
+
+import logging
+import os
+
+from autodist import _native
+
+_LOGGER = logging.getLogger("autodist")
+
+
+def log_save(prefix: str) -> None:
+    """Logs what the op library reports of the last save under a prefix.
+
+    There is nothing to log where stock TensorFlow did the save: a sharded saver in the user's own
+    graph, or a session on a server that has no library of ours.
+
+    Args:
+        prefix: The checkpoint's prefix.
+    """
+    # The only part of a sharded save on one device; it is merged under its final name afterwards.
+    part = os.path.normpath(prefix + "_temp/part-00000-of-00001")
+    report = _native.last_save(prefix) or _native.last_save(part)
+    if report is None:
+        return
+    _LOGGER.info(
+        "saved %s: %d bytes in %.3f s (%.2f GB/s); a variable was locked for at most %.3f s",
+        prefix,
+        report.written_bytes,
+        report.seconds,
+        report.written_bytes / max(report.seconds, 1e-9) / 1e9,
+        report.max_lock_seconds,
+    )

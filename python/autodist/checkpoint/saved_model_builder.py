@@ -1,0 +1,179 @@
+"""`SavedModelBuilder`: exports the original graph of a session with nothing of ours in it."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from autodist import errors
+from autodist.checkpoint import saver as autodist_saver
+from autodist.checkpoint import tagging
+
+
+class SavedModelBuilder(tf.compat.v1.saved_model.builder.SavedModelBuilder):  # type: ignore[misc]
+    """Builds a SavedModel as `tf.compat.v1.saved_model.builder.SavedModelBuilder` does.
+
+    The graph that is exported is the session's, which under `AutoDist` is the original one, and it
+    need not be the default graph at the time. Its collections are exported with it, those that hold
+    training ops included.
+
+    Our `Saver` is used where none is given. A stock one works too; without ours, the options of
+    ours and the line in the log are lost, and a partitioned variable of a graph of one's own is
+    written as slices.
+    """
+
+    def __init__(self, export_dir: str) -> None:
+        """Creates a builder.
+
+        Args:
+            export_dir: Directory to export to, which must be empty or missing.
+
+        Raises:
+            AssertionError: The directory holds something.
+        """
+        super().__init__(export_dir)
+        self._graph: Any = None
+        self._train_op: Any = None
+
+    def add_meta_graph_and_variables(
+        self,
+        sess: Any,
+        tags: Any,
+        signature_def_map: Any = None,
+        assets_collection: Any = None,
+        legacy_init_op: Any = None,
+        clear_devices: bool = False,
+        main_op: Any = None,
+        strip_default_attrs: bool = False,
+        saver: Any = None,
+        *,
+        init_op: Any = None,
+        train_op: Any = None,
+    ) -> None:
+        """Saves the variables of a session and adds its graph.
+
+        Args:
+            sess: The session.
+            tags: Tags of the graph.
+            signature_def_map: Signatures by name.
+            assets_collection: Constant string tensors that hold the paths of asset files.
+            legacy_init_op: TensorFlow's old name of `main_op`.
+            clear_devices: Leave devices out of the graph.
+            main_op: Operation to run when the graph is loaded, after the variables are restored.
+            strip_default_attrs: Leave attributes with default values out of the graph.
+            saver: The `Saver` to save with; by default, one of ours over all variables and saveable
+                objects.
+            init_op: Another name of `main_op`.
+            train_op: Operation or tensor that trains, kept in the collection
+                `saved_model_train_op`.
+
+        Raises:
+            AssertionError: Variables were saved already, or a signature is incomplete.
+            RuntimeError: The graph is finalized and something must be added to it.
+            TypeError: `main_op` or `train_op` is not an operation.
+            ValueError: The graph has a main op already.
+        """
+        self._graph = sess.graph
+        self._train_op = train_op
+        with self._graph.as_default():
+            super().add_meta_graph_and_variables(
+                sess,
+                tags,
+                signature_def_map=signature_def_map,
+                assets_collection=assets_collection,
+                clear_devices=clear_devices,
+                main_op=_first_given(main_op, init_op, legacy_init_op),
+                strip_default_attrs=strip_default_attrs,
+                saver=saver,
+            )
+
+    def add_meta_graph(
+        self,
+        tags: Any,
+        signature_def_map: Any = None,
+        assets_collection: Any = None,
+        legacy_init_op: Any = None,
+        clear_devices: bool = False,
+        main_op: Any = None,
+        strip_default_attrs: bool = False,
+        saver: Any = None,
+        *,
+        init_op: Any = None,
+        train_op: Any = None,
+    ) -> None:
+        """Adds another graph that shares the variables saved before.
+
+        The graph is the default graph; where none was entered, it is the one that the variables
+        were saved from.
+
+        Args:
+            tags: Tags of the graph.
+            signature_def_map: Signatures by name.
+            assets_collection: Constant string tensors that hold the paths of asset files.
+            legacy_init_op: TensorFlow's old name of `main_op`.
+            clear_devices: Leave devices out of the graph.
+            main_op: Operation to run when the graph is loaded, after the variables are restored.
+            strip_default_attrs: Leave attributes with default values out of the graph.
+            saver: The `Saver` whose nodes restore the variables; by default, one of ours over all
+                variables.
+            init_op: Another name of `main_op`.
+            train_op: Operation or tensor that trains, kept in the collection
+                `saved_model_train_op`.
+
+        Raises:
+            AssertionError: No variables were saved yet, or a signature is incomplete.
+            RuntimeError: The graph is finalized and something must be added to it.
+            TypeError: `main_op` or `train_op` is not an operation.
+            ValueError: The graph has a main op already.
+        """
+        self._train_op = train_op
+        is_inside_graph = not tf.executing_eagerly() or self._graph is None
+        graph = tf.compat.v1.get_default_graph() if is_inside_graph else self._graph
+        with graph.as_default():
+            super().add_meta_graph(
+                tags,
+                signature_def_map=signature_def_map,
+                assets_collection=assets_collection,
+                clear_devices=clear_devices,
+                main_op=_first_given(main_op, init_op, legacy_init_op),
+                strip_default_attrs=strip_default_attrs,
+                saver=saver,
+            )
+
+    def _add_collections(self, assets_collection: Any, main_op: Any, train_op: Any) -> None:
+        """Adds to the collections; the base class knows of a train op here, but has no argument."""
+        super()._add_collections(
+            assets_collection, main_op, train_op if self._train_op is None else self._train_op
+        )
+
+    def _maybe_create_saver(self, saver: Any = None) -> Any:
+        """Returns the saver given, or one of ours over all that can be saved."""
+        if saver:
+            return saver
+        graph = tf.compat.v1.get_default_graph()
+        if graph.finalized:
+            raise errors.GraphStateError(
+                "Graph is finalized and cannot be modified. Build a Saver before the graph is "
+                "finalized and pass it as saver="
+            )
+        # Variables of several tasks do not travel to one: a tensor above 2 GB could not (TF 2.21).
+        return autodist_saver.Saver(sharded=_is_on_several_tasks(graph), allow_empty=True)
+
+    def _tag_and_add_meta_graph(
+        self, meta_graph_def: Any, tags: Any, signature_def_map: Any
+    ) -> None:
+        """Adds a graph without our marks, which a stock saver does not take out."""
+        tagging.strip_tags(meta_graph_def.graph_def)
+        super()._tag_and_add_meta_graph(meta_graph_def, tags, signature_def_map)
+
+
+def _first_given(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def _is_on_several_tasks(graph: Any) -> bool:
+    """Tells whether a graph places its variables on more than one task of a cluster."""
+    tasks = set()
+    for variable in graph.get_collection(tf.compat.v1.GraphKeys.GLOBAL_VARIABLES):
+        device = tf.DeviceSpec.from_string(variable.device or "")
+        tasks.add((device.job, device.replica, device.task))
+    return len(tasks) > 1

@@ -1,0 +1,316 @@
+"""`Saver`: TensorFlow's, which writes the variables of the original graph through our op.
+
+The base class builds its stock nodes; ours only marks the `SaveV2` among them (`tagging`). What
+differs when saving is the order of commits, so that a `checkpoint` file never names a checkpoint
+that is not all there::
+
+    data, index (the op: synced, renamed)
+    .meta       (synced, renamed)
+    checkpoint
+    old checkpoints deleted
+
+where stock TensorFlow writes `.meta` last. A save that fails takes back what it wrote.
+"""
+
+import logging
+from typing import Any
+
+import tensorflow as tf
+
+from autodist import _native, errors, tf_internals
+from autodist.checkpoint import meta_graph, paths, report, tagging
+from autodist.checkpoint import options as save_options
+
+_LOGGER = logging.getLogger("autodist")
+
+_SaverDef = tf.compat.v1.train.SaverDef
+
+
+class Saver(tf.compat.v1.train.Saver):  # type: ignore[misc]
+    """Saves and restores variables, as the original graph has them, like TensorFlow's `Saver`.
+
+    A drop-in replacement: constructor, methods, return values, errors and files are TensorFlow's.
+    It may be built before or after `AutoDist.create_distributed_session()`, and in a graph of one's
+    own that was never under `AutoDist`. Executing eagerly it is TensorFlow's own.
+    """
+
+    # Of the base class: (prefix, time) of the checkpoints kept, and of those that are to go.
+    _last_checkpoints: list[tuple[str, float]]
+    _checkpoints_to_be_deleted: list[tuple[str, float]]
+
+    def __init__(
+        self,
+        var_list: Any = None,
+        reshape: bool = False,
+        sharded: bool = False,
+        max_to_keep: int | None = 5,
+        keep_checkpoint_every_n_hours: float = 10000.0,
+        name: str | None = None,
+        restore_sequentially: bool = False,
+        saver_def: Any = None,
+        builder: Any = None,
+        defer_build: bool = False,
+        allow_empty: bool = False,
+        write_version: int = _SaverDef.V2,
+        pad_step_number: bool = False,
+        save_relative_paths: bool = False,
+        filename: str | None = None,
+        *,
+        aggregation: Any = None,
+        threads: int = 0,
+        lock: str = "block",
+        layout: str | None = None,
+    ) -> None:
+        """Creates a `Saver`; the arguments up to `filename` are TensorFlow's.
+
+        Args:
+            var_list: Variables and saveable objects, as a list or a dict by name; `None` for all of
+                the graph.
+            reshape: Restore from tensors of another shape with as many elements.
+            sharded: One data file per device, written by stock TensorFlow.
+            max_to_keep: How many recent checkpoints to keep; `None` or 0 keeps all.
+            keep_checkpoint_every_n_hours: Keep one more for every so many hours of training.
+            name: Prefix for the names of the nodes that are added.
+            restore_sequentially: Restore one variable after the other.
+            saver_def: Use the nodes of this `SaverDef` instead of adding new ones.
+            builder: The `SaverBuilder` to add nodes with.
+            defer_build: Add the nodes in `build()`.
+            allow_empty: Save and restore nothing if there are no variables.
+            write_version: Format of the checkpoint; V1 is written by stock TensorFlow.
+            pad_step_number: Pad the step in file names to eight digits.
+            save_relative_paths: Write relative paths into the `checkpoint` file.
+            filename: The file name, if it is known when the graph is built.
+            aggregation: How the replicas of a variable become the value that is saved: a
+                `tf.VariableAggregation` for all, or a dict from name in the checkpoint, or
+                variable, to its own. The rest is `MEAN`.
+            threads: How many threads write a checkpoint; 0 lets the machine decide.
+            lock: While a variable that is updated in place is read, its updates wait: `'block'`,
+                until it is written, with no extra memory; `'copy'`, until it is copied, with memory
+                for one variable.
+            layout: `'original'` writes whole variables; `'slices'` what stock TensorFlow writes
+                from this very graph. With `None`, variables are whole except partitioned ones of
+                dtypes that stock TensorFlow cannot restore into slices from a whole: float16,
+                uint16, uint32, uint64, string and float8. A distributed session writes whole
+                variables unless told otherwise.
+
+        Raises:
+            ImportError: The op library is missing or was built for another TensorFlow.
+            TypeError: An argument is of the wrong type.
+            ValueError: An argument has a value that cannot be used, or there are no variables to
+                save.
+            RuntimeError: The graph is finalized, or executing eagerly without `var_list`.
+        """
+        self._options = save_options.SaveOptions(aggregation, threads, lock, layout)
+        super().__init__(
+            var_list=var_list,
+            reshape=reshape,
+            sharded=sharded,
+            max_to_keep=max_to_keep,
+            keep_checkpoint_every_n_hours=keep_checkpoint_every_n_hours,
+            name=name,
+            restore_sequentially=restore_sequentially,
+            saver_def=saver_def,
+            builder=builder,
+            defer_build=defer_build,
+            allow_empty=allow_empty,
+            write_version=write_version,
+            pad_step_number=pad_step_number,
+            save_relative_paths=save_relative_paths,
+            filename=filename,
+        )
+
+    def _build(self, checkpoint_path: Any, build_save: bool, build_restore: bool) -> None:
+        """Builds the stock nodes and marks them; every way to make a saver comes through here."""
+        if tf.executing_eagerly():
+            super()._build(checkpoint_path, build_save, build_restore)
+            return
+        graph = tf.compat.v1.get_default_graph()
+        if graph.finalized and self.saver_def is None and not self._is_built:
+            raise errors.GraphStateError(
+                "Graph is finalized and cannot be modified. Build the Saver before the graph is "
+                "finalized, that is before MonitoredTrainingSession, Supervisor or "
+                "graph.finalize(), and hand it on"
+            )
+        # Loading it registers the pass that replaces the marked nodes.
+        _native.ops()
+        super()._build(checkpoint_path, build_save, build_restore)
+        if self.saver_def:
+            self._tag(graph)
+
+    def _tag(self, graph: Any) -> None:
+        """Marks this saver's `SaveV2` nodes."""
+        for save_op in tagging.find_saves(graph, self.saver_def):
+            tagging.tag(save_op, self._options)
+            if self._options.layout is None:
+                dtypes = tagging.dtypes_kept_as_slices(tagging.read_entries(save_op))
+                if dtypes:
+                    _LOGGER.info(
+                        "partitioned variables of %s are saved as slices: stock TensorFlow cannot "
+                        "restore whole ones into slices. Saver(layout='original') saves them whole",
+                        ", ".join(dtypes),
+                    )
+
+    @staticmethod
+    def from_proto(saver_def: Any, import_scope: str | None = None) -> "Saver":
+        """Returns a `Saver` made from a `SaverDef`.
+
+        Args:
+            saver_def: The `SaverDef`.
+            import_scope: Name scope that its nodes were imported into.
+        """
+        return Saver(saver_def=saver_def, name=import_scope)
+
+    def save(
+        self,
+        sess: Any,
+        save_path: Any,
+        global_step: Any = None,
+        latest_filename: str | None = None,
+        meta_graph_suffix: str = "meta",
+        write_meta_graph: bool = True,
+        write_state: bool = True,
+        strip_default_attrs: bool = False,
+        save_debug_info: bool = False,
+    ) -> str | None:
+        """Saves variables, then the graph, then names the checkpoint in the `checkpoint` file.
+
+        Args:
+            sess: The session.
+            save_path: Prefix of the files.
+            global_step: The step, appended to the prefix: an integer, a tensor or its name.
+            latest_filename: Name of the state file; `'checkpoint'` by default.
+            meta_graph_suffix: Suffix of the graph's file.
+            write_meta_graph: Whether to write the graph.
+            write_state: Whether to write the state file and delete old checkpoints.
+            strip_default_attrs: Leave attributes with default values out of the graph.
+            save_debug_info: Also write a `.debug` file that says where in the program each node was
+                made.
+
+        Returns:
+            The prefix of the checkpoint, or `None` if the saver is empty.
+
+        Raises:
+            TypeError: `sess` is not a session.
+            ValueError: `latest_filename` holds a path or collides with `save_path`, or the parent
+                directory of `save_path` is missing.
+            RuntimeError: The nodes were not built, or the state file collides with the checkpoint.
+        """
+        if tf.executing_eagerly():
+            eager_path: str | None = super().save(
+                sess,
+                save_path,
+                global_step,
+                latest_filename,
+                meta_graph_suffix,
+                write_meta_graph,
+                write_state,
+                strip_default_attrs,
+                save_debug_info,
+            )
+            return eager_path
+        # Once, so that all files are of one step even if training goes on.
+        if (
+            self._is_built
+            and global_step is not None
+            and not isinstance(global_step, tf.compat.integral_types)
+        ):
+            global_step = tf.compat.v1.train.global_step(sess, global_step)
+        prefix = self._checkpoint_prefix(tf.compat.as_str(save_path), global_step)
+        is_new = not tf.io.gfile.exists(prefix + ".index")
+        path: str | None = super().save(
+            sess, save_path, global_step, latest_filename, write_meta_graph=False, write_state=False
+        )
+        before = list(self._last_checkpoints), list(self._checkpoints_to_be_deleted)
+        try:
+            if write_state and path is not None:
+                _check_parent(tf.compat.as_str(save_path))
+            if write_meta_graph:
+                with sess.graph.as_default():
+                    self.export_meta_graph(
+                        tf_internals.meta_graph_filename(
+                            prefix, meta_graph_suffix=meta_graph_suffix
+                        ),
+                        strip_default_attrs=strip_default_attrs,
+                        save_debug_info=save_debug_info,
+                    )
+            if write_state and path is not None:
+                self._record(path, paths.parent(tf.compat.as_str(save_path)), latest_filename)
+        except BaseException:
+            self._last_checkpoints, self._checkpoints_to_be_deleted = before
+            # A checkpoint that was there before under this name is gone; then the new one is better
+            # than none.
+            if is_new and path is not None:
+                tf_internals.remove_checkpoint(path, self.saver_def.version, meta_graph_suffix)
+            raise
+        if write_state and path is not None:
+            self._MaybeDeleteOldCheckpoints(meta_graph_suffix=meta_graph_suffix)
+        if path is not None:
+            report.log_save(path)
+        return path
+
+    def export_meta_graph(
+        self,
+        filename: str | None = None,
+        collection_list: Any = None,
+        as_text: bool = False,
+        export_scope: str | None = None,
+        clear_devices: bool = False,
+        clear_extraneous_savers: bool = False,
+        strip_default_attrs: bool = False,
+        save_debug_info: bool = False,
+    ) -> Any:
+        """Returns the default graph as a `MetaGraphDef` with nothing of ours; can write a file.
+
+        Args:
+            filename: Where to write it.
+            collection_list: Keys of the collections to export; all by default.
+            as_text: Write it as text.
+            export_scope: Export only this name scope, and strip it from the names.
+            clear_devices: Leave devices out.
+            clear_extraneous_savers: Leave the nodes of other savers out.
+            strip_default_attrs: Leave attributes with default values out.
+            save_debug_info: Also write a `.debug` file.
+
+        Raises:
+            RuntimeError: Executing eagerly.
+            ValueError: The graph is larger than 2 GB.
+        """
+        return meta_graph.export(
+            self.saver_def,
+            None if filename is None else tf.compat.as_str(filename),
+            collection_list=collection_list,
+            as_text=as_text,
+            export_scope=export_scope,
+            clear_devices=clear_devices,
+            clear_extraneous_savers=clear_extraneous_savers,
+            strip_default_attrs=strip_default_attrs,
+            save_debug_info=save_debug_info,
+        )
+
+    def _checkpoint_prefix(self, save_path: str, global_step: int | None) -> str:
+        """Returns the prefix that the base class gives a checkpoint."""
+        if global_step is None:
+            return save_path
+        return (
+            f"{save_path}-{global_step:08d}"
+            if self._pad_step_number
+            else f"{save_path}-{global_step:d}"
+        )
+
+    def _record(self, path: str, directory: str, latest_filename: str | None) -> None:
+        """Names a checkpoint that is all there in the state file."""
+        self._RecordLastCheckpoint(path)
+        tf_internals.update_checkpoint_state_internal(
+            save_dir=directory,
+            model_checkpoint_path=path,
+            all_model_checkpoint_paths=self.last_checkpoints,
+            latest_filename=latest_filename or "checkpoint",
+            save_relative_paths=self._save_relative_paths,
+        )
+
+
+def _check_parent(save_path: str) -> None:
+    """Refuses as the base class does when a remote session wrote to a directory not here."""
+    parent = paths.parent(save_path)
+    if parent and paths.is_local(parent) and not tf.io.gfile.isdir(parent):
+        raise errors.ArgumentError(f"Parent directory of {save_path} doesn't exist, can't save.")

@@ -1,0 +1,200 @@
+"""Marks the stock `SaveV2` nodes of a graph so that our op runs in their place.
+
+A graph of the user's never holds an op of ours. A stock `SaveV2` node carries private attributes
+instead, which stock TensorFlow imports and ignores; where our op library is loaded, its graph pass
+replaces the node in the runtime's own copy of the graph. `docs/architecture.md` lists the
+attributes; this module is the only one that writes them or takes them away.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from autodist import errors
+from autodist.checkpoint import options as save_options
+from autodist.tf_internals import PartitionedVariable, set_attribute
+
+PREFIX = "_autodist"
+_SAVE = "_autodist_save"
+_LAYOUT = "_autodist_layout"
+_LOCK = "_autodist_lock"
+_THREADS = "_autodist_threads"
+_AGGREGATIONS = "_autodist_aggregations"
+
+# Dtypes that stock `RestoreV2` cannot cut into other slices than those it finds
+# (tensor_slice_reader, TF 2.21), beside those of eight bits.
+_NOT_RESTORABLE_INTO_SLICES = frozenset({"float16", "uint16", "uint32", "uint64", "string"})
+
+# Inputs of `SaveV2` before the values: prefix, tensor_names, shape_and_slices.
+_FIRST_VALUE = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One value that a `SaveV2` node writes.
+
+    Attributes:
+        name: The name in the checkpoint.
+        slice_spec: TensorFlow's text form of a slice; empty for a whole tensor.
+        tensor: The `tf.Tensor` that is written.
+    """
+
+    name: str
+    slice_spec: str
+    tensor: Any
+
+
+def find_saves(graph: Any, saver_def: Any) -> list[Any]:
+    """Returns the `SaveV2` operations that write to the file name of a `SaverDef`.
+
+    The node is found by its edges: it takes its prefix from the tensor that the saver feeds. A
+    sharded saver's nodes take theirs from a `ShardedFilename` of each device, and those of the V1
+    format are not `SaveV2`; neither is found.
+
+    Args:
+        graph: The `tf.Graph`.
+        saver_def: The `SaverDef`; its nodes may be missing from the graph.
+    """
+    try:
+        filename = graph.get_tensor_by_name(saver_def.filename_tensor_name)
+    except (KeyError, ValueError):
+        return []
+    return [op for op in filename.consumers() if op.type == "SaveV2" and op.inputs[0] is filename]
+
+
+def read_entries(save_op: Any) -> list[Entry]:
+    """Returns what a `SaveV2` operation writes, in its order.
+
+    Args:
+        save_op: The `tf.Operation`.
+
+    Raises:
+        UnsupportedGraphError: Its names or slices are not constants.
+    """
+    names = tf.get_static_value(save_op.inputs[1])
+    slices = tf.get_static_value(save_op.inputs[2])
+    if names is None or slices is None:
+        raise errors.UnsupportedGraphError(
+            f"{save_op.name}: the tensor names and slices of a SaveV2 node must be constants, "
+            "but they are computed"
+        )
+    values = save_op.inputs[_FIRST_VALUE:]
+    return [
+        Entry(tf.compat.as_str(name), tf.compat.as_str(slice_spec), value)
+        for name, slice_spec, value in zip(names.ravel(), slices.ravel(), values, strict=True)
+    ]
+
+
+def tag(save_op: Any, options: save_options.SaveOptions) -> None:
+    """Marks a `SaveV2` operation to be replaced.
+
+    A node that another `Saver` marked keeps its marks unless something else is asked for: a saver
+    made from a `SaverDef` shares the nodes of the one it came from.
+
+    Args:
+        save_op: The `tf.Operation`.
+        options: What the marks say.
+
+    Raises:
+        ArgumentError: The aggregation names a variable that the node does not write, or two for one
+            name.
+    """
+    if options == save_options.SaveOptions() and is_tagged(save_op):
+        return
+    set_attribute(save_op, _SAVE, tf.compat.v1.AttrValue(b=True))
+    set_attribute(save_op, _LAYOUT, _text(options.layout or save_options.DEFAULT_LAYOUT))
+    set_attribute(save_op, _LOCK, _text(options.lock))
+    set_attribute(save_op, _THREADS, tf.compat.v1.AttrValue(i=options.threads))
+    if options.aggregation is not None:
+        names = _aggregations(read_entries(save_op), options.aggregation)
+        value = tf.compat.v1.AttrValue()
+        value.list.s.extend(name.encode() for name in names)
+        set_attribute(save_op, _AGGREGATIONS, value)
+
+
+def is_tagged(save_op: Any) -> bool:
+    """Tells whether an operation is marked to be replaced."""
+    return _SAVE in save_op.node_def.attr
+
+
+def strip_tags(graph_def: Any) -> None:
+    """Takes our marks out of a `GraphDef`, in place.
+
+    Args:
+        graph_def: The `GraphDef`, as TensorFlow exports it.
+    """
+    for node in graph_def.node:
+        if node.op == "SaveV2":
+            for key in [key for key in node.attr if key.startswith(PREFIX)]:
+                del node.attr[key]
+
+
+def dtypes_kept_as_slices(entries: Iterable[Entry]) -> list[str]:
+    """Returns the dtypes that the default layout writes as slices, sorted by name.
+
+    Args:
+        entries: The entries of one node.
+    """
+    slices: dict[str, set[str]] = collections.defaultdict(set)
+    dtypes = {}
+    for entry in entries:
+        slices[entry.name].add(entry.slice_spec)
+        dtypes[entry.name] = entry.tensor.dtype.base_dtype
+    return sorted(
+        {
+            dtype.name
+            for name, dtype in dtypes.items()
+            if len(slices[name]) > 1
+            and (dtype.name in _NOT_RESTORABLE_INTO_SLICES or dtype.name.startswith("float8"))
+        }
+    )
+
+
+def _aggregations(entries: list[Entry], aggregation: Any) -> list[str]:
+    """Returns the aggregation of each entry."""
+    if not isinstance(aggregation, Mapping):
+        return [save_options.aggregation_name(aggregation)] * len(entries)
+    names = {entry.name for entry in entries}
+    names_by_source = {_source(entry.tensor): entry.name for entry in entries}
+    chosen: dict[str, str] = {}
+    for key, value in aggregation.items():
+        asked = save_options.aggregation_name(value)
+        for name in _names_of(key, names, names_by_source):
+            if chosen.setdefault(name, asked) != asked:
+                raise errors.ArgumentError(
+                    f"aggregation: '{name}' is to be both {chosen[name]} and {asked}; it needs one"
+                )
+    return [chosen.get(entry.name, "MEAN") for entry in entries]
+
+
+def _names_of(key: Any, names: set[str], names_by_source: dict[Any, str]) -> Iterator[str]:
+    """Yields the names in the checkpoint that a key of the aggregation stands for."""
+    if isinstance(key, str):
+        if key not in names:
+            raise errors.ArgumentError(
+                f"aggregation: no variable is saved as '{key}'; "
+                f"the names are {', '.join(sorted(names))}"
+            )
+        yield key
+        return
+    variable = key.deref() if hasattr(key, "deref") else key
+    for part in variable if isinstance(variable, PartitionedVariable) else [variable]:
+        name = names_by_source.get(getattr(part, "op", None))
+        if name is None:
+            raise errors.ArgumentError(f"aggregation: this Saver does not save {part!r}")
+        yield name
+
+
+def _source(tensor: Any) -> Any:
+    """Returns the operation of the variable that a value is read from, or what makes the value."""
+    op = tensor.op
+    while op.type in ("Identity", "ReadVariableOp"):
+        op = op.inputs[0].op
+    return op
+
+
+def _text(value: str) -> Any:
+    return tf.compat.v1.AttrValue(s=value.encode())
