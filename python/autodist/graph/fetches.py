@@ -1,0 +1,131 @@
+"""How the replicas' values of one original tensor become one, and one fed value many.
+
+The rule for a tensor whose replicas differ:
+
+| the original tensor | what is fetched |
+|---|---|
+| a gradient with respect to a variable | the mean over the batch |
+| read from a variable whose copies differ | the copies, aggregated as they are saved |
+| first dimension unknown | the replicas' tensors, concatenated in batch order |
+| floating or complex, static first dimension or scalar | the mean, weighted by the parts of the batch |
+| a sum of integers | the sum |
+| anything else | refused: there is no right answer |
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from autodist.errors import UnsupportedGraphError
+from autodist.graph.placement import PlacedVariable
+from autodist.graph.values import Value
+from autodist.layout import even_sizes
+
+if TYPE_CHECKING:
+    from autodist.graph.lowering import Transformer
+
+SUMMARIES = frozenset({"ScalarSummary", "HistogramSummary"})
+_SUMS = frozenset({"Sum", "SegmentSum", "UnsortedSegmentSum", "Bincount", "DenseBincount"})
+_PASS = frozenset({"Identity", "Cast", "Squeeze", "Reshape", "StopGradient", "ExpandDims"})
+
+
+def combine(walk: Transformer, tensor: Any) -> Any:
+    """The one tensor of the transformed graph that is fetched in place of `tensor`."""
+    value = walk.mean(tensor) if walk.is_gradient(tensor) else walk.value(tensor)
+    if not value.varies:
+        return value.whole(0)
+    pieces = [value.whole(r) for r in range(walk.replica_count)]
+    if value.local_variable is not None:
+        return aggregate(walk, value.local_variable, pieces)
+    mask = walk.batch.tensor_mask(tensor)
+    is_numeric = tensor.dtype.is_floating or tensor.dtype.is_complex
+    with walk.builder.adding(f"fetch/{tensor.op.name}", pieces[0].device):
+        if tensor.shape.rank is None:
+            if not is_numeric:
+                raise _refusal(tensor)
+            return tf.cond(
+                tf.equal(tf.rank(pieces[0]), 0),
+                lambda: walk.means.mean_of(pieces, mask),
+                lambda: tf.concat([tf.reshape(p, _at_least_1d(p)) for p in pieces], 0),
+            )
+        if tensor.shape.rank and tensor.shape[0] is None:
+            return tf.concat(pieces, 0)
+        if is_numeric:
+            return walk.means.mean_of(pieces, mask)
+        if _is_sum(tensor):
+            return tf.add_n(pieces)
+    raise _refusal(tensor)
+
+
+def aggregate(walk: Transformer, variable: PlacedVariable, pieces: list[Any]) -> Any:
+    """One value of the copies of a local variable, by its aggregation."""
+    how = variable.logical.aggregation
+    if how == tf.VariableAggregation.ONLY_FIRST_REPLICA:
+        return pieces[0]
+    with walk.builder.adding(f"fetch/{variable.logical.name}", pieces[0].device):
+        total = tf.add_n(pieces)
+        if how == tf.VariableAggregation.SUM:
+            return total
+        return total / tf.cast(len(pieces), total.dtype)
+
+
+def spread(value: Value, tensor: Any, array: Any) -> list[tuple[Any, Any]]:
+    """What to feed, and where, when `tensor`, for which `value` stands, is fed with `array`."""
+    rows = [array] * len(value.pieces)
+    if value.varies and tensor.shape.rank != 0 and tensor.shape.dims and tensor.shape[0] is None:
+        sizes = even_sizes(len(array), len(value.pieces))
+        rows = np.split(array, np.cumsum(sizes)[:-1])
+    found = []
+    for pieces, row in zip(value.pieces, rows, strict=True):
+        if value.grid is None:
+            found.append((pieces[0], row))
+            continue
+        for piece, box in zip(pieces, value.grid.boxes(), strict=True):
+            where = tuple(slice(s, s + e) for s, e in zip(box.start, box.extent, strict=True))
+            found.append((piece, row[where]))
+    return found
+
+
+def lower_summary(walk: Transformer, op: Any) -> Any:
+    """A summary of all replicas: of the mean of a scalar, of all values of a histogram."""
+    tags, values = op.inputs
+    value = walk.input(op, values)
+    if not value.varies:
+        summarised = value.whole(0)
+    elif op.type == "ScalarSummary":
+        summarised = walk.fetch(values)
+    else:
+        pieces = [value.whole(r) for r in range(walk.replica_count)]
+        with walk.builder.adding(f"summary/{op.name}", pieces[0].device):
+            summarised = tf.concat([tf.reshape(p, [-1]) for p in pieces], 0)
+    return walk.builder.copy(
+        op, [walk.input(op, tags).whole(0), summarised], walk.controls(op, None)
+    )
+
+
+def _at_least_1d(tensor: Any) -> Any:
+    return tf.cond(
+        tf.equal(tf.rank(tensor), 0), lambda: tf.constant([1], tf.int32), lambda: tf.shape(tensor)
+    )
+
+
+def _is_sum(tensor: Any) -> bool:
+    """Whether an integer tensor was made by summing."""
+    if not tensor.dtype.is_integer:
+        return False
+    op = tensor.op
+    while op.type in _PASS:
+        op = op.inputs[0].op
+    return op.type in _SUMS
+
+
+def _refusal(tensor: Any) -> UnsupportedGraphError:
+    return UnsupportedGraphError(
+        f"cannot fetch {tensor.name!r} ({tensor.dtype.name}, shape {tensor.shape}): each replica has its own value, "
+        "computed from its part of the batch, and there is no rule that makes one of them. Expected a tensor "
+        "whose first dimension is the batch (unknown), a floating-point tensor (its mean is fetched) or a sum of "
+        "integers. Cast it to a float, or fetch what it was computed from."
+    )

@@ -1,0 +1,356 @@
+"""The walk over the original graph that makes the transformed one.
+
+Ops are taken in the order of their creation, each once. For each tensor the walk remembers a `Value`: what stands
+for it in the transformed graph. Rules for ops that take a variable's handle are in `reads` and `updates`, for saving in
+`saving`; every other op is copied, once, or once per replica when it varies (`batch`), or once per shard when it
+works element by element on a cut variable.
+
+The original graph may grow after the session exists (a `Saver`, `v.assign`): `extend` takes in what is new.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import tensorflow as tf
+
+from autodist import tf_internals
+from autodist.errors import GraphStateError, UnsupportedGraphError
+from autodist.graph import fetches, op_kinds, reads, saving, updates, verify
+from autodist.graph.batch import BatchAnalysis
+from autodist.graph.builder import Builder
+from autodist.graph.functions import may_write
+from autodist.graph.means import Means
+from autodist.graph.observe import Birth, Observer
+from autodist.graph.placement import PlacedVariable, Placer
+from autodist.graph.roles import Key, Roles, key_of
+from autodist.graph.values import Value
+from autodist.layout import Grid
+from autodist.strategy import Devices, StrategyBuilder
+
+Lowered = list[list[Any]]
+"""What one original op became: `[ops]`, or one list of ops per replica."""
+
+
+class Transformer:
+    """The original graph, the transformed graph, and what stands for what.
+
+    Args:
+      original: the user's graph.
+      observer: what was seen while it was built.
+      devices: the replicas' and the servers' devices.
+      strategy_builder: decides the layouts.
+    """
+
+    def __init__(
+        self, original: Any, observer: Observer, devices: Devices, strategy_builder: StrategyBuilder
+    ) -> None:
+        self.original = original
+        self.builder = Builder(devices.replica_devices)
+        self.replica_count = len(devices.replica_devices)
+        self.roles = Roles(original, observer)
+        self.batch = BatchAnalysis(self.roles, observer, self.replica_count)
+        self.means = Means(self.builder, self.batch.roots)
+        self.updates_made: list[tuple[Any, PlacedVariable, list[Any]]] = []
+        self._observer = observer
+        self._placer = Placer(self.roles, self.builder, strategy_builder, devices)
+        self._values: dict[Key, Value] = {}
+        self._fed: dict[Key, Any] = {}
+        self._mean_values: dict[Key, Value] = {}
+        self._births: dict[Key, Birth] = {}
+        self._lowered: dict[Any, Lowered] = {}
+        self._combined: dict[Key, Any] = {}
+        self._back_edges: dict[Key, list[tuple[Any, int, int]]] = {}
+        self._done = 0
+        self._failure: Exception | None = None
+        self._lock = threading.RLock()
+
+    @property
+    def graph(self) -> Any:
+        """The transformed graph."""
+        return self.builder.graph
+
+    @property
+    def variables(self) -> list[PlacedVariable]:
+        """The variables with their shards and replicas, in order of creation."""
+        return list(self._placer.placed.values())
+
+    def placed(self, tensor: Any) -> PlacedVariable | None:
+        """The variable whose handle an original tensor is; None for any other tensor."""
+        return self._placer.placed.get(tensor.op)
+
+    def extend(self) -> None:
+        """Takes in the ops added to the original graph since the last call.
+
+        Raises:
+          UnsupportedGraphError: if one of them cannot be distributed.
+          GraphStateError: if an earlier call failed.
+        """
+        with self._lock:
+            if self._failure is not None:
+                raise GraphStateError(
+                    "an op added to the graph could not be distributed, and the session cannot go on: "
+                    f"{self._failure}"
+                ) from self._failure
+            new_ops = self.original.get_operations()[self._done :]
+            if not new_ops:
+                return
+            try:
+                self._extend(new_ops)
+            except Exception as error:
+                self._failure = error
+                raise
+
+    def _extend(self, new_ops: list[Any]) -> None:
+        tf_internals.copy_functions(self.original, self.graph)
+        verify.check_supported(new_ops, self._observer)
+        variables = self.roles.extend(new_ops)
+        self.batch.extend(new_ops, self._placer.placed)
+        self._placer.place(variables, self.batch.local)
+        for birth in self._observer.births:
+            self._births.setdefault(key_of(birth.values), birth)
+            if birth.indices is not None:
+                self._births.setdefault(key_of(birth.indices), birth)
+        for op in new_ops:
+            self._lower(op)
+        self._done += len(new_ops)
+        verify.check_updates(self.updates_made)
+        self.updates_made.clear()
+
+    # What stands for what.
+
+    def value(self, tensor: Any) -> Value:
+        """What stands for an original tensor; for a gradient, each replica's own."""
+        return self._values[key_of(tensor)]
+
+    def input(self, op: Any, tensor: Any) -> Value:
+        """What stands for input `tensor` of the original `op`: for a gradient seen after its birth, the mean."""
+        if self.batch.sees_mean(op, tensor):
+            return self.mean(tensor)
+        return self.value(tensor)
+
+    def is_gradient(self, tensor: Any) -> bool:
+        """Whether an original tensor is a gradient with respect to a variable."""
+        return key_of(tensor) in self._births
+
+    def mean(self, gradient: Any) -> Value:
+        """The mean over the replicas of an original gradient (or the indices that go with it)."""
+        key = key_of(gradient)
+        if key not in self._mean_values:
+            self._make_mean(self._births[key])
+        return self._mean_values[key]
+
+    def _make_mean(self, birth: Birth) -> None:
+        values = self.value(birth.values)
+        mask = self.batch.tensor_mask(birth.values)
+        if birth.indices is None:
+            if values.varies:
+                values = Value([[self.means.mean(values, mask)]])
+            self._mean_values[key_of(birth.values)] = values
+            return
+        indices = self.value(birth.indices)
+        mask |= self.batch.tensor_mask(birth.indices)
+        if values.varies or indices.varies:
+            rows, numbers = self.means.mean_slices(values, indices, mask)
+            values, indices = Value([[rows]]), Value([[numbers]])
+        self._mean_values[key_of(birth.values)] = values
+        self._mean_values[key_of(birth.indices)] = indices
+
+    def controls(self, op: Any, replica: int | None) -> list[Any]:
+        """The transformed ops that a copy of `op` waits for.
+
+        Args:
+          op: the original op.
+          replica: whose copy waits; None: one that is made once and waits for all replicas.
+        """
+        found = []
+        for source in op.control_inputs:
+            rows = self._lowered[source]
+            if replica is not None and len(rows) > 1:
+                rows = [rows[replica]]
+            for row in rows:
+                found.extend(row)
+        return found
+
+    def targets(self, op: Any) -> list[Any]:
+        """The ops to run in place of an original op."""
+        return [new for row in self._lowered[op] for new in row]
+
+    def fetch(self, tensor: Any) -> Any:
+        """The transformed tensor to fetch in place of an original one; see `fetches`."""
+        with self._lock:
+            key = key_of(tensor)
+            if key not in self._combined:
+                self._combined[key] = fetches.combine(self, tensor)
+            return self._combined[key]
+
+    def feeds(self, tensor: Any, array: Any) -> list[tuple[Any, Any]]:
+        """The transformed tensors to feed, and with what, when `tensor` is fed with `array`."""
+        key = key_of(tensor)
+        if key in self._fed:
+            return [(self._fed[key], array)]
+        return fetches.spread(self.value(tensor), tensor, array)
+
+    # The rules.
+
+    def _lower(self, op: Any) -> None:
+        touched = [p for p in (self.placed(t) for t in op.inputs) if p is not None]
+        if op.type == op_kinds.HANDLE:
+            self._lower_handle(op)
+        elif touched and op.type in reads.RULES:
+            reads.RULES[op.type](self, op, touched[0])
+        elif touched and updates.is_supported(op):
+            updates.lower(self, op, touched)
+        elif op.type == "SaveV2" and saving.lower(self, op):
+            pass
+        elif op.type in fetches.SUMMARIES:
+            self.record(op, [[fetches.lower_summary(self, op)]])
+        else:
+            self._copy(op, touched)
+
+    def _lower_handle(self, op: Any) -> None:
+        variable = self._placer.placed[op]
+        self._values[op, 0] = Value(
+            variable.handles, grid=variable.grid, varies=variable.is_local, variable=variable
+        )
+        self._lowered[op] = [[h.op for row in variable.handles for h in row]]
+
+    def _copy(self, op: Any, touched: list[PlacedVariable]) -> None:
+        for variable in touched:
+            if variable.grid is not None:
+                raise UnsupportedGraphError(
+                    f"op {op.name!r} ({op.type}) needs variable {variable.logical.name!r} whole, but the "
+                    f"session already holds it cut ({variable.reason}). Create the op before "
+                    "create_distributed_session(), so that the variable stays whole."
+                )
+        mask = self.batch.mask(op)
+        copies = self.replica_count if mask else self._copies_written(op, touched)
+        grid = self._elementwise_grid(op)
+        rows: Lowered = []
+        for replica in range(copies):
+            controls = self.controls(op, replica if mask else None)
+            if grid is None:
+                inputs = self._whole_inputs(op, replica)
+                rows.append([self.builder.copy(op, inputs, controls, replica=replica)])
+            else:
+                rows.append(self._copy_per_shard(op, replica, grid, controls))
+        self.record(op, rows, grid=grid, varies=bool(mask))
+        if op.type == "Identity":
+            self._values[op, 0].local_variable = self.value(op.inputs[0]).local_variable
+
+    def _copies_written(self, op: Any, touched: list[PlacedVariable]) -> int:
+        """How often an op that does not vary is made: once per copy of a variable it may write."""
+        for variable in touched:
+            for index, tensor in enumerate(op.inputs):
+                if tensor.op is variable.logical.handle_op and may_write(op, index):
+                    return variable.copy_count
+        return 1
+
+    def _whole_inputs(self, op: Any, replica: int) -> list[Any]:
+        inputs = []
+        for index, tensor in enumerate(op.inputs):
+            key = key_of(tensor)
+            if key not in self._values:
+                # A back edge of a while loop: until its source is made, the loop's entry stands in.
+                self._back_edges.setdefault(key, []).append((op, index, replica))
+                inputs.append(self.value(op.inputs[0]).whole(replica))
+            else:
+                inputs.append(self.input(op, tensor).whole(replica))
+        return inputs
+
+    def _elementwise_grid(self, op: Any) -> Grid | None:
+        """How an elementwise op on a cut variable is cut; None when it is not such an op."""
+        if op.type not in op_kinds.ELEMENTWISE or len(op.outputs) != 1:
+            return None
+        grids = {v.grid for v in (self.input(op, t) for t in op.inputs) if v.grid is not None}
+        if len(grids) != 1:
+            return None
+        grid: Grid = grids.pop()
+        shape = list(grid.shape)
+        if op.outputs[0].shape.rank is None or op.outputs[0].shape.as_list() != shape:
+            return None
+        for tensor in op.inputs:
+            if tensor.shape.rank is None or (tensor.shape.rank and tensor.shape.as_list() != shape):
+                return None
+        return grid
+
+    def _copy_per_shard(self, op: Any, replica: int, grid: Grid, controls: list[Any]) -> list[Any]:
+        inputs = [self.input(op, tensor) for tensor in op.inputs]
+        made = []
+        for shard in range(grid.shard_count):
+            pieces = [
+                v.cut(replica, grid)[shard] if tensor.shape.rank else v.whole(replica)
+                for v, tensor in zip(inputs, op.inputs, strict=True)
+            ]
+            device = next(p.device for p in pieces if p.shape.rank)
+            made.append(
+                self.builder.copy(
+                    op, pieces, controls, replica=replica, shard=shard, device=device
+                )
+            )
+        return made
+
+    def record(
+        self,
+        op: Any,
+        rows: Lowered,
+        *,
+        grid: Grid | None = None,
+        varies: bool = False,
+        local_variable: PlacedVariable | None = None,
+    ) -> None:
+        """Remembers what an original op became, and that its outputs stand for the original ones.
+
+        Args:
+          op: the original op.
+          rows: `rows[replica][shard]`, ops with the same outputs as `op`.
+          grid: how the outputs are cut.
+          varies: whether the replicas' outputs differ.
+          local_variable: the local variable that the outputs were read from.
+        """
+        self._lowered[op] = rows
+        for index in range(len(op.outputs)):
+            pieces = [[new.outputs[index] for new in row] for row in rows]
+            self.record_value(
+                op, index, Value(pieces, grid=grid, varies=varies, local_variable=local_variable)
+            )
+
+    def record_value(self, op: Any, index: int, value: Value) -> None:
+        """Remembers what stands for output `index` of an original op; a root is split here."""
+        root = next(
+            (i for i, t in enumerate(self.batch.roots) if t.op is op and t.value_index == index), None
+        )
+        if root is not None and not value.varies:
+            self._fed[op, index] = value.whole(0)
+            value = self.means.split(root, value.whole(0))
+        self._values[op, index] = value
+        for user, position, replica in self._back_edges.pop((op, index), []):
+            merged = self._lowered[user][replica][0]
+            tf_internals.update_input(merged, position, value.whole(replica))
+
+    def record_ops(self, op: Any, rows: Lowered) -> None:
+        """Remembers what an original op without outputs became."""
+        self._lowered[op] = rows
+
+    def whole_of(self, op: Any, index: int, replica: int) -> Any:
+        """Input `index` of the original `op`, whole, as `replica` sees it."""
+        return self.input(op, op.inputs[index]).whole(replica)
+
+    def layout_table(self) -> list[tuple[str, str, str]]:
+        """Per variable: its name, its layout in words, and why."""
+        rows = []
+        for v in self.variables:
+            layout = f"{v.shard_count} shard(s), {v.copy_count} replica(s)"
+            if v.grid is not None:
+                cuts = ", ".join(
+                    f"axis {axis}: {list(v.grid.sizes[axis])}" for axis in v.grid.cut_axes
+                )
+                layout = f"{layout}; {cuts}"
+            rows.append((v.logical.name, layout, v.reason))
+        return rows
+
+
+def is_ref(tensor: Any) -> bool:
+    """Whether a tensor is a reference to a ref variable."""
+    return bool(tf.as_dtype(tensor.dtype)._is_ref_dtype)

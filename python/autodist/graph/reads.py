@@ -1,0 +1,125 @@
+"""Rules for the ops that read a variable: reads become one read per shard, gathers one gather per shard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from autodist.graph import op_kinds
+from autodist.graph.indices import split_rows
+from autodist.graph.placement import PlacedVariable
+from autodist.graph.values import Value, assemble
+from autodist.layout import Grid
+
+if TYPE_CHECKING:
+    from autodist.graph.lowering import Transformer
+
+
+def lower_read(walk: Transformer, op: Any, variable: PlacedVariable) -> None:
+    """A read of each shard of each copy."""
+    rows = _per_piece(walk, op, variable)
+    walk.record(
+        op,
+        rows,
+        grid=variable.grid,
+        varies=variable.is_local,
+        local_variable=variable if variable.is_local else None,
+    )
+
+
+def lower_disable_copy(walk: Transformer, op: Any, variable: PlacedVariable) -> None:
+    """The same op on each shard of each copy."""
+    walk.record_ops(op, _per_piece(walk, op, variable))
+
+
+def lower_shape(walk: Transformer, op: Any, variable: PlacedVariable) -> None:
+    """The shape of the whole variable: a constant where it is cut."""
+    if variable.grid is None:
+        handle = variable.handles[0][0]
+        shape = [walk.builder.copy(op, [handle], walk.controls(op, None), device=handle.device)]
+        walk.record(op, [shape])
+        return
+    with walk.builder.adding(op.name, variable.handles[0][0].device, walk.controls(op, None)):
+        shape = tf.constant(variable.grid.shape, dtype=op.outputs[0].dtype)
+    walk.record_ops(op, [[shape.op]])
+    walk.record_value(op, 0, Value([[shape]]))
+
+
+def lower_is_initialized(walk: Transformer, op: Any, variable: PlacedVariable) -> None:
+    """True when every shard of every copy is initialized."""
+    pieces = [new.outputs[0] for row in _per_piece(walk, op, variable) for new in row]
+    if len(pieces) > 1:
+        with walk.builder.adding(op.name, pieces[0].device):
+            pieces = [tf.reduce_all(tf.stack(pieces))]
+    walk.record_ops(op, [[pieces[0].op]])
+    walk.record_value(op, 0, Value([[pieces[0]]]))
+
+
+def lower_gather(walk: Transformer, op: Any, variable: PlacedVariable) -> None:
+    """Gathers rows: from the whole variable, or from each shard the rows that lie in it."""
+    mask = walk.batch.mask(op)
+    rows = []
+    for replica in range(walk.replica_count if mask else 1):
+        handles = variable.handles[replica if variable.copy_count > 1 else 0]
+        controls = walk.controls(op, replica if mask else None)
+        indices = walk.whole_of(op, 1, replica)
+        if variable.grid is None:
+            made = walk.builder.copy(
+                op, [handles[0], indices], controls, replica=replica, device=handles[0].device
+            )
+            rows.append([made.outputs[0]])
+        else:
+            with walk.builder.adding(op.name, handles[0].device, controls):
+                gathered = _gather_shards(handles, variable.grid, indices, op.outputs[0].dtype)
+            rows.append([gathered])
+    walk.record_ops(op, [[row[0].op] for row in rows])
+    walk.record_value(op, 0, Value(rows, varies=bool(mask)))
+
+
+def _gather_shards(handles: list[Any], grid: Grid, indices: Any, dtype: Any) -> Any:
+    """Gathers rows `indices` (any shape) of a variable cut by `grid`."""
+    flat = tf.reshape(indices, [-1])
+    numbers, positions = split_rows(flat, grid, tf.range(tf.size(flat)))
+    per_range = grid.shard_count // grid.counts[0]
+    inner = Grid(((1,), *grid.sizes[1:]))
+    parts = []
+    for part, rows in enumerate(numbers):
+        shards = handles[part * per_range : (part + 1) * per_range]
+        gathered = []
+        for handle in shards:
+            with tf.device(handle.device):
+                gathered.append(tf.raw_ops.ResourceGather(resource=handle, indices=rows, dtype=dtype))
+        parts.append(assemble(gathered, inner))
+    found = parts[0] if len(parts) == 1 else tf.dynamic_stitch(positions, parts)
+    shape = tf.concat([tf.shape(indices), tf.constant(grid.shape[1:], tf.int32)], 0)
+    found = tf.reshape(found, shape)
+    found.set_shape(indices.shape.concatenate(list(grid.shape[1:])))
+    return found
+
+
+def _per_piece(walk: Transformer, op: Any, variable: PlacedVariable) -> list[list[Any]]:
+    """A copy of `op`, whose only input is the handle, for each shard of each copy of the variable."""
+    rows = []
+    for replica, handles in enumerate(variable.handles):
+        controls = walk.controls(op, replica if variable.is_local else None)
+        shards = range(len(handles)) if variable.grid is not None else [None]
+        rows.append(
+            [
+                walk.builder.copy(
+                    op, [handle], controls, replica=replica, shard=shard, device=handle.device
+                )
+                for shard, handle in zip(shards, handles, strict=True)
+            ]
+        )
+    return rows
+
+
+RULES: dict[str, Callable[[Transformer, Any, PlacedVariable], None]] = {
+    op_kinds.READ: lower_read,
+    op_kinds.DISABLE_COPY: lower_disable_copy,
+    op_kinds.SHAPE: lower_shape,
+    op_kinds.IS_INITIALIZED: lower_is_initialized,
+    op_kinds.GATHER: lower_gather,
+}

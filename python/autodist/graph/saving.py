@@ -1,0 +1,148 @@
+"""Rule for `SaveV2`: what it reads from variables is read from their shards and replicas, in place.
+
+The node says all there is to say: prefix, names, `shape_and_slices`, values. A value read from a variable becomes one
+entry per shard and replica, under the same name. A variable that is itself a slice of a larger one (the node's slice
+is not empty) is cut further: the shards' boxes move by the slice's start.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from autodist import _native
+from autodist.graph import op_kinds
+from autodist.graph.placement import PlacedVariable
+from autodist.layout import Box, Grid
+
+if TYPE_CHECKING:
+    from autodist.graph.lowering import Transformer
+
+
+def lower(walk: Transformer, op: Any) -> bool:
+    """Lowers `SaveV2` to `AutodistSave`; False when its names are not constants, and it is copied as it is."""
+    names = tf.get_static_value(op.inputs[1])
+    specs = tf.get_static_value(op.inputs[2])
+    if names is None or specs is None:
+        return False
+    tensors = list(op.inputs)[3:]
+    aggregations = _attribute(op, "_autodist_aggregations", [b"MEAN"] * len(tensors))
+    is_tagged = _attribute(op, "_autodist_save", False)
+    entries = _Entries()
+    controls = walk.controls(op, None)
+    for name, spec, tensor, asked in zip(names, specs, tensors, aggregations, strict=True):
+        variable, waits = _variable_read(walk, tensor)
+        controls.extend(waits)
+        if variable is None:
+            entries.add_tensor(name, spec, walk.fetch(tensor))
+        else:
+            how = _aggregation(variable, asked.decode())
+            entries.add_variable(name, spec.decode(), variable, how)
+    ops = _native.ops()
+    device = walk.builder.replica_devices[0] if not entries.handles else _host_of(entries)
+    with walk.builder.adding(op.name, device, controls):
+        pins = []
+        for where, handles in entries.handles.items():
+            with tf.device(where):
+                pins.append(ops.autodist_pin_variables(handles))
+        made = ops.autodist_save(
+            prefix=walk.whole_of(op, 0, 0),
+            tensor_names=tf.constant(entries.names, tf.string, [len(entries.names)]),
+            shape_and_slices=tf.constant(entries.specs, tf.string, [len(entries.specs)]),
+            aggregations=tf.constant(entries.aggregations, tf.string, [len(entries.names)]),
+            pins=pins,
+            tensors=entries.tensors,
+            value_index=entries.value_index(),
+            layout=_attribute(op, "_autodist_layout", b"original") if is_tagged else "original",
+            lock=_attribute(op, "_autodist_lock", b"block"),
+            threads=_attribute(op, "_autodist_threads", 0),
+        )
+    walk.record_ops(op, [[made]])
+    return True
+
+
+class _Entries:
+    """The entries of an `AutodistSave`, and the values they take."""
+
+    def __init__(self) -> None:
+        self.names: list[bytes] = []
+        self.specs: list[str | bytes] = []
+        self.aggregations: list[str] = []
+        self.handles: dict[str, list[Any]] = {}
+        self.tensors: list[Any] = []
+        self._places: list[tuple[str | None, int]] = []
+
+    def add_tensor(self, name: bytes, spec: bytes, tensor: Any) -> None:
+        """A value that is not read from a variable."""
+        self._add(name, spec, "MEAN", (None, len(self.tensors)))
+        self.tensors.append(tensor)
+
+    def add_variable(self, name: bytes, spec: str, variable: PlacedVariable, how: str) -> None:
+        """Every shard and replica of a variable."""
+        base = Box.parse(spec) if spec else None
+        grid = variable.grid
+        for handles in variable.handles:
+            boxes: list[Box | None] = list(grid.boxes()) if grid is not None else [None]
+            for handle, box in zip(handles, boxes, strict=True):
+                on_device = self.handles.setdefault(handle.device, [])
+                text = _spec_of(box, grid, base) or spec
+                self._add(name, text, how, (handle.device, len(on_device)))
+                on_device.append(handle)
+
+    def value_index(self) -> list[int]:
+        """Per entry its place in the list of all pinned variables, device by device, then the tensors."""
+        first: dict[str | None, int] = {}
+        count = 0
+        for device, handles in self.handles.items():
+            first[device] = count
+            count += len(handles)
+        first[None] = count
+        return [first[device] + index for device, index in self._places]
+
+    def _add(self, name: bytes, spec: str | bytes, how: str, place: tuple[str | None, int]) -> None:
+        self.names.append(name)
+        self.specs.append(spec)
+        self.aggregations.append(how)
+        self._places.append(place)
+
+
+def _spec_of(box: Box | None, grid: Grid | None, base: tuple[tuple[int, ...], Box] | None) -> str:
+    if box is None or grid is None:
+        return ""
+    if base is None:
+        return box.slice_spec(grid.shape)
+    shape, slice_box = base
+    return box.shifted(slice_box.start).slice_spec(shape)
+
+
+def _variable_read(walk: Transformer, tensor: Any) -> tuple[PlacedVariable | None, list[Any]]:
+    """The variable that `tensor` is the plain value of, and the ops that the read waits for."""
+    op, waits = tensor.op, []
+    while op.type == "Identity":
+        waits.extend(walk.controls(op, None))
+        op = op.inputs[0].op
+    if op.type != op_kinds.READ:
+        return None, []
+    waits.extend(walk.controls(op, None))
+    variable = walk.placed(op.inputs[0])
+    return (None, []) if variable is None else (variable, waits)
+
+
+def _aggregation(variable: PlacedVariable, asked: str) -> str:
+    """How copies are combined: as the variable says where they differ, else as the saver was asked."""
+    if variable.is_local:
+        return str(variable.logical.aggregation.name)
+    return asked
+
+
+def _host_of(entries: _Entries) -> str:
+    """The CPU that runs the save: the first CPU device that holds a variable."""
+    return next((d for d in entries.handles if "CPU" in d.upper()), next(iter(entries.handles)))
+
+
+def _attribute(op: Any, name: str, default: Any) -> Any:
+    try:
+        return op.get_attr(name)
+    except ValueError:
+        return default

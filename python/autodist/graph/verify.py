@@ -1,0 +1,57 @@
+"""The invariants of a transformed graph, checked whenever it has grown.
+
+1. Every op of the original graph is one that can be distributed.
+2. Every update of a variable is made exactly once on each shard of each copy.
+
+By construction, and therefore not checked again: the shards tile the variable (`layout.Grid`), and what does not vary
+depends on no replica's own values (`batch`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autodist.errors import GraphStateError, UnsupportedGraphError
+from autodist.graph.observe import Observer
+from autodist.graph.placement import PlacedVariable
+
+_REF_VARIABLES = frozenset({"Variable", "VariableV2", "TemporaryVariable"})
+
+
+def check_supported(ops: list[Any], observer: Observer) -> None:
+    """Refuses what cannot be distributed.
+
+    Raises:
+      UnsupportedGraphError: naming the op, why and what to do.
+    """
+    for op in ops:
+        if op.type in _REF_VARIABLES:
+            raise UnsupportedGraphError(
+                f"variable {op.name!r} is a ref variable ({op.type}), which cannot be cut or copied. Create it "
+                "inside AutoDist.scope(), where variables are resource variables, and not with use_resource=False."
+            )
+    if observer.births_in_functions:
+        raise UnsupportedGraphError(
+            f"gradients with respect to variables are taken inside {observer.births_in_functions[0]!r}, a function "
+            "or the body of a loop or branch, where their mean over the replicas cannot be taken. Call "
+            "tf.gradients or GradientTape.gradient at the top level of the graph."
+        )
+
+
+def check_updates(updates: list[tuple[Any, PlacedVariable, list[list[Any]]]]) -> None:
+    """Checks that each update was made once on each shard of each copy.
+
+    Args:
+      updates: per update, the original op, the variable, and `ops[replica][shard]`.
+
+    Raises:
+      GraphStateError: if one was not; a defect of the transformer.
+    """
+    for op, variable, rows in updates:
+        made = [new.inputs[0] for row in rows for new in row]
+        wanted = [handle for row in variable.handles for handle in row]
+        if [t.op for t in made] != [t.op for t in wanted]:
+            raise GraphStateError(
+                f"update {op.name!r} of variable {variable.logical.name!r} was made on "
+                f"{[t.name for t in made]}; expected each of {[t.name for t in wanted]} once"
+            )
