@@ -10,11 +10,10 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-# `Saver.save` needs what the public `tf.compat.v1.train.update_checkpoint_state` does not offer: relative paths; and
-# no deprecation notice at each save. `meta_graph_filename` has no public name.
+# `Saver.save` needs what the public `tf.compat.v1.train.update_checkpoint_state` does not offer: relative paths.
+# `meta_graph_filename` has no public name.
 from tensorflow.python.checkpoint.checkpoint_management import (
     meta_graph_filename,
-    remove_checkpoint,
     update_checkpoint_state_internal,
 )
 
@@ -36,7 +35,6 @@ __all__ = [
     "imperative_grad",
     "is_resource_variable",
     "meta_graph_filename",
-    "remove_checkpoint",
     "resource_variables_by_default",
     "set_attribute",
     "update_checkpoint_state_internal",

@@ -11,6 +11,11 @@ def parent(path: str) -> str:
     return os.path.dirname(path)  # noqa: PTH120
 
 
+def name(path: str) -> str:
+    """Returns the last part of a path."""
+    return os.path.basename(path)  # noqa: PTH119
+
+
 def split_extension(path: str) -> tuple[str, str]:
     """Returns a path in two: all before the extension, and the extension with its dot."""
     return os.path.splitext(path)  # noqa: PTH122

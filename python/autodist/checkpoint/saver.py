@@ -12,13 +12,14 @@ that is not all there::
 where stock TensorFlow writes `.meta` last. A save that fails takes back what it wrote.
 """
 
+import contextlib
 import logging
 from typing import Any
 
 import tensorflow as tf
 
 from autodist import _native, errors, tf_internals
-from autodist.checkpoint import meta_graph, paths, report, tagging
+from autodist.checkpoint import bundle, meta_graph, paths, report, tagging
 from autodist.checkpoint import options as save_options
 
 _LOGGER = logging.getLogger("autodist")
@@ -31,7 +32,8 @@ class Saver(tf.compat.v1.train.Saver):  # type: ignore[misc]
 
     A drop-in replacement: constructor, methods, return values, errors and files are TensorFlow's.
     It may be built before or after `AutoDist.create_distributed_session()`, and in a graph of one's
-    own that was never under `AutoDist`. Executing eagerly it is TensorFlow's own.
+    own that was never under `AutoDist`. One that is built while executing eagerly is TensorFlow's
+    own.
     """
 
     # Of the base class: (prefix, time) of the checkpoints kept, and of those that are to go.
@@ -195,7 +197,8 @@ class Saver(tf.compat.v1.train.Saver):  # type: ignore[misc]
                 directory of `save_path` is missing.
             RuntimeError: The nodes were not built, or the state file collides with the checkpoint.
         """
-        if tf.executing_eagerly():
+        if not self._is_built:
+            # Executing eagerly, or a mistake that the base class tells.
             eager_path: str | None = super().save(
                 sess,
                 save_path,
@@ -208,45 +211,63 @@ class Saver(tf.compat.v1.train.Saver):  # type: ignore[misc]
                 save_debug_info,
             )
             return eager_path
-        # Once, so that all files are of one step even if training goes on.
-        if (
-            self._is_built
-            and global_step is not None
-            and not isinstance(global_step, tf.compat.integral_types)
-        ):
-            global_step = tf.compat.v1.train.global_step(sess, global_step)
-        prefix = self._checkpoint_prefix(tf.compat.as_str(save_path), global_step)
-        is_new = not tf.io.gfile.exists(prefix + ".index")
-        path: str | None = super().save(
-            sess, save_path, global_step, latest_filename, write_meta_graph=False, write_state=False
-        )
-        before = list(self._last_checkpoints), list(self._checkpoints_to_be_deleted)
-        try:
-            if write_state and path is not None:
-                _check_parent(tf.compat.as_str(save_path))
-            if write_meta_graph:
-                with sess.graph.as_default():
-                    self.export_meta_graph(
-                        tf_internals.meta_graph_filename(
-                            prefix, meta_graph_suffix=meta_graph_suffix
-                        ),
-                        strip_default_attrs=strip_default_attrs,
-                        save_debug_info=save_debug_info,
-                    )
-            if write_state and path is not None:
-                self._record(path, paths.parent(tf.compat.as_str(save_path)), latest_filename)
-        except BaseException:
-            self._last_checkpoints, self._checkpoints_to_be_deleted = before
-            # A checkpoint that was there before under this name is gone; then the new one is better
-            # than none.
-            if is_new and path is not None:
-                tf_internals.remove_checkpoint(path, self.saver_def.version, meta_graph_suffix)
-            raise
-        if write_state and path is not None:
-            self._MaybeDeleteOldCheckpoints(meta_graph_suffix=meta_graph_suffix)
+        save_path = tf.compat.as_str(save_path)
+        with _inside_graph(sess):
+            # Once, so that all files are of one step even if training goes on.
+            if global_step is not None and not isinstance(global_step, tf.compat.integral_types):
+                global_step = tf.compat.v1.train.global_step(sess, global_step)
+            prefix = self._checkpoint_prefix(save_path, global_step)
+            is_new = not bundle.exists(prefix)
+            path: str | None = super().save(
+                sess,
+                save_path,
+                global_step,
+                latest_filename,
+                write_meta_graph=False,
+                write_state=False,
+            )
+            meta_path = tf_internals.meta_graph_filename(prefix, meta_graph_suffix)
+            kept = list(self._last_checkpoints), list(self._checkpoints_to_be_deleted)
+            try:
+                if write_state and path is not None:
+                    _check_parent(save_path)
+                if write_meta_graph:
+                    with sess.graph.as_default():
+                        self.export_meta_graph(
+                            meta_path,
+                            strip_default_attrs=strip_default_attrs,
+                            save_debug_info=save_debug_info,
+                        )
+                if write_state and path is not None:
+                    self._record(path, paths.parent(save_path), latest_filename)
+            except BaseException:
+                self._last_checkpoints, self._checkpoints_to_be_deleted = kept
+                # If one was there before under this name it is gone, and the new one is better
+                # than none.
+                if is_new:
+                    debug_path = paths.split_extension(meta_path)[0] + ".debug"
+                    bundle.remove(prefix, meta_path, debug_path)
+                raise
         if path is not None:
+            if write_state:
+                self._MaybeDeleteOldCheckpoints(meta_graph_suffix=meta_graph_suffix)
             report.log_save(path)
         return path
+
+    def restore(self, sess: Any, save_path: Any) -> None:
+        """Restores variables.
+
+        Args:
+            sess: The session; `None` executing eagerly.
+            save_path: Prefix of a checkpoint.
+
+        Raises:
+            ValueError: There is no checkpoint under the prefix.
+            tf.errors.NotFoundError: A variable is missing from it.
+            tf.errors.InvalidArgumentError: A variable has another shape or dtype in it.
+        """
+        with _inside_graph(sess) if self._is_built else contextlib.nullcontext():
+            super().restore(sess, save_path)
 
     def export_meta_graph(
         self,
@@ -307,6 +328,14 @@ class Saver(tf.compat.v1.train.Saver):  # type: ignore[misc]
             latest_filename=latest_filename or "checkpoint",
             save_relative_paths=self._save_relative_paths,
         )
+
+
+def _inside_graph(sess: Any) -> Any:
+    """Enters the session's graph where none was entered; the base class would act eagerly there."""
+    graph = getattr(sess, "graph", None)
+    if graph is None or not tf.executing_eagerly():
+        return contextlib.nullcontext()
+    return graph.as_default()
 
 
 def _check_parent(save_path: str) -> None:

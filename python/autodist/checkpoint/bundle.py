@@ -1,0 +1,37 @@
+"""The files of a checkpoint on disk, found by its prefix."""
+
+import contextlib
+
+import tensorflow as tf
+
+from autodist.checkpoint import paths
+
+
+def exists(prefix: str) -> bool:
+    """Tells whether there is a bundle under a prefix."""
+    return bool(tf.io.gfile.exists(prefix + ".index"))
+
+
+def remove(prefix: str, *others: str) -> None:
+    """Removes a bundle, the index first: without it the data file is no checkpoint.
+
+    What cannot be removed stays. This is for the way out of a save that failed, whose error is the
+    one to tell.
+
+    Args:
+        prefix: The bundle's prefix.
+        *others: Other files that belong to it, in the order to remove them.
+    """
+    start = prefix[: len(prefix) - len(paths.name(prefix))]
+    data: list[str] = []
+    with contextlib.suppress(tf.errors.OpError):
+        names = tf.io.gfile.listdir(start or ".")
+        data = [start + name for name in names if name.startswith(paths.name(prefix) + ".data-")]
+    for path in [prefix + ".index", *data, *others]:
+        _remove_file(path)
+
+
+def _remove_file(path: str) -> None:
+    with contextlib.suppress(tf.errors.OpError):
+        if tf.io.gfile.exists(path):
+            tf.io.gfile.remove(path)

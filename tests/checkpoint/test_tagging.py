@@ -1,0 +1,207 @@
+"""Which `SaveV2` nodes a `Saver` marks, and what the marks say."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+
+from autodist.checkpoint import tagging
+from autodist.checkpoint.saver import Saver
+
+tf1 = tf.compat.v1
+MEAN = tf.VariableAggregation.MEAN
+SUM = tf.VariableAggregation.SUM
+
+
+def saves(graph: Any) -> list[Any]:
+    return [op for op in graph.get_operations() if op.type == "SaveV2"]
+
+
+def marks(op: Any) -> dict[str, Any]:
+    return {
+        key.removeprefix("_autodist_"): op.get_attr(key)
+        for key in op.node_def.attr
+        if key.startswith("_autodist")
+    }
+
+
+def cut(name: str, dtype: tf.DType = tf.float32) -> Any:
+    return tf1.get_variable(
+        name,
+        shape=[5, 2],
+        dtype=dtype,
+        initializer=None if dtype.is_floating else tf1.zeros_initializer(),
+        partitioner=tf1.fixed_size_partitioner(3),
+    )
+
+
+def test_the_node_carries_the_options(graph: Any, model: dict[str, Any]) -> None:
+    Saver(threads=3, lock="copy", layout="slices")
+    (op,) = saves(graph)
+    assert marks(op) == {"save": True, "threads": 3, "lock": b"copy", "layout": b"slices"}
+
+
+def test_the_defaults(graph: Any, model: dict[str, Any]) -> None:
+    Saver()
+    (op,) = saves(graph)
+    assert marks(op) == {"save": True, "threads": 0, "lock": b"block", "layout": b"restorable"}
+
+
+def test_no_op_of_ours_is_added(model: dict[str, Any]) -> None:
+    with tf.Graph().as_default() as stock:
+        tf1.get_variable("v", initializer=[1.0])
+        tf1.train.Saver()
+    with tf.Graph().as_default() as ours:
+        tf1.get_variable("v", initializer=[1.0])
+        Saver()
+    graph_def = ours.as_graph_def()
+    tagging.strip_tags(graph_def)
+    assert graph_def == stock.as_graph_def()
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"sharded": True}, {"write_version": tf1.train.SaverDef.V1}], ids=str
+)
+def test_what_stock_must_write_is_not_marked(
+    arguments: dict[str, Any], graph: Any, model: dict[str, Any]
+) -> None:
+    Saver(**arguments)
+    assert not any(marks(op) for op in graph.get_operations())
+
+
+def test_only_the_savers_own_node_is_marked(graph: Any, model: dict[str, Any]) -> None:
+    tf1.train.Saver()
+    Saver(threads=1)
+    Saver(threads=2)
+    assert [marks(op).get("threads") for op in saves(graph)] == [None, 1, 2]
+
+
+def test_a_saver_made_from_a_saver_def_marks_its_node(graph: Any, model: dict[str, Any]) -> None:
+    Saver(saver_def=tf1.train.Saver().as_saver_def(), threads=2)
+    assert marks(saves(graph)[0])["threads"] == 2
+
+
+def test_a_saver_made_from_a_saver_def_keeps_the_marks_of_its_node(
+    graph: Any, model: dict[str, Any]
+) -> None:
+    Saver.from_proto(Saver(threads=2).to_proto())
+    assert marks(saves(graph)[0])["threads"] == 2
+
+
+def test_a_saver_def_whose_nodes_are_elsewhere_is_no_error(model: dict[str, Any]) -> None:
+    saver_def = Saver().as_saver_def()
+    with tf.Graph().as_default():
+        assert Saver(saver_def=saver_def).as_saver_def() == saver_def
+
+
+def test_building_later_marks_too(graph: Any, model: dict[str, Any]) -> None:
+    saver = Saver(defer_build=True)
+    assert not saves(graph)
+    saver.build()
+    assert marks(saves(graph)[0])["save"]
+
+
+def test_inside_a_control_dependency_and_a_name_scope(graph: Any, model: dict[str, Any]) -> None:
+    with tf1.name_scope("outer"), tf.control_dependencies([tf.no_op()]):
+        Saver(name="mine")
+    assert marks(saves(graph)[0])["save"]
+
+
+def test_one_aggregation_for_all(graph: Any, model: dict[str, Any]) -> None:
+    Saver(aggregation=SUM)
+    assert marks(saves(graph)[0])["aggregations"] == [b"SUM"] * 3
+
+
+def test_an_aggregation_by_name_variable_and_reference(graph: Any, model: dict[str, Any]) -> None:
+    first = tf1.VariableAggregation.ONLY_FIRST_REPLICA
+    Saver(aggregation={"w": SUM, model["v"]: MEAN, model["global_step"].ref(): first})
+    assert marks(saves(graph)[0])["aggregations"] == [b"ONLY_FIRST_REPLICA", b"MEAN", b"SUM"]
+
+
+def test_an_aggregation_of_a_ref_variable(graph: Any) -> None:
+    variable = tf1.get_variable("v", initializer=[1.0], use_resource=False)
+    Saver({"renamed": variable}, aggregation={variable: SUM})
+    assert marks(saves(graph)[0])["aggregations"] == [b"SUM"]
+
+
+def test_an_aggregation_of_a_partitioned_variable_is_that_of_all_its_slices(graph: Any) -> None:
+    variable, other = cut("v"), tf1.get_variable("w", initializer=[1.0])
+    Saver(aggregation={variable: SUM})
+    assert marks(saves(graph)[0])["aggregations"] == [b"SUM"] * 3 + [b"MEAN"]
+    assert other is not None
+
+
+def test_an_aggregation_of_one_slice_is_that_of_its_name(graph: Any) -> None:
+    variable = cut("v")
+    Saver(aggregation={next(iter(variable)): SUM})
+    assert marks(saves(graph)[0])["aggregations"] == [b"SUM"] * 3
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"layout": "whole"}, ValueError, r"layout must be one of .*, not 'whole'"),
+        ({"lock": "none"}, ValueError, r"lock must be one of .*, not 'none'"),
+        ({"threads": -1}, ValueError, r"threads must be 0 .* or more, not -1"),
+        ({"threads": 1.5}, TypeError, r"threads must be an int, not 1.5"),
+        ({"threads": True}, TypeError, r"threads must be an int, not True"),
+        ({"aggregation": "MEAN"}, TypeError, r"must be a tf.VariableAggregation .* not 'MEAN'"),
+        ({"aggregation": {"v": None}}, TypeError, r"must be a tf.VariableAggregation .* not None"),
+        ({"aggregation": tf.VariableAggregation.NONE}, ValueError, r"must be one of .*, not NONE"),
+        ({"aggregation": {"x": SUM}}, ValueError, r"saved as 'x'; the names are global_step, v, w"),
+        ({"aggregation": {3: SUM}}, ValueError, r"this Saver does not save 3"),
+    ],
+)
+def test_a_wrong_option_is_refused(
+    options: dict[str, Any], error: type[Exception], message: str, model: dict[str, Any]
+) -> None:
+    with pytest.raises(error, match=message):
+        Saver(**options)
+
+
+def test_two_aggregations_of_one_name_are_refused(model: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="'v' is to be both SUM and MEAN"):
+        Saver(aggregation={"v": SUM, model["v"]: MEAN})
+
+
+def test_dtypes_that_are_kept_as_slices_are_named_once(
+    graph: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    for dtype in (tf.float32, tf.float16, tf.uint32):
+        cut(f"{dtype.name}_a", dtype)
+        cut(f"{dtype.name}_b", dtype)
+    with caplog.at_level(logging.INFO, "autodist"):
+        Saver()
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "autodist"]
+    assert line.startswith("partitioned variables of float16, uint32 are saved as slices")
+
+
+@pytest.mark.parametrize("layout", ["original", "slices"])
+def test_a_layout_that_was_asked_for_needs_no_line(
+    layout: str, graph: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    cut("v", tf.float16)
+    with caplog.at_level(logging.INFO, "autodist"):
+        Saver(layout=layout)
+    assert not [record for record in caplog.records if record.name == "autodist"]
+
+
+def test_whole_variables_need_no_line(graph: Any, caplog: pytest.LogCaptureFixture) -> None:
+    tf1.get_variable("v", shape=[3], dtype=tf.float16)
+    with caplog.at_level(logging.INFO, "autodist"):
+        Saver()
+    assert not [record for record in caplog.records if record.name == "autodist"]
+
+
+def test_each_save_logs_a_line(
+    session: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    saver = Saver()
+    with caplog.at_level(logging.INFO, "autodist"):
+        path = saver.save(session, str(tmp_path / "m"), 1)
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "autodist"]
+    assert line.startswith(f"saved {path}: {12 * 4 + 2 * 4 + 8} bytes in ")
+    assert "GB/s" in line
+    assert "locked for at most" in line
