@@ -1,0 +1,102 @@
+"""What the interop tests share: processes that import only TensorFlow, and graphs with values."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+tf1 = tf.compat.v1
+
+# Runs before each script: stock TensorFlow, and the directory to work in as `here`.
+_PROLOGUE = """
+import pathlib
+import sys
+import numpy as np
+import tensorflow as tf
+tf1 = tf.compat.v1
+here = pathlib.Path({here!r})
+"""
+_EPILOGUE = """
+assert not [name for name in sys.modules if name.split(".")[0] == "autodist"]
+print("stock TensorFlow is done")
+"""
+
+
+@pytest.fixture
+def run_stock(tmp_path: Path) -> Callable[[str], str]:
+    """Runs a script in a process that knows only TensorFlow; returns what it prints."""
+
+    def run(script: str) -> str:
+        path = tmp_path / "stock_script.py"
+        path.write_text(_PROLOGUE.format(here=str(tmp_path)) + script + _EPILOGUE)
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        done = subprocess.run(
+            [sys.executable, "-I", str(path)],
+            env={**environment, "TF_CPP_MIN_LOG_LEVEL": "2"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        assert "stock TensorFlow is done" in done.stdout
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def save_single_node() -> Callable[[Mapping[str, Any], Path], None]:
+    """Has stock TensorFlow save values from a single-node graph: the rival of every layout."""
+
+    def save(values: Mapping[str, Any], prefix: Path) -> None:
+        with tf.Graph().as_default():
+            for name, value in values.items():
+                tf1.get_variable(name, initializer=tf.constant(value), use_resource=True)
+            saver, init = tf1.train.Saver(), tf1.global_variables_initializer()
+            with tf1.Session() as session:
+                session.run(init)
+                saver.save(session, str(prefix))
+
+    return save
+
+
+@pytest.fixture
+def assert_same_bundle() -> Callable[[Path, Path], None]:
+    """Compares the files of two checkpoints byte by byte, the graph and the state left out."""
+
+    def compare(ours: Path, stock: Path) -> None:
+        for suffix in (".index", ".data-00000-of-00001"):
+            theirs = stock.with_name(stock.name + suffix).read_bytes()
+            assert ours.with_name(ours.name + suffix).read_bytes() == theirs, suffix
+
+    return compare
+
+
+@pytest.fixture
+def random_values() -> Callable[..., Any]:
+    """Makes an array of any dtype that a variable can have."""
+
+    def make(dtype: tf.DType, shape: tuple[int, ...], seed: int = 0) -> Any:
+        generator = np.random.default_rng(seed)
+        if dtype == tf.string:
+            numbers = generator.integers(0, 10**6, shape)
+            return np.vectorize(lambda n: b"x" * int(n % 40) + str(n).encode(), otypes=[object])(
+                numbers
+            )
+        if dtype == tf.bool:
+            return generator.integers(0, 2, shape).astype(bool)
+        if dtype.is_complex:
+            real = generator.standard_normal(shape) + 1j * generator.standard_normal(shape)
+            return real.astype(dtype.as_numpy_dtype)
+        if dtype.is_floating:
+            return np.asarray(generator.standard_normal(shape)).astype(dtype.as_numpy_dtype)
+        return np.asarray(generator.integers(0, 100, shape)).astype(dtype.as_numpy_dtype)
+
+    return make
