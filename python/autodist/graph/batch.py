@@ -59,6 +59,11 @@ class BatchAnalysis:
         """The roots that `op` depends on; 0 when it does not vary."""
         return self._masks[op]
 
+    def root_number(self, op: Any, index: int) -> int | None:
+        """Which root output `index` of `op` is; None when it is none."""
+        bit = self._root_bits.get((op, index))
+        return None if bit is None else bit.bit_length() - 1
+
     def tensor_mask(self, tensor: Any) -> int:
         """The roots that a tensor depends on."""
         return self._masks[tensor.op] | self._root_bits.get(key_of(tensor), 0)

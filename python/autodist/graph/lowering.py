@@ -13,8 +13,6 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-import tensorflow as tf
-
 from autodist import tf_internals
 from autodist.errors import GraphStateError, UnsupportedGraphError
 from autodist.graph import fetches, op_kinds, reads, saving, updates, verify
@@ -318,9 +316,7 @@ class Transformer:
 
     def record_value(self, op: Any, index: int, value: Value) -> None:
         """Remembers what stands for output `index` of an original op; a root is split here."""
-        root = next(
-            (i for i, t in enumerate(self.batch.roots) if t.op is op and t.value_index == index), None
-        )
+        root = self.batch.root_number(op, index)
         if root is not None and not value.varies:
             self._fed[op, index] = value.whole(0)
             value = self.means.split(root, value.whole(0))
@@ -349,8 +345,3 @@ class Transformer:
                 layout = f"{layout}; {cuts}"
             rows.append((v.logical.name, layout, v.reason))
         return rows
-
-
-def is_ref(tensor: Any) -> bool:
-    """Whether a tensor is a reference to a ref variable."""
-    return bool(tf.as_dtype(tensor.dtype)._is_ref_dtype)

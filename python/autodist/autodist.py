@@ -1,0 +1,147 @@
+"""`AutoDist`: makes a single-node graph distributed.
+
+    autodist = AutoDist("resource_spec.yml", PartitionedPS())
+    with tf.Graph().as_default(), autodist.scope():
+        ...                                          # an ordinary single-node model
+        sess = autodist.create_distributed_session()
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from autodist import tf_internals
+from autodist.errors import ArgumentTypeError, GraphStateError
+from autodist.graph.lowering import Transformer
+from autodist.graph.observe import Observer
+from autodist.runtime.resource_spec import ResourceSpec
+from autodist.runtime.session import DistributedSession
+from autodist.strategy import PSLoadBalancing, StrategyBuilder
+
+_log = logging.getLogger("autodist")
+
+
+class AutoDist:
+    """Distributes the graph that is built in its scope.
+
+    Args:
+      resource_spec_file: path of a YAML resource spec; see `autodist.runtime.resource_spec`.
+      strategy_builder: decides which layout each variable gets; None: `PSLoadBalancing()`.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if the file is not a resource spec.
+      TypeError: if `strategy_builder` is not a `StrategyBuilder`.
+    """
+
+    def __init__(
+        self, resource_spec_file: str, strategy_builder: StrategyBuilder | None = None
+    ) -> None:
+        if strategy_builder is None:
+            strategy_builder = PSLoadBalancing()
+        if not isinstance(strategy_builder, StrategyBuilder):
+            raise ArgumentTypeError(
+                "strategy_builder must be an instance of autodist.strategy.StrategyBuilder, such as "
+                f"PartitionedPS(); found {strategy_builder!r}"
+            )
+        self._spec = ResourceSpec.from_file(resource_spec_file)
+        self._strategy_builder = strategy_builder
+        self._graph: Any = None
+        self._observer: Observer | None = None
+
+    @property
+    def resource_spec(self) -> ResourceSpec:
+        """The machines and their devices."""
+        return self._spec
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[AutoDist]:
+        """The context in which the single-node graph is built.
+
+        The graph is the default graph, or, where TensorFlow executes eagerly, one made here that is the default
+        inside the scope. Variables are resource variables in it, also after `tf.compat.v1.disable_v2_behavior()`.
+        The scope may be entered again for the same graph.
+
+        Raises:
+          GraphStateError: if it was entered before with another graph.
+        """
+        with contextlib.ExitStack() as stack:
+            if self._graph is None:
+                eager = tf.executing_eagerly()
+                self._graph = tf.Graph() if eager else tf.compat.v1.get_default_graph()
+                self._observer = Observer(self._graph)
+            if tf.executing_eagerly():
+                stack.enter_context(self._graph.as_default())
+            elif tf.compat.v1.get_default_graph() is not self._graph:
+                raise GraphStateError(
+                    "this AutoDist already has a graph, and the default graph is another one. Make one AutoDist per graph."
+                )
+            if self._observer is not None:
+                stack.enter_context(self._observer.observing())
+            stack.enter_context(tf_internals.resource_variables_by_default())
+            yield self
+
+    def create_distributed_session(self, config: Any = None) -> DistributedSession:
+        """Transforms the graph, starts a session on the result and initialises its variables and tables.
+
+        Args:
+          config: a `tf.compat.v1.ConfigProto` for the session; its CPU device count is raised to what the
+            resource spec lists, and soft placement is switched on.
+
+        Returns:
+          A session whose `graph` is the original graph.
+
+        Raises:
+          GraphStateError: if no graph was built in the scope.
+          UnsupportedGraphError: if the graph holds something that cannot be distributed.
+        """
+        if self._graph is None or self._observer is None:
+            raise GraphStateError(
+                "there is no graph to distribute: build the model inside `with autodist.scope():` first"
+            )
+        _check_gpus(self._spec)
+        transformer = Transformer(self._graph, self._observer, self._spec, self._strategy_builder)
+        transformer.extend()
+        session = DistributedSession(transformer, self._spec, config)
+        _report(session, transformer)
+        session.run(_initializers(self._graph))
+        tables = self._graph.get_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
+        session.run(tables)
+        return session
+
+
+def _initializers(graph: Any) -> list[Any]:
+    keys = tf.compat.v1.GraphKeys
+    variables = graph.get_collection(keys.GLOBAL_VARIABLES)
+    variables += graph.get_collection(keys.LOCAL_VARIABLES)
+    return [v.initializer for v in variables]
+
+
+def _check_gpus(spec: ResourceSpec) -> None:
+    if not spec.gpus:
+        return
+    present = len(tf.config.list_physical_devices("GPU"))
+    if max(spec.gpus) >= present:
+        raise GraphStateError(
+            f"the resource spec lists GPUs {list(spec.gpus)}, but TensorFlow sees {present} on this machine"
+        )
+
+
+def _report(session: DistributedSession, transformer: Transformer) -> None:
+    split = [t.name for t in transformer.batch.roots]
+    if transformer.replica_count > 1:
+        if split:
+            _log.info("split over %d replicas: %s", transformer.replica_count, ", ".join(split))
+        else:
+            _log.warning(
+                "nothing is split over the %d replicas: the graph has no placeholder or iterator output whose "
+                "first dimension is unknown, or it is fed sparse tensors; each step computes the whole batch once",
+                transformer.replica_count,
+            )
+    for name, layout, reason in session.layout_table():
+        _log.info("%s: %s (%s)", name, layout, reason)
