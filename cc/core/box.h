@@ -19,8 +19,8 @@ namespace autodist {
 
 using Dims = std::vector<int64_t>;
 
-// The product of `dims`, or nullopt when one is negative or the product exceeds int64. A dimension of
-// 0 makes the product 0 however large the others are.
+// The product of `dims`, or nullopt when one is negative or the product exceeds int64. A dimension
+// of 0 makes the product 0 however large the others are.
 std::optional<int64_t> CheckedElements(const Dims& dims);
 
 // `dims` as [2, 3].

@@ -1,10 +1,11 @@
 // How the replicas of a shard become one value: block kernels.
 //
-// kMean     Floating point: the sum, divided by the number of replicas, computed wider than stored and
-//           rounded once. Where all replicas of an element have the same bits, the result has them too, whatever
-//           they are: NaN payloads, signalling or not, infinities, -0.0, denormals. So the mean of equal
-//           replicas is each of them, and averaging is free of effect for a training that keeps them equal.
-//           Integers and kOpaque have no mean: the first replica.
+// kMean     Floating point: the sum, divided by the number of replicas, computed wider than stored
+// and
+//           rounded once. Where all replicas of an element have the same bits, the result has them
+//           too, whatever they are: NaN payloads, signalling or not, infinities, -0.0, denormals.
+//           So the mean of equal replicas is each of them, and averaging is free of effect for a
+//           training that keeps them equal. Integers and kOpaque have no mean: the first replica.
 // kSum      Floating point: computed wider, rounded once. Integers wrap. kOpaque cannot be summed.
 // kOnlyFirstReplica   A copy of the first replica.
 //
@@ -13,8 +14,11 @@
 //   kFloat32, kComplex64    double
 //   kFloat64, kComplex128   long double
 //
-// The result depends on neither the machine's vector instructions nor on how a tensor is cut into blocks:
-// replicas are added in their order, element by element.
+// A NaN that comes out of replicas that differ is the format's canonical quiet one.
+//
+// The result depends on neither the machine's vector instructions, nor the thread's floating-point
+// environment, nor on how a tensor is cut into blocks: replicas are added in their order, element
+// by element.
 
 #ifndef AUTODIST_CORE_REDUCE_H_
 #define AUTODIST_CORE_REDUCE_H_
@@ -58,8 +62,8 @@ bool CanReduce(Aggregation aggregation, ElementType type);
 
 // Reduces `count` elements of `source_count` replicas into `destination`. Thread-safe.
 //
-// REQUIRES: CanReduce(aggregation, type); source_count >= 1; all pointers are aligned to their elements (where
-// `count` > 0); `destination` overlaps no source, or is exactly sources[0]; `codec` is given for kByteFloat.
+// REQUIRES: CanReduce(aggregation, type); source_count >= 1; pointers need no alignment;
+// `destination` overlaps no source, or is exactly sources[0]; `codec` is given for kByteFloat.
 void Reduce(Aggregation aggregation, ElementType type, const void* const* sources, int source_count,
             int64_t count, void* destination, const ByteFloatCodec* codec = nullptr);
 

@@ -1,8 +1,8 @@
 // Which shards have to be read together, because their bytes interleave in the file.
 //
-// The file holds the whole tensor in row-major order. A box covers a range of it: from its first element
-// to its last. Boxes whose ranges overlap take turns within the file and belong to one slab; a slab is a
-// range that no box crosses the end of. Example, for a tensor of shape [4, 10]:
+// The file holds the whole tensor in row-major order. A box covers a range of it: from its first
+// element to its last. Boxes whose ranges overlap take turns within the file and belong to one
+// slab; a slab is a range that no box crosses the end of. Example, for a tensor of shape [4, 10]:
 //
 //   cut along the rows at 1    boxes [0, 1) x [0, 10) and [1, 4) x [0, 10)
 //                              slabs {0..10: first} and {10..40: second}
@@ -28,8 +28,9 @@ struct Slab {
   std::vector<int> boxes;  // indices into the list given to PlanSlabs, ascending by first element
 };
 
-// The slabs of `shape` in ascending order. They partition [0, elements of shape); boxes without elements are
-// in none, and a tensor without elements has no slabs. O(n log n) in the number of boxes.
+// The slabs of `shape` in ascending order. They partition [0, elements of shape); boxes without
+// elements are in none, and a tensor without elements has no slabs. O(n log n) in the number of
+// boxes.
 //
 // REQUIRES: CheckTiling(shape, boxes) returns nullopt.
 std::vector<Slab> PlanSlabs(const Dims& shape, const std::vector<Box>& boxes);

@@ -1,11 +1,13 @@
 // Whether the shards of a variable make up all of it, and if not, what is wrong.
 //
-// Boxes tile a shape when every element lies in exactly one of them. Given that each box lies inside and
-// that no two overlap, this is so exactly when the element counts add up.
+// Boxes tile a shape when every element lies in exactly one of them. Given that each box lies
+// inside and that no two overlap, this is so exactly when the element counts add up.
 //
-// Overlaps are found by a sweep along the axis with the most distinct starts: boxes are taken in the
-// order of their starts there, and each is compared with those that have not ended. Shards cut along one
-// axis, the usual case, cost O(n log n).
+// Overlaps are looked for group by group. Sorted along an axis, boxes fall into groups whose
+// intervals do not touch: only boxes of one group can overlap, and each group is divided again
+// along another axis. Shards cut along axes, one after the other, end up alone after O(rank * n log
+// n) steps. Example: a 1000 x 1000 grid gives 1000 groups along axis 0, and each of them 1000
+// groups of one box along axis 1. Boxes that cannot be divided (a pinwheel) are swept pairwise.
 
 #ifndef AUTODIST_CORE_TILING_H_
 #define AUTODIST_CORE_TILING_H_
@@ -18,10 +20,10 @@
 
 namespace autodist {
 
-// nullopt when `boxes` tile a tensor of `shape` exactly. Else what is wrong with the first thing found
-// wrong, with the boxes and the numbers: another rank, out of bounds, an overlap (both boxes and
-// what they share), a hole (the region missing). The text names no variable; the caller knows which.
-// Boxes without elements tile nothing and are allowed anywhere inside the shape.
+// nullopt when `boxes` tile a tensor of `shape` exactly. Else what is wrong with the first thing
+// found wrong, with the boxes and the numbers: another rank, out of bounds, an overlap (both boxes
+// and what they share), a hole (a region missing). The text names no variable; the caller knows
+// which. Boxes without elements tile nothing and are allowed anywhere inside the shape.
 std::optional<std::string> CheckTiling(const Dims& shape, const std::vector<Box>& boxes);
 
 }  // namespace autodist
