@@ -1,0 +1,34 @@
+// Writes a checkpoint: plan and sources in, `<prefix>.data-00000-of-00001` and `<prefix>.index`
+// out, byte for byte what stock TensorFlow's SaveV2 writes for the same values.
+//
+// Several threads each read a block of about 1 MiB into a buffer of their own, sum it there and
+// write it at its final offset; the sums of the blocks are joined in file order. What was summed is
+// what is written, whatever happens to the sources meanwhile. Memory: one block per thread,
+// whatever the model.
+
+#ifndef AUTODIST_BUNDLE_BUNDLE_WRITER_H_
+#define AUTODIST_BUNDLE_BUNDLE_WRITER_H_
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "bundle/save_plan.h"
+#include "bundle/sources.h"
+
+namespace autodist {
+
+struct WriteOptions {
+  int threads = 0;                               // 0: chosen from the machine
+  const std::atomic<bool>* cancelled = nullptr;  // once true, the save fails with Cancelled
+};
+
+// Returns the bytes written, data and index. On failure nothing is left on disk that was not there
+// before.
+absl::StatusOr<int64_t> WriteBundle(const std::string& prefix, const SavePlan& plan,
+                                    Sources* sources, const WriteOptions& options);
+
+}  // namespace autodist
+
+#endif  // AUTODIST_BUNDLE_BUNDLE_WRITER_H_

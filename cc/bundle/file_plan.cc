@@ -1,0 +1,80 @@
+// See the header for the idea.
+
+#include "bundle/file_plan.h"
+
+#include <utility>
+
+#include "bundle/element_type.h"
+#include "core/slabs.h"
+
+namespace autodist {
+namespace {
+
+// Appends units and tasks at the end of the file.
+class FilePlanner {
+ public:
+  explicit FilePlanner(int64_t block_bytes) : block_bytes_(block_bytes) {}
+
+  void AddStream(int tensor, int64_t size_bytes) {
+    plan_.extents.push_back({plan_.size_bytes, size_bytes});
+    AddTask(Task::Kind::kStream, tensor, tensor + 1, size_bytes);
+  }
+
+  void AddUnits(int tensor, const PlannedTensor& planned) {
+    const int64_t element_bytes = SavedElementBytes(planned.dtype);
+    const int64_t offset = plan_.size_bytes;
+    std::vector<Box> boxes;
+    boxes.reserve(planned.shards.size());
+    for (const PlannedShard& shard : planned.shards) boxes.push_back(shard.box);
+    for (Slab& slab : PlanSlabs(planned.shape, boxes)) {
+      AddUnit({tensor, slab.begin, slab.end, offset + slab.begin * element_bytes,
+               (slab.end - slab.begin) * element_bytes, std::move(slab.boxes)});
+    }
+    plan_.extents.push_back({offset, plan_.size_bytes - offset});
+  }
+
+  FilePlan Finish() { return std::move(plan_); }
+
+ private:
+  void AddUnit(Unit unit) {
+    const int index = static_cast<int>(plan_.units.size());
+    const int64_t size_bytes = unit.size_bytes;
+    plan_.units.push_back(std::move(unit));
+    Task* last = plan_.tasks.empty() ? nullptr : &plan_.tasks.back();
+    if (size_bytes > block_bytes_) {
+      AddTask(Task::Kind::kBlocks, index, index + 1, size_bytes);
+    } else if (last != nullptr && last->kind == Task::Kind::kBatch &&
+               last->size_bytes + size_bytes <= block_bytes_) {
+      last->last = index + 1;
+      last->size_bytes += size_bytes;
+      plan_.size_bytes += size_bytes;
+    } else {
+      AddTask(Task::Kind::kBatch, index, index + 1, size_bytes);
+    }
+  }
+
+  void AddTask(Task::Kind kind, int first, int last, int64_t size_bytes) {
+    plan_.tasks.push_back({kind, first, last, plan_.size_bytes, size_bytes});
+    plan_.size_bytes += size_bytes;
+  }
+
+  const int64_t block_bytes_;
+  FilePlan plan_;
+};
+
+}  // namespace
+
+FilePlan PlanFile(const SavePlan& plan, const std::vector<int64_t>& stream_bytes,
+                  int64_t block_bytes) {
+  FilePlanner planner(block_bytes);
+  for (size_t i = 0; i < plan.tensors.size(); ++i) {
+    if (SavedElementBytes(plan.tensors[i].dtype) == 0) {
+      planner.AddStream(static_cast<int>(i), stream_bytes[i]);
+    } else {
+      planner.AddUnits(static_cast<int>(i), plan.tensors[i]);
+    }
+  }
+  return planner.Finish();
+}
+
+}  // namespace autodist

@@ -1,0 +1,65 @@
+// Which bytes go where in the data file, and in what portions they are worked on.
+//
+// A unit is a slab of a planned tensor: its shards are read at one instant, and its bytes lie
+// together in the file. Units smaller than a block are batched, so that twenty thousand small
+// variables become a few large writes; a larger unit is a task of its own, cut into blocks that all
+// threads share:
+//
+//   tensor     a (4 KiB)  b (4 KiB)  c (5 MiB, two slabs of 2.5 MiB)   d (strings)  e (4 KiB)
+//   task       batch {a, b}          blocks {c.0}, blocks {c.1}        stream {d}   batch {e}
+//
+// Pure: nothing here touches values or files.
+
+#ifndef AUTODIST_BUNDLE_FILE_PLAN_H_
+#define AUTODIST_BUNDLE_FILE_PLAN_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "bundle/save_plan.h"
+
+namespace autodist {
+
+struct Unit {
+  int tensor;     // index into SavePlan::tensors
+  int64_t begin;  // in elements of that tensor, half-open
+  int64_t end;
+  int64_t offset;  // of its first byte in the data file
+  int64_t size_bytes;
+  std::vector<int> shards;  // indices into PlannedTensor::shards
+};
+
+struct Task {
+  enum class Kind {
+    kBatch,   // units [first, last), together no larger than a block
+    kBlocks,  // unit `first`, block by block
+    kStream,  // tensor `first`, whose elements vary in size
+  };
+  Kind kind;
+  int first;
+  int last;
+  int64_t offset;  // of its first byte in the data file
+  int64_t size_bytes;
+};
+
+// Where a planned tensor lies in the data file.
+struct Extent {
+  int64_t offset;
+  int64_t size_bytes;
+};
+
+struct FilePlan {
+  std::vector<Extent> extents;  // one per planned tensor
+  std::vector<Unit> units;      // ascending by offset
+  std::vector<Task> tasks;      // ascending by offset; together they cover the file
+  int64_t size_bytes = 0;
+};
+
+// `stream_bytes` has one number per planned tensor: its encoded size where elements vary in size,
+// ignored for the others.
+FilePlan PlanFile(const SavePlan& plan, const std::vector<int64_t>& stream_bytes,
+                  int64_t block_bytes);
+
+}  // namespace autodist
+
+#endif  // AUTODIST_BUNDLE_FILE_PLAN_H_

@@ -1,0 +1,281 @@
+// Groups the entries of a save by name and by slice, and checks each name.
+//
+//   name  slice                     box             group
+//   w     "4 2 0,2:-"    source 0   [0, 2)x[0, 2)   w, shard 0, replica 0
+//   w     "4 2 0,2:-"    source 1   [0, 2)x[0, 2)   w, shard 0, replica 1
+//   w     "4 2 2,2:-"    source 2   [2, 4)x[0, 2)   w, shard 1, replica 0
+//   b     ""             source 3   the whole of b  b, shard 0, replica 0
+
+#include "bundle/save_plan.h"
+
+#include <map>
+#include <unordered_map>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "bundle/element_type.h"
+#include "core/tiling.h"
+
+namespace autodist {
+namespace {
+
+// All entries of one name.
+struct Variable {
+  std::string name;
+  const SaveEntry* first;  // the entry others must agree with
+  Aggregation aggregation;
+  Dims shape;
+  std::vector<Box> boxes;
+  std::vector<tensorflow::TensorSlice> slices;
+  std::vector<std::vector<int>> sources;
+  std::map<std::pair<Dims, Dims>, int> box_index;
+};
+
+absl::Status Refuse(const std::string& name, absl::string_view problem) {
+  return absl::InvalidArgumentError(absl::StrCat("variable '", name, "': ", problem));
+}
+
+Dims DimsOf(const tensorflow::TensorShape& shape) {
+  Dims dims;
+  for (int axis = 0; axis < shape.dims(); ++axis) dims.push_back(shape.dim_size(axis));
+  return dims;
+}
+
+absl::StatusOr<Aggregation> ParseAggregation(const SaveEntry& entry) {
+  if (entry.aggregation == "MEAN") return Aggregation::kMean;
+  if (entry.aggregation == "SUM") return Aggregation::kSum;
+  if (entry.aggregation == "ONLY_FIRST_REPLICA") return Aggregation::kOnlyFirstReplica;
+  return Refuse(entry.name, absl::StrCat("aggregation '", entry.aggregation,
+                                         "' is none of MEAN, SUM, ONLY_FIRST_REPLICA"));
+}
+
+// Where an entry lies: the parsed form of its `shape_and_slice`.
+struct Place {
+  Dims shape;
+  Box box;
+  tensorflow::TensorSlice slice;
+};
+
+// Parses "dim dim ... slice". Not by TensorFlow's ParseShapeAndSlice, which aborts the
+// process on a negative dimension and on one too large to count.
+absl::StatusOr<Place> ParsePlace(const SaveEntry& entry) {
+  Place place;
+  if (entry.shape_and_slice.empty()) {
+    place.shape = DimsOf(entry.shape);
+    place.box = Box::Whole(place.shape);
+    place.slice = tensorflow::TensorSlice(entry.shape.dims());
+    return place;
+  }
+  const std::string quoted = absl::StrCat("shape and slice '", entry.shape_and_slice, "' ");
+  std::vector<std::string> words = absl::StrSplit(entry.shape_and_slice, ' ');
+  if (words.size() < 2) {
+    return Refuse(entry.name, absl::StrCat(quoted, "must be dimensions followed by a slice"));
+  }
+  const absl::Status parsed = tensorflow::TensorSlice::Parse(words.back(), &place.slice);
+  if (!parsed.ok()) {
+    return Refuse(entry.name, absl::StrCat(quoted, "has a bad slice: ", parsed.message()));
+  }
+  words.pop_back();
+  for (const std::string& word : words) {
+    int64_t dim;
+    if (!absl::SimpleAtoi(word, &dim) || dim < 0) {
+      return Refuse(entry.name, absl::StrCat(quoted, "has a bad dimension '", word, "'"));
+    }
+    place.shape.push_back(dim);
+  }
+  if (!CheckedElements(place.shape).has_value()) {
+    return Refuse(entry.name, absl::StrCat(quoted, "has too many elements"));
+  }
+  if (place.slice.dims() != static_cast<int>(place.shape.size())) {
+    return Refuse(entry.name, absl::StrCat(quoted, "has ", place.shape.size(),
+                                           " dimensions but a slice of ", place.slice.dims()));
+  }
+  for (size_t axis = 0; axis < place.shape.size(); ++axis) {
+    const int64_t dim = place.shape[axis];
+    const bool is_full = place.slice.IsFullAt(axis);
+    const int64_t start = is_full ? 0 : place.slice.start(axis);
+    const int64_t length = is_full ? dim : place.slice.length(axis);
+    if (start > dim || length > dim - start) {
+      return Refuse(entry.name,
+                    absl::StrCat(quoted, "takes ", length, " from ", start, " along axis ", axis,
+                                 ", out of the full shape ", DimsToString(place.shape)));
+    }
+    place.box.start.push_back(start);
+    place.box.extent.push_back(length);
+  }
+  return place;
+}
+
+// Adds `entry`, at `place`, to the variable of its name.
+absl::Status AddEntry(const SaveEntry& entry, Place place, Aggregation aggregation,
+                      Variable* variable) {
+  const Dims value_shape = DimsOf(entry.shape);
+  if (value_shape != place.box.extent) {
+    return Refuse(entry.name,
+                  absl::StrCat("shard ", place.box.ToString(), " needs a value of shape ",
+                               DimsToString(place.box.extent), ", got one of shape ",
+                               DimsToString(value_shape)));
+  }
+  if (place.shape != variable->shape) {
+    return Refuse(entry.name,
+                  absl::StrCat("entries disagree in the full shape: ",
+                               DimsToString(variable->shape), " and ", DimsToString(place.shape)));
+  }
+  if (entry.dtype != variable->first->dtype) {
+    return Refuse(entry.name, absl::StrCat("entries disagree in dtype: ",
+                                           tensorflow::DataTypeString(variable->first->dtype),
+                                           " in shard ", variable->boxes[0].ToString(), " and ",
+                                           tensorflow::DataTypeString(entry.dtype), " in shard ",
+                                           place.box.ToString()));
+  }
+  if (aggregation != variable->aggregation) {
+    return Refuse(entry.name,
+                  absl::StrCat("entries disagree in aggregation: ", variable->first->aggregation,
+                               " and ", entry.aggregation));
+  }
+  const auto [found, is_new] = variable->box_index.emplace(
+      std::make_pair(place.box.start, place.box.extent), static_cast<int>(variable->boxes.size()));
+  if (is_new) {
+    variable->boxes.push_back(std::move(place.box));
+    variable->slices.push_back(std::move(place.slice));
+    variable->sources.emplace_back();
+  }
+  variable->sources[found->second].push_back(entry.source);
+  return absl::OkStatus();
+}
+
+// Whether some of the variable is not among its boxes, as when other tasks save the rest.
+bool IsPartial(const Variable& variable) {
+  int64_t covered = 0;
+  for (const Box& box : variable.boxes) covered += box.elements();
+  return covered < *CheckedElements(variable.shape);
+}
+
+absl::Status CheckVariable(const Variable& variable, bool may_be_partial) {
+  const tensorflow::DataType dtype = variable.first->dtype;
+  if (SavedElementBytes(dtype) == 0 && dtype != tensorflow::DT_STRING &&
+      dtype != tensorflow::DT_VARIANT) {
+    return Refuse(variable.name, absl::StrCat("values of dtype ", tensorflow::DataTypeString(dtype),
+                                              " cannot be saved"));
+  }
+  if (!(may_be_partial && IsPartial(variable))) {
+    if (const auto problem = CheckTiling(variable.shape, variable.boxes); problem.has_value()) {
+      return Refuse(variable.name, *problem);
+    }
+  }
+  if (!CanReduce(variable.aggregation, ArithmeticOf(dtype).type)) {
+    for (size_t i = 0; i < variable.boxes.size(); ++i) {
+      if (variable.sources[i].size() < 2) continue;
+      return Refuse(variable.name,
+                    absl::StrCat("aggregation ", variable.first->aggregation, " of ",
+                                 variable.sources[i].size(), " replicas of shard ",
+                                 variable.boxes[i].ToString(), " is not defined for dtype ",
+                                 tensorflow::DataTypeString(dtype)));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Whether the value of several replicas is that of the first.
+bool TakesFirstReplica(const Variable& variable) {
+  if (variable.aggregation == Aggregation::kOnlyFirstReplica) return true;
+  return variable.aggregation == Aggregation::kMean && !HasMean(variable.first->dtype);
+}
+
+void PlanWhole(Variable variable, SavePlan* plan) {
+  PlannedTensor tensor;
+  tensor.name = std::move(variable.name);
+  tensor.dtype = variable.first->dtype;
+  tensor.shape = std::move(variable.shape);
+  tensor.aggregation = variable.aggregation;
+  for (size_t i = 0; i < variable.boxes.size(); ++i) {
+    tensor.shards.push_back({std::move(variable.boxes[i]), std::move(variable.sources[i])});
+  }
+  plan->tensors.push_back(std::move(tensor));
+}
+
+void PlanSlices(Variable variable, SavePlan* plan) {
+  for (size_t i = 0; i < variable.boxes.size(); ++i) {
+    PlannedTensor tensor;
+    tensor.name = variable.name;
+    tensor.dtype = variable.first->dtype;
+    tensor.shape = variable.boxes[i].extent;
+    tensor.aggregation = variable.aggregation;
+    tensor.shards.push_back({Box::Whole(tensor.shape), std::move(variable.sources[i])});
+    tensor.slice_of = SliceOf{variable.shape, std::move(variable.slices[i])};
+    plan->tensors.push_back(std::move(tensor));
+  }
+}
+
+// A single box that is everything is written whole even where slices are asked for, as stock
+// BundleWriter::AddSlice does.
+bool IsWrittenWhole(const Variable& variable, SaveLayout layout) {
+  const bool is_one_whole =
+      variable.boxes.size() == 1 && variable.boxes[0].extent == variable.shape;
+  if (is_one_whole || layout == SaveLayout::kOriginal) return true;
+  return layout == SaveLayout::kRestorable && IsRestorableInSlices(variable.first->dtype);
+}
+
+}  // namespace
+
+std::string PlannedTensor::ToString() const {
+  if (!slice_of.has_value()) return absl::StrCat("variable '", name, "'");
+  return absl::StrCat("variable '", name, "', slice ", slice_of->slice.DebugString());
+}
+
+absl::StatusOr<SaveLayout> ParseSaveLayout(absl::string_view name) {
+  if (name == "original") return SaveLayout::kOriginal;
+  if (name == "slices") return SaveLayout::kSlices;
+  if (name == "restorable") return SaveLayout::kRestorable;
+  return absl::InvalidArgumentError(
+      absl::StrCat("layout '", name, "' is none of original, slices, restorable"));
+}
+
+absl::StatusOr<SavePlan> BuildSavePlan(const std::vector<SaveEntry>& entries, SaveLayout layout) {
+  std::vector<Variable> variables;
+  std::unordered_map<std::string, int> index;
+  for (const SaveEntry& entry : entries) {
+    if (entry.name.empty()) {
+      return absl::InvalidArgumentError("the name of a variable is empty");
+    }
+    absl::StatusOr<Aggregation> aggregation = ParseAggregation(entry);
+    if (!aggregation.ok()) return aggregation.status();
+    absl::StatusOr<Place> place = ParsePlace(entry);
+    if (!place.ok()) return place.status();
+    const auto [found, is_new] = index.emplace(entry.name, static_cast<int>(variables.size()));
+    if (is_new) {
+      Variable variable;
+      variable.name = entry.name;
+      variable.first = &entry;
+      variable.aggregation = *aggregation;
+      variable.shape = place->shape;
+      variables.push_back(std::move(variable));
+    }
+    const absl::Status status =
+        AddEntry(entry, *std::move(place), *aggregation, &variables[found->second]);
+    if (!status.ok()) return status;
+  }
+
+  SavePlan plan;
+  plan.tensors.reserve(variables.size());
+  for (Variable& variable : variables) {
+    const absl::Status status = CheckVariable(variable, layout == SaveLayout::kSlices);
+    if (!status.ok()) return status;
+    ++plan.variable_count;
+    plan.shard_count += variable.boxes.size();
+    for (std::vector<int>& sources : variable.sources) {
+      plan.replica_count += sources.size();
+      if (TakesFirstReplica(variable)) sources.resize(1);
+    }
+    if (IsWrittenWhole(variable, layout)) {
+      PlanWhole(std::move(variable), &plan);
+    } else {
+      PlanSlices(std::move(variable), &plan);
+    }
+  }
+  return plan;
+}
+
+}  // namespace autodist

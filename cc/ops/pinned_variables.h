@@ -1,0 +1,49 @@
+// References to resource variables, carried from op to op in a variant.
+//
+// An op can take the handles of one device only. So that one save can read the variables of several
+// devices of a process, an AutodistPinVariables per device looks its variables up there, and the
+// save takes what they return. The references keep the variables alive; they mean nothing to
+// another process.
+
+#ifndef AUTODIST_OPS_PINNED_VARIABLES_H_
+#define AUTODIST_OPS_PINNED_VARIABLES_H_
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tensorflow/core/framework/resource_var.h"
+#include "tensorflow/core/framework/variant_tensor_data.h"
+#include "tensorflow/core/platform/refcount.h"
+
+namespace autodist {
+
+class PinnedVariables {
+ public:
+  using Variables = std::vector<tensorflow::core::RefCountPtr<tensorflow::Var>>;
+
+  PinnedVariables() = default;
+  explicit PinnedVariables(Variables variables)
+      : variables_(std::make_shared<const Variables>(std::move(variables))) {}
+
+  // Empty for a value that was default-constructed.
+  const Variables& variables() const {
+    static const Variables* const none = new Variables;
+    return variables_ == nullptr ? *none : *variables_;
+  }
+
+  // What a variant asks of its values. Decoding fails, so that a pin sent to another process is
+  // refused there.
+  std::string TypeName() const { return "autodist::PinnedVariables"; }
+  void Encode(tensorflow::VariantTensorData* data) const { data->set_type_name(TypeName()); }
+  bool Decode(const tensorflow::VariantTensorData&) { return false; }
+  std::string DebugString() const { return TypeName(); }
+
+ private:
+  std::shared_ptr<const Variables> variables_;
+};
+
+}  // namespace autodist
+
+#endif  // AUTODIST_OPS_PINNED_VARIABLES_H_

@@ -1,0 +1,248 @@
+// AutodistSave: shards and replicas of variables, read in place, into one checkpoint of whole
+// variables.
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "bundle/bundle_writer.h"
+#include "bundle/save_plan.h"
+#include "ops/pinned_variables.h"
+#include "ops/save_report.h"
+#include "ops/variable_sources.h"
+#include "tensorflow/core/framework/cancellation.h"
+#include "tensorflow/core/framework/op.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/shape_inference.h"
+#include "tensorflow/core/framework/variant.h"
+#include "tensorflow/core/platform/env.h"
+
+namespace autodist {
+namespace {
+
+using tensorflow::OpKernelContext;
+using tensorflow::Tensor;
+using tensorflow::shape_inference::InferenceContext;
+using tensorflow::shape_inference::ShapeHandle;
+
+absl::Status SaveShape(InferenceContext* context) {
+  ShapeHandle unused;
+  TF_RETURN_IF_ERROR(context->WithRank(context->input(0), 0, &unused));
+  ShapeHandle entries;
+  TF_RETURN_IF_ERROR(context->WithRank(context->input(1), 1, &entries));
+  TF_RETURN_IF_ERROR(context->Merge(entries, context->input(2), &entries));
+  TF_RETURN_IF_ERROR(context->Merge(entries, context->input(3), &entries));
+  int num_pins;
+  TF_RETURN_IF_ERROR(context->GetAttr("num_pins", &num_pins));
+  for (int i = 0; i < num_pins; ++i) {
+    TF_RETURN_IF_ERROR(context->WithRank(context->input(4 + i), 0, &unused));
+  }
+  return absl::OkStatus();
+}
+
+REGISTER_OP("AutodistSave")
+    .Input("prefix: string")
+    .Input("tensor_names: string")
+    .Input("shape_and_slices: string")
+    .Input("aggregations: string")
+    .Input("pins: num_pins * variant")
+    .Input("tensors: tensor_types")
+    .Attr("num_pins: int >= 0")
+    .Attr("tensor_types: list(type) >= 0")
+    .Attr("value_index: list(int)")
+    .Attr("layout: {'original', 'slices', 'restorable'} = 'original'")
+    .Attr("lock: {'block', 'copy'} = 'block'")
+    .Attr("threads: int >= 0 = 0")
+    .SetIsStateful()
+    .SetShapeFn(SaveShape)
+    .Doc(R"doc(
+Saves logical variables, held in shards and replicas, in the V2 checkpoint format.
+
+Entries with the same name and different slices are shards of one logical variable; entries with the same name
+and the same slice are replicas, which the aggregation makes one value. The files are those that SaveV2 writes
+for the whole variables.
+
+prefix: Scalar. The prefix of the checkpoint.
+tensor_names: The name of each entry.
+shape_and_slices: The full shape and slice of each entry as in SaveV2; empty where the entry is the whole.
+aggregations: 'MEAN', 'SUM' or 'ONLY_FIRST_REPLICA' for each entry, the same for all entries of a name.
+pins: Variables to read in place, from AutodistPinVariables.
+tensors: Values that are not variables read in place.
+value_index: For each entry the number of its value in the list made of the variables of `pins` followed by
+  `tensors`.
+layout: 'original' writes every variable whole, 'slices' writes the entries as SaveV2 would, 'restorable' writes
+  as slices only what stock RestoreV2 cannot cut into slices.
+lock: How a variable that is updated in place is kept as it is while it is read: 'block' locks it until it is
+  written, 'copy' until it is copied.
+threads: How many threads write; 0 lets the machine decide.
+)doc");
+
+absl::StatusOr<std::vector<tensorflow::tstring>> StringVector(const Tensor& tensor,
+                                                              absl::string_view what,
+                                                              size_t count) {
+  if (tensor.dims() != 1 || static_cast<size_t>(tensor.NumElements()) != count) {
+    return absl::InvalidArgumentError(absl::StrCat("value_index has ", count, " entries but ", what,
+                                                   " has the shape ",
+                                                   tensor.shape().DebugString()));
+  }
+  const auto flat = tensor.vec<tensorflow::tstring>();
+  return std::vector<tensorflow::tstring>(flat.data(), flat.data() + flat.size());
+}
+
+SourceValue VariableValue(tensorflow::Var* variable) {
+  SourceValue value;
+  value.variable = variable;
+  tensorflow::tf_shared_lock lock(*variable->mu());
+  value.dtype = variable->tensor()->dtype();
+  value.shape = variable->tensor()->shape();
+  return value;
+}
+
+SourceValue TensorValue(const Tensor& tensor) {
+  SourceValue value;
+  value.tensor = tensor;
+  value.dtype = tensor.dtype();
+  value.shape = tensor.shape();
+  return value;
+}
+
+// All that a save needs, unpacked from the inputs of the op.
+struct SaveRequest {
+  std::string prefix;
+  std::vector<SourceValue> values;
+  std::vector<SaveEntry> entries;
+};
+
+class SaveOp : public tensorflow::AsyncOpKernel {
+ public:
+  explicit SaveOp(tensorflow::OpKernelConstruction* context) : AsyncOpKernel(context) {
+    std::string layout, lock;
+    OP_REQUIRES_OK(context, context->GetAttr("num_pins", &num_pins_));
+    OP_REQUIRES_OK(context, context->GetAttr("value_index", &value_index_));
+    OP_REQUIRES_OK(context, context->GetAttr("threads", &threads_));
+    OP_REQUIRES_OK(context, context->GetAttr("lock", &lock));
+    OP_REQUIRES_OK(context, context->GetAttr("layout", &layout));
+    lock_mode_ = lock == "copy" ? LockMode::kCopy : LockMode::kBlock;
+    absl::StatusOr<SaveLayout> parsed = ParseSaveLayout(layout);
+    OP_REQUIRES_OK(context, parsed.status());
+    layout_ = *parsed;
+  }
+
+  // Runs on a thread of its own: a save waits for locks and disks, and the inter-op threads are
+  // few.
+  void ComputeAsync(OpKernelContext* context, DoneCallback done) override {
+    auto cancelled = std::make_shared<std::atomic<bool>>(false);
+    tensorflow::CancellationManager* manager = context->cancellation_manager();
+    tensorflow::CancellationToken token = tensorflow::CancellationManager::kInvalidToken;
+    if (manager != nullptr) {
+      token = manager->get_cancellation_token();
+      if (!manager->RegisterCallback(token, [cancelled] { *cancelled = true; })) {
+        context->SetStatus(absl::CancelledError("the save was cancelled before it began"));
+        done();
+        return;
+      }
+    }
+    tensorflow::Env::Default()->SchedClosure(
+        [this, context, cancelled, manager, token, done = std::move(done)] {
+          const absl::Status status = Save(context, *cancelled);
+          if (manager != nullptr) manager->DeregisterCallback(token);
+          if (!status.ok()) context->SetStatus(status);
+          done();
+        });
+  }
+
+ private:
+  absl::Status Save(OpKernelContext* context, const std::atomic<bool>& cancelled) const {
+    const auto start = std::chrono::steady_clock::now();
+    absl::StatusOr<SaveRequest> request = Unpack(context);
+    if (!request.ok()) return request.status();
+    absl::StatusOr<SavePlan> plan = BuildSavePlan(request->entries, layout_);
+    if (!plan.ok()) return plan.status();
+    VariableSources sources(std::move(request->values), lock_mode_);
+    absl::StatusOr<int64_t> written_bytes =
+        WriteBundle(request->prefix, *plan, &sources, {threads_, &cancelled});
+    if (!written_bytes.ok()) return written_bytes.status();
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    KeepSaveReport(request->prefix, {*written_bytes, elapsed.count(), sources.max_lock_seconds(),
+                                     plan->variable_count, plan->shard_count, plan->replica_count});
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<SaveRequest> Unpack(OpKernelContext* context) const {
+    SaveRequest request;
+    const Tensor& prefix = context->input(0);
+    if (prefix.NumElements() != 1) {
+      return absl::InvalidArgumentError(absl::StrCat("prefix must have one element, has the shape ",
+                                                     prefix.shape().DebugString()));
+    }
+    request.prefix = prefix.flat<tensorflow::tstring>()(0);
+    absl::Status status = UnpackValues(context, &request.values);
+    if (status.ok()) status = UnpackEntries(context, &request);
+    if (!status.ok()) return status;
+    return request;
+  }
+
+  absl::Status UnpackValues(OpKernelContext* context, std::vector<SourceValue>* values) const {
+    for (int i = kFixedInputs; i < context->num_inputs(); ++i) {
+      const Tensor& input = context->input(i);
+      if (i >= kFixedInputs + num_pins_) {
+        if (!input.IsInitialized()) {
+          return absl::FailedPreconditionError(
+              absl::StrCat("input ", i, " of ", name(), " is not initialized"));
+        }
+        values->push_back(TensorValue(input));
+        continue;
+      }
+      const PinnedVariables* pins =
+          input.NumElements() == 1 ? input.flat<tensorflow::Variant>()(0).get<PinnedVariables>()
+                                   : nullptr;
+      if (pins == nullptr) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("input ", i, " of ", name(), " is not the value of AutodistPinVariables"));
+      }
+      for (const auto& variable : pins->variables()) {
+        values->push_back(VariableValue(variable.get()));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status UnpackEntries(OpKernelContext* context, SaveRequest* request) const {
+    const size_t count = value_index_.size();
+    auto names = StringVector(context->input(1), "tensor_names", count);
+    if (!names.ok()) return names.status();
+    auto slices = StringVector(context->input(2), "shape_and_slices", count);
+    if (!slices.ok()) return slices.status();
+    auto aggregations = StringVector(context->input(3), "aggregations", count);
+    if (!aggregations.ok()) return aggregations.status();
+    for (size_t i = 0; i < count; ++i) {
+      const int64_t source = value_index_[i];
+      if (source < 0 || source >= static_cast<int64_t>(request->values.size())) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("variable '", std::string((*names)[i]), "': value_index ", source,
+                         " is outside the ", request->values.size(), " values"));
+      }
+      const SourceValue& value = request->values[source];
+      request->entries.push_back({(*names)[i], (*slices)[i], (*aggregations)[i],
+                                  static_cast<int>(source), value.dtype, value.shape});
+    }
+    return absl::OkStatus();
+  }
+
+  static constexpr int kFixedInputs = 4;  // prefix, tensor_names, shape_and_slices, aggregations
+
+  int num_pins_;
+  std::vector<int64_t> value_index_;
+  int threads_;
+  LockMode lock_mode_;
+  SaveLayout layout_;
+};
+
+REGISTER_KERNEL_BUILDER(Name("AutodistSave").Device(tensorflow::DEVICE_CPU), SaveOp);
+
+}  // namespace
+}  // namespace autodist
