@@ -17,6 +17,8 @@ if(NOT TensorFlow_DESCRIPTION OR NOT TensorFlow_DESCRIBED STREQUAL _installed)
     ERROR_VARIABLE _errors
     RESULT_VARIABLE _result
     OUTPUT_STRIP_TRAILING_WHITESPACE)
+  # A cache entry is one line.
+  string(REPLACE "\n" "|" _description "${_description}")
   if(_result EQUAL 0)
     set(TensorFlow_DESCRIPTION "${_description}" CACHE INTERNAL "What describe_tensorflow.py printed")
     set(TensorFlow_DESCRIBED "${_installed}" CACHE INTERNAL "The TensorFlow that is described")
@@ -27,7 +29,7 @@ if(NOT TensorFlow_DESCRIPTION OR NOT TensorFlow_DESCRIBED STREQUAL _installed)
 endif()
 
 foreach(_key IN ITEMS DISTRIBUTION VERSION INCLUDE_DIR LIBRARY_DIR CXX11_ABI DEFINITIONS STANDARD)
-  if("\n${TensorFlow_DESCRIPTION}\n" MATCHES "\n${_key}=([^\n]*)\n")
+  if("|${TensorFlow_DESCRIPTION}|" MATCHES "\\|${_key}=([^|]*)\\|")
     set(TensorFlow_${_key} "${CMAKE_MATCH_1}")
   endif()
 endforeach()

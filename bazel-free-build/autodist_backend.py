@@ -11,6 +11,7 @@ from scikit_build_core.build import (
     prepare_metadata_for_build_editable,
     prepare_metadata_for_build_wheel,
 )
+
 from tensorflow_pin import build_requirement
 
 __all__ = [

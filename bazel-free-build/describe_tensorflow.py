@@ -1,8 +1,8 @@
 """Prints what CMake must know of the installed TensorFlow, one `KEY=value` a line.
 
 The compile flags come from `tf.sysconfig`, which imports TensorFlow: it is the only place where a
-wheel says with which ABI, language standard and Eigen alignment it was compiled. FindTensorFlow.cmake
-caches the answer.
+wheel says with which ABI, language standard and Eigen alignment it was compiled.
+FindTensorFlow.cmake caches the answer.
 """
 
 import os

@@ -3,8 +3,8 @@
     print_requirements.py build   what `pip install --no-build-isolation .` needs beforehand
     print_requirements.py lint    the dependencies and the extra `lint`, without TensorFlow
 
-Building without isolation saves a second copy of TensorFlow where an environment is made for autodist
-anyway, as the Makefile does.
+Building without isolation saves a second copy of TensorFlow where an environment is made for
+autodist anyway, as the Makefile does.
 """
 
 import sys

@@ -12,12 +12,14 @@ from autodist import _compat
 
 _compat.check_build()
 
-from autodist._build_info import VERSION as __version__  # noqa: E402
+from autodist import _build_info  # noqa: E402
 
 if TYPE_CHECKING:
     from autodist.autodist import AutoDist
 
 __all__ = ["AutoDist", "__version__"]
+
+__version__ = _build_info.VERSION
 
 
 def __getattr__(name: str) -> Any:

@@ -43,29 +43,27 @@ def check_build() -> None:
     directory = library_dir()
     from autodist import _build_info
 
-    built_against = f"{_build_info.TENSORFLOW_DISTRIBUTION} {_build_info.TENSORFLOW_VERSION}"
+    tensorflow = _build_info.TENSORFLOW_DISTRIBUTION
+    built_version = _build_info.TENSORFLOW_VERSION
     built = (
-        f"autodist {_build_info.VERSION} was built against {built_against} "
+        f"autodist {_build_info.VERSION} was built against {tensorflow} {built_version} "
         f"({_build_info.COMPILER}, C++11 ABI {_build_info.CXX11_ABI})"
     )
-    installed = _installed_version(_build_info.TENSORFLOW_DISTRIBUTION)
-    requirement = (
-        f"{_build_info.TENSORFLOW_DISTRIBUTION}=={_minor(_build_info.TENSORFLOW_VERSION)}.*"
-    )
+    requirement = f"{tensorflow}=={_minor(built_version)}.*"
+    installed = _installed_version(tensorflow)
     if installed is None:
         raise ImportError(
-            f"{built}, but {_build_info.TENSORFLOW_DISTRIBUTION} is not installed. "
-            f"Run: pip install '{requirement}'"
+            f"{built}, but {tensorflow} is not installed. Run: pip install '{requirement}'"
         )
-    if _minor(installed) != _minor(_build_info.TENSORFLOW_VERSION):
+    if _minor(installed) != _minor(built_version):
         raise ImportError(
-            f"{built}, but {_build_info.TENSORFLOW_DISTRIBUTION} {installed} is installed. "
+            f"{built}, but {tensorflow} {installed} is installed. "
             f"Run: pip install '{requirement}', or build autodist against {installed}: {_REBUILD}"
         )
     missing = _missing_libraries(directory)
     if missing:
         raise ImportError(
-            f"{built}, and {built_against.split()[0]} {installed} is installed, but "
+            f"{built}, and {tensorflow} {installed} is installed, but "
             f"{' and '.join(missing)} is missing from {directory}. Run: {_REBUILD}"
         )
 
