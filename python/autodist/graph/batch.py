@@ -26,6 +26,7 @@ from autodist.errors import UnsupportedGraphError
 from autodist.graph import op_kinds
 from autodist.graph.functions import may_write
 from autodist.graph.observe import Observer
+from autodist.graph.order import topological
 from autodist.graph.roles import Key, LogicalVariable, Roles, key_of
 
 _SOURCES = frozenset(
@@ -88,11 +89,13 @@ class BatchAnalysis:
         for op in new_ops:
             self._numbers[op] = len(self._numbers)
             self._masks[op] = 0
+        ordered = topological(new_ops)
+        for op in ordered:
             self._loops[op] = self._loop_of(op)
             if self._replica_count > 1 and not self._observer.sparse_feeds:
                 self._find_roots(op)
         frozen = set(settled)
-        while self._propagate(new_ops, frozen):
+        while self._propagate(ordered, frozen):
             pass
 
     def _take_births(self) -> None:

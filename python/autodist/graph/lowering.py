@@ -21,6 +21,7 @@ from autodist.graph.builder import Builder
 from autodist.graph.functions import may_write
 from autodist.graph.means import Means
 from autodist.graph.observe import Birth, Observer
+from autodist.graph.order import topological
 from autodist.graph.placement import PlacedVariable, Placer
 from autodist.graph.roles import Key, Roles, key_of
 from autodist.graph.values import Value
@@ -110,7 +111,7 @@ class Transformer:
             self._births.setdefault(key_of(birth.values), birth)
             if birth.indices is not None:
                 self._births.setdefault(key_of(birth.indices), birth)
-        for op in new_ops:
+        for op in topological(new_ops):
             self._lower(op)
         self._done += len(new_ops)
         verify.check_updates(self.updates_made)
