@@ -38,7 +38,7 @@ def run_stock(tmp_path: Path) -> Callable[[str], str]:
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         done = subprocess.run(
             [sys.executable, "-I", str(path)],
-            env={**environment, "TF_CPP_MIN_LOG_LEVEL": "2"},
+            env={**environment, "TF_CPP_MIN_LOG_LEVEL": "3"},
             capture_output=True,
             text=True,
             check=False,

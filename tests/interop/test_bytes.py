@@ -229,7 +229,7 @@ def build_training(optimizer: Any, partitioner: Any) -> Any:
             "table", [11, 4], initializer=tf.random_uniform_initializer(seed=1)
         )
         kernel = tf1.get_variable("kernel", [4, 6], initializer=tf.ones_initializer())
-    looked_up = tf.nn.embedding_lookup(table, tf.constant([0, 3, 3, 10]), partition_strategy="div")
+    looked_up = tf1.nn.embedding_lookup(table, tf.constant([0, 3, 3, 10]), partition_strategy="div")
     loss = tf.reduce_sum(tf.square(tf.matmul(looked_up, tf.convert_to_tensor(kernel))))
     return optimizer.minimize(loss, tf1.train.get_or_create_global_step())
 
