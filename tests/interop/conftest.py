@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -17,7 +16,6 @@ tf1 = tf.compat.v1
 _PROLOGUE = """
 import pathlib
 import sys
-import numpy as np
 import tensorflow as tf
 tf1 = tf.compat.v1
 here = pathlib.Path({here!r})
@@ -80,23 +78,14 @@ def assert_same_bundle() -> Callable[[Path, Path], None]:
 
 
 @pytest.fixture
-def random_values() -> Callable[..., Any]:
-    """Makes an array of any dtype that a variable can have."""
+def assert_single_node_files(
+    save_single_node: Any, assert_same_bundle: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Path, Mapping[str, Any]], None]:
+    """Compares a checkpoint with stock's of the single-node graph that holds the same values."""
 
-    def make(dtype: tf.DType, shape: tuple[int, ...], seed: int = 0) -> Any:
-        generator = np.random.default_rng(seed)
-        if dtype == tf.string:
-            numbers = generator.integers(0, 10**6, shape)
-            return np.vectorize(lambda n: b"x" * int(n % 40) + str(n).encode(), otypes=[object])(
-                numbers
-            )
-        if dtype == tf.bool:
-            return generator.integers(0, 2, shape).astype(bool)
-        if dtype.is_complex:
-            real = generator.standard_normal(shape) + 1j * generator.standard_normal(shape)
-            return real.astype(dtype.as_numpy_dtype)
-        if dtype.is_floating:
-            return np.asarray(generator.standard_normal(shape)).astype(dtype.as_numpy_dtype)
-        return np.asarray(generator.integers(0, 100, shape)).astype(dtype.as_numpy_dtype)
+    def compare(ours: Path, values: Mapping[str, Any]) -> None:
+        stock = tmp_path_factory.mktemp("stock") / "m"
+        save_single_node(values, stock)
+        assert_same_bundle(ours, stock)
 
-    return make
+    return compare

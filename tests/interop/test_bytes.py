@@ -1,6 +1,7 @@
 """From a user's own partitioned graph, the files are stock's of the single-node graph."""
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from autodist import _native
 from autodist.checkpoint.saver import Saver
 
 tf1 = tf.compat.v1
@@ -37,6 +39,24 @@ OPTIMIZERS = {
     "rmsprop": lambda: tf1.train.RMSPropOptimizer(0.1, momentum=0.9, centered=True),
     "adadelta": lambda: tf1.train.AdadeltaOptimizer(0.1),
 }
+
+
+def random_values(dtype: Any, shape: tuple[int, ...], seed: int = 0) -> Any:
+    """Makes an array of any dtype that a variable can have."""
+    generator = np.random.default_rng(seed)
+    if dtype == tf.string:
+        numbers = generator.integers(0, 10**6, shape)
+        return np.vectorize(lambda n: b"x" * int(n % 40) + str(n).encode(), otypes=[object])(
+            numbers
+        )
+    if dtype == tf.bool:
+        return generator.integers(0, 2, shape).astype(bool)
+    if dtype.is_complex:
+        real = generator.standard_normal(shape) + 1j * generator.standard_normal(shape)
+        return real.astype(dtype.as_numpy_dtype)
+    if dtype.is_floating:
+        return np.asarray(generator.standard_normal(shape)).astype(dtype.as_numpy_dtype)
+    return np.asarray(generator.integers(0, 100, shape)).astype(dtype.as_numpy_dtype)
 
 
 def make_partitioned(name: str, value: Any, axis: int, count: int, **arguments: Any) -> Any:
@@ -77,8 +97,8 @@ def save(saver: Any, prefix: Path, updates: Any = None) -> None:
         saver.save(session, str(prefix))
 
 
-@pytest.fixture
-def graph() -> Any:
+@pytest.fixture(autouse=True)
+def graph() -> Iterator[Any]:
     with tf.Graph().as_default() as graph:
         yield graph
 
@@ -90,11 +110,8 @@ def test_partitioned_along_an_axis(
     dtype: Any,
     axis: int,
     use_resource: bool,
-    graph: Any,
     tmp_path: Path,
-    random_values: Any,
-    save_single_node: Any,
-    assert_same_bundle: Any,
+    assert_single_node_files: Any,
 ) -> None:
     values = {"v": random_values(dtype, (7, 5)), "a": random_values(dtype, (3,), 1)}
     make_partitioned("v", values["v"], axis, 3, use_resource=use_resource)
@@ -102,29 +119,24 @@ def test_partitioned_along_an_axis(
 
     save(Saver(), tmp_path / "ours" / "m")
 
-    save_single_node(values, tmp_path / "stock" / "m")
-    assert_same_bundle(tmp_path / "ours" / "m", tmp_path / "stock" / "m")
+    assert_single_node_files(tmp_path / "ours" / "m", values)
 
 
 @pytest.mark.parametrize("dtype", NOT_RESTORABLE, ids=lambda dtype: dtype.name)
 def test_what_stock_cannot_cut_anew_is_whole_when_asked_for(
     dtype: Any,
-    graph: Any,
     tmp_path: Path,
-    random_values: Any,
-    save_single_node: Any,
-    assert_same_bundle: Any,
+    assert_single_node_files: Any,
 ) -> None:
     value = random_values(dtype, (7, 5))
     make_partitioned("v", value, 0, 3)
     save(Saver(layout="original"), tmp_path / "ours" / "m")
-    save_single_node({"v": value}, tmp_path / "stock" / "m")
-    assert_same_bundle(tmp_path / "ours" / "m", tmp_path / "stock" / "m")
+    assert_single_node_files(tmp_path / "ours" / "m", {"v": value})
 
 
 @pytest.mark.parametrize("dtype", NOT_RESTORABLE, ids=lambda dtype: dtype.name)
 def test_what_stock_cannot_cut_anew_is_written_as_stock_writes_it(
-    dtype: Any, graph: Any, tmp_path: Path, random_values: Any, assert_same_bundle: Any
+    dtype: Any, tmp_path: Path, assert_same_bundle: Any
 ) -> None:
     make_partitioned("v", random_values(dtype, (7, 5)), 0, 3)
     ours, stock = Saver(), tf1.train.Saver()
@@ -134,22 +146,18 @@ def test_what_stock_cannot_cut_anew_is_written_as_stock_writes_it(
 
 
 def test_strings_whole(
-    graph: Any,
     tmp_path: Path,
-    random_values: Any,
-    save_single_node: Any,
-    assert_same_bundle: Any,
+    assert_single_node_files: Any,
 ) -> None:
     value = random_values(tf.string, (6, 2))
     tf1.get_variable("v", initializer=tf.constant(value))
     save(Saver(), tmp_path / "ours" / "m")
-    save_single_node({"v": value}, tmp_path / "stock" / "m")
-    assert_same_bundle(tmp_path / "ours" / "m", tmp_path / "stock" / "m")
+    assert_single_node_files(tmp_path / "ours" / "m", {"v": value})
 
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float16, tf.int64], ids=lambda d: d.name)
 def test_layout_slices_is_what_stock_writes_from_the_same_graph(
-    dtype: Any, graph: Any, tmp_path: Path, random_values: Any, assert_same_bundle: Any
+    dtype: Any, tmp_path: Path, assert_same_bundle: Any
 ) -> None:
     make_partitioned("v", random_values(dtype, (7, 5)), 1, 2)
     make_partitioned("u", random_values(dtype, (13,)), 0, 12)
@@ -163,17 +171,13 @@ def test_layout_slices_is_what_stock_writes_from_the_same_graph(
 @pytest.mark.parametrize("use_resource", [True, False], ids=["resource", "ref"])
 def test_a_grid_of_two_by_four_slices(
     use_resource: bool,
-    graph: Any,
     tmp_path: Path,
-    random_values: Any,
-    save_single_node: Any,
-    assert_same_bundle: Any,
+    assert_single_node_files: Any,
 ) -> None:
     value = random_values(tf.float32, (6, 9))
     slices = make_grid("v", value, [[0, 2, 6], [0, 1, 4, 5, 9]], use_resource=use_resource)
     save(Saver(slices), tmp_path / "ours" / "m")
-    save_single_node({"v": value}, tmp_path / "stock" / "m")
-    assert_same_bundle(tmp_path / "ours" / "m", tmp_path / "stock" / "m")
+    assert_single_node_files(tmp_path / "ours" / "m", {"v": value})
 
 
 @st.composite
@@ -205,8 +209,7 @@ def layouts(draw: st.DrawFn) -> tuple[Any, list[list[int]]]:
 def test_any_grids(
     variables: list[tuple[Any, list[list[int]]]],
     tmp_path_factory: pytest.TempPathFactory,
-    save_single_node: Any,
-    assert_same_bundle: Any,
+    assert_single_node_files: Any,
 ) -> None:
     directory = tmp_path_factory.mktemp("grids")
     with tf.Graph().as_default():
@@ -215,11 +218,8 @@ def test_any_grids(
             for number, (value, cuts) in enumerate(variables)
         }
         save(Saver(var_list), directory / "ours" / "m")
-    save_single_node(
-        {f"v{number}": value for number, (value, _) in enumerate(variables)},
-        directory / "stock" / "m",
-    )
-    assert_same_bundle(directory / "ours" / "m", directory / "stock" / "m")
+    values = {f"v{number}": value for number, (value, _) in enumerate(variables)}
+    assert_single_node_files(directory / "ours" / "m", values)
 
 
 def build_training(optimizer: Any, partitioner: Any) -> Any:
@@ -257,39 +257,28 @@ def test_slots_are_saved_as_those_of_the_whole_variable(
     assert_same_bundle(tmp_path / "ours" / "m", tmp_path / "stock" / "m")
 
 
-def test_a_second_save_replaces_the_first(
-    graph: Any, tmp_path: Path, save_single_node: Any, assert_same_bundle: Any
-) -> None:
+def test_a_second_save_replaces_the_first(tmp_path: Path, assert_single_node_files: Any) -> None:
     variable = make_partitioned("v", np.arange(8.0), 0, 3)
     saver = Saver()
     updates = [part.assign(tf.ones_like(part)) for part in variable]
     save(saver, tmp_path / "ours" / "m")
     save(saver, tmp_path / "ours" / "m", updates)
-    save_single_node({"v": np.ones(8)}, tmp_path / "stock" / "m")
-    assert_same_bundle(tmp_path / "ours" / "m", tmp_path / "stock" / "m")
+    assert_single_node_files(tmp_path / "ours" / "m", {"v": np.ones(8)})
 
 
 @pytest.mark.parametrize("options", [{"threads": 1}, {"threads": 5}, {"lock": "copy"}], ids=str)
 def test_options_do_not_change_the_files(
     options: dict[str, Any],
-    graph: Any,
     tmp_path: Path,
-    random_values: Any,
-    save_single_node: Any,
-    assert_same_bundle: Any,
+    assert_single_node_files: Any,
 ) -> None:
     value = random_values(tf.float32, (300, 700))
     make_partitioned("v", value, 1, 3)
     save(Saver(**options), tmp_path / "ours" / "m")
-    save_single_node({"v": value}, tmp_path / "stock" / "m")
-    assert_same_bundle(tmp_path / "ours" / "m", tmp_path / "stock" / "m")
+    assert_single_node_files(tmp_path / "ours" / "m", {"v": value})
 
 
-def test_our_op_did_the_work(
-    graph: Any, tmp_path: Path, save_single_node: Any, assert_same_bundle: Any
-) -> None:
-    from autodist import _native
-
+def test_our_op_did_the_work(tmp_path: Path) -> None:
     make_partitioned("v", np.arange(12.0, dtype=np.float32).reshape(6, 2), 0, 3)
     save(Saver(), tmp_path / "m")
     report = _native.last_save(str(tmp_path / "m"))

@@ -17,7 +17,7 @@ TRAIN_OP_KEY = "fine_tuning"
 
 
 def build_model(vocabulary: Path) -> dict[str, Any]:
-    """`y = x v`, trained towards 1, of a partitioned `v`, with an asset and the train op in a collection."""
+    """`y = x v`, trained towards 1; an asset, and the train op in a collection."""
     x = tf1.placeholder(tf.float32, [None, 3], name="x")
     partitioner = tf1.fixed_size_partitioner(2)
     v = tf1.get_variable("v", [3, 2], initializer=tf.ones_initializer(), partitioner=partitioner)

@@ -9,7 +9,7 @@ from autodist.checkpoint import saver as autodist_saver
 from autodist.checkpoint import tagging
 
 
-class SavedModelBuilder(tf.compat.v1.saved_model.builder.SavedModelBuilder):  # type: ignore[misc]
+class SavedModelBuilder(tf.compat.v1.saved_model.builder.SavedModelBuilder):
     """Builds a SavedModel as `tf.compat.v1.saved_model.builder.SavedModelBuilder` does.
 
     The graph that is exported is the session's, which under `AutoDist` is the original one, and it
@@ -34,7 +34,7 @@ class SavedModelBuilder(tf.compat.v1.saved_model.builder.SavedModelBuilder):  # 
         self._graph: Any = None
         self._train_op: Any = None
 
-    def add_meta_graph_and_variables(
+    def add_meta_graph_and_variables(  # noqa: PLR0917 TensorFlow's signature
         self,
         sess: Any,
         tags: Any,
@@ -86,7 +86,7 @@ class SavedModelBuilder(tf.compat.v1.saved_model.builder.SavedModelBuilder):  # 
                 saver=saver,
             )
 
-    def add_meta_graph(
+    def add_meta_graph(  # noqa: PLR0917 TensorFlow's signature
         self,
         tags: Any,
         signature_def_map: Any = None,

@@ -27,7 +27,7 @@ _LOGGER = logging.getLogger("autodist")
 _SaverDef = tf.compat.v1.train.SaverDef
 
 
-class Saver(tf.compat.v1.train.Saver):  # type: ignore[misc]
+class Saver(tf.compat.v1.train.Saver):
     """Saves and restores variables, as the original graph has them, like TensorFlow's `Saver`.
 
     A drop-in replacement: constructor, methods, return values, errors and files are TensorFlow's.
@@ -40,7 +40,7 @@ class Saver(tf.compat.v1.train.Saver):  # type: ignore[misc]
     _last_checkpoints: list[tuple[str, float]]
     _checkpoints_to_be_deleted: list[tuple[str, float]]
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 TensorFlow's signature
         self,
         var_list: Any = None,
         reshape: bool = False,
@@ -162,7 +162,7 @@ class Saver(tf.compat.v1.train.Saver):  # type: ignore[misc]
         """
         return Saver(saver_def=saver_def, name=import_scope)
 
-    def save(
+    def save(  # noqa: PLR0917 TensorFlow's signature
         self,
         sess: Any,
         save_path: Any,
@@ -269,7 +269,7 @@ class Saver(tf.compat.v1.train.Saver):  # type: ignore[misc]
         with _inside_graph(sess) if self._is_built else contextlib.nullcontext():
             super().restore(sess, save_path)
 
-    def export_meta_graph(
+    def export_meta_graph(  # noqa: PLR0917 TensorFlow's signature
         self,
         filename: str | None = None,
         collection_list: Any = None,
