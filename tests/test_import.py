@@ -1,0 +1,72 @@
+"""What `import autodist` promises, and each way in which a copy of autodist is refused."""
+
+import importlib.metadata
+import subprocess
+import sys
+
+import pytest
+
+from autodist import _build_info, _compat, _native
+
+
+def test_import_needs_no_tensorflow():
+    code = "import autodist, sys; print(autodist.__version__, 'tensorflow' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert result.stdout.split() == [_build_info.VERSION, "False"]
+
+
+def test_bundle_module_loads_without_tensorflow():
+    code = "import autodist._bundle, sys; print('tensorflow' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert result.stdout.strip() == "False"
+
+
+def test_refuses_a_tensorflow_it_was_not_built_for(monkeypatch):
+    monkeypatch.setattr(_build_info, "TENSORFLOW_VERSION", "2.20.1")
+    installed = importlib.metadata.version("tensorflow")
+    with pytest.raises(ImportError) as refused:
+        _compat.check_build()
+    for part in ("built against tensorflow 2.20.1", f"tensorflow {installed} is installed"):
+        assert part in str(refused.value)
+    assert "pip install 'tensorflow==2.20.*'" in str(refused.value)
+
+
+def test_accepts_another_patch_version(monkeypatch):
+    minor = _build_info.TENSORFLOW_VERSION.rpartition(".")[0]
+    monkeypatch.setattr(_build_info, "TENSORFLOW_VERSION", f"{minor}.99")
+    _compat.check_build()
+
+
+def test_refuses_to_run_without_tensorflow(monkeypatch):
+    monkeypatch.setattr(_build_info, "TENSORFLOW_DISTRIBUTION", "tensorflow-not-there")
+    with pytest.raises(
+        ImportError, match="tensorflow-not-there is not installed. Run: pip install"
+    ):
+        _compat.check_build()
+
+
+def test_refuses_a_copy_without_its_libraries(monkeypatch, tmp_path):
+    monkeypatch.setattr(_build_info, "__file__", str(tmp_path / "_build_info.py"))
+    with pytest.raises(
+        ImportError, match=r"_autodist_ops.so and _bundle\S* is missing from .* Run: pip"
+    ):
+        _compat.check_build()
+
+
+def test_refuses_a_copy_that_was_never_built(monkeypatch):
+    monkeypatch.delattr("autodist._build_info")
+    monkeypatch.setitem(sys.modules, "autodist._build_info", None)
+    with pytest.raises(ImportError, match="has not been built"):
+        _compat.check_build()
+
+
+def test_ops_are_loaded_once():
+    assert _native.ops() is _native.ops()
+
+
+def test_a_prefix_never_saved_has_no_report(tmp_path):
+    assert _native.last_save(tmp_path / "never") is None
