@@ -2,13 +2,15 @@
 
 A *root* is a tensor whose first dimension is the batch: a placeholder or an iterator's output whose first dimension
 is unknown. Each replica gets a part of it. An op *varies* when it depends on a root: it runs once per replica and
-its values differ. All other ops run once. Four things end or begin a dependence:
+its values differ. All other ops run once. Five things end or begin a dependence:
 
 * a gradient's mean over the replicas does not vary; consumers created after the gradient's birth see it (`observe`);
 * an optimizer's update therefore does not vary;
 * a variable that is updated with something that varies (batch-norm averages, metrics) is *local*: each replica
   keeps a copy of its own, and what is read from it varies;
 * saving and summaries combine the replicas' values and do not vary.
+
+* a stack or tensor array, in which one step keeps tensors, varies when something that varies uses it.
 
 Invariant: all ops of one (outermost) while loop vary or none does, for they share frames.
 
@@ -32,6 +34,8 @@ from autodist.graph.roles import Key, LogicalVariable, Roles, key_of
 _SOURCES = frozenset(
     {"Placeholder", "PlaceholderV2", "PlaceholderWithDefault", "IteratorGetNext", "IteratorGetNextSync"}
 )
+_STEP_STORES = frozenset({"StackV2", "TensorArrayV3", "TensorArrayGradV3", "TensorArrayGradWithShape"})
+_HANDLE_PASSES = frozenset({"Enter", "Switch", "Merge", "Identity"})
 COMBINING = frozenset({"SaveV2", "SaveSlices", "Save", "ScalarSummary", "HistogramSummary"})
 
 
@@ -140,6 +144,22 @@ class BatchAnalysis:
                 self._masks[op] = mask
                 changed = True
             if mask and self._localise(op, mask, frozen):
+                changed = True
+            if mask and self._separate_stores(op, mask):
+                changed = True
+        return changed
+
+    def _separate_stores(self, op: Any, mask: int) -> bool:
+        """Makes the stacks and tensor arrays that `op` uses vary."""
+        changed = False
+        for tensor in op.inputs:
+            source = tensor.op
+            if tensor.dtype != tf.resource:
+                continue
+            while source.type in _HANDLE_PASSES:
+                source = source.inputs[0].op
+            if source.type in _STEP_STORES and self._masks[source] | mask != self._masks[source]:
+                self._masks[source] |= mask
                 changed = True
         return changed
 

@@ -141,20 +141,28 @@ class Transformer:
         return self._mean_values[key]
 
     def _make_mean(self, birth: Birth) -> None:
+        key = key_of(birth.values)
         values = self.value(birth.values)
         mask = self.batch.tensor_mask(birth.values)
         if birth.indices is None:
             if values.varies:
                 values = Value([[self.means.mean(values, mask)]])
-            self._mean_values[key_of(birth.values)] = values
+            self._mean_values[key] = values
             return
+        indices_key = key_of(birth.indices)
         indices = self.value(birth.indices)
-        mask |= self.batch.tensor_mask(birth.indices)
-        if values.varies or indices.varies:
+        if not indices.varies:
+            if values.varies:
+                values = Value([[self.means.mean(values, mask)]])
+        elif self._births[indices_key] is birth:
+            mask |= self.batch.tensor_mask(birth.indices)
             rows, numbers = self.means.mean_slices(values, indices, mask)
             values, indices = Value([[rows]]), Value([[numbers]])
-        self._mean_values[key_of(birth.values)] = values
-        self._mean_values[key_of(birth.indices)] = indices
+        else:
+            # New values for the rows of an earlier gradient, made from its mean (clipping, scaling).
+            indices = self.mean(birth.indices)
+        self._mean_values[key] = values
+        self._mean_values[indices_key] = indices
 
     def controls(self, op: Any, replica: int | None) -> list[Any]:
         """The transformed ops that a copy of `op` waits for.
