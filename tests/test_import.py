@@ -44,7 +44,7 @@ def test_accepts_another_patch_version(monkeypatch):
 def test_refuses_to_run_without_tensorflow(monkeypatch):
     monkeypatch.setattr(_build_info, "TENSORFLOW_DISTRIBUTION", "tensorflow-not-there")
     with pytest.raises(
-        ImportError, match="tensorflow-not-there is not installed. Run: pip install"
+        ImportError, match=r"tensorflow-not-there is not installed\. Run: pip install"
     ):
         _compat.check_build()
 
