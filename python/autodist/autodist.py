@@ -1,9 +1,9 @@
 """`AutoDist`: makes a single-node graph distributed.
 
-    autodist = AutoDist("resource_spec.yml", PartitionedPS())
-    with tf.Graph().as_default(), autodist.scope():
-        ...                                          # an ordinary single-node model
-        sess = autodist.create_distributed_session()
+autodist = AutoDist("resource_spec.yml", PartitionedPS())
+with tf.Graph().as_default(), autodist.scope():
+    ...                                          # an ordinary single-node model
+    sess = autodist.create_distributed_session()
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ class AutoDist:
                 stack.enter_context(self._graph.as_default())
             elif tf.compat.v1.get_default_graph() is not self._graph:
                 raise GraphStateError(
-                    "this AutoDist already has a graph, and the default graph is another one. Make one AutoDist per graph."
+                    "this AutoDist already has a graph, and the default graph is another one. "
+                    "Make one AutoDist per graph."
                 )
             if self._observer is not None:
                 stack.enter_context(self._observer.observing())

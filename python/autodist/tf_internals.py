@@ -36,6 +36,7 @@ __all__ = [
     "is_resource_variable",
     "meta_graph_filename",
     "resource_variables_by_default",
+    "run_tensors",
     "set_attribute",
     "update_checkpoint_state_internal",
     "update_input",
@@ -80,6 +81,16 @@ def create_op(graph: Any, node_def: Any, inputs: list[Any], control_inputs: list
     return ops.Operation.from_node_def(
         node_def, graph, inputs=inputs, control_inputs=control_inputs
     )
+
+
+def run_tensors(session: Any, *arguments: Any) -> Any:
+    """Runs lists of ops and tensors; what is left of `tf.compat.v1.Session.run` after all checks.
+
+    Args:
+        session: The `tf.compat.v1.Session`.
+        *arguments: `handle, targets, fetches, feeds, options, run_metadata`.
+    """
+    return session._do_run(*arguments)
 
 
 def copy_functions(source: Any, target: Any) -> None:

@@ -32,9 +32,17 @@ from autodist.graph.order import topological
 from autodist.graph.roles import Key, LogicalVariable, Roles, key_of
 
 _SOURCES = frozenset(
-    {"Placeholder", "PlaceholderV2", "PlaceholderWithDefault", "IteratorGetNext", "IteratorGetNextSync"}
+    {
+        "Placeholder",
+        "PlaceholderV2",
+        "PlaceholderWithDefault",
+        "IteratorGetNext",
+        "IteratorGetNextSync",
+    }
 )
-_STEP_STORES = frozenset({"StackV2", "TensorArrayV3", "TensorArrayGradV3", "TensorArrayGradWithShape"})
+_STEP_STORES = frozenset(
+    {"StackV2", "TensorArrayV3", "TensorArrayGradV3", "TensorArrayGradWithShape"}
+)
 _HANDLE_PASSES = frozenset({"Enter", "Switch", "Merge", "Identity"})
 COMBINING = frozenset({"SaveV2", "SaveSlices", "Save", "ScalarSummary", "HistogramSummary"})
 
@@ -202,11 +210,17 @@ def _check_can_be_local(variable: LogicalVariable, op: Any, is_settled: bool) ->
             f"{what} with values that differ from replica to replica, but the session already holds "
             "it as one value. Create that update before create_distributed_session()."
         )
-    if not (variable.dtype.is_floating or variable.dtype.is_complex) and not variable.declares_aggregation:
+    if (
+        not (variable.dtype.is_floating or variable.dtype.is_complex)
+        and not variable.declares_aggregation
+    ):
         raise UnsupportedGraphError(
             f"{what} with values that differ from replica to replica, and a {variable.dtype.name} has no "
             "mean. Say what the replicas' copies make together with "
             "tf.Variable(..., aggregation=tf.VariableAggregation.SUM or ONLY_FIRST_REPLICA)."
         )
-    if tf.VariableAggregation.SUM == variable.aggregation and variable.dtype in (tf.bool, tf.string):
+    if variable.aggregation == tf.VariableAggregation.SUM and variable.dtype in (
+        tf.bool,
+        tf.string,
+    ):
         raise UnsupportedGraphError(f"{what}: a {variable.dtype.name} cannot be summed.")

@@ -65,8 +65,7 @@ def _argument_is_written(
                     f.name for a in node.attr.values() for f in [a.func, *a.list.func] if f.name
                 ]
                 if any(
-                    _argument_is_written(definitions, f, position - offset, visited)
-                    for f in called
+                    _argument_is_written(definitions, f, position - offset, visited) for f in called
                 ):
                     return True
             elif node.op not in _READS:

@@ -292,9 +292,7 @@ class Transformer:
             ]
             device = next(p.device for p in pieces if p.shape.rank)
             made.append(
-                self.builder.copy(
-                    op, pieces, controls, replica=replica, shard=shard, device=device
-                )
+                self.builder.copy(op, pieces, controls, replica=replica, shard=shard, device=device)
             )
         return made
 

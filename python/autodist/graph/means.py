@@ -34,7 +34,9 @@ class Means:
         count = self._replica_count
         with self._builder.adding(f"split/{batch.op.name}", batch.device):
             rows = tf.shape(batch, out_type=tf.int64)[0]
-            sizes = rows // count + tf.cast(tf.range(count, dtype=tf.int64) < rows % count, tf.int64)
+            sizes = rows // count + tf.cast(
+                tf.range(count, dtype=tf.int64) < rows % count, tf.int64
+            )
             parts = tf.split(batch, sizes, num=count)
             for part in parts:
                 part.set_shape(batch.shape)
@@ -62,9 +64,7 @@ class Means:
         """The weighted mean of one floating or complex tensor per replica."""
         weights = self.weights(mask, tensors[0].dtype)
         with self._builder.adding(f"mean/{tensors[0].op.name}", tensors[0].device):
-            terms = [
-                tf.math.multiply_no_nan(t, w) for t, w in zip(tensors, weights, strict=True)
-            ]
+            terms = [tf.math.multiply_no_nan(t, w) for t, w in zip(tensors, weights, strict=True)]
             return tf.add_n(terms)
 
     def mean_slices(self, values: Value, indices: Value, mask: int) -> tuple[Any, Any]:

@@ -98,7 +98,7 @@ class Observer:
     def _watch_gradients(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Wraps a function `(_, target, sources, ...)` or `(target, sources, ...)` that differentiates."""
         sources_at = 2 if function.__name__ == "imperative_grad" else 1
-        sources_name = "sources" if sources_at == 2 else "xs"  # noqa: PLR2004 - position in the signature
+        sources_name = "sources" if sources_at == 2 else "xs"
 
         @functools.wraps(function)
         def watched(*args: Any, **kwargs: Any) -> Any:

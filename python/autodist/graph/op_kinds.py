@@ -27,21 +27,35 @@ _UPDATE = re.compile(
 _DENSE_APPLY = re.compile(r"ResourceApply\w+")
 _SPARSE_APPLY = re.compile(r"ResourceSparseApply\w+")
 
+# Ops that have a rule for a variable that is cut; the fused updates come on top.
+PARTITIONABLE = (
+    frozenset({READ, GATHER, SHAPE, IS_INITIALIZED, DISABLE_COPY, DESTROY}) | ASSIGNS | SCATTERS
+)
+
+# The arguments of dense updates that have an element for each element of the variable.
+ELEMENT_ARGUMENTS = frozenset({"grad", "delta", "value"})
+
 # Ops that only read the variable behind a handle.
 READ_ONLY = frozenset(
     {READ, GATHER, "ResourceGatherNd", SHAPE, IS_INITIALIZED, "_ReadVariablesOp", "VariableShape"}
 )
 
 # Ops whose output element i depends on element i of each input of the same shape (and on scalars).
-ELEMENTWISE = frozenset(
-    """Abs Acos Acosh Add AddN AddV2 Asin Asinh Atan Atan2 Atanh BitwiseAnd BitwiseOr BitwiseXor Cast Ceil
-    CheckNumerics ClipByValue Complex Conj Cos Cosh Div DivNoNan Elu Equal Erf Erfc Exp Expm1 Floor FloorDiv
-    FloorMod Greater GreaterEqual Identity Imag Inv Invert IsFinite IsInf IsNan LeakyRelu Less LessEqual
-    Log Log1p LogicalAnd LogicalNot LogicalOr Maximum Minimum Mod Mul MulNoNan Neg NextAfter NotEqual
-    OnesLike Pow Real RealDiv Reciprocal Relu Relu6 Rint Round Rsqrt Select SelectV2 Selu Sigmoid Sign Sin
-    Sinh Softplus Softsign Sqrt Square SquaredDifference StopGradient PreventGradient Sub Tan Tanh
-    TruncateDiv TruncateMod Xdivy Xlog1py Xlogy ZerosLike""".split()
-)
+# fmt: off
+ELEMENTWISE = frozenset((
+    "Abs", "Acos", "Acosh", "Add", "AddN", "AddV2", "Asin", "Asinh", "Atan", "Atan2", "Atanh",
+    "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Cast", "Ceil", "CheckNumerics", "ClipByValue",
+    "Complex", "Conj", "Cos", "Cosh", "Div", "DivNoNan", "Elu", "Equal", "Erf", "Erfc", "Exp",
+    "Expm1", "Floor", "FloorDiv", "FloorMod", "Greater", "GreaterEqual", "Identity", "Imag",
+    "Inv", "Invert", "IsFinite", "IsInf", "IsNan", "LeakyRelu", "Less", "LessEqual", "Log",
+    "Log1p", "LogicalAnd", "LogicalNot", "LogicalOr", "Maximum", "Minimum", "Mod", "Mul",
+    "MulNoNan", "Neg", "NextAfter", "NotEqual", "OnesLike", "Pow", "Real", "RealDiv",
+    "Reciprocal", "Relu", "Relu6", "Rint", "Round", "Rsqrt", "Select", "SelectV2", "Selu",
+    "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt", "Square",
+    "SquaredDifference", "StopGradient", "PreventGradient", "Sub", "Tan", "Tanh", "TruncateDiv",
+    "TruncateMod", "Xdivy", "Xlog1py", "Xlogy", "ZerosLike",
+))
+# fmt: on
 
 FUNCTION_CALLS = frozenset(
     {

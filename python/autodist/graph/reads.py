@@ -90,7 +90,9 @@ def _gather_shards(handles: list[Any], grid: Grid, indices: Any, dtype: Any) -> 
         gathered = []
         for handle in shards:
             with tf.device(handle.device):
-                gathered.append(tf.raw_ops.ResourceGather(resource=handle, indices=rows, dtype=dtype))
+                gathered.append(
+                    tf.raw_ops.ResourceGather(resource=handle, indices=rows, dtype=dtype)
+                )
         parts.append(assemble(gathered, inner))
     found = parts[0] if len(parts) == 1 else tf.dynamic_stitch(positions, parts)
     shape = tf.concat([tf.shape(indices), tf.constant(grid.shape[1:], tf.int32)], 0)

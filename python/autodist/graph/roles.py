@@ -34,7 +34,7 @@ class LogicalVariable:
       dtype: `tf.DType`.
       shape: full shape, or None when it is not fully known.
       python_variable: the `tf.Variable`, where a collection of the graph holds it.
-      consumers: the ops that take the handle, and as which of their inputs.
+      consumers: the ops that take the handle.
     """
 
     handle_op: Any
@@ -42,7 +42,7 @@ class LogicalVariable:
     dtype: Any
     shape: tuple[int, ...] | None
     python_variable: Any = None
-    consumers: list[tuple[Any, int]] = dataclasses.field(default_factory=list)
+    consumers: list[Any] = dataclasses.field(default_factory=list)
 
     @property
     def aggregation(self) -> tf.VariableAggregation:
@@ -76,10 +76,10 @@ class Roles:
                 variable = _logical_variable(op, python_variables.get(op))
                 self.variables[op] = variable
                 found.append(variable)
-            for index, tensor in enumerate(op.inputs):
+            for tensor in op.inputs:
                 owner = self.variables.get(tensor.op)
                 if owner is not None:
-                    owner.consumers.append((op, index))
+                    owner.consumers.append(op)
         return found
 
     def _python_variables(self) -> dict[Any, Any]:
@@ -136,7 +136,7 @@ class Roles:
                 parent[second] = first
 
         for variable in variables:
-            for op, _ in variable.consumers:
+            for op in variable.consumers:
                 if op_kinds.is_update(op.type):
                     for tensor in op.inputs:
                         other = self.variables.get(tensor.op)
@@ -179,32 +179,24 @@ def partition_blocker(variable: LogicalVariable) -> str:
         return "its shape is not fully known"
     if not variable.shape:
         return "it is a scalar"
-    for op, index in variable.consumers:
-        reason = _consumer_blocker(variable.shape, op, index)
+    for op in variable.consumers:
+        reason = _consumer_blocker(variable.shape, op)
         if reason:
             return f"op {op.name!r} ({op.type}) {reason}"
     return ""
 
 
-def _consumer_blocker(shape: tuple[int, ...], op: Any, index: int) -> str:
-    if op.type in (op_kinds.READ, op_kinds.SHAPE, op_kinds.IS_INITIALIZED, op_kinds.DESTROY):
+def _consumer_blocker(shape: tuple[int, ...], op: Any) -> str:
+    if op.type == op_kinds.GATHER and op.get_attr("batch_dims"):
+        return "gathers with batch dimensions"
+    if op.type in op_kinds.PARTITIONABLE or op_kinds.is_sparse_apply(op.type):
         return ""
-    if op.type == op_kinds.DISABLE_COPY or op.type in op_kinds.ASSIGNS:
-        return ""
-    if op.type == op_kinds.GATHER:
-        return "gathers with batch dimensions" if op.get_attr("batch_dims") else ""
-    if op.type in op_kinds.SCATTERS:
-        return "" if index == 0 else "takes the variable as an index"
-    if op_kinds.is_dense_apply(op.type):
-        for tensor in op.inputs:
-            if tensor.dtype == tf.resource:
-                continue
-            if tensor.shape.rank != 0 and not tensor.shape.is_compatible_with(shape):
-                return f"updates it with a tensor of shape {tensor.shape}, not element by element"
-        return ""
-    if op_kinds.is_sparse_apply(op.type):
-        return ""
-    return "needs the whole variable"
+    if not op_kinds.is_dense_apply(op.type):
+        return "needs the whole variable"
+    for name, tensor in zip(op_kinds.argument_names(op), op.inputs, strict=True):
+        if name in op_kinds.ELEMENT_ARGUMENTS and not tensor.shape.is_compatible_with(shape):
+            return f"updates it with a tensor of shape {tensor.shape}, not element by element"
+    return ""
 
 
 def _logical_variable(op: Any, python_variable: Any) -> LogicalVariable:

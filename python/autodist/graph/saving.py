@@ -27,8 +27,7 @@ def lower(walk: Transformer, op: Any) -> bool:
     if names is None or specs is None:
         return False
     tensors = list(op.inputs)[3:]
-    aggregations = _attribute(op, "_autodist_aggregations", [b"MEAN"] * len(tensors))
-    is_tagged = _attribute(op, "_autodist_save", False)
+    aggregations = _attribute(op, "_autodist_aggregations", default=[b"MEAN"] * len(tensors))
     entries = _Entries()
     controls = walk.controls(op, None)
     for name, spec, tensor, asked in zip(names, specs, tensors, aggregations, strict=True):
@@ -54,9 +53,9 @@ def lower(walk: Transformer, op: Any) -> bool:
             pins=pins,
             tensors=entries.tensors,
             value_index=entries.value_index(),
-            layout=_attribute(op, "_autodist_layout", b"original") if is_tagged else "original",
-            lock=_attribute(op, "_autodist_lock", b"block"),
-            threads=_attribute(op, "_autodist_threads", 0),
+            layout=_attribute(op, "_autodist_layout", default=b"original"),
+            lock=_attribute(op, "_autodist_lock", default=b"block"),
+            threads=_attribute(op, "_autodist_threads", default=0),
         )
     walk.record_ops(op, [[made]])
     return True
@@ -141,7 +140,7 @@ def _host_of(entries: _Entries) -> str:
     return next((d for d in entries.handles if "CPU" in d.upper()), next(iter(entries.handles)))
 
 
-def _attribute(op: Any, name: str, default: Any) -> Any:
+def _attribute(op: Any, name: str, *, default: Any) -> Any:
     try:
         return op.get_attr(name)
     except ValueError:

@@ -52,7 +52,7 @@ def lower(walk: Transformer, op: Any, touched: list[PlacedVariable]) -> None:
             device = inputs[0].device
             rows.append([walk.builder.copy(op, inputs, controls, replica=replica, device=device)])
         else:
-            rows.append(_update_shards(walk, op, target, target.grid, replica, controls))
+            rows.append(_update_shards(walk, op, target.grid, replica, controls))
     walk.record_ops(op, rows)
     walk.updates_made.append((op, target, rows))
 
@@ -78,7 +78,6 @@ def _as_part_of_sum(
 def _update_shards(
     walk: Transformer,
     op: Any,
-    target: PlacedVariable,
     grid: Grid,
     replica: int,
     controls: list[Any],
@@ -88,7 +87,7 @@ def _update_shards(
     rows_at = next((i for i, n in enumerate(names) if n in ("grad", "updates")), None)
     indices_at = names.index("indices") if "indices" in names else None
     if indices_at is not None and rows_at is not None:
-        with walk.builder.adding(op.name, target.handles[replica][0].device):
+        with walk.builder.adding(op.name, walk.builder.replica_devices[0]):
             split_indices, split_values = _split_sparse(
                 walk.whole_of(op, indices_at, replica), walk.whole_of(op, rows_at, replica), grid
             )
@@ -100,10 +99,10 @@ def _update_shards(
             columns.append(split_indices)
         elif indices_at is not None and index == rows_at:
             columns.append(split_values)
-        elif tensor.shape.rank == 0:
-            columns.append([walk.whole_of(op, index, replica)] * grid.shard_count)
-        else:
+        elif names[index] in op_kinds.ELEMENT_ARGUMENTS:
             columns.append(walk.input(op, tensor).cut(replica, grid))
+        else:
+            columns.append([walk.whole_of(op, index, replica)] * grid.shard_count)
     made = []
     for shard in range(grid.shard_count):
         inputs = [column[shard] for column in columns]
@@ -135,7 +134,5 @@ def _split_sparse(indices: Any, rows: Any, grid: Grid) -> tuple[list[Any], list[
         elif per_range == 1:
             split_values.append(parts[part])
         else:
-            split_values.append(
-                tf.slice(parts[part], [0, *box.start[1:]], [-1, *box.extent[1:]])
-            )
+            split_values.append(tf.slice(parts[part], [0, *box.start[1:]], [-1, *box.extent[1:]]))
     return split_indices, split_values

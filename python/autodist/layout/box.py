@@ -57,7 +57,9 @@ class Box:
         starts, extents = [], []
         parts = last.split(":")
         if len(parts) != len(shape):
-            raise ValueError(f"shape_and_slice {spec!r}: {len(shape)} dimensions, {len(parts)} slices")
+            raise ValueError(
+                f"shape_and_slice {spec!r}: {len(shape)} dimensions, {len(parts)} slices"
+            )
         for dim, part in zip(shape, parts, strict=True):
             if part == "-":
                 starts.append(0)

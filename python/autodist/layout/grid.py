@@ -52,9 +52,7 @@ class Grid:
     @staticmethod
     def along(shape: tuple[int, ...], axis: int, count: int) -> Grid:
         """`count` shards along `axis`, as even as can be."""
-        return Grid(
-            tuple(even_sizes(d, count) if i == axis else (d,) for i, d in enumerate(shape))
-        )
+        return Grid(tuple(even_sizes(d, count) if i == axis else (d,) for i, d in enumerate(shape)))
 
     @property
     def shape(self) -> tuple[int, ...]:

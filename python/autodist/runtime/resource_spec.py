@@ -11,6 +11,7 @@ replicas share. A CPU is a TensorFlow device, `/device:CPU:i`; all of them share
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -61,11 +62,10 @@ class ResourceSpec:
           FileNotFoundError: if there is no such file.
           ArgumentError: if it is not a resource spec; the message says what was expected, found and where.
         """
-        with open(path, encoding="utf-8") as file:
-            try:
-                content = yaml.safe_load(file)
-            except yaml.YAMLError as error:
-                raise ArgumentError(f"resource spec {path!r} is not YAML: {error}") from error
+        try:
+            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ArgumentError(f"resource spec {path!r} is not YAML: {error}") from error
         return ResourceSpec.from_mapping(content, path)
 
     @staticmethod
@@ -83,7 +83,9 @@ class ResourceSpec:
             )
         unknown = set(content) - {"nodes"}
         if unknown:
-            raise ArgumentError(f"{where}: unknown keys {sorted(map(str, unknown))}; known: ['nodes']")
+            raise ArgumentError(
+                f"{where}: unknown keys {sorted(map(str, unknown))}; known: ['nodes']"
+            )
         if len(nodes) > 1:
             raise ArgumentError(
                 f"{where}: {len(nodes)} nodes are listed; this version runs on one machine. List one node "
@@ -114,5 +116,7 @@ def _node(node: Any, where: str) -> ResourceSpec:
 def _numbers(value: Any, where: str) -> tuple[int, ...]:
     is_list = isinstance(value, list) and all(type(i) is int and i >= 0 for i in value)
     if not is_list or len(set(value)) != len(value):
-        raise ArgumentError(f"{where}: expected a list of different device numbers, found {value!r}")
+        raise ArgumentError(
+            f"{where}: expected a list of different device numbers, found {value!r}"
+        )
     return tuple(value)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from autodist import tf_internals
 from autodist.errors import ArgumentError, GraphStateError
 from autodist.graph.lowering import Transformer
 from autodist.runtime.resource_spec import ResourceSpec
@@ -50,7 +51,7 @@ class DistributedSession(tf.compat.v1.Session):
         self._inner.close()
         super().close()
 
-    def partial_run_setup(self, fetches: Any, feeds: Any = None) -> Any:
+    def partial_run_setup(self, fetches: Any, feeds: Any = None) -> Any:  # noqa: ARG002
         """Not supported.
 
         Raises:
@@ -71,15 +72,14 @@ class DistributedSession(tf.compat.v1.Session):
         def call(*args: Any, options: Any = None, run_metadata: Any = None) -> Any:
             if len(args) != len(feeds):
                 raise ArgumentError(f"the callable takes {len(feeds)} feed values, got {len(args)}")
-            return self.run(
-                fetches, dict(zip(feeds, args, strict=True)), options, run_metadata
-            )
+            return self.run(fetches, dict(zip(feeds, args, strict=True)), options, run_metadata)
 
-        if accept_options:
-            return call
-        return lambda *args: call(*args)
+        def call_without_options(*args: Any) -> Any:
+            return call(*args)
 
-    def _do_run(
+        return call if accept_options else call_without_options
+
+    def _do_run(  # noqa: PLR0917 - the signature of the method it replaces
         self,
         handle: Any,
         target_list: list[Any],
@@ -98,7 +98,9 @@ class DistributedSession(tf.compat.v1.Session):
         }
         fetches = [self._transformer.fetch(t) for t in fetch_list]
         targets = [new for op in target_list for new in self._transformer.targets(op)]
-        return self._inner._do_run(handle, targets, fetches, feeds, options, run_metadata)
+        return tf_internals.run_tensors(
+            self._inner, handle, targets, fetches, feeds, options, run_metadata
+        )
 
 
 def _check_batches(transformer: Transformer, feed_dict: dict[Any, Any]) -> None:

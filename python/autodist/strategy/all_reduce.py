@@ -9,6 +9,7 @@ class AllReduce(StrategyBuilder):
     """Every variable whole on every replica; the copies see the same mean gradient and stay equal."""
 
     def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
+        """See `StrategyBuilder.build`."""
         devices = tuple((device,) for device in resource_spec.replica_devices)
         placement = Placement(None, devices, "a whole copy on each replica")
         return Strategy((placement,) * len(graph_item.groups))

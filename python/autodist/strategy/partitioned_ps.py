@@ -42,6 +42,7 @@ class PartitionedPS(StrategyBuilder):
         self._min_variable_bytes = min_variable_bytes
 
     def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
+        """See `StrategyBuilder.build`."""
         servers = resource_spec.server_devices
         loads = dict.fromkeys(servers, 0)
         placements = []
@@ -51,7 +52,9 @@ class PartitionedPS(StrategyBuilder):
             for box in grid.boxes() if grid else (None,):
                 device = least_loaded(loads)
                 devices.append(device)
-                fraction = 1.0 if box is None or grid is None else _fraction(box.element_count, grid)
+                fraction = (
+                    1.0 if box is None or grid is None else _fraction(box.element_count, grid)
+                )
                 loads[device] += round(group.size_bytes * fraction)
             placements.append(Placement(grid, (tuple(devices),), reason))
         return Strategy(tuple(placements))
@@ -73,7 +76,7 @@ class PartitionedPS(StrategyBuilder):
         axis %= len(primary.shape)
         wanted = self._num_shards or max(2, server_count)
         count = min(wanted, primary.shape[axis])
-        if count < 2:  # noqa: PLR2004 - one shard is the whole variable
+        if count < 2:
             return None, f"whole: axis {axis} of shape {primary.shape} gives one shard"
         return Grid.along(primary.shape, axis, count), f"{count} shards along axis {axis}"
 

@@ -16,6 +16,7 @@ class PS(StrategyBuilder):
     """Every variable whole, all of them on the first server device, shared by the replicas."""
 
     def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
+        """See `StrategyBuilder.build`."""
         device = resource_spec.server_devices[0]
         placement = Placement(None, ((device,),), "whole, on the first server device")
         return Strategy((placement,) * len(graph_item.groups))
@@ -25,6 +26,7 @@ class PSLoadBalancing(StrategyBuilder):
     """Every variable whole; each group goes to the server device with the fewest bytes so far."""
 
     def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
+        """See `StrategyBuilder.build`."""
         loads = dict.fromkeys(resource_spec.server_devices, 0)
         placements = []
         for group in graph_item.groups:
