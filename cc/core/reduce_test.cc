@@ -7,6 +7,10 @@
 
 #include "core/testing.h"
 
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
 namespace autodist {
 namespace {
 
@@ -295,6 +299,18 @@ TEST(TheThreadsRoundingModeIsLeftAloneAndWithoutEffect) {
   EXPECT_EQ(rounding, FE_UPWARD);
   EXPECT_EQ(sum[0], 1.0f);
 }
+
+#if defined(__x86_64__)
+TEST(DenormalsCountOnAThreadThatFlushesThem) {
+  const unsigned int saved = _mm_getcsr();
+  _mm_setcsr(saved | 0x8040);  // flush results to zero, and take operands as zeros
+  const auto mean =
+      ReduceValues<uint32_t>(Aggregation::kMean, ElementType::kFloat32, {{2, 2}, {4, 2}});
+  _mm_setcsr(saved);
+  EXPECT_EQ(mean[0], 3u);
+  EXPECT_EQ(mean[1], 2u);
+}
+#endif
 
 }  // namespace
 }  // namespace autodist
