@@ -9,13 +9,12 @@ with tf.Graph().as_default(), autodist.scope():
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 
-from autodist import tf_internals
+from autodist import _log, tf_internals
 from autodist.errors import ArgumentTypeError, GraphStateError
 from autodist.graph.lowering import Transformer
 from autodist.graph.observe import Observer
@@ -23,7 +22,7 @@ from autodist.runtime.resource_spec import ResourceSpec
 from autodist.runtime.session import DistributedSession
 from autodist.strategy import PSLoadBalancing, StrategyBuilder
 
-_log = logging.getLogger("autodist")
+_logger = _log.get_logger()
 
 
 class AutoDist:
@@ -137,12 +136,19 @@ def _report(session: DistributedSession, transformer: Transformer) -> None:
     split = [t.name for t in transformer.batch.roots]
     if transformer.replica_count > 1:
         if split:
-            _log.info("split over %d replicas: %s", transformer.replica_count, ", ".join(split))
+            _logger.info("split over %d replicas: %s", transformer.replica_count, ", ".join(split))
         else:
-            _log.warning(
+            _logger.warning(
                 "nothing is split over the %d replicas: the graph has no placeholder or iterator output whose "
                 "first dimension is unknown, or it is fed sparse tensors; each step computes the whole batch once",
                 transformer.replica_count,
             )
-    for name, layout, reason in session.layout_table():
-        _log.info("%s: %s (%s)", name, layout, reason)
+    rows = session.layout_table()
+    for name, layout, reason in rows:
+        _logger.debug("%s: %s (%s)", name, layout, reason)
+    _logger.info(
+        "%d variables on %d replicas; %d are cut into shards (session.layout_table() lists them)",
+        len(rows),
+        transformer.replica_count,
+        sum(v.grid is not None for v in transformer.variables),
+    )

@@ -1,11 +1,10 @@
 """One line in the log about each save."""
 
-import logging
 import os
 
-from autodist import _native
+from autodist import _log, _native
 
-_LOGGER = logging.getLogger("autodist")
+_LOGGER = _log.get_logger()
 
 
 def log_save(prefix: str) -> None:

@@ -13,16 +13,15 @@ where stock TensorFlow writes `.meta` last. A save that fails takes back what it
 """
 
 import contextlib
-import logging
 from typing import Any
 
 import tensorflow as tf
 
-from autodist import _native, errors, tf_internals
+from autodist import _log, _native, errors, tf_internals
 from autodist.checkpoint import bundle, meta_graph, paths, report, tagging
 from autodist.checkpoint import options as save_options
 
-_LOGGER = logging.getLogger("autodist")
+_LOGGER = _log.get_logger()
 
 _SaverDef = tf.compat.v1.train.SaverDef
 
