@@ -17,7 +17,11 @@ from autodist.graph.placement import PlacedVariable
 from autodist.layout import Box, Grid
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from autodist.graph.lowering import Transformer
+
+_HOST = "/device:CPU:0"
 
 
 def lower(walk: Transformer, op: Any) -> bool:
@@ -37,10 +41,9 @@ def lower(walk: Transformer, op: Any) -> bool:
             entries.add_tensor(name, spec, walk.fetch(tensor))
         else:
             how = _aggregation(variable, asked.decode())
-            entries.add_variable(name, spec.decode(), variable, how)
+            entries.add_variable(name, spec.decode(), variable, how, _reader(walk, variable))
     ops = _native.ops()
-    device = walk.builder.replica_devices[0] if not entries.handles else _host_of(entries)
-    with walk.builder.adding(op.name, device, controls):
+    with walk.builder.adding(op.name, _HOST, controls):
         pins = []
         for where, handles in entries.handles.items():
             with tf.device(where):
@@ -77,15 +80,26 @@ class _Entries:
         self._add(name, spec, "MEAN", (None, len(self.tensors)))
         self.tensors.append(tensor)
 
-    def add_variable(self, name: bytes, spec: str, variable: PlacedVariable, how: str) -> None:
-        """Every shard and replica of a variable."""
+    def add_variable(
+        self,
+        name: bytes,
+        spec: str,
+        variable: PlacedVariable,
+        how: str,
+        read: Callable[[Any], Any],
+    ) -> None:
+        """Every shard and replica of a variable; `read` copies one from another device to a CPU."""
         base = Box.parse(spec) if spec else None
         grid = variable.grid
         for handles in variable.handles:
             boxes: list[Box | None] = list(grid.boxes()) if grid is not None else [None]
             for handle, box in zip(handles, boxes, strict=True):
-                on_device = self.handles.setdefault(handle.device, [])
                 text = _spec_of(box, grid, base) or spec
+                if not _is_on_cpu(handle):
+                    self._add(name, text, how, (None, len(self.tensors)))
+                    self.tensors.append(read(handle))
+                    continue
+                on_device = self.handles.setdefault(handle.device, [])
                 self._add(name, text, how, (handle.device, len(on_device)))
                 on_device.append(handle)
 
@@ -135,9 +149,21 @@ def _aggregation(variable: PlacedVariable, asked: str) -> str:
     return asked
 
 
-def _host_of(entries: _Entries) -> str:
-    """The CPU that runs the save: the first CPU device that holds a variable."""
-    return next((d for d in entries.handles if "CPU" in d.upper()), next(iter(entries.handles)))
+def _reader(walk: Transformer, variable: PlacedVariable) -> Callable[[Any], Any]:
+    """Copies a shard that lies on an accelerator to a CPU; the op reads only CPU memory in place."""
+
+    def read(handle: Any) -> Any:
+        name = f"save/{variable.logical.name}"
+        with walk.builder.adding(name, handle.device):
+            value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=variable.logical.dtype)
+            with tf.device(_HOST):
+                return tf.identity(value)
+
+    return read
+
+
+def _is_on_cpu(handle: Any) -> bool:
+    return tf.DeviceSpec.from_string(handle.device).device_type == "CPU"
 
 
 def _attribute(op: Any, name: str, *, default: Any) -> Any:
