@@ -1,0 +1,46 @@
+// Reads what a checkpoint says it holds, and checks that it does. Nothing is loaded into tensors,
+// and files of any number of data shards are read, ours or not.
+
+#ifndef AUTODIST_BUNDLE_BUNDLE_READER_H_
+#define AUTODIST_BUNDLE_BUNDLE_READER_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/box.h"
+#include "tensorflow/core/framework/types.h"
+
+namespace autodist {
+
+// One entry of the index. A variable stored as slices has an entry that lists them and has no
+// bytes, and one entry per slice.
+struct BundleEntry {
+  std::string name;   // of the logical variable
+  std::string slice;  // as in "0,4:-" for the entry of a slice, else ""
+  tensorflow::DataType dtype;
+  Dims shape;                       // of the variable, or of the slice
+  std::vector<std::string> slices;  // where the entry only lists them
+  int shard_id;
+  int64_t offset;
+  int64_t size_bytes;
+  uint32_t crc32c;  // unmasked
+};
+
+struct BundleIndex {
+  int shard_count;
+  std::vector<BundleEntry> entries;  // in the order of the index
+};
+
+// DataLoss if the index cannot be read as one.
+absl::StatusOr<BundleIndex> ReadBundleIndex(const std::string& prefix);
+
+// Recomputes the CRC of every entry. DataLoss naming the first tensor, in file order, whose bytes
+// are not those that were written, its file and the range of its bytes.
+absl::Status VerifyBundle(const std::string& prefix);
+
+}  // namespace autodist
+
+#endif  // AUTODIST_BUNDLE_BUNDLE_READER_H_
