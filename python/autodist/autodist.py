@@ -136,7 +136,7 @@ def _report(session: DistributedSession, transformer: Transformer) -> None:
     split = [t.name for t in transformer.batch.roots]
     if transformer.replica_count > 1:
         if split:
-            _logger.info("split over %d replicas: %s", transformer.replica_count, ", ".join(split))
+            _logger.debug("split over %d replicas: %s", transformer.replica_count, ", ".join(split))
         else:
             _logger.warning(
                 "nothing is split over the %d replicas: the graph has no placeholder or iterator output whose "

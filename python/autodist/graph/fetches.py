@@ -7,6 +7,7 @@ The rule for a tensor whose replicas differ:
 | a gradient with respect to a variable | the mean over the batch |
 | read from a variable whose copies differ | the copies, aggregated as they are saved |
 | first dimension unknown | the replicas' tensors, concatenated in batch order |
+| floating or complex of unknown rank | a scalar: the weighted mean; else concatenated |
 | floating or complex, static first dimension or scalar | the mean, weighted by the parts of the batch |
 | a sum of integers | the sum |
 | anything else | refused: there is no right answer |
@@ -37,26 +38,24 @@ def combine(walk: Transformer, tensor: Any) -> Any:
     value = walk.mean(tensor) if walk.is_gradient(tensor) else walk.value(tensor)
     if not value.varies:
         return value.whole(0)
-    pieces = [value.whole(r) for r in range(walk.replica_count)]
+    pieces = walk.replicas(value)
     if value.local_variable is not None:
         return aggregate(walk, value.local_variable, pieces)
     mask = walk.batch.tensor_mask(tensor)
     is_numeric = tensor.dtype.is_floating or tensor.dtype.is_complex
-    with walk.builder.adding(f"fetch/{tensor.op.name}", pieces[0].device):
-        if tensor.shape.rank is None:
-            if not is_numeric:
-                raise _refusal(tensor)
+    if tensor.shape.rank and tensor.shape[0] is None:
+        return walk.means.join(pieces, mask)
+    if is_numeric and tensor.shape.rank is None:
+        with walk.builder.adding(f"fetch/{tensor.op.name}", pieces[0].device):
             return tf.cond(
                 tf.equal(tf.rank(pieces[0]), 0),
-                lambda: walk.means.mean_of(pieces, mask),
-                lambda: tf.concat([tf.reshape(p, _at_least_1d(p)) for p in pieces], 0),
+                lambda: walk.means.mean(pieces, mask),
+                lambda: walk.means.join(pieces, mask),
             )
-        if tensor.shape.rank and tensor.shape[0] is None:
-            return tf.concat(pieces, 0)
-        if is_numeric:
-            return walk.means.mean_of(pieces, mask)
-        if _is_sum(tensor):
-            return tf.add_n(pieces)
+    if is_numeric:
+        return walk.means.mean(pieces, mask)
+    if tensor.shape.rank is not None and _is_sum(tensor):
+        return walk.means.sum(pieces, mask)
     raise _refusal(tensor)
 
 
@@ -98,17 +97,11 @@ def lower_summary(walk: Transformer, op: Any) -> Any:
     elif op.type == "ScalarSummary":
         summarised = walk.fetch(values)
     else:
-        pieces = [value.whole(r) for r in range(walk.replica_count)]
-        with walk.builder.adding(f"summary/{op.name}", pieces[0].device):
-            summarised = tf.concat([tf.reshape(p, [-1]) for p in pieces], 0)
+        with walk.builder.adding(f"summary/{op.name}", walk.builder.replica_devices[0]):
+            flat = [tf.reshape(p, [-1]) for p in walk.replicas(value)]
+        summarised = walk.means.join(flat, walk.batch.tensor_mask(values))
     return walk.builder.copy(
         op, [walk.input(op, tags).whole(0), summarised], walk.controls(op, None)
-    )
-
-
-def _at_least_1d(tensor: Any) -> Any:
-    return tf.cond(
-        tf.equal(tf.rank(tensor), 0), lambda: tf.constant([1], tf.int32), lambda: tf.shape(tensor)
     )
 
 

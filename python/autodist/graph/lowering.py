@@ -50,7 +50,7 @@ class Transformer:
         self.replica_count = len(devices.replica_devices)
         self.roles = Roles(original, observer)
         self.batch = BatchAnalysis(self.roles, observer, self.replica_count)
-        self.means = Means(self.builder, self.batch.roots)
+        self.means = Means(self.builder)
         self.updates_made: list[tuple[Any, PlacedVariable, list[Any]]] = []
         self._observer = observer
         self._placer = Placer(self.roles, self.builder, strategy_builder, devices)
@@ -146,23 +146,29 @@ class Transformer:
         mask = self.batch.tensor_mask(birth.values)
         if birth.indices is None:
             if values.varies:
-                values = Value([[self.means.mean(values, mask)]])
+                values = Value([[self.means.mean(self.replicas(values), mask)]])
             self._mean_values[key] = values
             return
         indices_key = key_of(birth.indices)
         indices = self.value(birth.indices)
         if not indices.varies:
             if values.varies:
-                values = Value([[self.means.mean(values, mask)]])
+                values = Value([[self.means.mean(self.replicas(values), mask)]])
         elif self._births[indices_key] is birth:
             mask |= self.batch.tensor_mask(birth.indices)
-            rows, numbers = self.means.mean_slices(values, indices, mask)
+            rows, numbers = self.means.mean_slices(
+                self.replicas(values), self.replicas(indices), mask
+            )
             values, indices = Value([[rows]]), Value([[numbers]])
         else:
             # New values for the rows of an earlier gradient, made from its mean (clipping, scaling).
             indices = self.mean(birth.indices)
         self._mean_values[key] = values
         self._mean_values[indices_key] = indices
+
+    def replicas(self, value: Value) -> list[Any]:
+        """The whole tensor as each replica sees it."""
+        return [value.whole(replica) for replica in range(self.replica_count)]
 
     def controls(self, op: Any, replica: int | None) -> list[Any]:
         """The transformed ops that a copy of `op` waits for.

@@ -163,7 +163,7 @@ def _reader(walk: Transformer, variable: PlacedVariable) -> Callable[[Any], Any]
 
 
 def _is_on_cpu(handle: Any) -> bool:
-    return tf.DeviceSpec.from_string(handle.device).device_type == "CPU"
+    return bool(tf.DeviceSpec.from_string(handle.device).device_type == "CPU")
 
 
 def _attribute(op: Any, name: str, *, default: Any) -> Any:
