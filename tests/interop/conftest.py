@@ -16,6 +16,7 @@ tf1 = tf.compat.v1
 _PROLOGUE = """
 import pathlib
 import sys
+import numpy as np
 import tensorflow as tf
 tf1 = tf.compat.v1
 here = pathlib.Path({here!r})

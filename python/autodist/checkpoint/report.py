@@ -1,7 +1,5 @@
 """One line in the log about each save."""
 
-import os
-
 from autodist import _log, _native
 
 _LOGGER = _log.get_logger()
@@ -17,7 +15,7 @@ def log_save(prefix: str) -> None:
         prefix: The checkpoint's prefix.
     """
     # The only part of a sharded save on one device; it is merged under its final name afterwards.
-    part = os.path.normpath(prefix + "_temp/part-00000-of-00001")
+    part = prefix + "_temp/part-00000-of-00001"
     report = _native.last_save(prefix) or _native.last_save(part)
     if report is None:
         return

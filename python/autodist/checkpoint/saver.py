@@ -142,14 +142,13 @@ class Saver(tf.compat.v1.train.Saver):
         """Marks this saver's `SaveV2` nodes."""
         for save_op in tagging.find_saves(graph, self.saver_def):
             tagging.tag(save_op, self._options)
-            if self._options.layout is None:
-                dtypes = tagging.dtypes_kept_as_slices(tagging.read_entries(save_op))
-                if dtypes:
-                    _LOGGER.info(
-                        "partitioned variables of %s are saved as slices: stock TensorFlow cannot "
-                        "restore whole ones into slices. Saver(layout='original') saves them whole",
-                        ", ".join(dtypes),
-                    )
+            dtypes = tagging.dtypes_kept_as_slices(save_op) if self._options.layout is None else []
+            if dtypes:
+                _LOGGER.info(
+                    "partitioned variables of %s are saved as slices: stock TensorFlow cannot "
+                    "restore whole ones into slices. Saver(layout='original') saves them whole",
+                    ", ".join(dtypes),
+                )
 
     @staticmethod
     def from_proto(saver_def: Any, import_scope: str | None = None) -> "Saver":

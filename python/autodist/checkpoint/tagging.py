@@ -8,7 +8,7 @@ attributes; this module is the only one that writes them or takes them away.
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -132,12 +132,16 @@ def strip_tags(graph_def: Any) -> None:
                 del node.attr[key]
 
 
-def dtypes_kept_as_slices(entries: Iterable[Entry]) -> list[str]:
+def dtypes_kept_as_slices(save_op: Any) -> list[str]:
     """Returns the dtypes that the default layout writes as slices, sorted by name.
 
     Args:
-        entries: The entries of one node.
+        save_op: The `tf.Operation`; of one whose names are computed, nothing is known beforehand.
     """
+    try:
+        entries = read_entries(save_op)
+    except errors.UnsupportedGraphError:
+        return []
     slices: dict[str, set[str]] = collections.defaultdict(set)
     dtypes = {}
     for entry in entries:
