@@ -33,6 +33,7 @@ __all__ = [
     "create_op",
     "gradients_util",
     "imperative_grad",
+    "is_at_top_level",
     "is_resource_variable",
     "meta_graph_filename",
     "resource_variables_by_default",
@@ -66,6 +67,11 @@ def add_control_inputs(op: Any, control_inputs: list[Any]) -> None:
 def set_attribute(op: Any, name: str, value: Any) -> None:
     """Sets an attribute of an op to an `AttrValue`; a session that has run the op keeps the old."""
     op._set_attr(name, value)
+
+
+def is_at_top_level(op: Any) -> bool:
+    """Whether an op is outside of all `tf.cond` and `tf.while_loop` bodies of the v1 control flow."""
+    return op._get_control_flow_context() is None
 
 
 def update_input(op: Any, index: int, tensor: Any) -> None:

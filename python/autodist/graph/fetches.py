@@ -46,12 +46,7 @@ def combine(walk: Transformer, tensor: Any) -> Any:
     if tensor.shape.rank and tensor.shape[0] is None:
         return walk.means.join(pieces, mask)
     if is_numeric and tensor.shape.rank is None:
-        with walk.builder.adding(f"fetch/{tensor.op.name}", pieces[0].device):
-            return tf.cond(
-                tf.equal(tf.rank(pieces[0]), 0),
-                lambda: walk.means.mean(pieces, mask),
-                lambda: walk.means.join(pieces, mask),
-            )
+        return walk.means.mean_or_join(pieces, mask)
     if is_numeric:
         return walk.means.mean(pieces, mask)
     if tensor.shape.rank is not None and _is_sum(tensor):

@@ -179,12 +179,29 @@ class Observer:
 
         Keras writes `m.assign_add(...)` and then reads `m`, and relies on the program order that `tf.function`
         gives. A graph has no such order, so it is made here: per variable, a read waits for the
-        writes before it, and a write for the reads and writes before it.
+        writes before it, and a write for the reads and writes before it. The first writes also wait for
+        all gradients and for the plain reads of the variable in the forward pass: weight decay depends on
+        neither, and the loss is that of the variables before the step.
         """
         graph_ops = self._graph.get_operations()
+        gradients = [
+            tensor.op
+            for birth in self.births
+            if birth.seen_from >= begin
+            for tensor in (birth.values, birth.indices)
+            if tensor is not None
+        ]
+        gradients = [op for op in dict.fromkeys(gradients) if tf_internals.is_at_top_level(op)]
         initializers = {v.initializer for v in _variables_of(self._graph)}
         last_write: dict[Any, Any] = {}
         reads: dict[Any, list[Any]] = {}
+        for op in graph_ops[:begin]:
+            if (
+                op.type == op_kinds.READ
+                and not op.control_inputs
+                and tf_internals.is_at_top_level(op)
+            ):
+                reads.setdefault(op.inputs[0].op, []).append(op)
         updates = []
         for op in graph_ops[begin:]:
             if op in initializers:
@@ -197,8 +214,9 @@ class Observer:
                 before = [last_write[handle]] if handle in last_write else []
                 if writes:
                     before += reads.pop(handle, [])
+                    before += [] if handle in last_write else gradients
                     last_write[handle] = op
-                else:
+                elif tf_internals.is_at_top_level(op):
                     reads.setdefault(handle, []).append(op)
                 known = set(op.control_inputs)
                 fresh = [b for b in before if b not in known and b is not op]
