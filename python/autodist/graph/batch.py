@@ -14,7 +14,8 @@ its values differ. All other ops run once. Five things end or begin a dependence
 
 Invariant: all ops of one (outermost) while loop vary or none does, for they share frames.
 
-A varying op is remembered with the set of roots it depends on, as a bit mask: their sizes weigh its mean.
+A varying op is remembered with the set of roots it depends on, as a bit mask: their sizes weigh its
+mean. Bit 0 stands for local variables, bit i + 1 for `roots[i]`.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ _STEP_STORES = frozenset(
     {"StackV2", "TensorArrayV3", "TensorArrayGradV3", "TensorArrayGradWithShape"}
 )
 _HANDLE_PASSES = frozenset({"Enter", "Switch", "Merge", "Identity"})
+LOCAL = 1
 COMBINING = frozenset({"SaveV2", "SaveSlices", "Save", "ScalarSummary", "HistogramSummary"})
 
 
@@ -51,7 +53,7 @@ class BatchAnalysis:
     """What varies over the replicas; grows as the graph grows.
 
     Attributes:
-      roots: the split tensors, in order of creation; bit i of a mask stands for `roots[i]`.
+      roots: the split tensors, in order of creation.
       local: handle ops of the local variables.
     """
 
@@ -60,7 +62,7 @@ class BatchAnalysis:
         self._observer = observer
         self._replica_count = replica_count
         self.roots: list[Any] = []
-        self.local: dict[Any, int] = {}
+        self.local: set[Any] = set()
         self._root_bits: dict[Key, int] = {}
         self._masks: dict[Any, int] = {}
         self._loops: dict[Any, str | None] = {}
@@ -75,7 +77,7 @@ class BatchAnalysis:
     def root_number(self, op: Any, index: int) -> int | None:
         """Which root output `index` of `op` is; None when it is none."""
         bit = self._root_bits.get((op, index))
-        return None if bit is None else bit.bit_length() - 1
+        return None if bit is None else bit.bit_length() - 2
 
     def tensor_mask(self, tensor: Any) -> int:
         """The roots that a tensor depends on."""
@@ -121,7 +123,7 @@ class BatchAnalysis:
             return
         for tensor in op.outputs:
             if tensor.shape.rank and tensor.shape[0] is None:
-                self._root_bits[key_of(tensor)] = 1 << len(self.roots)
+                self._root_bits[key_of(tensor)] = 2 << len(self.roots)
                 self.roots.append(tensor)
 
     def _loop_of(self, op: Any) -> str | None:
@@ -151,7 +153,7 @@ class BatchAnalysis:
             if mask != self._masks[op]:
                 self._masks[op] = mask
                 changed = True
-            if mask and self._localise(op, mask, frozen):
+            if mask and self._localise(op, frozen):
                 changed = True
             if mask and self._separate_stores(op, mask):
                 changed = True
@@ -176,24 +178,21 @@ class BatchAnalysis:
         for tensor in op.inputs:
             source = tensor.op
             if source in self.local and not op_kinds.is_update(op.type):
-                mask |= self.local[source]
+                mask |= LOCAL
             if source in self._masks and not self.sees_mean(op, tensor):
                 mask |= self.tensor_mask(tensor)
         return mask
 
-    def _localise(self, op: Any, mask: int, frozen: set[Any]) -> bool:
+    def _localise(self, op: Any, frozen: set[Any]) -> bool:
         """Makes the variables local that `op`, which varies, writes."""
         changed = False
         for index, tensor in enumerate(op.inputs):
             variable = self._roles.variables.get(tensor.op)
-            if variable is None or not may_write(op, index):
+            if variable is None or variable.handle_op in self.local or not may_write(op, index):
                 continue
-            known = self.local.get(variable.handle_op)
-            if known is None:
-                _check_can_be_local(variable, op, variable.handle_op in frozen)
-            if known is None or known | mask != known:
-                self.local[variable.handle_op] = (known or 0) | mask
-                changed = True
+            _check_can_be_local(variable, op, variable.handle_op in frozen)
+            self.local.add(variable.handle_op)
+            changed = True
         return changed
 
 

@@ -6,6 +6,7 @@ The rule for a tensor whose replicas differ:
 |---|---|
 | a gradient with respect to a variable | the mean over the batch |
 | read from a variable whose copies differ | the copies, aggregated as they are saved |
+| computed from such values alone | the same, computed from the aggregated values |
 | first dimension unknown | the replicas' tensors, concatenated in batch order |
 | floating or complex of unknown rank | a scalar: the weighted mean; else concatenated |
 | floating or complex, static first dimension or scalar | the mean, weighted by the parts of the batch |
@@ -21,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from autodist.errors import UnsupportedGraphError
+from autodist.graph.batch import LOCAL
 from autodist.graph.placement import PlacedVariable
 from autodist.graph.values import Value
 from autodist.layout import even_sizes
@@ -42,6 +44,13 @@ def combine(walk: Transformer, tensor: Any) -> Any:
     if value.local_variable is not None:
         return aggregate(walk, value.local_variable, pieces)
     mask = walk.batch.tensor_mask(tensor)
+    if mask == LOCAL:
+        return _recompute(walk, tensor)
+    return _combine_parts(walk, tensor, pieces, mask)
+
+
+def _combine_parts(walk: Transformer, tensor: Any, pieces: list[Any], mask: int) -> Any:
+    """One tensor of what the replicas computed from their parts of the batch."""
     is_numeric = tensor.dtype.is_floating or tensor.dtype.is_complex
     if tensor.shape.rank and tensor.shape[0] is None:
         return walk.means.join(pieces, mask)
@@ -52,6 +61,17 @@ def combine(walk: Transformer, tensor: Any) -> Any:
     if tensor.shape.rank is not None and _is_sum(tensor):
         return walk.means.sum(pieces, mask)
     raise _refusal(tensor)
+
+
+def _recompute(walk: Transformer, tensor: Any) -> Any:
+    """What depends on local variables alone is computed from their aggregated values.
+
+    A metric's value, for one, is total / count: the ratio of the means is right, the mean of the ratios is not.
+    """
+    if tensor.op.op_def.is_stateful:
+        raise _refusal(tensor)
+    inputs = [walk.fetch(t) for t in tensor.op.inputs]
+    return walk.builder.copy(tensor.op, inputs, []).outputs[tensor.value_index]
 
 
 def aggregate(walk: Transformer, variable: PlacedVariable, pieces: list[Any]) -> Any:

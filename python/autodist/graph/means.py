@@ -14,6 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from autodist.graph.batch import LOCAL
 from autodist.graph.builder import Builder
 from autodist.graph.values import Value
 
@@ -125,4 +126,5 @@ class Means:
 
 
 def _first_root(mask: int) -> int:
-    return (mask & -mask).bit_length() - 1
+    roots = mask & ~LOCAL
+    return (roots & -roots).bit_length() - 2

@@ -55,7 +55,7 @@ class Placer:
         self._devices = devices
         self.placed: dict[Any, PlacedVariable] = {}
 
-    def place(self, variables: list[LogicalVariable], local: dict[Any, int]) -> None:
+    def place(self, variables: list[LogicalVariable], local: set[Any]) -> None:
         """Creates the shards and replicas of new `variables`; `local` holds handles of local ones."""
         shared = [v for v in variables if v.handle_op not in local]
         groups = self._roles.groups(shared)
