@@ -1,0 +1,173 @@
+"""How a benchmark measures: contestants take turns in one process, each with its time and memory.
+
+One round runs every contestant once, in an order that moves on by one each round, so that none always
+follows the same neighbour. Around each timed call, outside the timed part and alike for all:
+
+    freed memory goes back to the kernel, the mark of the highest memory use is reset
+    -> the call, timed ->
+    the mark is read, the answer checked, the files deleted
+
+TensorFlow's CPU allocator for oneDNN keeps what it ever took (TensorFlow 2.21, on by default): from the second
+run on, the same memory is taken again and no growth is seen. So memory is measured in a process of its own
+where that allocator is off, time in one where it is on, as it is for TensorFlow's users: there the rivals
+are spared the page faults of their temporary tensors.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import ctypes
+import dataclasses
+import gc
+import multiprocessing
+import os
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from rich.progress import Progress
+
+_Result = TypeVar("_Result")
+
+_C_LIBRARY = ctypes.CDLL(None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Contestant:
+    """One way to do the work.
+
+    Attributes:
+        name: As in the tables.
+        run: Does one iteration into an empty directory; this alone is timed.
+        check: Raises if what `run` left in the directory is wrong.
+    """
+
+    name: str
+    run: Callable[[Path], None]
+    check: Callable[[Path], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What one iteration took.
+
+    Attributes:
+        seconds: Wall time.
+        extra_bytes: Growth of the process's resident memory at its peak above that before.
+    """
+
+    seconds: float
+    extra_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """All counted runs of one contestant, at least one."""
+
+    runs: tuple[Run, ...]
+
+    @property
+    def best_seconds(self) -> float:
+        """The shortest time: what the machine allows when nothing disturbs it."""
+        return min(run.seconds for run in self.runs)
+
+    @property
+    def median_seconds(self) -> float:
+        """The middle time."""
+        return statistics.median(run.seconds for run in self.runs)
+
+    @property
+    def worst_seconds(self) -> float:
+        """The longest time."""
+        return max(run.seconds for run in self.runs)
+
+    @property
+    def extra_bytes(self) -> int:
+        """The most extra memory of any run."""
+        return max(run.extra_bytes for run in self.runs)
+
+
+def measure(
+    contestants: Sequence[Contestant], rounds: int, directory: Path
+) -> dict[str, Measurement]:
+    """Lets the contestants take turns; one more round before the first warms up and is not counted.
+
+    Args:
+        contestants: Their names differ.
+        rounds: Counted rounds.
+        directory: Where each iteration gets an empty directory of its own.
+
+    Returns:
+        The measurements by name.
+    """
+    runs: dict[str, list[Run]] = {contestant.name: [] for contestant in contestants}
+    with Progress(transient=True) as progress:
+        bar = progress.add_task("measuring", total=(rounds + 1) * len(contestants))
+        for round_number in range(rounds + 1):
+            first = round_number % len(contestants)
+            for contestant in (*contestants[first:], *contestants[:first]):
+                progress.update(bar, description=contestant.name)
+                run = _run_once(contestant, directory / "run")
+                if round_number > 0:
+                    runs[contestant.name].append(run)
+                progress.advance(bar)
+    return {name: Measurement(tuple(of_name)) for name, of_name in runs.items()}
+
+
+def where_memory_returns(function: Callable[..., _Result], *arguments: object) -> _Result:
+    """Calls a function in a new process in which TensorFlow gives freed memory back.
+
+    Args:
+        function: Of a module's top level, as are the classes of its result.
+        *arguments: What can be pickled.
+
+    Returns:
+        What the function returns.
+    """
+    before = os.environ.get("TF_ENABLE_ONEDNN_OPTS")
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+    try:
+        context = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(1, context) as process:
+            return process.submit(function, *arguments).result()
+    finally:
+        if before is None:
+            del os.environ["TF_ENABLE_ONEDNN_OPTS"]
+        else:
+            os.environ["TF_ENABLE_ONEDNN_OPTS"] = before
+
+
+def _run_once(contestant: Contestant, directory: Path) -> Run:
+    directory.mkdir()
+    try:
+        _return_freed_memory()
+        _reset_peak_memory()
+        before_bytes = _status_bytes("VmRSS")
+        start = time.perf_counter()
+        contestant.run(directory)
+        seconds = time.perf_counter() - start
+        extra_bytes = max(0, _status_bytes("VmHWM") - before_bytes)
+        contestant.check(directory)
+    finally:
+        shutil.rmtree(directory)
+    return Run(seconds, extra_bytes)
+
+
+def _return_freed_memory() -> None:
+    # Else a block that one contestant freed would hide what the next one takes.
+    gc.collect()
+    _C_LIBRARY.malloc_trim(0)
+
+
+def _reset_peak_memory() -> None:
+    # 5 resets the peak of the resident set to its present size (proc(5), Linux 4.0).
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _status_bytes(field: str) -> int:
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    line = next(line for line in status.splitlines() if line.startswith(field + ":"))
+    return int(line.split()[1]) * 1024
