@@ -263,7 +263,7 @@ absl::StatusOr<int64_t> WriteBundle(const std::string& prefix, const SavePlan& p
   if (!index.ok()) return index.status();
   status = (*files)->Commit(*index);
   if (!status.ok()) return status;
-  return file.size_bytes + static_cast<int64_t>(index->size());
+  return file.size_bytes;
 }
 
 }  // namespace autodist

@@ -24,7 +24,7 @@ struct WriteOptions {
   const std::atomic<bool>* cancelled = nullptr;  // once true, the save fails with Cancelled
 };
 
-// Returns the bytes written, data and index. On failure nothing is left on disk that was not there
+// Returns the size of the data file in bytes. On failure nothing is left on disk that was not there
 // before.
 absl::StatusOr<int64_t> WriteBundle(const std::string& prefix, const SavePlan& plan,
                                     Sources* sources, const WriteOptions& options);

@@ -10,7 +10,7 @@ extern "C" {
 
 // Read by python/autodist/_native.py, field by field in this order.
 struct AutodistSaveReport {
-  int64_t written_bytes;  // data and index
+  int64_t written_bytes;  // of the data file
   double seconds;
   double max_lock_seconds;  // the longest time a variable was locked
   int64_t variable_count;
