@@ -91,9 +91,7 @@ def test_partitioned_ps_spreads_the_shards_by_bytes() -> None:
 @pytest.mark.parametrize(
     ("wanted", "rows", "counts"), [(7, 11, 7), (13, 11, 11), (2, 1, 1), (1, 5, 1)]
 )
-def test_partitioned_ps_makes_no_more_shards_than_rows(
-    wanted: int, rows: int, counts: int
-) -> None:
+def test_partitioned_ps_makes_no_more_shards_than_rows(wanted: int, rows: int, counts: int) -> None:
     (placement,) = build(PartitionedPS(wanted, axis=0, min_variable_bytes=0), group((rows, 3)))
     made = 1 if placement.grid is None else placement.grid.shard_count
     assert made == counts

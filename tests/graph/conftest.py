@@ -1,0 +1,50 @@
+"""What the tests of the transformer share: spec files, and sessions that are closed again."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+
+from autodist.autodist import AutoDist
+from autodist.strategy import StrategyBuilder
+
+sys.path.append(str(Path(__file__).parent))
+
+
+@pytest.fixture
+def graph() -> Iterator[Any]:
+    """A graph of the test's own, as the default graph."""
+    with tf.Graph().as_default() as graph:
+        yield graph
+
+
+@pytest.fixture
+def make_autodist(tmp_path: Path) -> Callable[..., AutoDist]:
+    """Makes an `AutoDist` with a strategy and so many replicas."""
+
+    def make(strategy: StrategyBuilder | None = None, replicas: int = 2) -> AutoDist:
+        path = tmp_path / f"{replicas}_replicas.yml"
+        path.write_text(f"nodes:\n  - address: localhost\n    cpus: {list(range(replicas))}\n")
+        return AutoDist(str(path), strategy)
+
+    return make
+
+
+@pytest.fixture
+def distribute(graph: Any, make_autodist: Callable[..., AutoDist]) -> Iterator[Callable[..., Any]]:
+    """Builds a graph in the scope of an `AutoDist`; returns its session and what was built."""
+    with contextlib.ExitStack() as stack:
+
+        def distribute(
+            build: Callable[[], Any], strategy: StrategyBuilder | None = None, replicas: int = 2
+        ) -> Any:
+            autodist = make_autodist(strategy, replicas)
+            stack.enter_context(autodist.scope())
+            built = build()
+            return stack.enter_context(autodist.create_distributed_session()), built
+
+        yield distribute

@@ -1,0 +1,106 @@
+"""What is fetched of a tensor that each replica has its own value of."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from autodist.errors import UnsupportedGraphError
+
+tf1 = tf.compat.v1
+ROWS = np.arange(7.0)
+
+
+def build_input() -> Any:
+    return tf1.placeholder(tf.float64, [None], "x")
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 7])
+@pytest.mark.parametrize("replicas", [1, 2, 3])
+def test_tensors_of_the_batch_are_concatenated_in_its_order(
+    rows: int, replicas: int, distribute: Any
+) -> None:
+    session, x = distribute(lambda: build_input() * 2.0, replicas=replicas)
+    np.testing.assert_array_equal(session.run(x, {"x:0": ROWS[:rows]}), 2.0 * ROWS[:rows])
+
+
+COMPUTED: dict[str, tuple[Callable[[Any], Any], Any]] = {
+    "mean": (tf.reduce_mean, ROWS.mean()),
+    "mean of a vector": (lambda x: tf.reduce_mean(tf.stack([x, -x], 1), 0), [3.0, -3.0]),
+    "count": (lambda x: tf.reduce_sum(tf.cast(x > 2.0, tf.int32)), 4),
+    "count, reshaped": (lambda x: tf.reshape(tf.reduce_sum(tf.cast(x > 2.0, tf.int64)), [1]), [4]),
+    "histogram": (
+        lambda x: tf.math.unsorted_segment_sum(tf.ones_like(x, tf.int32), tf.cast(x, tf.int32), 7),
+        [1] * 7,
+    ),
+    "strings": (tf.strings.as_string, [f"{i:f}".encode() for i in range(7)]),
+    "booleans": (lambda x: x > 3.0, [False] * 4 + [True] * 3),
+    "complex": (lambda x: tf.reduce_mean(tf.complex(x, x)), 3.0 + 3.0j),
+    "constant": (lambda _: tf.constant(4), 4),
+    "the batch": (lambda x: x, ROWS),
+}
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_the_fetched_value_is_that_of_the_whole_batch(name: str, distribute: Any) -> None:
+    compute, expected = COMPUTED[name]
+    session, fetched = distribute(lambda: compute(build_input()), replicas=3)
+    got = session.run(fetched, {"x:0": ROWS})
+    if fetched.dtype.is_floating or fetched.dtype.is_complex:
+        np.testing.assert_allclose(got, expected, rtol=1e-12)
+    else:
+        np.testing.assert_array_equal(got, expected)
+
+
+WITHOUT_A_RULE: dict[str, Callable[[Any], Any]] = {
+    "largest index": tf.argmax,
+    "any": lambda x: tf.reduce_any(x > 3.0),
+    "size": tf.shape,
+    "text": lambda x: tf.strings.reduce_join(tf.strings.as_string(x)),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_A_RULE)
+def test_what_has_no_right_answer_is_refused_by_name(name: str, distribute: Any) -> None:
+    session, fetched = distribute(lambda: WITHOUT_A_RULE[name](build_input()))
+    with pytest.raises(UnsupportedGraphError, match=f"cannot fetch '{fetched.name}'"):
+        session.run(fetched, {"x:0": ROWS})
+    # The session goes on.
+    np.testing.assert_array_equal(session.run("x:0", {"x:0": ROWS}), ROWS)
+
+
+@pytest.mark.parametrize("name", WITHOUT_A_RULE)
+def test_one_replica_has_an_answer_to_everything(name: str, distribute: Any) -> None:
+    session, fetched = distribute(lambda: WITHOUT_A_RULE[name](build_input()), replicas=1)
+    session.run(fetched, {"x:0": ROWS})
+
+
+def test_a_gradient_is_the_mean_over_the_batch(distribute: Any) -> None:
+    def build() -> Any:
+        v = tf1.get_variable("v", initializer=tf.constant(2.0, tf.float64))
+        return tf.gradients(tf.reduce_mean(v * v * build_input()), v)
+
+    session, gradients = distribute(build, replicas=3)
+    np.testing.assert_allclose(session.run(gradients, {"x:0": ROWS}), [12.0], rtol=1e-12)
+
+
+def test_sparse_gradients_come_in_the_order_of_the_batch(distribute: Any) -> None:
+    def build() -> Any:
+        ids = tf1.placeholder(tf.int32, [None], "ids")
+        v = tf1.get_variable("v", initializer=tf.ones([9, 1], tf.float64))
+        return tf.gradients(tf.reduce_mean(tf.nn.embedding_lookup(v, ids) * 5.0), v)[0]
+
+    session, gradient = distribute(build, replicas=3)
+    got = session.run(gradient, {"ids:0": [8, 0, 8, 3, 0]})
+    assert got.indices.tolist() == [8, 0, 8, 3, 0]
+    np.testing.assert_allclose(got.values, np.ones([5, 1]), rtol=1e-12)
+
+
+def test_nested_fetches_keep_their_structure(distribute: Any) -> None:
+    session, x = distribute(lambda: build_input() + 1.0)
+    got = session.run({"a": [x, (x.op, x.name)], "b": tf.reduce_mean(x)}, {"x:0": [1.0, 2.0]})
+    assert got["a"][1][0] is None
+    np.testing.assert_array_equal(got["a"][1][1], [2.0, 3.0])
+    assert got["b"] == 2.5
