@@ -1,0 +1,111 @@
+"""The command `autodist`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from autodist import __version__
+from autodist.errors import AutoDistError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        arguments: what follows the command's name; those of this process by default.
+
+    Returns:
+        The exit code: 0, 1 when a command fails, 130 when it is interrupted.
+    """
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    if parsed.command is None:
+        parser.print_help()
+        return 0
+    try:
+        _run_demo(parsed)
+    except AutoDistError as error:
+        print(f"autodist {parsed.command} failed: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        if error.name not in ("sklearn", "matplotlib"):
+            raise
+        print(
+            f"autodist {parsed.command} needs {error.name}. Run: pip install 'autodist[demo]'",
+            file=sys.stderr,
+        )
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="autodist",
+        description="Saves a distributed TensorFlow training as the original, single-node model.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    demo = commands.add_parser(
+        "demo",
+        help="train, save, export, restore and fine-tune on real data, and check every step",
+        description="Trains a model of handwritten digits on two replicas, saves and exports it, and has processes "
+        "that know only TensorFlow restore it, compare every variable and fine-tune it. Any difference "
+        "is an error.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    demo.add_argument(
+        "--output",
+        type=Path,
+        default=Path("demo-output"),
+        metavar="DIR",
+        help="directory to write to; what an earlier demo left there is replaced",
+    )
+    demo.add_argument(
+        "--steps",
+        type=_positive,
+        default=120,
+        metavar="N",
+        help="distributed training steps before the save; half as many follow each restore",
+    )
+    demo.add_argument(
+        "--large-mib",
+        type=_positive,
+        default=256,
+        metavar="N",
+        help="size in MiB of the large model whose save is timed",
+    )
+    demo.add_argument(
+        "--repeats",
+        type=_positive,
+        default=5,
+        metavar="N",
+        help="how often each timed save is repeated; the best counts",
+    )
+    return parser
+
+
+def _run_demo(parsed: argparse.Namespace) -> None:
+    from autodist.demo import demonstration
+    from autodist.demo.options import Options
+
+    demonstration.run(Options(parsed.output, parsed.steps, parsed.large_mib, parsed.repeats))
+
+
+def _positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, not {text!r}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""Gets the demo going: what must happen before TensorFlow is imported."""
+
+from __future__ import annotations
+
+import time
+
+from autodist.demo.errors import DemoError
+from autodist.demo.narrator import Narrator
+from autodist.demo.options import Options
+from autodist.demo.output import Output
+from autodist.demo.quiet_tensorflow import import_tensorflow
+
+
+def run(options: Options) -> None:
+    """Runs the demo.
+
+    Raises:
+        DemoError: a step failed, or something is not what it was before it was saved.
+        ModuleNotFoundError: scikit-learn or matplotlib is not installed.
+    """
+    begin = time.perf_counter()
+    narrator = Narrator()
+    output = Output.create(options.output)
+    narrator.heading("Getting ready")
+    with narrator.step("import TensorFlow"):
+        import_tensorflow()
+        from autodist.demo import story
+        from autodist.demo.plain.handover import MismatchError
+    try:
+        story.tell(options, output, narrator)
+    except MismatchError as error:
+        raise DemoError(str(error)) from error
+    narrator.line(f"All of it took {time.perf_counter() - begin:.0f} s.")

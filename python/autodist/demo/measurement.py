@@ -1,0 +1,133 @@
+"""Times a save beside TensorFlow's own save of the same values, and compares the files.
+
+The two save in turns, each to files that do not exist, and the best time of each counts. TensorFlow's own is a
+`tf.compat.v1.train.Saver` on the single-node model, which has nothing to gather or to average.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from autodist import _native
+from autodist.demo.errors import DemoError
+
+Save = Callable[[str], None]
+"""Saves under a prefix."""
+
+_SUFFIXES = (".data-00000-of-00001", ".index")
+_MEMORY_FILE_SYSTEM = Path("/dev/shm")  # noqa: S108 - the file system, not a file of a fixed name
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """What a save wrote and how long it took.
+
+    Attributes:
+        title: the model and the strategy.
+        report: what was saved.
+        ours_seconds: best wall time of our save.
+        stock_seconds: best wall time of TensorFlow's own.
+    """
+
+    title: str
+    report: _native.SaveReport
+    ours_seconds: float
+    stock_seconds: float
+
+    def speed(self, seconds: float) -> float:
+        """GB/s, where 1 GB is 10^9 bytes."""
+        return self.report.written_bytes / seconds / 1e9
+
+
+def save_with(saver: Any, session: Any) -> Save:
+    """Saving with a `Saver`, without the graph and the state file."""
+
+    def save(prefix: str) -> None:
+        with session.graph.as_default():
+            saver.save(session, prefix, write_meta_graph=False, write_state=False)
+
+    return save
+
+
+def measure(
+    title: str, ours: Save, stock: Save, directory: Path, rounds: Iterable[int]
+) -> Measurement:
+    """Times two ways to save the same values in turns, and checks that they write the same bytes.
+
+    Args:
+        title: the model and the strategy.
+        ours: saves the distributed session.
+        stock: saves the same values from the single-node model with TensorFlow's own `Saver`.
+        directory: an empty directory to write to.
+        rounds: one item per turn.
+
+    Raises:
+        DemoError: the files differ.
+    """
+    prefixes = {ours: str(directory / "ours"), stock: str(directory / "stock")}
+    best = dict.fromkeys(prefixes, float("inf"))
+    for _ in rounds:
+        for save, prefix in prefixes.items():
+            _remove(prefix)
+            begin = time.perf_counter()
+            save(prefix)
+            best[save] = min(best[save], time.perf_counter() - begin)
+    check_same_files(prefixes[ours], prefixes[stock], title)
+    report = _native.last_save(prefixes[ours])
+    if report is None:
+        raise DemoError(f"{title}: the save op reports no save to {prefixes[ours]}")
+    for prefix in prefixes.values():
+        _remove(prefix)
+    return Measurement(title, report, best[ours], best[stock])
+
+
+def check_same_files(ours: str, stock: str, what: str) -> None:
+    """Checks that two checkpoints are byte-identical.
+
+    Raises:
+        DemoError: data or index differ.
+    """
+    for suffix in _SUFFIXES:
+        if not _same_bytes(Path(ours + suffix), Path(stock + suffix)):
+            raise DemoError(
+                f"{what}: {ours + suffix} is not byte-identical to {stock + suffix}, which TensorFlow wrote"
+            )
+
+
+@contextlib.contextmanager
+def scratch_directory(fallback: Path, needed_bytes: int) -> Iterator[Path]:
+    """An empty directory in memory, so that the disk is not what is measured, else below `fallback`.
+
+    Args:
+        fallback: where to make it if there is no file system in memory with enough room.
+        needed_bytes: how much room is enough.
+    """
+    memory = _MEMORY_FILE_SYSTEM
+    usable = memory.is_dir() and os.access(memory, os.W_OK)
+    if not usable or shutil.disk_usage(memory).free < needed_bytes:
+        memory = fallback
+    with tempfile.TemporaryDirectory(prefix="autodist-demo-", dir=memory) as directory:
+        yield Path(directory)
+
+
+def _same_bytes(first: Path, second: Path, block_bytes: int = 1 << 20) -> bool:
+    if first.stat().st_size != second.stat().st_size:
+        return False
+    with first.open("rb") as a, second.open("rb") as b:
+        while block := a.read(block_bytes):
+            if block != b.read(block_bytes):
+                return False
+    return True
+
+
+def _remove(prefix: str) -> None:
+    for suffix in _SUFFIXES:
+        Path(prefix + suffix).unlink(missing_ok=True)
