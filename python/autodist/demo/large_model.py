@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,9 @@ import tensorflow as tf
 
 from autodist import AutoDist
 from autodist.checkpoint.saver import Saver
-from autodist.demo.measurement import Measurement, measure, save_with
-from autodist.strategy import StrategyBuilder
+from autodist.demo.gathering import gathered_save
+from autodist.demo.measurement import Measurement, Saves, measure, save_with
+from autodist.strategy import AllReduce, PartitionedPS, StrategyBuilder
 
 tf1 = tf.compat.v1
 
@@ -20,11 +23,32 @@ _COLUMNS = 128
 _FLOAT_BYTES = 4
 
 
+@dataclasses.dataclass(frozen=True)
+class Distribution:
+    """How the large model is distributed.
+
+    Attributes:
+        name: of the strategy.
+        strategy_builder: the strategy.
+        shard_count: how many shards that gives each variable.
+        replica_count: how many replicas of each shard.
+    """
+
+    name: str
+    strategy_builder: StrategyBuilder
+    shard_count: int
+    replica_count: int
+
+
+DISTRIBUTIONS = (
+    Distribution("PartitionedPS", PartitionedPS(num_shards=8), 8, 1),
+    Distribution("AllReduce", AllReduce(), 1, 2),
+)
+
+
 def measure_large_save(
-    title: str,
-    strategy_builder: StrategyBuilder,
+    distribution: Distribution,
     resource_spec: Path,
-    *,
     mebibytes: int,
     directory: Path,
     rounds: Iterable[int],
@@ -32,8 +56,7 @@ def measure_large_save(
     """Times the save of a large distributed model beside TensorFlow's own of the same values.
 
     Args:
-        title: the model and the strategy.
-        strategy_builder: how to distribute it.
+        distribution: how the model is distributed.
         resource_spec: on which devices.
         mebibytes: bytes of all its variables, in MiB.
         directory: an empty directory to write to.
@@ -43,30 +66,33 @@ def measure_large_save(
         DemoError: the files differ.
     """
     rows = mebibytes * 2**20 // (_VARIABLES * _COLUMNS * _FLOAT_BYTES)
+    values = {
+        f"block_{i}": functools.partial(
+            tf.random.stateless_uniform, [rows, _COLUMNS], seed=[i, 0], dtype=tf.float32
+        )
+        for i in range(_VARIABLES)
+    }
     with tf.Graph().as_default():
-        autodist = AutoDist(str(resource_spec), strategy_builder)
+        autodist = AutoDist(str(resource_spec), distribution.strategy_builder)
         with autodist.scope():
-            _build(rows)
+            _build(values)
             saver = Saver()
             session = autodist.create_distributed_session()
     with tf.Graph().as_default():
-        _build(rows)
+        _build(values)
         stock_saver = tf1.train.Saver()
         init = tf1.global_variables_initializer()
         stock_session = tf1.Session()
-    with session, stock_session:
+    gathering_session, gathered = gathered_save(
+        values, distribution.shard_count, distribution.replica_count
+    )
+    with session, stock_session, gathering_session:
         stock_session.run(init)
-        ours, stock = save_with(saver, session), save_with(stock_saver, stock_session)
-        return measure(title, ours, stock, directory, rounds)
+        saves = Saves(save_with(saver, session), save_with(stock_saver, stock_session), gathered)
+        return measure(f"{mebibytes} MiB, {distribution.name}", saves, directory, rounds)
 
 
-def _build(rows: int) -> list[Any]:
-    """Variables whose initial values are the same in every graph."""
-    return [
-        tf1.get_variable(
-            f"block_{i}",
-            initializer=tf.random.stateless_uniform([rows, _COLUMNS], seed=[i, 0]),
-            use_resource=True,
-        )
-        for i in range(_VARIABLES)
-    ]
+def _build(values: Mapping[str, Callable[[], Any]]) -> None:
+    """Variables with the same initial values in every graph."""
+    for name, value in values.items():
+        tf1.get_variable(name, initializer=value(), use_resource=True)

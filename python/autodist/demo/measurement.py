@@ -1,7 +1,8 @@
 """Times a save beside TensorFlow's own save of the same values, and compares the files.
 
-The two save in turns, each to files that do not exist, and the best time of each counts. TensorFlow's own is a
-`tf.compat.v1.train.Saver` on the single-node model, which has nothing to gather or to average.
+All save in turns, each to files that do not exist, and the best time of each counts. TensorFlow's own is a
+`tf.compat.v1.train.Saver` on the single-node model, which has nothing to gather or to average. From shards and
+replicas TensorFlow has to gather and average first; that is timed too where it matters, with a large model.
 """
 
 from __future__ import annotations
@@ -27,6 +28,21 @@ _MEMORY_FILE_SYSTEM = Path("/dev/shm")  # noqa: S108 - the file system, not a fi
 
 
 @dataclasses.dataclass(frozen=True)
+class Saves:
+    """Ways to save the same values.
+
+    Attributes:
+        ours: the distributed session with our `Saver`.
+        stock: the single-node model with TensorFlow's own `Saver`.
+        gathered: TensorFlow's own ops on shards and replicas; None: not to be timed.
+    """
+
+    ours: Save
+    stock: Save
+    gathered: Save | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Measurement:
     """What a save wrote and how long it took.
 
@@ -34,13 +50,15 @@ class Measurement:
         title: the model and the strategy.
         report: what was saved.
         ours_seconds: best wall time of our save.
-        stock_seconds: best wall time of TensorFlow's own.
+        stock_seconds: best wall time of TensorFlow's own on the single-node model.
+        gathered_seconds: best wall time of TensorFlow's own from shards and replicas; None: not timed.
     """
 
     title: str
     report: _native.SaveReport
     ours_seconds: float
     stock_seconds: float
+    gathered_seconds: float | None
 
     def speed(self, seconds: float) -> float:
         """GB/s, where 1 GB is 10^9 bytes."""
@@ -58,35 +76,40 @@ def save_with(saver: Any, session: Any) -> Save:
 
 
 def measure(
-    title: str, ours: Save, stock: Save, directory: Path, rounds: Iterable[int]
+    title: str,
+    saves: Saves,
+    directory: Path,
+    rounds: Iterable[int],
 ) -> Measurement:
-    """Times two ways to save the same values in turns, and checks that they write the same bytes.
+    """Times ways to save the same values in turns, and checks that they write the same bytes.
 
     Args:
         title: the model and the strategy.
-        ours: saves the distributed session.
-        stock: saves the same values from the single-node model with TensorFlow's own `Saver`.
+        saves: the ways.
         directory: an empty directory to write to.
         rounds: one item per turn.
 
     Raises:
         DemoError: the files differ.
     """
-    prefixes = {ours: str(directory / "ours"), stock: str(directory / "stock")}
-    best = dict.fromkeys(prefixes, float("inf"))
+    ways = {"ours": saves.ours, "stock": saves.stock, "gathered": saves.gathered}
+    present = {name: save for name, save in ways.items() if save is not None}
+    best = dict.fromkeys(present, float("inf"))
     for _ in rounds:
-        for save, prefix in prefixes.items():
-            _remove(prefix)
+        for name, save in present.items():
+            _remove(directory / name)
             begin = time.perf_counter()
-            save(prefix)
-            best[save] = min(best[save], time.perf_counter() - begin)
-    check_same_files(prefixes[ours], prefixes[stock], title)
-    report = _native.last_save(prefixes[ours])
+            save(str(directory / name))
+            best[name] = min(best[name], time.perf_counter() - begin)
+    ours = str(directory / "ours")
+    for name in present:
+        check_same_files(ours, str(directory / name), title)
+    report = _native.last_save(ours)
     if report is None:
-        raise DemoError(f"{title}: the save op reports no save to {prefixes[ours]}")
-    for prefix in prefixes.values():
-        _remove(prefix)
-    return Measurement(title, report, best[ours], best[stock])
+        raise DemoError(f"{title}: the save op reports no save to {ours}")
+    for name in present:
+        _remove(directory / name)
+    return Measurement(title, report, best["ours"], best["stock"], best.get("gathered"))
 
 
 def check_same_files(ours: str, stock: str, what: str) -> None:
@@ -128,6 +151,6 @@ def _same_bytes(first: Path, second: Path, block_bytes: int = 1 << 20) -> bool:
     return True
 
 
-def _remove(prefix: str) -> None:
+def _remove(prefix: Path) -> None:
     for suffix in _SUFFIXES:
-        Path(prefix + suffix).unlink(missing_ok=True)
+        prefix.with_name(prefix.name + suffix).unlink(missing_ok=True)

@@ -8,7 +8,13 @@ from pathlib import Path
 
 from autodist import _native
 from autodist.demo.errors import DemoError
-from autodist.demo.measurement import Measurement, check_same_files, measure, scratch_directory
+from autodist.demo.measurement import (
+    Measurement,
+    Saves,
+    check_same_files,
+    measure,
+    scratch_directory,
+)
 from autodist.demo.narrator import Narrator
 from autodist.demo.options import Options
 from autodist.demo.output import Output
@@ -137,7 +143,7 @@ class Journey:
             ):
                 rounds = step.track(range(self._repeats), self._repeats)
                 title = f"digits, {scenario.name}"
-                measurement = measure(title, training.timed_save(), stock, directory, rounds)
+                measurement = measure(title, Saves(training.timed_save(), stock), directory, rounds)
         return trained, report, measurement
 
     def _fine_tune(self) -> tuple[Handover, Handover]:
