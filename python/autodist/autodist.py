@@ -107,6 +107,7 @@ class AutoDist:
         _check_gpus(self._spec)
         transformer = Transformer(self._graph, self._observer, self._spec, self._strategy_builder)
         transformer.extend()
+        transformer.lower_updates()
         session = DistributedSession(transformer, self._spec, config)
         _report(session, transformer)
         session.run(_initializers(self._graph))

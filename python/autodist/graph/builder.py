@@ -81,6 +81,26 @@ class Builder:
         node.device = self._device(inputs, replica) if device is None else device
         return tf_internals.create_op(self.graph, node, inputs, controls)
 
+    def variable(
+        self, handle_op: Any, name: str, device: str, shape: tuple[int, ...] | None
+    ) -> Any:
+        """Makes a variable after an original `VarHandleOp`; returns its handle.
+
+        Args:
+          handle_op: the original op.
+          name: of the new op; the variable has no other name.
+          device: where it lives.
+          shape: of the new variable; None: the original's.
+        """
+        node = handle_op.node_def
+        node.name = self.graph.unique_name(name)
+        node.device = device
+        node.attr["shared_name"].s = node.name.encode()
+        node.attr.pop("_class", None)
+        if shape is not None:
+            node.attr["shape"].shape.CopyFrom(tf.TensorShape(shape).as_proto())
+        return tf_internals.create_op(self.graph, node, [], []).outputs[0]
+
     def _device(self, inputs: list[Any], replica: int) -> str:
         """Where an op with these inputs runs: beside the resource it uses, else on the replica's device."""
         for tensor in inputs:

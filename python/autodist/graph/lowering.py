@@ -1,6 +1,7 @@
 """The walk over the original graph that makes the transformed one.
 
-Ops are taken in the order of their creation, each once. For each tensor the walk remembers a `Value`: what stands
+Ops are taken each once, after what they depend on, and only when a run needs them. For each tensor
+the walk remembers a `Value`: what stands
 for it in the transformed graph. Rules for ops that take a variable's handle are in `reads` and `updates`, for saving in
 `saving`; every other op is copied, once, or once per replica when it varies (`batch`), or once per shard when it
 works element by element on a cut variable.
@@ -11,6 +12,7 @@ The original graph may grow after the session exists (a `Saver`, `v.assign`): `e
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 from autodist import tf_internals
@@ -61,6 +63,7 @@ class Transformer:
         self._lowered: dict[Any, Lowered] = {}
         self._combined: dict[Key, Any] = {}
         self._back_edges: dict[Key, list[tuple[Any, int, int]]] = {}
+        self._positions: dict[Any, int] = {}
         self._done = 0
         self._failure: Exception | None = None
         self._lock = threading.RLock()
@@ -112,10 +115,42 @@ class Transformer:
             if birth.indices is not None:
                 self._births.setdefault(key_of(birth.indices), birth)
         for op in topological(new_ops):
-            self._lower(op)
+            self._positions[op] = len(self._positions)
         self._done += len(new_ops)
-        verify.check_updates(self.updates_made)
-        self.updates_made.clear()
+
+    def lower_updates(self) -> None:
+        """Lowers every update of a variable, so that what cannot be distributed is refused at once."""
+        self.require([op for op in self._positions if updates.is_supported(op)])
+
+    def require(self, ops: Iterable[Any]) -> None:
+        """Lowers original ops, with all that they depend on.
+
+        Raises:
+          UnsupportedGraphError: if one of them cannot be distributed.
+        """
+        with self._lock:
+            for op in self._missing(ops):
+                self._lower(op)
+            verify.check_updates(self.updates_made)
+            self.updates_made.clear()
+
+    def _missing(self, ops: Iterable[Any]) -> list[Any]:
+        """The ops among `ops` and their ancestors that are not lowered yet, in the order to take them."""
+        found: set[Any] = set()
+        pending = [op for op in ops if op not in self._lowered]
+        while pending:
+            op = pending.pop()
+            if op in found:
+                continue
+            found.add(op)
+            sources = [t.op for t in op.inputs] + list(op.control_inputs)
+            for tensor in op.inputs:
+                # A gradient's rows and their numbers make one mean.
+                birth = self._births.get(key_of(tensor))
+                if birth is not None and birth.indices is not None:
+                    sources += [birth.values.op, birth.indices.op]
+            pending.extend(s for s in sources if s not in self._lowered and s not in found)
+        return sorted(found, key=lambda op: self._positions[op])
 
     # What stands for what.
 
@@ -137,7 +172,9 @@ class Transformer:
         """The mean over the replicas of an original gradient (or the indices that go with it)."""
         key = key_of(gradient)
         if key not in self._mean_values:
-            self._make_mean(self._births[key])
+            birth = self._births[key]
+            self.require(t.op for t in (birth.values, birth.indices) if t is not None)
+            self._make_mean(birth)
         return self._mean_values[key]
 
     def _make_mean(self, birth: Birth) -> None:
@@ -188,6 +225,7 @@ class Transformer:
 
     def targets(self, op: Any) -> list[Any]:
         """The ops to run in place of an original op."""
+        self.require([op])
         return [new for row in self._lowered[op] for new in row]
 
     def fetch(self, tensor: Any) -> Any:
@@ -195,11 +233,13 @@ class Transformer:
         with self._lock:
             key = key_of(tensor)
             if key not in self._combined:
+                self.require([tensor.op])
                 self._combined[key] = fetches.combine(self, tensor)
             return self._combined[key]
 
     def feeds(self, tensor: Any, array: Any) -> list[tuple[Any, Any]]:
         """The transformed tensors to feed, and with what, when `tensor` is fed with `array`."""
+        self.require([tensor.op])
         key = key_of(tensor)
         if key in self._fed:
             return [(self._fed[key], array)]

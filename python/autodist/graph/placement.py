@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import tensorflow as tf
-
 from autodist.errors import ArgumentError
 from autodist.graph.builder import Builder
 from autodist.graph.roles import LogicalVariable, Roles
@@ -104,15 +102,8 @@ class Placer:
             name = f"{name}/shard_{shard}"
         if replica:
             name = f"replica_{replica}/{name}"
-        shape = variable.handle_op.get_attr("shape") if box is None else list(box.extent)
-        with self._builder.graph.as_default(), tf.device(device), tf.control_dependencies(None):
-            return tf.raw_ops.VarHandleOp(
-                dtype=variable.dtype,
-                shape=tf.TensorShape(shape),
-                container=variable.handle_op.get_attr("container"),
-                shared_name=self._builder.graph.unique_name(name, mark_as_used=False),
-                name=name,
-            )
+        shape = None if box is None else box.extent
+        return self._builder.variable(variable.handle_op, name, device, shape)
 
 
 def _check(group: VariableGroup, placement: Placement) -> None:

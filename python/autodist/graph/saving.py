@@ -56,7 +56,7 @@ def lower(walk: Transformer, op: Any) -> bool:
             pins=pins,
             tensors=entries.tensors,
             value_index=entries.value_index(),
-            layout=_attribute(op, "_autodist_layout", default=b"original"),
+            layout=_layout(op),
             lock=_attribute(op, "_autodist_lock", default=b"block"),
             threads=_attribute(op, "_autodist_threads", default=0),
         )
@@ -164,6 +164,12 @@ def _reader(walk: Transformer, variable: PlacedVariable) -> Callable[[Any], Any]
 
 def _is_on_cpu(handle: Any) -> bool:
     return bool(tf.DeviceSpec.from_string(handle.device).device_type == "CPU")
+
+
+def _layout(op: Any) -> bytes:
+    """Whole variables, unless slices are asked for: how we cut them is no concern of the checkpoint's readers."""
+    asked: bytes = _attribute(op, "_autodist_layout", default=b"original")
+    return b"slices" if asked == b"slices" else b"original"
 
 
 def _attribute(op: Any, name: str, *, default: Any) -> Any:
