@@ -1,0 +1,157 @@
+"""Variables that each replica updates with its own values: batch norm, metrics, running averages.
+
+The reference is the same graph replicated by hand: each part of the batch by itself, and the replicas' copies averaged.
+"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from autodist.errors import UnsupportedGraphError
+from autodist.strategy import AllReduce, PartitionedPS
+
+tf1 = tf.compat.v1
+LAYOUTS = {"cut": lambda: PartitionedPS(2, min_variable_bytes=0), "copied": AllReduce}
+
+
+@pytest.fixture(params=LAYOUTS)
+def strategy(request: pytest.FixtureRequest) -> Any:
+    return LAYOUTS[request.param]()
+
+
+def draw(rows: int) -> np.ndarray:
+    return np.random.default_rng(2).normal(size=(rows, 3))
+
+
+def build_batch_norm() -> dict[str, Any]:
+    x = tf1.placeholder(tf.float64, [None, 3], "x")
+    w = tf1.get_variable("w", initializer=tf.ones([3, 2], tf.float64))
+    mean = tf1.get_variable("moving_mean", initializer=tf.zeros([2], tf.float64), trainable=False)
+    hidden = x @ w
+    batch_mean, batch_variance = tf.nn.moments(hidden, [0])
+    normal = (hidden - batch_mean) * tf.math.rsqrt(batch_variance + 0.1)
+    update = mean.assign(mean * 0.9 + batch_mean * 0.1)
+    return {"normal": normal, "update": update, "mean": mean, "used": hidden - mean}
+
+
+def test_each_replica_normalises_its_own_part(strategy: Any, distribute: Any) -> None:
+    session, built = distribute(build_batch_norm, strategy, 3)
+    x = draw(7)
+    got = session.run(built["normal"], {"x:0": x})
+    hidden = x @ np.ones([3, 2])
+    parts = [(p - p.mean(0)) / np.sqrt(p.var(0) + 0.1) for p in np.split(hidden, [3, 5])]
+    np.testing.assert_allclose(got, np.concatenate(parts), rtol=1e-9, atol=1e-12)
+
+
+def test_moving_averages_are_averaged_when_fetched(strategy: Any, distribute: Any) -> None:
+    session, built = distribute(build_batch_norm, strategy, 2)
+    expected = np.zeros([2, 2])
+    for rows in (6, 7):
+        session.run(built["update"].op, {"x:0": draw(rows)})
+        hidden = draw(rows) @ np.ones([3, 2])
+        means = [p.mean(0) for p in np.split(hidden, [(rows + 1) // 2])]
+        expected = expected * 0.9 + np.stack(means) * 0.1
+    np.testing.assert_allclose(session.run(built["mean"]), expected.mean(0), rtol=1e-9)
+
+
+def test_a_value_loaded_reaches_every_replicas_copy(strategy: Any, distribute: Any) -> None:
+    session, built = distribute(build_batch_norm, strategy, 2)
+    session.run(built["update"].op, {"x:0": draw(6)})
+    built["mean"].load(np.array([5.0, 6.0]), session)
+    got = session.run(built["used"], {"x:0": draw(5)})
+    np.testing.assert_allclose(got, draw(5) @ np.ones([3, 2]) - [5.0, 6.0], rtol=1e-9)
+    np.testing.assert_allclose(session.run(built["mean"]), [5.0, 6.0])
+
+
+@pytest.mark.parametrize("package", ["keras", "tf_keras"])
+def test_keras_batch_normalisation_trains(package: str, strategy: Any, distribute: Any) -> None:
+    keras = pytest.importorskip(package)
+
+    def build() -> Any:
+        x = tf1.placeholder(tf.float64, [None, 3], "x")
+        layer = keras.layers.BatchNormalization(momentum=0.5, dtype="float64")
+        y = layer(x, training=True)
+        loss = tf.reduce_mean(tf.square(y - 1.0))
+        train = tf1.train.GradientDescentOptimizer(0.1).minimize(loss)
+        updates = list(tf1.get_collection(tf1.GraphKeys.UPDATE_OPS))
+        return loss, train, updates
+
+    session, (loss, train, updates) = distribute(build, strategy, 2)
+    losses = [session.run([loss, train, updates], {"x:0": draw(8)})[0] for _ in range(5)]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < losses[0]
+
+
+def test_a_streaming_mean_is_that_of_the_whole_batch(strategy: Any, distribute: Any) -> None:
+    def build() -> Any:
+        x = tf1.placeholder(tf.float32, [None], "x")
+        return tf1.metrics.mean(x)
+
+    session, (value, update) = distribute(build, strategy, 3)
+    for batch in ([1.0, 2.0, 3.0, 4.0], [5.0, 6.0], [7.0]):
+        session.run(update.op, {"x:0": batch})
+    assert session.run(value) == pytest.approx(4.0)
+
+
+def test_accuracy_is_that_of_the_whole_batch(strategy: Any, distribute: Any) -> None:
+    def build() -> Any:
+        x = tf1.placeholder(tf.int64, [None], "x")
+        y = tf1.placeholder(tf.int64, [None], "y")
+        return tf1.metrics.accuracy(x, y)
+
+    session, (value, update) = distribute(build, strategy, 2)
+    session.run(update.op, {"x:0": [1, 2, 3, 4, 5], "y:0": [1, 2, 0, 4, 0]})
+    assert session.run(value) == pytest.approx(0.6)
+
+
+def test_an_integer_counter_of_the_batch_is_refused_without_an_aggregation(
+    distribute: Any,
+) -> None:
+    def build() -> Any:
+        x = tf1.placeholder(tf.float32, [None], "x")
+        seen = tf1.get_variable("seen", initializer=tf.constant(0), trainable=False)
+        return seen.assign_add(tf.shape(x)[0])
+
+    with pytest.raises(UnsupportedGraphError, match=r"'seen'.*int32 has no mean.*aggregation"):
+        distribute(build)
+
+
+def test_an_integer_counter_of_the_batch_is_summed_when_it_says_so(distribute: Any) -> None:
+    def build() -> Any:
+        x = tf1.placeholder(tf.float32, [None], "x")
+        seen = tf.Variable(
+            100, name="seen", trainable=False, aggregation=tf.VariableAggregation.SUM
+        )
+        return seen, tf.group(seen.assign_add(tf.size(x)))
+
+    session, (seen, count) = distribute(build, replicas=3)
+    for rows in (7, 3, 2):
+        session.run(count, {"x:0": np.zeros(rows)})
+    assert session.run(seen) == 100 + 12
+    session.run(seen.assign(5))
+    assert session.run(seen) == 5
+
+
+def test_a_batch_of_fewer_rows_than_replicas_counts_its_rows(distribute: Any) -> None:
+    def build() -> Any:
+        x = tf1.placeholder(tf.float32, [None], "x")
+        seen = tf.Variable(0, name="seen", trainable=False, aggregation=tf.VariableAggregation.SUM)
+        return seen, tf.group(seen.assign_add(tf.size(x)))
+
+    session, (seen, count) = distribute(build, replicas=3)
+    session.run(count, {"x:0": [1.0]})
+    assert session.run(seen) == 1
+
+
+def test_only_the_first_replicas_copy_is_fetched_when_it_says_so(distribute: Any) -> None:
+    def build() -> Any:
+        x = tf1.placeholder(tf.float32, [None], "x")
+        aggregation = tf.VariableAggregation.ONLY_FIRST_REPLICA
+        last = tf.Variable(0.0, name="last", trainable=False, aggregation=aggregation)
+        return last, last.assign(tf.reduce_max(x))
+
+    session, (last, assign) = distribute(build, replicas=2)
+    session.run(assign.op, {"x:0": [1.0, 2.0, 3.0, 4.0]})
+    assert session.run(last) == 2.0

@@ -1,0 +1,60 @@
+"""Replicas draw different numbers; seeds make them reproducible."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+tf1 = tf.compat.v1
+
+
+def build_dropout(seed: int | None = None, graph_seed: int | None = None) -> Any:
+    if graph_seed is not None:
+        tf1.set_random_seed(graph_seed)
+    x = tf1.placeholder(tf.float32, [None, 40], "x")
+    return tf1.nn.dropout(x, rate=0.5, seed=seed)
+
+
+def run_dropout(distribute: Any, **seeds: Any) -> np.ndarray:
+    with tf.Graph().as_default():
+        session, dropped = distribute(lambda: build_dropout(**seeds), replicas=2)
+        return np.stack([session.run(dropped, {"x:0": np.ones([4, 40])}) for _ in range(2)])
+
+
+@pytest.mark.parametrize("seeds", [{}, {"seed": 3}, {"graph_seed": 4}], ids=str)
+def test_replicas_drop_different_units(seeds: dict[str, int], distribute: Any) -> None:
+    dropped = run_dropout(distribute, **seeds)
+    assert set(np.unique(dropped)) == {0.0, 2.0}
+    assert (dropped[0, :2] != dropped[0, 2:]).any()
+    assert (dropped[0] != dropped[1]).any()
+
+
+@pytest.mark.parametrize("seeds", [{"seed": 3}, {"graph_seed": 4}], ids=str)
+def test_seeds_make_a_run_reproducible(seeds: dict[str, int], distribute: Any) -> None:
+    first = run_dropout(distribute, **seeds)
+    np.testing.assert_array_equal(first, run_dropout(distribute, **seeds))
+
+
+def test_without_a_seed_runs_differ(distribute: Any) -> None:
+    assert (run_dropout(distribute) != run_dropout(distribute)).any()
+
+
+def test_random_numbers_that_do_not_depend_on_the_batch_are_drawn_once(distribute: Any) -> None:
+    def build() -> Any:
+        x = tf1.placeholder(tf.float32, [None], "x")
+        return x * 0.0 + tf.random.uniform([])
+
+    session, drawn = distribute(build, replicas=3)
+    assert np.unique(session.run(drawn, {"x:0": np.ones(6)})).size == 1
+
+
+def test_stateless_random_ops_keep_their_numbers(distribute: Any) -> None:
+    def build() -> Any:
+        x = tf1.placeholder(tf.float32, [None], "x")
+        return x + tf.random.stateless_uniform([], [1, 2])
+
+    session, drawn = distribute(build, replicas=2)
+    with tf.Graph().as_default(), tf1.Session() as stock:
+        expected = stock.run(tf.random.stateless_uniform([], [1, 2]))
+    np.testing.assert_allclose(session.run(drawn, {"x:0": np.zeros(3)}), [expected] * 3)
