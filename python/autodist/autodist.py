@@ -18,6 +18,7 @@ from autodist import _log, tf_internals
 from autodist.errors import ArgumentTypeError, GraphStateError
 from autodist.graph.lowering import Transformer
 from autodist.graph.observe import Observer
+from autodist.runtime.initializers import initializer_stages
 from autodist.runtime.resource_spec import ResourceSpec
 from autodist.runtime.session import DistributedSession
 from autodist.strategy import PSLoadBalancing, StrategyBuilder
@@ -110,17 +111,10 @@ class AutoDist:
         transformer.lower_updates()
         session = DistributedSession(transformer, self._spec, config)
         _report(session, transformer)
-        session.run(_initializers(self._graph))
-        tables = self._graph.get_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
-        session.run(tables)
+        for stage in initializer_stages(self._graph):
+            session.run(stage)
+        session.run(self._graph.get_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS))
         return session
-
-
-def _initializers(graph: Any) -> list[Any]:
-    keys = tf.compat.v1.GraphKeys
-    variables = graph.get_collection(keys.GLOBAL_VARIABLES)
-    variables += graph.get_collection(keys.LOCAL_VARIABLES)
-    return [v.initializer for v in variables]
 
 
 def _check_gpus(spec: ResourceSpec) -> None:
@@ -145,6 +139,13 @@ def _report(session: DistributedSession, transformer: Transformer) -> None:
                 transformer.replica_count,
             )
     rows = session.layout_table()
+    for tensor, taker in transformer.batch.fed_whole:
+        _logger.info(
+            "%s is not split over the replicas: %s (%s) needs all of it",
+            tensor.name,
+            taker.name,
+            taker.type,
+        )
     for name, layout, reason in rows:
         _logger.debug("%s: %s (%s)", name, layout, reason)
     _logger.info(

@@ -1,12 +1,15 @@
 """Which tensors are split over the replicas, and what depends on them.
 
-A *root* is a tensor whose first dimension is the batch: a placeholder or an iterator's output whose first dimension
-is unknown. Each replica gets a part of it. An op *varies* when it depends on a root: it runs once per replica and
-its values differ. All other ops run once. Five things end or begin a dependence:
+A *root* is a tensor whose first dimension is the batch: a placeholder or an iterator's output whose
+first dimension is unknown, unless something needs all of it at once (`whole`). Each replica gets a
+part of it. An op *varies* when it depends on a root: it runs once per replica and its values
+differ. All other ops run once. Five things end or begin a dependence:
 
-* a gradient's mean over the replicas does not vary; consumers created after the gradient's birth see it (`observe`);
+* a gradient's mean over the replicas does not vary; consumers created after the gradient's birth
+see it (`observe`);
 * an optimizer's update therefore does not vary;
-* a variable that is updated with something that varies (batch-norm averages, metrics) is *local*: each replica
+* a variable that is updated with something that varies (batch-norm averages, metrics) is *local*:
+each replica
   keeps a copy of its own, and what is read from it varies;
 * saving and summaries combine the replicas' values and do not vary.
 
@@ -20,6 +23,8 @@ mean. Bit 0 stands for local variables, bit i + 1 for `roots[i]`.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -31,6 +36,7 @@ from autodist.graph.functions import may_write
 from autodist.graph.observe import Observer
 from autodist.graph.order import topological
 from autodist.graph.roles import Key, LogicalVariable, Roles, key_of
+from autodist.graph.whole import linked, takes_whole
 
 _SOURCES = frozenset(
     {
@@ -53,7 +59,7 @@ class BatchAnalysis:
     """What varies over the replicas; grows as the graph grows.
 
     Attributes:
-      roots: the split tensors, in order of creation.
+      fed_whole: tensors that look like roots, and the op for which they are not split.
       local: handle ops of the local variables.
     """
 
@@ -61,14 +67,21 @@ class BatchAnalysis:
         self._roles = roles
         self._observer = observer
         self._replica_count = replica_count
-        self.roots: list[Any] = []
+        self.fed_whole: list[tuple[Any, Any]] = []
         self.local: set[Any] = set()
+        self._candidates: list[Any] = []
         self._root_bits: dict[Key, int] = {}
         self._masks: dict[Any, int] = {}
         self._loops: dict[Any, str | None] = {}
         self._loop_masks: dict[str, int] = {}
         self._numbers: dict[Any, int] = {}
         self._seen_from: dict[Key, int] = {}
+        self._new: set[Any] = set()
+
+    @property
+    def roots(self) -> list[Any]:
+        """The split tensors, in order of creation."""
+        return [t for t in self._candidates if key_of(t) in self._root_bits]
 
     def mask(self, op: Any) -> int:
         """The roots that `op` depends on; 0 when it does not vary."""
@@ -100,6 +113,7 @@ class BatchAnalysis:
           UnsupportedGraphError: if an update of a variable varies in a way that has no meaning.
         """
         self._take_births()
+        self._new = set(new_ops)
         for op in new_ops:
             self._numbers[op] = len(self._numbers)
             self._masks[op] = 0
@@ -108,6 +122,7 @@ class BatchAnalysis:
             self._loops[op] = self._loop_of(op)
             if self._replica_count > 1 and not self._observer.sparse_feeds:
                 self._find_roots(op)
+        self._unsplit(ordered)
         frozen = set(settled)
         while self._propagate(ordered, frozen):
             pass
@@ -123,8 +138,32 @@ class BatchAnalysis:
             return
         for tensor in op.outputs:
             if tensor.shape.rank and tensor.shape[0] is None:
-                self._root_bits[key_of(tensor)] = 2 << len(self.roots)
-                self.roots.append(tensor)
+                self._root_bits[key_of(tensor)] = 2 << len(self._candidates)
+                self._candidates.append(tensor)
+
+    def _unsplit(self, ops: list[Any]) -> None:
+        """Takes the roots back that an op needs whole, and those that are used together with them."""
+        while self._spread(ops):
+            pass
+        takers = {op: self._masks[op] & ~LOCAL for op in ops if takes_whole(op)}
+        takers = {op: mask for op, mask in takers.items() if mask}
+        if not takers:
+            return
+        dropped = linked(set(self._masks.values()), functools.reduce(operator.or_, takers.values()))
+        taker = next(iter(takers))
+        for tensor in self._candidates:
+            if not self._root_bits.get(key_of(tensor), 0) & dropped:
+                continue
+            if tensor.op not in self._new:
+                raise UnsupportedGraphError(
+                    f"op {taker.name!r} ({taker.type}) needs all of {tensor.name!r}, which the session already splits "
+                    "over the replicas. Create the op before create_distributed_session()."
+                )
+            del self._root_bits[key_of(tensor)]
+            self.fed_whole.append((tensor, taker))
+        for op in ops:
+            self._masks[op] = 0
+            self._loop_masks.pop(self._loops[op] or "", None)
 
     def _loop_of(self, op: Any) -> str | None:
         """Name of the outermost while-loop frame that `op` runs in; None outside loops."""
@@ -139,6 +178,13 @@ class BatchAnalysis:
         return None
 
     def _propagate(self, ops: list[Any], frozen: set[Any]) -> bool:
+        changed = self._spread(ops)
+        for op in ops:
+            if self._masks[op] and self._localise(op, frozen):
+                changed = True
+        return changed
+
+    def _spread(self, ops: list[Any]) -> bool:
         changed = False
         for op in ops:
             mask = self._masks[op] | self._input_mask(op)
@@ -152,8 +198,6 @@ class BatchAnalysis:
                 mask = 0
             if mask != self._masks[op]:
                 self._masks[op] = mask
-                changed = True
-            if mask and self._localise(op, frozen):
                 changed = True
             if mask and self._separate_stores(op, mask):
                 changed = True
@@ -190,19 +234,27 @@ class BatchAnalysis:
             variable = self._roles.variables.get(tensor.op)
             if variable is None or variable.handle_op in self.local or not may_write(op, index):
                 continue
-            _check_can_be_local(variable, op, variable.handle_op in frozen)
+            is_trained = any(b.handle_op is variable.handle_op for b in self._observer.births)
+            _check_can_be_local(variable, op, variable.handle_op in frozen, is_trained)
             self.local.add(variable.handle_op)
             changed = True
         return changed
 
 
-def _check_can_be_local(variable: LogicalVariable, op: Any, is_settled: bool) -> None:
+def _check_can_be_local(
+    variable: LogicalVariable, op: Any, is_settled: bool, is_trained: bool
+) -> None:
     what = f"variable {variable.name!r} is updated by op {op.name!r} ({op.type})"
     if not op_kinds.is_update(op.type):
         raise UnsupportedGraphError(
             f"{what} with values that differ from replica to replica, inside a function or a branch. "
             "Expected: updates of shared state at the top level of the graph. Move the update out of "
             "the function, or apply it to values that do not depend on the batch."
+        )
+    if is_trained:
+        raise UnsupportedGraphError(
+            f"{what} with values that differ from replica to replica, although its gradient is averaged: its copies "
+            "would drift apart. Compute the update from gradients, or from values that do not depend on the batch."
         )
     if is_settled:
         raise UnsupportedGraphError(

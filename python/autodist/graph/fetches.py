@@ -18,14 +18,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import tensorflow as tf
 
 from autodist.errors import UnsupportedGraphError
 from autodist.graph.batch import LOCAL
 from autodist.graph.placement import PlacedVariable
 from autodist.graph.values import Value
-from autodist.layout import even_sizes
+from autodist.layout import part_bounds
 
 if TYPE_CHECKING:
     from autodist.graph.lowering import Transformer
@@ -52,7 +51,7 @@ def combine(walk: Transformer, tensor: Any) -> Any:
 def _combine_parts(walk: Transformer, tensor: Any, pieces: list[Any], mask: int) -> Any:
     """One tensor of what the replicas computed from their parts of the batch."""
     is_numeric = tensor.dtype.is_floating or tensor.dtype.is_complex
-    if tensor.shape.rank and tensor.shape[0] is None:
+    if has_batch_dimension(tensor):
         return walk.means.join(pieces, mask)
     if is_numeric and tensor.shape.rank is None:
         return walk.means.mean_or_join(pieces, mask)
@@ -89,9 +88,8 @@ def aggregate(walk: Transformer, variable: PlacedVariable, pieces: list[Any]) ->
 def spread(value: Value, tensor: Any, array: Any) -> list[tuple[Any, Any]]:
     """What to feed, and where, when `tensor`, for which `value` stands, is fed with `array`."""
     rows = [array] * len(value.pieces)
-    if value.varies and tensor.shape.rank != 0 and tensor.shape.dims and tensor.shape[0] is None:
-        sizes = even_sizes(len(array), len(value.pieces))
-        rows = np.split(array, np.cumsum(sizes)[:-1])
+    if value.varies and has_batch_dimension(tensor):
+        rows = [array[start:end] for start, end in part_bounds(len(array), len(value.pieces))]
     found = []
     for pieces, row in zip(value.pieces, rows, strict=True):
         if value.grid is None:
@@ -101,6 +99,11 @@ def spread(value: Value, tensor: Any, array: Any) -> list[tuple[Any, Any]]:
             where = tuple(slice(s, s + e) for s, e in zip(box.start, box.extent, strict=True))
             found.append((piece, row[where]))
     return found
+
+
+def has_batch_dimension(tensor: Any) -> bool:
+    """Whether the first dimension of an original tensor is unknown, and so taken for the batch."""
+    return bool(tensor.shape.rank) and tensor.shape[0] is None
 
 
 def lower_summary(walk: Transformer, op: Any) -> Any:

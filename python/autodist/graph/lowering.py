@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from autodist import tf_internals
-from autodist.errors import GraphStateError, UnsupportedGraphError
+from autodist.errors import ArgumentError, GraphStateError, UnsupportedGraphError
 from autodist.graph import fetches, op_kinds, reads, saving, updates, verify
 from autodist.graph.batch import BatchAnalysis
 from autodist.graph.builder import Builder
@@ -27,7 +27,7 @@ from autodist.graph.order import topological
 from autodist.graph.placement import PlacedVariable, Placer
 from autodist.graph.roles import Key, Roles, key_of
 from autodist.graph.values import Value
-from autodist.layout import Grid
+from autodist.layout import Grid, even_sizes
 from autodist.strategy import Devices, StrategyBuilder
 
 Lowered = list[list[Any]]
@@ -237,13 +237,41 @@ class Transformer:
                 self._combined[key] = fetches.combine(self, tensor)
             return self._combined[key]
 
-    def feeds(self, tensor: Any, array: Any) -> list[tuple[Any, Any]]:
-        """The transformed tensors to feed, and with what, when `tensor` is fed with `array`."""
-        self.require([tensor.op])
-        key = key_of(tensor)
-        if key in self._fed:
-            return [(self._fed[key], array)]
-        return fetches.spread(self.value(tensor), tensor, array)
+    def feeds(self, fed: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+        """The transformed tensors to feed, and with what, when original tensors are fed.
+
+        Args:
+          fed: original tensors, each with an array.
+
+        Raises:
+          ArgumentError: if batches that are split have different lengths.
+        """
+        self.require(tensor.op for tensor, _ in fed)
+        found: list[tuple[Any, Any]] = []
+        lengths: dict[str, int] = {}
+        sizes: dict[int, Any] = {}
+        whole = {root for t, _ in fed if (root := self.batch.root_number(*key_of(t))) is not None}
+        for tensor, array in fed:
+            root = self.batch.root_number(*key_of(tensor))
+            value = self.value(tensor)
+            if root is not None:
+                found.append((self._fed[key_of(tensor)], array))
+            else:
+                found.extend(fetches.spread(value, tensor, array))
+            if value.varies and fetches.has_batch_dimension(tensor):
+                lengths[tensor.name] = len(array)
+                # What is computed from the batch is fed in its place: the parts have the sizes of what is fed.
+                mask = self.batch.tensor_mask(tensor)
+                sizes.update(
+                    (number, even_sizes(len(array), self.replica_count))
+                    for number in self.means.roots_in(mask) - whole
+                )
+        if len(set(lengths.values())) > 1:
+            raise ArgumentError(
+                f"the fed batches have different lengths: {lengths}. Every tensor whose first dimension is "
+                "unknown is split over the replicas, so all must be fed the same number of rows."
+            )
+        return found + [(self.means.sizes(root), parts) for root, parts in sizes.items()]
 
     # The rules.
 

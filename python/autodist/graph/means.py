@@ -83,6 +83,20 @@ class Means:
         with self._builder.adding(f"sum/{tensors[0].op.name}", tensors[0].device):
             return tf.add_n([t * tf.cast(c, t.dtype) for t, c in zip(tensors, counts, strict=True)])
 
+    def has_part(self, mask: int, replica: int) -> Any:
+        """A bool scalar: whether a replica has a part of the batch; true where no batch is involved."""
+        count = self._part_counts(mask)[replica]
+        with self._builder.adding("has_part", count.device):
+            return tf.equal(count, 1)
+
+    def roots_in(self, mask: int) -> set[int]:
+        """The numbers of the roots in `mask`."""
+        return {root for root in self._sizes if root >= 0 and mask & (2 << root)}
+
+    def sizes(self, root: int) -> Any:
+        """The tensor, int64 of shape `[replicas]`, with the sizes of a root's parts."""
+        return self._sizes[root]
+
     def _scaled(self, tensors: list[Any], mask: int) -> list[Any]:
         """Each replica's tensor times its share of the batch; nothing where the share is 0, NaN included."""
         shares = self._batch_shares(mask, tensors[0].dtype)
@@ -102,7 +116,7 @@ class Means:
         """One scalar of `dtype` per replica: its share of the batch."""
         root = _first_root(mask)
         if (root, dtype) not in self._shares:
-            sizes = self._sizes[root]
+            sizes = self._part_sizes(root)
             with self._builder.adding("batch_share", sizes.device):
                 sizes = tf.cast(sizes, tf.float64)
                 shares = tf.math.divide_no_nan(sizes, tf.reduce_sum(sizes))
@@ -115,7 +129,7 @@ class Means:
         """One int64 scalar per replica: 1 where it has a part of the batch, else 0."""
         root = _first_root(mask)
         if root not in self._counts:
-            sizes = self._sizes[root]
+            sizes = self._part_sizes(root)
             with self._builder.adding("has_part", sizes.device):
                 # An empty batch has empty parts; there is nothing to drop.
                 has_part = (sizes > 0) | (tf.reduce_sum(sizes) == 0)
@@ -123,6 +137,13 @@ class Means:
                     tf.cast(has_part, tf.int64), num=self._replica_count
                 )
         return self._counts[root]
+
+    def _part_sizes(self, root: int) -> Any:
+        """The sizes of a root's parts; equal ones where no root is involved."""
+        if root < 0 and root not in self._sizes:
+            with self._builder.adding("equal_parts", self._builder.replica_devices[0]):
+                self._sizes[root] = tf.ones([self._replica_count], tf.int64)
+        return self._sizes[root]
 
 
 def _first_root(mask: int) -> int:

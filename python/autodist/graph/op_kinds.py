@@ -17,7 +17,8 @@ DISABLE_COPY = "DisableCopyOnRead"
 DESTROY = "DestroyResourceOp"
 HANDLE = "VarHandleOp"
 
-ASSIGNS = frozenset({"AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp"})
+ASSIGN = "AssignVariableOp"
+ASSIGNS = frozenset({ASSIGN, "AssignAddVariableOp", "AssignSubVariableOp"})
 SCATTERS = frozenset(
     f"ResourceScatter{kind}" for kind in ("Add", "Sub", "Mul", "Div", "Min", "Max", "Update")
 )

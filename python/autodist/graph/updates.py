@@ -48,7 +48,7 @@ def lower(walk: Transformer, op: Any, touched: list[PlacedVariable]) -> None:
         controls = walk.controls(op, replica if target.is_local else None)
         if target.grid is None:
             inputs = [_whole_input(walk, op, i, replica) for i in range(len(op.inputs))]
-            inputs = _as_part_of_sum(walk, op, target, inputs, replica)
+            inputs = _of_local(walk, op, target, inputs, replica)
             device = inputs[0].device
             rows.append([walk.builder.copy(op, inputs, controls, replica=replica, device=device)])
         else:
@@ -64,15 +64,29 @@ def _whole_input(walk: Transformer, op: Any, index: int, replica: int) -> Any:
     return walk.whole_of(op, index, replica)
 
 
-def _as_part_of_sum(
+def _of_local(
     walk: Transformer, op: Any, target: PlacedVariable, inputs: list[Any], replica: int
 ) -> list[Any]:
-    """A value assigned to a variable whose copies are summed goes to the first; the others become zero."""
-    is_sum = target.is_local and target.logical.aggregation == tf.VariableAggregation.SUM
-    if not is_sum or replica == 0 or walk.batch.mask(op) or op.type not in op_kinds.ASSIGNS:
+    """What an assignment gives to one copy of a local variable.
+
+    A replica without a part of the batch leaves its copy as it is. A value that does not vary, assigned to a variable
+    whose copies are summed, goes to the first copy, and the others become zero.
+    """
+    if not target.is_local or op.type not in op_kinds.ASSIGNS:
         return inputs
-    with walk.builder.adding(op.name, inputs[0].device):
-        return [inputs[0], tf.zeros_like(inputs[1])]
+    handle, value = inputs
+    mask = walk.batch.mask(op)
+    if mask:
+        has_part = walk.means.has_part(mask, replica)
+        with walk.builder.adding(op.name, handle.device, walk.controls(op, replica)):
+            if op.type != op_kinds.ASSIGN:
+                return [handle, tf.where(has_part, value, tf.zeros_like(value))]
+            old = tf.raw_ops.ReadVariableOp(resource=handle, dtype=value.dtype)
+            return [handle, tf.where(has_part, value, old)]
+    if target.logical.aggregation == tf.VariableAggregation.SUM and replica > 0:
+        with walk.builder.adding(op.name, handle.device):
+            return [handle, tf.zeros_like(value)]
+    return inputs
 
 
 def _update_shards(

@@ -5,6 +5,6 @@ variable is answered in this package and nowhere else.
 """
 
 from autodist.layout.box import Box
-from autodist.layout.grid import Grid, even_sizes
+from autodist.layout.grid import Grid, even_sizes, part_bounds
 
-__all__ = ["Box", "Grid", "even_sizes"]
+__all__ = ["Box", "Grid", "even_sizes", "part_bounds"]

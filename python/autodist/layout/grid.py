@@ -27,6 +27,20 @@ def even_sizes(dim: int, count: int) -> tuple[int, ...]:
     return tuple(dim // count + (i < dim % count) for i in range(count))
 
 
+def part_bounds(rows: int, count: int) -> list[tuple[int, int]]:
+    """The rows `[start, end)` that each of `count` replicas works on, of a batch of `rows`.
+
+    Consecutive parts as `even_sizes` cuts them. A replica whose part would be empty works on the last row as well;
+    `graph.means` does the same in the graph, and has what it computes count as nothing.
+    """
+    bounds, start = [], 0
+    for size in even_sizes(rows, count):
+        first = max(min(start, rows - 1), 0)
+        bounds.append((first, first + max(size, min(rows, 1))))
+        start += size
+    return bounds
+
+
 @dataclasses.dataclass(frozen=True)
 class Grid:
     """How a logical variable is cut.

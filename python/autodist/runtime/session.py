@@ -90,32 +90,12 @@ class DistributedSession(tf.compat.v1.Session):
     ) -> Any:
         """Runs original ops and tensors; the one step of `tf.compat.v1.Session` that is replaced."""
         self._transformer.extend()
-        _check_batches(self._transformer, feed_dict)
-        feeds = {
-            new.ref(): part
-            for tensor, array in feed_dict.items()
-            for new, part in self._transformer.feeds(tensor.deref(), array)
-        }
+        fed = [(tensor.deref(), array) for tensor, array in feed_dict.items()]
+        feeds = {new.ref(): np.asarray(part) for new, part in self._transformer.feeds(fed)}
         fetches = [self._transformer.fetch(t) for t in fetch_list]
         targets = [new for op in target_list for new in self._transformer.targets(op)]
         return tf_internals.run_tensors(
             self._inner, handle, targets, fetches, feeds, options, run_metadata
-        )
-
-
-def _check_batches(transformer: Transformer, feed_dict: dict[Any, Any]) -> None:
-    """All batches that are split must have the same length."""
-    if transformer.replica_count == 1:
-        return
-    lengths = {}
-    for ref, array in feed_dict.items():
-        tensor = ref.deref()
-        if transformer.batch.root_number(tensor.op, tensor.value_index) is not None:
-            lengths[tensor.name] = len(np.asarray(array))
-    if len(set(lengths.values())) > 1:
-        raise ArgumentError(
-            f"the fed batches have different lengths: {lengths}. Every placeholder whose first dimension is "
-            "unknown is split over the replicas, so all must be fed the same number of rows."
         )
 
 
