@@ -6,14 +6,13 @@ part of it. An op *varies* when it depends on a root: it runs once per replica a
 differ. All other ops run once. Five things end or begin a dependence:
 
 * a gradient's mean over the replicas does not vary; consumers created after the gradient's birth
-see it (`observe`);
+  see it (`observe`);
 * an optimizer's update therefore does not vary;
 * a variable that is updated with something that varies (batch-norm averages, metrics) is *local*:
-each replica
-  keeps a copy of its own, and what is read from it varies;
-* saving and summaries combine the replicas' values and do not vary.
-
-* a stack or tensor array, in which one step keeps tensors, varies when something that varies uses it.
+  each replica keeps a copy of its own, and what is read from it varies;
+* saving and summaries combine the replicas' values and do not vary;
+* a stack or tensor array, in which one step keeps tensors, varies when something that varies uses
+  it.
 
 Invariant: all ops of one (outermost) while loop vary or none does, for they share frames.
 
