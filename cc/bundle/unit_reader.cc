@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "bundle/copy_and_sum.h"
 
 namespace autodist {
 namespace {
@@ -72,7 +73,7 @@ UnitReader::UnitReader(const PlannedTensor& planned, const Unit& unit,
 
 absl::crc32c_t UnitReader::Read(int64_t begin, int64_t end, char* out) const {
   if (contiguous_ != nullptr) {
-    return absl::MemcpyCrc32c(out, contiguous_ + begin, end - begin);
+    return CopyAndSum(contiguous_ + begin, end - begin, out);
   }
   if (reinterpret_cast<uintptr_t>(out) % ElementBytes(arithmetic_.type) == 0) {
     Gather(begin, end, out);
@@ -84,7 +85,7 @@ absl::crc32c_t UnitReader::Read(int64_t begin, int64_t end, char* out) const {
       std::memcpy(out + (position - begin), scratch, stop - position);
     }
   }
-  return absl::ComputeCrc32c(absl::string_view(out, end - begin));
+  return Sum(out, end - begin);
 }
 
 void UnitReader::Gather(int64_t begin, int64_t end, char* out) const {

@@ -11,6 +11,7 @@
 #include "absl/crc/crc32c.h"
 #include "absl/strings/str_cat.h"
 #include "bundle/bundle_reader.h"
+#include "bundle/copy_and_sum.h"
 #include "bundle/element_type.h"
 #include "bundle/masked_crc.h"
 #include "tensorflow/core/platform/env.h"
@@ -42,11 +43,11 @@ class EntryBytes {
   }
 
   // Adds the next `count` bytes to `crc`; false if there are fewer.
-  bool Sum(int64_t count, absl::crc32c_t* crc) {
+  bool AddTo(int64_t count, absl::crc32c_t* crc) {
     while (count > 0) {
       const absl::string_view bytes = Take(count);
       if (bytes.empty()) return false;
-      *crc = absl::ExtendCrc32c(*crc, bytes);
+      *crc = absl::ConcatCrc32c(*crc, Sum(bytes.data(), bytes.size()), bytes.size());
       count -= bytes.size();
     }
     return true;
@@ -105,7 +106,7 @@ bool SumStrings(int64_t count, EntryBytes* bytes, absl::crc32c_t* crc) {
     total += length;
   }
   return static_cast<uint64_t>(bytes->remaining()) == total + sizeof(uint32_t) &&
-         bytes->Sum(bytes->remaining(), crc);
+         bytes->AddTo(bytes->remaining(), crc);
 }
 
 bool SumVariants(int64_t count, EntryBytes* bytes, absl::crc32c_t* crc) {
@@ -115,7 +116,7 @@ bool SumVariants(int64_t count, EntryBytes* bytes, absl::crc32c_t* crc) {
       return false;
     }
     SumNumber(length, crc);
-    if (!bytes->Sum(length, crc) || !bytes->Sum(sizeof(uint32_t), crc)) return false;
+    if (!bytes->AddTo(length, crc) || !bytes->AddTo(sizeof(uint32_t), crc)) return false;
   }
   return bytes->remaining() == 0;
 }
@@ -128,7 +129,7 @@ bool SumEntry(const BundleEntry& entry, EntryBytes* bytes, absl::crc32c_t* crc) 
   if (entry.dtype == tensorflow::DT_VARIANT) return SumVariants(count, bytes, crc);
   const int64_t element_bytes = SavedElementBytes(entry.dtype);
   return element_bytes > 0 && entry.size_bytes % element_bytes == 0 &&
-         entry.size_bytes / element_bytes == count && bytes->Sum(entry.size_bytes, crc);
+         entry.size_bytes / element_bytes == count && bytes->AddTo(entry.size_bytes, crc);
 }
 
 std::string Describe(const BundleEntry& entry) {
