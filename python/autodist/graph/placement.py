@@ -68,7 +68,7 @@ class Placer:
         for group, variable_group, placement in zip(
             groups, item.groups, strategy.placements, strict=True
         ):
-            _check(variable_group, placement)
+            _check(variable_group, placement, len(self._devices.replica_devices))
             for variable in group:
                 self._create(variable, placement, is_local=False)
         copies = tuple((device,) for device in self._devices.replica_devices)
@@ -106,8 +106,13 @@ class Placer:
         return self._builder.variable(variable.handle_op, name, device, shape)
 
 
-def _check(group: VariableGroup, placement: Placement) -> None:
+def _check(group: VariableGroup, placement: Placement, replica_count: int) -> None:
     name, grid = group.primary.name, placement.grid
+    if len(placement.devices) not in (1, replica_count):
+        raise ArgumentError(
+            f"the strategy gives variable {name!r} {len(placement.devices)} copies; expected 1, shared by all "
+            f"replicas, or {replica_count}, one per replica"
+        )
     shards = 1
     if grid is not None and not grid.is_whole:
         shards = grid.shard_count
