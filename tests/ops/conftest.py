@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
+
 from autodist import _native
 
 tf1 = tf.compat.v1
@@ -46,13 +47,19 @@ def save(ops: ModuleType) -> Callable[..., tf.Operation]:
         others = [entry for entry in entries if not hasattr(entry.value, "handle")]
         pins = []
         if pinned:
-            pins.append(ops.autodist_pin_variables(handles=[entry.value.handle for entry in pinned]))
+            pins.append(
+                ops.autodist_pin_variables(handles=[entry.value.handle for entry in pinned])
+            )
         places = {id(entry): place for place, entry in enumerate([*pinned, *others])}
         return ops.autodist_save(
             prefix=str(prefix),
             tensor_names=tf.constant([entry.name for entry in entries], tf.string, [len(entries)]),
-            shape_and_slices=tf.constant([entry.slice for entry in entries], tf.string, [len(entries)]),
-            aggregations=tf.constant([entry.aggregation for entry in entries], tf.string, [len(entries)]),
+            shape_and_slices=tf.constant(
+                [entry.slice for entry in entries], tf.string, [len(entries)]
+            ),
+            aggregations=tf.constant(
+                [entry.aggregation for entry in entries], tf.string, [len(entries)]
+            ),
             pins=pins,
             tensors=[entry.value for entry in others],
             value_index=[places[id(entry)] for entry in entries],

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import ml_dtypes
@@ -45,24 +44,32 @@ def sharded_values(draw: st.DrawFn) -> tuple[np.ndarray, list[list[tuple[int, in
     dtype = np.dtype(draw(st.sampled_from(DTYPES)))
     random = np.random.default_rng(draw(st.integers(0, 99)))
     if dtype == np.object_:
-        value = np.array([random.bytes(length) for length in random.integers(0, 200, np.prod(shape, dtype=int))])
+        value = np.array(
+            [random.bytes(length) for length in random.integers(0, 200, np.prod(shape, dtype=int))]
+        )
         value = value.astype(object).reshape(shape)
     elif dtype == np.bool_:
         value = random.integers(0, 2, shape).astype(bool)
     elif dtype.itemsize == 1 and "int4" in dtype.name:
         value = random.integers(0, 8, shape).astype(dtype)
     else:
-        value = np.frombuffer(random.bytes(int(np.prod(shape)) * dtype.itemsize), dtype).reshape(shape)
+        value = np.frombuffer(random.bytes(int(np.prod(shape)) * dtype.itemsize), dtype).reshape(
+            shape
+        )
     boxes = cut(draw, [(0, size) for size in shape], draw(st.integers(0, 5)))
     return value, draw(st.permutations(boxes)), draw(st.sampled_from([1, 1, 2, 3]))
 
 
 def entries_of(
-    make: Callable[..., Any], name: str, value: np.ndarray, boxes: list[list[tuple[int, int]]], replicas: int
+    make: Callable[..., Any],
+    name: str,
+    value: np.ndarray,
+    boxes: list[list[tuple[int, int]]],
+    replicas: int,
 ) -> list[Any]:
     entries = []
     for box in boxes:
-        part = value[tuple(slice(begin, end) for begin, end in box)]
+        part = value[(..., *(slice(begin, end) for begin, end in box))]
         spec = ""
         if len(boxes) > 1:
             # A slice has no way to say "none of none".
@@ -72,9 +79,14 @@ def entries_of(
     return entries
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(values=st.lists(sharded_values(), min_size=1, max_size=6), threads=st.integers(0, 3))
 def test_any_layout_gives_the_bytes_of_the_whole_values(
+    *,
     values: list[Any],
     threads: int,
     tmp_path_factory: pytest.TempPathFactory,
@@ -86,15 +98,23 @@ def test_any_layout_gives_the_bytes_of_the_whole_values(
     here = tmp_path_factory.mktemp("bundles")
     with tf.Graph().as_default(), tf1.Session() as session:
         sharded = [entries_of(entry, f"v{i}", *value) for i, value in enumerate(values)]
-        whole = [entry(f"v{i}", tf.constant(value, shape=value.shape)) for i, (value, _, _) in enumerate(values)]
+        whole = [
+            entry(f"v{i}", tf.constant(value, shape=value.shape))
+            for i, (value, _, _) in enumerate(values)
+        ]
         session.run(save(here / "ours", list(itertools.chain(*sharded)), threads=threads))
         session.run(save_stock(here / "stock", whole))
     assert bundle_bytes(here / "ours") == bundle_bytes(here / "stock")
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(values=st.lists(sharded_values(), min_size=1, max_size=4))
 def test_slices_give_the_bytes_of_stock_slices(
+    *,
     values: list[Any],
     tmp_path_factory: pytest.TempPathFactory,
     save: Callable[..., Any],
@@ -115,6 +135,7 @@ def test_slices_give_the_bytes_of_stock_slices(
 
 
 def test_large_shards_on_several_threads_give_the_bytes_of_stock(
+    *,
     tmp_path: Path,
     session: tf1.Session,
     save: Callable[..., Any],
@@ -123,7 +144,9 @@ def test_large_shards_on_several_threads_give_the_bytes_of_stock(
     bundle_bytes: Callable[..., Any],
 ) -> None:
     value = np.random.default_rng(0).standard_normal((3001, 1001)).astype(np.float32)
-    columns = entries_of(entry, "columns", value, [[(0, 3001), (0, 400)], [(0, 3001), (400, 1001)]], 2)
+    columns = entries_of(
+        entry, "columns", value, [[(0, 3001), (0, 400)], [(0, 3001), (400, 1001)]], 2
+    )
     rows = entries_of(entry, "rows", value, [[(0, 2999), (0, 1001)], [(2999, 3001), (0, 1001)]], 1)
     session.run(save(tmp_path / "ours", columns + rows, threads=3))
     session.run(save_stock(tmp_path / "stock", [entry("columns", value), entry("rows", value)]))
@@ -131,6 +154,7 @@ def test_large_shards_on_several_threads_give_the_bytes_of_stock(
 
 
 def test_many_small_variables_give_the_bytes_of_stock(
+    *,
     tmp_path: Path,
     session: tf1.Session,
     save: Callable[..., Any],
@@ -147,6 +171,7 @@ def test_many_small_variables_give_the_bytes_of_stock(
 
 @pytest.mark.parametrize("quantized", [tf.qint8, tf.quint8, tf.qint16, tf.quint16, tf.qint32])
 def test_quantized_types_give_the_bytes_of_stock(
+    *,
     quantized: tf.DType,
     tmp_path: Path,
     session: tf1.Session,
@@ -164,6 +189,7 @@ def test_quantized_types_give_the_bytes_of_stock(
 
 
 def test_variants_give_the_bytes_of_stock(
+    *,
     tmp_path: Path,
     session: tf1.Session,
     save: Callable[..., Any],
@@ -171,15 +197,21 @@ def test_variants_give_the_bytes_of_stock(
     entry: Callable[..., Any],
     bundle_bytes: Callable[..., Any],
 ) -> None:
-    elements = tf.raw_ops.TensorListFromTensor(tensor=tf.constant([[1.0, 2.0], [3.0, 4.0]]), element_shape=[2])
+    elements = tf.raw_ops.TensorListFromTensor(
+        tensor=tf.constant([[1.0, 2.0], [3.0, 4.0]]), element_shape=[2]
+    )
     entries = [entry("list", elements), entry("after", tf.constant(1.0))]
     session.run(save(tmp_path / "ours", entries))
     session.run(save_stock(tmp_path / "stock", entries))
     assert bundle_bytes(tmp_path / "ours") == bundle_bytes(tmp_path / "stock")
 
 
-@pytest.mark.parametrize("dtype", [tf.float16, tf.uint16, tf.uint32, tf.uint64, tf.string, tf.dtypes.experimental.float8_e5m2])
+@pytest.mark.parametrize(
+    "dtype",
+    [tf.float16, tf.uint16, tf.uint32, tf.uint64, tf.string, tf.dtypes.experimental.float8_e5m2],
+)
 def test_restorable_writes_slices_only_of_what_stock_cannot_cut(
+    *,
     dtype: tf.DType,
     tmp_path: Path,
     session: tf1.Session,
@@ -188,7 +220,10 @@ def test_restorable_writes_slices_only_of_what_stock_cannot_cut(
     entry: Callable[..., Any],
     bundle_bytes: Callable[..., Any],
 ) -> None:
-    parts = [tf.as_string(tf.range(2)) if dtype == tf.string else tf.cast(tf.range(2.0), dtype) for _ in range(2)]
+    parts = [
+        tf.as_string(tf.range(2)) if dtype == tf.string else tf.cast(tf.range(2.0), dtype)
+        for _ in range(2)
+    ]
     uncut = [entry("h", parts[0], "4 0,2"), entry("h", parts[1], "4 2,2")]
     one = entry("one", parts[0], "2 -")
     floats = [entry("f", tf.constant([1.0]), "2 0,1"), entry("f", tf.constant([2.0]), "2 1,1")]
@@ -198,7 +233,11 @@ def test_restorable_writes_slices_only_of_what_stock_cannot_cut(
 
 
 def test_an_absolute_file_uri_is_a_path(
-    tmp_path: Path, session: tf1.Session, save: Callable[..., Any], entry: Callable[..., Any], bundle_bytes: Callable[..., Any]
+    tmp_path: Path,
+    session: tf1.Session,
+    save: Callable[..., Any],
+    entry: Callable[..., Any],
+    bundle_bytes: Callable[..., Any],
 ) -> None:
     session.run(save(tmp_path / "path", [entry("a", tf.constant(1.0))]))
     session.run(save(f"file://{tmp_path}/uri", [entry("a", tf.constant(1.0))]))
@@ -206,15 +245,27 @@ def test_an_absolute_file_uri_is_a_path(
 
 
 def test_a_file_system_of_tensorflows_own_gets_the_same_bytes(
-    tmp_path: Path, session: tf1.Session, save: Callable[..., Any], entry: Callable[..., Any], bundle_bytes: Callable[..., Any]
+    tmp_path: Path,
+    session: tf1.Session,
+    save: Callable[..., Any],
+    entry: Callable[..., Any],
+    bundle_bytes: Callable[..., Any],
 ) -> None:
     value = tf.random.normal([700, 600], seed=1)
-    parts = [entry("a", value[:, :250], "700 600 -:0,250"), entry("a", value[:, 250:], "700 600 -:250,350")]
+    parts = [
+        entry("a", value[:, :250], "700 600 -:0,250"),
+        entry("a", value[:, 250:], "700 600 -:250,350"),
+    ]
     entries = [*parts, entry("s", tf.constant(["x", "yy"])), entry("t", tf.constant(1.0))]
     tf.io.gfile.makedirs("ram://autodist")
-    session.run([save("ram://autodist/ours", entries, threads=2), save(tmp_path / "posix", entries)])
+    session.run(
+        [save("ram://autodist/ours", entries, threads=2), save(tmp_path / "posix", entries)]
+    )
     assert bundle_bytes("ram://autodist/ours") == bundle_bytes(tmp_path / "posix")
-    assert sorted(tf.io.gfile.listdir("ram://autodist")) == ["ours.data-00000-of-00001", "ours.index"]
+    assert sorted(tf.io.gfile.listdir("ram://autodist")) == [
+        "ours.data-00000-of-00001",
+        "ours.index",
+    ]
 
 
 def test_the_means_of_replicas_are_those_of_wider_arithmetic(

@@ -57,11 +57,15 @@ def test_a_directory_two_levels_below_is_not_made(
 
 @pytest.mark.parametrize("suffix", [".index", ".data-00000-of-00001"])
 def test_a_target_that_cannot_be_replaced_leaves_no_new_file(
-    suffix: str, tmp_path: Path, session: tf1.Session, save: Callable[..., Any], entry: Callable[..., Any]
+    suffix: str,
+    tmp_path: Path,
+    session: tf1.Session,
+    save: Callable[..., Any],
+    entry: Callable[..., Any],
 ) -> None:
     target = tmp_path / f"ckpt{suffix}"
     target.mkdir()
-    with pytest.raises(tf.errors.OpError, match="cannot rename .* Is a directory"):
+    with pytest.raises(tf.errors.OpError, match=r"cannot rename .* Is a directory"):
         session.run(save(tmp_path / "ckpt", [entry("w", tf.constant(1.0))]))
     assert list(tmp_path.iterdir()) == [target]
 

@@ -29,7 +29,10 @@ BAD_ENTRIES = {
         [("w", ROWS), ("w", ROWS.astype(int))],
         r"variable 'w': .*dtype: float .*int64",
     ),
-    "replicas of two shapes": ([("w", ROWS), ("w", ROWS[:1])], r"variable 'w': .*\[2, 2\] and \[1, 2\]"),
+    "replicas of two shapes": (
+        [("w", ROWS), ("w", ROWS[:1])],
+        r"variable 'w': .*\[2, 2\] and \[1, 2\]",
+    ),
     "two full shapes": (
         [("w", ROWS, "4 2 0,2:-"), ("w", ROWS, "5 2 2,2:-")],
         r"variable 'w': .*full shape: \[4, 2\] and \[5, 2\]",
@@ -38,13 +41,22 @@ BAD_ENTRIES = {
         [("w", ROWS, "3 2 -:-")],
         r"variable 'w': shard \[0, 3\) x \[0, 2\) needs a value of shape \[3, 2\], got one of shape \[2, 2\]",
     ),
-    "a slice past the end": ([("w", ROWS, "4 2 3,2:-")], r"variable 'w': .*takes 2 from 3 along axis 0.*\[4, 2\]"),
+    "a slice past the end": (
+        [("w", ROWS, "4 2 3,2:-")],
+        r"variable 'w': .*takes 2 from 3 along axis 0.*\[4, 2\]",
+    ),
     "a slice past the largest number": (
         [("w", ROWS, "4 2 9223372036854775807,9223372036854775807:-")],
         r"variable 'w': .*along axis 0",
     ),
-    "a slice of another rank": ([("w", ROWS, "4 2 0,2")], r"variable 'w': .*2 dimensions but a slice of 1"),
-    "a slice without numbers": ([("w", ROWS, "4 2 x,2:-")], r"variable 'w': shape and slice '4 2 x,2:-' .*"),
+    "a slice of another rank": (
+        [("w", ROWS, "4 2 0,2")],
+        r"variable 'w': .*2 dimensions but a slice of 1",
+    ),
+    "a slice without numbers": (
+        [("w", ROWS, "4 2 x,2:-")],
+        r"variable 'w': shape and slice '4 2 x,2:-' .*",
+    ),
     "a shape without numbers": ([("w", ROWS, "4 x 0,2:-")], r"variable 'w': .*bad dimension 'x'"),
     "a negative dimension": ([("w", ROWS, "-4 2 0,2:-")], r"variable 'w': .*bad dimension '-4'"),
     "more elements than can be counted": (
@@ -62,13 +74,20 @@ BAD_ENTRIES = {
         [("w", ROWS > 1, "", "SUM")] * 2,
         r"variable 'w': aggregation SUM of 2 replicas of shard \[0, 2\) x \[0, 2\) .*bool",
     ),
-    "a sum of strings": ([("w", "a", "", "SUM")] * 2, r"variable 'w': aggregation SUM of 2 replicas .*string"),
+    "a sum of strings": (
+        [("w", "a", "", "SUM")] * 2,
+        r"variable 'w': aggregation SUM of 2 replicas .*string",
+    ),
 }
 
 
 @pytest.mark.parametrize("what", BAD_ENTRIES)
 def test_a_save_is_refused_for(
-    what: str, tmp_path: Path, session: tf1.Session, save: Callable[..., Any], entry: Callable[..., Any]
+    what: str,
+    tmp_path: Path,
+    session: tf1.Session,
+    save: Callable[..., Any],
+    entry: Callable[..., Any],
 ) -> None:
     entries, message = BAD_ENTRIES[what]
     bad = [entry(name, tf.constant(value), *rest) for name, value, *rest in entries]
@@ -86,6 +105,7 @@ def test_an_overlap_is_refused_among_slices_too(
 
 
 def test_slices_of_which_another_task_saves_the_rest_are_written(
+    *,
     tmp_path: Path,
     session: tf1.Session,
     save: Callable[..., Any],
@@ -94,7 +114,9 @@ def test_slices_of_which_another_task_saves_the_rest_are_written(
     bundle_bytes: Callable[..., Any],
 ) -> None:
     entries = [entry("w", tf.constant(ROWS), "10 2 4,2:-")]
-    session.run([save(tmp_path / "ours", entries, layout="slices"), save_stock(tmp_path / "stock", entries)])
+    session.run(
+        [save(tmp_path / "ours", entries, layout="slices"), save_stock(tmp_path / "stock", entries)]
+    )
     assert bundle_bytes(tmp_path / "ours") == bundle_bytes(tmp_path / "stock")
 
 
@@ -116,11 +138,19 @@ def test_an_uninitialized_ref_variable_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_value_that_is_no_pin_is_refused(tmp_path: Path, session: tf1.Session, ops: ModuleType) -> None:
-    pins = tf.raw_ops.EmptyTensorList(element_shape=[1], max_num_elements=1, element_dtype=tf.float32)
+def test_a_value_that_is_no_pin_is_refused(
+    tmp_path: Path, session: tf1.Session, ops: ModuleType
+) -> None:
+    pins = tf.raw_ops.EmptyTensorList(
+        element_shape=[1], max_num_elements=1, element_dtype=tf.float32
+    )
     names = {"tensor_names": ["w"], "shape_and_slices": [""], "aggregations": ["MEAN"]}
-    op = ops.autodist_save(prefix=str(tmp_path / "c"), pins=[pins], tensors=[], value_index=[0], **names)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="not the value of AutodistPinVariables"):
+    op = ops.autodist_save(
+        prefix=str(tmp_path / "c"), pins=[pins], tensors=[], value_index=[0], **names
+    )
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="not the value of AutodistPinVariables"
+    ):
         session.run(op)
 
 
@@ -129,13 +159,20 @@ def test_an_index_outside_the_values_is_refused(
     index: int, tmp_path: Path, session: tf1.Session, ops: ModuleType
 ) -> None:
     names = {"tensor_names": ["w"], "shape_and_slices": [""], "aggregations": ["MEAN"]}
-    op = ops.autodist_save(prefix=str(tmp_path / "c"), pins=[], tensors=[1.0], value_index=[index], **names)
-    with pytest.raises(tf.errors.InvalidArgumentError, match=f"value_index {index} is outside the 1 values"):
+    op = ops.autodist_save(
+        prefix=str(tmp_path / "c"), pins=[], tensors=[1.0], value_index=[index], **names
+    )
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=f"value_index {index} is outside the 1 values"
+    ):
         session.run(op)
 
 
 def test_shapes_are_checked_when_the_graph_is_built(tmp_path: Path, ops: ModuleType) -> None:
-    with tf.Graph().as_default(), pytest.raises(ValueError, match="Dimension 0 in both shapes must be equal"):
+    with (
+        tf.Graph().as_default(),
+        pytest.raises(ValueError, match="Dimension 0 in both shapes must be equal"),
+    ):
         ops.autodist_save(
             prefix=str(tmp_path / "c"), tensor_names=["a", "b"], shape_and_slices=[""], aggregations=["MEAN"] * 2,
             pins=[], tensors=[1.0], value_index=[0],

@@ -5,13 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+
 from autodist import _native
 
 tf1 = tf.compat.v1
 
 
 def test_a_save_reports_what_it_wrote(
-    tmp_path: Path, session: tf1.Session, save: Callable[..., Any], entry: Callable[..., Any], bundle_bytes: Callable[..., Any]
+    tmp_path: Path,
+    session: tf1.Session,
+    save: Callable[..., Any],
+    entry: Callable[..., Any],
+    bundle_bytes: Callable[..., Any],
 ) -> None:
     whole, part = tf.ones([4, 2]), tf.ones([2, 2])
     entries = [entry("a", whole), entry("a", whole)]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from autodist import _native
 
 tf1 = tf.compat.v1
@@ -76,26 +77,53 @@ def assert_uniform_shards(prefix: Path) -> None:
 
 @pytest.mark.parametrize("lock", ["block", "copy"])
 def test_every_variable_is_saved_as_it_was_at_one_instant(
-    lock: str, tmp_path: Path, session: tf1.Session, save: Callable[..., Any], entry: Callable[..., Any]
+    lock: str,
+    tmp_path: Path,
+    session: tf1.Session,
+    save: Callable[..., Any],
+    entry: Callable[..., Any],
 ) -> None:
-    names = ("scattered", "hogwild", "hogwild_slot", "locked", "locked_slot", "dense", "mixed", "mixed_slot", "left", "right")
+    names = (
+        "scattered",
+        "hogwild",
+        "hogwild_slot",
+        "locked",
+        "locked_slot",
+        "dense",
+        "mixed",
+        "mixed_slot",
+        "left",
+        "right",
+    )
     variables = {name: make_variable(name) for name in (*names, "replica_0", "replica_1")}
     updates = [
         # One thread each where updates hold the lock as readers: two would lose each other's additions.
         add_to_all_rows(variables["scattered"]),
-        momentum_step_on_all_rows(variables["hogwild"], variables["hogwild_slot"], use_locking=False),
-        *[momentum_step_on_all_rows(variables["locked"], variables["locked_slot"], use_locking=True)] * 2,
+        momentum_step_on_all_rows(
+            variables["hogwild"], variables["hogwild_slot"], use_locking=False
+        ),
+        *[
+            momentum_step_on_all_rows(
+                variables["locked"], variables["locked_slot"], use_locking=True
+            )
+        ]
+        * 2,
         dense_step(variables["dense"]),
         dense_step(variables["mixed"]),
         momentum_step_on_all_rows(variables["mixed"], variables["mixed_slot"], use_locking=True),
         *[add_to_all_rows(variables[name]) for name in ("left", "right", "replica_0", "replica_1")],
     ]
     entries = [entry(name, variables[name]) for name in names[:-2]]
-    halves = {name: f"{ROWS} {2 * COLUMNS} -:{at},{COLUMNS}" for name, at in (("left", 0), ("right", COLUMNS))}
+    halves = {
+        name: f"{ROWS} {2 * COLUMNS} -:{at},{COLUMNS}"
+        for name, at in (("left", 0), ("right", COLUMNS))
+    }
     entries += [entry("columns", variables[name], place) for name, place in halves.items()]
     entries += [entry("mean", variables[name]) for name in ("replica_1", "replica_0")]
     prefixes = [tmp_path / f"ckpt-{i}" for i in range(4)]
-    saves = [session.make_callable(save(prefix, entries, lock=lock, threads=2)) for prefix in prefixes]
+    saves = [
+        session.make_callable(save(prefix, entries, lock=lock, threads=2)) for prefix in prefixes
+    ]
     session.run(tf1.global_variables_initializer())
     with running(session, updates):
         for i in range(SAVES):
@@ -118,11 +146,16 @@ def test_one_variable_as_several_replicas_is_locked_once(
     tmp_path: Path, session: tf1.Session, save: Callable[..., Any], entry: Callable[..., Any]
 ) -> None:
     variable = make_variable("sparse")
-    op = save(tmp_path / "ckpt", [entry("mean", variable), entry("mean", variable), entry("again", variable)])
+    op = save(
+        tmp_path / "ckpt",
+        [entry("mean", variable), entry("mean", variable), entry("again", variable)],
+    )
     session.run(variable.initializer)
     session.run(add_to_all_rows(variable))
     session.run(op)
-    np.testing.assert_array_equal(tf.train.load_checkpoint(str(tmp_path / "ckpt")).get_tensor("mean"), 1)
+    np.testing.assert_array_equal(
+        tf.train.load_checkpoint(str(tmp_path / "ckpt")).get_tensor("mean"), 1
+    )
 
 
 def test_a_variable_assigned_another_shape_is_refused_or_saved_whole(
@@ -131,13 +164,18 @@ def test_a_variable_assigned_another_shape_is_refused_or_saved_whole(
     value = tf1.placeholder_with_default(tf.zeros([ROWS]), [None])
     variable = tf1.get_variable("v", initializer=value, validate_shape=False, use_resource=True)
     assignments = [
-        tf.raw_ops.AssignVariableOp(resource=variable.handle, value=tf.zeros([rows])) for rows in (ROWS, 2 * ROWS)
+        tf.raw_ops.AssignVariableOp(resource=variable.handle, value=tf.zeros([rows]))
+        for rows in (ROWS, 2 * ROWS)
     ]
-    op = session.make_callable(save(tmp_path / "ckpt", [entry(f"v{i}", variable) for i in range(50)]))
+    op = session.make_callable(
+        save(tmp_path / "ckpt", [entry(f"v{i}", variable) for i in range(50)])
+    )
     session.run(variable.initializer)
     with running(session, assignments):
         for _ in range(50):
-            with contextlib.suppress(tf.errors.FailedPreconditionError, tf.errors.InvalidArgumentError):
+            with contextlib.suppress(
+                tf.errors.FailedPreconditionError, tf.errors.InvalidArgumentError
+            ):
                 op()
     op()
     assert len(tf.train.list_variables(str(tmp_path / "ckpt"))) == 50
