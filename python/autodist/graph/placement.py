@@ -68,7 +68,7 @@ class Placer:
         for group, variable_group, placement in zip(
             groups, item.groups, strategy.placements, strict=True
         ):
-            _check(variable_group, placement, len(self._devices.replica_devices))
+            _check(variable_group, placement, self._devices)
             for variable in group:
                 self._create(variable, placement, is_local=False)
         copies = tuple((device,) for device in self._devices.replica_devices)
@@ -106,8 +106,10 @@ class Placer:
         return self._builder.variable(variable.handle_op, name, device, shape)
 
 
-def _check(group: VariableGroup, placement: Placement, replica_count: int) -> None:
+def _check(group: VariableGroup, placement: Placement, allowed: Devices) -> None:
     name, grid = group.primary.name, placement.grid
+    replica_count = len(allowed.replica_devices)
+    known = {*allowed.replica_devices, *allowed.server_devices}
     if len(placement.devices) not in (1, replica_count):
         raise ArgumentError(
             f"the strategy gives variable {name!r} {len(placement.devices)} copies; expected 1, shared by all "
@@ -131,4 +133,9 @@ def _check(group: VariableGroup, placement: Placement, replica_count: int) -> No
             raise ArgumentError(
                 f"the strategy gives variable {name!r} {shards} shards and {len(devices)} devices; "
                 "expected one device per shard"
+            )
+        unknown = set(devices) - known
+        if unknown:
+            raise ArgumentError(
+                f"the strategy places variable {name!r} on {sorted(unknown)}; the resource spec has {sorted(known)}"
             )
