@@ -56,10 +56,12 @@ class Run:
 
     Attributes:
         seconds: Wall time.
+        processor_seconds: Processor time of all threads, in the kernel too.
         extra_bytes: Growth of the process's resident memory at its peak above that before.
     """
 
     seconds: float
+    processor_seconds: float
     extra_bytes: int
 
 
@@ -83,6 +85,11 @@ class Measurement:
     def worst_seconds(self) -> float:
         """The longest time."""
         return max(run.seconds for run in self.runs)
+
+    @property
+    def processor_seconds(self) -> float:
+        """The least processor time; unlike the wall time it suffers little from other processes."""
+        return min(run.processor_seconds for run in self.runs)
 
     @property
     def extra_bytes(self) -> int:
@@ -146,14 +153,15 @@ def _run_once(contestant: Contestant, directory: Path) -> Run:
         _return_freed_memory()
         _reset_peak_memory()
         before_bytes = _status_bytes("VmRSS")
-        start = time.perf_counter()
+        start, processor_start = time.perf_counter(), time.process_time()
         contestant.run(directory)
         seconds = time.perf_counter() - start
+        processor_seconds = time.process_time() - processor_start
         extra_bytes = max(0, _status_bytes("VmHWM") - before_bytes)
         contestant.check(directory)
     finally:
         shutil.rmtree(directory)
-    return Run(seconds, extra_bytes)
+    return Run(seconds, processor_seconds, extra_bytes)
 
 
 def _return_freed_memory() -> None:

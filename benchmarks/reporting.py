@@ -99,6 +99,7 @@ class Report:
                 "contestants": {
                     name: {
                         "seconds": [run.seconds for run in measurement.runs],
+                        "processor_seconds": [run.processor_seconds for run in measurement.runs],
                         "extra_bytes": self.extra_bytes(name),
                         "speed_to_rivals": {
                             rival: self.ratio(name, rival) for rival in self.rivals
@@ -135,7 +136,15 @@ class Report:
         )
 
     def _table(self) -> str:
-        head = ["", "min s", "median s", "max s", "GiB/s", *(f"x {r}" for r in self.rivals)]
+        head = [
+            "",
+            "min s",
+            "median s",
+            "max s",
+            "cpu s",
+            "GiB/s",
+            *(f"x {r}" for r in self.rivals),
+        ]
         rows = [[*head, "extra MiB"], ["---", *["--:"] * (len(head))]]
         for name, measurement in self.times.items():
             seconds = measurement.best_seconds
@@ -145,6 +154,7 @@ class Report:
                     f"{seconds:.3f}",
                     f"{measurement.median_seconds:.3f}",
                     f"{measurement.worst_seconds:.3f}",
+                    f"{measurement.processor_seconds:.3f}",
                     f"{self.moved_bytes / seconds / 2**30:.2f}",
                     *(f"{self.ratio(name, rival):.2f}" for rival in self.rivals),
                     f"{self.extra_bytes(name) / 2**20:.1f}",
