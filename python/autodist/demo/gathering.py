@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -42,13 +42,23 @@ def gathered_save(
             tensors=list(wholes.values()),
         )
         init = tf1.global_variables_initializer()
+        update = own_buffers(tf1.global_variables())
     session = tf1.Session(graph=graph, config=tf1.ConfigProto(device_count={"CPU": 2}))
     session.run(init)
+    session.run(update)
 
     def save(path: str) -> None:
         session.run(save_op, {prefix: path})
 
     return session, save
+
+
+def own_buffers(variables: Sequence[Any]) -> Any:
+    """An update by zero, after which each variable has a buffer of its own, as after a step of training.
+
+    Until then, variables that were initialised with the same tensor share its buffer.
+    """
+    return tf.group(*(variable.assign_add(tf.zeros(variable.shape)) for variable in variables))
 
 
 def _whole(

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from autodist import AutoDist
 from autodist.checkpoint.saver import Saver
-from autodist.demo.gathering import gathered_save
+from autodist.demo.gathering import gathered_save, own_buffers
 from autodist.demo.measurement import Measurement, Saves, measure, save_with
 from autodist.strategy import AllReduce, PartitionedPS, StrategyBuilder
 
@@ -75,11 +75,11 @@ def measure_large_save(
     with tf.Graph().as_default():
         autodist = AutoDist(str(resource_spec), distribution.strategy_builder)
         with autodist.scope():
-            _build(values)
+            update = _build(values)
             saver = Saver()
             session = autodist.create_distributed_session()
     with tf.Graph().as_default():
-        _build(values)
+        stock_update = _build(values)
         stock_saver = tf1.train.Saver()
         init = tf1.global_variables_initializer()
         stock_session = tf1.Session()
@@ -87,12 +87,17 @@ def measure_large_save(
         values, distribution.shard_count, distribution.replica_count
     )
     with session, stock_session, gathering_session:
+        session.run(update)
         stock_session.run(init)
+        stock_session.run(stock_update)
         saves = Saves(save_with(saver, session), save_with(stock_saver, stock_session), gathered)
         return measure(f"{mebibytes} MiB, {distribution.name}", saves, directory, rounds)
 
 
-def _build(values: Mapping[str, Callable[[], Any]]) -> None:
-    """Variables with the same initial values in every graph."""
-    for name, value in values.items():
+def _build(values: Mapping[str, Callable[[], Any]]) -> Any:
+    """Makes variables with the same initial values in every graph; returns an update that changes nothing."""
+    variables = [
         tf1.get_variable(name, initializer=value(), use_resource=True)
+        for name, value in values.items()
+    ]
+    return own_buffers(variables)
