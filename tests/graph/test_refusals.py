@@ -1,0 +1,175 @@
+"""What cannot be distributed is refused by name, before a session exists or when it is met."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from autodist.errors import ArgumentError, GraphStateError, UnsupportedGraphError
+from autodist.layout import Grid
+from autodist.strategy import (
+    AllReduce,
+    Devices,
+    GraphItem,
+    PartitionedPS,
+    Placement,
+    Strategy,
+    StrategyBuilder,
+)
+
+tf1 = tf.compat.v1
+
+
+def build_variable() -> Any:
+    return tf1.get_variable("v", initializer=tf.ones([4, 3]))
+
+
+def test_a_ref_variable_is_refused(distribute: Any) -> None:
+    def build() -> Any:
+        return tf1.get_variable("old", initializer=1.0, use_resource=False)
+
+    with pytest.raises(UnsupportedGraphError, match="variable 'old' is a ref variable"):
+        distribute(build)
+
+
+def test_a_gradient_inside_a_function_is_refused(distribute: Any) -> None:
+    def build() -> Any:
+        v = build_variable()
+        x = tf1.placeholder(tf.float32, [None, 4], "x")
+
+        @tf.function
+        def step(a: Any) -> Any:
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(a @ v)
+            v.assign_sub(tape.gradient(loss, v))
+            return loss
+
+        return step(x)
+
+    with pytest.raises(UnsupportedGraphError, match=r"gradients .* inside .*step"):
+        distribute(build)
+
+
+def test_an_update_inside_a_branch_with_the_batch_is_refused(distribute: Any) -> None:
+    def build() -> Any:
+        x = tf1.placeholder(tf.float32, [None], "x")
+        v = tf1.get_variable("v", initializer=1.0)
+        return tf.cond(tf.reduce_sum(x) > 0, lambda: v.assign_add(1.0), lambda: v.assign_sub(1.0))
+
+    with pytest.raises(UnsupportedGraphError, match=r"'v' is updated by op .*differ"):
+        distribute(build)
+
+
+def test_partial_run_is_refused(distribute: Any) -> None:
+    session, v = distribute(build_variable)
+    with pytest.raises(GraphStateError, match="partial_run is not supported"):
+        session.partial_run_setup([v], [])
+
+
+class Decide(StrategyBuilder):
+    """Gives every group the same placement, or none."""
+
+    def __init__(self, grid: Grid | None, *devices: tuple[str, ...]) -> None:
+        self.placement = Placement(grid, devices)
+
+    def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
+        return Strategy((self.placement,) * len(graph_item.groups))
+
+
+class DecideNothing(StrategyBuilder):
+    def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
+        return Strategy(())
+
+
+CPU = ("/device:CPU:0",)
+BAD_STRATEGIES = {
+    "no placements": (DecideNothing(), "DecideNothing.build returned 0 placements for 1 groups"),
+    "grid of another shape": (
+        Decide(Grid(((2, 1), (3,))), CPU * 2),
+        r"shape \(3, 3\); .* \(4, 3\)",
+    ),
+    "grid of another rank": (Decide(Grid(((2, 2),)), CPU * 2), r"shape \(4,\); .* \(4, 3\)"),
+    "too few devices": (Decide(Grid(((2, 2), (3,))), CPU), "2 shards and 1 devices"),
+    "too many devices": (Decide(None, CPU * 2), "1 shards and 2 devices"),
+    "no copies": (Decide(None), "'v'"),
+    "as many copies as neither one nor all": (Decide(None, CPU, CPU, CPU), "'v'"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_STRATEGIES)
+def test_a_strategy_that_does_not_fit_is_refused(name: str, distribute: Any) -> None:
+    strategy, message = BAD_STRATEGIES[name]
+    with pytest.raises(ArgumentError, match=message):
+        distribute(build_variable, strategy)
+
+
+def test_a_cut_of_what_must_stay_whole_is_refused(distribute: Any) -> None:
+    def build() -> Any:
+        v = build_variable()
+        return tf.function(lambda: tf.reduce_sum(v))()
+
+    with pytest.raises(
+        ArgumentError, match="cuts variable 'v' into 2 shards, but it must stay whole"
+    ):
+        distribute(build, Decide(Grid(((2, 2), (3,))), CPU * 2))
+
+
+def test_a_strategy_may_bring_a_grid_of_its_own(distribute: Any) -> None:
+    grid = Grid(((3, 0, 1), (2, 1)))
+    session, v = distribute(build_variable, Decide(grid, CPU * 6))
+    assert session.run(v).tolist() == np.ones([4, 3]).tolist()
+    assert "axis 0: [3, 0, 1], axis 1: [2, 1]" in session.layout_table()[0][1]
+
+
+def test_copies_of_shards_are_kept_alike(distribute: Any) -> None:
+    cpus = ("/device:CPU:0", "/device:CPU:1")
+    strategy = Decide(Grid(((2, 2), (3,))), cpus, cpus[::-1])
+
+    def build() -> Any:
+        v = build_variable()
+        x = tf1.placeholder(tf.float32, [None, 4], "x")
+        return v, tf1.train.MomentumOptimizer(1.0, 0.9).minimize(tf.reduce_mean(x @ v))
+
+    session, (v, train) = distribute(build, strategy)
+    for _ in range(2):
+        session.run(train, {"x:0": np.ones([3, 4])})
+    np.testing.assert_allclose(session.run(v), np.full([4, 3], 1 - (1 + 1.9) / 3), rtol=1e-5)
+
+
+def test_an_op_that_needs_a_cut_variable_whole_is_refused_once_the_session_exists(
+    distribute: Any,
+) -> None:
+    session, v = distribute(build_variable, PartitionedPS(2, min_variable_bytes=0))
+    total = tf.function(lambda: tf.reduce_sum(v))()
+    with pytest.raises(
+        UnsupportedGraphError, match=r"needs variable 'v' whole.*Create the op before"
+    ):
+        session.run(total)
+
+
+def test_an_update_with_the_batch_is_refused_once_the_session_exists(distribute: Any) -> None:
+    def build() -> Any:
+        return tf1.placeholder(tf.float32, [None], "x"), tf1.get_variable("v", initializer=0.0)
+
+    session, (x, v) = distribute(build)
+    update = v.assign(tf.reduce_mean(x))
+    with pytest.raises(UnsupportedGraphError, match="already holds it as one value"):
+        session.run(update, {x: [1.0]})
+
+
+def test_a_second_graph_is_refused(make_autodist: Any) -> None:
+    autodist = make_autodist(AllReduce())
+    with tf.Graph().as_default(), autodist.scope():
+        build_variable()
+    with (
+        tf.Graph().as_default(),
+        pytest.raises(GraphStateError, match=r"[Oo]ne AutoDist per graph"),
+        autodist.scope(),
+    ):
+        pass
+
+
+def test_a_session_without_a_scope_is_refused(make_autodist: Any) -> None:
+    with pytest.raises(GraphStateError, match="no graph to distribute"):
+        make_autodist().create_distributed_session()
