@@ -1,8 +1,7 @@
-"""The parameter-server strategy that cuts large variables into shards."""
+"""The parameter-server strategies that cut large variables into shards."""
 
 from __future__ import annotations
 
-from autodist.layout import Grid
 from autodist.strategy.base import (
     Devices,
     GraphItem,
@@ -12,6 +11,7 @@ from autodist.strategy.base import (
     VariableGroup,
     least_loaded,
 )
+from autodist.strategy.cutting import Cut, Cutter
 
 
 class PartitionedPS(StrategyBuilder):
@@ -33,13 +33,7 @@ class PartitionedPS(StrategyBuilder):
         axis: int | None = None,
         min_variable_bytes: int = 1024,
     ) -> None:
-        if num_shards is not None and num_shards < 1:
-            raise ValueError(f"num_shards must be at least 1, got {num_shards}")
-        if min_variable_bytes < 0:
-            raise ValueError(f"min_variable_bytes must not be negative, got {min_variable_bytes}")
-        self._num_shards = num_shards
-        self._axis = axis
-        self._min_variable_bytes = min_variable_bytes
+        self._cutter = Cutter(num_shards, axis, min_variable_bytes)
 
     def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
         """See `StrategyBuilder.build`."""
@@ -47,40 +41,32 @@ class PartitionedPS(StrategyBuilder):
         loads = dict.fromkeys(servers, 0)
         placements = []
         for group in graph_item.groups:
-            grid, reason = self._cut(group, len(servers))
+            cut = self._cut(group, max(2, len(servers)))
             devices = []
-            for box in grid.boxes() if grid else (None,):
+            for fraction in cut.fractions():
                 device = least_loaded(loads)
                 devices.append(device)
-                fraction = (
-                    1.0 if box is None or grid is None else _fraction(box.element_count, grid)
-                )
                 loads[device] += round(group.size_bytes * fraction)
-            placements.append(Placement(grid, (tuple(devices),), reason))
+            placements.append(Placement(cut.grid, (tuple(devices),), cut.reason))
         return Strategy(tuple(placements))
 
-    def _cut(self, group: VariableGroup, server_count: int) -> tuple[Grid | None, str]:
-        """The grid of `group`, or None and the reason why it stays whole."""
-        primary = group.primary
-        if group.cannot_be_partitioned:
-            return None, f"whole: {group.cannot_be_partitioned}"
-        if not primary.shape:
-            return None, "whole: a scalar or of unknown shape"
-        if primary.size_bytes < self._min_variable_bytes:
-            return None, f"whole: {primary.size_bytes} bytes, below {self._min_variable_bytes}"
-        axis = self._axis
-        if axis is None:
-            axis = next((i for i, d in enumerate(primary.shape) if d > 1), None)
-        if axis is None or not -len(primary.shape) <= axis < len(primary.shape):
-            return None, f"whole: shape {primary.shape} has no axis to cut"
-        axis %= len(primary.shape)
-        wanted = self._num_shards or max(2, server_count)
-        count = min(wanted, primary.shape[axis])
-        if count < 2:
-            return None, f"whole: axis {axis} of shape {primary.shape} gives one shard"
-        return Grid.along(primary.shape, axis, count), f"{count} shards along axis {axis}"
+    def _cut(self, group: VariableGroup, default_count: int) -> Cut:
+        return self._cutter.cut(group, default_count)
 
 
-def _fraction(element_count: int, grid: Grid) -> float:
-    total = sum(box.element_count for box in grid.boxes())
-    return element_count / total if total else 0.0
+class UnevenPartitionedPS(PartitionedPS):
+    """Like `PartitionedPS`, with shards of different sizes.
+
+    Where `num_shards` is None, a variable gets the smallest number of shards, 2 or more, that does not divide
+    its dimension, so that the sizes differ by one; for a dimension that all smaller numbers divide, as many shards
+    as `PartitionedPS` gives.
+    """
+
+    def _cut(self, group: VariableGroup, default_count: int) -> Cut:
+        even = self._cutter.cut(group, default_count)
+        if even.grid is None or self._cutter.num_shards is not None:
+            return even
+        (axis,) = even.grid.cut_axes
+        dim = even.grid.shape[axis]
+        count = next((n for n in range(2, dim) if dim % n), default_count)
+        return self._cutter.cut(group, count)
