@@ -21,6 +21,13 @@
 namespace autodist {
 namespace {
 
+// Where an entry lies: the parsed form of its `shape_and_slice`.
+struct Place {
+  Dims shape;
+  Box box;
+  tensorflow::TensorSlice slice;
+};
+
 // All entries of one name.
 struct Variable {
   std::string name;
@@ -30,7 +37,23 @@ struct Variable {
   std::vector<Box> boxes;
   std::vector<tensorflow::TensorSlice> slices;
   std::vector<std::vector<int>> sources;
-  std::map<std::pair<Dims, Dims>, int> box_index;
+  // Of all boxes but the first: most variables have no other.
+  std::map<std::pair<Dims, Dims>, int> later_boxes;
+
+  // The number of the shard at `place`.
+  int FindOrAdd(Place place) {
+    const int next = static_cast<int>(boxes.size());
+    if (next > 0) {
+      if (place.box == boxes[0]) return 0;
+      const auto [found, is_new] =
+          later_boxes.emplace(std::make_pair(place.box.start, place.box.extent), next);
+      if (!is_new) return found->second;
+    }
+    boxes.push_back(std::move(place.box));
+    slices.push_back(std::move(place.slice));
+    sources.emplace_back();
+    return next;
+  }
 };
 
 absl::Status Refuse(const std::string& name, absl::string_view problem) {
@@ -50,13 +73,6 @@ absl::StatusOr<Aggregation> ParseAggregation(const SaveEntry& entry) {
   return Refuse(entry.name, absl::StrCat("aggregation '", entry.aggregation,
                                          "' is none of MEAN, SUM, ONLY_FIRST_REPLICA"));
 }
-
-// Where an entry lies: the parsed form of its `shape_and_slice`.
-struct Place {
-  Dims shape;
-  Box box;
-  tensorflow::TensorSlice slice;
-};
 
 // Parses "dim dim ... slice". Not by TensorFlow's ParseShapeAndSlice, which aborts the
 // process on a negative dimension and on one too large to count.
@@ -135,14 +151,8 @@ absl::Status AddEntry(const SaveEntry& entry, Place place, Aggregation aggregati
                   absl::StrCat("entries disagree in aggregation: ", variable->first->aggregation,
                                " and ", entry.aggregation));
   }
-  const auto [found, is_new] = variable->box_index.emplace(
-      std::make_pair(place.box.start, place.box.extent), static_cast<int>(variable->boxes.size()));
-  if (is_new) {
-    variable->boxes.push_back(std::move(place.box));
-    variable->slices.push_back(std::move(place.slice));
-    variable->sources.emplace_back();
-  }
-  variable->sources[found->second].push_back(entry.source);
+  const int shard = variable->FindOrAdd(std::move(place));
+  variable->sources[shard].push_back(entry.source);
   return absl::OkStatus();
 }
 
@@ -235,7 +245,9 @@ absl::StatusOr<SaveLayout> ParseSaveLayout(absl::string_view name) {
 
 absl::StatusOr<SavePlan> BuildSavePlan(const std::vector<SaveEntry>& entries, SaveLayout layout) {
   std::vector<Variable> variables;
-  std::unordered_map<std::string, int> index;
+  std::unordered_map<absl::string_view, int> index;  // of names in `entries`
+  variables.reserve(entries.size());
+  index.reserve(entries.size());
   for (const SaveEntry& entry : entries) {
     if (entry.name.empty()) {
       return absl::InvalidArgumentError("the name of a variable is empty");

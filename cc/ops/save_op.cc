@@ -81,16 +81,16 @@ lock: How a variable that is updated in place is kept as it is while it is read:
 threads: How many threads write; 0 lets the machine decide.
 )doc");
 
-absl::StatusOr<std::vector<tensorflow::tstring>> StringVector(const Tensor& tensor,
-                                                              absl::string_view what,
-                                                              size_t count) {
+// The elements of an input that has one per entry; they live as long as the input.
+absl::StatusOr<absl::Span<const tensorflow::tstring>> StringVector(const Tensor& tensor,
+                                                                   absl::string_view what,
+                                                                   size_t count) {
   if (tensor.dims() != 1 || static_cast<size_t>(tensor.NumElements()) != count) {
     return absl::InvalidArgumentError(absl::StrCat("value_index has ", count, " entries but ", what,
                                                    " has the shape ",
                                                    tensor.shape().DebugString()));
   }
-  const auto flat = tensor.vec<tensorflow::tstring>();
-  return std::vector<tensorflow::tstring>(flat.data(), flat.data() + flat.size());
+  return absl::MakeConstSpan(tensor.vec<tensorflow::tstring>().data(), count);
 }
 
 SourceValue VariableValue(tensorflow::Var* variable) {
@@ -187,6 +187,7 @@ class SaveOp : public tensorflow::AsyncOpKernel {
   }
 
   absl::Status UnpackValues(OpKernelContext* context, std::vector<SourceValue>* values) const {
+    values->reserve(value_index_.size());
     for (int i = kFixedInputs; i < context->num_inputs(); ++i) {
       const Tensor& input = context->input(i);
       if (i >= kFixedInputs + num_pins_) {
@@ -219,6 +220,7 @@ class SaveOp : public tensorflow::AsyncOpKernel {
     if (!slices.ok()) return slices.status();
     auto aggregations = StringVector(context->input(3), "aggregations", count);
     if (!aggregations.ok()) return aggregations.status();
+    request->entries.reserve(count);
     for (size_t i = 0; i < count; ++i) {
       const int64_t source = value_index_[i];
       if (source < 0 || source >= static_cast<int64_t>(request->values.size())) {
