@@ -88,6 +88,29 @@ def penalise_gradients(compute: Callable[[], Any], variables: list[Any]) -> Part
     return loss, tf1.train.GradientDescentOptimizer(0.05).minimize(total, var_list=variables)
 
 
+def decay_weights_apart(compute: Callable[[], Any], variables: list[Any]) -> Parts:
+    """Adam by hand, with weight decay beside it and without a bias correction."""
+    loss = compute()
+    gradients = [tf.convert_to_tensor(g) for g in tf.gradients(loss, variables)]
+    gradients, _ = tf.clip_by_global_norm(gradients, 1.0)
+    updates = []
+    for i, (v, g) in enumerate(zip(variables, gradients, strict=True)):
+        m = tf1.get_variable(f"m{i}", initializer=tf.zeros_like(v), trainable=False)
+        s = tf1.get_variable(f"s{i}", initializer=tf.zeros_like(v), trainable=False)
+        next_m, next_s = 0.9 * m + 0.1 * g, 0.999 * s + 0.001 * tf.square(g)
+        step = next_m / (tf.sqrt(next_s) + 1e-6) + 0.01 * v
+        updates += [v.assign(v - 0.01 * step), m.assign(next_m), s.assign(next_s)]
+    return loss, tf.group(*updates)
+
+
+def scale_by_norms(compute: Callable[[], Any], variables: list[Any]) -> Parts:
+    """The step of each variable is proportional to its norm."""
+    loss = compute()
+    gradients = [tf.convert_to_tensor(g) for g in tf.gradients(loss, variables)]
+    pairs = zip(variables, gradients, strict=True)
+    return loss, tf.group(*[v.assign_sub(0.1 * g * tf.norm(v) / tf.norm(g)) for v, g in pairs])
+
+
 PROGRAMS = [
     clip_by_global_norm,
     clip_each_and_scale,
@@ -97,6 +120,8 @@ PROGRAMS = [
     train_with_two_optimizers,
     accumulate_gradients,
     train_by_hand,
+    decay_weights_apart,
+    scale_by_norms,
 ]
 LAYOUTS = [
     (lambda: PartitionedPS(3, min_variable_bytes=0), 2),
@@ -156,6 +181,26 @@ def test_keras_layers_train_as_on_one_node(keras: str, layout: int, make_autodis
 
     ours = training.train_distributed(make_autodist(strategy(), replicas), build, batches)
     training.assert_equal(ours, training.train_on_one_node(build, batches))
+
+
+def update_only_the_rows_seen(compute: Callable[[], Any], variables: list[Any]) -> Parts:
+    loss = compute()
+    table = variables[0]
+    momentum = tf1.get_variable("momentum", initializer=tf.zeros_like(table), trainable=False)
+    gradient = tf.gradients(loss, table)[0]
+    rows, position = tf.unique(gradient.indices)
+    summed = tf.math.unsorted_segment_sum(gradient.values, position, tf.size(rows))
+    fresh = 0.9 * tf.gather(momentum, rows) + 0.1 * summed
+    kept = momentum.scatter_update(tf.IndexedSlices(fresh, rows))
+    with tf.control_dependencies([kept]):
+        return loss, tf.group(table.scatter_sub(tf.IndexedSlices(0.5 * fresh, rows)))
+
+
+@pytest.mark.parametrize("layout", range(len(LAYOUTS)))
+def test_sparse_updates_by_hand_train_as_on_one_node(layout: int, make_autodist: Any) -> None:
+    strategy, replicas = LAYOUTS[layout]
+    program = update_only_the_rows_seen
+    compare(MODELS["embedding"], program, make_autodist(strategy(), replicas))
 
 
 SPARSE_ROWS = {

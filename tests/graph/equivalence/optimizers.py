@@ -66,6 +66,18 @@ KERAS: dict[str, Callable[[], Any]] = {
     "keras3_ftrl": lambda: keras.optimizers.Ftrl(0.1),
     "keras3_lion": lambda: keras.optimizers.Lion(0.01),
     "keras3_lamb": lambda: keras.optimizers.Lamb(0.05),
+    "keras2_clipnorm": lambda: tf_keras.optimizers.SGD(0.1, clipnorm=0.1),
+    "keras2_global_clipnorm": lambda: tf_keras.optimizers.Adam(0.05, global_clipnorm=0.1),
+    "keras2_clipvalue": lambda: tf_keras.optimizers.SGD(0.1, clipvalue=0.05),
+    "keras2_weight_decay": lambda: tf_keras.optimizers.SGD(0.1, weight_decay=0.01),
+    "keras2_schedule": lambda: tf_keras.optimizers.Adam(
+        tf_keras.optimizers.schedules.ExponentialDecay(0.1, 3, 0.7, staircase=True)
+    ),
+    "keras3_clipnorm": lambda: keras.optimizers.SGD(0.1, clipnorm=0.1),
+    "keras3_global_clipnorm": lambda: keras.optimizers.Adam(0.05, global_clipnorm=0.1),
+    "keras3_schedule": lambda: keras.optimizers.Adam(
+        keras.optimizers.schedules.ExponentialDecay(0.1, 3, 0.7, staircase=True)
+    ),
     "keras3_rmsprop": lambda: keras.optimizers.RMSprop(0.05, centered=True, momentum=0.5),
 }
 
