@@ -9,7 +9,16 @@ from equivalence import training
 from equivalence.models import MODELS
 from equivalence.optimizers import STOCK
 
-from autodist.strategy import PS, AllReduce, PartitionedPS, PSLoadBalancing
+from autodist.strategy import (
+    PS,
+    AllReduce,
+    Parallax,
+    PartitionedAR,
+    PartitionedPS,
+    PSLoadBalancing,
+    RandomAxisPartitionAR,
+    UnevenPartitionedPS,
+)
 
 STRATEGIES: dict[str, Callable[[], Any]] = {
     "partitioned_7": lambda: PartitionedPS(7, min_variable_bytes=0),
@@ -17,12 +26,17 @@ STRATEGIES: dict[str, Callable[[], Any]] = {
     "all_reduce": AllReduce,
     "ps": PS,
     "load_balancing": PSLoadBalancing,
+    "uneven": lambda: UnevenPartitionedPS(min_variable_bytes=0),
+    "partitioned_copies": lambda: PartitionedAR(3, min_variable_bytes=0),
+    "random_axes": lambda: RandomAxisPartitionAR(5, min_variable_bytes=0),
+    "parallax": Parallax,
 }
-# Each model meets each strategy, with one, two or three replicas.
+# Each model meets every second strategy, with one, two or three replicas.
 CELLS = [
     (model, strategy, 1 + (row + column) % 3)
     for row, model in enumerate(MODELS)
     for column, strategy in enumerate(STRATEGIES)
+    if (row + column) % 2 == 0
 ]
 pytestmark = pytest.mark.filterwarnings("ignore:Converting sparse IndexedSlices")
 

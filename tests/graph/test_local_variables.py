@@ -3,12 +3,14 @@
 The reference is the same graph replicated by hand: each part of the batch by itself, and the replicas' copies averaged.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from autodist.checkpoint.saver import Saver
 from autodist.errors import UnsupportedGraphError
 from autodist.strategy import AllReduce, PartitionedPS
 
@@ -63,6 +65,32 @@ def test_a_value_loaded_reaches_every_replicas_copy(strategy: Any, distribute: A
     got = session.run(built["used"], {"x:0": draw(5)})
     np.testing.assert_allclose(got, draw(5) @ np.ones([3, 2]) - [5.0, 6.0], rtol=1e-9)
     np.testing.assert_allclose(session.run(built["mean"]), [5.0, 6.0])
+
+
+def test_moving_averages_are_averaged_when_saved(
+    strategy: Any, distribute: Any, tmp_path: Path
+) -> None:
+    session, built = distribute(build_batch_norm, strategy, 3)
+    session.run(built["update"].op, {"x:0": draw(7)})
+    path = Saver().save(session, str(tmp_path / "m"))
+    saved = tf.train.load_checkpoint(path).get_tensor("moving_mean")
+    np.testing.assert_allclose(saved, session.run(built["mean"]), rtol=1e-12)
+    hidden = draw(7) @ np.ones([3, 2])
+    means = [part.mean(0) for part in np.split(hidden, [3, 5])]
+    np.testing.assert_allclose(saved, np.mean(means, 0) * 0.1, rtol=1e-9)
+
+
+def test_a_restored_moving_average_reaches_every_replicas_copy(
+    strategy: Any, distribute: Any, tmp_path: Path
+) -> None:
+    session, built = distribute(build_batch_norm, strategy, 2)
+    saver = Saver()
+    built["mean"].load(np.array([5.0, 6.0]), session)
+    path = saver.save(session, str(tmp_path / "m"))
+    session.run(built["update"].op, {"x:0": draw(6)})
+    saver.restore(session, path)
+    got = session.run(built["used"], {"x:0": draw(5)})
+    np.testing.assert_allclose(got, draw(5) @ np.ones([3, 2]) - [5.0, 6.0], rtol=1e-9)
 
 
 @pytest.mark.parametrize("package", ["keras", "tf_keras"])

@@ -20,7 +20,16 @@ import programs
 from autodist import AutoDist
 from autodist.checkpoint.saved_model_builder import SavedModelBuilder
 from autodist.checkpoint.saver import Saver as autodist_saver  # noqa: N813 the seed's name
-from autodist.strategy import PS, AllReduce, PartitionedPS, PSLoadBalancing
+from autodist.strategy import (
+    PS,
+    AllReduce,
+    Parallax,
+    PartitionedAR,
+    PartitionedPS,
+    PSLoadBalancing,
+    RandomAxisPartitionAR,
+    UnevenPartitionedPS,
+)
 
 tf1 = tf.compat.v1
 
@@ -30,7 +39,11 @@ STRATEGIES: dict[str, Callable[[], Any]] = {
     "PSLoadBalancing": PSLoadBalancing,
     "PartitionedPS_7": lambda: PartitionedPS(7, min_variable_bytes=0),
     "PS": PS,
+    "PartitionedAR": lambda: PartitionedAR(3, min_variable_bytes=0),
     "PartitionedPS_axis_1": lambda: PartitionedPS(3, axis=1, min_variable_bytes=0),
+    "RandomAxisPartitionAR": lambda: RandomAxisPartitionAR(5, min_variable_bytes=0),
+    "UnevenPartitionedPS": lambda: UnevenPartitionedPS(min_variable_bytes=0),
+    "Parallax": Parallax,
 }
 
 
@@ -51,11 +64,11 @@ class Cell:
 
 
 def pair_cells() -> list[Cell]:
-    """Each program with each optimizer; the strategies take turns, so that each meets each program."""
+    """Each program with each optimizer; the strategies take turns."""
     cells = []
     for i, optimizer in enumerate(programs.OPTIMIZERS):
         for j, program in enumerate(("linear", "embedding")):
-            turn = i + 3 * j
+            turn = i + 5 * j
             strategy = list(STRATEGIES)[turn % len(STRATEGIES)]
             cells.append(Cell(program, optimizer, strategy, 2 + turn % 2, turn % 4 < 2))
     return cells
