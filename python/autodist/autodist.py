@@ -149,8 +149,8 @@ def _report(session: DistributedSession, transformer: Transformer) -> None:
     for name, layout, reason in rows:
         _logger.debug("%s: %s (%s)", name, layout, reason)
     _logger.info(
-        "%d variables on %d replicas; %d are cut into shards (session.layout_table() lists them)",
-        len(rows),
+        "%d replicas, %d variables, %d of them cut into shards (session.layout_table() lists them)",
         transformer.replica_count,
+        len(rows),
         sum(v.grid is not None for v in transformer.variables),
     )

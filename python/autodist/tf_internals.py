@@ -31,6 +31,7 @@ __all__ = [
     "add_control_inputs",
     "copy_functions",
     "create_op",
+    "function_definition",
     "gradients_util",
     "imperative_grad",
     "is_at_top_level",
@@ -67,6 +68,14 @@ def add_control_inputs(op: Any, control_inputs: list[Any]) -> None:
 def set_attribute(op: Any, name: str, value: Any) -> None:
     """Sets an attribute of an op to an `AttrValue`; a session that has run the op keeps the old."""
     op._set_attr(name, value)
+
+
+def function_definition(graph: Any, name: str) -> Any:
+    """The `FunctionDef` of a function of `graph`; None where it has none of that name."""
+    function = graph._get_function(name)
+    if function is None:
+        return None
+    return getattr(function, "cached_definition", None) or function.definition
 
 
 def is_at_top_level(op: Any) -> bool:

@@ -2,71 +2,92 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from autodist import tf_internals
 from autodist.graph import op_kinds
 
 _READS = op_kinds.READ_ONLY | {op_kinds.DISABLE_COPY}
 _PASS_ON = frozenset({"Identity", "Enter", "Switch", "Merge", "NextIteration", "Exit", "IdentityN"})
+# These take a predicate or a branch number first, which the functions they call do not.
+_BRANCHES = re.compile(r"(Stateless)?(If|Case)")
 
 
 def may_write(op: Any, index: int) -> bool:
-    """Whether `op` may change the variable whose handle is its input `index`.
+    """Whether `op` itself may change the variable whose handle is its input `index`.
 
-    Control-flow ops that only hand the handle on do not write; the ops behind them do, and are refused where
-    they are met.
+    Control-flow ops that only hand the handle on do not write; the ops behind them may, see `written_behind`.
     """
     if op.type in _READS or op.type in _PASS_ON:
         return False
-    if op.type in op_kinds.FUNCTION_CALLS:
-        return any(
-            _function_may_write(op.graph, name, index - offset)
-            for name, offset in _called(op)
-            if index >= offset
-        )
-    return True
+    if op.type not in op_kinds.FUNCTION_CALLS:
+        return True
+    visited: set[tuple[str, int]] = set()
+    return any(
+        _argument_is_written(op.graph, name, argument, visited)
+        for name, argument in _calls(op.type, op.node_def.attr, index)
+    )
 
 
-def _called(op: Any) -> list[tuple[str, int]]:
-    """The functions that `op` calls, each with the number of the op's inputs it does not take."""
-    offset = 1 if op.type in ("If", "StatelessIf", "Case", "StatelessCase") else 0
-    names: list[tuple[str, int]] = []
-    for attr in op.node_def.attr.values():
+def written_behind(op: Any, index: int) -> Any:
+    """The op that may change the variable behind input `index` of `op` where no rule sees it; else None.
+
+    That is a function call or an op without a rule, reached at once or through v1 control flow. Such an
+    op is made once, or once per replica, however many copies the variable has.
+    """
+    pending, seen = [(op, index)], set()
+    is_direct = True
+    while pending:
+        user, position = pending.pop()
+        if user in seen:
+            continue
+        seen.add(user)
+        if user.type in _PASS_ON:
+            is_direct = False
+            for tensor in user.outputs:
+                for consumer in tensor.consumers():
+                    pending.extend(
+                        (consumer, i) for i, t in enumerate(consumer.inputs) if t is tensor
+                    )
+        elif may_write(user, position):
+            has_rule = op_kinds.is_update(user.type) or user.type == op_kinds.DESTROY
+            if not (has_rule and is_direct):
+                return user
+    return None
+
+
+def _calls(op_type: str, attrs: Any, index: int) -> list[tuple[str, int]]:
+    """The functions that an op calls, each with the number of its argument that is the op's input `index`."""
+    argument = index - 1 if _BRANCHES.fullmatch(op_type) else index
+    if argument < 0:
+        return []
+    names = []
+    for attr in attrs.values():
         if attr.WhichOneof("value") == "func":
-            names.append((attr.func.name, offset))
-        names.extend((f.name, offset) for f in attr.list.func)
-    return names
-
-
-def _function_may_write(graph: Any, name: str, argument: int) -> bool:
-    definitions = {f.signature.name: f for f in graph.as_graph_def().library.function}
-    return _argument_is_written(definitions, name, argument, set())
+            names.append(attr.func.name)
+        names.extend(f.name for f in attr.list.func)
+    return [(name, argument) for name in names]
 
 
 def _argument_is_written(
-    definitions: dict[str, Any], name: str, argument: int, visited: set[tuple[str, int]]
+    graph: Any, name: str, argument: int, visited: set[tuple[str, int]]
 ) -> bool:
     if (name, argument) in visited:
         return False
     visited.add((name, argument))
-    definition = definitions.get(name)
+    definition = tf_internals.function_definition(graph, name)
     if definition is None:
         return True
     aliases = {definition.signature.input_arg[argument].name}
     for node in definition.node_def:
-        for position, text in enumerate(i for i in node.input if not i.startswith("^")):
-            if text.split(":")[0] not in aliases:
-                continue
+        inputs = [text.split(":")[0] for text in node.input if not text.startswith("^")]
+        for index in (i for i, text in enumerate(inputs) if text in aliases):
             if node.op in _PASS_ON:
                 aliases.add(node.name)
             elif node.op in op_kinds.FUNCTION_CALLS:
-                offset = 1 if "If" in node.op or "Case" in node.op else 0
-                called = [
-                    f.name for a in node.attr.values() for f in [a.func, *a.list.func] if f.name
-                ]
-                if any(
-                    _argument_is_written(definitions, f, position - offset, visited) for f in called
-                ):
+                calls = _calls(node.op, node.attr, index)
+                if any(_argument_is_written(graph, f, a, visited) for f, a in calls):
                     return True
             elif node.op not in _READS:
                 return True

@@ -20,7 +20,6 @@ from autodist.errors import ArgumentError, GraphStateError, UnsupportedGraphErro
 from autodist.graph import fetches, op_kinds, reads, saving, updates, verify
 from autodist.graph.batch import BatchAnalysis
 from autodist.graph.builder import Builder
-from autodist.graph.functions import may_write
 from autodist.graph.means import Means
 from autodist.graph.observe import Birth, Observer
 from autodist.graph.order import topological
@@ -108,6 +107,7 @@ class Transformer:
         tf_internals.copy_functions(self.original, self.graph)
         verify.check_supported(new_ops, self._observer)
         variables = self.roles.extend(new_ops)
+        verify.check_copies(new_ops, self._placer.placed)
         self.batch.extend(new_ops, self._placer.placed)
         self._placer.place(variables, self.batch.local)
         for birth in self._observer.births:
@@ -306,7 +306,7 @@ class Transformer:
                     "create_distributed_session(), so that the variable stays whole."
                 )
         mask = self.batch.mask(op)
-        copies = self.replica_count if mask else self._copies_written(op, touched)
+        copies = self.replica_count if mask else 1
         grid = self._elementwise_grid(op)
         rows: Lowered = []
         for replica in range(copies):
@@ -319,14 +319,6 @@ class Transformer:
         self.record(op, rows, grid=grid, varies=bool(mask))
         if op.type == "Identity":
             self._values[op, 0].local_variable = self.value(op.inputs[0]).local_variable
-
-    def _copies_written(self, op: Any, touched: list[PlacedVariable]) -> int:
-        """How often an op that does not vary is made: once per copy of a variable it may write."""
-        for variable in touched:
-            for index, tensor in enumerate(op.inputs):
-                if tensor.op is variable.logical.handle_op and may_write(op, index):
-                    return variable.copy_count
-        return 1
 
     def _whole_inputs(self, op: Any, replica: int) -> list[Any]:
         inputs = []

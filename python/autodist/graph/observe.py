@@ -27,7 +27,9 @@ from unittest import mock
 import tensorflow as tf
 
 from autodist import tf_internals
+from autodist.errors import UnsupportedGraphError
 from autodist.graph import op_kinds
+from autodist.graph.functions import may_write
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,11 +208,16 @@ class Observer:
         for op in graph_ops[begin:]:
             if op in initializers:
                 continue
-            handles = [t.op for t in op.inputs if t.dtype == tf.resource]
-            writes = op_kinds.is_update(op.type)
-            if writes:
+            handles = [(t.op, i) for i, t in enumerate(op.inputs) if t.dtype == tf.resource]
+            is_call = op.type in op_kinds.FUNCTION_CALLS
+            written = {h for h, i in handles if may_write(op, i)} if is_call else set()
+            if op_kinds.is_update(op.type):
+                written = {handle for handle, _ in handles}
+            if written:
+                _check_reachable(op)
                 updates.append(op)
-            for handle in handles:
+            for handle, _ in handles:
+                writes = handle in written
                 before = [last_write[handle]] if handle in last_write else []
                 if writes:
                     before += reads.pop(handle, [])
@@ -235,6 +242,19 @@ def find_handle_op(source: Any) -> Any:
     while op.type in ("Identity", op_kinds.READ):
         op = op.inputs[0].op
     return op if op.type == op_kinds.HANDLE else None
+
+
+def _check_reachable(update: Any) -> None:
+    """Refuses an optimizer's update inside a v1 branch or loop, where one op cannot wait for it.
+
+    Raises:
+      UnsupportedGraphError: naming the op.
+    """
+    if not tf_internals.is_at_top_level(update):
+        raise UnsupportedGraphError(
+            f"the optimizer's update {update.name!r} ({update.type}) lies in a branch or loop of TensorFlow's "
+            "v1 control flow. Call tf.compat.v1.enable_control_flow_v2() before the optimizer is applied."
+        )
 
 
 def _birth(gradient: Any, handle_op: Any, seen_from: int) -> Birth:

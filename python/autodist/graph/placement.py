@@ -65,10 +65,11 @@ class Placer:
                 f"{type(self._strategy_builder).__name__}.build returned {len(strategy.placements)} "
                 f"placements for {len(groups)} groups of variables; expected one per group"
             )
-        for group, variable_group, placement in zip(
+        for group, variable_group, decided in zip(
             groups, item.groups, strategy.placements, strict=True
         ):
-            _check(variable_group, placement, self._devices)
+            _check(variable_group, decided, self._devices)
+            placement = _without_copies(variable_group, decided)
             for variable in group:
                 self._create(variable, placement, is_local=False)
         copies = tuple((device,) for device in self._devices.replica_devices)
@@ -104,6 +105,14 @@ class Placer:
             name = f"replica_{replica}/{name}"
         shape = None if box is None else box.extent
         return self._builder.variable(variable.handle_op, name, device, shape)
+
+
+def _without_copies(group: VariableGroup, placement: Placement) -> Placement:
+    """The placement, reduced to its first copy where the variables cannot have several."""
+    if len(placement.devices) == 1 or not group.cannot_be_copied:
+        return placement
+    reason = f"shared by all replicas: {group.cannot_be_copied}"
+    return Placement(placement.grid, placement.devices[:1], reason)
 
 
 def _check(group: VariableGroup, placement: Placement, allowed: Devices) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from autodist.graph import op_kinds
+from autodist.graph.functions import written_behind
 from autodist.graph.observe import Observer
 from autodist.strategy import VariableInfo
 
@@ -110,6 +111,7 @@ class Roles:
                 is_trainable=v.handle_op in trained,
                 is_sparse=v.handle_op in sparse,
                 cannot_be_partitioned=partition_blocker(v),
+                cannot_be_copied=copy_blocker(v),
             )
             for v in variables
         ]
@@ -183,6 +185,19 @@ def partition_blocker(variable: LogicalVariable) -> str:
         reason = _consumer_blocker(variable.shape, op)
         if reason:
             return f"op {op.name!r} ({op.type}) {reason}"
+    return ""
+
+
+def copy_blocker(variable: LogicalVariable) -> str:
+    """Why all replicas must share `variable`; empty when each may have a copy."""
+    for op in variable.consumers:
+        for index, tensor in enumerate(op.inputs):
+            writer = written_behind(op, index) if tensor.op is variable.handle_op else None
+            if writer is not None:
+                return (
+                    f"op {writer.name!r} ({writer.type}) may update it in a function, branch or loop, "
+                    "where its copies could not all be updated"
+                )
     return ""
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from autodist.errors import GraphStateError, UnsupportedGraphError
+from autodist.graph.functions import written_behind
 from autodist.graph.observe import Observer
 from autodist.graph.placement import PlacedVariable
 
@@ -36,6 +37,26 @@ def check_supported(ops: list[Any], observer: Observer) -> None:
             "or the body of a loop or branch, where their mean over the replicas cannot be taken. Call "
             "tf.gradients or GradientTape.gradient at the top level of the graph."
         )
+
+
+def check_copies(ops: list[Any], placed: dict[Any, PlacedVariable]) -> None:
+    """Refuses new ops that would update one copy only of a variable that the session holds in copies.
+
+    Raises:
+      UnsupportedGraphError: naming the op and the variable.
+    """
+    for op in ops:
+        for index, tensor in enumerate(op.inputs):
+            variable = placed.get(tensor.op)
+            if variable is None or variable.copy_count == 1:
+                continue
+            writer = written_behind(op, index)
+            if writer is not None:
+                raise UnsupportedGraphError(
+                    f"op {writer.name!r} ({writer.type}) may update variable {variable.logical.name!r} in a function, "
+                    f"branch or loop, but the session already holds it in {variable.copy_count} copies. Create the "
+                    "op before create_distributed_session(), so that all replicas share the variable."
+                )
 
 
 def check_updates(updates: list[tuple[Any, PlacedVariable, list[list[Any]]]]) -> None:

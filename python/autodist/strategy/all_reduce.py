@@ -71,7 +71,7 @@ class RandomAxisPartitionAR(PartitionedAR):
     """
 
     def __init__(
-        self, seed: int, num_shards: int | None = None, min_variable_bytes: int = 1024
+        self, seed: int = 0, num_shards: int | None = None, min_variable_bytes: int = 1024
     ) -> None:
         super().__init__(num_shards, None, min_variable_bytes)
         self._seed = seed

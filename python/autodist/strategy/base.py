@@ -28,6 +28,8 @@ class VariableInfo:
       is_trainable: whether an optimizer updates it.
       is_sparse: whether its gradient comes as `tf.IndexedSlices`.
       cannot_be_partitioned: why it must stay whole; empty when it may be cut.
+      cannot_be_copied: why all replicas must share it; empty when each may have a copy. A placement
+        with copies is then reduced to its first.
     """
 
     name: str
@@ -37,6 +39,7 @@ class VariableInfo:
     is_trainable: bool
     is_sparse: bool
     cannot_be_partitioned: str = ""
+    cannot_be_copied: str = ""
 
     @property
     def size_bytes(self) -> int:
@@ -63,9 +66,18 @@ class VariableGroup:
     @property
     def cannot_be_partitioned(self) -> str:
         """Why the group must stay whole; empty when it may be cut."""
+        return self._first_reason("cannot_be_partitioned")
+
+    @property
+    def cannot_be_copied(self) -> str:
+        """Why all replicas must share the group; empty when each may have copies."""
+        return self._first_reason("cannot_be_copied")
+
+    def _first_reason(self, attribute: str) -> str:
         for v in self.variables:
-            if v.cannot_be_partitioned:
-                return f"{v.name!r}: {v.cannot_be_partitioned}"
+            reason: str = getattr(v, attribute)
+            if reason:
+                return reason if v is self.primary else f"of {v.name!r}: {reason}"
         return ""
 
 
