@@ -37,6 +37,7 @@ __all__ = [
     "is_at_top_level",
     "is_resource_variable",
     "meta_graph_filename",
+    "ordered_branches",
     "resource_variables_by_default",
     "run_tensors",
     "set_attribute",
@@ -58,6 +59,24 @@ def resource_variables_by_default() -> Iterator[None]:
     finally:
         if not before:
             resource_variables_toggle.disable_resource_variables()
+
+
+@contextlib.contextmanager
+def ordered_branches(graph: Any, *, is_ordered: bool) -> Iterator[None]:
+    """Has the bodies of v2 branches and loops created in `graph` run their stateful ops in program order.
+
+    TensorFlow gives functions that order, and the bodies within functions, but not those in a plain graph.
+
+    Args:
+        graph: The graph.
+        is_ordered: Whether to; otherwise nothing changes.
+    """
+    before = graph._add_control_dependencies
+    graph._add_control_dependencies = before or is_ordered
+    try:
+        yield
+    finally:
+        graph._add_control_dependencies = before
 
 
 def add_control_inputs(op: Any, control_inputs: list[Any]) -> None:

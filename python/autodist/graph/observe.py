@@ -158,9 +158,12 @@ class Observer:
                 gradients = list(args[0])
                 args = (gradients, *args[1:])
                 self._record_inputs([(g, None) for g in gradients], begin)
+            _check_options(optimizer)
+            is_keras = not isinstance(optimizer, tf.compat.v1.train.Optimizer)
             self._optimizer_depth += 1
             try:
-                result = method(optimizer, *args, **kwargs)
+                with tf_internals.ordered_branches(self._graph, is_ordered=is_keras):
+                    result = method(optimizer, *args, **kwargs)
             finally:
                 self._optimizer_depth -= 1
             self.optimizer_calls.append(OptimizerCall(begin, self._op_count()))
@@ -242,6 +245,28 @@ def find_handle_op(source: Any) -> Any:
     while op.type in ("Identity", op_kinds.READ):
         op = op.inputs[0].op
     return op if op.type == op_kinds.HANDLE else None
+
+
+def _check_options(optimizer: Any) -> None:
+    """Refuses options of Keras optimizers that do nothing in a graph.
+
+    They compare the step counter by `==` in Python, which in a graph that is no function compares objects and is
+    always false (Keras 3.15, tf_keras 2.21): the model would never be updated, or its averages never be used.
+
+    Raises:
+      UnsupportedGraphError: naming the option.
+    """
+    if getattr(optimizer, "gradient_accumulation_steps", None):
+        option = "gradient_accumulation_steps"
+    elif getattr(optimizer, "use_ema", False) and optimizer.ema_overwrite_frequency:
+        option = "ema_overwrite_frequency"
+    else:
+        return
+    raise UnsupportedGraphError(
+        f"{type(optimizer).__name__}({option}={getattr(optimizer, option)!r}) has no effect in a graph: Keras decides by "
+        f"a Python comparison whether a step is one to act on. Leave {option} out, or accumulate and "
+        "overwrite with tf.cond in your own program."
+    )
 
 
 def _check_reachable(update: Any) -> None:
