@@ -263,8 +263,8 @@ def _check_options(optimizer: Any) -> None:
     else:
         return
     raise UnsupportedGraphError(
-        f"{type(optimizer).__name__}({option}={getattr(optimizer, option)!r}) has no effect in a graph: Keras decides by "
-        f"a Python comparison whether a step is one to act on. Leave {option} out, or accumulate and "
+        f"{type(optimizer).__name__}({option}={getattr(optimizer, option)!r}) has no effect in a graph: Keras "
+        f"decides by a Python comparison whether a step is one to act on. Leave {option} out, or accumulate and "
         "overwrite with tf.cond in your own program."
     )
 
