@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from autodist.errors import ArgumentError, GraphStateError, UnsupportedGraphError
 from autodist.layout import Grid
@@ -61,6 +63,31 @@ def test_an_update_inside_a_branch_with_the_batch_is_refused(distribute: Any) ->
         distribute(build)
 
 
+OPTIONS_WITHOUT_EFFECT = {
+    "gradient_accumulation_steps": lambda: keras.optimizers.SGD(0.1, gradient_accumulation_steps=2),
+    "ema_overwrite_frequency": lambda: keras.optimizers.Adam(
+        0.1, use_ema=True, ema_overwrite_frequency=3
+    ),
+    "SGD.ema_overwrite_frequency": lambda: tf_keras.optimizers.SGD(
+        0.1, use_ema=True, ema_overwrite_frequency=3
+    ),
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS_WITHOUT_EFFECT)
+def test_an_option_of_keras_that_does_nothing_in_a_graph_is_refused(
+    option: str, distribute: Any
+) -> None:
+    def build() -> Any:
+        pair = (tf.ones([4, 3]), build_variable())
+        return OPTIONS_WITHOUT_EFFECT[option]().apply_gradients([pair])
+
+    with pytest.raises(
+        UnsupportedGraphError, match=rf"{option.rsplit('.', maxsplit=1)[-1]}=\d\) has no effect"
+    ):
+        distribute(build)
+
+
 def test_partial_run_is_refused(distribute: Any) -> None:
     session, v = distribute(build_variable)
     with pytest.raises(GraphStateError, match="partial_run is not supported"):
@@ -94,6 +121,8 @@ BAD_STRATEGIES = {
     "too many devices": (Decide(None, CPU * 2), "1 shards and 2 devices"),
     "no copies": (Decide(None), "'v'"),
     "as many copies as neither one nor all": (Decide(None, CPU, CPU, CPU), "'v'"),
+    "a device that does not exist": (Decide(None, ("/device:CPU:9",)), "'v'"),
+    "not a device": (Decide(None, ("nowhere",)), "'v'"),
 }
 
 

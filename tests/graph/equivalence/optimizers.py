@@ -70,6 +70,8 @@ KERAS: dict[str, Callable[[], Any]] = {
     "keras2_global_clipnorm": lambda: tf_keras.optimizers.Adam(0.05, global_clipnorm=0.1),
     "keras2_clipvalue": lambda: tf_keras.optimizers.SGD(0.1, clipvalue=0.05),
     "keras2_weight_decay": lambda: tf_keras.optimizers.SGD(0.1, weight_decay=0.01),
+    "keras2_ema": lambda: tf_keras.optimizers.SGD(0.1, use_ema=True),
+    "keras3_ema": lambda: keras.optimizers.SGD(0.1, use_ema=True),
     "keras2_schedule": lambda: tf_keras.optimizers.Adam(
         tf_keras.optimizers.schedules.ExponentialDecay(0.1, 3, 0.7, staircase=True)
     ),
