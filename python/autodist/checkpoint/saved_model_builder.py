@@ -8,8 +8,10 @@ from autodist import errors
 from autodist.checkpoint import saver as autodist_saver
 from autodist.checkpoint import tagging
 
+_StockBuilder: Any = tf.compat.v1.saved_model.builder.SavedModelBuilder
 
-class SavedModelBuilder(tf.compat.v1.saved_model.builder.SavedModelBuilder):
+
+class SavedModelBuilder(_StockBuilder):
     """Builds a SavedModel as `tf.compat.v1.saved_model.builder.SavedModelBuilder` does.
 
     The graph that is exported is the session's, which under `AutoDist` is the original one, and it
@@ -30,7 +32,9 @@ class SavedModelBuilder(tf.compat.v1.saved_model.builder.SavedModelBuilder):
         Raises:
             AssertionError: The directory holds something.
         """
-        super().__init__(export_dir)
+        # Not the stock class's own, which looks itself up by a name that a program may have replaced
+        # by this class (TF 2.21).
+        super(_StockBuilder, self).__init__(export_dir)
         self._graph: Any = None
         self._train_op: Any = None
 
