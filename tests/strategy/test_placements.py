@@ -115,7 +115,7 @@ def test_partitioned_ps_counts_a_negative_axis_from_the_end() -> None:
         (group(None), "unknown shape"),
         (group((2,)), "8 bytes, below 1024"),
         (group((1, 1, 512)), "no axis to cut"),
-        (group((512, 512), blocker="op 'f' (While) needs the whole variable"), "'v0': op 'f'"),
+        (group((512, 512), blocker="op 'f' (While) needs it"), "whole: op 'f' (While) needs it"),
     ],
 )
 def test_partitioned_ps_says_why_a_variable_stays_whole(
@@ -132,7 +132,7 @@ def test_a_group_must_stay_whole_when_one_of_its_slots_must() -> None:
     both = VariableGroup((describe("v", (9, 9)), blocked))
     (placement,) = build(PartitionedPS(2, min_variable_bytes=0), both)
     assert placement.grid is None
-    assert "'slot': it is read by a function" in placement.reason
+    assert "of 'slot': it is read by a function" in placement.reason
 
 
 @pytest.mark.parametrize("arguments", [{"num_shards": 0}, {"min_variable_bytes": -1}])
