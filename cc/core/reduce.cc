@@ -250,37 +250,70 @@ AUTODIST_AVX512 __attribute__((noinline)) void RunAvx512(const Job& job) {
 // Whole vectors. Each function reduces the components that fill vectors and returns how many those
 // are.
 
-AUTODIST_AVX2 int64_t ReduceFloat32Avx2(const Job& job) {
+// The 8 components from `i` on, computed in double.
+AUTODIST_AVX2 AUTODIST_INLINE void ReduceFloat32Wide(const Job& job, int64_t i) {
   const auto* const* sources = reinterpret_cast<const float* const*>(job.sources);
-  auto* destination = static_cast<float*>(job.destination);
   const bool is_mean = job.aggregation == Aggregation::kMean;
-  const bool multiplies = IsPowerOfTwo(job.source_count);
-  const __m256d divisor = _mm256_set1_pd(job.source_count);
-  const __m256d factor = _mm256_set1_pd(1.0 / job.source_count);
-  const __m256 nan = _mm256_castsi256_ps(_mm256_set1_epi32(Float32::kNan));
-  int64_t i = 0;
-  for (; i + 8 <= job.count; i += 8) {
-    const __m256 kept = _mm256_loadu_ps(sources[0] + i);
-    __m256d low = _mm256_cvtps_pd(_mm256_castps256_ps128(kept));
-    __m256d high = _mm256_cvtps_pd(_mm256_extractf128_ps(kept, 1));
-    __m256i equals = _mm256_set1_epi32(-1);
-    for (int source = 1; source < job.source_count; ++source) {
-      const __m256 addend = _mm256_loadu_ps(sources[source] + i);
-      equals = _mm256_and_si256(
-          equals, _mm256_cmpeq_epi32(_mm256_castps_si256(addend), _mm256_castps_si256(kept)));
-      low = _mm256_add_pd(low, _mm256_cvtps_pd(_mm256_castps256_ps128(addend)));
-      high = _mm256_add_pd(high, _mm256_cvtps_pd(_mm256_extractf128_ps(addend, 1)));
-    }
-    if (is_mean) {
-      low = multiplies ? _mm256_mul_pd(low, factor) : _mm256_div_pd(low, divisor);
-      high = multiplies ? _mm256_mul_pd(high, factor) : _mm256_div_pd(high, divisor);
-    }
-    __m256 result = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(low)),
-                                         _mm256_cvtpd_ps(high), 1);
-    result = _mm256_blendv_ps(result, nan, _mm256_cmp_ps(result, result, _CMP_UNORD_Q));
-    if (is_mean) result = _mm256_blendv_ps(result, kept, _mm256_castsi256_ps(equals));
-    _mm256_storeu_ps(destination + i, result);
+  const __m256 kept = _mm256_loadu_ps(sources[0] + i);
+  __m256d low = _mm256_cvtps_pd(_mm256_castps256_ps128(kept));
+  __m256d high = _mm256_cvtps_pd(_mm256_extractf128_ps(kept, 1));
+  __m256i equals = _mm256_set1_epi32(-1);
+  for (int source = 1; source < job.source_count; ++source) {
+    const __m256 addend = _mm256_loadu_ps(sources[source] + i);
+    equals = _mm256_and_si256(
+        equals, _mm256_cmpeq_epi32(_mm256_castps_si256(addend), _mm256_castps_si256(kept)));
+    low = _mm256_add_pd(low, _mm256_cvtps_pd(_mm256_castps256_ps128(addend)));
+    high = _mm256_add_pd(high, _mm256_cvtps_pd(_mm256_extractf128_ps(addend, 1)));
   }
+  if (is_mean && IsPowerOfTwo(job.source_count)) {
+    const __m256d factor = _mm256_set1_pd(1.0 / job.source_count);
+    low = _mm256_mul_pd(low, factor);
+    high = _mm256_mul_pd(high, factor);
+  } else if (is_mean) {
+    const __m256d divisor = _mm256_set1_pd(job.source_count);
+    low = _mm256_div_pd(low, divisor);
+    high = _mm256_div_pd(high, divisor);
+  }
+  __m256 result =
+      _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(low)), _mm256_cvtpd_ps(high), 1);
+  const __m256 nan = _mm256_castsi256_ps(_mm256_set1_epi32(Float32::kNan));
+  result = _mm256_blendv_ps(result, nan, _mm256_cmp_ps(result, result, _CMP_UNORD_Q));
+  if (is_mean) result = _mm256_blendv_ps(result, kept, _mm256_castsi256_ps(equals));
+  _mm256_storeu_ps(static_cast<float*>(job.destination) + i, result);
+}
+
+// Two replicas need no double: where a + b is finite in float, it is what a + b in double rounds to
+// (53 bits are more than twice 24 and one), halving either is exact or rounds the same exact
+// number, and for equal replicas gives their bits back. Infinities, NaNs and sums that overflow are
+// left to the other kernel.
+AUTODIST_AVX2 int64_t ReduceTwoFloat32Avx2(const Job& job) {
+  const auto* a = static_cast<const float*>(job.sources[0]);
+  const auto* b = static_cast<const float*>(job.sources[1]);
+  auto* destination = static_cast<float*>(job.destination);
+  const __m256 factor = _mm256_set1_ps(job.aggregation == Aggregation::kMean ? 0.5f : 1.0f);
+  int64_t i = 0;
+  for (; i + 16 <= job.count; i += 16) {
+    const __m256 sum0 = _mm256_add_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i));
+    const __m256 sum1 = _mm256_add_ps(_mm256_loadu_ps(a + i + 8), _mm256_loadu_ps(b + i + 8));
+    // A number minus itself is a NaN only for infinities and NaNs.
+    const __m256 special =
+        _mm256_or_ps(_mm256_cmp_ps(_mm256_sub_ps(sum0, sum0), _mm256_setzero_ps(), _CMP_UNORD_Q),
+                     _mm256_cmp_ps(_mm256_sub_ps(sum1, sum1), _mm256_setzero_ps(), _CMP_UNORD_Q));
+    if (__builtin_expect(_mm256_movemask_ps(special) != 0, 0)) {
+      ReduceFloat32Wide(job, i);
+      ReduceFloat32Wide(job, i + 8);
+      continue;
+    }
+    _mm256_storeu_ps(destination + i, _mm256_mul_ps(sum0, factor));
+    _mm256_storeu_ps(destination + i + 8, _mm256_mul_ps(sum1, factor));
+  }
+  return i;
+}
+
+AUTODIST_AVX2 int64_t ReduceFloat32Avx2(const Job& job) {
+  if (job.source_count == 2) return ReduceTwoFloat32Avx2(job);
+  int64_t i = 0;
+  for (; i + 8 <= job.count; i += 8) ReduceFloat32Wide(job, i);
   return i;
 }
 

@@ -201,6 +201,39 @@ TEST(FloatMeanAndSumAreThoseOfDoubles) {
   }
 }
 
+TEST(TwoFloatsAverageAsDoublesNearEveryLimit) {
+  std::mt19937 random(10);
+  // Exponents of denormals, of the smallest and the largest numbers and of those around one; the
+  // second replica within 30 binary digits of the first, where sums round in every way.
+  constexpr uint32_t kExponents[] = {0, 1, 2, 100, 127, 252, 253, 254};
+  std::vector<std::vector<uint32_t>> bits(2);
+  for (int i = 0; i < 100000; ++i) {
+    const uint32_t exponent = kExponents[random() % 8];
+    const uint32_t apart = random() % 31;
+    // Rarely an infinity or a NaN: most vectors have none.
+    const uint32_t draw = random();
+    const uint32_t second = random() % 200 == 0 ? 255 : exponent - std::min(exponent, apart);
+    bits[0].push_back((draw & 0x807fffff) | exponent << 23);
+    bits[1].push_back(((draw << 5 ^ random()) & 0x807fffff) | second << 23);
+  }
+  for (Aggregation aggregation : {Aggregation::kMean, Aggregation::kSum}) {
+    const auto result = ReduceValues<uint32_t>(aggregation, ElementType::kFloat32, bits);
+    for (size_t i = 0; i < result.size(); ++i) {
+      float values[3];
+      std::memcpy(&values[0], &bits[0][i], 4);
+      std::memcpy(&values[1], &bits[1][i], 4);
+      std::memcpy(&values[2], &result[i], 4);
+      const double sum = static_cast<double>(values[0]) + values[1];
+      const float expected = static_cast<float>(aggregation == Aggregation::kMean ? sum / 2 : sum);
+      if (std::isnan(expected)) {
+        EXPECT_TRUE(std::isnan(values[2]));
+      } else {
+        EXPECT_EQ(result[i], BitsOf(expected));
+      }
+    }
+  }
+}
+
 TEST(DoubleMeanDoesNotOverflow) {
   const double big = std::numeric_limits<double>::max();
   const double less = std::nextafter(big, 0);
