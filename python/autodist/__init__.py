@@ -12,14 +12,12 @@ from autodist import _compat
 
 _compat.check_build()
 
-from autodist import _build_info  # noqa: E402
-
 if TYPE_CHECKING:
     from autodist.autodist import AutoDist
 
 __all__ = ["AutoDist", "__version__"]
 
-__version__ = _build_info.VERSION
+__version__ = _compat.build_info().VERSION
 
 
 def __getattr__(name: str) -> Any:

@@ -6,12 +6,31 @@ fails with a missing symbol at best. The check imports neither TensorFlow nor ou
 
 from __future__ import annotations
 
+import importlib
 import importlib.machinery
 import importlib.metadata
 from pathlib import Path
+from types import ModuleType
 
 OP_LIBRARY = "_autodist_ops.so"
 _REBUILD = "pip install --force-reinstall --no-deps --no-build-isolation <autodist's sources>"
+
+
+def build_info() -> ModuleType:
+    """The module `_build_info`, which the build writes: what this copy was built from.
+
+    It is imported by name, so that tools which read the sources need no build.
+
+    Raises:
+        ImportError: nothing was built.
+    """
+    try:
+        return importlib.import_module("autodist._build_info")
+    except ImportError as error:
+        raise ImportError(
+            f"autodist in {Path(__file__).parent} has not been built: _build_info.py is missing. "
+            "Run `pip install .` in its sources, or `make build` to build in place"
+        ) from error
 
 
 def library_dir() -> Path:
@@ -23,14 +42,7 @@ def library_dir() -> Path:
     Raises:
         ImportError: nothing was built.
     """
-    try:
-        from autodist import _build_info
-    except ImportError as error:
-        raise ImportError(
-            f"autodist in {Path(__file__).parent} has not been built: _build_info.py is missing. "
-            "Run `pip install .` in its sources, or `make build` to build in place"
-        ) from error
-    return Path(str(_build_info.__file__)).parent
+    return Path(str(build_info().__file__)).parent
 
 
 def check_build() -> None:
@@ -41,13 +53,12 @@ def check_build() -> None:
             major.minor that autodist was built against. Says what to run.
     """
     directory = library_dir()
-    from autodist import _build_info
-
-    tensorflow = _build_info.TENSORFLOW_DISTRIBUTION
-    built_version = _build_info.TENSORFLOW_VERSION
+    info = build_info()
+    tensorflow = info.TENSORFLOW_DISTRIBUTION
+    built_version = info.TENSORFLOW_VERSION
     built = (
-        f"autodist {_build_info.VERSION} was built against {tensorflow} {built_version} "
-        f"({_build_info.COMPILER}, C++11 ABI {_build_info.CXX11_ABI})"
+        f"autodist {info.VERSION} was built against {tensorflow} {built_version} "
+        f"({info.COMPILER}, C++11 ABI {info.CXX11_ABI})"
     )
     requirement = f"{tensorflow}=={_minor(built_version)}.*"
     installed = _installed_version(tensorflow)
