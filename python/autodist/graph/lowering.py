@@ -1,9 +1,10 @@
 """The walk over the original graph that makes the transformed one.
 
 Ops are taken each once, after what they depend on, and only when a run needs them. For each tensor
-the walk remembers a `Value`: what stands for it in the transformed graph. Rules for ops that take a variable's handle are in `reads` and `updates`, for saving in
-`saving`; every other op is copied, once, or once per replica when it varies (`batch`), or once per shard when it
-works element by element on a cut variable.
+the walk remembers a `Value`: what stands for it in the transformed graph. Rules for ops that take a
+variable's handle are in `reads` and `updates`, for saving in `saving`; every other op is copied, once,
+or once per replica when it varies (`batch`), or once per shard when it works element by element on a
+cut variable.
 
 The original graph may grow after the session exists (a `Saver`, `v.assign`): `extend` takes in what is new.
 """
