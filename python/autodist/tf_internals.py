@@ -17,6 +17,10 @@ from tensorflow.python.checkpoint.checkpoint_management import (
     update_checkpoint_state_internal,
 )
 
+# Public code meets variables of these classes but cannot name the classes.
+from tensorflow.python.distribute.sharded_variable import ShardedVariable
+from tensorflow.python.distribute.values import DistributedVariable
+
 # Every way to differentiate ends in one of these two modules' functions; patching `tf.gradients` would miss
 # `minimize` and the names imported before.
 from tensorflow.python.eager import imperative_grad
@@ -26,8 +30,13 @@ from tensorflow.python.ops import gradients_util, resource_variable_ops, resourc
 # Without a public name; `tf.compat.v1.get_variable` returns one.
 from tensorflow.python.ops.variables import PartitionedVariable
 
+# How a `Saver` names what it is given in a list.
+from tensorflow.python.training.saving.saveable_object_util import op_list_to_dict
+
 __all__ = [
+    "DistributedVariable",
     "PartitionedVariable",
+    "ShardedVariable",
     "add_control_inputs",
     "copy_functions",
     "create_op",
@@ -36,7 +45,9 @@ __all__ = [
     "imperative_grad",
     "is_at_top_level",
     "is_resource_variable",
+    "make_saveables",
     "meta_graph_filename",
+    "op_list_to_dict",
     "ordered_branches",
     "resource_variables_by_default",
     "run_tensors",
@@ -132,3 +143,17 @@ def copy_functions(source: Any, target: Any) -> None:
     for name, function in source._functions.items():
         if not target._is_function(name):
             target._add_function_recursive(function)
+
+
+def make_saveables(variable: Any, name: str) -> Any:
+    """Returns what a variable of several parts says is to be saved of it under a name.
+
+    Args:
+        variable: A `ShardedVariable` or a variable of `tf.distribute`.
+        name: The name in the checkpoint.
+
+    Returns:
+        A `SaveableObject`, or a list of one for each shard.
+    """
+    (factory,) = variable._gather_saveables_for_checkpoint().values()
+    return factory(name)

@@ -18,7 +18,7 @@ from typing import Any
 import tensorflow as tf
 
 from autodist import _log, _native, errors, tf_internals
-from autodist.checkpoint import bundle, meta_graph, paths, report, tagging
+from autodist.checkpoint import bundle, meta_graph, paths, report, tagging, variable_list
 from autodist.checkpoint import options as save_options
 
 _LOGGER = _log.get_logger()
@@ -38,6 +38,7 @@ class Saver(tf.compat.v1.train.Saver):
     # Of the base class: (prefix, time) of the checkpoints kept, and of those that are to go.
     _last_checkpoints: list[tuple[str, float]]
     _checkpoints_to_be_deleted: list[tuple[str, float]]
+    _var_list: Any
 
     def __init__(  # noqa: PLR0917 TensorFlow's signature
         self,
@@ -123,7 +124,7 @@ class Saver(tf.compat.v1.train.Saver):
     def _build(self, checkpoint_path: Any, build_save: bool, build_restore: bool) -> None:
         """Builds the stock nodes and marks them; every way to make a saver comes through here."""
         if tf.executing_eagerly():
-            super()._build(checkpoint_path, build_save, build_restore)
+            self._build_stock(checkpoint_path, build_save, build_restore)
             return
         graph = tf.compat.v1.get_default_graph()
         if graph.finalized and self.saver_def is None and not self._is_built:
@@ -134,9 +135,19 @@ class Saver(tf.compat.v1.train.Saver):
             )
         # Loading it registers the pass that replaces the marked nodes.
         _native.ops()
-        super()._build(checkpoint_path, build_save, build_restore)
+        self._build_stock(checkpoint_path, build_save, build_restore)
         if self.saver_def:
             self._tag(graph)
+
+    def _build_stock(self, checkpoint_path: Any, build_save: bool, build_restore: bool) -> None:
+        """Builds the stock nodes, of all parts of the variables given."""
+        given = self._var_list
+        self._var_list = variable_list.expand(given)
+        try:
+            super()._build(checkpoint_path, build_save, build_restore)
+        finally:
+            if given is not None:
+                self._var_list = given
 
     def _tag(self, graph: Any) -> None:
         """Marks this saver's `SaveV2` nodes."""

@@ -1,0 +1,48 @@
+"""A `var_list` with variables of several parts, in the form that TensorFlow's `Saver` saves right.
+
+Of a `ShardedVariable` in a list, the stock `Saver` saves the last shard alone, and it has no
+conversion for variables of `tf.distribute` in a dict when executing eagerly (TF 2.21). What does
+save and restore them right is the `SaveableObject` that each of them makes of itself.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from autodist import errors, tf_internals
+
+
+def expand(var_list: Any) -> Any:
+    """Returns a `var_list` in which TensorFlow's `Saver` sees all parts of every variable.
+
+    Args:
+        var_list: As given to `Saver`; one without such variables is returned as it is.
+
+    Raises:
+        ArgumentError: A `ShardedVariable` has the name of another variable.
+    """
+    if isinstance(var_list, Mapping):
+        if not any(_is_distributed(value) for value in var_list.values()):
+            return var_list
+        return {
+            name: tf_internals.make_saveables(value, name) if _is_distributed(value) else value
+            for name, value in var_list.items()
+        }
+    if not isinstance(var_list, list | tuple | set):
+        return var_list
+    flat = tf.nest.flatten(list(var_list))
+    sharded = [value for value in flat if isinstance(value, tf_internals.ShardedVariable)]
+    if not sharded:
+        return var_list
+    others = [value for value in flat if not isinstance(value, tf_internals.ShardedVariable)]
+    named = dict(tf_internals.op_list_to_dict(others))
+    for value in sharded:
+        if value.name in named:
+            raise errors.ArgumentError(f"At least two variables have the same name: {value.name}")
+        named[value.name] = tf_internals.make_saveables(value, value.name)
+    return named
+
+
+def _is_distributed(value: Any) -> bool:
+    return isinstance(value, tf_internals.ShardedVariable | tf_internals.DistributedVariable)
