@@ -2,7 +2,7 @@
 # make test    the C++ and the Python tests
 # make lint    formatters, linters, type checks, layering
 # make bench   speed and memory beside TensorFlow's own
-# make asan    the C++ core's tests under AddressSanitizer and UndefinedBehaviorSanitizer
+# make asan    the C++ tests of the core and of the writer under AddressSanitizer and UndefinedBehaviorSanitizer
 # make tsan    the same under ThreadSanitizer
 # make build   quick in-place build for development: then `PYTHONPATH=python`
 #
@@ -43,7 +43,7 @@ bench: $(VENV)/.test
 	for benchmark in benchmarks/*_benchmark.py; do $(bin)/python $$benchmark || exit 1; done
 
 asan tsan: $(VENV)/.tools
-	cmake --preset $@
+	cmake --preset $@ -DPython_EXECUTABLE=$(abspath $(bin))/python
 	cmake --build --preset $@
 	ctest --preset $@
 

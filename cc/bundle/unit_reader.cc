@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
 #include "bundle/copy_and_sum.h"
 
@@ -105,7 +106,7 @@ void UnitReader::GatherRun(const Shard& shard, const Run& run, char* out) const 
     std::memcpy(out, static_cast<const char*>(shard.replicas[0]) + position, size);
     return;
   }
-  std::vector<const void*> sources(shard.replicas.size());
+  absl::InlinedVector<const void*, 8> sources(shard.replicas.size());
   for (size_t i = 0; i < sources.size(); ++i) {
     sources[i] = static_cast<const char*>(shard.replicas[i]) + position;
   }

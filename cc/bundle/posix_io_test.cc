@@ -1,0 +1,159 @@
+#include "bundle/posix_io.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <thread>
+
+#include "bundle/testing_directory.h"
+#include "core/testing.h"
+
+namespace autodist {
+namespace {
+
+using testing::ReadFile;
+using testing::TemporaryDirectory;
+
+bool Contains(const absl::Status& status, const std::string& text) {
+  return std::string(status.message()).find(text) != std::string::npos;
+}
+
+TEST(BytesLandAtTheirOffsetsFromAnyThread) {
+  const TemporaryDirectory directory;
+  const std::string path = directory.path() + "/file";
+  const absl::StatusOr<PosixFile> file = PosixFile::Create(path);
+  EXPECT_TRUE(file.ok());
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&file, i] {
+      for (int block = i; block < 64; block += 4) {
+        const std::string bytes(1000, static_cast<char>(block));
+        EXPECT_TRUE(file->WriteAt(block * 1000, bytes).ok());
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_TRUE(file->Sync().ok());
+  std::string expected;
+  for (int block = 0; block < 64; ++block) expected.append(1000, static_cast<char>(block));
+  EXPECT_TRUE(ReadFile(path) == expected);
+}
+
+TEST(AShortFileAndAnEmptyOne) {
+  const TemporaryDirectory directory;
+  const absl::StatusOr<PosixFile> file = PosixFile::Create(directory.path() + "/file");
+  EXPECT_TRUE(file->WriteAt(0, "").ok());
+  EXPECT_TRUE(file->Reserve(0).ok());
+  EXPECT_EQ(ReadFile(file->path()), "");
+  EXPECT_TRUE(file->WriteAt(0, "ab").ok());
+  EXPECT_TRUE(file->WriteAt(3, "d").ok());
+  EXPECT_TRUE(ReadFile(file->path()) == std::string("ab\0d", 4));
+}
+
+TEST(AMissingDirectoryIsNotFound) {
+  const TemporaryDirectory directory;
+  const std::string path = directory.path() + "/missing/file";
+  const absl::Status created = PosixFile::Create(path).status();
+  EXPECT_TRUE(absl::IsNotFound(created));
+  EXPECT_TRUE(Contains(created, path));
+  EXPECT_TRUE(absl::IsNotFound(SyncDirectory(directory.path() + "/missing")));
+  EXPECT_TRUE(absl::IsNotFound(RenamePath(path, directory.path() + "/other")));
+}
+
+TEST(AFileThatExistsIsLeftAlone) {
+  const TemporaryDirectory directory;
+  const std::string path = directory.path() + "/file";
+  std::ofstream(path) << "kept";
+  const absl::Status created = PosixFile::Create(path).status();
+  EXPECT_TRUE(absl::IsAlreadyExists(created));
+  EXPECT_TRUE(Contains(created, path));
+  EXPECT_EQ(ReadFile(path), "kept");
+}
+
+TEST(AFileIsNotADirectory) {
+  const TemporaryDirectory directory;
+  std::ofstream(directory.path() + "/file") << "kept";
+  EXPECT_TRUE(!PosixFile::Create(directory.path() + "/file/below").ok());
+  EXPECT_TRUE(!SyncDirectory(directory.path() + "/file").ok());
+}
+
+TEST(RenamingReplaces) {
+  const TemporaryDirectory directory;
+  std::ofstream(directory.path() + "/new") << "new";
+  std::ofstream(directory.path() + "/old") << "old";
+  EXPECT_TRUE(RenamePath(directory.path() + "/new", directory.path() + "/old").ok());
+  EXPECT_TRUE(SyncDirectory(directory.path()).ok());
+  EXPECT_EQ(ReadFile(directory.path() + "/old"), "new");
+  EXPECT_TRUE(access((directory.path() + "/new").c_str(), F_OK) != 0);
+}
+
+TEST(AMovedFileIsClosedOnce) {
+  const TemporaryDirectory directory;
+  absl::StatusOr<PosixFile> file = PosixFile::Create(directory.path() + "/file");
+  {
+    const PosixFile moved(*std::move(file));
+    EXPECT_TRUE(moved.WriteAt(0, "x").ok());
+  }
+  EXPECT_EQ(ReadFile(directory.path() + "/file"), "x");
+}
+
+// The limit on the size of files while it lives; exceeding it is an error, not a signal.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) {
+    handler_ = signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &saved_);
+    rlimit limit = saved_;
+    limit.rlim_cur = bytes;
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() {
+    setrlimit(RLIMIT_FSIZE, &saved_);
+    signal(SIGXFSZ, handler_);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  rlimit saved_;
+  sighandler_t handler_;
+};
+
+TEST(AWriteThatIsCutShortGoesOnAndThenFails) {
+  const TemporaryDirectory directory;
+  const absl::StatusOr<PosixFile> file = PosixFile::Create(directory.path() + "/file");
+  absl::Status written;
+  {
+    const FileSizeLimit limit(4096);
+    // The first pwrite writes up to the limit, the next fails.
+    written = file->WriteAt(1000, std::string(8192, 'x'));
+  }
+  EXPECT_TRUE(!written.ok());
+  EXPECT_TRUE(Contains(written, file->path()));
+  EXPECT_TRUE(Contains(written, "offset 4096"));
+  EXPECT_EQ(ReadFile(file->path()).size(), 4096u);
+}
+
+TEST(ASpaceThatCannotBeReservedIsFoundBeforeAnythingIsWritten) {
+  const TemporaryDirectory directory;
+  const absl::StatusOr<PosixFile> file = PosixFile::Create(directory.path() + "/file");
+  struct stat unwritten;
+  absl::Status reserved;
+  {
+    const FileSizeLimit limit(4096);
+    reserved = file->Reserve(1 << 20);
+  }
+  EXPECT_EQ(stat(file->path().c_str(), &unwritten), 0);
+  // A file system in memory reserves nothing and does not fail either.
+  EXPECT_TRUE(reserved.ok() || Contains(reserved, file->path()));
+  EXPECT_EQ(unwritten.st_size, 0);
+}
+
+}  // namespace
+}  // namespace autodist
