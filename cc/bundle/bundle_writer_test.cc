@@ -227,11 +227,11 @@ TEST(RandomLayoutsGiveStockBytes) {
 TEST(LargeGridsAndReplicasGiveStockBytes) {
   std::mt19937 random(22);
   // Odd sizes: blocks end within rows.
-  const Dims shape = {1031, 1237};
+  const Dims shape = {531, 1237};
   Comparison comparison;
   int number = 0;
   for (const auto& [rows, columns] : {std::pair(1, 1), {8, 1}, {1, 8}, {2, 4}, {3, 1237}}) {
-    for (int replicas : {1, 2, 3}) {
+    for (int replicas : {1, 3}) {
       if (columns > 8 && replicas == 3) continue;
       const DataType dtype = number % 2 == 0 ? tensorflow::DT_FLOAT : tensorflow::DT_HALF;
       comparison.Add(absl::StrCat("v", number++), RandomTensor(dtype, shape, &random), shape,
