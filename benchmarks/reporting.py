@@ -167,7 +167,7 @@ class Report:
         for target in self.targets:
             reached = self.ratio(target.ours, target.rival)
             lines.append(
-                f"- {_mark(is_met=reached >= target.ratio)} {target.ours}: {reached:.2f} times the "
+                f"- {_mark(is_met=reached >= target.ratio)} {target.ours}: {reached:.3f} times the "
                 f"speed of {target.rival}, wanted {target.ratio}"
             )
         most = max(self.extra_bytes(name) for name in self.ours)

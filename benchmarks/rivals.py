@@ -1,4 +1,4 @@
-"""The ways to save without `autodist`, and the limit that no way can pass.
+"""The ways to save without `autodist`, and what the file system alone allows.
 
 All return a function that writes a checkpoint with the prefix `checks.PREFIX` into a directory. What can
 be built beforehand is built beforehand: the function only runs it.
@@ -51,7 +51,12 @@ def stock_saver(session: Any, variables: Sequence[Any]) -> Save:
 
 
 def bare_writes(values: np.ndarray, threads: int) -> Save:
-    """The limit: the bytes by `pwrite` in blocks of 1 MiB, no checksum, no index."""
+    """The limit: the bytes by `pwrite` in blocks of 1 MiB straight from memory, no checksum, no index.
+
+    On tmpfs it is not quite the floor. Linux lets one `pwrite` at a time into a file (6.18, `i_rwsem`), so two
+    threads are no faster than one, and a writer whose block is in the processor's cache holds that lock for
+    less time: the same block again and again took 0.150 s where this took 0.168.
+    """
     source = memoryview(values).cast("B")
     cuts = [source.nbytes * i // threads for i in range(threads + 1)]
     pool = concurrent.futures.ThreadPoolExecutor(threads)
