@@ -12,7 +12,7 @@ from autodist.strategy.base import (
     StrategyBuilder,
     VariableGroup,
 )
-from autodist.strategy.cutting import Cut, Cutter
+from autodist.strategy.cutting import Cut, PartitioningBuilder
 from autodist.strategy.ps import PSLoadBalancing
 
 
@@ -26,7 +26,7 @@ class AllReduce(StrategyBuilder):
         return Strategy((placement,) * len(graph_item.groups))
 
 
-class PartitionedAR(StrategyBuilder):
+class PartitionedAR(PartitioningBuilder):
     """Every replica has a copy of every variable, in which each large variable and its slots are cut into shards.
 
     Args:
@@ -39,14 +39,6 @@ class PartitionedAR(StrategyBuilder):
       ValueError: if `num_shards` is below 1 or `min_variable_bytes` is negative.
     """
 
-    def __init__(
-        self,
-        num_shards: int | None = None,
-        axis: int | None = None,
-        min_variable_bytes: int = 1024,
-    ) -> None:
-        self._cutter = Cutter(num_shards, axis, min_variable_bytes)
-
     def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
         """See `StrategyBuilder.build`."""
         replicas = resource_spec.replica_devices
@@ -56,9 +48,6 @@ class PartitionedAR(StrategyBuilder):
             devices = tuple((device,) * cut.shard_count for device in replicas)
             placements.append(Placement(cut.grid, devices, f"on each replica: {cut.reason}"))
         return Strategy(tuple(placements))
-
-    def _cut(self, group: VariableGroup, default_count: int) -> Cut:
-        return self._cutter.cut(group, default_count)
 
 
 class RandomAxisPartitionAR(PartitionedAR):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from autodist.layout import Grid
-from autodist.strategy.base import VariableGroup
+from autodist.strategy.base import StrategyBuilder, VariableGroup
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,3 +89,28 @@ class Cutter:
         if count < 2:
             return Cut(None, f"whole: axis {axis} of shape {shape} gives one shard")
         return Cut(Grid.along(shape, axis, count), f"{count} shards along axis {axis}")
+
+
+class PartitioningBuilder(StrategyBuilder):
+    """The base of the strategies that cut variables along one axis.
+
+    Args:
+      num_shards: shards per variable; None: the strategy's choice.
+      axis: the dimension to cut; None: the first that is longer than 1.
+      min_variable_bytes: variables smaller than this stay whole.
+
+    Raises:
+      ValueError: if `num_shards` is below 1 or `min_variable_bytes` is negative.
+    """
+
+    def __init__(
+        self,
+        num_shards: int | None = None,
+        axis: int | None = None,
+        min_variable_bytes: int = 1024,
+    ) -> None:
+        self._cutter = Cutter(num_shards, axis, min_variable_bytes)
+
+    def _cut(self, group: VariableGroup, default_count: int) -> Cut:
+        """How the variables of `group` are cut; `default_count` shards unless told otherwise."""
+        return self._cutter.cut(group, default_count)

@@ -7,14 +7,13 @@ from autodist.strategy.base import (
     GraphItem,
     Placement,
     Strategy,
-    StrategyBuilder,
     VariableGroup,
     least_loaded,
 )
-from autodist.strategy.cutting import Cut, Cutter
+from autodist.strategy.cutting import Cut, PartitioningBuilder
 
 
-class PartitionedPS(StrategyBuilder):
+class PartitionedPS(PartitioningBuilder):
     """Each large variable and its slots cut into shards along one axis, spread over the server devices.
 
     Args:
@@ -26,14 +25,6 @@ class PartitionedPS(StrategyBuilder):
     Raises:
       ValueError: if `num_shards` is below 1 or `min_variable_bytes` is negative.
     """
-
-    def __init__(
-        self,
-        num_shards: int | None = None,
-        axis: int | None = None,
-        min_variable_bytes: int = 1024,
-    ) -> None:
-        self._cutter = Cutter(num_shards, axis, min_variable_bytes)
 
     def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
         """See `StrategyBuilder.build`."""
@@ -49,9 +40,6 @@ class PartitionedPS(StrategyBuilder):
                 loads[device] += round(group.size_bytes * fraction)
             placements.append(Placement(cut.grid, (tuple(devices),), cut.reason))
         return Strategy(tuple(placements))
-
-    def _cut(self, group: VariableGroup, default_count: int) -> Cut:
-        return self._cutter.cut(group, default_count)
 
 
 class UnevenPartitionedPS(PartitionedPS):
