@@ -17,10 +17,6 @@ class ArgumentTypeError(AutoDistError, TypeError):
     """An argument is of a type that cannot be used."""
 
 
-class LayoutError(AutoDistError, ValueError):
-    """The shards and replicas of a variable do not make up the variable."""
-
-
 class UnsupportedGraphError(AutoDistError, ValueError):
     """The original graph holds something that cannot be distributed."""
 

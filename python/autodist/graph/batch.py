@@ -33,8 +33,7 @@ from autodist.errors import UnsupportedGraphError
 from autodist.graph import op_kinds
 from autodist.graph.functions import may_write
 from autodist.graph.observe import Observer
-from autodist.graph.order import topological
-from autodist.graph.roles import Key, LogicalVariable, Roles, key_of
+from autodist.graph.roles import Key, LogicalVariable, Roles, has_batch_dimension, key_of
 from autodist.graph.whole import linked, takes_whole
 
 _SOURCES = frozenset(
@@ -100,11 +99,12 @@ class BatchAnalysis:
         seen_from = self._seen_from.get(key_of(tensor))
         return seen_from is not None and self._numbers[op] >= seen_from
 
-    def extend(self, new_ops: list[Any], settled: Iterable[Any]) -> None:
+    def extend(self, new_ops: list[Any], ordered: list[Any], settled: Iterable[Any]) -> None:
         """Takes in ops added to the original graph.
 
         Args:
           new_ops: the ops, in order of creation.
+          ordered: the same ops, each after what it depends on.
           settled: handle ops of the variables that exist in the transformed graph; they can no
             longer become local.
 
@@ -116,7 +116,6 @@ class BatchAnalysis:
         for op in new_ops:
             self._numbers[op] = len(self._numbers)
             self._masks[op] = 0
-        ordered = topological(new_ops)
         for op in ordered:
             self._loops[op] = self._loop_of(op)
             if self._replica_count > 1 and not self._observer.sparse_feeds:
@@ -136,7 +135,7 @@ class BatchAnalysis:
         if op.type not in _SOURCES:
             return
         for tensor in op.outputs:
-            if tensor.shape.rank and tensor.shape[0] is None:
+            if has_batch_dimension(tensor):
                 self._root_bits[key_of(tensor)] = 2 << len(self._candidates)
                 self._candidates.append(tensor)
 

@@ -23,6 +23,7 @@ import tensorflow as tf
 from autodist.errors import UnsupportedGraphError
 from autodist.graph.batch import LOCAL
 from autodist.graph.placement import PlacedVariable
+from autodist.graph.roles import has_batch_dimension
 from autodist.graph.values import Value
 from autodist.layout import part_bounds
 
@@ -99,11 +100,6 @@ def spread(value: Value, tensor: Any, array: Any) -> list[tuple[Any, Any]]:
             where = tuple(slice(s, s + e) for s, e in zip(box.start, box.extent, strict=True))
             found.append((piece, row[where]))
     return found
-
-
-def has_batch_dimension(tensor: Any) -> bool:
-    """Whether the first dimension of an original tensor is unknown, and so taken for the batch."""
-    return bool(tensor.shape.rank) and tensor.shape[0] is None
 
 
 def lower_summary(walk: Transformer, op: Any) -> Any:

@@ -24,7 +24,7 @@ from autodist.graph.means import Means
 from autodist.graph.observe import Birth, Observer
 from autodist.graph.order import topological
 from autodist.graph.placement import PlacedVariable, Placer
-from autodist.graph.roles import Key, Roles, key_of
+from autodist.graph.roles import Key, Roles, has_batch_dimension, key_of
 from autodist.graph.values import Value
 from autodist.layout import Grid, even_sizes
 from autodist.strategy import Devices, StrategyBuilder
@@ -64,6 +64,7 @@ class Transformer:
         self._back_edges: dict[Key, list[tuple[Any, int, int]]] = {}
         self._positions: dict[Any, int] = {}
         self._done = 0
+        self._version: int | None = None
         self._failure: Exception | None = None
         self._lock = threading.RLock()
 
@@ -94,11 +95,15 @@ class Transformer:
                     "an op added to the graph could not be distributed, and the session cannot go on: "
                     f"{self._failure}"
                 ) from self._failure
-            new_ops = self.original.get_operations()[self._done :]
-            if not new_ops:
+            # Read before the ops: what is added meanwhile is taken in by the next call.
+            version = self.original.version
+            if version == self._version:
                 return
+            new_ops = self.original.get_operations()[self._done :]
             try:
-                self._extend(new_ops)
+                if new_ops:
+                    self._extend(new_ops)
+                self._version = version
             except Exception as error:
                 self._failure = error
                 raise
@@ -108,13 +113,14 @@ class Transformer:
         verify.check_supported(new_ops, self._observer)
         variables = self.roles.extend(new_ops)
         verify.check_copies(new_ops, self._placer.placed)
-        self.batch.extend(new_ops, self._placer.placed)
+        ordered = topological(new_ops)
+        self.batch.extend(new_ops, ordered, self._placer.placed)
         self._placer.place(variables, self.batch.local)
         for birth in self._observer.births:
             self._births.setdefault(key_of(birth.values), birth)
             if birth.indices is not None:
                 self._births.setdefault(key_of(birth.indices), birth)
-        for op in topological(new_ops):
+        for op in ordered:
             self._positions[op] = len(self._positions)
         self._done += len(new_ops)
 
@@ -258,7 +264,7 @@ class Transformer:
                 found.append((self._fed[key_of(tensor)], array))
             else:
                 found.extend(fetches.spread(value, tensor, array))
-            if value.varies and fetches.has_batch_dimension(tensor):
+            if value.varies and has_batch_dimension(tensor):
                 lengths[tensor.name] = len(array)
                 # What is computed from the batch is fed in its place: the parts have the sizes of what is fed.
                 mask = self.batch.tensor_mask(tensor)
@@ -292,9 +298,7 @@ class Transformer:
 
     def _lower_handle(self, op: Any) -> None:
         variable = self._placer.placed[op]
-        self._values[op, 0] = Value(
-            variable.handles, grid=variable.grid, varies=variable.is_local, variable=variable
-        )
+        self._values[op, 0] = Value(variable.handles, grid=variable.grid, varies=variable.is_local)
         self._lowered[op] = [[h.op for row in variable.handles for h in row]]
 
     def _copy(self, op: Any, touched: list[PlacedVariable]) -> None:

@@ -37,9 +37,7 @@ PARTITIONABLE = (
 ELEMENT_ARGUMENTS = frozenset({"grad", "delta", "value"})
 
 # Ops that only read the variable behind a handle.
-READ_ONLY = frozenset(
-    {READ, GATHER, "ResourceGatherNd", SHAPE, IS_INITIALIZED, "_ReadVariablesOp", "VariableShape"}
-)
+READ_ONLY = frozenset({READ, GATHER, "ResourceGatherNd", SHAPE, IS_INITIALIZED, "_ReadVariablesOp"})
 
 # Ops whose output element i depends on element i of each input of the same shape (and on scalars).
 # fmt: off

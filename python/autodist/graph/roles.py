@@ -25,6 +25,11 @@ def key_of(tensor: Any) -> Key:
     return tensor.op, tensor.value_index
 
 
+def has_batch_dimension(tensor: Any) -> bool:
+    """Whether the first dimension of an original tensor is unknown, and so taken for the batch."""
+    return bool(tensor.shape.rank) and tensor.shape[0] is None
+
+
 @dataclasses.dataclass(eq=False)
 class LogicalVariable:
     """A variable of the original graph.

@@ -27,11 +27,10 @@ class Value:
       pieces: `pieces[replica][shard]`, tensors of the transformed graph; one or R replicas.
       grid: how it is cut; None: whole.
       varies: whether the replicas' values differ.
-      variable: for a variable's handle, the variable; else None.
       local_variable: for a value read from a local variable, the variable; else None.
     """
 
-    __slots__ = ("_cut", "_whole", "grid", "local_variable", "pieces", "variable", "varies")
+    __slots__ = ("_cut", "_whole", "grid", "local_variable", "pieces", "varies")
 
     def __init__(
         self,
@@ -39,13 +38,11 @@ class Value:
         *,
         grid: Grid | None = None,
         varies: bool = False,
-        variable: PlacedVariable | None = None,
         local_variable: PlacedVariable | None = None,
     ) -> None:
         self.pieces = pieces
         self.grid = grid
         self.varies = varies
-        self.variable = variable
         self.local_variable = local_variable
         self._whole: dict[int, Any] = {}
         self._cut: dict[tuple[int, Grid], list[Any]] = {}

@@ -12,6 +12,7 @@ import re
 from typing import Any
 
 from autodist.graph import op_kinds
+from autodist.graph.roles import has_batch_dimension
 
 _DATASET = re.compile(r"\w*Dataset(V\d+)?")
 _CONSUMERS = frozenset(
@@ -23,10 +24,7 @@ def takes_whole(op: Any) -> bool:
     """Whether `op` needs all rows of the tensors it takes."""
     if _DATASET.fullmatch(op.type) or op.type in _CONSUMERS or op.type in op_kinds.SCATTERS:
         return True
-    if op.type in op_kinds.ASSIGNS:
-        shape = op.inputs[1].shape
-        return bool(shape.rank) and shape[0] is None
-    return False
+    return op.type in op_kinds.ASSIGNS and has_batch_dimension(op.inputs[1])
 
 
 def linked(masks: set[int], dropped: int) -> int:
