@@ -19,6 +19,7 @@ class Drill {
       : tasks_(MakeTasks(blocks)),
         batches_done_(blocks.size()),
         blocks_done_(blocks.size()),
+        active_(blocks.size()),
         queue_(&tasks_, cancelled) {
     for (size_t i = 0; i < blocks.size(); ++i) {
       block_counts_.push_back(blocks[i]);
@@ -99,31 +100,21 @@ class Drill {
       ++batches_done_[task];
       return status;
     }
-    std::atomic<int> active{0};
     OpenUnit open{task, nullptr, block_counts_[task]};
-    {
-      std::lock_guard<std::mutex> lock(active_mutex_);
-      active_ = &active;
-    }
     queue_.Open(&open);
     int64_t block;
     while (status.ok() && queue_.TakeBlock(&open, &block)) status = DoBlock(&open, block);
     if (!status.ok()) queue_.Fail(status);
     queue_.Close(&open);
-    late_blocks_ += active;
+    late_blocks_ += active_[task];
     return status;
   }
 
   absl::Status DoBlock(OpenUnit* unit, int64_t block) {
-    std::atomic<int>* active;
-    {
-      std::lock_guard<std::mutex> lock(active_mutex_);
-      active = active_;
-    }
-    ++*active;
+    ++active_[unit->unit];
     absl::Status status = on_block(unit->unit, block);
     ++blocks_done_[unit->unit][block];
-    --*active;
+    --active_[unit->unit];
     queue_.FinishBlock(unit);
     return status;
   }
@@ -132,8 +123,7 @@ class Drill {
   std::vector<int> block_counts_;
   std::vector<std::atomic<int>> batches_done_;
   std::vector<std::vector<std::atomic<int>>> blocks_done_;
-  std::mutex active_mutex_;
-  std::atomic<int>* active_ = nullptr;  // of the unit that is open
+  std::vector<std::atomic<int>> active_;  // threads at work on a block, by unit
   std::atomic<int> late_blocks_{0};
   TaskQueue queue_;
 };
