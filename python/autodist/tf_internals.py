@@ -7,7 +7,7 @@ public one would do. Read in TensorFlow 2.21.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 # `Saver.save` needs what the public `tf.compat.v1.train.update_checkpoint_state` does not offer: relative paths.
@@ -17,6 +17,9 @@ from tensorflow.python.checkpoint.checkpoint_management import (
     update_checkpoint_state_internal,
 )
 
+# The C API's own functions: `tf.Graph.create_op` takes several times as long for each op.
+from tensorflow.python.client import pywrap_tf_session
+
 # Public code meets variables of these classes but cannot name the classes.
 from tensorflow.python.distribute.sharded_variable import ShardedVariable
 from tensorflow.python.distribute.values import DistributedVariable
@@ -24,7 +27,7 @@ from tensorflow.python.distribute.values import DistributedVariable
 # Every way to differentiate ends in one of these two modules' functions; patching `tf.gradients` would miss
 # `minimize` and the names imported before.
 from tensorflow.python.eager import imperative_grad
-from tensorflow.python.framework import ops
+from tensorflow.python.framework import errors, ops
 from tensorflow.python.ops import gradients_util, resource_variable_ops, resource_variables_toggle
 
 # Without a public name; `tf.compat.v1.get_variable` returns one.
@@ -36,10 +39,10 @@ from tensorflow.python.training.saving.saveable_object_util import op_list_to_di
 __all__ = [
     "DistributedVariable",
     "PartitionedVariable",
+    "OpTemplate",
     "ShardedVariable",
     "add_control_inputs",
     "copy_functions",
-    "create_op",
     "function_definition",
     "gradients_util",
     "imperative_grad",
@@ -118,14 +121,83 @@ def update_input(op: Any, index: int, tensor: Any) -> None:
     op._update_input(index, tensor)
 
 
-def create_op(graph: Any, node_def: Any, inputs: list[Any], control_inputs: list[Any]) -> Any:
-    """Adds the op that `node_def` describes to `graph`, name, device and attributes as they stand there.
+class OpTemplate:
+    """What the copies of one op have in common: its type, the grouping of its inputs and its attributes.
 
-    `tf.Graph.create_op` would apply the graph's device functions and name scopes and drop the device.
+    `tf.Graph.create_op` would apply the graph's device functions and name scopes, and spend most of its time on what is
+    the same for all copies: taking the `NodeDef` apart, looking at the op's definition, recording the Python stack.
+
+    Args:
+        op: The original op.
+        without: Says of an attribute's name whether the copies do without it.
     """
-    return ops.Operation.from_node_def(
-        node_def, graph, inputs=inputs, control_inputs=control_inputs
-    )
+
+    def __init__(self, op: Any, without: Callable[[str], bool]) -> None:
+        node = op.node_def
+        self.type: str = node.op
+        self.attributes = {name: value for name, value in node.attr.items() if not without(name)}
+        self._serialized = [(n, v.SerializeToString()) for n, v in self.attributes.items()]
+        self._groups = [_group_size(argument, self.attributes) for argument in op.op_def.input_arg]
+
+    def create(
+        self,
+        graph: Any,
+        name: str,
+        *,
+        device: str,
+        inputs: Sequence[Any],
+        control_inputs: Sequence[Any],
+        changed: Mapping[str, Any],
+    ) -> Any:
+        """Adds a copy to `graph`.
+
+        Args:
+            graph: The graph.
+            name: Of the copy; no op of the graph has it.
+            device: Where it runs.
+            inputs: Its input tensors.
+            control_inputs: The ops that it waits for.
+            changed: `AttrValue`s by name that differ from the original's.
+
+        Returns:
+            The `tf.Operation`.
+
+        Raises:
+            ValueError: If TensorFlow does not accept the op.
+        """
+        with graph._c_graph.get() as c_graph:
+            new = pywrap_tf_session.TF_NewOperation(c_graph, self.type, name)
+        pywrap_tf_session.TF_SetDevice(new, device)
+        outputs = [tensor._as_tf_output() for tensor in inputs]
+        position = 0
+        for size in self._groups:
+            if size is None:
+                pywrap_tf_session.TF_AddInput(new, outputs[position])
+                position += 1
+            else:
+                pywrap_tf_session.TF_AddInputList(new, outputs[position : position + size])
+                position += size
+        for op in control_inputs:
+            pywrap_tf_session.TF_AddControlInput(new, op._c_op)
+        for attribute, value in self._serialized:
+            if attribute not in changed:
+                pywrap_tf_session.TF_SetAttrValueProto(new, attribute, value)
+        for attribute, value in changed.items():
+            pywrap_tf_session.TF_SetAttrValueProto(new, attribute, value.SerializeToString())
+        try:
+            c_op = pywrap_tf_session.TF_FinishOperation(new)
+        except errors.InvalidArgumentError as error:
+            raise ValueError(error.message) from error
+        return ops.Operation._from_c_op(c_op, graph)
+
+
+def _group_size(argument: Any, attributes: Mapping[str, Any]) -> int | None:
+    """How many tensors an argument of an op takes as a list; None when it takes one tensor, not a list."""
+    if argument.number_attr:
+        return int(attributes[argument.number_attr].i)
+    if argument.type_list_attr:
+        return len(attributes[argument.type_list_attr].list.type)
+    return None
 
 
 def run_tensors(session: Any, *arguments: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -25,6 +25,7 @@ class Builder:
     def __init__(self, replica_devices: tuple[str, ...]) -> None:
         self.graph = tf.Graph()
         self.replica_devices = replica_devices
+        self._template: tuple[Any, Any] = (None, None)
 
     @contextlib.contextmanager
     def adding(self, name: str, device: str, controls: list[Any] | None = None) -> Iterator[None]:
@@ -66,20 +67,25 @@ class Builder:
         Returns:
           The new `tf.Operation`.
         """
-        node = op.node_def
-        del node.input[:]
-        for attr in [a for a in node.attr if a.startswith("_")]:
-            if attr in ("_class", "_output_shapes") or attr.startswith("_autodist"):
-                del node.attr[attr]
+        template = self._template_of(op)
         name = op.name
         if shard is not None:
             name = f"{name}/shard_{shard}"
+        changed: dict[str, Any] = {}
         if replica:
             name = f"replica_{replica}/{name}"
-            _separate_replica(node, replica)
-        node.name = self.graph.unique_name(name)
-        node.device = self._device(inputs, replica) if device is None else device
-        return tf_internals.create_op(self.graph, node, inputs, controls)
+            changed = _of_replica(template.attributes, replica)
+        if device is None:
+            device = self._device(inputs, replica)
+        name = self.graph.unique_name(name)
+        return template.create(
+            self.graph,
+            name,
+            device=device,
+            inputs=inputs,
+            control_inputs=controls,
+            changed=changed,
+        )
 
     def variable(
         self, handle_op: Any, name: str, device: str, shape: tuple[int, ...] | None
@@ -92,14 +98,21 @@ class Builder:
           device: where it lives.
           shape: of the new variable; None: the original's.
         """
-        node = handle_op.node_def
-        node.name = self.graph.unique_name(name)
-        node.device = device
-        node.attr["shared_name"].s = node.name.encode()
-        node.attr.pop("_class", None)
+        name = self.graph.unique_name(name)
+        changed = {"shared_name": tf.compat.v1.AttrValue(s=name.encode())}
         if shape is not None:
-            node.attr["shape"].shape.CopyFrom(tf.TensorShape(shape).as_proto())
-        return tf_internals.create_op(self.graph, node, [], []).outputs[0]
+            changed["shape"] = tf.compat.v1.AttrValue(shape=tf.TensorShape(shape).as_proto())
+        template = self._template_of(handle_op)
+        made = template.create(
+            self.graph, name, device=device, inputs=[], control_inputs=[], changed=changed
+        )
+        return made.outputs[0]
+
+    def _template_of(self, op: Any) -> Any:
+        """The template of `op`; the last is kept, for the copies of one op are made one after the other."""
+        if self._template[0] is not op:
+            self._template = (op, tf_internals.OpTemplate(op, _is_dropped))
+        return self._template[1]
 
     def _device(self, inputs: list[Any], replica: int) -> str:
         """Where an op with these inputs runs: beside the resource it uses, else on the replica's device."""
@@ -109,12 +122,20 @@ class Builder:
         return self.replica_devices[replica]
 
 
-def _separate_replica(node: Any, replica: int) -> None:
-    """Gives a replica's copy of an op its own random stream and its own loop frame."""
-    if "seed" in node.attr and "seed2" in node.attr:
-        seed, seed2 = node.attr["seed"].i, node.attr["seed2"].i
+def _is_dropped(attribute: str) -> bool:
+    """Whether copies do without an attribute: it names ops of the original graph, or speaks to `Saver`."""
+    return attribute in ("_class", "_output_shapes") or attribute.startswith("_autodist")
+
+
+def _of_replica(attributes: Mapping[str, Any], replica: int) -> dict[str, Any]:
+    """The attributes that give a replica's copy of an op its own random stream and its own loop frame."""
+    changed = {}
+    if "seed" in attributes and "seed2" in attributes:
+        seed, seed2 = attributes["seed"].i, attributes["seed2"].i
         if seed or seed2:
             text = f"{seed} {seed2} {replica}".encode()
-            node.attr["seed2"].i = zlib.crc32(text) % _MAX_SEED + 1
-    if "frame_name" in node.attr:
-        node.attr["frame_name"].s += f"/replica_{replica}".encode()
+            changed["seed2"] = tf.compat.v1.AttrValue(i=zlib.crc32(text) % _MAX_SEED + 1)
+    if "frame_name" in attributes:
+        frame = attributes["frame_name"].s + f"/replica_{replica}".encode()
+        changed["frame_name"] = tf.compat.v1.AttrValue(s=frame)
+    return changed

@@ -197,6 +197,8 @@ class Observer:
             if tensor is not None
         ]
         gradients = [op for op in dict.fromkeys(gradients) if tf_internals.is_at_top_level(op)]
+        if len(gradients) > 1:
+            gradients = [_wait_for(gradients)]
         initializers = {v.initializer for v in _variables_of(self._graph)}
         last_write: dict[Any, Any] = {}
         reads: dict[Any, list[Any]] = {}
@@ -233,6 +235,12 @@ class Observer:
                 if fresh:
                     tf_internals.add_control_inputs(op, fresh)
         return tf.group(*updates)
+
+
+def _wait_for(ops: list[Any]) -> Any:
+    """One op that waits for `ops`, so that many can wait for them at one edge each."""
+    with tf.control_dependencies(None), tf.control_dependencies(ops):
+        return tf.no_op("gradients_ready")
 
 
 def find_handle_op(source: Any) -> Any:
