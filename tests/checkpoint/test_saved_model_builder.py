@@ -124,6 +124,10 @@ def mistake_variables_twice(builder_class: Any, session: Any, directory: Path) -
     builder.add_meta_graph_and_variables(session, ["tag"])
 
 
+def mistake_not_a_session(builder_class: Any, session: Any, directory: Path) -> None:
+    builder_class(str(directory)).add_meta_graph_and_variables(None, ["tag"])
+
+
 def mistake_no_variables(builder_class: Any, session: Any, directory: Path) -> None:
     builder_class(str(directory)).add_meta_graph(["tag"])
 

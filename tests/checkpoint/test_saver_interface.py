@@ -300,6 +300,14 @@ def test_a_mistake_is_told_as_stock_tells_it(mistake: Any, session: Any, tmp_pat
 
 
 @BOTH
+def test_a_state_file_without_a_name_is_refused(
+    saver_class: Any, session: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(tf.errors.FailedPreconditionError):
+        saver_class().save(session, str(tmp_path / "m"), latest_filename="")
+
+
+@BOTH
 def test_an_empty_graph_has_nothing_to_save(saver_class: Any, graph: Any) -> None:
     with pytest.raises(ValueError, match="No variables to save"):
         saver_class()

@@ -22,13 +22,13 @@ PARTITIONED: set[str] = set()
 # The one whose dtypes stock TensorFlow cannot restore into slices; the default keeps its slices.
 KEPT_AS_SLICES = "partitioned, a dtype stock cannot cut anew"
 
+FLOAT8_DTYPES = [tf.dtypes.experimental.float8_e4m3fn, tf.dtypes.experimental.float8_e5m2]
 WHOLE_DTYPES = [
     tf.float16,
     tf.bfloat16,
     tf.float32,
     tf.float64,
-    tf.dtypes.experimental.float8_e4m3fn,
-    tf.dtypes.experimental.float8_e5m2,
+    *FLOAT8_DTYPES,
     tf.int8,
     tf.int16,
     tf.int32,
@@ -174,7 +174,7 @@ def not_restorable() -> None:
 
 def not_restorable_values() -> dict[str, Any]:
     """What the whole variables hold; stock TensorFlow's reader cannot read them from slices."""
-    dtypes = (tf.float16, tf.uint16, tf.uint32, tf.uint64)
+    dtypes = [tf.float16, tf.uint16, tf.uint32, tf.uint64, tf.string, *FLOAT8_DTYPES]
     return {dtype.name: values(dtype, (5, 2)) for dtype in dtypes}
 
 

@@ -30,7 +30,15 @@ RESTORABLE = [
     tf.complex64,
     tf.complex128,
 ]
-NOT_RESTORABLE = [tf.float16, tf.uint16, tf.uint32, tf.uint64]
+NOT_RESTORABLE = [
+    tf.float16,
+    tf.uint16,
+    tf.uint32,
+    tf.uint64,
+    tf.string,
+    tf.dtypes.experimental.float8_e4m3fn,
+    tf.dtypes.experimental.float8_e5m2,
+]
 OPTIMIZERS = {
     "adam": lambda: tf1.train.AdamOptimizer(0.1),
     "momentum": lambda: tf1.train.MomentumOptimizer(0.1, 0.9),
@@ -185,11 +193,32 @@ def test_a_grid_of_two_by_four_slices(
     assert_single_node_files(tmp_path / "ours" / "m", {"v": value})
 
 
+@pytest.mark.parametrize("layout", [None, "slices"])
+def test_slices_that_are_not_all_there_are_saved_as_stock_saves_them(
+    layout: str | None, tmp_path: Path, assert_same_bundle: Any
+) -> None:
+    value = random_values(tf.float32, (6, 9))
+    first, _, last = make_grid("v", value, [[0, 2, 4, 6], [0, 9]])
+    ours, stock = Saver([first, last], layout=layout), tf1.train.Saver([first, last])
+    save(stock, tmp_path / "stock" / "m")
+    save(ours, tmp_path / "ours" / "m")
+    assert_same_bundle(tmp_path / "ours" / "m", tmp_path / "stock" / "m")
+    with tf1.Session() as session:
+        ours.restore(session, str(tmp_path / "ours" / "m"))
+        assert (session.run(last.read_value()) == value[4:]).all()
+
+
+def test_slices_that_are_not_all_there_make_no_whole_variable(tmp_path: Path) -> None:
+    first, _ = make_grid("v", random_values(tf.float32, (6, 9)), [[0, 4, 6], [0, 9]])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"rows \[4, 6\) are missing"):
+        save(Saver([first], layout="original"), tmp_path / "ours" / "m")
+
+
 @st.composite
 def layouts(draw: st.DrawFn) -> tuple[Any, list[list[int]]]:
-    """A value of up to four dimensions and the borders of a grid over it."""
+    """A value of any dtype, of up to four dimensions, and the borders of a grid over it."""
     shape = draw(st.lists(st.integers(1, 7), min_size=0, max_size=4))
-    dtype = draw(st.sampled_from([np.float32, np.float64, np.int8, np.int64, np.complex64]))
+    dtype = draw(st.sampled_from([*RESTORABLE, *NOT_RESTORABLE]))
     cuts = [
         [
             0,
@@ -200,9 +229,7 @@ def layouts(draw: st.DrawFn) -> tuple[Any, list[list[int]]]:
         ]
         for size in shape
     ]
-    seed = draw(st.integers(0, 1000))
-    value = np.asarray(np.random.default_rng(seed).integers(-99, 99, shape)).astype(dtype)
-    return value, cuts
+    return random_values(dtype, tuple(shape), draw(st.integers(0, 1000))), cuts
 
 
 @hypothesis.settings(
@@ -215,6 +242,7 @@ def test_any_grids(
     variables: list[tuple[Any, list[list[int]]]],
     tmp_path_factory: pytest.TempPathFactory,
     assert_single_node_files: Any,
+    assert_same_bundle: Any,
 ) -> None:
     directory = tmp_path_factory.mktemp("grids")
     with tf.Graph().as_default():
@@ -222,9 +250,15 @@ def test_any_grids(
         for number, (value, cuts) in enumerate(variables):
             grid = make_grid(f"v{number}", value, cuts)
             var_list[f"v{number}"] = grid if cuts else grid[0]
-        save(Saver(var_list), directory / "ours" / "m")
+        original, slices = Saver(var_list, layout="original"), Saver(var_list, layout="slices")
+        stock = tf1.train.Saver(var_list)
+        with tf1.Session() as session:
+            session.run(tf1.global_variables_initializer())
+            for saver, name in ((original, "original"), (slices, "slices"), (stock, "stock")):
+                saver.save(session, str(directory / name / "m"))
     values = {f"v{number}": value for number, (value, _) in enumerate(variables)}
-    assert_single_node_files(directory / "ours" / "m", values)
+    assert_single_node_files(directory / "original" / "m", values)
+    assert_same_bundle(directory / "slices" / "m", directory / "stock" / "m")
 
 
 def build_training(optimizer: Any, partitioner: Any) -> Any:

@@ -65,6 +65,14 @@ class SaveOptions:
         elif self.aggregation is not None:
             aggregation_name(self.aggregation)
 
+    @property
+    def leaves_gaps_to_stock(self) -> bool:
+        """Whether a variable of which slices are missing is saved by TensorFlow, as slices.
+
+        What is asked for here can only be done for variables that are all there.
+        """
+        return self.layout != "original" and self.aggregation is None
+
 
 def aggregation_name(aggregation: Any) -> str:
     """Returns the name under which the save op knows an aggregation.

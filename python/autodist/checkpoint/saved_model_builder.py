@@ -76,7 +76,8 @@ class SavedModelBuilder(_StockBuilder):
             TypeError: `main_op` or `train_op` is not an operation.
             ValueError: The graph has a main op already.
         """
-        self._graph = sess.graph
+        # What is no session is for the base class to refuse.
+        self._graph = getattr(sess, "graph", None) or tf.compat.v1.get_default_graph()
         self._train_op = train_op
         with self._graph.as_default():
             super().add_meta_graph_and_variables(

@@ -92,8 +92,8 @@ class Saver(tf.compat.v1.train.Saver):
             layout: `'original'` writes whole variables; `'slices'` what stock TensorFlow writes
                 from this very graph. With `None`, variables are whole except partitioned ones of
                 dtypes that stock TensorFlow cannot restore into slices from a whole: float16,
-                uint16, uint32, uint64, string and float8. A distributed session writes whole
-                variables unless told otherwise.
+                uint16, uint32, uint64, string, float8, float4 and two-bit integers. A distributed
+                session writes whole variables unless told otherwise.
 
         Raises:
             ImportError: The op library is missing or was built for another TensorFlow.
@@ -152,8 +152,15 @@ class Saver(tf.compat.v1.train.Saver):
     def _tag(self, graph: Any) -> None:
         """Marks this saver's `SaveV2` nodes."""
         for save_op in tagging.find_saves(graph, self.saver_def):
+            sliced = tagging.sliced_variables(save_op)
+            gaps = tagging.names_with_gaps(sliced) if self._options.leaves_gaps_to_stock else []
+            if gaps:
+                _LOGGER.info(
+                    "slices of %s are missing: TensorFlow saves those there are", ", ".join(gaps)
+                )
+                continue
             tagging.tag(save_op, self._options)
-            dtypes = tagging.dtypes_kept_as_slices(save_op) if self._options.layout is None else []
+            dtypes = tagging.dtypes_kept_as_slices(sliced) if self._options.layout is None else []
             if dtypes:
                 _LOGGER.info(
                     "partitioned variables of %s are saved as slices: stock TensorFlow cannot "
@@ -334,7 +341,7 @@ class Saver(tf.compat.v1.train.Saver):
             save_dir=directory,
             model_checkpoint_path=path,
             all_model_checkpoint_paths=self.last_checkpoints,
-            latest_filename=latest_filename or "checkpoint",
+            latest_filename="checkpoint" if latest_filename is None else latest_filename,
             save_relative_paths=self._save_relative_paths,
         )
 

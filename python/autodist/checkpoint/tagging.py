@@ -8,12 +8,13 @@ attributes; this module is the only one that writes them or takes them away.
 
 import collections
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
 
-from autodist import errors
+from autodist import errors, layout
 from autodist.checkpoint import options as save_options
 from autodist.tf_internals import PartitionedVariable, set_attribute
 
@@ -24,9 +25,20 @@ _LOCK = "_autodist_lock"
 _THREADS = "_autodist_threads"
 _AGGREGATIONS = "_autodist_aggregations"
 
-# Dtypes that stock `RestoreV2` cannot cut into other slices than those it finds
-# (tensor_slice_reader, TF 2.21), beside those of eight bits.
-_NOT_RESTORABLE_INTO_SLICES = frozenset({"float16", "uint16", "uint32", "uint64", "string"})
+# Dtypes that stock `RestoreV2` can cut into other slices than those it finds (tensor_slice_reader,
+# TF 2.21); the op's layout 'restorable' has the same list.
+_RESTORABLE_INTO_SLICES = frozenset(
+    {
+        "float32",
+        "float64",
+        "bfloat16",
+        "bool",
+        "complex64",
+        "complex128",
+        *("int4", "int8", "int16", "int32", "int64", "uint4", "uint8"),
+        *("qint8", "qint16", "qint32", "quint8", "quint16"),
+    }
+)
 
 # Inputs of `SaveV2` before the values: prefix, tensor_names, shape_and_slices.
 _FIRST_VALUE = 3
@@ -132,8 +144,8 @@ def strip_tags(graph_def: Any) -> None:
                 del node.attr[key]
 
 
-def dtypes_kept_as_slices(save_op: Any) -> list[str]:
-    """Returns the dtypes that the default layout writes as slices, sorted by name.
+def sliced_variables(save_op: Any) -> dict[str, list[Entry]]:
+    """Returns what a `SaveV2` operation writes as slices, by name in the checkpoint.
 
     Args:
         save_op: The `tf.Operation`; of one whose names are computed, nothing is known beforehand.
@@ -141,20 +153,46 @@ def dtypes_kept_as_slices(save_op: Any) -> list[str]:
     try:
         entries = read_entries(save_op)
     except errors.UnsupportedGraphError:
-        return []
-    slices: dict[str, set[str]] = collections.defaultdict(set)
-    dtypes = {}
+        return {}
+    variables: dict[str, list[Entry]] = collections.defaultdict(list)
     for entry in entries:
-        slices[entry.name].add(entry.slice_spec)
-        dtypes[entry.name] = entry.tensor.dtype.base_dtype
-    return sorted(
-        {
-            dtype.name
-            for name, dtype in dtypes.items()
-            if len(slices[name]) > 1
-            and (dtype.name in _NOT_RESTORABLE_INTO_SLICES or dtype.name.startswith("float8"))
-        }
-    )
+        if entry.slice_spec:
+            variables[entry.name].append(entry)
+    return variables
+
+
+def dtypes_kept_as_slices(variables: Mapping[str, list[Entry]]) -> list[str]:
+    """Returns the dtypes that the default layout writes as slices, sorted by name.
+
+    Args:
+        variables: As `sliced_variables` has them.
+    """
+    several = [
+        entries
+        for entries in variables.values()
+        if len({entry.slice_spec for entry in entries}) > 1
+    ]
+    dtypes = {entry.tensor.dtype.base_dtype.name for entries in several for entry in entries}
+    return sorted(dtypes - _RESTORABLE_INTO_SLICES)
+
+
+def names_with_gaps(variables: Mapping[str, list[Entry]]) -> list[str]:
+    """Returns the names of the variables whose slices leave a part of them out, sorted.
+
+    Args:
+        variables: As `sliced_variables` has them.
+    """
+    return sorted(name for name, entries in variables.items() if _has_gaps(entries))
+
+
+def _has_gaps(entries: list[Entry]) -> bool:
+    try:
+        parsed = [layout.Box.parse(spec) for spec in {entry.slice_spec for entry in entries}]
+    except ValueError:
+        # A saveable object of a user's that no save will accept; that is for the op to say.
+        return False
+    shape = parsed[0][0]
+    return sum(box.element_count for _, box in parsed) < math.prod(shape)
 
 
 def _aggregations(entries: list[Entry], aggregation: Any) -> list[str]:
