@@ -9,6 +9,7 @@ with tf.Graph().as_default(), autodist.scope():
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,9 +17,11 @@ import tensorflow as tf
 
 from autodist import _log, tf_internals
 from autodist.errors import ArgumentTypeError, GraphStateError
+from autodist.graph import op_kinds
 from autodist.graph.lowering import Transformer
 from autodist.graph.observe import Observer
 from autodist.runtime.initializers import initializer_stages
+from autodist.runtime.keras_bridge import KerasBridge
 from autodist.runtime.resource_spec import ResourceSpec
 from autodist.runtime.session import DistributedSession
 from autodist.strategy import PSLoadBalancing, StrategyBuilder
@@ -53,6 +56,9 @@ class AutoDist:
         self._strategy_builder = strategy_builder
         self._graph: Any = None
         self._observer: Observer | None = None
+        self._bridge: KerasBridge | None = None
+        self._session: DistributedSession | None = None
+        self._implicit_session: DistributedSession | None = None
 
     @property
     def resource_spec(self) -> ResourceSpec:
@@ -75,6 +81,7 @@ class AutoDist:
                 eager = tf.executing_eagerly()
                 self._graph = tf.Graph() if eager else tf.compat.v1.get_default_graph()
                 self._observer = Observer(self._graph)
+                self._bridge = KerasBridge(self._graph, self._session_on_demand)
             if tf.executing_eagerly():
                 stack.enter_context(self._graph.as_default())
             elif tf.compat.v1.get_default_graph() is not self._graph:
@@ -82,25 +89,44 @@ class AutoDist:
                     "this AutoDist already has a graph, and the default graph is another one. "
                     "Make one AutoDist per graph."
                 )
-            if self._observer is not None:
+            if self._observer is not None and self._bridge is not None:
                 stack.enter_context(self._observer.observing())
+                stack.enter_context(self._bridge.connected())
             stack.enter_context(tf_internals.resource_variables_by_default())
             yield self
 
     def create_distributed_session(self, config: Any = None) -> DistributedSession:
         """Transforms the graph, starts a session on the result and initialises its variables and tables.
 
+        Where Keras needed a session before this call, in `model.fit` for one, that one is returned.
+
         Args:
           config: a `tf.compat.v1.ConfigProto` for the session; its CPU device count is raised to what the
             resource spec lists, and soft placement is switched on.
 
         Returns:
-          A session whose `graph` is the original graph.
+          A session whose `graph` is the original graph; it is also Keras's session from now on.
 
         Raises:
-          GraphStateError: if no graph was built in the scope.
+          GraphStateError: if no graph was built in the scope, or `config` comes too late.
           UnsupportedGraphError: if the graph holds something that cannot be distributed.
         """
+        if self._implicit_session is not None and not self._implicit_session.is_closed:
+            if config is not None:
+                raise GraphStateError(
+                    "Keras already made the distributed session of this graph, without a config. Call "
+                    "create_distributed_session(config) before model.fit, get_weights and the like."
+                )
+            return self._implicit_session
+        return self._new_session(config)
+
+    def _session_on_demand(self) -> DistributedSession:
+        """The session for a caller that cannot say how it wants it: the last one made, or a new one."""
+        if self._session is None or self._session.is_closed:
+            self._session = self._implicit_session = self._new_session(None)
+        return self._session
+
+    def _new_session(self, config: Any) -> DistributedSession:
         if self._graph is None or self._observer is None:
             raise GraphStateError(
                 "there is no graph to distribute: build the model inside `with autodist.scope():` first"
@@ -114,6 +140,9 @@ class AutoDist:
         for stage in initializer_stages(self._graph):
             session.run(stage)
         session.run(self._graph.get_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS))
+        self._session = session
+        if self._bridge is not None:
+            self._bridge.set_session(session)
         return session
 
 
@@ -140,7 +169,8 @@ def _report(session: DistributedSession, transformer: Transformer) -> None:
             )
     rows = session.layout_table()
     for tensor, taker in transformer.batch.fed_whole:
-        _logger.info(
+        _logger.log(
+            logging.DEBUG if taker.type in op_kinds.ASSIGNS else logging.INFO,
             "%s is not split over the replicas: %s (%s) needs all of it",
             tensor.name,
             taker.name,

@@ -20,6 +20,9 @@ from tensorflow.python.checkpoint.checkpoint_management import (
 # The C API's own functions: `tf.Graph.create_op` takes several times as long for each op.
 from tensorflow.python.client import pywrap_tf_session
 
+# What turns the fetches of a run into lists of tensors and ops, errors included.
+from tensorflow.python.client import session as session_module
+
 # Public code meets variables of these classes but cannot name the classes.
 from tensorflow.python.distribute.sharded_variable import ShardedVariable
 from tensorflow.python.distribute.values import DistributedVariable
@@ -43,11 +46,13 @@ __all__ = [
     "ShardedVariable",
     "add_control_inputs",
     "copy_functions",
+    "flatten_fetches",
     "function_definition",
     "gradients_util",
     "imperative_grad",
     "is_at_top_level",
     "is_resource_variable",
+    "make_callable_from_options",
     "make_saveables",
     "meta_graph_filename",
     "op_list_to_dict",
@@ -208,6 +213,21 @@ def run_tensors(session: Any, *arguments: Any) -> Any:
         *arguments: `handle, targets, fetches, feeds, options, run_metadata`.
     """
     return session._do_run(*arguments)
+
+
+def flatten_fetches(graph: Any, fetches: Any) -> tuple[list[Any], list[Any]]:
+    """What `tf.compat.v1.Session.run` makes of its fetches: the tensors to fetch, each once, and the ops to run.
+
+    Raises:
+      TypeError, ValueError: as `run` would.
+    """
+    handler = session_module._FetchHandler(graph, fetches, {})
+    return handler.fetches(), handler.targets()
+
+
+def make_callable_from_options(session: Any, options: Any) -> Any:
+    """A callable of a session made from a `CallableOptions` protocol buffer, as Keras makes its own."""
+    return session._make_callable_from_options(options)
 
 
 def copy_functions(source: Any, target: Any) -> None:

@@ -123,6 +123,32 @@ def test_a_streaming_mean_is_that_of_the_whole_batch(strategy: Any, distribute: 
     assert session.run(value) == pytest.approx(4.0)
 
 
+SCALARS: dict[str, tuple[Any, float]] = {
+    "a mean": (tf.reduce_mean, 2.0 + 5.0 + 6.5),
+    "half a mean": (lambda x: 0.5 * tf.reduce_sum(tf.reduce_mean(x)), (2.0 + 5.0 + 6.5) / 2),
+    "a ratio of sums": (lambda x: tf.reduce_sum(x) / tf.cast(tf.size(x), tf.float64), 13.5),
+}
+
+
+@pytest.mark.parametrize("name", SCALARS)
+@pytest.mark.parametrize("aggregation", ["NONE", "SUM"])
+def test_a_scalar_updated_with_means_has_the_value_of_one_node(
+    name: str, aggregation: str, strategy: Any, distribute: Any
+) -> None:
+    compute, expected = SCALARS[name]
+
+    def build() -> Any:
+        x = tf1.placeholder(tf.float64, [None], "x")
+        how = getattr(tf.VariableAggregation, aggregation)
+        total = tf.Variable(0.0, dtype=tf.float64, trainable=False, aggregation=how)
+        return total, total.assign_add(compute(x))
+
+    session, (total, update) = distribute(build, strategy, 3)
+    for batch in ([1.0, 1.0, 2.0, 4.0], [5.0], [6.0, 7.0]):
+        session.run(update.op, {"x:0": batch})
+    assert session.run(total) == pytest.approx(expected)
+
+
 def test_accuracy_is_that_of_the_whole_batch(strategy: Any, distribute: Any) -> None:
     def build() -> Any:
         x = tf1.placeholder(tf.int64, [None], "x")

@@ -88,12 +88,6 @@ def test_an_option_of_keras_that_does_nothing_in_a_graph_is_refused(
         distribute(build)
 
 
-def test_partial_run_is_refused(distribute: Any) -> None:
-    session, v = distribute(build_variable)
-    with pytest.raises(GraphStateError, match="partial_run is not supported"):
-        session.partial_run_setup([v], [])
-
-
 class Decide(StrategyBuilder):
     """Gives every group the same placement, or none."""
 
@@ -179,12 +173,13 @@ def test_an_op_that_needs_a_cut_variable_whole_is_refused_once_the_session_exist
 
 def test_an_update_with_the_batch_is_refused_once_the_session_exists(distribute: Any) -> None:
     def build() -> Any:
-        return tf1.placeholder(tf.float32, [None], "x"), tf1.get_variable("v", initializer=0.0)
+        v = tf1.get_variable("v", initializer=tf.zeros([2]))
+        return tf1.placeholder(tf.float32, [None, 2], "x"), v
 
     session, (x, v) = distribute(build)
-    update = v.assign(tf.reduce_mean(x))
+    update = v.assign(tf.reduce_mean(x, 0))
     with pytest.raises(UnsupportedGraphError, match="already holds it as one value"):
-        session.run(update, {x: [1.0]})
+        session.run(update, {x: [[1.0, 2.0]]})
 
 
 def test_a_second_graph_is_refused(make_autodist: Any) -> None:

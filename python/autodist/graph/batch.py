@@ -10,7 +10,8 @@ differ. All other ops run once. Five things end or begin a dependence:
 * an optimizer's update therefore does not vary;
 * a variable that is updated with something that varies (batch-norm averages, metrics) is *local*:
   each replica keeps a copy of its own, and what is read from it varies;
-* saving and summaries combine the replicas' values and do not vary;
+* saving, summaries, and updates of a scalar variable with a mean over the batch (`scalars`) combine the
+  replicas' values and do not vary;
 * a stack or tensor array, in which one step keeps tensors, varies when something that varies uses
   it.
 
@@ -29,11 +30,13 @@ from typing import Any
 
 import tensorflow as tf
 
+from autodist import tf_internals
 from autodist.errors import UnsupportedGraphError
 from autodist.graph import op_kinds
 from autodist.graph.functions import may_write
 from autodist.graph.observe import Observer
 from autodist.graph.roles import Key, LogicalVariable, Roles, has_batch_dimension, key_of
+from autodist.graph.scalars import is_mean_update
 from autodist.graph.whole import linked, takes_whole
 
 _SOURCES = frozenset(
@@ -192,7 +195,7 @@ class BatchAnalysis:
                 if mask != self._loop_masks.get(loop, 0):
                     self._loop_masks[loop] = mask
                     changed = True
-            if op.type in COMBINING:
+            if mask and (op.type in COMBINING or self._takes_mean(op)):
                 mask = 0
             if mask != self._masks[op]:
                 self._masks[op] = mask
@@ -224,6 +227,17 @@ class BatchAnalysis:
             if source in self._masks and not self.sees_mean(op, tensor):
                 mask |= self.tensor_mask(tensor)
         return mask
+
+    def _takes_mean(self, op: Any) -> bool:
+        """Whether `op` updates a scalar variable, one value for all replicas, with a mean over the batch."""
+        if op.type not in op_kinds.ASSIGNS or not tf_internals.is_at_top_level(op):
+            return False
+        variable = self._roles.variables.get(op.inputs[0].op)
+        if variable is None or variable.handle_op in self.local:
+            return False
+        if variable.aggregation == tf.VariableAggregation.ONLY_FIRST_REPLICA:
+            return False
+        return is_mean_update(op, variable.shape, lambda t: bool(self.tensor_mask(t)))
 
     def _localise(self, op: Any, frozen: set[Any]) -> bool:
         """Makes the variables local that `op`, which varies, writes."""

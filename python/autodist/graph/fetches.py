@@ -1,4 +1,4 @@
-"""How the replicas' values of one original tensor become one, and one fed value many.
+"""How the replicas' values of one original tensor become one.
 
 The rule for a tensor whose replicas differ:
 
@@ -24,15 +24,12 @@ from autodist.errors import UnsupportedGraphError
 from autodist.graph.batch import LOCAL
 from autodist.graph.placement import PlacedVariable
 from autodist.graph.roles import has_batch_dimension
-from autodist.graph.values import Value
-from autodist.layout import part_bounds
+from autodist.graph.scalars import is_integer_sum
 
 if TYPE_CHECKING:
     from autodist.graph.lowering import Transformer
 
 SUMMARIES = frozenset({"ScalarSummary", "HistogramSummary"})
-_SUMS = frozenset({"Sum", "SegmentSum", "UnsortedSegmentSum", "Bincount", "DenseBincount"})
-_PASS = frozenset({"Identity", "Cast", "Squeeze", "Reshape", "StopGradient", "ExpandDims"})
 
 
 def combine(walk: Transformer, tensor: Any) -> Any:
@@ -58,7 +55,7 @@ def _combine_parts(walk: Transformer, tensor: Any, pieces: list[Any], mask: int)
         return walk.means.mean_or_join(pieces, mask)
     if is_numeric:
         return walk.means.mean(pieces, mask)
-    if tensor.shape.rank is not None and _is_sum(tensor):
+    if tensor.shape.rank is not None and is_integer_sum(tensor):
         return walk.means.sum(pieces, mask)
     raise _refusal(tensor)
 
@@ -86,22 +83,6 @@ def aggregate(walk: Transformer, variable: PlacedVariable, pieces: list[Any]) ->
         return total / tf.cast(len(pieces), total.dtype)
 
 
-def spread(value: Value, tensor: Any, array: Any) -> list[tuple[Any, Any]]:
-    """What to feed, and where, when `tensor`, for which `value` stands, is fed with `array`."""
-    rows = [array] * len(value.pieces)
-    if value.varies and has_batch_dimension(tensor):
-        rows = [array[start:end] for start, end in part_bounds(len(array), len(value.pieces))]
-    found = []
-    for pieces, row in zip(value.pieces, rows, strict=True):
-        if value.grid is None:
-            found.append((pieces[0], row))
-            continue
-        for piece, box in zip(pieces, value.grid.boxes(), strict=True):
-            where = tuple(slice(s, s + e) for s, e in zip(box.start, box.extent, strict=True))
-            found.append((piece, row[where]))
-    return found
-
-
 def lower_summary(walk: Transformer, op: Any) -> Any:
     """A summary of all replicas: of the mean of a scalar, of all values of a histogram."""
     tags, values = op.inputs
@@ -117,16 +98,6 @@ def lower_summary(walk: Transformer, op: Any) -> Any:
     return walk.builder.copy(
         op, [walk.input(op, tags).whole(0), summarised], walk.controls(op, None)
     )
-
-
-def _is_sum(tensor: Any) -> bool:
-    """Whether an integer tensor was made by summing."""
-    if not tensor.dtype.is_integer:
-        return False
-    op = tensor.op
-    while op.type in _PASS:
-        op = op.inputs[0].op
-    return op.type in _SUMS
 
 
 def _refusal(tensor: Any) -> UnsupportedGraphError:

@@ -16,17 +16,18 @@ from collections.abc import Iterable
 from typing import Any
 
 from autodist import tf_internals
-from autodist.errors import ArgumentError, GraphStateError, UnsupportedGraphError
+from autodist.errors import GraphStateError, UnsupportedGraphError
 from autodist.graph import fetches, op_kinds, reads, saving, updates, verify
 from autodist.graph.batch import BatchAnalysis
 from autodist.graph.builder import Builder
+from autodist.graph.feeds import FeedPlan
 from autodist.graph.means import Means
 from autodist.graph.observe import Birth, Observer
 from autodist.graph.order import topological
 from autodist.graph.placement import PlacedVariable, Placer
-from autodist.graph.roles import Key, Roles, has_batch_dimension, key_of
+from autodist.graph.roles import Key, Roles, key_of
 from autodist.graph.values import Value
-from autodist.layout import Grid, even_sizes
+from autodist.layout import Grid
 from autodist.strategy import Devices, StrategyBuilder
 
 Lowered = list[list[Any]]
@@ -57,6 +58,7 @@ class Transformer:
         self._placer = Placer(self.roles, self.builder, strategy_builder, devices)
         self._values: dict[Key, Value] = {}
         self._fed: dict[Key, Any] = {}
+        self._feed_plans: dict[tuple[Key, ...], FeedPlan] = {}
         self._mean_values: dict[Key, Value] = {}
         self._births: dict[Key, Birth] = {}
         self._lowered: dict[Any, Lowered] = {}
@@ -243,41 +245,17 @@ class Transformer:
                 self._combined[key] = fetches.combine(self, tensor)
             return self._combined[key]
 
-    def feeds(self, fed: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
-        """The transformed tensors to feed, and with what, when original tensors are fed.
+    def feed_plan(self, tensors: list[Any]) -> FeedPlan:
+        """What to feed when original `tensors` are fed; made once per list of tensors."""
+        key = tuple(key_of(t) for t in tensors)
+        with self._lock:
+            if key not in self._feed_plans:
+                self._feed_plans[key] = FeedPlan(self, tensors)
+            return self._feed_plans[key]
 
-        Args:
-          fed: original tensors, each with an array.
-
-        Raises:
-          ArgumentError: if batches that are split have different lengths.
-        """
-        self.require(tensor.op for tensor, _ in fed)
-        found: list[tuple[Any, Any]] = []
-        lengths: dict[str, int] = {}
-        sizes: dict[int, Any] = {}
-        whole = {root for t, _ in fed if (root := self.batch.root_number(*key_of(t))) is not None}
-        for tensor, array in fed:
-            root = self.batch.root_number(*key_of(tensor))
-            value = self.value(tensor)
-            if root is not None:
-                found.append((self._fed[key_of(tensor)], array))
-            else:
-                found.extend(fetches.spread(value, tensor, array))
-            if value.varies and has_batch_dimension(tensor):
-                lengths[tensor.name] = len(array)
-                # What is computed from the batch is fed in its place: the parts have the sizes of what is fed.
-                mask = self.batch.tensor_mask(tensor)
-                sizes.update(
-                    (number, even_sizes(len(array), self.replica_count))
-                    for number in self.means.roots_in(mask) - whole
-                )
-        if len(set(lengths.values())) > 1:
-            raise ArgumentError(
-                f"the fed batches have different lengths: {lengths}. Every tensor whose first dimension is "
-                "unknown is split over the replicas, so all must be fed the same number of rows."
-            )
-        return found + [(self.means.sizes(root), parts) for root, parts in sizes.items()]
+    def unsplit(self, root: Any) -> Any:
+        """The transformed tensor of a root before it is split."""
+        return self._fed[key_of(root)]
 
     # The rules.
 

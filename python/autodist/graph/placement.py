@@ -56,7 +56,7 @@ class Placer:
     def place(self, variables: list[LogicalVariable], local: set[Any]) -> None:
         """Creates the shards and replicas of new `variables`; `local` holds handles of local ones."""
         shared = [v for v in variables if v.handle_op not in local]
-        groups = self._roles.groups(shared)
+        groups = [group for group in self._new_groups(shared) if not self._join(group)]
         infos = [tuple(self._roles.infos(group)) for group in groups]
         item = GraphItem(tuple(VariableGroup(i) for i in infos))
         strategy = self._strategy_builder.build(item, self._devices)
@@ -77,6 +77,27 @@ class Placer:
             if variable.handle_op in local:
                 reason = "a copy on each replica, which updates it with its own values"
                 self._create(variable, Placement(None, copies, reason), is_local=True)
+
+    def _new_groups(self, shared: list[LogicalVariable]) -> list[list[LogicalVariable]]:
+        """The groups that the variables `shared` make, with those placed earlier that they belong to."""
+        if not shared:
+            return []
+        earlier = [p.logical for p in self.placed.values() if not p.is_local]
+        groups = self._roles.groups(earlier + shared)
+        return [g for g in groups if any(v.handle_op not in self.placed for v in g)]
+
+    def _join(self, group: list[LogicalVariable]) -> bool:
+        """Places a group like the variable in it that was placed earlier (a slot made later); False where none was."""
+        earlier = [v for v in group if v.handle_op in self.placed]
+        if not earlier:
+            return False
+        model = self.placed[earlier[0].handle_op]
+        devices = tuple(tuple(str(h.device) for h in row) for row in model.handles)
+        reason = f"updated together with {model.logical.name!r}, which was placed earlier"
+        for variable in group:
+            if variable.handle_op not in self.placed:
+                self._create(variable, Placement(model.grid, devices, reason), is_local=False)
+        return True
 
     def _create(self, variable: LogicalVariable, placement: Placement, *, is_local: bool) -> None:
         grid = placement.grid if variable.shape else None

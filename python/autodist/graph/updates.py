@@ -61,6 +61,8 @@ def _whole_input(walk: Transformer, op: Any, index: int, replica: int) -> Any:
     variable = walk.placed(op.inputs[index])
     if variable is not None:
         return variable.handles[replica][0]
+    if walk.input(op, op.inputs[index]).varies and not walk.batch.mask(op):
+        return walk.fetch(op.inputs[index])
     return walk.whole_of(op, index, replica)
 
 

@@ -13,8 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from autodist import tf_internals
-from autodist.errors import ArgumentError, GraphStateError
+from autodist.errors import ArgumentError, ArgumentTypeError, GraphStateError
 from autodist.graph.lowering import Transformer
+from autodist.runtime.callables import MappedCallable
+from autodist.runtime.partial_runs import PartialRun
 from autodist.runtime.resource_spec import ResourceSpec
 
 
@@ -31,6 +33,13 @@ class DistributedSession(tf.compat.v1.Session):
         self._inner = tf.compat.v1.Session(
             graph=transformer.graph, config=_session_config(spec, config)
         )
+        self._partial_runs: dict[Any, PartialRun] = {}
+        self._is_closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._is_closed
 
     @property
     def transformed_graph(self) -> Any:
@@ -48,26 +57,39 @@ class DistributedSession(tf.compat.v1.Session):
 
     def close(self) -> None:
         """Closes the session and frees its variables."""
+        self._is_closed = True
+        self._partial_runs.clear()
         self._inner.close()
         super().close()
 
-    def partial_run_setup(self, fetches: Any, feeds: Any = None) -> Any:  # noqa: ARG002
-        """Not supported.
-
-        Raises:
-          GraphStateError: always.
-        """
-        raise GraphStateError(
-            "partial_run is not supported by a distributed session: a batch is split when it is fed. "
-            "Call run with all feeds."
-        )
+    def partial_run_setup(self, fetches: Any, feeds: Any = None) -> Any:
+        """As `tf.compat.v1.Session.partial_run_setup`; batches are split when they are fed."""
+        self._check_open()
+        self._transformer.extend()
+        if not isinstance(feeds, (list, tuple)):
+            feeds = [] if feeds is None else [feeds]
+        flat = [
+            self.graph.as_graph_element(f, allow_operation=False)
+            for f in tf.nest.flatten(list(feeds), expand_composites=True)
+        ]
+        tensors, ops = tf_internals.flatten_fetches(self.graph, fetches)
+        plan = self._transformer.feed_plan(flat)
+        wanted = [self._transformer.fetch(t) for t in tensors]
+        wanted += [new for op in ops for new in self._transformer.targets(op)]
+        handle = self._inner.partial_run_setup(wanted, plan.targets)
+        self._partial_runs[handle] = PartialRun(flat, tensors)
+        return handle
 
     def make_callable(
         self, fetches: Any, feed_list: list[Any] | None = None, accept_options: bool = False
     ) -> Callable[..., Any]:
         """As `tf.compat.v1.Session.make_callable`."""
+        if feed_list is not None and not isinstance(feed_list, (list, tuple)):
+            raise ArgumentTypeError(f"feed_list must be a list or tuple, got {feed_list!r}")
         feeds = list(feed_list or [])
         self._transformer.extend()
+        for tensor in tf_internals.flatten_fetches(self.graph, fetches)[0]:
+            self._transformer.fetch(tensor)
 
         def call(*args: Any, options: Any = None, run_metadata: Any = None) -> Any:
             if len(args) != len(feeds):
@@ -77,7 +99,24 @@ class DistributedSession(tf.compat.v1.Session):
         def call_without_options(*args: Any) -> Any:
             return call(*args)
 
-        return call if accept_options else call_without_options
+        # TensorFlow's own takes options whenever there is a list of feeds.
+        return call if accept_options or feed_list is not None else call_without_options
+
+    def _make_callable_from_options(self, callable_options: Any) -> MappedCallable:
+        """What Keras calls for each of its train, test and predict functions."""
+        self._check_open()
+        return MappedCallable(self._transformer, self._inner, callable_options)
+
+    def _partial_run(self, handle: Any) -> PartialRun:
+        if handle not in self._partial_runs:
+            raise ArgumentError(
+                f"there is no partial run {handle!r}: none was set up, or all that it was set up for is done"
+            )
+        return self._partial_runs[handle]
+
+    def _check_open(self) -> None:
+        if self.is_closed:
+            raise GraphStateError("Attempted to use a closed Session.")
 
     def _do_run(  # noqa: PLR0917 - the signature of the method it replaces
         self,
@@ -90,13 +129,22 @@ class DistributedSession(tf.compat.v1.Session):
     ) -> Any:
         """Runs original ops and tensors; the one step of `tf.compat.v1.Session` that is replaced."""
         self._transformer.extend()
-        fed = [(tensor.deref(), array) for tensor, array in feed_dict.items()]
-        feeds = {new.ref(): np.asarray(part) for new, part in self._transformer.feeds(fed)}
+        tensors = [ref.deref() for ref in feed_dict]
+        arrays = list(feed_dict.values())
+        if handle is None:
+            plan = self._transformer.feed_plan(tensors)
+        else:
+            plan = self._partial_run(handle).feed_plan(self._transformer, tensors, arrays)
+        parts = zip(plan.targets, plan.spread(arrays), strict=True)
+        feeds = {target.ref(): np.asarray(part) for target, part in parts}
         fetches = [self._transformer.fetch(t) for t in fetch_list]
         targets = [new for op in target_list for new in self._transformer.targets(op)]
-        return tf_internals.run_tensors(
+        results = tf_internals.run_tensors(
             self._inner, handle, targets, fetches, feeds, options, run_metadata
         )
+        if handle is not None and self._partial_run(handle).is_done(tensors, fetch_list):
+            del self._partial_runs[handle]
+        return results
 
 
 def _original_config() -> Any:

@@ -1,0 +1,82 @@
+"""Callables by names of the original graph: what Keras runs its steps with.
+
+A `tf.compat.v1.Session` makes a callable from a `CallableOptions`, which names feeds, fetches, targets and tensors that
+take the place of fed ones. Here every name is exchanged for what stands for it in the transformed graph, once; a
+call only splits the arrays that it is given.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from autodist import tf_internals
+from autodist.errors import ArgumentError, UnsupportedGraphError
+from autodist.graph.lowering import Transformer
+
+
+class MappedCallable:
+    """Runs a step of the transformed graph that was described by names of the original one.
+
+    Args:
+      transformer: the transformer.
+      session: the session that runs the transformed graph.
+      options: a `CallableOptions` in terms of the original graph.
+
+    Raises:
+      UnsupportedGraphError: if a tensor is connected to one that is not a placeholder's.
+    """
+
+    def __init__(self, transformer: Transformer, session: Any, options: Any) -> None:
+        transformer.extend()
+        graph = transformer.original
+        fed = [_tensor(graph, name) for name in options.feed]
+        self._plan = transformer.feed_plan(fed)
+        fetches = [transformer.fetch(_tensor(graph, name)).name for name in options.fetch]
+        names = list(dict.fromkeys(fetches))
+        self._order = [names.index(name) for name in fetches]
+        translated = type(options)()
+        translated.run_options.CopyFrom(options.run_options)
+        translated.feed.extend(t.name for t in self._plan.targets)
+        translated.fetch.extend(names)
+        for name in options.target:
+            element = graph.as_graph_element(name)
+            translated.target.extend(
+                op.name for op in transformer.targets(getattr(element, "op", element))
+            )
+        for connection in options.tensor_connection:
+            (target,) = _single_target(transformer, _tensor(graph, connection.to_tensor))
+            source = transformer.fetch(_tensor(graph, connection.from_tensor))
+            translated.tensor_connection.add(from_tensor=source.name, to_tensor=target.name)
+        self._feed_count = len(fed)
+        self._run = tf_internals.make_callable_from_options(session, translated)
+
+    def __call__(self, *args: Any, run_metadata: Any = None) -> list[Any]:
+        """Runs one step with one array per feed; returns one value per fetch.
+
+        Raises:
+          ArgumentError: if the number of arrays is wrong, or batches that are split have different lengths.
+        """
+        if len(args) != self._feed_count:
+            raise ArgumentError(
+                f"the callable takes {self._feed_count} feed values, got {len(args)}"
+            )
+        fed = [np.asarray(a) for a in self._plan.spread([np.asarray(a) for a in args])]
+        values = self._run(*fed, run_metadata=run_metadata)
+        return [values[i] for i in self._order]
+
+
+def _tensor(graph: Any, name: str) -> Any:
+    return graph.as_graph_element(name, allow_tensor=True, allow_operation=False)
+
+
+def _single_target(transformer: Transformer, tensor: Any) -> list[Any]:
+    """The one transformed tensor that another can be connected to in place of `tensor`."""
+    targets = transformer.feed_plan([tensor]).targets
+    if len(targets) != 1:
+        raise UnsupportedGraphError(
+            f"a tensor cannot be connected to {tensor.name!r}: {len(targets)} tensors stand for it, one per replica or "
+            "shard. Connect it to a placeholder, or feed an array."
+        )
+    return targets
