@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-_QUESTIONS = ("save_sharded.py",)
+_QUESTIONS = ("save_sharded.py", "many_variables.py")
 
 
 def main() -> None:

@@ -98,7 +98,7 @@ class Measurement:
 
 
 def measure(
-    contestants: Sequence[Contestant], rounds: int, directory: Path
+    contestants: Sequence[Contestant], rounds: int, directory: Path, *, is_warmed_up: bool = True
 ) -> dict[str, Measurement]:
     """Lets the contestants take turns; one more round before the first warms up and is not counted.
 
@@ -106,14 +106,16 @@ def measure(
         contestants: Their names differ.
         rounds: Counted rounds.
         directory: Where each iteration gets an empty directory of its own.
+        is_warmed_up: Whether to have that one more round.
 
     Returns:
         The measurements by name.
     """
     runs: dict[str, list[Run]] = {contestant.name: [] for contestant in contestants}
     with Progress(transient=True) as progress:
-        bar = progress.add_task("measuring", total=(rounds + 1) * len(contestants))
-        for round_number in range(rounds + 1):
+        numbers = range(0 if is_warmed_up else 1, rounds + 1)
+        bar = progress.add_task("measuring", total=len(numbers) * len(contestants))
+        for round_number in numbers:
             first = round_number % len(contestants)
             for contestant in (*contestants[first:], *contestants[:first]):
                 progress.update(bar, description=contestant.name)
