@@ -1,86 +1,211 @@
-// Chooses the kind of file, and owns the directory a failed save leaves behind.
+// See the header for the order, docs/durability.md for the reasons.
 
 #include "bundle/bundle_files.h"
 
+#include <algorithm>
+#include <array>
+#include <mutex>
+#include <set>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "bundle/temporary_name.h"
 #include "tensorflow/core/platform/env.h"
 #include "tensorflow/core/platform/path.h"
-#include "tsl/platform/random.h"
+#include "tensorflow/core/util/tensor_bundle/naming.h"
 
 namespace autodist {
 namespace {
 
-// Removes the directory it made unless the files in it were committed.
-class FilesInNewDirectory : public BundleFiles {
- public:
-  explicit FilesInNewDirectory(std::string directory) : directory_(std::move(directory)) {}
-
-  ~FilesInNewDirectory() override {
-    files_.reset();
-    if (!is_committed_) {
-      tsl::Env::Default()->DeleteDir(directory_).IgnoreError();
-    }
-  }
-
-  absl::Status Open(absl::StatusOr<std::unique_ptr<BundleFiles>> files) {
-    if (files.ok()) files_ = *std::move(files);
-    return files.status();
-  }
-
-  bool is_sequential() const override { return files_->is_sequential(); }
-
-  absl::Status ReserveData(int64_t size_bytes) override { return files_->ReserveData(size_bytes); }
-
-  absl::Status WriteData(int64_t offset, absl::string_view bytes) override {
-    return files_->WriteData(offset, bytes);
-  }
-
-  absl::Status Commit(absl::string_view index) override {
-    absl::Status status = files_->Commit(index);
-    is_committed_ = status.ok();
-    return status;
-  }
-
- private:
-  const std::string directory_;
-  std::unique_ptr<BundleFiles> files_;
-  bool is_committed_ = false;
-};
-
-// `prefix` as a path for system calls when it is one, else "".
-std::string PosixPath(const std::string& prefix) {
-  absl::string_view scheme, host, path;
-  tsl::io::ParseURI(prefix, &scheme, &host, &path);
-  if (scheme.empty()) return prefix;
-  return scheme == "file" ? std::string(path) : "";
+// Commits of one prefix by several threads take turns; others seldom wait for each other.
+std::mutex& CommitMutex(const std::string& name) {
+  static auto* const mutexes = new std::array<std::mutex, 16>;
+  return (*mutexes)[std::hash<std::string>()(name) % mutexes->size()];
 }
 
-absl::StatusOr<std::unique_ptr<BundleFiles>> CreateFiles(const std::string& prefix) {
-  const std::string path = PosixPath(prefix);
-  return path.empty() ? CreateEnvBundleFiles(prefix) : CreatePosixBundleFiles(path);
+bool IsDigits(absl::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+// Whether `file` is a data file of the prefix `name`, of any number.
+bool IsDataFile(absl::string_view file, absl::string_view name) {
+  constexpr absl::string_view kForm = ".data-00000-of-00000";
+  if (file.size() != name.size() + kForm.size() || !absl::StartsWith(file, name)) return false;
+  file.remove_prefix(name.size());
+  return file.substr(0, 6) == kForm.substr(0, 6) && IsDigits(file.substr(6, 5)) &&
+         file.substr(11, 4) == kForm.substr(11, 4) && IsDigits(file.substr(15));
+}
+
+// The number of files in the name of a data file.
+int FileCountOf(absl::string_view data_file) {
+  int count = 0;
+  for (char digit : data_file.substr(data_file.size() - 5)) count = 10 * count + (digit - '0');
+  return count;
 }
 
 }  // namespace
 
-std::string TemporaryName(const std::string& path) {
-  return absl::StrCat(path, ".tempstate", tsl::random::New64());
+BundleFiles::BundleFiles(std::unique_ptr<SaveDirectory> directory, std::string name, bool durable)
+    : directory_(std::move(directory)), name_(std::move(name)), durable_(durable) {}
+
+BundleFiles::~BundleFiles() {
+  data_.reset();
+  if (!made_directory_.empty()) tsl::Env::Default()->DeleteDir(made_directory_).IgnoreError();
 }
 
-absl::StatusOr<std::unique_ptr<BundleFiles>> BundleFiles::Create(const std::string& prefix) {
+absl::StatusOr<std::unique_ptr<BundleFiles>> BundleFiles::Create(const std::string& prefix,
+                                                                 bool durable) {
   if (prefix.empty()) {
     return absl::InvalidArgumentError("the prefix of a checkpoint is empty");
   }
-  const std::string directory(tsl::io::Dirname(prefix));
-  const absl::Status made = tsl::Env::Default()->CreateDir(directory);
-  if (absl::IsAlreadyExists(made)) return CreateFiles(prefix);
-  if (!made.ok()) return made;
-  auto files = std::make_unique<FilesInNewDirectory>(directory);
-  if (absl::Status status = files->Open(CreateFiles(prefix)); !status.ok()) {
-    return status;
+  const std::string path(tsl::io::Dirname(prefix));
+  const absl::Status made = tsl::Env::Default()->CreateDir(path);
+  if (!made.ok() && !absl::IsAlreadyExists(made)) return made;
+  absl::StatusOr<std::unique_ptr<BundleFiles>> files = OpenAndCreate(prefix, durable, made.ok());
+  if (made.ok()) {
+    if (files.ok()) {
+      (*files)->made_directory_ = path;
+    } else {
+      tsl::Env::Default()->DeleteDir(path).IgnoreError();
+    }
   }
   return files;
+}
+
+absl::StatusOr<std::unique_ptr<BundleFiles>> BundleFiles::OpenAndCreate(const std::string& prefix,
+                                                                        bool durable,
+                                                                        bool is_new_directory) {
+  if (durable && is_new_directory) {
+    auto parent = SaveDirectory::OpenParent(std::string(tsl::io::Dirname(prefix)));
+    if (!parent.ok()) return parent.status();
+    if (absl::Status status = (*parent)->Sync(); !status.ok()) return status;
+  }
+  absl::StatusOr<std::unique_ptr<SaveDirectory>> directory = SaveDirectory::OpenParent(prefix);
+  if (!directory.ok()) return directory.status();
+  return CreateIn(*std::move(directory), SplitPath(prefix).name, durable);
+}
+
+absl::StatusOr<std::unique_ptr<BundleFiles>> BundleFiles::CreateIn(
+    std::unique_ptr<SaveDirectory> directory, const std::string& name, bool durable) {
+  std::unique_ptr<BundleFiles> files(new BundleFiles(std::move(directory), name, durable));
+  if (absl::Status status = files->CreateData(); !status.ok()) return status;
+  return files;
+}
+
+absl::Status BundleFiles::CreateData() {
+  if (directory_->can_rename()) {
+    const auto names = directory_->List();
+    if (!names.ok()) return names.status();
+    for (const std::string& file : *names) {
+      if (IsTemporaryName(file)) directory_->RemoveIfAbandoned(file);
+    }
+  } else {
+    absl::StatusOr<Former> former = FindFormer();
+    if (!former.ok()) return former.status();
+    data_file_count_ = ChooseFileCount(*former);
+  }
+  data_ = std::make_unique<StagedFile>(directory_.get(), durable_);
+  return data_->Create(data_file_count_ > 0 ? DataName(data_file_count_)
+                                            : absl::StrCat(name_, ".data"));
+}
+
+std::string BundleFiles::DataName(int data_file_count) const {
+  return tensorflow::DataFilename(name_, 0, data_file_count);
+}
+
+absl::StatusOr<BundleFiles::Former> BundleFiles::FindFormer() const {
+  const auto names = directory_->List();
+  if (!names.ok()) return names.status();
+  const std::string index_name = tensorflow::MetaFilename(name_);
+  Former former;
+  for (const std::string& file : *names) {
+    if (file == index_name) former.has_index = true;
+    if (IsDataFile(file, name_)) former.data_names.push_back(file);
+  }
+  return former;
+}
+
+int BundleFiles::ChooseFileCount(const Former& former) const {
+  if (!former.has_index) return 1;
+  std::set<int> taken;
+  for (const std::string& file : former.data_names) taken.insert(FileCountOf(file));
+  int count = 1;
+  while (taken.count(count) > 0) ++count;
+  return count;
+}
+
+absl::Status BundleFiles::Commit(const IndexOf& index) {
+  absl::Status status = data_->Finish();
+  if (!status.ok()) return status;
+  std::lock_guard<std::mutex> lock(CommitMutex(name_));
+  absl::StatusOr<Former> former = FindFormer();
+  if (!former.ok()) return former.status();
+  if (data_file_count_ == 0) data_file_count_ = ChooseFileCount(*former);
+
+  absl::StatusOr<std::string> bytes = index(data_file_count_);
+  if (!bytes.ok()) return bytes.status();
+  StagedFile index_file(directory_.get(), durable_);
+  status = index_file.Create(tensorflow::MetaFilename(name_));
+  if (status.ok()) status = index_file.file().WriteAt(0, *bytes);
+  if (status.ok()) status = index_file.Finish();
+  if (!status.ok()) return status;
+
+  const std::string data_name = DataName(data_file_count_);
+  status = data_->MoveTo(data_name);
+  bool is_index_new = false;
+  if (status.ok()) status = MoveIndex(*former, &index_file, &is_index_new);
+  if (!status.ok()) {
+    if (!is_index_new) data_->Remove();
+    return status;
+  }
+  made_directory_.clear();
+  // Nothing names these any more. What cannot be removed now is removed by a later save.
+  for (const std::string& file : former->data_names) {
+    if (file != data_name) directory_->Remove(file).IgnoreError();
+  }
+  if (data_file_count_ != 1) RenameToOne(index);
+  return absl::OkStatus();
+}
+
+// The data file gets the name of an only one beside the one it has, and a second index names that.
+// Where this fails the bundle is the same, under the other name.
+void BundleFiles::RenameToOne(const IndexOf& index) {
+  const std::string data_name = DataName(data_file_count_);
+  absl::StatusOr<std::string> bytes = index(1);
+  if (!bytes.ok() || !directory_->Link(data_name, DataName(1)).ok()) return;
+  StagedFile index_file(directory_.get(), durable_);
+  absl::Status status = durable_ ? directory_->Sync() : absl::OkStatus();
+  if (status.ok()) status = index_file.Create(tensorflow::MetaFilename(name_));
+  if (status.ok()) status = index_file.file().WriteAt(0, *bytes);
+  if (status.ok()) status = index_file.Finish();
+  if (status.ok()) status = index_file.MoveTo(tensorflow::MetaFilename(name_));
+  if (!index_file.is_moved()) {
+    directory_->Remove(DataName(1)).IgnoreError();
+  } else if (status.ok()) {
+    directory_->Remove(data_name).IgnoreError();
+  }
+}
+
+// A former index keeps a second name until the new one is durable.
+absl::Status BundleFiles::MoveIndex(const Former& former, StagedFile* index, bool* is_index_new) {
+  const std::string index_name = tensorflow::MetaFilename(name_);
+  const std::string kept = TemporaryName(index_name);
+  const bool is_kept = former.has_index && directory_->Link(index_name, kept).ok();
+  absl::Status status = index->MoveTo(index_name);
+  *is_index_new = index->is_moved();
+  if (!status.ok() && index->is_moved()) {
+    if (!former.has_index) {
+      index->Remove();
+      *is_index_new = false;
+    } else if (is_kept && directory_->Rename(kept, index_name).ok()) {
+      // Until the former index is durable again, the new one may still be what the disk has.
+      *is_index_new = durable_ && !directory_->Sync().ok();
+      return status;
+    }
+  }
+  if (is_kept) directory_->Remove(kept).IgnoreError();
+  return status;
 }
 
 }  // namespace autodist

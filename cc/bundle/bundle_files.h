@@ -1,57 +1,91 @@
-// The two files of a bundle while they are being written.
+// The two files of a bundle while they are being written, and the order in which they are
+// committed.
 //
-// Both are written under temporary names beside their targets and take their
-// final names together, data first, once both are complete:
+//   data staged .. index staged .. data renamed .. index renamed .. former data removed
 //
-//   data temporary written .. synced .. index temporary written .. synced
-//     .. data renamed .. index renamed .. directory synced
+// Each step is synced before the next: the file that was staged, the directory after a rename. A
+// data file that an index names is never touched: over a bundle in use, the new data file gets a
+// name with another number of files, and the rename of the index commits. Then it gets the usual
+// name in the same way (docs/durability.md):
 //
-// Whatever has not been committed when the object is destroyed is removed, the
-// directory too if Create() made it. A POSIX prefix (no scheme, or file://) is
-// written with pwrite; any other goes through TensorFlow's file systems, in
-// order.
+//   m.index -> m.data-00000-of-00001, then -> m.data-00000-of-00002, then -> m.data-00000-of-00001
+//
+// A commit that fails, and an object destroyed without one, leave what was there before, the
+// directory gone again if Create() made it. Files of dead savers are removed by Create().
 
 #ifndef AUTODIST_BUNDLE_BUNDLE_FILES_H_
 #define AUTODIST_BUNDLE_BUNDLE_FILES_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "bundle/save_directory.h"
+#include "bundle/staged_file.h"
 
 namespace autodist {
 
 class BundleFiles {
  public:
-  // Creates the directory of `prefix` (one level, as stock TensorFlow does) and
-  // the temporary data file.
-  static absl::StatusOr<std::unique_ptr<BundleFiles>> Create(const std::string& prefix);
+  // The bytes of the index of a bundle of so many data files, of which the first holds everything.
+  using IndexOf = std::function<absl::StatusOr<std::string>(int data_file_count)>;
 
-  virtual ~BundleFiles() = default;
+  // Creates the directory of `prefix` (one level, as stock TensorFlow does) and the data file under
+  // a temporary name. Without `durable` nothing is synced.
+  static absl::StatusOr<std::unique_ptr<BundleFiles>> Create(const std::string& prefix,
+                                                             bool durable);
 
-  // Whether WriteData() must be called with ascending, gapless offsets by one
-  // thread; else any thread may write anywhere.
-  virtual bool is_sequential() const = 0;
+  // The same in a directory that is there; `name` is the last part of the prefix.
+  static absl::StatusOr<std::unique_ptr<BundleFiles>> CreateIn(
+      std::unique_ptr<SaveDirectory> directory, const std::string& name, bool durable);
 
-  // Tells the size the data file will have. Called before any WriteData().
-  virtual absl::Status ReserveData(int64_t size_bytes) = 0;
+  ~BundleFiles();
+  BundleFiles(const BundleFiles&) = delete;
+  BundleFiles& operator=(const BundleFiles&) = delete;
 
-  virtual absl::Status WriteData(int64_t offset, absl::string_view bytes) = 0;
+  // See SaveDirectory and NewFile.
+  bool is_sequential() const { return directory_->is_sequential(); }
+  absl::Status ReserveData(int64_t size_bytes) { return data_->file().Reserve(size_bytes); }
+  absl::Status WriteData(int64_t offset, absl::string_view bytes) {
+    return data_->file().WriteAt(offset, bytes);
+  }
 
   // Makes the bundle appear under its prefix. At most once.
-  virtual absl::Status Commit(absl::string_view index) = 0;
+  absl::Status Commit(const IndexOf& index);
+
+ private:
+  // What of the prefix is in the directory.
+  struct Former {
+    bool has_index = false;
+    std::vector<std::string> data_names;
+  };
+
+  BundleFiles(std::unique_ptr<SaveDirectory> directory, std::string name, bool durable);
+
+  static absl::StatusOr<std::unique_ptr<BundleFiles>> OpenAndCreate(const std::string& prefix,
+                                                                    bool durable,
+                                                                    bool is_new_directory);
+  absl::Status CreateData();
+  absl::StatusOr<Former> FindFormer() const;
+  std::string DataName(int data_file_count) const;
+  // 1, unless an index is there that may name the file of that count.
+  int ChooseFileCount(const Former& former) const;
+  void RenameToOne(const IndexOf& index);
+  // Tells also whether the new index is, or after a power cut may be, in place of the former.
+  absl::Status MoveIndex(const Former& former, StagedFile* index, bool* is_index_new);
+
+  const std::unique_ptr<SaveDirectory> directory_;
+  const std::string name_;
+  const bool durable_;
+  int data_file_count_ = 0;  // 0: not chosen yet
+  std::unique_ptr<StagedFile> data_;
+  std::string made_directory_;  // the path of the directory if Create() made it
 };
-
-// What Create() chooses from; both take a directory that exists.
-absl::StatusOr<std::unique_ptr<BundleFiles>> CreatePosixBundleFiles(const std::string& prefix);
-absl::StatusOr<std::unique_ptr<BundleFiles>> CreateEnvBundleFiles(const std::string& prefix);
-
-// `path` with a random suffix that marks it as temporary, as stock TensorFlow
-// names them.
-std::string TemporaryName(const std::string& path);
 
 }  // namespace autodist
 

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <map>
 #include <memory>
+#include <new>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -17,6 +18,7 @@
 #include "bundle/file_plan.h"
 #include "bundle/index_table.h"
 #include "bundle/masked_crc.h"
+#include "bundle/posix_io.h"
 #include "bundle/task_queue.h"
 #include "bundle/tensor_stream.h"
 #include "bundle/unit_reader.h"
@@ -120,13 +122,18 @@ class DataWriter {
   }
 
   absl::Status WriteTask(const Task& task, char* buffer) {
-    switch (task.kind) {
-      case Task::Kind::kBatch:
-        return WriteBatch(task, buffer);
-      case Task::Kind::kBlocks:
-        return WriteBlocks(task, buffer);
-      case Task::Kind::kStream:
-        return WriteStream(task, buffer);
+    try {
+      switch (task.kind) {
+        case Task::Kind::kBatch:
+          return WriteBatch(task, buffer);
+        case Task::Kind::kBlocks:
+          return WriteBlocks(task, buffer);
+        case Task::Kind::kStream:
+          return WriteStream(task, buffer);
+      }
+    } catch (const std::bad_alloc&) {
+      // On a thread of ours nobody else would catch it.
+      return absl::ResourceExhaustedError("no memory to read a variable for the save");
     }
     return absl::InternalError("unknown kind of task");
   }
@@ -240,6 +247,7 @@ std::map<std::string, tensorflow::BundleEntryProto> IndexEntries(
 
 absl::StatusOr<int64_t> WriteBundle(const std::string& prefix, const SavePlan& plan,
                                     Sources* sources, const WriteOptions& options) {
+  const FileSizeErrors file_size_errors;
   std::vector<TensorStream> streams(plan.tensors.size());
   std::vector<int64_t> stream_bytes(plan.tensors.size(), 0);
   for (size_t i = 0; i < plan.tensors.size(); ++i) {
@@ -251,17 +259,15 @@ absl::StatusOr<int64_t> WriteBundle(const std::string& prefix, const SavePlan& p
   }
   const FilePlan file = PlanFile(plan, stream_bytes, kBlockBytes);
 
-  absl::StatusOr<std::unique_ptr<BundleFiles>> files = BundleFiles::Create(prefix);
+  absl::StatusOr<std::unique_ptr<BundleFiles>> files = BundleFiles::Create(prefix, options.durable);
   if (!files.ok()) return files.status();
   absl::Status status = (*files)->ReserveData(file.size_bytes);
   if (!status.ok()) return status;
   DataWriter writer(plan, file, &streams, sources, files->get(), options.cancelled);
   status = writer.Run((*files)->is_sequential() ? 1 : ThreadCount(options.threads, file));
   if (!status.ok()) return status;
-  absl::StatusOr<std::string> index =
-      BuildIndexTable(IndexEntries(plan, file, writer.TensorCrcs()));
-  if (!index.ok()) return index.status();
-  status = (*files)->Commit(*index);
+  const auto entries = IndexEntries(plan, file, writer.TensorCrcs());
+  status = (*files)->Commit([&](int file_count) { return BuildIndexTable(entries, file_count); });
   if (!status.ok()) return status;
   return file.size_bytes;
 }

@@ -1,5 +1,6 @@
 // Writes a checkpoint: plan and sources in, `<prefix>.data-00000-of-00001` and `<prefix>.index`
-// out, byte for byte what stock TensorFlow's SaveV2 writes for the same values.
+// out, byte for byte what stock TensorFlow's SaveV2 writes for the same values. (Over a checkpoint
+// in use the data file gets another number, see bundle_files.h.)
 //
 // Several threads each read a block of about 1 MiB into a buffer of their own, sum it there and
 // write it at its final offset; the sums of the blocks are joined in file order. What was summed is
@@ -21,11 +22,12 @@ namespace autodist {
 
 struct WriteOptions {
   int threads = 0;                               // 0: chosen from the machine
+  bool durable = true;                           // syncs all it writes
   const std::atomic<bool>* cancelled = nullptr;  // once true, the save fails with Cancelled
 };
 
 // Returns the size of the data file in bytes. On failure nothing is left on disk that was not there
-// before.
+// before. May throw std::bad_alloc.
 absl::StatusOr<int64_t> WriteBundle(const std::string& prefix, const SavePlan& plan,
                                     Sources* sources, const WriteOptions& options);
 

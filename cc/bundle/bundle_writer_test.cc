@@ -156,6 +156,7 @@ class Comparison {
   void ExpectSameBytes(int threads) {
     WriteOptions options;
     options.threads = threads;
+    options.durable = false;
     EXPECT_EQ(WriteOurs(options), absl::OkStatus());
     EXPECT_EQ(sources_.held(), 0);
     tensorflow::BundleWriter writer(tsl::Env::Default(), directory_.path() + "/stock");

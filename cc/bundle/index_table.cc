@@ -30,7 +30,7 @@ class StringFile : public tsl::WritableFile {
 }  // namespace
 
 absl::StatusOr<std::string> BuildIndexTable(
-    const std::map<std::string, tensorflow::BundleEntryProto>& entries) {
+    const std::map<std::string, tensorflow::BundleEntryProto>& entries, int data_file_count) {
   std::string contents;
   StringFile file(&contents);
   tsl::table::Options options;
@@ -38,7 +38,7 @@ absl::StatusOr<std::string> BuildIndexTable(
   tsl::table::TableBuilder builder(options, &file);
 
   tensorflow::BundleHeaderProto header;
-  header.set_num_shards(1);
+  header.set_num_shards(data_file_count);
   header.set_endianness(tensorflow::BundleHeaderProto::LITTLE);
   header.mutable_version()->set_producer(tensorflow::kTensorBundleVersion);
   header.mutable_version()->set_min_consumer(tensorflow::kTensorBundleMinConsumer);

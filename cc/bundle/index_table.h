@@ -11,11 +11,11 @@
 
 namespace autodist {
 
-// The index of a bundle of one data file, byte for byte as stock
-// BundleWriter::Finish writes it (TensorFlow 2.21): a header under the empty
-// key, then `entries` in byte order of their keys.
+// The index of a bundle of `data_file_count` data files, byte for byte as stock
+// BundleWriter::Finish writes that of one (TensorFlow 2.21): a header under the empty key, then
+// `entries` in byte order of their keys.
 absl::StatusOr<std::string> BuildIndexTable(
-    const std::map<std::string, tensorflow::BundleEntryProto>& entries);
+    const std::map<std::string, tensorflow::BundleEntryProto>& entries, int data_file_count);
 
 }  // namespace autodist
 

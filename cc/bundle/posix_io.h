@@ -19,17 +19,33 @@ namespace autodist {
 // "<what> <path>: <text of error>", typed by `error`, an errno value.
 absl::Status PosixError(absl::string_view what, const std::string& path, int error);
 
+// Owns a file descriptor; negative when there is none.
+class Descriptor {
+ public:
+  explicit Descriptor(int number) : number_(number) {}
+  Descriptor(Descriptor&& other) noexcept;
+  Descriptor& operator=(Descriptor&& other) = delete;
+  ~Descriptor();
+
+  int get() const { return number_; }
+
+ private:
+  int number_;
+};
+
 // A file this process created. Closed by the destructor; never removed by it.
 class PosixFile {
  public:
-  // Creates `path` for writing; fails when it exists.
-  static absl::StatusOr<PosixFile> Create(const std::string& path);
-
-  PosixFile(PosixFile&& other) noexcept;
-  PosixFile& operator=(PosixFile&& other) = delete;
-  ~PosixFile();
+  // Creates the file `name` in an open directory for writing; fails when it exists. `path` is for
+  // messages.
+  static absl::StatusOr<PosixFile> Create(int directory, const std::string& name,
+                                          const std::string& path);
 
   const std::string& path() const { return path_; }
+
+  // Locks the file until it is closed or the process ends. False where the file system has no
+  // locks.
+  bool Lock() const;
 
   // Writes all of `bytes` at `offset`. Safe to call from several threads.
   absl::Status WriteAt(int64_t offset, absl::string_view bytes) const;
@@ -42,17 +58,32 @@ class PosixFile {
   // Returns once the bytes have reached the device.
   absl::Status Sync() const;
 
+  // What closing the file would report (some file systems find a full disk only then), without
+  // giving up the lock.
+  absl::Status Finish() const;
+
  private:
   PosixFile(std::string path, int descriptor);
 
   std::string path_;
-  int descriptor_;
+  Descriptor descriptor_;
 };
 
-absl::Status RenamePath(const std::string& from, const std::string& to);
+// fsync of a file or a directory.
+absl::Status SyncDescriptor(int descriptor, const std::string& path);
 
-// Makes renames inside `directory` durable; "" is the current directory.
-absl::Status SyncDirectory(const std::string& directory);
+// While it lives, a file that grows beyond the process's limit is an error and not the signal
+// SIGXFSZ, whose default is to kill: for this thread and those it starts.
+class FileSizeErrors {
+ public:
+  FileSizeErrors();
+  ~FileSizeErrors();
+  FileSizeErrors(const FileSizeErrors&) = delete;
+  FileSizeErrors& operator=(const FileSizeErrors&) = delete;
+
+ private:
+  bool was_blocked_;
+};
 
 }  // namespace autodist
 

@@ -127,9 +127,9 @@ class Replacement {
     for (const Edge* edge : save_->in_edges()) {
       if (edge->IsControlEdge() && !edge->src()->IsSource()) before.push_back(edge->src());
     }
-    const std::string contents = absl::StrCat(pins.size(), " ", absl::StrJoin(value_index, ","),
-                                              " ", tag.layout, " ", tag.lock, " ", tag.threads, " ",
-                                              tensorflow::DataTypeVectorString(InputTypes()));
+    const std::string contents = absl::StrCat(
+        pins.size(), " ", absl::StrJoin(value_index, ","), " ", tag.layout, " ", tag.lock, " ",
+        tag.threads, " ", tag.durable, " ", tensorflow::DataTypeVectorString(InputTypes()));
     Node* node;
     status = NodeBuilder(NewName("save", contents), "AutodistSave")
                  .Input(inputs_[0]->src(), inputs_[0]->src_output())
@@ -143,6 +143,7 @@ class Replacement {
                  .Attr("layout", tag.layout)
                  .Attr("lock", tag.lock)
                  .Attr("threads", tag.threads)
+                 .Attr("durable", tag.durable)
                  .Device(save_->requested_device())
                  .AssignedDevice(save_->assigned_device_name())
                  .Finalize(&graph_, &node);

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -57,6 +58,7 @@ REGISTER_OP("AutodistSave")
     .Attr("layout: {'original', 'slices', 'restorable'} = 'original'")
     .Attr("lock: {'block', 'copy'} = 'block'")
     .Attr("threads: int >= 0 = 0")
+    .Attr("durable: bool = true")
     .SetIsStateful()
     .SetShapeFn(SaveShape)
     .Doc(R"doc(
@@ -79,6 +81,7 @@ layout: 'original' writes every variable whole, 'slices' writes the entries as S
 lock: How a variable that is updated in place is kept as it is while it is read: 'block' locks it until it is
   written, 'copy' until it is copied.
 threads: How many threads write; 0 lets the machine decide.
+durable: Whether the files are on the device when the op is done; else only the order of the steps is kept.
 )doc");
 
 // The elements of an input that has one per entry; they live as long as the input.
@@ -124,6 +127,7 @@ class SaveOp : public tensorflow::AsyncOpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("num_pins", &num_pins_));
     OP_REQUIRES_OK(context, context->GetAttr("value_index", &value_index_));
     OP_REQUIRES_OK(context, context->GetAttr("threads", &threads_));
+    OP_REQUIRES_OK(context, context->GetAttr("durable", &durable_));
     OP_REQUIRES_OK(context, context->GetAttr("lock", &lock));
     OP_REQUIRES_OK(context, context->GetAttr("layout", &layout));
     lock_mode_ = lock == "copy" ? LockMode::kCopy : LockMode::kBlock;
@@ -148,7 +152,7 @@ class SaveOp : public tensorflow::AsyncOpKernel {
     }
     tensorflow::Env::Default()->SchedClosure(
         [this, context, cancelled, manager, token, done = std::move(done)] {
-          const absl::Status status = Save(context, *cancelled);
+          const absl::Status status = SaveWithinMemory(context, *cancelled);
           if (manager != nullptr) manager->DeregisterCallback(token);
           if (!status.ok()) context->SetStatus(status);
           done();
@@ -156,6 +160,15 @@ class SaveOp : public tensorflow::AsyncOpKernel {
   }
 
  private:
+  absl::Status SaveWithinMemory(OpKernelContext* context,
+                                const std::atomic<bool>& cancelled) const {
+    try {
+      return Save(context, cancelled);
+    } catch (const std::bad_alloc&) {
+      return absl::ResourceExhaustedError(absl::StrCat("no memory for the save of ", name()));
+    }
+  }
+
   absl::Status Save(OpKernelContext* context, const std::atomic<bool>& cancelled) const {
     const auto start = std::chrono::steady_clock::now();
     absl::StatusOr<SaveRequest> request = Unpack(context);
@@ -164,7 +177,7 @@ class SaveOp : public tensorflow::AsyncOpKernel {
     if (!plan.ok()) return plan.status();
     VariableSources sources(std::move(request->values), lock_mode_);
     absl::StatusOr<int64_t> written_bytes =
-        WriteBundle(request->prefix, *plan, &sources, {threads_, &cancelled});
+        WriteBundle(request->prefix, *plan, &sources, {threads_, durable_, &cancelled});
     if (!written_bytes.ok()) return written_bytes.status();
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     KeepSaveReport(request->prefix, {*written_bytes, elapsed.count(), sources.max_lock_seconds(),
@@ -240,6 +253,7 @@ class SaveOp : public tensorflow::AsyncOpKernel {
   int num_pins_;
   std::vector<int64_t> value_index_;
   int threads_;
+  bool durable_;
   LockMode lock_mode_;
   SaveLayout layout_;
 };

@@ -31,6 +31,7 @@ absl::StatusOr<SaveTag> ReadSaveTag(const tensorflow::Node& node) {
   tag.layout = AttrOr<std::string>(node, "_autodist_layout", "original");
   tag.lock = AttrOr<std::string>(node, "_autodist_lock", "block");
   tag.threads = AttrOr<int32_t>(node, "_autodist_threads", 0);
+  tag.durable = AttrOr(node, "_autodist_durable", true);
   if (node.attrs().Find("_autodist_aggregations") == nullptr) {
     tag.aggregations.assign(count, "MEAN");
     return tag;

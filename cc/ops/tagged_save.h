@@ -21,6 +21,7 @@ struct SaveTag {
   std::string layout;                     // _autodist_layout
   std::string lock;                       // _autodist_lock
   int threads;                            // _autodist_threads
+  bool durable;                           // _autodist_durable
   std::vector<std::string> aggregations;  // _autodist_aggregations, one per tensor
 };
 

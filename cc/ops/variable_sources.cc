@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstring>
 #include <functional>
+#include <new>
 #include <utility>
 
 #include "tensorflow/core/framework/tensor_util.h"
@@ -27,6 +28,7 @@ absl::Status CheckInitialized(const Var* variable, const Tensor& value) {
 // A tensor whose memory is mapped already, so that a copy under a lock runs at memory speed.
 Tensor PrepareCopy(tensorflow::DataType dtype, const tensorflow::TensorShape& shape) {
   Tensor copy(dtype, shape);
+  if (!copy.IsInitialized()) throw std::bad_alloc();
   const absl::string_view bytes = copy.tensor_data();
   char* data = const_cast<char*>(bytes.data());
   for (size_t offset = 0; offset < bytes.size(); offset += kPageBytes) data[offset] = 0;

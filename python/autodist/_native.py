@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _lock = threading.Lock()
 
+# Longer messages are cut.
+_MESSAGE_BYTES = 8192
+
 
 class _CSaveReport(ctypes.Structure):
     """`AutodistSaveReport` of cc/ops."""
@@ -70,6 +73,67 @@ def last_save(prefix: str | os.PathLike[str]) -> SaveReport | None:
     return SaveReport(**{name: getattr(report, name) for name, _ in _CSaveReport._fields_})
 
 
+def stage_file(path: str, contents: bytes, *, durable: bool) -> int:
+    """Writes a file under a temporary name beside its own.
+
+    Args:
+        path: The file's path on any file system that TensorFlow knows.
+        contents: All of it.
+        durable: Whether it, and later its name, are synced.
+
+    Returns:
+        A handle, to be given to `commit_file` or `discard_file`, once.
+
+    Raises:
+        tf.errors.OpError: It cannot be written; nothing is left behind.
+    """
+    file = ctypes.c_void_p()
+    message = ctypes.create_string_buffer(_MESSAGE_BYTES)
+    code = _c_library().autodist_stage_file(
+        os.fsencode(path),
+        contents,
+        len(contents),
+        durable,
+        ctypes.byref(file),
+        message,
+        len(message),
+    )
+    _check(code, message)
+    return file.value or 0
+
+
+def commit_file(file: int) -> None:
+    """Gives a staged file its name, which replaces what had it at one instant.
+
+    Args:
+        file: What `stage_file` returned.
+
+    Raises:
+        tf.errors.OpError: It cannot be renamed, and is gone; or its directory cannot be synced.
+    """
+    message = ctypes.create_string_buffer(_MESSAGE_BYTES)
+    _check(_c_library().autodist_commit_file(file, message, len(message)), message)
+
+
+def discard_file(file: int) -> None:
+    """Removes a staged file.
+
+    Args:
+        file: What `stage_file` returned.
+    """
+    _c_library().autodist_discard_file(file)
+
+
+def _check(code: int, message: ctypes.Array[ctypes.c_char]) -> None:
+    """Raises the error that TensorFlow has for a status code."""
+    if code == 0:
+        return
+    import tensorflow as tf
+
+    text = message.value.decode(errors="replace")
+    raise tf.compat.v1.errors.exception_type_from_error_code(code)(None, None, text)
+
+
 @functools.cache
 def _load_ops() -> ModuleType:
     import tensorflow as tf
@@ -84,6 +148,20 @@ def _c_library() -> ctypes.CDLL:
     library = ctypes.CDLL(_library_path())
     library.autodist_last_save.argtypes = (ctypes.c_char_p, ctypes.POINTER(_CSaveReport))
     library.autodist_last_save.restype = ctypes.c_int
+    library.autodist_stage_file.argtypes = (
+        ctypes.c_char_p,
+        ctypes.c_char_p,
+        ctypes.c_int64,
+        ctypes.c_int,
+        ctypes.POINTER(ctypes.c_void_p),
+        ctypes.c_char_p,
+        ctypes.c_int64,
+    )
+    library.autodist_stage_file.restype = ctypes.c_int
+    library.autodist_commit_file.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int64)
+    library.autodist_commit_file.restype = ctypes.c_int
+    library.autodist_discard_file.argtypes = (ctypes.c_void_p,)
+    library.autodist_discard_file.restype = None
     return library
 
 

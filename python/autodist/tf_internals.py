@@ -10,12 +10,8 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-# `Saver.save` needs what the public `tf.compat.v1.train.update_checkpoint_state` does not offer: relative paths.
-# `meta_graph_filename` has no public name.
-from tensorflow.python.checkpoint.checkpoint_management import (
-    meta_graph_filename,
-    update_checkpoint_state_internal,
-)
+# Without a public name.
+from tensorflow.python.checkpoint.checkpoint_management import meta_graph_filename
 
 # The C API's own functions: `tf.Graph.create_op` takes several times as long for each op.
 from tensorflow.python.client import pywrap_tf_session
@@ -60,7 +56,6 @@ __all__ = [
     "resource_variables_by_default",
     "run_tensors",
     "set_attribute",
-    "update_checkpoint_state_internal",
     "update_input",
 ]
 

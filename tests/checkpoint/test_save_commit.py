@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from autodist import tf_internals
-from autodist.checkpoint import meta_graph
+from autodist import _native
+from autodist.checkpoint import state_file
 from autodist.checkpoint.saver import Saver
 
 tf1 = tf.compat.v1
@@ -18,17 +18,18 @@ def files(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir()}
 
 
-def spy(
-    monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, directory: Path, seen: dict[str, Any]
-) -> None:
-    """Notes the files that are there when a function is called."""
-    real = getattr(owner, name)
+@pytest.fixture
+def seen_at_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[set[str]]:
+    """The files, but for temporary ones, that are there before each file beside a bundle gets its name."""
+    seen: list[set[str]] = []
+    real = _native.commit_file
 
-    def spied(*args: Any, **kwargs: Any) -> Any:
-        seen.setdefault(name, files(directory))
-        return real(*args, **kwargs)
+    def commit(file: int) -> None:
+        seen.append({name for name in files(tmp_path) if ".autodist" not in name})
+        real(file)
 
-    monkeypatch.setattr(owner, name, spied)
+    monkeypatch.setattr(_native, "commit_file", commit)
+    return seen
 
 
 def fail(*_: Any, **__: Any) -> None:
@@ -36,17 +37,46 @@ def fail(*_: Any, **__: Any) -> None:
 
 
 def test_bundle_then_graph_then_state(
-    session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    session: Any, tmp_path: Path, seen_at_commit: list[set[str]]
 ) -> None:
-    seen: dict[str, set[str]] = {}
-    spy(monkeypatch, meta_graph, "export", tmp_path, seen)
-    spy(monkeypatch, tf_internals, "update_checkpoint_state_internal", tmp_path, seen)
-
     Saver().save(session, str(tmp_path / "m"), 1)
 
-    assert seen["export"] == BUNDLE
-    assert seen["update_checkpoint_state_internal"] == {*BUNDLE, "m-1.meta"}
+    assert seen_at_commit == [BUNDLE, {*BUNDLE, "m-1.meta"}]
     assert files(tmp_path) == {*BUNDLE, "m-1.meta", "checkpoint"}
+
+
+def test_over_a_prefix_in_use_all_is_written_before_the_bundle_is_replaced(
+    session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saver = Saver()
+    saver.save(session, str(tmp_path / "m"), 1)
+    staged_before = []
+    real = tf1.train.Saver.save
+
+    def save(*args: Any, **kwargs: Any) -> Any:
+        staged_before.extend(
+            sorted(name.split(".auto")[0] for name in files(tmp_path) if ".auto" in name)
+        )
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(tf1.train.Saver, "save", save)
+    saver.save(session, str(tmp_path / "m"), 1)
+
+    assert staged_before == ["checkpoint", "m-1.meta"]
+    assert files(tmp_path) == {*BUNDLE, "m-1.meta", "checkpoint"}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_prefix_saved_again_has_the_same_files_with_the_new_values(
+    count: int, session: Any, model: dict[str, Any], tmp_path: Path
+) -> None:
+    saver = Saver()
+    for number in range(count):
+        model["w"].load([number, number], session)
+        path = saver.save(session, str(tmp_path / "m"), 1)
+    assert files(tmp_path) == {*BUNDLE, "m-1.meta", "checkpoint"}
+    assert tf.train.load_variable(path, "w").tolist() == [count - 1, count - 1]
+    assert tf.train.latest_checkpoint(str(tmp_path)) == path
 
 
 def test_old_checkpoints_go_after_the_new_one_is_named(
@@ -69,31 +99,6 @@ def test_old_checkpoints_go_after_the_new_one_is_named(
     assert "m-0.index" not in files(tmp_path)
 
 
-def test_the_graph_is_renamed_into_place_after_it_is_synced(
-    session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    events: list[tuple[str, str]] = []
-    real_sync, real_rename = meta_graph.paths.sync, tf.io.gfile.rename
-    monkeypatch.setattr(
-        meta_graph.paths, "sync", lambda path: (events.append(("sync", path)), real_sync(path))
-    )
-    monkeypatch.setattr(
-        tf.io.gfile,
-        "rename",
-        lambda source, target, overwrite: (
-            events.append(("rename", target)),
-            real_rename(source, target, overwrite),
-        ),
-    )
-
-    Saver().save(session, str(tmp_path / "m"))
-
-    (first, temporary), *rest = events
-    assert first == "sync"
-    assert temporary.startswith(str(tmp_path / "m.tmp"))
-    assert rest == [("rename", str(tmp_path / "m.meta")), ("sync", str(tmp_path))]
-
-
 def test_an_uninitialised_variable_leaves_nothing_behind(
     graph: Any, model: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -106,7 +111,7 @@ def test_an_uninitialised_variable_leaves_nothing_behind(
 
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(tf1.train, "export_meta_graph"), (tf_internals, "update_checkpoint_state_internal")],
+    [(tf1.train, "export_meta_graph"), (state_file, "contents")],
     ids=["graph", "state"],
 )
 def test_a_save_that_fails_late_takes_back_what_it_wrote(
@@ -133,7 +138,7 @@ def test_a_graph_that_cannot_be_renamed_leaves_no_temporary_file(
     (tmp_path / "m-1.meta").mkdir()
     with pytest.raises(tf.errors.OpError):
         Saver().save(session, str(tmp_path / "m"), 1)
-    assert not {name for name in files(tmp_path) if "tmp" in name}
+    assert not {name for name in files(tmp_path) if ".autodist" in name}
     assert not BUNDLE & files(tmp_path)
 
 
@@ -143,7 +148,7 @@ def test_a_checkpoint_under_a_name_that_was_there_is_not_taken_back(
     saver = Saver()
     path = saver.save(session, str(tmp_path / "m"), 1)
     session.run(model["w"].assign([1.0, 2.0]))
-    monkeypatch.setattr(tf_internals, "update_checkpoint_state_internal", fail)
+    monkeypatch.setattr(_native, "commit_file", fail)
     with pytest.raises(OSError, match="no space left"):
         saver.save(session, str(tmp_path / "m"), 1)
     assert tf.train.load_variable(path, "w").tolist() == [1.0, 2.0]

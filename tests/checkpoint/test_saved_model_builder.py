@@ -103,14 +103,16 @@ def test_a_cleared_graph_has_no_devices(graph: Any, tmp_path: Path) -> None:
     assert {node.device for node in meta_graph.graph_def.node} == {""}
 
 
-def test_variables_of_one_task_are_saved_whole_and_of_several_by_their_tasks(graph: Any) -> None:
-    builder_of = SavedModelBuilder._maybe_create_saver
+def test_variables_of_one_task_are_saved_whole_and_of_several_by_their_tasks(
+    graph: Any, tmp_path: Path
+) -> None:
+    builder = SavedModelBuilder(str(tmp_path / "export"))
     with tf.device("/job:ps/task:0"):
         tf1.get_variable("v", initializer=[1.0])
-    assert not builder_of(None).as_saver_def().sharded
+    assert not builder._maybe_create_saver().as_saver_def().sharded
     with tf.device("/job:ps/task:1"):
         tf1.get_variable("w", initializer=[1.0])
-    assert builder_of(None).as_saver_def().sharded
+    assert builder._maybe_create_saver().as_saver_def().sharded
 
 
 def mistake_directory_is_not_empty(builder_class: Any, session: Any, directory: Path) -> None:

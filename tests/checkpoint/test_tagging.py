@@ -38,15 +38,27 @@ def cut(name: str, dtype: tf.DType = tf.float32) -> Any:
 
 
 def test_the_node_carries_the_options(graph: Any, model: dict[str, Any]) -> None:
-    Saver(threads=3, lock="copy", layout="slices")
+    Saver(threads=3, lock="copy", layout="slices", durable=False)
     (op,) = saves(graph)
-    assert marks(op) == {"save": True, "threads": 3, "lock": b"copy", "layout": b"slices"}
+    assert marks(op) == {
+        "save": True,
+        "threads": 3,
+        "lock": b"copy",
+        "layout": b"slices",
+        "durable": False,
+    }
 
 
 def test_the_defaults(graph: Any, model: dict[str, Any]) -> None:
     Saver()
     (op,) = saves(graph)
-    assert marks(op) == {"save": True, "threads": 0, "lock": b"block", "layout": b"restorable"}
+    assert marks(op) == {
+        "save": True,
+        "threads": 0,
+        "lock": b"block",
+        "layout": b"restorable",
+        "durable": True,
+    }
 
 
 def test_no_op_of_ours_is_added(model: dict[str, Any]) -> None:

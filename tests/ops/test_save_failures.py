@@ -42,7 +42,7 @@ def test_a_file_that_cannot_grow_is_removed(limit: int, tmp_path: Path) -> None:
     prefix = tmp_path / "new" / "ckpt"
     arguments = [sys.executable, str(script), str(prefix), "8000000", str(limit)]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=120)
-    assert f"{prefix}.data-00000-of-00001.tempstate" in done.stdout, done.stderr
+    assert f"{prefix}.data.autodist" in done.stdout, done.stderr
     assert "File too large" in done.stdout
     assert list(tmp_path.iterdir()) == [script]
 

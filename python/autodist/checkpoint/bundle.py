@@ -22,13 +22,32 @@ def remove(prefix: str, *others: str) -> None:
         prefix: The bundle's prefix.
         *others: Other files that belong to it, in the order to remove them.
     """
-    start = prefix[: len(prefix) - len(paths.name(prefix))]
     data: list[str] = []
     with contextlib.suppress(tf.errors.OpError):
-        names = tf.io.gfile.listdir(start or ".")
-        data = [start + name for name in names if name.startswith(paths.name(prefix) + ".data-")]
+        data = _data_files(prefix)
     for path in [prefix + ".index", *data, *others]:
         _remove_file(path)
+
+
+def sync(prefix: str) -> None:
+    """Makes a bundle durable that TensorFlow wrote, where its file system has a call for it.
+
+    Args:
+        prefix: The bundle's prefix.
+
+    Raises:
+        OSError: A file cannot be synced.
+    """
+    if not paths.is_local(prefix) or not exists(prefix):
+        return
+    for path in [*_data_files(prefix), prefix + ".index", paths.parent(prefix)]:
+        paths.sync(path)
+
+
+def _data_files(prefix: str) -> list[str]:
+    start = prefix[: len(prefix) - len(paths.name(prefix))]
+    names = tf.io.gfile.listdir(start or ".")
+    return [start + name for name in names if name.startswith(paths.name(prefix) + ".data-")]
 
 
 def _remove_file(path: str) -> None:

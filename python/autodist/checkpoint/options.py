@@ -32,19 +32,21 @@ class SaveOptions:
         layout: `'original'` writes whole variables, `'slices'` what stock TensorFlow writes from
             the same graph. `None` writes whole what stock TensorFlow can restore into slices again,
             and the rest as slices.
+        durable: Whether all is synced to the device; else only the order of the steps is kept.
     """
 
     aggregation: Any = None
     threads: int = 0
     lock: str = "block"
     layout: str | None = None
+    durable: bool = True
 
     def __post_init__(self) -> None:
         """Refuses values that mean nothing.
 
         Raises:
             ArgumentError: A value is not one of those allowed.
-            ArgumentTypeError: `threads` is not an integer, or `aggregation` holds no
+            ArgumentTypeError: `threads` is not an integer, `durable` no bool, or `aggregation` holds no
                 `tf.VariableAggregation`.
         """
         if self.layout is not None and self.layout not in LAYOUTS:
@@ -59,6 +61,8 @@ class SaveOptions:
             raise errors.ArgumentError(
                 f"threads must be 0 (the machine decides) or more, not {self.threads}"
             )
+        if not isinstance(self.durable, bool):
+            raise errors.ArgumentTypeError(f"durable must be True or False, not {self.durable!r}")
         if isinstance(self.aggregation, Mapping):
             for value in self.aggregation.values():
                 aggregation_name(value)

@@ -16,6 +16,16 @@ def name(path: str) -> str:
     return os.path.basename(path)  # noqa: PTH119
 
 
+def join(directory: str, name: str) -> str:
+    """Returns the path of a file in a directory, which may be empty."""
+    return os.path.join(directory, name)  # noqa: PTH118
+
+
+def relative(path: str, directory: str) -> str:
+    """Returns a path relative to a directory, if it is absolute; else as it is."""
+    return os.path.relpath(path, directory) if os.path.isabs(path) else path  # noqa: PTH117
+
+
 def split_extension(path: str) -> tuple[str, str]:
     """Returns a path in two: all before the extension, and the extension with its dot."""
     return os.path.splitext(path)  # noqa: PTH122
@@ -27,11 +37,39 @@ def is_local(path: str) -> bool:
 
 
 def sync(path: str) -> None:
-    """Makes a file or directory durable, where the file system has a call for it."""
+    """Makes a file or directory durable, where the file system has a call for it.
+
+    Args:
+        path: The path; empty for the current directory.
+
+    Raises:
+        OSError: It cannot be opened or synced.
+    """
     if not is_local(path):
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path or ".", os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_tree(directory: str) -> None:
+    """Makes durable all files and directories below a directory, and itself.
+
+    Args:
+        directory: The directory.
+
+    Raises:
+        OSError: One cannot be opened or synced.
+    """
+    if not is_local(directory):
+        return
+    for path, _, names in os.walk(directory, topdown=False, onerror=_raise):
+        for file in names:
+            sync(join(path, file))
+        sync(path)
+
+
+def _raise(error: OSError) -> None:
+    raise error

@@ -1,12 +1,14 @@
 """`SavedModelBuilder`: exports the original graph of a session with nothing of ours in it."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 
 from autodist import errors
+from autodist.checkpoint import paths, staged_files, tagging
 from autodist.checkpoint import saver as autodist_saver
-from autodist.checkpoint import tagging
 
 _StockBuilder: Any = tf.compat.v1.saved_model.builder.SavedModelBuilder
 
@@ -23,15 +25,20 @@ class SavedModelBuilder(_StockBuilder):
     written as slices.
     """
 
-    def __init__(self, export_dir: str) -> None:
+    def __init__(self, export_dir: str, *, durable: bool = True) -> None:
         """Creates a builder.
 
         Args:
             export_dir: Directory to export to, which must be empty or missing.
+            durable: Whether all of the export is on the device when `save` returns; else only the
+                order is kept, in which `saved_model.pb` comes last and at once.
 
         Raises:
             AssertionError: The directory holds something.
         """
+        self._durable = durable
+        # The directories that are about to be made, and the one that holds them.
+        self._new_parents = _parents_of_new(tf.compat.as_str(export_dir)) if durable else []
         # Not the stock class's own, which looks itself up by a name that a program may have replaced
         # by this class (TF 2.21).
         super(_StockBuilder, self).__init__(export_dir)
@@ -79,7 +86,7 @@ class SavedModelBuilder(_StockBuilder):
         # What is no session is for the base class to refuse.
         self._graph = getattr(sess, "graph", None) or tf.compat.v1.get_default_graph()
         self._train_op = train_op
-        with self._graph.as_default():
+        with self._graph.as_default(), self._taken_back_on_failure():
             super().add_meta_graph_and_variables(
                 sess,
                 tags,
@@ -144,6 +151,76 @@ class SavedModelBuilder(_StockBuilder):
                 saver=saver,
             )
 
+    def save(
+        self,
+        as_text: bool = False,
+        experimental_image_format: bool = False,
+        experimental_image_writer_options: Any = None,
+    ) -> Any:
+        """Writes `saved_model.pb`, which makes the directory a SavedModel.
+
+        Args:
+            as_text: Write it as text, `saved_model.pbtxt`.
+            experimental_image_format: As in TensorFlow, which refuses it where it was not built in.
+            experimental_image_writer_options: As in TensorFlow.
+
+        Returns:
+            The path of the file, as bytes.
+
+        Raises:
+            tf.errors.OpError: It cannot be written, or something of the export not be synced.
+        """
+        if experimental_image_format:
+            path = super().save(
+                as_text,
+                experimental_image_format=True,
+                experimental_image_writer_options=experimental_image_writer_options,
+            )
+            self._sync_export()
+            return path
+        directory = tf.compat.as_str(self._export_dir)
+        if not tf.io.gfile.exists(directory):
+            tf.io.gfile.makedirs(directory)
+        self._sync_export()
+        if as_text:
+            path = paths.join(
+                directory, tf.compat.v1.saved_model.constants.SAVED_MODEL_FILENAME_PBTXT
+            )
+            contents = str(self._saved_model).encode()
+        else:
+            path = paths.join(directory, tf.compat.v1.saved_model.constants.SAVED_MODEL_FILENAME_PB)
+            contents = self._saved_model.SerializeToString(deterministic=True)
+        staged_files.write(path, contents, durable=self._durable)
+        return tf.compat.as_bytes(path)
+
+    def _sync_export(self) -> None:
+        """Makes durable all that is in the directory, and the directory itself."""
+        if self._durable:
+            paths.sync_tree(tf.compat.as_str(self._export_dir))
+            for parent in self._new_parents:
+                paths.sync(parent)
+
+    @contextlib.contextmanager
+    def _taken_back_on_failure(self) -> Iterator[None]:
+        """Removes the directories that a failed export made, so that the next finds it empty."""
+        directory = tf.compat.as_str(self._export_dir)
+        names = {
+            tf.compat.v1.saved_model.constants.VARIABLES_DIRECTORY,
+            tf.compat.v1.saved_model.constants.ASSETS_DIRECTORY,
+        }
+        mine = [
+            path
+            for path in (paths.join(directory, name) for name in sorted(names))
+            if not tf.io.gfile.exists(path)
+        ]
+        try:
+            yield
+        except BaseException:
+            for path in mine:
+                with contextlib.suppress(tf.errors.OpError):
+                    tf.io.gfile.rmtree(path)
+            raise
+
     def _add_collections(self, assets_collection: Any, main_op: Any, train_op: Any) -> None:
         """Adds to the collections; the base class knows of a train op here, but has no argument."""
         super()._add_collections(
@@ -161,7 +238,9 @@ class SavedModelBuilder(_StockBuilder):
                 "finalized and pass it as saver="
             )
         # Variables of several tasks do not travel to one: a tensor above 2 GB could not (TF 2.21).
-        return autodist_saver.Saver(sharded=_is_on_several_tasks(graph), allow_empty=True)
+        return autodist_saver.Saver(
+            sharded=_is_on_several_tasks(graph), allow_empty=True, durable=self._durable
+        )
 
     def _tag_and_add_meta_graph(
         self, meta_graph_def: Any, tags: Any, signature_def_map: Any
@@ -169,6 +248,18 @@ class SavedModelBuilder(_StockBuilder):
         """Adds a graph without our marks, which a stock saver does not take out."""
         tagging.strip_tags(meta_graph_def.graph_def)
         super()._tag_and_add_meta_graph(meta_graph_def, tags, signature_def_map)
+
+
+def _parents_of_new(directory: str) -> list[str]:
+    """Returns the parents of a missing directory, up to and with the first that is there."""
+    parents: list[str] = []
+    while directory and not tf.io.gfile.exists(directory):
+        above = paths.parent(directory.rstrip("/"))
+        if above == directory:
+            break
+        directory = above
+        parents.append(directory)
+    return parents
 
 
 def _first_given(*values: Any) -> Any:

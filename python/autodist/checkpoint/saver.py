@@ -2,23 +2,34 @@
 
 The base class builds its stock nodes; ours only marks the `SaveV2` among them (`tagging`). What
 differs when saving is the order of commits, so that a `checkpoint` file never names a checkpoint
-that is not all there::
+that is not all there (docs/durability.md)::
 
-    data, index (the op: synced, renamed)
-    .meta       (synced, renamed)
+    data, index (the op)
+    .meta
     checkpoint
     old checkpoints deleted
 
-where stock TensorFlow writes `.meta` last. A save that fails takes back what it wrote.
+each written under another name, synced and renamed, where stock TensorFlow writes `.meta` last and
+syncs nothing. A save that fails takes back what it wrote.
 """
 
 import contextlib
+import functools
 from typing import Any
 
 import tensorflow as tf
 
 from autodist import _log, _native, errors, tf_internals
-from autodist.checkpoint import bundle, meta_graph, paths, report, tagging, variable_list
+from autodist.checkpoint import (
+    bundle,
+    meta_graph,
+    paths,
+    report,
+    staged_files,
+    state_file,
+    tagging,
+    variable_list,
+)
 from autodist.checkpoint import options as save_options
 
 _LOGGER = _log.get_logger()
@@ -39,6 +50,7 @@ class Saver(tf.compat.v1.train.Saver):
     _last_checkpoints: list[tuple[str, float]]
     _checkpoints_to_be_deleted: list[tuple[str, float]]
     _var_list: Any
+    _is_empty: bool
 
     def __init__(  # noqa: PLR0917 TensorFlow's signature
         self,
@@ -62,6 +74,7 @@ class Saver(tf.compat.v1.train.Saver):
         threads: int = 0,
         lock: str = "block",
         layout: str | None = None,
+        durable: bool = True,
     ) -> None:
         """Creates a `Saver`; the arguments up to `filename` are TensorFlow's.
 
@@ -94,6 +107,9 @@ class Saver(tf.compat.v1.train.Saver):
                 dtypes that stock TensorFlow cannot restore into slices from a whole: float16,
                 uint16, uint32, uint64, string, float8, float4 and two-bit integers. A distributed
                 session writes whole variables unless told otherwise.
+            durable: Whether all files are synced, so that a checkpoint survives a power cut once
+                `save` has returned and the former one survives until then. Without, the order of
+                the steps is the same, which is enough for processes that are killed.
 
         Raises:
             ImportError: The op library is missing or was built for another TensorFlow.
@@ -102,7 +118,7 @@ class Saver(tf.compat.v1.train.Saver):
                 save.
             RuntimeError: The graph is finalized, or executing eagerly without `var_list`.
         """
-        self._options = save_options.SaveOptions(aggregation, threads, lock, layout)
+        self._options = save_options.SaveOptions(aggregation, threads, lock, layout, durable)
         super().__init__(
             var_list=var_list,
             reshape=reshape,
@@ -233,37 +249,50 @@ class Saver(tf.compat.v1.train.Saver):
             if global_step is not None and not isinstance(global_step, tf.compat.integral_types):
                 global_step = tf.compat.v1.train.global_step(sess, global_step)
             prefix = self._checkpoint_prefix(save_path, global_step)
-            is_new = not bundle.exists(prefix)
-            path: str | None = super().save(
-                sess,
-                save_path,
-                global_step,
-                latest_filename,
-                write_meta_graph=False,
-                write_state=False,
-            )
             meta_path = tf_internals.meta_graph_filename(prefix, meta_graph_suffix)
+            stage = functools.partial(
+                self._stage,
+                sess,
+                meta_path=meta_path if write_meta_graph else None,
+                state_path=state_file.path_of(paths.parent(save_path), latest_filename)
+                if write_state
+                else None,
+                strip_default_attrs=strip_default_attrs,
+                save_debug_info=save_debug_info,
+            )
+            # Over a checkpoint in use nothing but renames is left once the op has committed.
+            is_overwritten = self._writes_v2() and bundle.exists(prefix)
+            is_early = is_overwritten and _can_stage_early(sess, save_path, latest_filename)
+            is_saved = False
             kept = list(self._last_checkpoints), list(self._checkpoints_to_be_deleted)
-            try:
-                if write_state and path is not None:
-                    _check_parent(save_path)
-                if write_meta_graph:
-                    with sess.graph.as_default():
-                        self.export_meta_graph(
-                            meta_path,
-                            strip_default_attrs=strip_default_attrs,
-                            save_debug_info=save_debug_info,
-                        )
-                if write_state and path is not None:
-                    self._record(path, paths.parent(save_path), latest_filename)
-            except BaseException:
-                self._last_checkpoints, self._checkpoints_to_be_deleted = kept
-                # If one was there before under this name it is gone, and the new one is better
-                # than none.
-                if is_new:
-                    debug_path = paths.split_extension(meta_path)[0] + ".debug"
-                    bundle.remove(prefix, meta_path, debug_path)
-                raise
+            with staged_files.StagedFiles(durable=self._options.durable) as files:
+                try:
+                    if is_early:
+                        stage(files, prefix)
+                    path: str | None = super().save(
+                        sess,
+                        save_path,
+                        global_step,
+                        latest_filename,
+                        write_meta_graph=False,
+                        write_state=False,
+                    )
+                    is_saved = path is not None
+                    if is_saved:
+                        self._sync_stock_files(sess, prefix)
+                        if write_state:
+                            _check_parent(save_path)
+                    if not is_early:
+                        stage(files, path)
+                    files.commit()
+                except BaseException:
+                    self._last_checkpoints, self._checkpoints_to_be_deleted = kept
+                    # What was there before under this name is gone, and the new one is better
+                    # than none.
+                    if is_saved and not is_overwritten:
+                        debug_path = paths.split_extension(meta_path)[0] + ".debug"
+                        bundle.remove(prefix, meta_path, debug_path)
+                    raise
         if path is not None:
             if write_state:
                 self._MaybeDeleteOldCheckpoints(meta_graph_suffix=meta_graph_suffix)
@@ -315,6 +344,7 @@ class Saver(tf.compat.v1.train.Saver):
         return meta_graph.export(
             self.saver_def,
             None if filename is None else tf.compat.as_str(filename),
+            durable=self._options.durable,
             collection_list=collection_list,
             as_text=as_text,
             export_scope=export_scope,
@@ -334,16 +364,38 @@ class Saver(tf.compat.v1.train.Saver):
             else f"{save_path}-{global_step:d}"
         )
 
-    def _record(self, path: str, directory: str, latest_filename: str | None) -> None:
-        """Names a checkpoint that is all there in the state file."""
-        self._RecordLastCheckpoint(path)
-        tf_internals.update_checkpoint_state_internal(
-            save_dir=directory,
-            model_checkpoint_path=path,
-            all_model_checkpoint_paths=self.last_checkpoints,
-            latest_filename="checkpoint" if latest_filename is None else latest_filename,
-            save_relative_paths=self._save_relative_paths,
+    def _stage(
+        self,
+        sess: Any,
+        files: staged_files.StagedFiles,
+        latest: str | None,
+        *,
+        meta_path: str | None,
+        state_path: str | None,
+        **meta_arguments: Any,
+    ) -> None:
+        """Writes what stands beside a checkpoint under temporary names, and notes the checkpoint."""
+        if meta_path is not None:
+            with sess.graph.as_default():
+                meta_graph.stage(files, self.saver_def, meta_path, **meta_arguments)
+        if state_path is not None and latest is not None:
+            self._RecordLastCheckpoint(latest)
+            state = state_file.contents(
+                state_path, latest, self.last_checkpoints, relative=self._save_relative_paths
+            )
+            files.add(state_path, state)
+
+    def _writes_v2(self) -> bool:
+        """Tells whether there is something to save, and that in a format with an index."""
+        return not self._is_empty and self.saver_def.version == _SaverDef.V2
+
+    def _sync_stock_files(self, sess: Any, prefix: str) -> None:
+        """Makes durable what stock TensorFlow's nodes wrote."""
+        is_ours = any(
+            tagging.is_tagged(op) for op in tagging.find_saves(sess.graph, self.saver_def)
         )
+        if self._options.durable and not is_ours:
+            bundle.sync(prefix)
 
 
 def _inside_graph(sess: Any) -> Any:
@@ -352,6 +404,16 @@ def _inside_graph(sess: Any) -> Any:
     if graph is None or not tf.executing_eagerly():
         return contextlib.nullcontext()
     return graph.as_default()
+
+
+def _can_stage_early(sess: Any, save_path: str, latest_filename: str | None) -> bool:
+    """Tells whether the arguments are such that the base class will save."""
+    latest_filename = "checkpoint" if latest_filename is None else latest_filename
+    return (
+        hasattr(sess, "graph")
+        and latest_filename == paths.name(latest_filename) != ""
+        and paths.name(save_path) != latest_filename
+    )
 
 
 def _check_parent(save_path: str) -> None:

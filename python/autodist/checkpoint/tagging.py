@@ -23,6 +23,7 @@ _SAVE = "_autodist_save"
 _LAYOUT = "_autodist_layout"
 _LOCK = "_autodist_lock"
 _THREADS = "_autodist_threads"
+_DURABLE = "_autodist_durable"
 _AGGREGATIONS = "_autodist_aggregations"
 
 # Dtypes that stock `RestoreV2` can cut into other slices than those it finds (tensor_slice_reader,
@@ -120,6 +121,7 @@ def tag(save_op: Any, options: save_options.SaveOptions) -> None:
     set_attribute(save_op, _LAYOUT, _text(options.layout or save_options.DEFAULT_LAYOUT))
     set_attribute(save_op, _LOCK, _text(options.lock))
     set_attribute(save_op, _THREADS, tf.compat.v1.AttrValue(i=options.threads))
+    set_attribute(save_op, _DURABLE, tf.compat.v1.AttrValue(b=options.durable))
     if options.aggregation is not None:
         names = _aggregations(read_entries(save_op), options.aggregation)
         value = tf.compat.v1.AttrValue()

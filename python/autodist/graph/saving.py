@@ -59,6 +59,7 @@ def lower(walk: Transformer, op: Any) -> bool:
             layout=_layout(op),
             lock=_attribute(op, "_autodist_lock", default=b"block"),
             threads=_attribute(op, "_autodist_threads", default=0),
+            durable=_attribute(op, "_autodist_durable", default=True),
         )
     walk.record_ops(op, [[made]])
     return True

@@ -1,0 +1,97 @@
+// A directory that a save writes into, and the files it makes there.
+//
+// The commit protocol (bundle_files.h, staged_file.h) is written against these two classes. A POSIX
+// directory is held open from the beginning, so that a save cleans up after itself even where the
+// directory was moved meanwhile; any other goes through TensorFlow's file systems. Tests put one in
+// between that fails.
+//
+// Names are those of files in the directory. Every error names the path and carries the cause.
+
+#ifndef AUTODIST_BUNDLE_SAVE_DIRECTORY_H_
+#define AUTODIST_BUNDLE_SAVE_DIRECTORY_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace autodist {
+
+// A file that this process created. The destructor closes it and never removes it.
+class NewFile {
+ public:
+  virtual ~NewFile() = default;
+
+  // Reserves space where the file system gains by it, so that a full disk is found before anything
+  // is written.
+  virtual absl::Status Reserve(int64_t size_bytes) = 0;
+
+  // From any thread at any offset, unless the directory is sequential.
+  virtual absl::Status WriteAt(int64_t offset, absl::string_view bytes) = 0;
+
+  // Returns once the bytes have reached the device.
+  virtual absl::Status Sync() = 0;
+
+  // Reports what closing the file finds. Nothing is written afterwards.
+  virtual absl::Status Finish() = 0;
+};
+
+class SaveDirectory {
+ public:
+  // Opens the directory that the file `path` lies in or would lie in; NotFound if there is none.
+  static absl::StatusOr<std::unique_ptr<SaveDirectory>> OpenParent(const std::string& path);
+
+  virtual ~SaveDirectory() = default;
+
+  // Whether WriteAt() must be called with ascending, gapless offsets by one thread.
+  virtual bool is_sequential() const = 0;
+
+  // Whether Rename() replaces a file at one instant; else files get their final names from the
+  // start.
+  virtual bool can_rename() const = 0;
+
+  // Creates a file for writing and, where that is possible, locks it for as long as the object
+  // lives or the process does. Fails when it exists, if can_rename().
+  virtual absl::StatusOr<std::unique_ptr<NewFile>> Create(const std::string& name) = 0;
+
+  // Renames, replacing what is there. Fails also when the directory's path leads elsewhere by now.
+  virtual absl::Status Rename(const std::string& from, const std::string& to) = 0;
+
+  // Gives a file a second name. Unimplemented or another error where it cannot have one.
+  virtual absl::Status Link(const std::string& name, const std::string& second) = 0;
+
+  virtual absl::Status Remove(const std::string& name) = 0;
+
+  virtual absl::StatusOr<std::vector<std::string>> List() = 0;
+
+  // Makes the names in the directory durable.
+  virtual absl::Status Sync() = 0;
+
+  // Removes a file of a temporary name (temporary_name.h) if whoever made it is dead for certain.
+  virtual void RemoveIfAbandoned(const std::string& name) = 0;
+};
+
+// What OpenParent() chooses from. `directory` is a path; `start` what stands before the names.
+absl::StatusOr<std::unique_ptr<SaveDirectory>> OpenPosixDirectory(const std::string& directory);
+absl::StatusOr<std::unique_ptr<SaveDirectory>> OpenEnvDirectory(const std::string& start);
+
+// A path in two: all up to the last slash, and the name after it.
+struct SplitPath {
+  explicit SplitPath(const std::string& path);
+  // Of a path: without the slash, unless it is nothing else. Empty: the current directory.
+  std::string directory() const;
+
+  std::string start;
+  std::string name;
+};
+
+// `path` as one for system calls if it is (no scheme, or file://), else "".
+std::string PosixPath(const std::string& path);
+
+}  // namespace autodist
+
+#endif  // AUTODIST_BUNDLE_SAVE_DIRECTORY_H_

@@ -1,0 +1,60 @@
+// See the header for what this is for.
+
+#include "bundle/staged_file.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "bundle/temporary_name.h"
+
+namespace autodist {
+
+StagedFile::StagedFile(SaveDirectory* directory, bool durable)
+    : directory_(*directory), durable_(durable) {}
+
+StagedFile::~StagedFile() {
+  if (!is_moved_) Remove();
+}
+
+absl::Status StagedFile::Create(const std::string& name) {
+  std::string chosen = name;
+  if (!directory_.can_rename()) {
+    // What was there is replaced when the new file is closed, if at all; it is not ours to remove.
+    const auto names = directory_.List();
+    was_there_before_ = names.ok() && std::find(names->begin(), names->end(), name) != names->end();
+  }
+  absl::StatusOr<std::unique_ptr<NewFile>> file;
+  do {
+    if (directory_.can_rename()) chosen = TemporaryName(name);
+    file = directory_.Create(chosen);
+  } while (directory_.can_rename() && absl::IsAlreadyExists(file.status()));
+  if (!file.ok()) return file.status();
+  file_ = *std::move(file);
+  name_ = std::move(chosen);
+  return absl::OkStatus();
+}
+
+absl::Status StagedFile::Finish() {
+  absl::Status status;
+  if (durable_) status = file_->Sync();
+  if (status.ok()) status = file_->Finish();
+  return status;
+}
+
+absl::Status StagedFile::MoveTo(const std::string& target) {
+  if (name_ != target) {
+    absl::Status status = directory_.Rename(name_, target);
+    if (!status.ok()) return status;
+    name_ = target;
+  }
+  is_moved_ = true;
+  return durable_ ? directory_.Sync() : absl::OkStatus();
+}
+
+void StagedFile::Remove() {
+  file_.reset();
+  if (!name_.empty() && !was_there_before_) directory_.Remove(name_).IgnoreError();
+  name_.clear();
+}
+
+}  // namespace autodist

@@ -1,0 +1,54 @@
+// A file on its way to its name: written beside it, complete, synced, then renamed.
+
+#ifndef AUTODIST_BUNDLE_STAGED_FILE_H_
+#define AUTODIST_BUNDLE_STAGED_FILE_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "bundle/save_directory.h"
+
+namespace autodist {
+
+// Removed by the destructor unless it was moved.
+class StagedFile {
+ public:
+  // Does not own `directory`. Without `durable` nothing is synced.
+  StagedFile(SaveDirectory* directory, bool durable);
+  ~StagedFile();
+  StagedFile(const StagedFile&) = delete;
+  StagedFile& operator=(const StagedFile&) = delete;
+
+  // Creates the file under a temporary name made of `name`; where the directory cannot rename,
+  // under `name` itself, which must then be the target.
+  absl::Status Create(const std::string& name);
+
+  // REQUIRES: Create() has succeeded.
+  NewFile& file() { return *file_; }
+
+  // Call once all is written: syncs the file and finds late errors.
+  absl::Status Finish();
+
+  // Gives the finished file its name, durably. If the directory cannot be synced, it has the name
+  // all the same.
+  absl::Status MoveTo(const std::string& target);
+
+  // Whether the file has its name.
+  bool is_moved() const { return is_moved_; }
+
+  // Removes the file, whatever its name is by now.
+  void Remove();
+
+ private:
+  SaveDirectory& directory_;
+  const bool durable_;
+  std::unique_ptr<NewFile> file_;
+  std::string name_;  // as it is now; empty if there is none
+  bool is_moved_ = false;
+  bool was_there_before_ = false;  // under its final name, where it was written
+};
+
+}  // namespace autodist
+
+#endif  // AUTODIST_BUNDLE_STAGED_FILE_H_

@@ -1,0 +1,75 @@
+// See the header for what this is for.
+
+#include "ops/staged_file_api.h"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "bundle/posix_io.h"
+#include "bundle/save_directory.h"
+#include "bundle/staged_file.h"
+
+struct AutodistStagedFile {
+  AutodistStagedFile(std::string target_name, std::unique_ptr<autodist::SaveDirectory> opened,
+                     bool durable)
+      : target(std::move(target_name)),
+        directory(std::move(opened)),
+        staged(directory.get(), durable) {}
+
+  const std::string target;
+  const std::unique_ptr<autodist::SaveDirectory> directory;
+  autodist::StagedFile staged;
+};
+
+namespace autodist {
+namespace {
+
+absl::StatusOr<std::unique_ptr<AutodistStagedFile>> Stage(const std::string& path,
+                                                          absl::string_view bytes, bool durable) {
+  const FileSizeErrors file_size_errors;
+  absl::StatusOr<std::unique_ptr<SaveDirectory>> directory = SaveDirectory::OpenParent(path);
+  if (!directory.ok()) return directory.status();
+  auto file =
+      std::make_unique<AutodistStagedFile>(SplitPath(path).name, *std::move(directory), durable);
+  absl::Status status = file->staged.Create(file->target);
+  if (status.ok()) status = file->staged.file().WriteAt(0, bytes);
+  if (status.ok()) status = file->staged.Finish();
+  if (!status.ok()) return status;
+  return file;
+}
+
+int Report(const absl::Status& status, char* message, int64_t capacity) {
+  const absl::string_view text = status.message().substr(0, std::max<int64_t>(capacity - 1, 0));
+  std::memcpy(message, text.data(), text.size());
+  message[text.size()] = '\0';
+  return static_cast<int>(status.code());
+}
+
+}  // namespace
+}  // namespace autodist
+
+int autodist_stage_file(const char* path, const char* bytes, int64_t size_bytes, int durable,
+                        AutodistStagedFile** file, char* message, int64_t capacity) {
+  *file = nullptr;
+  try {
+    auto staged = autodist::Stage(path, absl::string_view(bytes, size_bytes), durable != 0);
+    if (staged.ok()) *file = staged->release();
+    return autodist::Report(staged.status(), message, capacity);
+  } catch (const std::bad_alloc&) {
+    return autodist::Report(
+        absl::ResourceExhaustedError(absl::string_view("no memory to write a file")), message,
+        capacity);
+  }
+}
+
+int autodist_commit_file(AutodistStagedFile* file, char* message, int64_t capacity) {
+  const std::unique_ptr<AutodistStagedFile> owned(file);
+  return autodist::Report(owned->staged.MoveTo(owned->target), message, capacity);
+}
+
+void autodist_discard_file(AutodistStagedFile* file) { delete file; }

@@ -1,0 +1,68 @@
+"""Files that stand beside a checkpoint, written whole before any of them gets its name."""
+
+from __future__ import annotations
+
+import contextlib
+from types import TracebackType
+
+from autodist import _native
+
+
+class StagedFiles(contextlib.AbstractContextManager["StagedFiles"]):
+    """Writes files under temporary names, and gives them their names one after the other.
+
+    A context manager: what was not committed is removed at its end.
+
+    Args:
+        durable: Whether files, and then names, are synced.
+    """
+
+    def __init__(self, *, durable: bool) -> None:
+        self._durable = durable
+        self._files: list[int] = []
+
+    def add(self, path: str, contents: bytes) -> None:
+        """Writes a file under a temporary name.
+
+        Args:
+            path: Its path, on any file system that TensorFlow knows.
+            contents: All of it.
+
+        Raises:
+            tf.errors.OpError: It cannot be written.
+        """
+        self._files.append(_native.stage_file(path, contents, durable=self._durable))
+
+    def commit(self) -> None:
+        """Gives the files their names, in the order in which they were added.
+
+        Raises:
+            tf.errors.OpError: One cannot be renamed; those before it have their names.
+        """
+        while self._files:
+            _native.commit_file(self._files.pop(0))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        while self._files:
+            _native.discard_file(self._files.pop())
+
+
+def write(path: str, contents: bytes, *, durable: bool) -> None:
+    """Writes a file so that it is never there in part, nor the former one gone before.
+
+    Args:
+        path: Its path.
+        contents: All of it.
+        durable: Whether it is synced.
+
+    Raises:
+        tf.errors.OpError: It cannot be written.
+    """
+    with StagedFiles(durable=durable) as files:
+        files.add(path, contents)
+        files.commit()
