@@ -153,10 +153,9 @@ absl::Status BundleFiles::Commit(const IndexOf& index) {
 
   const std::string data_name = DataName(data_file_count_);
   status = data_->MoveTo(data_name);
-  bool is_index_new = false;
-  if (status.ok()) status = MoveIndex(*former, &index_file, &is_index_new);
+  if (status.ok()) status = index_file.MoveTo(tensorflow::MetaFilename(name_));
   if (!status.ok()) {
-    if (!is_index_new) data_->Remove();
+    if (!index_file.is_moved()) data_->Remove();
     return status;
   }
   made_directory_.clear();
@@ -185,27 +184,6 @@ void BundleFiles::RenameToOne(const IndexOf& index) {
   } else if (status.ok()) {
     directory_->Remove(data_name).IgnoreError();
   }
-}
-
-// A former index keeps a second name until the new one is durable.
-absl::Status BundleFiles::MoveIndex(const Former& former, StagedFile* index, bool* is_index_new) {
-  const std::string index_name = tensorflow::MetaFilename(name_);
-  const std::string kept = TemporaryName(index_name);
-  const bool is_kept = former.has_index && directory_->Link(index_name, kept).ok();
-  absl::Status status = index->MoveTo(index_name);
-  *is_index_new = index->is_moved();
-  if (!status.ok() && index->is_moved()) {
-    if (!former.has_index) {
-      index->Remove();
-      *is_index_new = false;
-    } else if (is_kept && directory_->Rename(kept, index_name).ok()) {
-      // Until the former index is durable again, the new one may still be what the disk has.
-      *is_index_new = durable_ && !directory_->Sync().ok();
-      return status;
-    }
-  }
-  if (is_kept) directory_->Remove(kept).IgnoreError();
-  return status;
 }
 
 }  // namespace autodist

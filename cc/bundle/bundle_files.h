@@ -76,8 +76,6 @@ class BundleFiles {
   // 1, unless an index is there that may name the file of that count.
   int ChooseFileCount(const Former& former) const;
   void RenameToOne(const IndexOf& index);
-  // Tells also whether the new index is, or after a power cut may be, in place of the former.
-  absl::Status MoveIndex(const Former& former, StagedFile* index, bool* is_index_new);
 
   const std::unique_ptr<SaveDirectory> directory_;
   const std::string name_;

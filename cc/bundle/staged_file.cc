@@ -42,13 +42,40 @@ absl::Status StagedFile::Finish() {
 }
 
 absl::Status StagedFile::MoveTo(const std::string& target) {
-  if (name_ != target) {
-    absl::Status status = directory_.Rename(name_, target);
-    if (!status.ok()) return status;
-    name_ = target;
+  if (name_ == target) {
+    is_moved_ = true;
+    return durable_ ? directory_.Sync() : absl::OkStatus();
   }
-  is_moved_ = true;
-  return durable_ ? directory_.Sync() : absl::OkStatus();
+  const std::string kept = TemporaryName(target);
+  const absl::Status linked = durable_ ? directory_.Link(target, kept) : absl::OkStatus();
+  const bool is_kept = durable_ && linked.ok();
+  absl::Status status = directory_.Rename(name_, target);
+  if (status.ok()) {
+    name_ = target;
+    is_moved_ = true;
+    if (durable_) status = directory_.Sync();
+    if (!status.ok()) TakeBack(is_kept, absl::IsNotFound(linked), kept);
+  }
+  // After a rename back this finds nothing.
+  if (is_kept) directory_.Remove(kept).IgnoreError();
+  return status;
+}
+
+// What can be undone for certain is undone; else the new file stays.
+void StagedFile::TakeBack(bool is_kept, bool was_absent, const std::string& kept) {
+  absl::Status status;
+  if (is_kept) {
+    status = directory_.Rename(kept, name_);
+  } else if (was_absent) {
+    status = directory_.Remove(name_);
+  } else {
+    return;
+  }
+  if (!status.ok()) return;
+  file_.reset();
+  name_.clear();
+  // Until that is durable, the new file may still be what the disk has under the name.
+  is_moved_ = !directory_.Sync().ok();
 }
 
 void StagedFile::Remove() {

@@ -30,17 +30,20 @@ class StagedFile {
   // Call once all is written: syncs the file and finds late errors.
   absl::Status Finish();
 
-  // Gives the finished file its name, durably. If the directory cannot be synced, it has the name
-  // all the same.
+  // Gives the finished file its name, durably. What had the name keeps a second one until the
+  // directory is synced, and gets it back if that fails.
   absl::Status MoveTo(const std::string& target);
 
-  // Whether the file has its name.
+  // Whether the file has its name or, where a failure could not be undone for certain, may have it
+  // after a power cut.
   bool is_moved() const { return is_moved_; }
 
   // Removes the file, whatever its name is by now.
   void Remove();
 
  private:
+  void TakeBack(bool is_kept, bool was_absent, const std::string& kept);
+
   SaveDirectory& directory_;
   const bool durable_;
   std::unique_ptr<NewFile> file_;

@@ -32,6 +32,9 @@ namespace {
 absl::StatusOr<std::unique_ptr<AutodistStagedFile>> Stage(const std::string& path,
                                                           absl::string_view bytes, bool durable) {
   const FileSizeErrors file_size_errors;
+  if (SplitPath(path).name.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat("'", path, "' is not the path of a file"));
+  }
   absl::StatusOr<std::unique_ptr<SaveDirectory>> directory = SaveDirectory::OpenParent(path);
   if (!directory.ok()) return directory.status();
   auto file =
@@ -67,9 +70,11 @@ int autodist_stage_file(const char* path, const char* bytes, int64_t size_bytes,
   }
 }
 
-int autodist_commit_file(AutodistStagedFile* file, char* message, int64_t capacity) {
+int autodist_commit_file(AutodistStagedFile* file, int* is_moved, char* message, int64_t capacity) {
   const std::unique_ptr<AutodistStagedFile> owned(file);
-  return autodist::Report(owned->staged.MoveTo(owned->target), message, capacity);
+  const absl::Status status = owned->staged.MoveTo(owned->target);
+  *is_moved = owned->staged.is_moved() ? 1 : 0;
+  return autodist::Report(status, message, capacity);
 }
 
 void autodist_discard_file(AutodistStagedFile* file) { delete file; }

@@ -22,9 +22,10 @@ __attribute__((visibility("default"))) int autodist_stage_file(const char* path,
                                                                char* message, int64_t capacity);
 
 // Gives the file its name and, if it is durable, syncs the directory. After an error the file is
-// gone, or under its name if only the sync failed.
+// gone and what had its name has it; `*is_moved` is 1 if that is not certain.
 __attribute__((visibility("default"))) int autodist_commit_file(AutodistStagedFile* file,
-                                                                char* message, int64_t capacity);
+                                                                int* is_moved, char* message,
+                                                                int64_t capacity);
 
 // Removes the file.
 __attribute__((visibility("default"))) void autodist_discard_file(AutodistStagedFile* file);

@@ -9,7 +9,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from autodist import _compat
+from autodist import _compat, errors
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -31,6 +31,10 @@ class _CSaveReport(ctypes.Structure):
         ("shard_count", ctypes.c_int64),
         ("replica_count", ctypes.c_int64),
     )
+
+
+class NotTakenBackError(errors.AutoDistError, OSError):
+    """A file has got its name, or may have it after a power cut, though committing it failed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,10 +113,19 @@ def commit_file(file: int) -> None:
         file: What `stage_file` returned.
 
     Raises:
-        tf.errors.OpError: It cannot be renamed, and is gone; or its directory cannot be synced.
+        tf.errors.OpError: It cannot be renamed, or its directory cannot be synced. The file is gone, and
+            what had its name has it.
+        NotTakenBackError: The same, and that could not be undone for certain.
     """
     message = ctypes.create_string_buffer(_MESSAGE_BYTES)
-    _check(_c_library().autodist_commit_file(file, message, len(message)), message)
+    is_moved = ctypes.c_int()
+    code = _c_library().autodist_commit_file(file, ctypes.byref(is_moved), message, len(message))
+    try:
+        _check(code, message)
+    except Exception as error:
+        if is_moved.value:
+            raise NotTakenBackError(str(error)) from error
+        raise
 
 
 def discard_file(file: int) -> None:
@@ -158,7 +171,12 @@ def _c_library() -> ctypes.CDLL:
         ctypes.c_int64,
     )
     library.autodist_stage_file.restype = ctypes.c_int
-    library.autodist_commit_file.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int64)
+    library.autodist_commit_file.argtypes = (
+        ctypes.c_void_p,
+        ctypes.POINTER(ctypes.c_int),
+        ctypes.c_char_p,
+        ctypes.c_int64,
+    )
     library.autodist_commit_file.restype = ctypes.c_int
     library.autodist_discard_file.argtypes = (ctypes.c_void_p,)
     library.autodist_discard_file.restype = None

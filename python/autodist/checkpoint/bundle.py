@@ -13,7 +13,7 @@ def exists(prefix: str) -> bool:
 
 
 def remove(prefix: str, *others: str) -> None:
-    """Removes a bundle, the index first: without it the data file is no checkpoint.
+    """Removes a bundle if it is there, the index first: without it the data file is no checkpoint.
 
     What cannot be removed stays. This is for the way out of a save that failed, whose error is the
     one to tell.
@@ -24,7 +24,8 @@ def remove(prefix: str, *others: str) -> None:
     """
     data: list[str] = []
     with contextlib.suppress(tf.errors.OpError):
-        data = _data_files(prefix)
+        if exists(prefix):
+            data = _data_files(prefix)
     for path in [prefix + ".index", *data, *others]:
         _remove_file(path)
 

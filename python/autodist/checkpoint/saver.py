@@ -250,20 +250,18 @@ class Saver(tf.compat.v1.train.Saver):
                 global_step = tf.compat.v1.train.global_step(sess, global_step)
             prefix = self._checkpoint_prefix(save_path, global_step)
             meta_path = tf_internals.meta_graph_filename(prefix, meta_graph_suffix)
+            state_path = state_file.path_of(paths.parent(save_path), latest_filename)
             stage = functools.partial(
                 self._stage,
                 sess,
                 meta_path=meta_path if write_meta_graph else None,
-                state_path=state_file.path_of(paths.parent(save_path), latest_filename)
-                if write_state
-                else None,
+                state_path=state_path if write_state else None,
                 strip_default_attrs=strip_default_attrs,
                 save_debug_info=save_debug_info,
             )
             # Over a checkpoint in use nothing but renames is left once the op has committed.
             is_overwritten = self._writes_v2() and bundle.exists(prefix)
             is_early = is_overwritten and _can_stage_early(sess, save_path, latest_filename)
-            is_saved = False
             kept = list(self._last_checkpoints), list(self._checkpoints_to_be_deleted)
             with staged_files.StagedFiles(durable=self._options.durable) as files:
                 try:
@@ -277,8 +275,7 @@ class Saver(tf.compat.v1.train.Saver):
                         write_meta_graph=False,
                         write_state=False,
                     )
-                    is_saved = path is not None
-                    if is_saved:
+                    if path is not None:
                         self._sync_stock_files(sess, prefix)
                         if write_state:
                             _check_parent(save_path)
@@ -286,12 +283,11 @@ class Saver(tf.compat.v1.train.Saver):
                         stage(files, path)
                     files.commit()
                 except BaseException:
-                    self._last_checkpoints, self._checkpoints_to_be_deleted = kept
-                    # What was there before under this name is gone, and the new one is better
-                    # than none.
-                    if is_saved and not is_overwritten:
-                        debug_path = paths.split_extension(meta_path)[0] + ".debug"
-                        bundle.remove(prefix, meta_path, debug_path)
+                    # Once the state file names it, a checkpoint stays.
+                    if state_path not in files.moved:
+                        self._last_checkpoints, self._checkpoints_to_be_deleted = kept
+                        if self._writes_v2() and not is_overwritten:
+                            bundle.remove(prefix, *files.moved)
                     raise
         if path is not None:
             if write_state:

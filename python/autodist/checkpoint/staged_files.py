@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from types import TracebackType
 
+import tensorflow as tf
+
 from autodist import _native
 
 
@@ -19,7 +21,13 @@ class StagedFiles(contextlib.AbstractContextManager["StagedFiles"]):
 
     def __init__(self, *, durable: bool) -> None:
         self._durable = durable
-        self._files: list[int] = []
+        self._files: list[tuple[str, int]] = []
+        self._moved: set[str] = set()
+
+    @property
+    def moved(self) -> frozenset[str]:
+        """The paths that name the new files, or may: committing one may have been interrupted."""
+        return frozenset(self._moved)
 
     def add(self, path: str, contents: bytes) -> None:
         """Writes a file under a temporary name.
@@ -31,7 +39,7 @@ class StagedFiles(contextlib.AbstractContextManager["StagedFiles"]):
         Raises:
             tf.errors.OpError: It cannot be written.
         """
-        self._files.append(_native.stage_file(path, contents, durable=self._durable))
+        self._files.append((path, _native.stage_file(path, contents, durable=self._durable)))
 
     def commit(self) -> None:
         """Gives the files their names, in the order in which they were added.
@@ -40,7 +48,13 @@ class StagedFiles(contextlib.AbstractContextManager["StagedFiles"]):
             tf.errors.OpError: One cannot be renamed; those before it have their names.
         """
         while self._files:
-            _native.commit_file(self._files.pop(0))
+            path, file = self._files.pop(0)
+            self._moved.add(path)
+            try:
+                _native.commit_file(file)
+            except tf.errors.OpError:
+                self._moved.discard(path)
+                raise
 
     def __exit__(
         self,
@@ -49,7 +63,7 @@ class StagedFiles(contextlib.AbstractContextManager["StagedFiles"]):
         traceback: TracebackType | None,
     ) -> None:
         while self._files:
-            _native.discard_file(self._files.pop())
+            _native.discard_file(self._files.pop()[1])
 
 
 def write(path: str, contents: bytes, *, durable: bool) -> None:
