@@ -62,7 +62,8 @@ class Builder:
           controls: ops of the transformed graph it waits for.
           replica: whose copy it is; copies of a random op draw different numbers.
           shard: which shard it works on, for the name.
-          device: where it runs; None: on the replica's device, or where its resource inputs live.
+          device: where it runs; None: on the replica's device, or where its resource inputs live. Branches and
+            loops that TensorFlow takes apart run on the replica's: their ops on a variable are placed one by one.
 
         Returns:
           The new `tf.Operation`.
@@ -76,7 +77,8 @@ class Builder:
             name = f"replica_{replica}/{name}"
             changed = _of_replica(template.attributes, replica)
         if device is None:
-            device = self._device(inputs, replica)
+            is_lowered = "_lower_using_switch_merge" in template.attributes
+            device = self._device([] if is_lowered else inputs, replica)
         name = self.graph.unique_name(name)
         return template.create(
             self.graph,

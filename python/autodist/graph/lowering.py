@@ -25,6 +25,7 @@ from autodist.graph.means import Means
 from autodist.graph.observe import Birth, Observer
 from autodist.graph.order import topological
 from autodist.graph.placement import PlacedVariable, Placer
+from autodist.graph.repeated import Repeated
 from autodist.graph.roles import Key, Roles, key_of
 from autodist.graph.values import Value
 from autodist.layout import Grid
@@ -56,6 +57,7 @@ class Transformer:
         self.updates_made: list[tuple[Any, PlacedVariable, list[Any]]] = []
         self._observer = observer
         self._placer = Placer(self.roles, self.builder, strategy_builder, devices)
+        self._repeated = Repeated()
         self._values: dict[Key, Value] = {}
         self._fed: dict[Key, Any] = {}
         self._feed_plans: dict[tuple[Key, ...], FeedPlan] = {}
@@ -118,6 +120,8 @@ class Transformer:
         ordered = topological(new_ops)
         self.batch.extend(new_ops, ordered, self._placer.placed)
         self._placer.place(variables, self.batch.local)
+        if self.replica_count > 1:
+            self._repeated.extend(ordered, self._is_per_replica)
         for birth in self._observer.births:
             self._births.setdefault(key_of(birth.values), birth)
             if birth.indices is not None:
@@ -125,6 +129,12 @@ class Transformer:
         for op in ordered:
             self._positions[op] = len(self._positions)
         self._done += len(new_ops)
+
+    def _is_per_replica(self, op: Any) -> bool:
+        if self.batch.mask(op):
+            return True
+        variable = self.placed(op.inputs[0]) if updates.is_supported(op) else None
+        return variable is not None and variable.copy_count > 1
 
     def lower_updates(self) -> None:
         """Lowers every update of a variable, so that what cannot be distributed is refused at once."""
@@ -288,7 +298,7 @@ class Transformer:
                     "create_distributed_session(), so that the variable stays whole."
                 )
         mask = self.batch.mask(op)
-        copies = self.replica_count if mask else 1
+        copies = self.replica_count if mask or op in self._repeated else 1
         grid = self._elementwise_grid(op)
         rows: Lowered = []
         for replica in range(copies):
