@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -18,6 +18,7 @@ import tensorflow as tf
 from autodist import _log, tf_internals
 from autodist.errors import ArgumentTypeError, GraphStateError
 from autodist.graph import op_kinds
+from autodist.graph.batch_dims import BatchDims
 from autodist.graph.lowering import Transformer
 from autodist.graph.observe import Observer
 from autodist.runtime.initializers import initializer_stages
@@ -95,7 +96,9 @@ class AutoDist:
             stack.enter_context(tf_internals.resource_variables_by_default())
             yield self
 
-    def create_distributed_session(self, config: Any = None) -> DistributedSession:
+    def create_distributed_session(
+        self, config: Any = None, batch_dims: Mapping[Any, int | None] | None = None
+    ) -> DistributedSession:
         """Transforms the graph, starts a session on the result and initialises its variables and tables.
 
         Where Keras needed a session before this call, in `model.fit` for one, that one is returned.
@@ -103,36 +106,46 @@ class AutoDist:
         Args:
           config: a `tf.compat.v1.ConfigProto` for the session; its CPU device count is raised to what the
             resource spec lists, and soft placement is switched on.
+          batch_dims: where the batch lies in a tensor (given as itself, as `tensor.ref()` or by name), where that is
+            not the first dimension: the dimension along which it is split over the replicas, or None to give each
+            replica all of it.
 
         Returns:
           A session whose `graph` is the original graph; it is also Keras's session from now on.
 
         Raises:
-          GraphStateError: if no graph was built in the scope, or `config` comes too late.
+          GraphStateError: if no graph was built in the scope, or `config` or
+            `batch_dims` comes too late.
+          ArgumentError: if `batch_dims` names no tensor or dimension.
           UnsupportedGraphError: if the graph holds something that cannot be distributed.
         """
         if self._implicit_session is not None and not self._implicit_session.is_closed:
-            if config is not None:
+            if config is not None or batch_dims is not None:
                 raise GraphStateError(
-                    "Keras already made the distributed session of this graph, without a config. Call "
-                    "create_distributed_session(config) before model.fit, get_weights and the like."
+                    "Keras already made the distributed session of this graph, without config and batch_dims. Call "
+                    "create_distributed_session before model.fit, get_weights and the like."
                 )
             return self._implicit_session
-        return self._new_session(config)
+        return self._new_session(config, batch_dims)
 
     def _session_on_demand(self) -> DistributedSession:
         """The session for a caller that cannot say how it wants it: the last one made, or a new one."""
         if self._session is None or self._session.is_closed:
-            self._session = self._implicit_session = self._new_session(None)
+            self._session = self._implicit_session = self._new_session()
         return self._session
 
-    def _new_session(self, config: Any) -> DistributedSession:
+    def _new_session(
+        self, config: Any = None, batch_dims: Mapping[Any, int | None] | None = None
+    ) -> DistributedSession:
         if self._graph is None or self._observer is None:
             raise GraphStateError(
                 "there is no graph to distribute: build the model inside `with autodist.scope():` first"
             )
         _check_gpus(self._spec)
-        transformer = Transformer(self._graph, self._observer, self._spec, self._strategy_builder)
+        dims = BatchDims(self._graph, batch_dims)
+        transformer = Transformer(
+            self._graph, self._observer, self._spec, self._strategy_builder, dims
+        )
         transformer.extend()
         transformer.lower_updates()
         session = DistributedSession(transformer, self._spec, config)

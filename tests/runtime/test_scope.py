@@ -140,6 +140,9 @@ with autodist.scope():
 losses = [session.run([loss, train], {x: np.full([5, 3], 0.1)})[0] for _ in range(20)]
 assert losses[-1] < 0.5 * losses[0], losses
 assert session.graph is tf.get_default_graph()
+assert session.run(cell, {x: np.full([5, 3], 0.1)}).shape == (5, 2)
+copies = [op for op in session.transformed_graph.get_operations() if op.type == "MatMul"]
+assert any(op.name.startswith("replica_1/") for op in copies), copies
 print("trained")
 """
 

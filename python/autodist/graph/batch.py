@@ -33,9 +33,10 @@ import tensorflow as tf
 from autodist import tf_internals
 from autodist.errors import UnsupportedGraphError
 from autodist.graph import op_kinds
+from autodist.graph.batch_dims import BatchDims
 from autodist.graph.functions import may_write
 from autodist.graph.observe import Observer
-from autodist.graph.roles import Key, LogicalVariable, Roles, has_batch_dimension, key_of
+from autodist.graph.roles import Key, LogicalVariable, Roles, key_of, size_of
 from autodist.graph.scalars import is_mean_update
 from autodist.graph.whole import linked, takes_whole
 
@@ -64,13 +65,17 @@ class BatchAnalysis:
       local: handle ops of the local variables.
     """
 
-    def __init__(self, roles: Roles, observer: Observer, replica_count: int) -> None:
+    def __init__(
+        self, roles: Roles, observer: Observer, replica_count: int, dims: BatchDims
+    ) -> None:
         self._roles = roles
         self._observer = observer
         self._replica_count = replica_count
+        self._dims = dims
         self.fed_whole: list[tuple[Any, Any]] = []
         self.local: set[Any] = set()
         self._candidates: list[Any] = []
+        self._axes: list[int] = []
         self._root_bits: dict[Key, int] = {}
         self._masks: dict[Any, int] = {}
         self._loops: dict[Any, str | None] = {}
@@ -92,6 +97,34 @@ class BatchAnalysis:
         """Which root output `index` of `op` is; None when it is none."""
         bit = self._root_bits.get((op, index))
         return None if bit is None else bit.bit_length() - 2
+
+    def root_axis(self, root: int) -> int:
+        """Along which dimension a root is split."""
+        return self._axes[root]
+
+    def batch_axis(self, tensor: Any, part: Any) -> int | None:
+        """The dimension of a tensor that varies in which the replicas' values are rows of the batch.
+
+        That is the dimension that the user named, or else the first that is unknown among those along which the roots
+        are split that it depends on, and the first one. Where a root of a known size is split, a dimension that
+        has another size in the part counts as unknown.
+
+        Args:
+          tensor: the original tensor.
+          part: what one replica has of it in the transformed graph.
+        """
+        if self._dims.is_asked(tensor):
+            return self._dims.axis(tensor)
+        mask = self.tensor_mask(tensor)
+        roots = [i for i in range(len(self._candidates)) if mask & (2 << i)]
+        is_known = any(size_of(self._candidates[i], self._axes[i]) is not None for i in roots)
+        for axis in sorted({0, *(self._axes[i] for i in roots)}, key=lambda a: (a == 0, a)):
+            if tensor.shape.rank is None or axis >= tensor.shape.rank:
+                continue
+            size = size_of(tensor, axis)
+            if size is None or (is_known and size_of(part, axis) != size):
+                return axis
+        return None
 
     def tensor_mask(self, tensor: Any) -> int:
         """The roots that a tensor depends on."""
@@ -121,8 +154,8 @@ class BatchAnalysis:
             self._masks[op] = 0
         for op in ordered:
             self._loops[op] = self._loop_of(op)
-            if self._replica_count > 1 and not self._observer.sparse_feeds:
-                self._find_roots(op)
+        if self._replica_count > 1:
+            self._find_roots(ordered)
         self._unsplit(ordered)
         frozen = set(settled)
         while self._propagate(ordered, frozen):
@@ -134,13 +167,27 @@ class BatchAnalysis:
                 if tensor is not None:
                     self._seen_from.setdefault(key_of(tensor), birth.seen_from)
 
-    def _find_roots(self, op: Any) -> None:
-        if op.type not in _SOURCES:
-            return
-        for tensor in op.outputs:
-            if has_batch_dimension(tensor):
-                self._root_bits[key_of(tensor)] = 2 << len(self._candidates)
-                self._candidates.append(tensor)
+    def _find_roots(self, ops: list[Any]) -> None:
+        for op in ops:
+            for tensor in op.outputs if op.type in _SOURCES else ():
+                if self._dims.is_asked(tensor) or not self._observer.sparse_feeds:
+                    self._add_root(tensor)
+        # Anything else that does not come from a root may be one where the user says so: a queue's output, a constant.
+        asked = [t for op in ops if op.type not in _SOURCES for t in op.outputs]
+        asked = [t for t in asked if self._dims.is_asked(t)]
+        if asked:
+            while self._spread(ops):
+                pass
+        for tensor in asked:
+            if not self._masks[tensor.op]:
+                self._add_root(tensor)
+
+    def _add_root(self, tensor: Any) -> None:
+        axis = self._dims.axis(tensor)
+        if axis is not None:
+            self._root_bits[key_of(tensor)] = 2 << len(self._candidates)
+            self._candidates.append(tensor)
+            self._axes.append(axis)
 
     def _unsplit(self, ops: list[Any]) -> None:
         """Takes the roots back that an op needs whole, and those that are used together with them."""

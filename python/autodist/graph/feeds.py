@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from autodist.errors import ArgumentError
-from autodist.graph.roles import has_batch_dimension, key_of
+from autodist.graph.means import along
+from autodist.graph.roles import key_of
 from autodist.graph.values import Value
 from autodist.layout import even_sizes, part_bounds
 
@@ -41,17 +42,16 @@ class FeedPlan:
             for t in self._tensors
         ]
         self.targets: list[Any] = []
-        self._batches: list[int] = []
+        self._axes: list[int | None] = []
         sizes: dict[int, int] = {}
         for index, (tensor, value) in enumerate(zip(self._tensors, self._values, strict=True)):
-            is_batch = has_batch_dimension(tensor) and (value is None or value.varies)
-            if is_batch:
-                self._batches.append(index)
+            axis = _batch_axis(walk, tensor, value)
+            self._axes.append(axis)
             if value is None:
                 self.targets.append(walk.unsplit(tensor))
                 continue
             self.targets.extend(piece for row in value.pieces for piece in row)
-            if is_batch:
+            if axis is not None:
                 # What is computed from the batch is fed in its place: the parts have the sizes of what is fed.
                 for root in walk.means.roots_in(walk.batch.tensor_mask(tensor)) - fed_whole:
                     sizes[root] = index
@@ -60,7 +60,11 @@ class FeedPlan:
 
     def lengths(self, arrays: Sequence[Any]) -> dict[str, int]:
         """The number of rows of each fed batch, by the tensor's name."""
-        return {self._tensors[i].name: arrays[i].shape[0] for i in self._batches if arrays[i].ndim}
+        found = {}
+        for tensor, axis, array in zip(self._tensors, self._axes, arrays, strict=True):
+            if axis is not None and axis < array.ndim:
+                found[tensor.name] = array.shape[axis]
+        return found
 
     def spread(self, arrays: Sequence[Any]) -> list[Any]:
         """What to feed to each of `targets`.
@@ -73,9 +77,11 @@ class FeedPlan:
         """
         check_lengths(self.lengths(arrays))
         found: list[Any] = []
-        for tensor, value, array in zip(self._tensors, self._values, arrays, strict=True):
-            found.extend([array] if value is None else _spread(value, tensor, array))
-        found.extend(even_sizes(len(arrays[i]), self._replica_count) for i in self._sizes_of)
+        for value, axis, array in zip(self._values, self._axes, arrays, strict=True):
+            found.extend([array] if value is None else _spread(value, axis, array))
+        for index in self._sizes_of:
+            rows = arrays[index].shape[self._axes[index]]
+            found.append(even_sizes(rows, self._replica_count))
         return found
 
 
@@ -88,15 +94,25 @@ def check_lengths(lengths: Mapping[str, int]) -> None:
     if len(set(lengths.values())) > 1:
         raise ArgumentError(
             f"the fed batches have different lengths: {dict(lengths)}. Every tensor whose first dimension is "
-            "unknown is split over the replicas, so all must be fed the same number of rows."
+            "unknown, or that batch_dims names a dimension of, is split over the replicas, so all must be fed the same "
+            "number of rows. For one that is no batch: create_distributed_session(batch_dims={tensor: None})."
         )
 
 
-def _spread(value: Value, tensor: Any, array: Any) -> list[Any]:
-    """What to feed to each of the pieces of `value` when `tensor`, for which it stands, is fed with `array`."""
+def _batch_axis(walk: Transformer, tensor: Any, value: Value | None) -> int | None:
+    """The dimension of a fed tensor that is split; None where none is. `value` is None for a root."""
+    if value is None:
+        root = walk.batch.root_number(*key_of(tensor))
+        return None if root is None else walk.batch.root_axis(root)
+    return walk.batch.batch_axis(tensor, value.pieces[0][0]) if value.varies else None
+
+
+def _spread(value: Value, axis: int | None, array: Any) -> list[Any]:
+    """What to feed to each of the pieces of `value` when the tensor for which it stands is fed with `array`."""
     rows = [array] * len(value.pieces)
-    if value.varies and has_batch_dimension(tensor):
-        rows = [array[start:end] for start, end in part_bounds(len(array), len(value.pieces))]
+    if axis is not None:
+        bounds = part_bounds(array.shape[axis], len(value.pieces))
+        rows = [array[along(axis, slice(start, end))] for start, end in bounds]
     if value.grid is None:
         return rows
     boxes = [

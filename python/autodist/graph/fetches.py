@@ -7,7 +7,7 @@ The rule for a tensor whose replicas differ:
 | a gradient with respect to a variable | the mean over the batch |
 | read from a variable whose copies differ | the copies, aggregated as they are saved |
 | computed from such values alone | the same, computed from the aggregated values |
-| first dimension unknown | the replicas' tensors, concatenated in batch order |
+| with a batch dimension (`batch_axis`) | the replicas' tensors, concatenated in batch order |
 | floating or complex of unknown rank | a scalar: the weighted mean; else concatenated |
 | floating or complex, static first dimension or scalar | the mean, weighted by the parts of the batch |
 | a sum of integers | the sum |
@@ -23,7 +23,6 @@ import tensorflow as tf
 from autodist.errors import UnsupportedGraphError
 from autodist.graph.batch import LOCAL
 from autodist.graph.placement import PlacedVariable
-from autodist.graph.roles import has_batch_dimension
 from autodist.graph.scalars import is_integer_sum
 
 if TYPE_CHECKING:
@@ -49,8 +48,9 @@ def combine(walk: Transformer, tensor: Any) -> Any:
 def _combine_parts(walk: Transformer, tensor: Any, pieces: list[Any], mask: int) -> Any:
     """One tensor of what the replicas computed from their parts of the batch."""
     is_numeric = tensor.dtype.is_floating or tensor.dtype.is_complex
-    if has_batch_dimension(tensor):
-        return walk.means.join(pieces, mask)
+    axis = walk.batch.batch_axis(tensor, pieces[0])
+    if axis is not None:
+        return walk.means.join(pieces, mask, axis)
     if is_numeric and tensor.shape.rank is None:
         return walk.means.mean_or_join(pieces, mask)
     if is_numeric:

@@ -19,6 +19,7 @@ from autodist import tf_internals
 from autodist.errors import GraphStateError, UnsupportedGraphError
 from autodist.graph import fetches, op_kinds, reads, saving, updates, verify
 from autodist.graph.batch import BatchAnalysis
+from autodist.graph.batch_dims import BatchDims
 from autodist.graph.builder import Builder
 from autodist.graph.feeds import FeedPlan
 from autodist.graph.means import Means
@@ -43,16 +44,22 @@ class Transformer:
       observer: what was seen while it was built.
       devices: the replicas' and the servers' devices.
       strategy_builder: decides the layouts.
+      batch_dims: where the batch lies in the original tensors.
     """
 
     def __init__(
-        self, original: Any, observer: Observer, devices: Devices, strategy_builder: StrategyBuilder
+        self,
+        original: Any,
+        observer: Observer,
+        devices: Devices,
+        strategy_builder: StrategyBuilder,
+        batch_dims: BatchDims,
     ) -> None:
         self.original = original
         self.builder = Builder(devices.replica_devices)
         self.replica_count = len(devices.replica_devices)
         self.roles = Roles(original, observer)
-        self.batch = BatchAnalysis(self.roles, observer, self.replica_count)
+        self.batch = BatchAnalysis(self.roles, observer, self.replica_count, batch_dims)
         self.means = Means(self.builder)
         self.updates_made: list[tuple[Any, PlacedVariable, list[Any]]] = []
         self._observer = observer
@@ -384,7 +391,7 @@ class Transformer:
         root = self.batch.root_number(op, index)
         if root is not None and not value.varies:
             self._fed[op, index] = value.whole(0)
-            value = self.means.split(root, value.whole(0))
+            value = self.means.split(root, value.whole(0), self.batch.root_axis(root))
         self._values[op, index] = value
         for user, position, replica in self._back_edges.pop((op, index), []):
             merged = self._lowered[user][replica][0]

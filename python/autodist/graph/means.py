@@ -14,7 +14,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist.graph.batch import LOCAL
 from autodist.graph.builder import Builder
 from autodist.graph.values import Value
 
@@ -26,22 +25,25 @@ class Means:
         self._builder = builder
         self._replica_count = len(builder.replica_devices)
         self._sizes: dict[int, Any] = {}
-        self._shares: dict[tuple[int, Any], list[Any]] = {}
-        self._counts: dict[int, list[Any]] = {}
+        self._batches: dict[int, Any] = {}
+        self._common_sizes: dict[tuple[int, ...], Any] = {}
+        self._shares: dict[tuple[tuple[int, ...], Any], list[Any]] = {}
+        self._counts: dict[tuple[int, ...], list[Any]] = {}
 
-    def split(self, root: int, batch: Any) -> Value:
-        """Splits `batch`, the transformed graph's tensor for root number `root`, over the replicas."""
+    def split(self, root: int, batch: Any, axis: int) -> Value:
+        """Splits `batch`, the transformed graph's tensor for root number `root`, over the replicas along `axis`."""
         count = self._replica_count
         with self._builder.adding(f"split/{batch.op.name}", batch.device):
-            rows = tf.shape(batch, out_type=tf.int64)[0]
+            rows = tf.shape(batch, out_type=tf.int64)[axis]
             numbers = tf.range(count, dtype=tf.int64)
             sizes = rows // count + tf.cast(numbers < rows % count, tf.int64)
             starts = tf.maximum(tf.minimum(tf.cumsum(sizes, exclusive=True), rows - 1), 0)
             ends = starts + tf.maximum(sizes, tf.minimum(rows, 1))
-            parts = [batch[starts[i] : ends[i]] for i in range(count)]
+            parts = [batch[along(axis, slice(starts[i], ends[i]))] for i in range(count)]
             for part in parts:
-                part.set_shape(batch.shape)
+                part.set_shape(_without_size(batch.shape, axis))
         self._sizes[root] = sizes
+        self._batches[root] = batch
         return Value([[p] for p in parts], varies=True)
 
     def mean(self, tensors: list[Any], mask: int) -> Any:
@@ -62,10 +64,10 @@ class Means:
                 tf.concat(self._counted(indices, mask), 0),
             )
 
-    def join(self, tensors: list[Any], mask: int) -> Any:
-        """The replicas' rows in batch order; each tensor has at least one dimension."""
+    def join(self, tensors: list[Any], mask: int, axis: int = 0) -> Any:
+        """The replicas' rows, which lie along `axis`, in batch order."""
         with self._builder.adding(f"join/{tensors[0].op.name}", tensors[0].device):
-            return tf.concat(self._counted(tensors, mask), 0)
+            return tf.concat(self._counted(tensors, mask, axis), axis)
 
     def mean_or_join(self, tensors: list[Any], mask: int) -> Any:
         """For tensors of unknown rank: the weighted mean of scalars, the rows of anything else."""
@@ -91,7 +93,7 @@ class Means:
 
     def roots_in(self, mask: int) -> set[int]:
         """The numbers of the roots in `mask`."""
-        return {root for root in self._sizes if root >= 0 and mask & (2 << root)}
+        return {root for root in self._sizes if mask & (2 << root)}
 
     def sizes(self, root: int) -> Any:
         """The tensor, int64 of shape `[replicas]`, with the sizes of a root's parts."""
@@ -102,50 +104,88 @@ class Means:
         shares = self._batch_shares(mask, tensors[0].dtype)
         return [tf.math.multiply_no_nan(t, s) for t, s in zip(tensors, shares, strict=True)]
 
-    def _counted(self, tensors: list[Any], mask: int) -> list[Any]:
+    def _counted(self, tensors: list[Any], mask: int, axis: int = 0) -> list[Any]:
         """Each replica's rows; none of a replica without a part."""
         counts = self._part_counts(mask)
         counted = []
         for tensor, count in zip(tensors, counts, strict=True):
-            rows = tensor[: tf.shape(tensor, out_type=tf.int64)[0] * count]
-            rows.set_shape(tf.TensorShape([None]).concatenate(tensor.shape[1:]))
+            size = tf.shape(tensor, out_type=tf.int64)[axis] * count
+            rows = tensor[along(axis, slice(size))]
+            rows.set_shape(_without_size(tensor.shape, axis))
             counted.append(rows)
         return counted
 
     def _batch_shares(self, mask: int, dtype: Any) -> list[Any]:
-        """One scalar of `dtype` per replica: its share of the batch."""
-        root = _first_root(mask)
-        if (root, dtype) not in self._shares:
-            sizes = self._part_sizes(root)
+        """One scalar of `dtype` per replica: its share of the batch; equal shares of a batch without rows."""
+        roots = self._sources_in(mask)
+        if (roots, dtype) not in self._shares:
+            sizes = self._part_sizes(roots)
             with self._builder.adding("batch_share", sizes.device):
-                sizes = tf.cast(sizes, tf.float64)
-                shares = tf.math.divide_no_nan(sizes, tf.reduce_sum(sizes))
-                self._shares[root, dtype] = tf.unstack(
+                is_empty = tf.equal(tf.reduce_sum(sizes), 0)
+                sizes = tf.cast(sizes, tf.float64) + tf.cast(is_empty, tf.float64)
+                shares = sizes / tf.reduce_sum(sizes)
+                self._shares[roots, dtype] = tf.unstack(
                     tf.cast(shares, dtype), num=self._replica_count
                 )
-        return self._shares[root, dtype]
+        return self._shares[roots, dtype]
 
     def _part_counts(self, mask: int) -> list[Any]:
         """One int64 scalar per replica: 1 where it has a part of the batch, else 0."""
-        root = _first_root(mask)
-        if root not in self._counts:
-            sizes = self._part_sizes(root)
+        roots = self._sources_in(mask)
+        if roots not in self._counts:
+            sizes = self._part_sizes(roots)
             with self._builder.adding("has_part", sizes.device):
                 # An empty batch has empty parts; there is nothing to drop.
                 has_part = (sizes > 0) | (tf.reduce_sum(sizes) == 0)
-                self._counts[root] = tf.unstack(
+                self._counts[roots] = tf.unstack(
                     tf.cast(has_part, tf.int64), num=self._replica_count
                 )
-        return self._counts[root]
+        return self._counts[roots]
 
-    def _part_sizes(self, root: int) -> Any:
-        """The sizes of a root's parts; equal ones where no root is involved."""
-        if root < 0 and root not in self._sizes:
-            with self._builder.adding("equal_parts", self._builder.replica_devices[0]):
-                self._sizes[root] = tf.ones([self._replica_count], tf.int64)
-        return self._sizes[root]
+    def _sources_in(self, mask: int) -> tuple[int, ...]:
+        """The roots in `mask`, one of each op: the outputs of an iterator have one length."""
+        first: dict[Any, int] = {}
+        for root in sorted(self.roots_in(mask)):
+            first.setdefault(self._batches[root].op, root)
+        return tuple(first.values())
+
+    def _part_sizes(self, roots: tuple[int, ...]) -> Any:
+        """The sizes of the roots' parts, checked to be the same; equal ones where there are no roots."""
+        if len(roots) == 1:
+            return self._sizes[roots[0]]
+        if roots not in self._common_sizes:
+            with self._builder.adding("part_sizes", self._builder.replica_devices[0]):
+                self._common_sizes[roots] = (
+                    self._checked_sizes(roots)
+                    if roots
+                    else tf.ones([self._replica_count], tf.int64)
+                )
+        return self._common_sizes[roots]
+
+    def _checked_sizes(self, roots: tuple[int, ...]) -> Any:
+        """The sizes of the first root's parts, given only if those of the others are the same."""
+        sizes = [self._sizes[root] for root in roots]
+        names = ", ".join(repr(self._batches[root].name) for root in roots)
+        problem = (
+            f"the split tensors {names} have different numbers of rows. The sizes of their parts:"
+        )
+        checks = [
+            tf.raw_ops.Assert(
+                condition=tf.reduce_all(tf.equal(sizes[0], other)), data=[problem, sizes[0], other]
+            )
+            for other in sizes[1:]
+        ]
+        with tf.control_dependencies(checks):
+            return tf.identity(sizes[0])
 
 
-def _first_root(mask: int) -> int:
-    roots = mask & ~LOCAL
-    return (roots & -roots).bit_length() - 2
+def along(axis: int, part: slice) -> tuple[slice, ...]:
+    """What to index a tensor or an array with, to get `part` of its dimension `axis`."""
+    return (*(slice(None),) * axis, part)
+
+
+def _without_size(shape: Any, axis: int) -> Any:
+    """`shape` with dimension `axis` unknown."""
+    if shape.rank is None:
+        return shape
+    return shape[:axis].concatenate([None]).concatenate(shape[axis + 1 :])

@@ -27,7 +27,16 @@ def key_of(tensor: Any) -> Key:
 
 def has_batch_dimension(tensor: Any) -> bool:
     """Whether the first dimension of an original tensor is unknown, and so taken for the batch."""
-    return bool(tensor.shape.rank) and tensor.shape[0] is None
+    return bool(tensor.shape.rank) and size_of(tensor, 0) is None
+
+
+def size_of(tensor: Any, axis: int) -> int | None:
+    """The size of a dimension of a tensor; None where it is unknown."""
+    if tensor.shape.rank is None:
+        return None
+    # `shape[axis]` is not an int but a `Dimension` after `tf.compat.v1.disable_v2_behavior()`.
+    size: int | None = tensor.shape.as_list()[axis]
+    return size
 
 
 @dataclasses.dataclass(eq=False)
