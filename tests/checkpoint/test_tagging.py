@@ -201,6 +201,15 @@ def test_names_may_be_computed(session: Any, model: dict[str, Any], tmp_path: Pa
     assert tf.train.load_variable(path, "w").tolist() == [5.0, 7.0]
 
 
+def test_names_may_be_fed(session: Any, model: dict[str, Any], tmp_path: Path) -> None:
+    saver_def = Saver([model["w"]]).saver_def
+    filename = session.graph.get_tensor_by_name(saver_def.filename_tensor_name)
+    (save,) = [op for op in filename.consumers() if op.type == "SaveV2"]
+    path = str(tmp_path / "m")
+    session.run(saver_def.save_tensor_name, {filename: path, save.inputs[1]: ["renamed"]})
+    assert tf.train.load_variable(path, "renamed").tolist() == [5.0, 7.0]
+
+
 def test_names_that_are_computed_have_no_aggregation_of_their_own(model: dict[str, Any]) -> None:
     saver_def = make_save_with_computed_names(model["w"])
     with pytest.raises(ValueError, match="names and slices of a SaveV2 node must be constants"):

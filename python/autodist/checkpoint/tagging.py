@@ -87,8 +87,7 @@ def read_entries(save_op: Any) -> list[Entry]:
     Raises:
         UnsupportedGraphError: Its names or slices are not constants.
     """
-    names = tf.get_static_value(save_op.inputs[1])
-    slices = tf.get_static_value(save_op.inputs[2])
+    names, slices = (_constant(tensor) for tensor in save_op.inputs[1:_FIRST_VALUE])
     if names is None or slices is None:
         raise errors.UnsupportedGraphError(
             f"{save_op.name}: the tensor names and slices of a SaveV2 node must be constants, "
@@ -238,6 +237,14 @@ def _source(tensor: Any) -> Any:
     while op.type in ("Identity", "ReadVariableOp"):
         op = op.inputs[0].op
     return op
+
+
+def _constant(tensor: Any) -> Any:
+    """Returns the value of a constant, else `None`.
+
+    `tf.get_static_value` would do, but it forbids to feed the tensor from then on (TF 2.21).
+    """
+    return tf.make_ndarray(tensor.op.get_attr("value")) if tensor.op.type == "Const" else None
 
 
 def _text(value: str) -> Any:
