@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+from unittest import mock
 
 import tensorflow as tf
 
@@ -25,6 +26,7 @@ from autodist.runtime.initializers import initializer_stages
 from autodist.runtime.keras_bridge import KerasBridge
 from autodist.runtime.resource_spec import ResourceSpec
 from autodist.runtime.session import DistributedSession
+from autodist.runtime.step_function import step_function
 from autodist.strategy import PSLoadBalancing, StrategyBuilder
 
 _logger = _log.get_logger()
@@ -58,6 +60,7 @@ class AutoDist:
         self._graph: Any = None
         self._observer: Observer | None = None
         self._bridge: KerasBridge | None = None
+        self._is_in_scope = False
         self._session: DistributedSession | None = None
         self._implicit_session: DistributedSession | None = None
 
@@ -82,7 +85,7 @@ class AutoDist:
                 eager = tf.executing_eagerly()
                 self._graph = tf.Graph() if eager else tf.compat.v1.get_default_graph()
                 self._observer = Observer(self._graph)
-                self._bridge = KerasBridge(self._graph, self._session_on_demand)
+                self._bridge = KerasBridge(self._graph, self.session_on_demand)
             if tf.executing_eagerly():
                 stack.enter_context(self._graph.as_default())
             elif tf.compat.v1.get_default_graph() is not self._graph:
@@ -90,18 +93,40 @@ class AutoDist:
                     "this AutoDist already has a graph, and the default graph is another one. "
                     "Make one AutoDist per graph."
                 )
-            if self._observer is not None and self._bridge is not None:
+            if self._observer is not None and self._bridge is not None and not self._is_in_scope:
                 stack.enter_context(self._observer.observing())
                 stack.enter_context(self._bridge.connected())
+                stack.enter_context(mock.patch.object(self, "_is_in_scope", new=True))
             stack.enter_context(tf_internals.resource_variables_by_default())
             yield self
+
+    def building(self) -> contextlib.AbstractContextManager[AutoDist]:
+        """The scope, entered if it is not."""
+        return contextlib.nullcontext(self) if self._is_in_scope else self.scope()
+
+    def function(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A decorator: `function` builds a graph at its first call, and every call runs it in the distributed session.
+
+        NumPy arrays among the arguments, also inside of tuples, lists and dicts, are fed; their first dimension is
+        the batch, which is split over the replicas. Anything else (tensors, numbers, objects) becomes part of the
+        graph. As with `tf.function`, arguments of another kind, dtype or shape behind the first dimension build
+        another graph.
+
+        Args:
+          function: returns a structure of tensors, variables and ops.
+
+        Returns:
+          A function with the same arguments that returns the same structure of values, with None for each op.
+          `create_distributed_session()` returns the session that it runs in.
+        """
+        return step_function(self, function)
 
     def create_distributed_session(
         self, config: Any = None, batch_dims: Mapping[Any, int | None] | None = None
     ) -> DistributedSession:
         """Transforms the graph, starts a session on the result and initialises its variables and tables.
 
-        Where Keras needed a session before this call, in `model.fit` for one, that one is returned.
+        Where Keras, in `model.fit` for one, or a function needed a session before this call, that one is returned.
 
         Args:
           config: a `tf.compat.v1.ConfigProto` for the session; its CPU device count is raised to what the
@@ -122,17 +147,22 @@ class AutoDist:
         if self._implicit_session is not None and not self._implicit_session.is_closed:
             if config is not None or batch_dims is not None:
                 raise GraphStateError(
-                    "Keras already made the distributed session of this graph, without config and batch_dims. Call "
-                    "create_distributed_session before model.fit, get_weights and the like."
+                    "Keras or a function already made the distributed session of this graph, without config and "
+                    "batch_dims. Call create_distributed_session before model.fit, get_weights or a function."
                 )
             return self._implicit_session
         return self._new_session(config, batch_dims)
 
-    def _session_on_demand(self) -> DistributedSession:
-        """The session for a caller that cannot say how it wants it: the last one made, or a new one."""
-        if self._session is None or self._session.is_closed:
-            self._session = self._implicit_session = self._new_session()
-        return self._session
+    def open_session(self) -> DistributedSession | None:
+        """The last session made, if it is open."""
+        return None if self._session is None or self._session.is_closed else self._session
+
+    def session_on_demand(self) -> DistributedSession:
+        """The open session, or a new one: for Keras and functions, which cannot say how they want it."""
+        session = self.open_session()
+        if session is None:
+            session = self._implicit_session = self._new_session()
+        return session
 
     def _new_session(
         self, config: Any = None, batch_dims: Mapping[Any, int | None] | None = None

@@ -145,7 +145,7 @@ def test_fit_makes_the_distributed_session(spec_file: str) -> None:
         assert session is autodist.create_distributed_session()
         layouts = {name: layout for name, layout, _ in session.layout_table()}
         np.testing.assert_array_equal(session.run(model.weights[0]), model.get_weights()[0])
-        with pytest.raises(GraphStateError, match="Keras already made the distributed session"):
+        with pytest.raises(GraphStateError, match="already made the distributed session"):
             autodist.create_distributed_session(tf1.ConfigProto())
         session.close()
     assert layouts["embedding/embeddings"].startswith("2 shard(s)")
