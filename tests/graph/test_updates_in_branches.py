@@ -1,5 +1,6 @@
 """Updates inside a branch, a loop or a function reach every copy of a variable."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import tensorflow as tf
 from equivalence import training
 from equivalence.models import MODELS
 
-from autodist.strategy import AllReduce, PartitionedPS
+from autodist.strategy import AllReduce, PartitionedPS, PSLoadBalancing
 
 tf1 = tf.compat.v1
 
@@ -68,14 +69,19 @@ def train_every_second_step(_: Any, compute: Callable[[], Any], variables: list[
     step = tf1.train.get_or_create_global_step()
     with tf.control_dependencies([tf1.assign_add(step, 1), *gradients]):
         is_even = tf.equal(step.read_value() % 2, 0)
-    optimizer = tf1.train.GradientDescentOptimizer(0.1)
+    optimizer = tf1.train.AdamOptimizer(0.05)
     pairs = list(zip(gradients, variables, strict=True))
     return loss, tf.cond(is_even, lambda: optimizer.apply_gradients(pairs), tf.no_op)
 
 
-@pytest.mark.parametrize("strategy", [AllReduce, lambda: PartitionedPS(min_variable_bytes=0)])
-def test_training_in_a_branch_equals_that_of_one_node(strategy: Any, make_autodist: Any) -> None:
-    model = MODELS["mlp"]
+@pytest.mark.parametrize("v2", [False, True])
+@pytest.mark.parametrize(
+    "strategy", [AllReduce, PSLoadBalancing, lambda: PartitionedPS(min_variable_bytes=0)]
+)
+def test_training_in_a_branch_equals_that_of_one_node(
+    strategy: Any, v2: bool, make_autodist: Any
+) -> None:
+    model = dataclasses.replace(MODELS["mlp"], control_flow_v2=v2)
 
     def build() -> training.Program:
         return training.build(model, lambda: None, train_every_second_step)

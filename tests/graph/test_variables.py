@@ -263,3 +263,33 @@ def test_the_layout_table_names_every_variable(distribute: Any) -> None:
     assert name == "v"
     assert "2 shard(s), 1 replica(s); axis 0: [3, 2]" in layout
     assert reason == "2 shards along axis 0"
+
+
+def test_all_plain_reads_of_a_step_see_the_same_value(strategy: Any, distribute: Any) -> None:
+    """On several devices a read could otherwise come after an update that the same step makes."""
+
+    def build() -> Any:
+        v = build_variable()
+        return v, v * 2.0, v.assign(v + 1.0), v.assign_add(tf.ones_like(v))
+
+    session, (_, doubled, assigned, added) = distribute(build, strategy)
+    session.run([doubled, assigned, added])
+
+    placed = next(p for p in session._transformer.variables if p.logical.name == "v")
+    for handle in (handle for row in placed.handles for handle in row):
+        reads = [op for op in handle.consumers() if op.type == "ReadVariableOp"]
+        plain = [op for op in reads if not op.control_inputs]
+        updates = [op for op in handle.consumers() if op.type == "AssignAddVariableOp"]
+        assert len(plain) == 1
+        assert all(plain[0] in op.control_inputs for op in updates)
+
+
+def test_a_plain_read_can_be_fed_alone(strategy: Any, distribute: Any) -> None:
+    def build() -> Any:
+        v = build_variable()
+        one, other = v.value(), v.value()
+        return one, one + 0.0, other + 0.0
+
+    session, (one, from_one, from_other) = distribute(build, strategy)
+    got = session.run([from_one, from_other], {one: np.zeros([5, 3])})
+    np.testing.assert_array_equal(got, [np.zeros([5, 3]), START])

@@ -52,7 +52,6 @@ _SOURCES = frozenset(
 _STEP_STORES = frozenset(
     {"StackV2", "TensorArrayV3", "TensorArrayGradV3", "TensorArrayGradWithShape"}
 )
-_HANDLE_PASSES = frozenset({"Enter", "Switch", "Merge", "Identity"})
 LOCAL = 1
 COMBINING = frozenset({"SaveV2", "SaveSlices", "Save", "ScalarSummary", "HistogramSummary"})
 
@@ -258,7 +257,7 @@ class BatchAnalysis:
             source = tensor.op
             if tensor.dtype != tf.resource:
                 continue
-            while source.type in _HANDLE_PASSES:
+            while source.type in op_kinds.HANDLE_PASSES:
                 source = source.inputs[0].op
             if source.type in _STEP_STORES and self._masks[source] | mask != self._masks[source]:
                 self._masks[source] |= mask

@@ -9,7 +9,6 @@ from autodist import tf_internals
 from autodist.graph import op_kinds
 
 _READS = op_kinds.READ_ONLY | {op_kinds.DISABLE_COPY}
-_PASS_ON = frozenset({"Identity", "Enter", "Switch", "Merge", "NextIteration", "Exit", "IdentityN"})
 # These take a predicate or a branch number first, which the functions they call do not.
 _BRANCHES = re.compile(r"(Stateless)?(If|Case)")
 
@@ -19,7 +18,7 @@ def may_write(op: Any, index: int) -> bool:
 
     Control-flow ops that only hand the handle on do not write; the ops behind them may, see `written_behind`.
     """
-    if op.type in _READS or op.type in _PASS_ON:
+    if op.type in _READS or op.type in op_kinds.HANDLE_PASSES:
         return False
     if op.type not in op_kinds.FUNCTION_CALLS:
         return True
@@ -43,7 +42,7 @@ def written_behind(op: Any, index: int) -> Any:
         if user in seen:
             continue
         seen.add(user)
-        if user.type in _PASS_ON:
+        if user.type in op_kinds.HANDLE_PASSES:
             is_direct = False
             for tensor in user.outputs:
                 for consumer in tensor.consumers():
@@ -55,6 +54,51 @@ def written_behind(op: Any, index: int) -> Any:
             if not (has_rule and is_direct):
                 return user
     return None
+
+
+def uses_behind(op: Any, index: int) -> set[tuple[Any, ...]]:
+    """Identifies the ops inside functions, branches and loops that take the handle which is input `index` of `op`.
+
+    Two variables with an identification in common are used by one op (an optimizer's update with its slots).
+    """
+    found: set[tuple[Any, ...]] = set()
+    pending, seen = [(op, index)], set()
+    while pending:
+        user, position = pending.pop()
+        if (user, position) in seen:
+            continue
+        seen.add((user, position))
+        if user.type in op_kinds.HANDLE_PASSES:
+            for tensor in user.outputs:
+                for consumer in tensor.consumers():
+                    pending.extend(
+                        (consumer, i) for i, t in enumerate(consumer.inputs) if t is tensor
+                    )
+        elif user.type in op_kinds.FUNCTION_CALLS:
+            for name, argument in _calls(user.type, user.node_def.attr, position):
+                _find_uses(user.graph, name, argument, (user,), found)
+        else:
+            found.add((user,))
+    return found
+
+
+def _find_uses(
+    graph: Any, name: str, argument: int, path: tuple[Any, ...], found: set[tuple[Any, ...]]
+) -> None:
+    definition = tf_internals.function_definition(graph, name)
+    if definition is None or name in path:
+        return
+    aliases = {definition.signature.input_arg[argument].name}
+    for node in definition.node_def:
+        inputs = [text.split(":")[0] for text in node.input if not text.startswith("^")]
+        for index in (i for i, text in enumerate(inputs) if text in aliases):
+            if node.op in op_kinds.HANDLE_PASSES:
+                aliases.add(node.name)
+            elif node.op in op_kinds.FUNCTION_CALLS:
+                for inner, inner_argument in _calls(node.op, node.attr, index):
+                    _find_uses(graph, inner, inner_argument, (*path, name, node.name), found)
+            else:
+                found.add((*path, name, node.name))
 
 
 def _calls(op_type: str, attrs: Any, index: int) -> list[tuple[str, int]]:
@@ -83,7 +127,7 @@ def _argument_is_written(
     for node in definition.node_def:
         inputs = [text.split(":")[0] for text in node.input if not text.startswith("^")]
         for index in (i for i, text in enumerate(inputs) if text in aliases):
-            if node.op in _PASS_ON:
+            if node.op in op_kinds.HANDLE_PASSES:
                 aliases.add(node.name)
             elif node.op in op_kinds.FUNCTION_CALLS:
                 calls = _calls(node.op, node.attr, index)

@@ -56,6 +56,11 @@ ELEMENTWISE = frozenset((
 ))
 # fmt: on
 
+# Ops that hand a resource handle on.
+HANDLE_PASSES = frozenset(
+    {"Identity", "IdentityN", "Enter", "Switch", "Merge", "NextIteration", "Exit"}
+)
+
 FUNCTION_CALLS = frozenset(
     {
         "PartitionedCall",
@@ -84,6 +89,13 @@ def is_dense_apply(op_type: str) -> bool:
 def is_sparse_apply(op_type: str) -> bool:
     """Whether it is a fused optimizer update with `grad` and `indices`."""
     return _SPARSE_APPLY.fullmatch(op_type) is not None
+
+
+def is_by_rows(op_type: str) -> bool:
+    """Whether it reads or updates single rows of the variable behind its handle."""
+    return (
+        op_type in SCATTERS or op_type in (GATHER, "ResourceGatherNd") or is_sparse_apply(op_type)
+    )
 
 
 def argument_names(op: Any) -> list[str]:

@@ -22,6 +22,7 @@ class PlacedVariable:
       handles: `handles[replica][shard]`, handles in the transformed graph.
       is_local: whether each replica updates its own copy with its own values.
       reason: why it lies as it does.
+      plain_reads: `plain_reads[replica][shard]`, the reads that wait for nothing; see `reads`.
     """
 
     logical: LogicalVariable
@@ -29,6 +30,7 @@ class PlacedVariable:
     handles: list[list[Any]]
     is_local: bool
     reason: str
+    plain_reads: list[list[Any]] = dataclasses.field(default_factory=list)
 
     @property
     def copy_count(self) -> int:

@@ -1,4 +1,10 @@
-"""Rules for the ops that read a variable: reads become one read per shard, gathers one gather per shard."""
+"""Rules for the ops that read a variable: reads become one read per shard, gathers one gather per shard.
+
+*Plain reads*, those without control inputs, share one read op per shard. A graph leaves their order with the updates of
+the same step open, and on one device they happen to come first. On several devices they need not: in
+`rate = f(step); next = step.assign(step + 1)` the read for the rate could see the next step. With one read, `next`
+waits for it, and other updates are made to wait for it too (`plain_reads_before`).
+"""
 
 from __future__ import annotations
 
@@ -18,8 +24,14 @@ if TYPE_CHECKING:
 
 
 def lower_read(walk: Transformer, op: Any, variable: PlacedVariable) -> None:
-    """A read of each shard of each copy."""
-    rows = _per_piece(walk, op, variable)
+    """A read of each shard of each copy; a plain one is the identity of the shared read, so that it can be fed alone."""
+    if op.control_inputs:
+        rows = _per_piece(walk, op, variable)
+    else:
+        rows = []
+        for shared in _plain_reads(walk, op, variable):
+            with walk.builder.adding(op.name, shared[0].device):
+                rows.append([_identity(read.outputs[0]).op for read in shared])
     walk.record(
         op,
         rows,
@@ -27,6 +39,33 @@ def lower_read(walk: Transformer, op: Any, variable: PlacedVariable) -> None:
         varies=variable.is_local,
         local_variable=variable if variable.is_local else None,
     )
+
+
+def plain_reads_before(walk: Transformer, variable: PlacedVariable, update: Any) -> list[list[Any]]:
+    """The shared plain reads that `update` of `variable` waits for: `[replica][shard]`; empty where there are none.
+
+    A variable that is gathered from or updated by rows has none: TensorFlow copies such a variable when it is
+    read whole, which a step that does not need the copy shall not pay. An assignment has none, for it may be what
+    initialises the variable.
+    """
+    consumers = variable.logical.consumers
+    if update.type == op_kinds.ASSIGN or any(op_kinds.is_by_rows(op.type) for op in consumers):
+        return []
+    for op in consumers:
+        if op.type == op_kinds.READ and not op.control_inputs and op.outputs[0].consumers():
+            return _plain_reads(walk, op, variable)
+    return []
+
+
+def _plain_reads(walk: Transformer, op: Any, variable: PlacedVariable) -> list[list[Any]]:
+    if not variable.plain_reads:
+        variable.plain_reads = _per_piece(walk, op, variable)
+    return variable.plain_reads
+
+
+def _identity(tensor: Any) -> Any:
+    with tf.device(tensor.device):
+        return tf.identity(tensor)
 
 
 def lower_disable_copy(walk: Transformer, op: Any, variable: PlacedVariable) -> None:

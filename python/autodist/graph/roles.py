@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from autodist.graph import op_kinds
-from autodist.graph.functions import written_behind
+from autodist.graph.functions import uses_behind, written_behind
 from autodist.graph.observe import Observer
 from autodist.strategy import VariableInfo
 
@@ -133,8 +133,9 @@ class Roles:
     def groups(self, variables: list[LogicalVariable]) -> list[list[LogicalVariable]]:
         """Splits `variables` into groups that must be cut alike; the primary variable comes first.
 
-        Two variables belong together when one update op takes the handles of both, or when, inside an optimizer's
-        call, the new value of one is computed element by element from the other (Keras optimizers).
+        Two variables belong together when one update op takes the handles of both, be it inside a function, branch or
+        loop, or when, inside an optimizer's call, the new value of one is computed element by element from the
+        other (Keras optimizers).
         """
         parent: dict[LogicalVariable, LogicalVariable] = {v: v for v in variables}
 
@@ -151,6 +152,7 @@ class Roles:
                 first, second = sorted((root(a), root(b)), key=lambda v: order[v])
                 parent[second] = first
 
+        met: dict[tuple[Any, ...], LogicalVariable] = {}
         for variable in variables:
             for op in variable.consumers:
                 if op_kinds.is_update(op.type):
@@ -158,6 +160,11 @@ class Roles:
                         other = self.variables.get(tensor.op)
                         if other is not None:
                             unite(variable, other)
+                elif op.type in op_kinds.FUNCTION_CALLS or op.type in op_kinds.HANDLE_PASSES:
+                    for index, tensor in enumerate(op.inputs):
+                        if tensor.op is variable.handle_op:
+                            for use in uses_behind(op, index):
+                                unite(variable, met.setdefault(use, variable))
         for call in self._observer.optimizer_calls:
             self._unite_elementwise(self._graph.get_operations()[call.begin : call.end], unite)
         members: dict[LogicalVariable, list[LogicalVariable]] = {}

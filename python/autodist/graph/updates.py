@@ -15,6 +15,7 @@ from autodist.errors import UnsupportedGraphError
 from autodist.graph import op_kinds
 from autodist.graph.indices import split_rows
 from autodist.graph.placement import PlacedVariable
+from autodist.graph.reads import plain_reads_before
 from autodist.layout import Grid
 
 if TYPE_CHECKING:
@@ -44,8 +45,10 @@ def lower(walk: Transformer, op: Any, touched: list[PlacedVariable]) -> None:
                 "or have the strategy place both in the same way."
             )
     rows = []
+    reads = [plain_reads_before(walk, variable, op) for variable in touched]
     for replica in range(target.copy_count):
         controls = walk.controls(op, replica if target.is_local else None)
+        controls = controls + [read for found in reads if found for read in found[replica]]
         if target.grid is None:
             inputs = [_whole_input(walk, op, i, replica) for i in range(len(op.inputs))]
             inputs = _of_local(walk, op, target, inputs, replica)
