@@ -3,7 +3,8 @@
 observe     what happens inside `AutoDist.scope()`: gradients, optimizer calls
 op_kinds    what is known about TensorFlow's op types
 functions   what an op may do to a variable, functions and control flow included
-roles       which ops are variables, who uses them, which are updated together
+roles       which ops are variables, who uses them
+groups      which variables are updated together
 order       after what each op must be taken
 batch       which tensors are split over the replicas and what depends on them
 whole       ops that need a batch whole

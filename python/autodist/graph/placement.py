@@ -7,6 +7,7 @@ from typing import Any
 
 from autodist.errors import ArgumentError
 from autodist.graph.builder import Builder
+from autodist.graph.groups import split_into_groups
 from autodist.graph.roles import LogicalVariable, Roles
 from autodist.layout import Grid
 from autodist.strategy import Devices, GraphItem, Placement, StrategyBuilder, VariableGroup
@@ -85,7 +86,8 @@ class Placer:
         if not shared:
             return []
         earlier = [p.logical for p in self.placed.values() if not p.is_local]
-        groups = self._roles.groups(earlier + shared)
+        calls = self._roles.optimizer_calls()
+        groups = split_into_groups(earlier + shared, self._roles.variables, calls)
         return [g for g in groups if any(v.handle_op not in self.placed for v in g)]
 
     def _join(self, group: list[LogicalVariable]) -> bool:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def lower_read(walk: Transformer, op: Any, variable: PlacedVariable) -> None:
-    """A read of each shard of each copy; a plain one is the identity of the shared read, so that it can be fed alone."""
+    """A read of each shard of each copy; a plain one is the identity of the shared read, and can be fed alone."""
     if op.control_inputs:
         rows = _per_piece(walk, op, variable)
     else:

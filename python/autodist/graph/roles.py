@@ -1,4 +1,4 @@
-"""Which ops of the original graph are variables, who uses them, and which are updated together.
+"""Which ops of the original graph are variables, and who uses them.
 
 Roles come from edges and from what the optimizers were seen to do, never from names.
 """
@@ -6,13 +6,13 @@ Roles come from edges and from what the optimizers were seen to do, never from n
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import tensorflow as tf
 
 from autodist.graph import op_kinds
-from autodist.graph.functions import uses_behind, written_behind
+from autodist.graph.functions import written_behind
 from autodist.graph.observe import Observer
 from autodist.strategy import VariableInfo
 
@@ -107,6 +107,11 @@ class Roles:
                     found[handle.op] = variable
         return found
 
+    def optimizer_calls(self) -> list[list[Any]]:
+        """The ops that each call of an optimizer created."""
+        ops = self._graph.get_operations()
+        return [ops[call.begin : call.end] for call in self._observer.optimizer_calls]
+
     def infos(self, variables: Iterable[LogicalVariable]) -> list[VariableInfo]:
         """What a strategy is told about each of `variables`."""
         sparse = {b.handle_op for b in self._observer.births if b.indices is not None}
@@ -129,71 +134,6 @@ class Roles:
             )
             for v in variables
         ]
-
-    def groups(self, variables: list[LogicalVariable]) -> list[list[LogicalVariable]]:
-        """Splits `variables` into groups that must be cut alike; the primary variable comes first.
-
-        Two variables belong together when one update op takes the handles of both, be it inside a function, branch or
-        loop, or when, inside an optimizer's call, the new value of one is computed element by element from the
-        other (Keras optimizers).
-        """
-        parent: dict[LogicalVariable, LogicalVariable] = {v: v for v in variables}
-
-        def root(v: LogicalVariable) -> LogicalVariable:
-            while parent[v] is not v:
-                parent[v] = parent[parent[v]]
-                v = parent[v]
-            return v
-
-        order = {v: i for i, v in enumerate(variables)}
-
-        def unite(a: LogicalVariable, b: LogicalVariable) -> None:
-            if a in parent and b in parent:
-                first, second = sorted((root(a), root(b)), key=lambda v: order[v])
-                parent[second] = first
-
-        met: dict[tuple[Any, ...], LogicalVariable] = {}
-        for variable in variables:
-            for op in variable.consumers:
-                if op_kinds.is_update(op.type):
-                    for tensor in op.inputs:
-                        other = self.variables.get(tensor.op)
-                        if other is not None:
-                            unite(variable, other)
-                elif op.type in op_kinds.FUNCTION_CALLS or op.type in op_kinds.HANDLE_PASSES:
-                    for index, tensor in enumerate(op.inputs):
-                        if tensor.op is variable.handle_op:
-                            for use in uses_behind(op, index):
-                                unite(variable, met.setdefault(use, variable))
-        for call in self._observer.optimizer_calls:
-            self._unite_elementwise(self._graph.get_operations()[call.begin : call.end], unite)
-        members: dict[LogicalVariable, list[LogicalVariable]] = {}
-        for variable in variables:
-            members.setdefault(root(variable), []).append(variable)
-        return list(members.values())
-
-    def _unite_elementwise(
-        self, ops: list[Any], unite: Callable[[LogicalVariable, LogicalVariable], None]
-    ) -> None:
-        inside = set(ops)
-        for update in ops:
-            if update.type not in op_kinds.ASSIGNS:
-                continue
-            target = self.variables.get(update.inputs[0].op)
-            if target is None or not target.shape:
-                continue
-            pending, seen = [update.inputs[1].op], set()
-            while pending:
-                op = pending.pop()
-                if op in seen or op not in inside:
-                    continue
-                seen.add(op)
-                if op.type == op_kinds.READ:
-                    source = self.variables.get(op.inputs[0].op)
-                    if source is not None and source.shape == target.shape:
-                        unite(target, source)
-                elif op.type in op_kinds.ELEMENTWISE:
-                    pending.extend(t.op for t in op.inputs)
 
 
 def partition_blocker(variable: LogicalVariable) -> str:
