@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from equivalence import training
 
 from autodist.checkpoint.saver import Saver
 from autodist.errors import UnsupportedGraphError
@@ -91,6 +92,41 @@ def test_a_restored_moving_average_reaches_every_replicas_copy(
     saver.restore(session, path)
     got = session.run(built["used"], {"x:0": draw(5)})
     np.testing.assert_allclose(got, draw(5) @ np.ones([3, 2]) - [5.0, 6.0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("v2", [False, True])
+@pytest.mark.parametrize("rows", [1, 5])
+def test_an_update_in_a_branch_is_made_on_each_replicas_copy(
+    rows: int, v2: bool, strategy: Any, distribute: Any
+) -> None:
+    def build() -> Any:
+        x = tf1.placeholder(tf.float64, [None, 3], "x")
+        is_training = tf1.placeholder(tf.bool, [], "is_training")
+        mean = tf1.get_variable("mean", initializer=tf.zeros([3], tf.float64), trainable=False)
+        value = tf.reduce_mean(x, 0)
+        with training.control_flow(v2):
+            update = tf.cond(is_training, lambda: mean.assign_add(value), mean.read_value)
+        return mean, update
+
+    session, (mean, update) = distribute(build, strategy, 2)
+    for is_training in (True, False, True):
+        session.run(update, {"x:0": draw(rows), "is_training:0": is_training})
+    parts = [p.mean(0) for p in np.split(draw(rows), [(rows + 1) // 2]) if len(p)]
+    np.testing.assert_allclose(session.run(mean), 2 * np.mean(parts, 0), rtol=1e-9)
+
+
+def test_a_count_in_a_branch_is_refused(distribute: Any) -> None:
+    def build() -> Any:
+        x = tf1.placeholder(tf.float64, [None], "x")
+        how = tf.VariableAggregation.SUM
+        seen = tf.Variable(0.0, trainable=False, dtype=tf.float64, aggregation=how)
+        count = tf.cast(tf.size(x), tf.float64)
+        return tf.cond(tf.constant(value=True), lambda: seen.assign_add(count), seen.read_value)
+
+    with pytest.raises(
+        UnsupportedGraphError, match=r"inside a function, branch or loop.*top level"
+    ):
+        distribute(build)
 
 
 @pytest.mark.parametrize("package", ["keras", "tf_keras"])

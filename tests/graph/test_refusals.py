@@ -57,6 +57,7 @@ def test_an_update_inside_a_branch_with_the_batch_is_refused(distribute: Any) ->
     def build() -> Any:
         x = tf1.placeholder(tf.float32, [None], "x")
         v = tf1.get_variable("v", initializer=1.0)
+        tf1.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_mean(x * v))
         return tf.cond(tf.reduce_sum(x) > 0, lambda: v.assign_add(1.0), lambda: v.assign_sub(1.0))
 
     with pytest.raises(UnsupportedGraphError, match=r"'v' is updated by op .*differ"):

@@ -34,7 +34,7 @@ from autodist import tf_internals
 from autodist.errors import UnsupportedGraphError
 from autodist.graph import op_kinds
 from autodist.graph.batch_dims import BatchDims
-from autodist.graph.functions import may_write
+from autodist.graph.functions import handle_behind, may_write
 from autodist.graph.observe import Observer
 from autodist.graph.roles import Key, LogicalVariable, Roles, key_of, size_of
 from autodist.graph.scalars import is_mean_update
@@ -289,7 +289,7 @@ class BatchAnalysis:
         """Makes the variables local that `op`, which varies, writes."""
         changed = False
         for index, tensor in enumerate(op.inputs):
-            variable = self._roles.variables.get(tensor.op)
+            variable = self._roles.variables.get(handle_behind(tensor))
             if variable is None or variable.handle_op in self.local or not may_write(op, index):
                 continue
             is_trained = any(b.handle_op is variable.handle_op for b in self._observer.births)
@@ -303,11 +303,12 @@ def _check_can_be_local(
     variable: LogicalVariable, op: Any, is_settled: bool, is_trained: bool
 ) -> None:
     what = f"variable {variable.name!r} is updated by op {op.name!r} ({op.type})"
-    if not op_kinds.is_update(op.type):
+    is_inside = not (op_kinds.is_update(op.type) and tf_internals.is_at_top_level(op))
+    if is_inside and variable.aggregation == tf.VariableAggregation.SUM:
         raise UnsupportedGraphError(
-            f"{what} with values that differ from replica to replica, inside a function or a branch. "
-            "Expected: updates of shared state at the top level of the graph. Move the update out of "
-            "the function, or apply it to values that do not depend on the batch."
+            f"{what} with values that differ from replica to replica, inside a function, branch or loop, where a "
+            "replica without a part of a small batch would be counted too. Move the update of a variable with "
+            "aggregation=SUM to the top level of the graph."
         )
     if is_trained:
         raise UnsupportedGraphError(

@@ -6,7 +6,7 @@ The rule for a tensor whose replicas differ:
 |---|---|
 | a gradient with respect to a variable | the mean over the batch |
 | read from a variable whose copies differ | the copies, aggregated as they are saved |
-| computed from such values alone | the same, computed from the aggregated values |
+| computed from such values alone, outside of branches and loops | the same, computed from the aggregated values |
 | with a batch dimension (`batch_axis`) | the replicas' tensors, concatenated in batch order |
 | floating or complex of unknown rank | a scalar: the weighted mean; else concatenated |
 | floating or complex, static first dimension or scalar | the mean, weighted by the parts of the batch |
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from autodist import tf_internals
 from autodist.errors import UnsupportedGraphError
 from autodist.graph.batch import LOCAL
 from autodist.graph.placement import PlacedVariable
@@ -40,7 +41,7 @@ def combine(walk: Transformer, tensor: Any) -> Any:
     if value.local_variable is not None:
         return aggregate(walk, value.local_variable, pieces)
     mask = walk.batch.tensor_mask(tensor)
-    if mask == LOCAL:
+    if mask == LOCAL and not _is_in_control_flow(tensor.op):
         return _recompute(walk, tensor)
     return _combine_parts(walk, tensor, pieces, mask)
 
@@ -65,10 +66,16 @@ def _recompute(walk: Transformer, tensor: Any) -> Any:
 
     A metric's value, for one, is total / count: the ratio of the means is right, the mean of the ratios is not.
     """
-    if tensor.op.op_def.is_stateful:
-        raise _refusal(tensor)
-    inputs = [walk.fetch(t) for t in tensor.op.inputs]
-    return walk.builder.copy(tensor.op, inputs, []).outputs[tensor.value_index]
+    op = tensor.op
+    inputs = [walk.fetch(t) for t in op.inputs]
+    return walk.builder.copy(op, inputs, walk.controls(op, None)).outputs[tensor.value_index]
+
+
+def _is_in_control_flow(op: Any) -> bool:
+    """Whether `op` has an effect of its own, or belongs to a branch or loop: what cannot be computed once more."""
+    if op.op_def.is_stateful or not tf_internals.is_at_top_level(op):
+        return True
+    return op.type in ("Merge", "Exit")
 
 
 def aggregate(walk: Transformer, variable: PlacedVariable, pieces: list[Any]) -> Any:

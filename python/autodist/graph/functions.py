@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import tensorflow as tf
+
 from autodist import tf_internals
 from autodist.graph import op_kinds
 
@@ -27,6 +29,14 @@ def may_write(op: Any, index: int) -> bool:
         _argument_is_written(op.graph, name, argument, visited)
         for name, argument in _calls(op.type, op.node_def.attr, index)
     )
+
+
+def handle_behind(tensor: Any) -> Any:
+    """The op that made the handle `tensor`, looked up through v1 control flow; for other tensors, their own op."""
+    op = tensor.op
+    while tensor.dtype == tf.resource and op.type in _PASS_ON and len(op.inputs):
+        op = op.inputs[0].op
+    return op
 
 
 def written_behind(op: Any, index: int) -> Any:

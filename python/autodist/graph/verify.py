@@ -48,7 +48,7 @@ def check_copies(ops: list[Any], placed: dict[Any, PlacedVariable]) -> None:
     for op in ops:
         for index, tensor in enumerate(op.inputs):
             variable = placed.get(tensor.op)
-            if variable is None or variable.copy_count == 1:
+            if variable is None or variable.copy_count == 1 or variable.is_local:
                 continue
             writer = written_behind(op, index)
             if writer is not None:
