@@ -34,7 +34,7 @@ def may_write(op: Any, index: int) -> bool:
 def handle_behind(tensor: Any) -> Any:
     """The op that made the handle `tensor`, looked up through v1 control flow; for other tensors, their own op."""
     op = tensor.op
-    while tensor.dtype == tf.resource and op.type in _PASS_ON and len(op.inputs):
+    while tensor.dtype == tf.resource and op.type in op_kinds.HANDLE_PASSES and len(op.inputs):
         op = op.inputs[0].op
     return op
 
