@@ -1,7 +1,7 @@
 """What is fetched of a tensor that each replica has its own value of."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -96,6 +96,75 @@ def test_sparse_gradients_come_in_the_order_of_the_batch(distribute: Any) -> Non
     got = session.run(gradient, {"ids:0": [8, 0, 8, 3, 0]})
     assert got.indices.tolist() == [8, 0, 8, 3, 0]
     np.testing.assert_allclose(got.values, np.ones([5, 1]), rtol=1e-12)
+
+
+ROWS_OF_WORDS = [b"a b c", b"", b"d", b"e f", b"g h i j"]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+@pytest.mark.parametrize("replicas", [1, 2, 3])
+def test_sparse_and_ragged_tensors_are_joined_as_such(
+    rows: int, replicas: int, distribute: Any
+) -> None:
+    def build() -> Any:
+        lines = tf1.placeholder(tf.string, [None], "lines")
+        ragged = tf.strings.split(lines)
+        return ragged.to_sparse(), ragged, tf.strings.bytes_split(ragged)
+
+    feed = {"lines:0": ROWS_OF_WORDS[:rows]}
+    session, built = distribute(build, replicas=replicas)
+    sparse, ragged, deep = session.run(built, feed)
+    with tf.Graph().as_default(), tf1.Session() as stock:
+        expected = stock.run(build(), feed)
+    np.testing.assert_array_equal(sparse.indices, expected[0].indices)
+    np.testing.assert_array_equal(sparse.values, expected[0].values)
+    np.testing.assert_array_equal(sparse.dense_shape, expected[0].dense_shape)
+    assert ragged.to_list() == expected[1].to_list()
+    assert deep.to_list() == expected[2].to_list()
+    call = session.make_callable({"again": [built[1]]}, ["lines:0"])
+    assert call(feed["lines:0"])["again"][0].to_list() == expected[1].to_list()
+
+
+def test_a_sparse_tensor_that_is_no_batch_is_refused_unless_all_agree_where_its_values_lie(
+    distribute: Any,
+) -> None:
+    def build() -> Any:
+        x = build_input()
+        one = tf.SparseTensor([[0]], tf.reduce_mean(x, keepdims=True), [3])
+        largest = tf.cast(tf.reshape(tf.argmax(x), [1, 1]), tf.int64)
+        return one, tf.SparseTensor(largest, [1.0], [9])
+
+    session, (one, other) = distribute(build)
+    assert session.run(one, {"x:0": ROWS}).values.tolist() == [3.0]
+    with pytest.raises(UnsupportedGraphError, match="first dimension is not the batch"):
+        session.run(other, {"x:0": ROWS})
+
+
+class Pair(NamedTuple):
+    first: Any
+    second: Any
+
+
+def test_every_structure_of_fetches_comes_back(distribute: Any) -> None:
+    def build() -> Any:
+        x = build_input()
+        text = tf.strings.as_string(x, name="text")
+        v = tf1.get_variable("v", initializer=tf.ones([2], tf.float64))
+        rows = tf.IndexedSlices(x * 2.0, tf.cast(x, tf.int64))
+        return x, text, v, rows, tf.group(v.assign_add([1.0, 1.0]), name="update")
+
+    session, (x, text, v, rows, update) = distribute(build, replicas=3)
+    fetches = {1: Pair(x, (text, "text:0")), "b": [x, v, [rows], update, "update"], "c": {}}
+    got = session.run(fetches, {"x:0": ROWS[:4]})
+    assert isinstance(got[1], Pair)
+    np.testing.assert_array_equal(got[1].first, ROWS[:4])
+    assert got[1].second[0].tolist() == got[1].second[1].tolist() == [b"%f" % i for i in range(4)]
+    np.testing.assert_array_equal(got["b"][0], ROWS[:4])
+    assert got["b"][2][0].indices.tolist() == [0, 1, 2, 3]
+    assert got["b"][2][0].values.tolist() == [0.0, 2.0, 4.0, 6.0]
+    assert got["b"][3:] == [None, None]
+    assert got["c"] == {}
+    assert session.run([], {"x:0": ROWS}) == []
 
 
 def test_nested_fetches_keep_their_structure(distribute: Any) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from autodist import tf_internals
 from autodist.errors import GraphStateError, UnsupportedGraphError
-from autodist.graph import fetches, op_kinds, reads, saving, updates, verify
+from autodist.graph import composites, fetches, op_kinds, reads, saving, updates, verify
 from autodist.graph.batch import BatchAnalysis
 from autodist.graph.batch_dims import BatchDims
 from autodist.graph.builder import Builder
@@ -72,6 +72,7 @@ class Transformer:
         self._births: dict[Key, Birth] = {}
         self._lowered: dict[Any, Lowered] = {}
         self._combined: dict[Key, Any] = {}
+        self._composites: dict[int, tuple[Any, dict[Key, Any]]] = {}
         self._back_edges: dict[Key, list[tuple[Any, int, int]]] = {}
         self._positions: dict[Any, int] = {}
         self._done = 0
@@ -261,6 +262,14 @@ class Transformer:
                 self.require([tensor.op])
                 self._combined[key] = fetches.combine(self, tensor)
             return self._combined[key]
+
+    def fetch_composite(self, composite: Any) -> dict[Key, Any]:
+        """What to fetch in place of the components of a sparse or ragged tensor; see `composites`."""
+        with self._lock:
+            key = id(composite)
+            if key not in self._composites:
+                self._composites[key] = composite, composites.combine(self, composite)
+            return self._composites[key][1]
 
     def feed_plan(self, tensors: list[Any]) -> FeedPlan:
         """What to feed when original `tensors` are fed; made once per list of tensors."""

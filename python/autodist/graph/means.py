@@ -81,13 +81,13 @@ class Means:
 
     def sum(self, tensors: list[Any], mask: int) -> Any:
         """The sum over the replicas that have a part of the batch."""
-        counts = self._part_counts(mask)
+        counts = self.part_counts(mask)
         with self._builder.adding(f"sum/{tensors[0].op.name}", tensors[0].device):
             return tf.add_n([t * tf.cast(c, t.dtype) for t, c in zip(tensors, counts, strict=True)])
 
     def has_part(self, mask: int, replica: int) -> Any:
         """A bool scalar: whether a replica has a part of the batch; true where no batch is involved."""
-        count = self._part_counts(mask)[replica]
+        count = self.part_counts(mask)[replica]
         with self._builder.adding("has_part", count.device):
             return tf.equal(count, 1)
 
@@ -106,7 +106,7 @@ class Means:
 
     def _counted(self, tensors: list[Any], mask: int, axis: int = 0) -> list[Any]:
         """Each replica's rows; none of a replica without a part."""
-        counts = self._part_counts(mask)
+        counts = self.part_counts(mask)
         counted = []
         for tensor, count in zip(tensors, counts, strict=True):
             size = tf.shape(tensor, out_type=tf.int64)[axis] * count
@@ -129,7 +129,7 @@ class Means:
                 )
         return self._shares[roots, dtype]
 
-    def _part_counts(self, mask: int) -> list[Any]:
+    def part_counts(self, mask: int) -> list[Any]:
         """One int64 scalar per replica: 1 where it has a part of the batch, else 0."""
         roots = self._sources_in(mask)
         if roots not in self._counts:

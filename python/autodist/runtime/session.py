@@ -6,7 +6,9 @@ a list of tensors and ops, is replaced. There each original tensor and op is exc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,9 @@ import tensorflow as tf
 
 from autodist import tf_internals
 from autodist.errors import ArgumentError, ArgumentTypeError, GraphStateError
+from autodist.graph.composites import find_composites
 from autodist.graph.lowering import Transformer
+from autodist.graph.roles import Key, key_of
 from autodist.runtime.callables import MappedCallable
 from autodist.runtime.partial_runs import PartialRun
 from autodist.runtime.resource_spec import ResourceSpec
@@ -34,6 +38,7 @@ class DistributedSession(tf.compat.v1.Session):
             graph=transformer.graph, config=_session_config(spec, config)
         )
         self._partial_runs: dict[Any, PartialRun] = {}
+        self._of_thread = threading.local()
         self._is_closed = False
 
     @property
@@ -74,7 +79,8 @@ class DistributedSession(tf.compat.v1.Session):
         ]
         tensors, ops = tf_internals.flatten_fetches(self.graph, fetches)
         plan = self._transformer.feed_plan(flat)
-        wanted = [self._transformer.fetch(t) for t in tensors]
+        with self._fetching(fetches):
+            wanted = self._fetched(tensors)
         wanted += [new for op in ops for new in self._transformer.targets(op)]
         handle = self._inner.partial_run_setup(wanted, plan.targets)
         self._partial_runs[handle] = PartialRun(flat, tensors)
@@ -88,8 +94,8 @@ class DistributedSession(tf.compat.v1.Session):
             raise ArgumentTypeError(f"feed_list must be a list or tuple, got {feed_list!r}")
         feeds = list(feed_list or [])
         self._transformer.extend()
-        for tensor in tf_internals.flatten_fetches(self.graph, fetches)[0]:
-            self._transformer.fetch(tensor)
+        with self._fetching(fetches):
+            self._fetched(tf_internals.flatten_fetches(self.graph, fetches)[0])
 
         def call(*args: Any, options: Any = None, run_metadata: Any = None) -> Any:
             if len(args) != len(feeds):
@@ -118,6 +124,36 @@ class DistributedSession(tf.compat.v1.Session):
         if self.is_closed:
             raise GraphStateError("Attempted to use a closed Session.")
 
+    def _run(
+        self, handle: Any, fetches: Any, feed_dict: Any, options: Any, run_metadata: Any
+    ) -> Any:
+        """Takes note of the sparse and ragged tensors that are asked for; TensorFlow hands on their components."""
+        with self._fetching(fetches):
+            return super()._run(handle, fetches, feed_dict, options, run_metadata)
+
+    @contextlib.contextmanager
+    def _fetching(self, fetches: Any) -> Iterator[None]:
+        """A run of `fetches`, in this thread: what is fetched of their components is that of the joined tensors."""
+        before = getattr(self._of_thread, "components", {})
+        components: dict[Key, Any] = {}
+        if not self._is_closed:
+            for composite in find_composites(fetches):
+                self._transformer.extend()
+                components.update(self._transformer.fetch_composite(composite))
+        self._of_thread.components = components
+        try:
+            yield
+        finally:
+            self._of_thread.components = before
+
+    def _fetched(self, tensors: list[Any]) -> list[Any]:
+        """The transformed tensors to fetch in place of original ones."""
+        components = self._of_thread.components
+        return [
+            components[key_of(t)] if key_of(t) in components else self._transformer.fetch(t)
+            for t in tensors
+        ]
+
     def _do_run(  # noqa: PLR0917 - the signature of the method it replaces
         self,
         handle: Any,
@@ -137,7 +173,7 @@ class DistributedSession(tf.compat.v1.Session):
             plan = self._partial_run(handle).feed_plan(self._transformer, tensors, arrays)
         parts = zip(plan.targets, plan.spread(arrays), strict=True)
         feeds = {target.ref(): np.asarray(part) for target, part in parts}
-        fetches = [self._transformer.fetch(t) for t in fetch_list]
+        fetches = self._fetched(fetch_list)
         targets = [new for op in target_list for new in self._transformer.targets(op)]
         results = tf_internals.run_tensors(
             self._inner, handle, targets, fetches, feeds, options, run_metadata
