@@ -27,6 +27,9 @@ from tensorflow.python.distribute.values import DistributedVariable
 # `minimize` and the names imported before.
 from tensorflow.python.eager import imperative_grad
 from tensorflow.python.framework import errors, ops
+
+# `tf.gradients` asks this module for the gradient function of each op that it goes back through.
+from tensorflow.python.framework import ops as framework_ops
 from tensorflow.python.ops import gradients_util, resource_variable_ops, resource_variables_toggle
 
 # Without a public name; `tf.compat.v1.get_variable` returns one.
@@ -44,6 +47,7 @@ __all__ = [
     "copy_functions",
     "flatten_fetches",
     "function_definition",
+    "framework_ops",
     "gradients_util",
     "imperative_grad",
     "is_at_top_level",

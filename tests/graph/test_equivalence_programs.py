@@ -149,8 +149,24 @@ def test_a_program_trains_as_on_one_node(
     compare(MODELS[model], program, make_autodist(strategy(), replicas))
 
 
-def test_a_penalty_on_gradients_trains_as_on_one_node(make_autodist: Any) -> None:
-    compare(MODELS["mlp"], penalise_gradients, make_autodist(AllReduce(), 3))
+def learn_from_a_step(compute: Callable[[], Any], variables: list[Any]) -> Parts:
+    """The loss after a step of gradient descent is minimised, through that step (MAML)."""
+    loss = compute()
+    first, *others = tf.gradients(loss, variables)
+    stepped = variables[0] - 0.3 * tf.convert_to_tensor(first)
+    after = tf.reduce_sum(tf.square(stepped)) * loss + tf.add_n([tf.norm(g) for g in others])
+    return loss, tf1.train.GradientDescentOptimizer(0.01).minimize(after, var_list=variables)
+
+
+@pytest.mark.parametrize(
+    "program", [penalise_gradients, learn_from_a_step], ids=lambda p: p.__name__
+)
+@pytest.mark.parametrize(("model", "layout"), [("mlp", 1), ("embedding", 0), ("embedding", 2)])
+def test_second_derivatives_train_as_on_one_node(
+    program: Callable[..., Parts], model: str, layout: int, make_autodist: Any
+) -> None:
+    strategy, replicas = LAYOUTS[layout]
+    compare(MODELS[model], program, make_autodist(strategy(), replicas))
 
 
 def keras_program(keras: Any) -> training.Program:

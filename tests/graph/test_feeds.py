@@ -133,3 +133,17 @@ def test_sparse_tensors_are_fed_whole(strategy: Any, distribute: Any) -> None:
     for row in ([5], [0, 5], [2]):
         expected[row] -= 2 * rows[row].sum(0) / 6
     np.testing.assert_allclose(session.run(v), expected)
+
+
+def test_a_list_of_settings_is_not_split(distribute: Any) -> None:
+    def build() -> Any:
+        x = tf1.placeholder(tf.float64, [None], "x")
+        scales = tf1.placeholder(tf.float64, [None], "scales")
+        offsets = tf1.placeholder(tf.float64, [None], "offsets")
+        first, second = tf.unstack(offsets, 2)
+        return x * scales[1] + tf.gather(scales, 0) + first - second, x, scales, offsets
+
+    session, (y, x, scales, offsets) = distribute(build)
+    rows = np.arange(5.0)
+    got = session.run(y, {x: rows, scales: [3.0, 2.0], offsets: [0.5, 0.25]})
+    np.testing.assert_array_equal(got, rows * 2.0 + 3.25)

@@ -53,6 +53,26 @@ def test_a_gradient_inside_a_function_is_refused(distribute: Any) -> None:
         distribute(build)
 
 
+def build_second_derivative(second: Any) -> Any:
+    v = build_variable()
+    x = tf1.placeholder(tf.float32, [None, 4], "x")
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.square(x @ v))
+        gradient = tf.gradients(loss, v)[0]
+        penalty = second(gradient)
+    return tape.gradient(penalty, v) if second is tf.nn.l2_loss else tf.gradients(penalty, v)
+
+
+def test_a_second_derivative_by_a_tape_is_refused(distribute: Any) -> None:
+    with pytest.raises(UnsupportedGraphError, match=r"GradientTape .* gradient 'gradients/"):
+        distribute(lambda: build_second_derivative(tf.nn.l2_loss))
+
+
+def test_a_second_derivative_of_single_rows_of_a_gradient_is_refused(distribute: Any) -> None:
+    with pytest.raises(UnsupportedGraphError, match=r"goes back .* as tf.IndexedSlices"):
+        distribute(lambda: build_second_derivative(lambda g: tf.reduce_sum(tf.gather(g, [1, 2]))))
+
+
 def test_an_update_inside_a_branch_with_the_batch_is_refused(distribute: Any) -> None:
     def build() -> Any:
         x = tf1.placeholder(tf.float32, [None], "x")

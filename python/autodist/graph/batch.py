@@ -35,10 +35,10 @@ from autodist.errors import UnsupportedGraphError
 from autodist.graph import op_kinds
 from autodist.graph.batch_dims import BatchDims
 from autodist.graph.functions import handle_behind, may_write
-from autodist.graph.observe import Observer
+from autodist.graph.observe import Birth, Observer, Reentry
 from autodist.graph.roles import Key, LogicalVariable, Roles, key_of, size_of
 from autodist.graph.scalars import is_mean_update
-from autodist.graph.whole import linked, takes_whole
+from autodist.graph.whole import is_list, linked, takes_whole
 
 _SOURCES = frozenset(
     {
@@ -82,6 +82,8 @@ class BatchAnalysis:
         self._numbers: dict[Any, int] = {}
         self._seen_from: dict[Key, int] = {}
         self._new: set[Any] = set()
+        self._reentries: dict[Key, list[Reentry]] = {}
+        self._reentries_of_birth: dict[Key, list[Reentry]] = {}
 
     @property
     def roots(self) -> list[Any]:
@@ -132,7 +134,23 @@ class BatchAnalysis:
     def sees_mean(self, op: Any, tensor: Any) -> bool:
         """Whether `op` sees the mean of the gradient `tensor` rather than its own replica's value."""
         seen_from = self._seen_from.get(key_of(tensor))
-        return seen_from is not None and self._numbers[op] >= seen_from
+        number = self._numbers[op]
+        if seen_from is None or number < seen_from:
+            return False
+        inner = self._reentries_of_birth.get(key_of(tensor), ())
+        return not any(r.begin <= number < r.inner_end for r in inner)
+
+    def reentry(self, op: Any, tensor: Any) -> Reentry | None:
+        """The reentry through which `op` sees `tensor`, the derivative with respect to a gradient; else None."""
+        number = self._numbers[op]
+        for reentry in self._reentries.get(key_of(tensor), ()):
+            if reentry.begin <= number < reentry.end:
+                return reentry
+        return None
+
+    def has_own_rows(self, birth: Birth) -> bool:
+        """Whether each replica's gradient is `tf.IndexedSlices` with rows of its own."""
+        return birth.indices is not None and bool(self.tensor_mask(birth.indices))
 
     def extend(self, new_ops: list[Any], ordered: list[Any], settled: Iterable[Any]) -> None:
         """Takes in ops added to the original graph.
@@ -165,11 +183,22 @@ class BatchAnalysis:
             for tensor in (birth.values, birth.indices):
                 if tensor is not None:
                     self._seen_from.setdefault(key_of(tensor), birth.seen_from)
+        self._reentries = {}
+        self._reentries_of_birth = {}
+        for reentry in self._observer.reentries:
+            self._reentries.setdefault(key_of(reentry.upstream), []).append(reentry)
+            self._reentries_of_birth.setdefault(key_of(reentry.birth.values), []).append(reentry)
 
     def _find_roots(self, ops: list[Any]) -> None:
         for op in ops:
             for tensor in op.outputs if op.type in _SOURCES else ():
-                if self._dims.is_asked(tensor) or not self._observer.sparse_feeds:
+                if self._dims.is_asked(tensor):
+                    self._add_root(tensor)
+                elif self._observer.sparse_feeds:
+                    continue
+                elif is_list(tensor):
+                    self.fed_whole.append((tensor, tensor.consumers()[0]))
+                else:
                     self._add_root(tensor)
         # Anything else that does not come from a root may be one where the user says so: a queue's output, a constant.
         asked = [t for op in ops if op.type not in _SOURCES for t in op.outputs]
@@ -270,7 +299,13 @@ class BatchAnalysis:
             source = tensor.op
             if source in self.local and not op_kinds.is_update(op.type):
                 mask |= LOCAL
-            if source in self._masks and not self.sees_mean(op, tensor):
+            if source not in self._masks:
+                continue
+            reentry = self.reentry(op, tensor)
+            if reentry is not None:
+                birth = reentry.birth
+                mask |= self.tensor_mask(birth.values) if self.has_own_rows(birth) else 0
+            elif not self.sees_mean(op, tensor):
                 mask |= self.tensor_mask(tensor)
         return mask
 

@@ -23,7 +23,7 @@ from autodist.graph.batch_dims import BatchDims
 from autodist.graph.builder import Builder
 from autodist.graph.feeds import FeedPlan
 from autodist.graph.means import Means
-from autodist.graph.observe import Birth, Observer
+from autodist.graph.observe import Birth, Observer, Reentry
 from autodist.graph.order import topological
 from autodist.graph.placement import PlacedVariable, Placer
 from autodist.graph.repeated import Repeated
@@ -70,6 +70,7 @@ class Transformer:
         self._feed_plans: dict[tuple[Key, ...], FeedPlan] = {}
         self._mean_values: dict[Key, Value] = {}
         self._births: dict[Key, Birth] = {}
+        self._reentered: dict[tuple[Key, Key], Value] = {}
         self._lowered: dict[Any, Lowered] = {}
         self._combined: dict[Key, Any] = {}
         self._composites: dict[int, tuple[Any, dict[Key, Any]]] = {}
@@ -175,6 +176,9 @@ class Transformer:
                 birth = self._births.get(key_of(tensor))
                 if birth is not None and birth.indices is not None:
                     sources += [birth.values.op, birth.indices.op]
+                reentry = self.batch.reentry(op, tensor)
+                if reentry is not None:
+                    sources.append(reentry.birth.values.op)
             pending.extend(s for s in sources if s not in self._lowered and s not in found)
         return sorted(found, key=lambda op: self._positions[op])
 
@@ -186,9 +190,29 @@ class Transformer:
 
     def input(self, op: Any, tensor: Any) -> Value:
         """What stands for input `tensor` of the original `op`: for a gradient seen after its birth, the mean."""
+        reentry = self.batch.reentry(op, tensor)
+        if reentry is not None:
+            return self._behind(reentry)
         if self.batch.sees_mean(op, tensor):
             return self.mean(tensor)
         return self.value(tensor)
+
+    def _behind(self, reentry: Reentry) -> Value:
+        """What the backward pass behind a gradient sees of the derivative with respect to the gradient."""
+        upstream, birth = reentry.upstream, reentry.birth
+        key = (key_of(upstream), key_of(birth.values))
+        if key not in self._reentered:
+            value = self.value(upstream)
+            if value.varies:
+                mask = self.batch.tensor_mask(upstream)
+                value = Value([[self.means.mean(self.replicas(value), mask)]])
+            if self.batch.has_own_rows(birth):
+                mask = self.batch.tensor_mask(birth.values) | self.batch.tensor_mask(birth.indices)
+                own = self.replicas(self.value(birth.values))
+                parts = self.means.rows_of_replicas(value.whole(0), own, mask)
+                value = Value([[part] for part in parts], varies=True)
+            self._reentered[key] = value
+        return self._reentered[key]
 
     def is_gradient(self, tensor: Any) -> bool:
         """Whether an original tensor is a gradient with respect to a variable."""

@@ -64,6 +64,21 @@ class Means:
                 tf.concat(self._counted(indices, mask), 0),
             )
 
+    def rows_of_replicas(self, rows: Any, values: list[Any], mask: int) -> list[Any]:
+        """Takes `mean_slices` back: of `rows`, one for each row of all `values`, those that belong to each replica."""
+        counts = self._part_counts(mask)
+        with self._builder.adding(f"part/{values[0].op.name}", values[0].device):
+            sizes = [tf.shape(v, out_type=tf.int64)[0] for v in values]
+            counted = tf.stack([s * c for s, c in zip(sizes, counts, strict=True)])
+            parts = tf.split(rows, counted, num=self._replica_count)
+            for i, part in enumerate(parts):
+                # A replica without a part of the batch has rows all the same; they count as nothing.
+                missing = (sizes[i] - counted[i])[tf.newaxis]
+                shape = tf.concat([missing, tf.shape(part, out_type=tf.int64)[1:]], 0)
+                parts[i] = tf.concat([part, tf.zeros(shape, rows.dtype)], 0)
+                parts[i].set_shape(values[i].shape)
+            return list(parts)
+
     def join(self, tensors: list[Any], mask: int, axis: int = 0) -> Any:
         """The replicas' rows, which lie along `axis`, in batch order."""
         with self._builder.adding(f"join/{tensors[0].op.name}", tensors[0].device):

@@ -9,6 +9,10 @@ single node. The ops of the backward pass itself, created before the call return
 replica's own value: in `z = f(x) + v` the gradient of `v` is the very tensor that flows on into `f`. So a birth has a
 watermark, `seen_from`: the number of ops in the graph when the call returned.
 
+*Reentries.* A second derivative goes back through a gradient into the backward pass that made it: after a birth each
+replica has the mean, before it its own value. There what comes back is again the mean over the replicas, and of
+`tf.IndexedSlices` each replica gets the rows that are its own.
+
 *Updates.* What Keras optimizers return from `apply_gradients` in a graph is a variable, and a session that runs it
 updates nothing. Inside the scope the call returns one op that runs all its updates, in program order per variable.
 """
@@ -50,6 +54,25 @@ class Birth:
     seen_from: int
 
 
+@dataclasses.dataclass
+class Reentry:
+    """Where a differentiation goes back through a gradient, in the process of a second derivative.
+
+    Attributes:
+      birth: the gradient.
+      upstream: the derivative with respect to it, as it comes back.
+      begin: ops created as number `begin` or later, and before number `end`, lie behind the birth.
+      inner_end: those before number `inner_end` were made by the gradient function of the op that made the gradient.
+      end: the number of ops when the differentiation returned.
+    """
+
+    birth: Birth
+    upstream: Any
+    begin: int
+    inner_end: int
+    end: int
+
+
 @dataclasses.dataclass(frozen=True)
 class OptimizerCall:
     """The ops `[begin, end)` of the graph, in order of creation, that one optimizer call made."""
@@ -63,19 +86,24 @@ class Observer:
 
     Attributes:
       births: gradients with respect to variables, in the order in which they were made.
+      reentries: where second derivatives go back through the births.
       optimizer_calls: what the optimizers' calls created.
       births_in_functions: names of functions in whose body gradients were taken.
+      births_in_tapes: names of gradients that a `tf.GradientTape` went back through for a second derivative.
       sparse_feeds: placeholders that were seen to become parts of a `tf.SparseTensor`.
     """
 
     def __init__(self, graph: Any) -> None:
         self._graph = graph
         self.births: list[Birth] = []
+        self.reentries: list[Reentry] = []
         self.optimizer_calls: list[OptimizerCall] = []
         self.births_in_functions: list[str] = []
+        self.births_in_tapes: list[str] = []
         self.sparse_feeds: list[Any] = []
         self._gradient_depth = 0
         self._optimizer_depth = 0
+        self._born: dict[tuple[Any, int], Birth] = {}
 
     @contextlib.contextmanager
     def observing(self) -> Iterator[None]:
@@ -87,6 +115,12 @@ class Observer:
             ):
                 wrapper = self._watch_gradients(getattr(module, name))
                 stack.enter_context(mock.patch.object(module, name, wrapper))
+            wrapper = self._watch_gradient_functions(
+                tf_internals.framework_ops.get_gradient_function
+            )
+            stack.enter_context(
+                mock.patch.object(tf_internals.framework_ops, "get_gradient_function", wrapper)
+            )
             wrapper = self._watch_sparse_tensors(tf.SparseTensor.__init__)
             stack.enter_context(mock.patch.object(tf.SparseTensor, "__init__", wrapper))
             for owner, name in _optimizer_methods():
@@ -105,10 +139,15 @@ class Observer:
         @functools.wraps(function)
         def watched(*args: Any, **kwargs: Any) -> Any:
             self._gradient_depth += 1
+            reentry_count = len(self.reentries)
             try:
                 gradients = function(*args, **kwargs)
             finally:
                 self._gradient_depth -= 1
+            for reentry in self.reentries[reentry_count:]:
+                reentry.end = self._op_count()
+            if sources_at == 2 and self._gradient_depth == 0 and self._born:
+                self._refuse_reentries(args[1] if len(args) > 1 else kwargs["target"])
             if self._gradient_depth == 0 and not tf.executing_eagerly():
                 sources = kwargs[sources_name] if sources_name in kwargs else args[sources_at]
                 self._record_births(sources, gradients)
@@ -129,7 +168,49 @@ class Observer:
                 if handle_op.graph is self._graph:
                     self.births_in_functions.append(getattr(born_in, "name", repr(born_in)))
                 continue
-            self.births.append(_birth(gradient, handle_op, seen_from))
+            birth = _birth(gradient, handle_op, seen_from)
+            self.births.append(birth)
+            self._born.setdefault((birth.values.op, birth.values.value_index), birth)
+
+    def _refuse_reentries(self, targets: Any) -> None:
+        """Notes the births that a tape goes back through, where it is not seen which ops lie behind them."""
+        pending = [
+            t.op for t in tf.nest.flatten(targets) if getattr(t, "graph", None) is self._graph
+        ]
+        seen = set()
+        while pending:
+            op = pending.pop()
+            if op in seen or op.type in ("StopGradient", op_kinds.READ):
+                continue
+            seen.add(op)
+            self.births_in_tapes.extend(
+                tensor.name for tensor in op.inputs if (tensor.op, tensor.value_index) in self._born
+            )
+            pending.extend(tensor.op for tensor in op.inputs)
+
+    def _watch_gradient_functions(self, find: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Wraps the function that finds an op's gradient function; those of ops that made a birth are wrapped too."""
+
+        @functools.wraps(find)
+        def watched(op: Any) -> Any:
+            function = find(op)
+            births = [self._born.get((op, i)) for i in range(len(op.outputs))] if self._born else []
+            if function is None or not any(births) or op.graph is not self._graph:
+                return function
+            return functools.partial(self._reenter, function, births)
+
+        return watched
+
+    def _reenter(
+        self, function: Callable[..., Any], births: list[Birth | None], op: Any, *upstream: Any
+    ) -> Any:
+        begin = self._op_count()
+        made = function(op, *upstream)
+        for birth, derivative in zip(births, upstream, strict=False):
+            if birth is not None and derivative is not None:
+                end = self._op_count()
+                self.reentries.append(Reentry(birth, derivative, begin, end, end))
+        return made
 
     def _watch_sparse_tensors(self, function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)

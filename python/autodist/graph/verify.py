@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import tensorflow as tf
+
 from autodist.errors import GraphStateError, UnsupportedGraphError
 from autodist.graph.functions import written_behind
 from autodist.graph.observe import Observer
@@ -37,6 +39,18 @@ def check_supported(ops: list[Any], observer: Observer) -> None:
             "or the body of a loop or branch, where their mean over the replicas cannot be taken. Call "
             "tf.gradients or GradientTape.gradient at the top level of the graph."
         )
+    if observer.births_in_tapes:
+        raise UnsupportedGraphError(
+            f"a tf.GradientTape takes a second derivative through the gradient {observer.births_in_tapes[0]!r}, where "
+            "its mean over the replicas cannot be followed. Take both derivatives with tf.gradients."
+        )
+    for reentry in observer.reentries:
+        if isinstance(reentry.upstream, tf.IndexedSlices):
+            raise UnsupportedGraphError(
+                f"a second derivative goes back through the gradient {reentry.birth.values.name!r} as "
+                f"tf.IndexedSlices {reentry.upstream.values.name!r}, which cannot be followed to the replicas. Read "
+                "single rows of a gradient with tf.matmul(tf.one_hot(...), gradient) instead of tf.gather."
+            )
 
 
 def check_copies(ops: list[Any], placed: dict[Any, PlacedVariable]) -> None:

@@ -4,12 +4,17 @@ A placeholder with an unknown first dimension is not always a batch. It may hold
 `tf.data` iterator runs over, the content of a lookup table, or the new value (or rows) of a
 variable. Such an op changes shared state once, with all of what is fed; parts of it, one after the
 other, would leave the last part behind.
+
+Nor is a tensor a batch of which only single rows with fixed numbers are used, as in `keep_prob[0]` and
+`keep_prob[1]`: row 1 of a part is another row of the batch.
 """
 
 from __future__ import annotations
 
 import re
 from typing import Any
+
+import tensorflow as tf
 
 from autodist.graph import op_kinds
 from autodist.graph.roles import has_batch_dimension
@@ -25,6 +30,26 @@ def takes_whole(op: Any) -> bool:
     if _DATASET.fullmatch(op.type) or op.type in _CONSUMERS or op.type in op_kinds.SCATTERS:
         return True
     return op.type in op_kinds.ASSIGNS and has_batch_dimension(op.inputs[1])
+
+
+def is_list(tensor: Any) -> bool:
+    """Whether all that is used of a tensor are single rows with fixed numbers."""
+    consumers = tensor.consumers()
+    return bool(consumers) and all(_takes_fixed_rows(op, tensor) for op in consumers)
+
+
+def _takes_fixed_rows(op: Any, tensor: Any) -> bool:
+    if op.type == "Unpack":
+        return bool(op.get_attr("axis") == 0)
+    if op.inputs[0] is not tensor:
+        return False
+    if op.type == "StridedSlice":
+        is_one_row = op.get_attr("shrink_axis_mask") & 1
+        return bool(is_one_row) and tf.get_static_value(op.inputs[1]) is not None
+    if op.type == "GatherV2":
+        fixed = [tf.get_static_value(t) for t in op.inputs[1:]]
+        return fixed[0] is not None and bool(fixed[1] == 0)
+    return False
 
 
 def linked(masks: set[int], dropped: int) -> int:
