@@ -4,6 +4,7 @@
 # make bench   speed and memory beside TensorFlow's own
 # make asan    the C++ tests of the core and of the writer under AddressSanitizer and UndefinedBehaviorSanitizer
 # make tsan    the same under ThreadSanitizer
+# make torture every crash, power cut and error during a save, in full (about an hour)
 # make build   quick in-place build for development: then `PYTHONPATH=python`
 #
 # Each makes the virtual environment it needs, $(VENV), and redoes only what has changed.
@@ -23,7 +24,7 @@ build_files := CMakeLists.txt CMakePresets.json pyproject.toml \
 package_sources := $(cxx_sources) $(build_files) \
   $(shell find python -name '*.py' -not -name _build_info.py)
 
-.PHONY: demo test lint bench asan tsan build clean
+.PHONY: demo test lint bench asan tsan torture build clean
 
 demo: $(VENV)/.demo
 	$(bin)/autodist demo
@@ -46,6 +47,10 @@ asan tsan: $(VENV)/.tools
 	cmake --preset $@ -DPython_EXECUTABLE=$(abspath $(bin))/python
 	cmake --build --preset $@
 	ctest --preset $@
+
+torture: $(VENV)/.test
+	AUTODIST_TORTURE=full $(bin)/python -m pytest tests/torture $(PYTEST_ARGS)
+	$(bin)/python tests/torture/compare_with_stock.py
 
 build: $(VENV)/.tools
 	cmake --preset default -DPython_EXECUTABLE=$(abspath $(bin))/python

@@ -4,6 +4,7 @@
 """
 
 import os
+from collections.abc import Iterable
 
 
 def parent(path: str) -> str:
@@ -47,29 +48,32 @@ def sync(path: str) -> None:
     """
     if not is_local(path):
         return
-    descriptor = os.open(path or ".", os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path or ".", os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        # Errors of `fsync` and `close` do not know the path.
+        raise OSError(error.errno, os.strerror(error.errno or 0), path or ".") from error
 
 
-def sync_tree(directory: str) -> None:
+def sync_tree(directory: str, but: Iterable[str] = ()) -> None:
     """Makes durable all files and directories below a directory, and itself.
 
     Args:
         directory: The directory.
+        but: Names of directories right below it to leave out.
 
     Raises:
         OSError: One cannot be opened or synced.
     """
     if not is_local(directory):
         return
-    for path, _, names in os.walk(directory, topdown=False, onerror=_raise):
-        for file in names:
-            sync(join(path, file))
-        sync(path)
-
-
-def _raise(error: OSError) -> None:
-    raise error
+    for entry in list(os.scandir(directory)):
+        if not entry.is_dir(follow_symlinks=False):
+            sync(entry.path)
+        elif entry.name not in but:
+            sync_tree(entry.path)
+    sync(directory)

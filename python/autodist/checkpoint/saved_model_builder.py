@@ -44,6 +44,7 @@ class SavedModelBuilder(_StockBuilder):
         super(_StockBuilder, self).__init__(export_dir)
         self._graph: Any = None
         self._train_op: Any = None
+        self._are_variables_synced = False
 
     def add_meta_graph_and_variables(  # noqa: PLR0917 TensorFlow's signature
         self,
@@ -196,7 +197,11 @@ class SavedModelBuilder(_StockBuilder):
     def _sync_export(self) -> None:
         """Makes durable all that is in the directory, and the directory itself."""
         if self._durable:
-            paths.sync_tree(tf.compat.as_str(self._export_dir))
+            variables = tf.compat.v1.saved_model.constants.VARIABLES_DIRECTORY
+            paths.sync_tree(
+                tf.compat.as_str(self._export_dir),
+                but={variables} if self._are_variables_synced else set(),
+            )
             for parent in self._new_parents:
                 paths.sync(parent)
 
@@ -229,8 +234,13 @@ class SavedModelBuilder(_StockBuilder):
 
     def _maybe_create_saver(self, saver: Any = None) -> Any:
         """Returns the saver given, or one of ours over all that can be saved."""
-        if saver:
-            return saver
+        if not saver:
+            saver = self._create_saver()
+        if not self._has_saved_variables:
+            self._are_variables_synced = autodist_saver.is_durable(saver)
+        return saver
+
+    def _create_saver(self) -> autodist_saver.Saver:
         graph = tf.compat.v1.get_default_graph()
         if graph.finalized:
             raise errors.GraphStateError(

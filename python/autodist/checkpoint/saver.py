@@ -394,6 +394,11 @@ class Saver(tf.compat.v1.train.Saver):
             bundle.sync(prefix)
 
 
+def is_durable(saver: Any) -> bool:
+    """Tells whether what a saver, ours or stock, writes is synced."""
+    return isinstance(saver, Saver) and saver._options.durable  # noqa: SLF001 our own class
+
+
 def _inside_graph(sess: Any) -> Any:
     """Enters the session's graph where none was entered; the base class would act eagerly there."""
     graph = getattr(sess, "graph", None)

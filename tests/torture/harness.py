@@ -1,0 +1,210 @@
+"""Runs saves in `victim.py` and asks `judge.py` what is left: both processes live for a whole run."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+
+# Whether everything is tried, not a sample.
+IS_FULL = os.environ.get("AUTODIST_TORTURE") == "full"
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenario:
+    """A series of saves, of which the last is under test.
+
+    Attributes:
+        name: As in the tables.
+        steps: The step of each save; `None` saves under the plain prefix.
+        keep: `max_to_keep`.
+        size: Elements of the largest variable.
+        kind: `saver` or `saved_model`.
+        below: Directory below the root that the last save has to make.
+        sharded: As of TensorFlow's `Saver`.
+    """
+
+    name: str
+    steps: tuple[int | None, ...] = ()
+    keep: int = 5
+    size: int = 1000
+    kind: str = "saver"
+    below: str = ""
+    sharded: bool = False
+
+    @property
+    def is_first(self) -> bool:
+        """Whether there is no checkpoint before the save under test."""
+        return len(self.steps) < 2
+
+
+SCENARIOS = (
+    Scenario("first save", (1,)),
+    Scenario("first save, new directory", (1,), below="new"),
+    Scenario("new prefix", (1, 2)),
+    Scenario("same prefix", (None, None)),
+    Scenario("same prefix a third time", (None, None, None)),
+    Scenario("retention", (1, 2), keep=1),
+    Scenario("same prefix, 6 MB", (None, None), size=1_500_000),
+    Scenario("retention, 6 MB", (1, 2), keep=1, size=1_500_000),
+    Scenario("SavedModel", kind="saved_model"),
+)
+
+
+class Worker:
+    """A process that answers questions line by line."""
+
+    def __init__(self, *command: str, environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
+        assert self._process.stdout is not None
+        while line := self._process.stdout.readline():
+            if line.strip() == "ready":
+                return
+        raise RuntimeError(f"{command} did not start")
+
+    def ask(self, question: dict[str, Any]) -> Any:
+        """Sends a question and waits for its answer."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """Lets the process end."""
+        self._process.communicate()
+
+
+class Rig:
+    """Both processes, and the directory they work in."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root / "root"
+        self._root.mkdir()
+        shim = root / "shim.so"
+        subprocess.run(
+            ["cc", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", shim, HERE / "shim.c"],
+            check=True,
+        )
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
+        self._victim = Worker(
+            str(HERE / "victim.py"), str(shim), str(self._root), environment=environment
+        )
+        self._judge = Worker(str(HERE / "judge.py"), environment=environment)
+        self._count = 0
+
+    @contextlib.contextmanager
+    def directory(self) -> Iterator[Path]:
+        """A new directory, removed afterwards."""
+        self._count += 1
+        path = self._root / f"run{self._count}" / "work"
+        path.mkdir(parents=True)
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path.parent)
+
+    def save(
+        self, scenario: Scenario, directory: Path, saver: str = "ours", **task: Any
+    ) -> dict[str, Any]:
+        """Runs the scenario in a directory and returns what the victim tells.
+
+        Raises:
+            RuntimeError: The victim could not come as far as the save under test.
+        """
+        defaults = {"mode": "off", "durable": True}
+        answer: dict[str, Any] = self._victim.ask(
+            {
+                **defaults,
+                **task,
+                "kind": scenario.kind,
+                "saver": saver,
+                "steps": scenario.steps,
+                "keep": scenario.keep,
+                "size": scenario.size,
+                "sharded": scenario.sharded,
+                "root": str(directory),
+                "directory": str(directory / scenario.below) if scenario.below else str(directory),
+            }
+        )
+        if "broken" in answer:
+            raise RuntimeError(answer["broken"])
+        return answer
+
+    def loop(self, directory: Path, progress: Path, seconds: float, size: int) -> None:
+        """Trains and saves in a directory, and kills that process after some time.
+
+        Raises:
+            RuntimeError: It ended by itself.
+        """
+        answer = self._victim.ask(
+            {
+                "kind": "loop",
+                "directory": str(directory),
+                "progress": str(progress),
+                "seconds": seconds,
+                "size": size,
+            }
+        )
+        if answer["signal"] != signal.SIGKILL:
+            raise RuntimeError(str(answer))
+
+    def judge_versions(self, directory: Path, versions: list[int], size: int) -> str | None:
+        """Returns what is lost of a directory that `loop` saved into, or `None`."""
+        verdict: str | None = self._judge.ask(
+            {
+                "kind": "saver",
+                "size": size,
+                "directory": str(directory),
+                "versions": versions,
+                "may_be_nothing": 0 in versions,
+                "graph": True,
+            }
+        )
+        return verdict
+
+    def judge(
+        self, scenario: Scenario, directory: Path, *, is_saved: bool = False, graph: bool = False
+    ) -> str | None:
+        """Returns what is lost, or `None`.
+
+        Args:
+            scenario: What was saved.
+            directory: Where.
+            is_saved: Whether the last save returned.
+            graph: Whether to restore through the graph as well, which takes longer.
+        """
+        last = len(scenario.steps)
+        verdict: str | None = self._judge.ask(
+            {
+                "kind": scenario.kind,
+                "size": scenario.size,
+                "directory": str(directory / scenario.below) if scenario.below else str(directory),
+                "versions": [last] if is_saved else [last - 1, last],
+                "may_be_nothing": scenario.is_first and not is_saved,
+                "graph": graph,
+            }
+        )
+        return verdict
+
+    def close(self) -> None:
+        """Lets both processes end."""
+        self._victim.close()
+        self._judge.close()

@@ -1,0 +1,121 @@
+"""Power cuts at every instant of a save, over all that a disk may then hold."""
+
+import random
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import disk_model
+import pytest
+from harness import IS_FULL, SCENARIOS, Scenario
+
+# Random choices among the pending calls of each instant, beside those that `disk_model` always makes.
+RANDOM_CHOICES = 40 if IS_FULL else 3
+SMALL = [scenario for scenario in SCENARIOS if scenario.size < 10_000 or IS_FULL]
+
+
+class PowerCuts:
+    """A recorded save, and what the judge says of the states of the disk that it may leave."""
+
+    def __init__(
+        self,
+        rig: Any,
+        scenario: Scenario,
+        work: Path,
+        scratch: Path,
+        saver: str = "ours",
+        **task: Any,
+    ) -> None:
+        self._rig, self._scenario, self._work = rig, scenario, work
+        log, self._snapshot = scratch / "log", scratch / "snapshot"
+        answer = rig.save(
+            scenario, work, saver, mode="record", log=str(log), snapshot=str(self._snapshot), **task
+        )
+        assert answer["error"] is None, answer
+        self.calls = disk_model.read_log(log)
+        self._verdicts: dict[object, str | None] = {}
+
+    def losses(self, calls: list[disk_model.Call]) -> Iterator[str]:
+        """Yields what is lost if these are the calls that were made."""
+        choices = random.Random(7)
+        disk = disk_model.Disk(self._snapshot)
+        for number, call in enumerate([*calls, None], 1):
+            for state in disk.states(RANDOM_CHOICES, choices):
+                if (loss := self._judge(state, disk.root, is_saved=call is None)) is not None:
+                    yield f"before call {number} ({call.what if call else 'the end'}): {loss}"
+            if call is not None:
+                disk.play(call)
+
+    @property
+    def state_count(self) -> int:
+        """How many different states were judged."""
+        return len(self._verdicts)
+
+    def lost_states(self) -> list[str]:
+        """The losses, one per state that was judged."""
+        return [verdict for verdict in self._verdicts.values() if verdict is not None]
+
+    def _judge(self, state: disk_model.Nodes, root: int, *, is_saved: bool) -> str | None:
+        key = (disk_model.fingerprint(state, root), is_saved)
+        if key not in self._verdicts:
+            # In the directory of the save, whose path stands in the state file.
+            shutil.rmtree(self._work)
+            self._work.mkdir()
+            disk_model.write_state(state, root, self._work)
+            self._verdicts[key] = self._rig.judge(self._scenario, self._work, is_saved=is_saved)
+        return self._verdicts[key]
+
+
+def plain(name: str) -> str:
+    """A name without what differs from save to save."""
+    name = name.split(".autodist", maxsplit=1)[0].split("-00000-of", maxsplit=1)[0]
+    return re.sub(r"^(m-\d|variables)\b", "m", name)
+
+
+def roles_of_syncs(calls: list[disk_model.Call]) -> dict[int, str]:
+    """What each sync is for: of a file, its name; of a directory, what was changed in it last."""
+    files: dict[int, str] = {}
+    roles = {}
+    for at, call in enumerate(calls):
+        if call.what == "create":
+            files[call.inode] = plain(call.name)
+        elif call.what == "sync" and call.inode in files:
+            roles[at] = f"bytes of {files[call.inode]}"
+        elif call.what == "sync":
+            before = calls[at - 1]
+            roles[at] = f"directory after {before.what} {plain(before.second_name or before.name)}"
+    return roles
+
+
+@pytest.mark.parametrize("scenario", SMALL, ids=lambda scenario: scenario.name)
+def test_no_checkpoint_is_lost(rig: Any, scenario: Scenario, tmp_path: Path) -> None:
+    with rig.directory() as work:
+        cuts = PowerCuts(rig, scenario, work, tmp_path)
+        assert list(cuts.losses(cuts.calls)) == []
+        assert cuts.state_count > 20
+
+
+def test_every_sync_is_needed(rig: Any, tmp_path: Path) -> None:
+    is_needed: dict[str, bool] = {}
+    for number, scenario in enumerate(SCENARIOS):
+        if scenario.size > 10_000:
+            continue
+        scratch = tmp_path / str(number)
+        scratch.mkdir()
+        with rig.directory() as work:
+            cuts = PowerCuts(rig, scenario, work, scratch)
+            for at, role in roles_of_syncs(cuts.calls).items():
+                if not is_needed.get(role):
+                    without = [*cuts.calls[:at], *cuts.calls[at + 1 :]]
+                    is_needed[role] = next(cuts.losses(without), None) is not None
+    assert [role for role, needed in is_needed.items() if not needed] == []
+    assert len(is_needed) > 12
+
+
+def test_the_model_sees_what_is_lost_without_syncs(rig: Any, tmp_path: Path) -> None:
+    (scenario,) = (scenario for scenario in SCENARIOS if scenario.name == "same prefix")
+    with rig.directory() as work:
+        cuts = PowerCuts(rig, scenario, work, tmp_path, durable=False)
+        assert next(cuts.losses(cuts.calls), None) is not None

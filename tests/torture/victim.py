@@ -1,0 +1,246 @@
+"""Saves under the shim, in children that are killed, failed or recorded on the way.
+
+    python victim.py SHIM ROOT
+
+Reads one task a line from standard input (JSON) and answers with one line each. A task runs in a fork, which has
+TensorFlow already: every save begins in a process that never saved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from autodist import _native
+from autodist.checkpoint.saved_model_builder import SavedModelBuilder
+from autodist.checkpoint.saver import Saver
+
+tf1 = tf.compat.v1
+tf1.disable_eager_execution()
+tf.get_logger().setLevel("ERROR")
+
+MODES = {"off": 0, "count": 1, "kill": 2, "tear": 3, "fail": 4, "record": 5}
+BUILDERS = {"ours": SavedModelBuilder, "stock": tf1.saved_model.builder.SavedModelBuilder}
+SAVERS = {"ours": Saver, "stock": tf1.train.Saver}
+
+
+class Shim:
+    """The shim of this process, and what it is to do during a save."""
+
+    def __init__(self, path: str, root: str) -> None:
+        self._library = ctypes.CDLL(path)
+        self._library.shim_name.restype = ctypes.c_char_p
+        self._root = root.encode()
+
+    def run(self, task: dict[str, Any], save: Any) -> dict[str, Any]:
+        """Calls `save` with the shim armed as the task says, and tells what happened."""
+        error = self._library.shim_install(self._root)
+        if error:
+            raise OSError(error, "no seccomp filter")
+        log = -1
+        if task["mode"] == "record":
+            log = os.open(task["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        mode = MODES[task["mode"]]
+        self._library.shim_arm(
+            mode, task.get("at", 0), task.get("errno", 0), log, int(task.get("reads", False))
+        )
+        answer: dict[str, Any] = {"error": None}
+        try:
+            save()
+        except Exception as failure:  # noqa: BLE001 the report's reader judges it
+            answer = {
+                "error": str(failure),
+                "types": [kind.__name__ for kind in type(failure).__mro__],
+            }
+        calls = self._library.shim_disarm()
+        answer["calls"] = [
+            [self._library.shim_name(call).decode(), bool(self._library.shim_is_write(call))]
+            for call in range(1, calls + 1)
+        ]
+        return answer
+
+
+class Model:
+    """A model whose values are those of a version: what `judge.py` knows, too."""
+
+    def __init__(self, size: int) -> None:
+        self.large = tf1.get_variable("large", [2, size // 2], tf.float32, use_resource=True)
+        self.small = tf1.get_variable("small", [3], tf.int64, use_resource=True)
+        self.words = tf1.get_variable(
+            "words", initializer=tf.constant([b"", b""]), use_resource=True, dtype=tf.string
+        )
+        self.session = tf1.Session()
+
+    def load(self, version: int) -> None:
+        size = int(np.prod(self.large.shape))
+        self.large.load(
+            (np.arange(size, dtype=np.float32) % 1000 + version).reshape(self.large.shape),
+            self.session,
+        )
+        self.small.load(np.full([3], version), self.session)
+        self.words.load(np.array([b"version", b"%d" % version]), self.session)
+
+
+def run_saver(shim: Shim, task: dict[str, Any]) -> dict[str, Any]:
+    """Saves versions 1, 2, ... as the task lists their steps; the last one under the shim."""
+    model = Model(task["size"])
+    arguments = {"durable": task["durable"]} if task["saver"] == "ours" else {}
+    saver = SAVERS[task["saver"]](
+        max_to_keep=task["keep"], sharded=task.get("sharded", False), **arguments
+    )
+    *before, last = task["steps"]
+    prefix = task["directory"] + "/m"
+
+    def save(version: int, step: int | None) -> None:
+        model.load(version)
+        saver.save(model.session, prefix, step)
+
+    for version, step in enumerate(before, 1):
+        save(version, step)
+    model.load(len(before) + 1)
+    if task.get("snapshot"):
+        snapshot(task)
+    answer = shim.run(task, lambda: saver.save(model.session, prefix, last))
+    if task.get("again"):
+        # Of a living process: the next save works, and leaves nothing of the failed one.
+        answer["left"] = files_below(task["root"])
+        answer["again"] = told(lambda: saver.save(model.session, prefix, last))
+        answer["left_again"] = files_below(task["root"])
+    return answer
+
+
+def run_builder(shim: Shim, task: dict[str, Any]) -> dict[str, Any]:
+    """Exports version 1 as a SavedModel with an asset."""
+    model = Model(task["size"])
+    model.load(1)
+    # Where the shim does not look.
+    asset = Path(sys.argv[2]).parent / "asset.txt"
+    asset.write_text("asset 1")
+    tf1.add_to_collection(tf1.GraphKeys.ASSET_FILEPATHS, tf.constant(str(asset)))
+    arguments = {"durable": task["durable"]} if task["saver"] == "ours" else {}
+
+    added = []
+
+    def export() -> None:
+        # What was added once need not be again: then `save` alone failed.
+        if not added:
+            builder = BUILDERS[task["saver"]](task["directory"] + "/export", **arguments)
+            builder.add_meta_graph_and_variables(
+                model.session,
+                ["serve"],
+                assets_collection=tf1.get_collection(tf1.GraphKeys.ASSET_FILEPATHS),
+            )
+            added.append(builder)
+        added[0].save()
+
+    if task.get("snapshot"):
+        snapshot(task)
+    answer = shim.run(task, export)
+    if task.get("again"):
+        answer["left"] = files_below(task["root"])
+        if answer["error"] is not None:
+            answer["again"] = told(export)
+        answer["left_again"] = files_below(task["root"])
+    return answer
+
+
+def files_below(root: str) -> list[str]:
+    """The paths of all files below a directory."""
+    return sorted(str(path.relative_to(root)) for path in Path(root).rglob("*") if path.is_file())
+
+
+def told(action: Any) -> str | None:
+    """The error of an action, as text."""
+    try:
+        action()
+    except Exception as failure:  # noqa: BLE001 the report's reader judges it
+        return repr(failure)
+    return None
+
+
+def run_loop(_: Shim, task: dict[str, Any]) -> dict[str, Any]:
+    """Trains, saves every version twice and prunes, from the latest checkpoint on, until it is killed."""
+    model = Model(task["size"])
+    saver = Saver(max_to_keep=2)
+    version = 0
+    latest = tf.train.latest_checkpoint(task["directory"])
+    if latest is not None:
+        version = int(tf.train.load_variable(latest, "small")[0])
+        saver.recover_last_checkpoints(
+            list(tf.train.get_checkpoint_state(task["directory"]).all_model_checkpoint_paths)
+        )
+    model.load(version)
+    train_ops = [
+        model.large.assign_add(tf.ones_like(model.large)),
+        model.small.assign_add(tf.ones_like(model.small)),
+    ]
+    word = tf1.placeholder(tf.string, [2])
+    train_ops.append(model.words.assign(word))
+    with Path(task["progress"]).open("a", encoding="ascii") as progress:
+        while True:
+            version += 1
+            model.session.run(train_ops, {word: [b"version", b"%d" % version]})
+            saver.save(model.session, task["directory"] + "/m", version // 2)
+            progress.write(f"{version}\n")
+            progress.flush()
+
+
+def snapshot(task: dict[str, Any]) -> None:
+    """Copies what is on disk before the save under test, and notes the inodes."""
+    copy, root = Path(task["snapshot"]), Path(task["root"])
+    shutil.copytree(root, copy)
+    inodes = {str(path.relative_to(root)): path.stat().st_ino for path in [root, *root.rglob("*")]}
+    copy.with_suffix(".inodes").write_text(json.dumps(inodes))
+
+
+RUNNERS = {"saver": run_saver, "saved_model": run_builder, "loop": run_loop}
+
+
+def run(shim: Shim, task: dict[str, Any]) -> dict[str, Any]:
+    """Runs a task in a child, and tells how that ended."""
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read_end)
+        answer: dict[str, Any] = {}
+        try:
+            answer = RUNNERS[task["kind"]](shim, task)
+        except BaseException as failure:  # noqa: BLE001 told to the parent
+            answer = {"broken": repr(failure)}
+        os.write(write_end, json.dumps(answer).encode())
+        os._exit(0)
+    os.close(write_end)
+    if "seconds" in task:
+        time.sleep(task["seconds"])
+        os.kill(child, signal.SIGKILL)
+    with os.fdopen(read_end, "rb") as pipe:
+        told = pipe.read()
+    _, status = os.waitpid(child, 0)
+    answer = json.loads(told) if told else {}
+    answer["signal"] = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    return answer
+
+
+def main() -> None:
+    shim = Shim(sys.argv[1], sys.argv[2])
+    # Loaded before the forks.
+    with contextlib.suppress(AttributeError):
+        _native.ops()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        print(json.dumps(run(shim, json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
