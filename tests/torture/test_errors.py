@@ -29,7 +29,7 @@ def injections(calls: list[tuple[str, bool]]) -> Iterator[tuple[int, str, int]]:
         errors = ERRORS.get(name, OTHERS)
         if IS_FULL:
             yield from ((at, name, error) for error in errors)
-        elif at % 3 == 0:
+        elif at % 4 == 0:
             yield at, name, errors[at % len(errors)]
 
 
