@@ -163,7 +163,7 @@ absl::Status BundleFiles::Commit(const IndexOf& index) {
   for (const std::string& file : former->data_names) {
     if (file != data_name) directory_->Remove(file).IgnoreError();
   }
-  if (data_file_count_ != 1) RenameToOne(index);
+  if (data_file_count_ != 1 && directory_->can_rename()) RenameToOne(index);
   return absl::OkStatus();
 }
 
