@@ -66,7 +66,7 @@ class Means:
 
     def rows_of_replicas(self, rows: Any, values: list[Any], mask: int) -> list[Any]:
         """Takes `mean_slices` back: of `rows`, one for each row of all `values`, those that belong to each replica."""
-        counts = self._part_counts(mask)
+        counts = self.part_counts(mask)
         with self._builder.adding(f"part/{values[0].op.name}", values[0].device):
             sizes = [tf.shape(v, out_type=tf.int64)[0] for v in values]
             counted = tf.stack([s * c for s, c in zip(sizes, counts, strict=True)])
