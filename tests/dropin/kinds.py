@@ -154,6 +154,20 @@ def fixed_size() -> None:
             )
 
 
+@kind("partitioned, the last of three axes", is_partitioned=True)
+def last_axis() -> None:
+    partitioner = tf1.fixed_size_partitioner(4, axis=2)
+    variable("v", values(tf.int32, (2, 3, 7)), partitioner=partitioner)
+
+
+@kind("partitioned, quantised", is_partitioned=True)
+def partitioned_quantised() -> None:
+    for dtype in QUANTISED_DTYPES:
+        variable(
+            dtype.name, values(dtype, (5, 2)), partitioner=tf1.fixed_size_partitioner(2, axis=1)
+        )
+
+
 @kind("partitioned, minimum and maximum", is_partitioned=True)
 def min_max() -> None:
     partitioner = tf1.min_max_variable_partitioner(max_partitions=4, min_slice_size=40)
@@ -272,6 +286,26 @@ def iterator() -> list[Any]:
 @kind("MirroredStrategy, mirrored")
 def mirrored() -> list[Any]:
     strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
+    with strategy.scope():
+        made = tf1.get_variable("v", initializer=tf.constant(values(tf.float32, (4, 3))))
+        update = strategy.extended.update(made, lambda v: v.assign_add(tf.ones_like(v)))
+    return [tf1.global_variables_initializer(), update]
+
+
+@kind("MirroredStrategy, slots of Adam")
+def mirrored_slots() -> list[Any]:
+    strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
+    with strategy.scope():
+        made = tf1.get_variable("v", initializer=tf.constant(values(tf.float32, (4, 3))))
+        optimizer = tf1.train.AdamOptimizer(0.1)
+        update = strategy.run(lambda: optimizer.minimize(tf.reduce_sum(made * made)))
+    updates = strategy.experimental_local_results(update)
+    return [tf1.global_variables_initializer(), list(updates)]
+
+
+@kind("CentralStorageStrategy")
+def central() -> list[Any]:
+    strategy = tf1.distribute.experimental.CentralStorageStrategy(["/cpu:0", "/cpu:1"])
     with strategy.scope():
         made = tf1.get_variable("v", initializer=tf.constant(values(tf.float32, (4, 3))))
         update = strategy.extended.update(made, lambda v: v.assign_add(tf.ones_like(v)))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import kinds
+import numpy as np
 import pytest
 import tensorflow as tf
 from kinds import KEPT_AS_SLICES, KINDS, PARTITIONED
@@ -74,8 +75,11 @@ def test_the_files_are_those_of_stock(name: str, tmp_path: Path, assert_same_bun
         single = save_single_node(kinds.not_restorable_values(), tmp_path / "single")
     elif name in PARTITIONED:
         reader = tf.train.load_checkpoint(path["stock"])
-        keys = reader.get_variable_to_shape_map()
-        values = {key: reader.get_tensor(key) for key in keys}
+        # `get_tensor` gives quantised values as plain integers.
+        values = {
+            key: np.asarray(reader.get_tensor(key)).astype(dtype.as_numpy_dtype)
+            for key, dtype in reader.get_variable_to_dtype_map().items()
+        }
         single = save_single_node(values, tmp_path / "single")
     assert_same_bundle(path["original"], single)
     assert_same_bundle(path["default"], path["stock"] if name == KEPT_AS_SLICES else single)
