@@ -49,6 +49,37 @@ def test_random_numbers_that_do_not_depend_on_the_batch_are_drawn_once(distribut
     assert np.unique(session.run(drawn, {"x:0": np.ones(6)})).size == 1
 
 
+def drop_ones(n: Any) -> Any:
+    return tf.nn.experimental.stateless_dropout(tf.ones([n]), 0.5, [1, 2])
+
+
+STATELESS = {
+    "uniform": lambda n: tf.random.stateless_uniform([n], [1, 2]),
+    "normal": lambda n: tf.random.stateless_normal([n], tf.constant([1, 2], tf.int64)),
+    "gamma": lambda n: tf.random.stateless_gamma([n], [1, 2], alpha=2.0),
+    "int": lambda n: tf.random.stateless_uniform([n], [1, 2], 0, 10**6, tf.int32),
+    "dropout": drop_ones,
+    "old": lambda n: tf.raw_ops.StatelessRandomUniform(shape=[n], seed=[1, 2]),
+}
+
+
+@pytest.mark.parametrize("kind", STATELESS)
+def test_stateless_random_ops_draw_other_numbers_in_each_replica(
+    kind: str, distribute: Any
+) -> None:
+    def build() -> Any:
+        x = tf1.placeholder(tf.float32, [None], "x")
+        return tf.cast(STATELESS[kind](tf.shape(x)[0]), tf.float64)
+
+    session, drawn = distribute(build, replicas=3)
+    first, again = (session.run(drawn, {"x:0": np.zeros(60)}).reshape(3, 20) for _ in range(2))
+    with tf.Graph().as_default(), tf1.Session() as stock:
+        expected = stock.run(STATELESS[kind](20))
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(first[0], expected.astype(np.float64))
+    assert np.unique(first, axis=0).shape[0] == 3
+
+
 def test_stateless_random_ops_keep_their_numbers(distribute: Any) -> None:
     def build() -> Any:
         x = tf1.placeholder(tf.float32, [None], "x")

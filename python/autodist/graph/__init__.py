@@ -9,9 +9,10 @@ order       after what each op must be taken
 batch       which tensors are split over the replicas and what depends on them
 whole       ops that need a batch whole
 placement   asks the strategy, creates shards and replicas
+gradients   the means of the gradients, and the way back through them
 values      how one original tensor is represented in the transformed graph
 builder     adds ops to the transformed graph
 lowering    the walk over the original graph; one rule per kind of op
-reads, updates, indices, saving, means, fetches   the rules
+reads, updates, indices, saving, means, random_ops, fetches   the rules
 verify      the invariants a transformed graph must satisfy
 """

@@ -17,13 +17,23 @@ from typing import Any
 
 from autodist import tf_internals
 from autodist.errors import GraphStateError, UnsupportedGraphError
-from autodist.graph import composites, fetches, op_kinds, reads, saving, updates, verify
+from autodist.graph import (
+    composites,
+    fetches,
+    op_kinds,
+    random_ops,
+    reads,
+    saving,
+    updates,
+    verify,
+)
 from autodist.graph.batch import BatchAnalysis
 from autodist.graph.batch_dims import BatchDims
 from autodist.graph.builder import Builder
 from autodist.graph.feeds import FeedPlan
+from autodist.graph.gradients import Gradients
 from autodist.graph.means import Means
-from autodist.graph.observe import Birth, Observer, Reentry
+from autodist.graph.observe import Observer
 from autodist.graph.order import topological
 from autodist.graph.placement import PlacedVariable, Placer
 from autodist.graph.repeated import Repeated
@@ -68,9 +78,7 @@ class Transformer:
         self._values: dict[Key, Value] = {}
         self._fed: dict[Key, Any] = {}
         self._feed_plans: dict[tuple[Key, ...], FeedPlan] = {}
-        self._mean_values: dict[Key, Value] = {}
-        self._births: dict[Key, Birth] = {}
-        self._reentered: dict[tuple[Key, Key], Value] = {}
+        self._gradients = Gradients(self)
         self._lowered: dict[Any, Lowered] = {}
         self._combined: dict[Key, Any] = {}
         self._composites: dict[int, tuple[Any, dict[Key, Any]]] = {}
@@ -131,10 +139,7 @@ class Transformer:
         self._placer.place(variables, self.batch.local)
         if self.replica_count > 1:
             self._repeated.extend(ordered, self._is_per_replica)
-        for birth in self._observer.births:
-            self._births.setdefault(key_of(birth.values), birth)
-            if birth.indices is not None:
-                self._births.setdefault(key_of(birth.indices), birth)
+        self._gradients.extend(self._observer.births)
         for op in ordered:
             self._positions[op] = len(self._positions)
         self._done += len(new_ops)
@@ -172,13 +177,7 @@ class Transformer:
             found.add(op)
             sources = [t.op for t in op.inputs] + list(op.control_inputs)
             for tensor in op.inputs:
-                # A gradient's rows and their numbers make one mean.
-                birth = self._births.get(key_of(tensor))
-                if birth is not None and birth.indices is not None:
-                    sources += [birth.values.op, birth.indices.op]
-                reentry = self.batch.reentry(op, tensor)
-                if reentry is not None:
-                    sources.append(reentry.birth.values.op)
+                sources += self._gradients.sources(op, tensor)
             pending.extend(s for s in sources if s not in self._lowered and s not in found)
         return sorted(found, key=lambda op: self._positions[op])
 
@@ -192,66 +191,18 @@ class Transformer:
         """What stands for input `tensor` of the original `op`: for a gradient seen after its birth, the mean."""
         reentry = self.batch.reentry(op, tensor)
         if reentry is not None:
-            return self._behind(reentry)
+            return self._gradients.behind(reentry)
         if self.batch.sees_mean(op, tensor):
             return self.mean(tensor)
         return self.value(tensor)
 
-    def _behind(self, reentry: Reentry) -> Value:
-        """What the backward pass behind a gradient sees of the derivative with respect to the gradient."""
-        upstream, birth = reentry.upstream, reentry.birth
-        key = (key_of(upstream), key_of(birth.values))
-        if key not in self._reentered:
-            value = self.value(upstream)
-            if value.varies:
-                mask = self.batch.tensor_mask(upstream)
-                value = Value([[self.means.mean(self.replicas(value), mask)]])
-            if self.batch.has_own_rows(birth):
-                mask = self.batch.tensor_mask(birth.values) | self.batch.tensor_mask(birth.indices)
-                own = self.replicas(self.value(birth.values))
-                parts = self.means.rows_of_replicas(value.whole(0), own, mask)
-                value = Value([[part] for part in parts], varies=True)
-            self._reentered[key] = value
-        return self._reentered[key]
-
     def is_gradient(self, tensor: Any) -> bool:
         """Whether an original tensor is a gradient with respect to a variable."""
-        return key_of(tensor) in self._births
+        return tensor in self._gradients
 
     def mean(self, gradient: Any) -> Value:
         """The mean over the replicas of an original gradient (or the indices that go with it)."""
-        key = key_of(gradient)
-        if key not in self._mean_values:
-            birth = self._births[key]
-            self.require(t.op for t in (birth.values, birth.indices) if t is not None)
-            self._make_mean(birth)
-        return self._mean_values[key]
-
-    def _make_mean(self, birth: Birth) -> None:
-        key = key_of(birth.values)
-        values = self.value(birth.values)
-        mask = self.batch.tensor_mask(birth.values)
-        if birth.indices is None:
-            if values.varies:
-                values = Value([[self.means.mean(self.replicas(values), mask)]])
-            self._mean_values[key] = values
-            return
-        indices_key = key_of(birth.indices)
-        indices = self.value(birth.indices)
-        if not indices.varies:
-            if values.varies:
-                values = Value([[self.means.mean(self.replicas(values), mask)]])
-        elif self._births[indices_key] is birth:
-            mask |= self.batch.tensor_mask(birth.indices)
-            rows, numbers = self.means.mean_slices(
-                self.replicas(values), self.replicas(indices), mask
-            )
-            values, indices = Value([[rows]]), Value([[numbers]])
-        else:
-            # New values for the rows of an earlier gradient, made from its mean (clipping, scaling).
-            indices = self.mean(birth.indices)
-        self._mean_values[key] = values
-        self._mean_values[indices_key] = indices
+        return self._gradients.mean(gradient)
 
     def replicas(self, value: Value) -> list[Any]:
         """The whole tensor as each replica sees it."""
@@ -345,6 +296,8 @@ class Transformer:
             controls = self.controls(op, replica if mask else None)
             if grid is None:
                 inputs = self._whole_inputs(op, replica)
+                if replica and mask and random_ops.is_stateless(op):
+                    inputs = random_ops.separate(self.builder, op, inputs, replica)
                 rows.append([self.builder.copy(op, inputs, controls, replica=replica)])
             else:
                 rows.append(self._copy_per_shard(op, replica, grid, controls))
