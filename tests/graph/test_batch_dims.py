@@ -171,3 +171,61 @@ def test_an_empty_batch_gives_what_a_single_node_gives(replicas: int, distribute
     assert rows.shape == (0, 1)
     assert np.isnan(mean)
     np.testing.assert_array_equal(session.run(w), np.ones([2, 1]))
+
+
+KNOWN_ROWS = np.arange(6.0)
+
+
+def build_with_a_constant(x: Any, w: Any) -> Any:
+    return tf.reduce_mean(tf.square(w * x - KNOWN_ROWS))
+
+
+def build_with_a_static_placeholder(x: Any, w: Any) -> Any:
+    other = tf1.placeholder_with_default(tf.constant(KNOWN_ROWS), [6])
+    return tf.reduce_mean(tf.square(other * w - x))
+
+
+def build_with_logits_of_known_rows(x: Any, w: Any) -> Any:
+    logits = tf.stack([w * KNOWN_ROWS, -w * KNOWN_ROWS], 1)
+    labels = tf.cast(x > 0, tf.int32)
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+
+
+@pytest.mark.parametrize(
+    "build_loss",
+    [build_with_a_constant, build_with_a_static_placeholder, build_with_logits_of_known_rows],
+)
+def test_a_batch_that_meets_data_of_known_rows_is_not_split(
+    build_loss: Any, distribute_with: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def build() -> Any:
+        x = tf1.placeholder(tf.float64, [None], "x")
+        w = tf1.get_variable("w", initializer=tf.constant(2.0, tf.float64))
+        loss = build_loss(x, w)
+        return loss, w, tf1.train.GradientDescentOptimizer(0.125).minimize(loss)
+
+    def run(session: Any, built: Any) -> Any:
+        loss, w, train = built
+        losses = [session.run([loss, train], {"x:0": KNOWN_ROWS - 2})[0] for _ in range(3)]
+        return [*losses, session.run(w)]
+
+    got = run(*distribute_with(build, None))
+    assert "x:0 is not split over the replicas" in caplog.text
+    with tf.Graph().as_default(), tf1.Session() as stock:
+        built = build()
+        stock.run(tf1.global_variables_initializer())
+        np.testing.assert_allclose(got, run(stock, built), rtol=1e-9)
+
+
+def test_a_vector_that_scales_the_columns_does_not_keep_a_batch_from_being_split(
+    distribute_with: Any,
+) -> None:
+    def build() -> Any:
+        x = tf1.placeholder(tf.float64, [None, 6], "x")
+        scale = tf1.placeholder_with_default(tf.constant(KNOWN_ROWS), [6])
+        return tf.identity(x * scale * tf.ones([1, 6], tf.float64))
+
+    session, scaled = distribute_with(build, None)
+    assert session.run(scaled, {"x:0": np.ones([3, 6])}).tolist() == [KNOWN_ROWS.tolist()] * 3
+    names = [op.name for op in session.transformed_graph.get_operations()]
+    assert any(name.startswith("replica_1/") for name in names)

@@ -203,6 +203,20 @@ def test_an_update_with_the_batch_is_refused_once_the_session_exists(distribute:
         session.run(update, {x: [[1.0, 2.0]]})
 
 
+@pytest.mark.parametrize("has_session", [False, True])
+def test_a_gradient_taken_outside_of_the_scope_is_refused(
+    has_session: bool, make_autodist: Any, graph: Any
+) -> None:
+    autodist = make_autodist(AllReduce())
+    with autodist.scope():
+        x, v = tf1.placeholder(tf.float32, [None], "x"), tf1.get_variable("v", initializer=1.0)
+        session = autodist.create_distributed_session() if has_session else None
+    train = tf1.train.AdamOptimizer().minimize(tf.reduce_mean(x * v))
+    run = autodist.create_distributed_session if session is None else lambda: session.run(train)
+    with pytest.raises(UnsupportedGraphError, match=r"ResourceApplyAdam.*inside the scope"):
+        run()
+
+
 def test_a_second_graph_is_refused(make_autodist: Any) -> None:
     autodist = make_autodist(AllReduce())
     with tf.Graph().as_default(), autodist.scope():

@@ -38,17 +38,8 @@ from autodist.graph.functions import handle_behind, may_write
 from autodist.graph.observe import Birth, Observer, Reentry
 from autodist.graph.roles import Key, LogicalVariable, Roles, key_of, size_of
 from autodist.graph.scalars import is_mean_update
-from autodist.graph.whole import is_list, linked, takes_whole
+from autodist.graph.whole import DATA_SOURCES, is_list, linked, meets_known_rows, takes_whole
 
-_SOURCES = frozenset(
-    {
-        "Placeholder",
-        "PlaceholderV2",
-        "PlaceholderWithDefault",
-        "IteratorGetNext",
-        "IteratorGetNextSync",
-    }
-)
 _STEP_STORES = frozenset(
     {"StackV2", "TensorArrayV3", "TensorArrayGradV3", "TensorArrayGradWithShape"}
 )
@@ -191,7 +182,7 @@ class BatchAnalysis:
 
     def _find_roots(self, ops: list[Any]) -> None:
         for op in ops:
-            for tensor in op.outputs if op.type in _SOURCES else ():
+            for tensor in op.outputs if op.type in DATA_SOURCES else ():
                 if self._dims.is_asked(tensor):
                     self._add_root(tensor)
                 elif self._observer.sparse_feeds:
@@ -201,7 +192,7 @@ class BatchAnalysis:
                 else:
                     self._add_root(tensor)
         # Anything else that does not come from a root may be one where the user says so: a queue's output, a constant.
-        asked = [t for op in ops if op.type not in _SOURCES for t in op.outputs]
+        asked = [t for op in ops if op.type not in DATA_SOURCES for t in op.outputs]
         asked = [t for t in asked if self._dims.is_asked(t)]
         if asked:
             while self._spread(ops):
@@ -221,7 +212,12 @@ class BatchAnalysis:
         """Takes the roots back that an op needs whole, and those that are used together with them."""
         while self._spread(ops):
             pass
-        takers = {op: self._masks[op] & ~LOCAL for op in ops if takes_whole(op)}
+        asked = self._asked_roots()
+        takers = {
+            op: self._masks[op] & ~(LOCAL | asked)
+            for op in ops
+            if takes_whole(op) or meets_known_rows(op, lambda t: bool(self.tensor_mask(t) & ~asked))
+        }
         takers = {op: mask for op, mask in takers.items() if mask}
         if not takers:
             return
@@ -240,6 +236,13 @@ class BatchAnalysis:
         for op in ops:
             self._masks[op] = 0
             self._loop_masks.pop(self._loops[op] or "", None)
+
+    def _asked_roots(self) -> int:
+        """The roots that are split because the user said so."""
+        bits = [
+            self._root_bits.get(key_of(t), 0) for t in self._candidates if self._dims.is_asked(t)
+        ]
+        return functools.reduce(operator.or_, bits, 0)
 
     def _loop_of(self, op: Any) -> str | None:
         """Name of the outermost while-loop frame that `op` runs in; None outside loops."""
@@ -338,6 +341,11 @@ def _check_can_be_local(
     variable: LogicalVariable, op: Any, is_settled: bool, is_trained: bool
 ) -> None:
     what = f"variable {variable.name!r} is updated by op {op.name!r} ({op.type})"
+    if op_kinds.is_dense_apply(op.type) or op_kinds.is_sparse_apply(op.type):
+        raise UnsupportedGraphError(
+            f"{what} with a gradient, or a setting, that differs from replica to replica. Gradients are averaged where "
+            "they are taken inside the scope: call tf.gradients, minimize and model.fit in `with autodist.scope():`."
+        )
     is_inside = not (op_kinds.is_update(op.type) and tf_internals.is_at_top_level(op))
     if is_inside and variable.aggregation == tf.VariableAggregation.SUM:
         raise UnsupportedGraphError(
