@@ -111,6 +111,44 @@ def test_options_and_metadata_reach_the_run(program: Any) -> None:
     assert {"CPU:0", "CPU:1"} <= {d[-5:] for d in devices}
 
 
+def test_the_graphs_that_ran_come_with_the_metadata(program: Any) -> None:
+    options = tf1.RunOptions(output_partition_graphs=True)
+    metadata = tf1.RunMetadata()
+    program.session.run(program.loss, {program.x: X}, options, metadata)
+    nodes = [node for graph in metadata.partition_graphs for node in graph.node]
+    assert {"CPU:0", "CPU:1"} <= {node.device[-5:] for node in nodes}
+
+
+def test_a_value_kept_in_the_session_can_be_fed(program: Any) -> None:
+    handle = program.session.run(tf1.get_session_handle(tf.constant(X, tf.float32)))
+    np.testing.assert_array_equal(program.session.run(program.y, {program.x: handle}), Y)
+    np.testing.assert_array_equal(handle.eval(), X)
+
+
+def test_a_callable_with_feeds_takes_options_too(program: Any) -> None:
+    call = program.session.make_callable(program.loss, [program.x])
+    metadata = tf1.RunMetadata()
+    call(X, options=tf1.RunOptions(trace_level=1), run_metadata=metadata)
+    assert metadata.step_stats.dev_stats
+    with pytest.raises(TypeError, match="feed_list must be a list"):
+        program.session.make_callable(program.loss, program.x)
+
+
+def test_a_callable_of_a_closed_session_is_refused(program: Any) -> None:
+    call = program.session.make_callable(program.w)
+    program.session.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        call()
+
+
+def test_a_stock_session_may_be_nested(program: Any) -> None:
+    doubled = 2.0 * program.x
+    with program.session.as_default():
+        with tf1.Session() as stock:
+            np.testing.assert_array_equal(stock.run(doubled, {program.x: X}), 2 * X)
+        np.testing.assert_array_equal(program.y.eval({program.x: X}), Y)
+
+
 def test_a_callable_takes_options(program: Any) -> None:
     metadata = tf1.RunMetadata()
     call = program.session.make_callable(program.loss, [program.x], accept_options=True)
