@@ -1,5 +1,6 @@
 #include "core/box.h"
 
+#include <algorithm>
 #include <sstream>
 
 namespace autodist {
@@ -37,6 +38,18 @@ std::string Box::ToString() const {
     text << (i > 0 ? " x " : "") << '[' << start[i] << ", " << start[i] + extent[i] << ')';
   }
   return text.str();
+}
+
+std::optional<Box> Intersect(const Box& a, const Box& b) {
+  Box shared = a;
+  for (int axis = 0; axis < a.rank(); ++axis) {
+    shared.start[axis] = std::max(a.start[axis], b.start[axis]);
+    shared.extent[axis] =
+        std::min(a.start[axis] + a.extent[axis], b.start[axis] + b.extent[axis]) -
+        shared.start[axis];
+    if (shared.extent[axis] <= 0) return std::nullopt;
+  }
+  return shared;
 }
 
 }  // namespace autodist

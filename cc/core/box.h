@@ -47,6 +47,10 @@ struct Box {
   friend bool operator!=(const Box& a, const Box& b) { return !(a == b); }
 };
 
+// The elements that two boxes of one tensor share; nullopt if there are none.
+// REQUIRES: they are of the same rank.
+std::optional<Box> Intersect(const Box& a, const Box& b);
+
 }  // namespace autodist
 
 #endif  // AUTODIST_CORE_BOX_H_

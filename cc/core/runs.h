@@ -11,8 +11,11 @@
 // and for the box [1, 3) x [0, 10), whose columns are complete, one run: output 10..30, source
 // 0..20.
 //
-// A caller that fills one block of the output at a time asks for the runs in that block; runs are
-// clipped to it.
+// The same holds for the part that two boxes share, each dense in its own order: a stored slice is
+// the output and a wanted shard the source, or the other way round.
+//
+// A caller that works on one block of the output at a time asks for the runs in that block; runs
+// are clipped to it.
 
 #ifndef AUTODIST_CORE_RUNS_H_
 #define AUTODIST_CORE_RUNS_H_
@@ -32,13 +35,19 @@ struct Run {
   int64_t count;   // > 0
 };
 
-// The runs of one box. Made once per shard; thread-safe to use concurrently.
+// The runs of one part. Made once per shard; thread-safe to use concurrently.
 class RunPlan {
  public:
+  // The runs of a box that is dense in the source, within an output of `shape`.
   // REQUIRES: `box` lies in `shape`, and both have countable elements.
   RunPlan(const Dims& shape, const Box& box);
 
-  // The range of the output from the box's first element to past its last; empty for an empty box.
+  // The runs of what two boxes of one tensor share, each of them dense in row-major order.
+  // REQUIRES: both are of the same rank and have countable elements.
+  static RunPlan OfShared(const Box& output, const Box& source);
+
+  // The range of the output from the part's first element to past its last; empty for an empty
+  // part.
   int64_t first_output() const { return base_; }
   int64_t end_output() const { return end_; }
 
@@ -48,23 +57,36 @@ class RunPlan {
   void Visit(int64_t begin, int64_t end, Visitor&& visit) const;
 
  private:
-  // An axis outside the run: `extent` steps, each `stride` elements of the output long.
+  // An axis outside the run: `extent` steps, so many elements of the output and the source long.
   struct Axis {
     int64_t extent;
     int64_t stride;
+    int64_t source_stride;
   };
 
-  // The number of the first run that ends after `output`, which lies in the box's range, its index
-  // on each axis and its first element in the output.
-  int64_t Seek(int64_t output, Dims* index, int64_t* run_output) const;
+  // A run: its index on each axis and its first elements.
+  struct Cursor {
+    Dims index;
+    int64_t output;
+    int64_t source;
+  };
+
+  RunPlan() = default;
+
+  // A part of `extent` that begins at these elements, in tensors of these shapes.
+  RunPlan(const Dims& shape, int64_t first_output, const Dims& source_shape, int64_t first_source,
+          const Dims& extent);
+
+  // The first run that ends after `output`, which lies in the part's range.
+  Cursor Seek(int64_t output) const;
 
   // Steps to the next run; from the last one back to the first.
-  void Advance(Dims* index, int64_t* run_output) const;
+  void Advance(Cursor* cursor) const;
 
   std::vector<Axis> axes_;  // outermost first; strides fall
   int64_t run_length_ = 0;  // elements
-  int64_t run_count_ = 0;
   int64_t base_ = 0;
+  int64_t source_base_ = 0;
   int64_t end_ = 0;
 };
 
@@ -73,24 +95,27 @@ void RunPlan::Visit(int64_t begin, int64_t end, Visitor&& visit) const {
   begin = std::max(begin, base_);
   end = std::min(end, end_);
   if (begin >= end) return;
-  Dims index;
-  int64_t output = 0;
-  int64_t run = Seek(begin, &index, &output);
-  while (run < run_count_ && output < end) {
-    const int64_t first = std::max(output, begin);
-    const int64_t last = std::min(output + run_length_, end);
-    visit(Run{first, run * run_length_ + (first - output), last - first});
-    ++run;
-    Advance(&index, &output);
+  Cursor cursor = Seek(begin);
+  int64_t previous = -1;
+  // From the last run it is back to the first.
+  while (cursor.output > previous && cursor.output < end) {
+    const int64_t first = std::max(cursor.output, begin);
+    const int64_t last = std::min(cursor.output + run_length_, end);
+    visit(Run{first, cursor.source + (first - cursor.output), last - first});
+    previous = cursor.output;
+    Advance(&cursor);
   }
 }
 
-inline void RunPlan::Advance(Dims* index, int64_t* run_output) const {
+inline void RunPlan::Advance(Cursor* cursor) const {
   for (size_t axis = axes_.size(); axis-- > 0;) {
-    *run_output += axes_[axis].stride;
-    if (++(*index)[axis] < axes_[axis].extent) return;
-    *run_output -= axes_[axis].extent * axes_[axis].stride;
-    (*index)[axis] = 0;
+    const Axis& a = axes_[axis];
+    cursor->output += a.stride;
+    cursor->source += a.source_stride;
+    if (++cursor->index[axis] < a.extent) return;
+    cursor->output -= a.extent * a.stride;
+    cursor->source -= a.extent * a.source_stride;
+    cursor->index[axis] = 0;
   }
 }
 

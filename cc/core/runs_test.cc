@@ -83,6 +83,37 @@ TEST(AgreesWithListingEveryElement) {
   }
 }
 
+TEST(WhatTwoBoxesShareIsFoundInBoth) {
+  std::mt19937 random(5);
+  for (int i = 0; i < 5000; ++i) {
+    const Dims shape = RandomShape(&random);
+    const std::vector<Box> stored = RandomTiling(shape, &random);
+    const std::vector<Box> wanted = RandomTiling(shape, &random);
+    // Every element of a wanted box arrives once, from where it is stored.
+    for (const Box& box : wanted) {
+      const std::vector<int64_t> expected = FlatIndices(shape, box);
+      std::vector<int64_t> arrived(expected.size(), -1);
+      for (const Box& from : stored) {
+        const std::vector<int64_t> indices = FlatIndices(shape, from);
+        const RunPlan runs = RunPlan::OfShared(from, box);
+        int64_t begin = 0;
+        const int64_t elements = static_cast<int64_t>(indices.size());
+        while (begin < elements) {
+          const int64_t end = begin + 1 + static_cast<int64_t>(random() % elements);
+          runs.Visit(begin, std::min(end, elements), [&](const Run& run) {
+            for (int64_t n = 0; n < run.count; ++n) {
+              EXPECT_EQ(arrived[run.source + n], -1);
+              arrived[run.source + n] = indices[run.output + n];
+            }
+          });
+          begin = end;
+        }
+      }
+      EXPECT_EQ(arrived, expected);
+    }
+  }
+}
+
 TEST(FindsARangeDeepInsideWithoutSteppingThere) {
   // A quintillion rows.
   const int64_t rows = int64_t{1} << 60;

@@ -17,16 +17,6 @@ constexpr size_t kMaxListed = 6;
 
 int64_t End(const Box& box, int axis) { return box.start[axis] + box.extent[axis]; }
 
-std::optional<Box> Intersect(const Box& a, const Box& b) {
-  Box shared = a;
-  for (int axis = 0; axis < a.rank(); ++axis) {
-    shared.start[axis] = std::max(a.start[axis], b.start[axis]);
-    shared.extent[axis] = std::min(End(a, axis), End(b, axis)) - shared.start[axis];
-    if (shared.extent[axis] <= 0) return std::nullopt;
-  }
-  return shared;
-}
-
 std::optional<std::string> CheckInside(const Dims& shape, const Box& box) {
   std::ostringstream text;
   if (box.start.size() != shape.size() || box.extent.size() != shape.size()) {
@@ -219,9 +209,8 @@ std::string DescribeHole(const Dims& shape, const Boxes& boxes, int64_t covered,
 
 }  // namespace
 
-std::optional<std::string> CheckTiling(const Dims& shape, const std::vector<Box>& boxes) {
-  const std::optional<int64_t> elements = CheckedElements(shape);
-  if (!elements) {
+std::optional<std::string> CheckDisjoint(const Dims& shape, const std::vector<Box>& boxes) {
+  if (!CheckedElements(shape)) {
     return "the full shape " + DimsToString(shape) + " is negative or has too many elements";
   }
   Boxes filled;
@@ -230,16 +219,25 @@ std::optional<std::string> CheckTiling(const Dims& shape, const std::vector<Box>
     if (auto error = CheckInside(shape, box)) return error;
     if (box.elements() > 0) filled.push_back(&box);
   }
-  if (std::optional<Pair> overlap = FindOverlap(filled, 0)) {
+  if (std::optional<Pair> overlap = FindOverlap(std::move(filled), 0)) {
     const auto& [a, b] = *overlap;
     return "shards " + a->ToString() + " and " + b->ToString() + " overlap in " +
            Intersect(*a, *b)->ToString() + " of the full shape " + DimsToString(shape);
   }
-  // Boxes that do not overlap hold no more elements than the shape, so the sum cannot overflow.
-  int64_t covered = 0;
-  for (const Box* box : filled) covered += box->elements();
-  if (covered != *elements) return DescribeHole(shape, filled, covered, *elements);
   return std::nullopt;
+}
+
+std::optional<std::string> CheckTiling(const Dims& shape, const std::vector<Box>& boxes) {
+  if (auto error = CheckDisjoint(shape, boxes)) return error;
+  // Boxes that do not overlap hold no more elements than the shape, so the sum cannot overflow.
+  const int64_t covered = TotalElements(boxes);
+  const int64_t elements = *CheckedElements(shape);
+  if (covered == elements) return std::nullopt;
+  Boxes filled;
+  for (const Box& box : boxes) {
+    if (box.elements() > 0) filled.push_back(&box);
+  }
+  return DescribeHole(shape, filled, covered, elements);
 }
 
 }  // namespace autodist

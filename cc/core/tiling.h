@@ -26,6 +26,9 @@ namespace autodist {
 // which. Boxes without elements tile nothing and are allowed anywhere inside the shape.
 std::optional<std::string> CheckTiling(const Dims& shape, const std::vector<Box>& boxes);
 
+// The same for boxes that need not make up all of the tensor: holes are allowed.
+std::optional<std::string> CheckDisjoint(const Dims& shape, const std::vector<Box>& boxes);
+
 }  // namespace autodist
 
 #endif  // AUTODIST_CORE_TILING_H_
