@@ -5,12 +5,14 @@
 #define AUTODIST_BUNDLE_BUNDLE_READER_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/box.h"
+#include "tensorflow/core/framework/tensor_slice.h"
 #include "tensorflow/core/framework/types.h"
 
 namespace autodist {
@@ -18,15 +20,19 @@ namespace autodist {
 // One entry of the index. A variable stored as slices has an entry that lists them and has no
 // bytes, and one entry per slice.
 struct BundleEntry {
-  std::string name;   // of the logical variable
-  std::string slice;  // as in "0,4:-" for the entry of a slice, else ""
+  std::string name;                               // of the logical variable
+  std::optional<tensorflow::TensorSlice> slice;   // of the entry of a slice
   tensorflow::DataType dtype;
-  Dims shape;                       // of the variable, or of the slice
-  std::vector<std::string> slices;  // where the entry only lists them
+  Dims shape;                                     // of the variable, or of the slice
+  std::vector<tensorflow::TensorSlice> slices;    // where the entry only lists them
+  std::vector<int> slice_entries;                 // the number of each in the index
   int shard_id;
   int64_t offset;
   int64_t size_bytes;
   uint32_t crc32c;  // unmasked
+
+  // How messages call it: "tensor 'w'" or "tensor 'w', slice 0,4:-".
+  std::string ToString() const;
 };
 
 struct BundleIndex {
@@ -34,7 +40,8 @@ struct BundleIndex {
   std::vector<BundleEntry> entries;  // in the order of the index
 };
 
-// DataLoss if the index cannot be read as one.
+// DataLoss if the index cannot be read as one. An entry of a slice that no variable lists is left
+// out.
 absl::StatusOr<BundleIndex> ReadBundleIndex(const std::string& prefix);
 
 // Recomputes the CRC of every entry. DataLoss naming the first tensor, in file order, whose bytes

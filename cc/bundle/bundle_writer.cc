@@ -2,18 +2,15 @@
 
 #include "bundle/bundle_writer.h"
 
-#include <algorithm>
-#include <cstdlib>
 #include <map>
 #include <memory>
 #include <new>
-#include <system_error>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/crc/crc32c.h"
 #include "absl/strings/str_cat.h"
+#include "bundle/block.h"
 #include "bundle/bundle_files.h"
 #include "bundle/file_plan.h"
 #include "bundle/index_table.h"
@@ -21,39 +18,18 @@
 #include "bundle/posix_io.h"
 #include "bundle/task_queue.h"
 #include "bundle/tensor_stream.h"
+#include "bundle/threads.h"
 #include "bundle/unit_reader.h"
-#include "tensorflow/core/platform/cpu_info.h"
 #include "tensorflow/core/util/saved_tensor_slice_util.h"
 
 namespace autodist {
 namespace {
 
-// Small enough for a core's cache, large enough that a system call's cost does not show.
-constexpr int64_t kBlockBytes = int64_t{1} << 20;
-// More threads than this do not write faster to one file.
-constexpr int kMostThreads = 4;
-
-int64_t BlockCount(int64_t size_bytes) { return (size_bytes + kBlockBytes - 1) / kBlockBytes; }
-
-int64_t BlockSize(int64_t size_bytes, int64_t block) {
-  return std::min(kBlockBytes, size_bytes - block * kBlockBytes);
-}
-
-// No more threads than there are blocks.
-int ThreadCount(int wanted, const FilePlan& file) {
-  if (wanted == 0) wanted = std::min(kMostThreads, tsl::port::NumSchedulableCPUs());
-  const int64_t useful = std::max<int64_t>(1, BlockCount(file.size_bytes));
-  return static_cast<int>(std::clamp<int64_t>(wanted, 1, useful));
-}
-
-// A thread's own block.
-class BlockBuffer {
- public:
-  BlockBuffer() : bytes_(static_cast<char*>(std::aligned_alloc(4096, kBlockBytes)), &std::free) {}
-  char* data() { return bytes_.get(); }
-
- private:
-  std::unique_ptr<char, decltype(&std::free)> bytes_;
+// A large unit that the threads share.
+struct OpenRead : OpenUnit {
+  OpenRead(int unit, int64_t block_count, const UnitReader* reader)
+      : OpenUnit{unit, block_count}, reader(reader) {}
+  const UnitReader* reader;
 };
 
 // Writes the data file. Run() is called once.
@@ -70,16 +46,7 @@ class DataWriter {
         unit_crcs_(file.units.size()) {}
 
   absl::Status Run(int thread_count) {
-    std::vector<std::thread> helpers;
-    for (int i = 1; i < thread_count; ++i) {
-      try {
-        helpers.emplace_back([this] { Work(); });
-      } catch (const std::system_error&) {
-        break;  // The process may start no more threads; fewer do the same work.
-      }
-    }
-    Work();
-    for (std::thread& helper : helpers) helper.join();
+    RunThreads(thread_count, [this] { Work(); });
     return queue_.status();
   }
 
@@ -113,7 +80,7 @@ class DataWriter {
       if (work.kind == TaskQueue::Work::Kind::kNone) return;
       absl::Status status;
       if (work.kind == TaskQueue::Work::Kind::kBlock) {
-        status = WriteBlock(work.unit, work.block, buffer.data());
+        status = WriteBlock(static_cast<OpenRead*>(work.unit), work.block, buffer.data());
       } else {
         status = WriteTask(file_.tasks[work.task], buffer.data());
       }
@@ -164,7 +131,7 @@ class DataWriter {
     auto values = Acquire(unit, Sources::Hold::kLong);
     if (!values.ok()) return values.status();
     const UnitReader reader(plan_.tensors[unit.tensor], unit, (*values)->tensors());
-    OpenUnit open{task.first, &reader, BlockCount(unit.size_bytes)};
+    OpenRead open(task.first, BlockCount(unit.size_bytes), &reader);
     unit_crcs_[task.first].resize(open.block_count);
     queue_.Open(&open);
     absl::Status status;
@@ -178,7 +145,7 @@ class DataWriter {
     return status;
   }
 
-  absl::Status WriteBlock(OpenUnit* open, int64_t block, char* buffer) {
+  absl::Status WriteBlock(OpenRead* open, int64_t block, char* buffer) {
     const Unit& unit = file_.units[open->unit];
     const int64_t begin = block * kBlockBytes;
     const int64_t size = BlockSize(unit.size_bytes, block);
@@ -264,7 +231,7 @@ absl::StatusOr<int64_t> WriteBundle(const std::string& prefix, const SavePlan& p
   absl::Status status = (*files)->ReserveData(file.size_bytes);
   if (!status.ok()) return status;
   DataWriter writer(plan, file, &streams, sources, files->get(), options.cancelled);
-  status = writer.Run((*files)->is_sequential() ? 1 : ThreadCount(options.threads, file));
+  status = writer.Run((*files)->is_sequential() ? 1 : ThreadCount(options.threads, file.size_bytes));
   if (!status.ok()) return status;
   const auto entries = IndexEntries(plan, file, writer.TensorCrcs());
   status = (*files)->Commit([&](int file_count) { return BuildIndexTable(entries, file_count); });

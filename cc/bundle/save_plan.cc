@@ -12,21 +12,13 @@
 #include <unordered_map>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "bundle/element_type.h"
+#include "bundle/shape_and_slice.h"
 #include "core/tiling.h"
 
 namespace autodist {
 namespace {
-
-// Where an entry lies: the parsed form of its `shape_and_slice`.
-struct Place {
-  Dims shape;
-  Box box;
-  tensorflow::TensorSlice slice;
-};
 
 // All entries of one name.
 struct Variable {
@@ -60,12 +52,6 @@ absl::Status Refuse(const std::string& name, absl::string_view problem) {
   return absl::InvalidArgumentError(absl::StrCat("variable '", name, "': ", problem));
 }
 
-Dims DimsOf(const tensorflow::TensorShape& shape) {
-  Dims dims;
-  for (int axis = 0; axis < shape.dims(); ++axis) dims.push_back(shape.dim_size(axis));
-  return dims;
-}
-
 absl::StatusOr<Aggregation> ParseAggregation(const SaveEntry& entry) {
   if (entry.aggregation == "MEAN") return Aggregation::kMean;
   if (entry.aggregation == "SUM") return Aggregation::kSum;
@@ -74,53 +60,13 @@ absl::StatusOr<Aggregation> ParseAggregation(const SaveEntry& entry) {
                                          "' is none of MEAN, SUM, ONLY_FIRST_REPLICA"));
 }
 
-// Parses "dim dim ... slice". Not by TensorFlow's ParseShapeAndSlice, which aborts the
-// process on a negative dimension and on one too large to count.
-absl::StatusOr<Place> ParsePlace(const SaveEntry& entry) {
-  Place place;
+absl::StatusOr<Place> PlaceOf(const SaveEntry& entry) {
   if (entry.shape_and_slice.empty()) {
-    place.shape = DimsOf(entry.shape);
-    place.box = Box::Whole(place.shape);
-    place.slice = tensorflow::TensorSlice(entry.shape.dims());
-    return place;
+    const Dims shape = DimsOf(entry.shape);
+    return Place{shape, Box::Whole(shape), tensorflow::TensorSlice(entry.shape.dims())};
   }
-  const std::string quoted = absl::StrCat("shape and slice '", entry.shape_and_slice, "' ");
-  std::vector<std::string> words = absl::StrSplit(entry.shape_and_slice, ' ');
-  if (words.size() < 2) {
-    return Refuse(entry.name, absl::StrCat(quoted, "must be dimensions followed by a slice"));
-  }
-  const absl::Status parsed = tensorflow::TensorSlice::Parse(words.back(), &place.slice);
-  if (!parsed.ok()) {
-    return Refuse(entry.name, absl::StrCat(quoted, "has a bad slice: ", parsed.message()));
-  }
-  words.pop_back();
-  for (const std::string& word : words) {
-    int64_t dim;
-    if (!absl::SimpleAtoi(word, &dim) || dim < 0) {
-      return Refuse(entry.name, absl::StrCat(quoted, "has a bad dimension '", word, "'"));
-    }
-    place.shape.push_back(dim);
-  }
-  if (!CheckedElements(place.shape).has_value()) {
-    return Refuse(entry.name, absl::StrCat(quoted, "has too many elements"));
-  }
-  if (place.slice.dims() != static_cast<int>(place.shape.size())) {
-    return Refuse(entry.name, absl::StrCat(quoted, "has ", place.shape.size(),
-                                           " dimensions but a slice of ", place.slice.dims()));
-  }
-  for (size_t axis = 0; axis < place.shape.size(); ++axis) {
-    const int64_t dim = place.shape[axis];
-    const bool is_full = place.slice.IsFullAt(axis);
-    const int64_t start = is_full ? 0 : place.slice.start(axis);
-    const int64_t length = is_full ? dim : place.slice.length(axis);
-    if (start > dim || length > dim - start) {
-      return Refuse(entry.name,
-                    absl::StrCat(quoted, "takes ", length, " from ", start, " along axis ", axis,
-                                 ", out of the full shape ", DimsToString(place.shape)));
-    }
-    place.box.start.push_back(start);
-    place.box.extent.push_back(length);
-  }
+  absl::StatusOr<Place> place = ParseShapeAndSlice(entry.shape_and_slice);
+  if (!place.ok()) return Refuse(entry.name, place.status().message());
   return place;
 }
 
@@ -254,7 +200,7 @@ absl::StatusOr<SavePlan> BuildSavePlan(const std::vector<SaveEntry>& entries, Sa
     }
     absl::StatusOr<Aggregation> aggregation = ParseAggregation(entry);
     if (!aggregation.ok()) return aggregation.status();
-    absl::StatusOr<Place> place = ParsePlace(entry);
+    absl::StatusOr<Place> place = PlaceOf(entry);
     if (!place.ok()) return place.status();
     const auto [found, is_new] = index.emplace(entry.name, static_cast<int>(variables.size()));
     if (is_new) {

@@ -80,7 +80,7 @@ absl::Status TaskQueue::CheckCancelled() {
 
 bool TaskQueue::HasFailed() {
   if (status_.ok() && cancelled_ != nullptr && cancelled_->load(std::memory_order_relaxed)) {
-    status_ = absl::CancelledError("the save was cancelled");
+    status_ = absl::CancelledError("the save or restore was cancelled");
   }
   return !status_.ok();
 }

@@ -1,4 +1,4 @@
-// Hands the tasks of a save to its threads.
+// Hands the tasks of a save or a restore to its threads.
 //
 // Tasks are taken in file order. A unit too large for one block is opened by one thread, its owner,
 // which acquires the values; all threads then share its blocks, and the owner alone lets the values
@@ -20,14 +20,12 @@
 
 #include "absl/status/status.h"
 #include "bundle/file_plan.h"
-#include "bundle/unit_reader.h"
 
 namespace autodist {
 
-// A large unit while its blocks are being written.
+// A large unit while its blocks are being worked on.
 struct OpenUnit {
   int unit;
-  const UnitReader* reader;
   int64_t block_count;
   int64_t next_block = 0;
   int64_t unfinished_blocks = 0;  // taken and not yet written

@@ -100,7 +100,7 @@ class Drill {
       ++batches_done_[task];
       return status;
     }
-    OpenUnit open{task, nullptr, block_counts_[task]};
+    OpenUnit open{task, block_counts_[task]};
     queue_.Open(&open);
     int64_t block;
     while (status.ok() && queue_.TakeBlock(&open, &block)) status = DoBlock(&open, block);

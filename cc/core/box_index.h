@@ -24,8 +24,8 @@ class BoxIndex {
   std::vector<int> Find(const Box& box) const;
 
  private:
-  // Boxes [first, last) of a level below, and the bounds of all of them: a start and an end for
-  // each axis.
+  // Nodes, each over sixteen of the level below: for each node and axis where what is below it
+  // starts and ends.
   struct Level {
     std::vector<int64_t> bounds;
     size_t count = 0;

@@ -32,7 +32,7 @@ namespace autodist {
 struct Run {
   int64_t output;  // first element in the whole tensor
   int64_t source;  // first element in the shard
-  int64_t count;   // > 0
+  int64_t count;
 };
 
 // The runs of one part. Made once per shard; thread-safe to use concurrently.
@@ -50,6 +50,9 @@ class RunPlan {
   // part.
   int64_t first_output() const { return base_; }
   int64_t end_output() const { return end_; }
+
+  // The first run within the output range [begin, end), clipped to it; of length 0 if there is none.
+  Run FirstIn(int64_t begin, int64_t end) const;
 
   // Calls visit(Run) for the runs within the output range [begin, end), ascending. O(rank) plus
   // O(1) for each run visited; nothing before `begin` is stepped through.
@@ -105,6 +108,16 @@ void RunPlan::Visit(int64_t begin, int64_t end, Visitor&& visit) const {
     previous = cursor.output;
     Advance(&cursor);
   }
+}
+
+inline Run RunPlan::FirstIn(int64_t begin, int64_t end) const {
+  begin = std::max(begin, base_);
+  end = std::min(end, end_);
+  if (begin >= end) return Run{begin, 0, 0};
+  const Cursor cursor = Seek(begin);
+  const int64_t first = std::max(cursor.output, begin);
+  const int64_t last = std::min(cursor.output + run_length_, end);
+  return Run{first, cursor.source + (first - cursor.output), std::max<int64_t>(0, last - first)};
 }
 
 inline void RunPlan::Advance(Cursor* cursor) const {

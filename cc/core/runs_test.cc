@@ -72,7 +72,11 @@ TEST(AgreesWithListingEveryElement) {
       expected.push_back(static_cast<int64_t>(source));
     }
     std::vector<int64_t> visited;
-    for (const Run& run : ListRuns(shape, box, begin, end)) {
+    const std::vector<Run> runs = ListRuns(shape, box, begin, end);
+    const Run first = RunPlan(shape, box).FirstIn(begin, end);
+    EXPECT_EQ(first.count, runs.empty() ? 0 : runs[0].count);
+    if (!runs.empty()) ExpectRun(first, runs[0].output, runs[0].source, runs[0].count);
+    for (const Run& run : runs) {
       EXPECT_TRUE(run.count > 0);
       for (int64_t n = 0; n < run.count; ++n) {
         visited.push_back(run.output + n);

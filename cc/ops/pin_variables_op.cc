@@ -17,15 +17,17 @@ REGISTER_OP("AutodistPinVariables")
     .Input("handles: N * resource")
     .Output("pins: variant")
     .Attr("N: int >= 1")
+    .Attr("may_be_uninitialized: bool = false")
     .SetIsStateful()
     .SetShapeFn(tensorflow::shape_inference::ScalarShape)
     .Doc(R"doc(
-References to resource variables of one device, for AutodistSave to read in place.
+References to resource variables of one device, for AutodistSave to read and AutodistRestore to write in place.
 
-The variables must be initialized. The value is meaningful only within the process and is not sent to another.
+The value is meaningful only within the process and is not sent to another.
 
 handles: Handles of variables on the device of this op.
 pins: A scalar that holds the variables in the order of their handles.
+may_be_uninitialized: Whether a variable without a value is pinned too; else that is an error.
 )doc");
 
 absl::Status Uninitialized(const tensorflow::ResourceHandle& handle, absl::string_view reason) {
@@ -40,22 +42,32 @@ absl::Status Uninitialized(const tensorflow::ResourceHandle& handle, absl::strin
 
 class PinVariablesOp : public tensorflow::OpKernel {
  public:
-  using OpKernel::OpKernel;
+  explicit PinVariablesOp(tensorflow::OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("may_be_uninitialized", &may_be_uninitialized_));
+  }
 
   void Compute(tensorflow::OpKernelContext* context) override {
     PinnedVariables::Variables variables(context->num_inputs());
     for (int i = 0; i < context->num_inputs(); ++i) {
-      const tensorflow::ResourceHandle& handle = tensorflow::HandleFromInput(context, i);
-      const absl::Status found = tensorflow::LookupResource(context, handle, &variables[i]);
-      OP_REQUIRES(context, found.ok(), Uninitialized(handle, found.message()));
-      tensorflow::tf_shared_lock lock(*variables[i]->mu());
-      OP_REQUIRES(context, variables[i]->is_initialized && variables[i]->tensor()->IsInitialized(),
-                  Uninitialized(handle, "the variable has no value"));
+      PinnedVariable& pinned = variables[i];
+      pinned.handle = tensorflow::HandleFromInput(context, i);
+      pinned.manager = context->resource_manager();
+      const absl::Status found =
+          tensorflow::LookupResource(context, pinned.handle, &pinned.variable);
+      if (may_be_uninitialized_ && (found.ok() || absl::IsNotFound(found))) continue;
+      OP_REQUIRES(context, found.ok(), Uninitialized(pinned.handle, found.message()));
+      tensorflow::tf_shared_lock lock(*pinned.variable->mu());
+      OP_REQUIRES(context,
+                  pinned.variable->is_initialized && pinned.variable->tensor()->IsInitialized(),
+                  Uninitialized(pinned.handle, "the variable has no value"));
     }
     tensorflow::Tensor pins(tensorflow::DT_VARIANT, tensorflow::TensorShape({}));
     pins.scalar<tensorflow::Variant>()() = PinnedVariables(std::move(variables));
     context->set_output(0, std::move(pins));
   }
+
+ private:
+  bool may_be_uninitialized_;
 };
 
 REGISTER_KERNEL_BUILDER(Name("AutodistPinVariables").Device(tensorflow::DEVICE_CPU),

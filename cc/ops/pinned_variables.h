@@ -13,15 +13,23 @@
 #include <utility>
 #include <vector>
 
+#include "tensorflow/core/framework/resource_handle.h"
+#include "tensorflow/core/framework/resource_mgr.h"
 #include "tensorflow/core/framework/resource_var.h"
 #include "tensorflow/core/framework/variant_tensor_data.h"
 #include "tensorflow/core/platform/refcount.h"
 
 namespace autodist {
 
+struct PinnedVariable {
+  tensorflow::core::RefCountPtr<tensorflow::Var> variable;  // null if there is none yet
+  tensorflow::ResourceHandle handle;
+  tensorflow::ResourceMgr* manager;  // of the variable's device; outlives the step
+};
+
 class PinnedVariables {
  public:
-  using Variables = std::vector<tensorflow::core::RefCountPtr<tensorflow::Var>>;
+  using Variables = std::vector<PinnedVariable>;
 
   PinnedVariables() = default;
   explicit PinnedVariables(Variables variables)

@@ -3,8 +3,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <memory>
-#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,15 +10,13 @@
 #include "absl/strings/str_cat.h"
 #include "bundle/bundle_writer.h"
 #include "bundle/save_plan.h"
+#include "ops/kernel_inputs.h"
 #include "ops/pinned_variables.h"
 #include "ops/save_report.h"
 #include "ops/variable_sources.h"
-#include "tensorflow/core/framework/cancellation.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/shape_inference.h"
-#include "tensorflow/core/framework/variant.h"
-#include "tensorflow/core/platform/env.h"
 
 namespace autodist {
 namespace {
@@ -84,18 +80,6 @@ threads: How many threads write; 0 lets the machine decide.
 durable: Whether the files are on the device when the op is done; else only the order of the steps is kept.
 )doc");
 
-// The elements of an input that has one per entry; they live as long as the input.
-absl::StatusOr<absl::Span<const tensorflow::tstring>> StringVector(const Tensor& tensor,
-                                                                   absl::string_view what,
-                                                                   size_t count) {
-  if (tensor.dims() != 1 || static_cast<size_t>(tensor.NumElements()) != count) {
-    return absl::InvalidArgumentError(absl::StrCat("value_index has ", count, " entries but ", what,
-                                                   " has the shape ",
-                                                   tensor.shape().DebugString()));
-  }
-  return absl::MakeConstSpan(tensor.vec<tensorflow::tstring>().data(), count);
-}
-
 SourceValue VariableValue(tensorflow::Var* variable) {
   SourceValue value;
   value.variable = variable;
@@ -136,39 +120,14 @@ class SaveOp : public tensorflow::AsyncOpKernel {
     layout_ = *parsed;
   }
 
-  // Runs on a thread of its own: a save waits for locks and disks, and the inter-op threads are
-  // few.
   void ComputeAsync(OpKernelContext* context, DoneCallback done) override {
-    auto cancelled = std::make_shared<std::atomic<bool>>(false);
-    tensorflow::CancellationManager* manager = context->cancellation_manager();
-    tensorflow::CancellationToken token = tensorflow::CancellationManager::kInvalidToken;
-    if (manager != nullptr) {
-      token = manager->get_cancellation_token();
-      if (!manager->RegisterCallback(token, [cancelled] { *cancelled = true; })) {
-        context->SetStatus(absl::CancelledError("the save was cancelled before it began"));
-        done();
-        return;
-      }
-    }
-    tensorflow::Env::Default()->SchedClosure(
-        [this, context, cancelled, manager, token, done = std::move(done)] {
-          const absl::Status status = SaveWithinMemory(context, *cancelled);
-          if (manager != nullptr) manager->DeregisterCallback(token);
-          if (!status.ok()) context->SetStatus(status);
-          done();
-        });
+    RunOnOwnThread(
+        context,
+        [this, context](const std::atomic<bool>& cancelled) { return Save(context, cancelled); },
+        std::move(done));
   }
 
  private:
-  absl::Status SaveWithinMemory(OpKernelContext* context,
-                                const std::atomic<bool>& cancelled) const {
-    try {
-      return Save(context, cancelled);
-    } catch (const std::bad_alloc&) {
-      return absl::ResourceExhaustedError(absl::StrCat("no memory for the save of ", name()));
-    }
-  }
-
   absl::Status Save(OpKernelContext* context, const std::atomic<bool>& cancelled) const {
     const auto start = std::chrono::steady_clock::now();
     absl::StatusOr<SaveRequest> request = Unpack(context);
@@ -187,12 +146,9 @@ class SaveOp : public tensorflow::AsyncOpKernel {
 
   absl::StatusOr<SaveRequest> Unpack(OpKernelContext* context) const {
     SaveRequest request;
-    const Tensor& prefix = context->input(0);
-    if (prefix.NumElements() != 1) {
-      return absl::InvalidArgumentError(absl::StrCat("prefix must have one element, has the shape ",
-                                                     prefix.shape().DebugString()));
-    }
-    request.prefix = prefix.flat<tensorflow::tstring>()(0);
+    absl::StatusOr<std::string> prefix = PrefixInput(context->input(0));
+    if (!prefix.ok()) return prefix.status();
+    request.prefix = *std::move(prefix);
     absl::Status status = UnpackValues(context, &request.values);
     if (status.ok()) status = UnpackEntries(context, &request);
     if (!status.ok()) return status;
@@ -211,15 +167,10 @@ class SaveOp : public tensorflow::AsyncOpKernel {
         values->push_back(TensorValue(input));
         continue;
       }
-      const PinnedVariables* pins =
-          input.NumElements() == 1 ? input.flat<tensorflow::Variant>()(0).get<PinnedVariables>()
-                                   : nullptr;
-      if (pins == nullptr) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("input ", i, " of ", name(), " is not the value of AutodistPinVariables"));
-      }
-      for (const auto& variable : pins->variables()) {
-        values->push_back(VariableValue(variable.get()));
+      absl::StatusOr<const PinnedVariables*> pins = PinsInput(context, i);
+      if (!pins.ok()) return pins.status();
+      for (const PinnedVariable& pinned : (*pins)->variables()) {
+        values->push_back(VariableValue(pinned.variable.get()));
       }
     }
     return absl::OkStatus();

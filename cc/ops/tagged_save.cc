@@ -3,19 +3,9 @@
 #include "ops/tagged_save.h"
 
 #include "absl/strings/str_cat.h"
-#include "tensorflow/core/framework/node_def_util.h"
+#include "ops/node_attr.h"
 
 namespace autodist {
-namespace {
-
-template <typename Value>
-Value AttrOr(const tensorflow::Node& node, const char* attr, Value value) {
-  // TryGetNodeAttr leaves `value` alone where the attribute is absent or of another type.
-  tensorflow::TryGetNodeAttr(node.attrs(), attr, &value);
-  return value;
-}
-
-}  // namespace
 
 bool IsTaggedSave(const tensorflow::Node& node) {
   if (node.type_string() != "SaveV2" || !AttrOr(node, "_autodist_save", false)) return false;

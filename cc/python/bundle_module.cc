@@ -35,6 +35,16 @@ py::str Name(const BundleEntry& entry) {
       PyUnicode_DecodeUTF8(entry.name.data(), entry.name.size(), "surrogateescape"));
 }
 
+std::string SliceText(const BundleEntry& entry) {
+  return entry.slice.has_value() ? entry.slice->DebugString() : "";
+}
+
+std::vector<std::string> SliceTexts(const BundleEntry& entry) {
+  std::vector<std::string> texts;
+  for (const tensorflow::TensorSlice& slice : entry.slices) texts.push_back(slice.DebugString());
+  return texts;
+}
+
 std::vector<BundleEntry> ListEntries(const std::string& prefix) {
   absl::StatusOr<BundleIndex> index = [&] {
     py::gil_scoped_release release;
@@ -70,13 +80,13 @@ PYBIND11_MODULE(_bundle, module) {
 
   py::class_<BundleEntry>(module, "Entry", "One entry of a checkpoint's index.")
       .def_property_readonly("name", &autodist::Name, "The name of the variable.")
-      .def_readonly("slice", &BundleEntry::slice,
-                    "For a stored slice its place, as in '0,4:-'; else ''.")
+      .def_property_readonly("slice", &autodist::SliceText,
+                             "For a stored slice its place, as in '0,4:-'; else ''.")
       .def_property_readonly("dtype", &autodist::DtypeName, "A name such as 'float32'.")
       .def_property_readonly(
           "shape", [](const BundleEntry& entry) { return py::tuple(py::cast(entry.shape)); },
           "The shape of the variable, or of the slice.")
-      .def_readonly("slices", &BundleEntry::slices,
+      .def_property_readonly("slices", &autodist::SliceTexts,
                     "Of a variable stored as slices: where they lie. Such an entry has no bytes.")
       .def_readonly("shard_id", &BundleEntry::shard_id, "The number of the data file.")
       .def_readonly("offset", &BundleEntry::offset, "Of the first byte in the data file.")
@@ -84,7 +94,7 @@ PYBIND11_MODULE(_bundle, module) {
       .def_readonly("crc32c", &BundleEntry::crc32c, "Of the bytes, unmasked.")
       .def("__repr__", [](const BundleEntry& entry) {
         return py::str("<Entry {!r} {} {} {}>")
-            .format(autodist::Name(entry), entry.slice, autodist::DtypeName(entry), entry.shape);
+            .format(autodist::Name(entry), autodist::SliceText(entry), autodist::DtypeName(entry), entry.shape);
       });
 
   module.def("list_entries", &autodist::ListEntries, py::arg("prefix"),

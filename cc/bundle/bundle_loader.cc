@@ -1,0 +1,302 @@
+// See the header for the idea; task_queue.h for how the threads share the work.
+
+#include "bundle/bundle_loader.h"
+
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "bundle/block.h"
+#include "bundle/data_files.h"
+#include "bundle/group_loader.h"
+#include "bundle/shape_and_slice.h"
+#include "bundle/string_decoder.h"
+#include "bundle/task_queue.h"
+#include "bundle/threads.h"
+
+namespace autodist {
+namespace {
+
+using tensorflow::Tensor;
+
+// The state that outlives a pass.
+struct Load {
+  const BundleIndex& index;
+  const RestorePlan& plan;
+  const DataFiles& files;
+  RestoreTargets& targets;
+  std::vector<std::vector<bool>> is_live;  // by group, by target of the group
+  std::vector<bool> has_live;              // by group
+};
+
+// What a pass writes.
+struct Writes {
+  bool fresh;
+  bool live;
+};
+
+// A large group that the threads share.
+struct OpenGroup : OpenUnit {
+  OpenGroup(int group, GroupLoader* loader)
+      : OpenUnit{group, loader->block_count()}, loader(loader) {}
+  GroupLoader* loader;
+};
+
+// Reads some groups of a plan. Run() is called once.
+class Pass {
+ public:
+  Pass(Load* load, Writes writes, const std::atomic<bool>* cancelled)
+      : load_(*load), writes_(writes), tasks_(MakeTasks()), queue_(&tasks_, cancelled) {}
+
+  int64_t size_bytes() const { return size_bytes_; }
+
+  absl::Status Run(int threads) {
+    RunThreads(ThreadCount(threads, size_bytes_), [this] { Work(); });
+    return queue_.status();
+  }
+
+ private:
+  // Small groups that lie together in one file are read at once.
+  std::vector<Task> MakeTasks() {
+    std::vector<Task> tasks;
+    for (size_t i = 0; i < load_.plan.groups.size(); ++i) {
+      const Group& group = load_.plan.groups[i];
+      if (!writes_.fresh && !load_.has_live[i]) continue;
+      size_bytes_ += group.size_bytes;
+      const int number = static_cast<int>(i);
+      if (group.dtype == tensorflow::DT_STRING) {
+        tasks.push_back({Task::Kind::kStream, number, number + 1, 0, 0});
+        continue;
+      }
+      const std::optional<int64_t> offset = OffsetIfTogether(group);
+      if (!offset || group.size_bytes > kBlockBytes) {
+        tasks.push_back({Task::Kind::kBlocks, number, number + 1, 0, 0});
+        continue;
+      }
+      Task* last = tasks.empty() ? nullptr : &tasks.back();
+      if (last != nullptr && last->kind == Task::Kind::kBatch && last->last == number &&
+          ShardOf(load_.plan.groups[last->first]) == ShardOf(group) &&
+          last->offset + last->size_bytes == *offset &&
+          last->size_bytes + group.size_bytes <= kBlockBytes) {
+        ++last->last;
+        last->size_bytes += group.size_bytes;
+      } else {
+        tasks.push_back({Task::Kind::kBatch, number, number + 1, *offset, group.size_bytes});
+      }
+    }
+    return tasks;
+  }
+
+  int ShardOf(const Group& group) const {
+    return group.pieces.empty() ? -1 : load_.index.entries[group.pieces[0].entry].shard_id;
+  }
+
+  // Where the bytes of a group begin, if its pieces follow each other in one file.
+  std::optional<int64_t> OffsetIfTogether(const Group& group) const {
+    if (group.pieces.empty()) return 0;
+    const BundleEntry& first = load_.index.entries[group.pieces[0].entry];
+    int64_t end = first.offset;
+    for (const Piece& piece : group.pieces) {
+      const BundleEntry& entry = load_.index.entries[piece.entry];
+      if (entry.shard_id != first.shard_id || entry.offset != end) return std::nullopt;
+      end += entry.size_bytes;
+    }
+    return first.offset;
+  }
+
+  void Work() {
+    BlockBuffer buffer;
+    if (buffer.data() == nullptr) {
+      queue_.Fail(absl::ResourceExhaustedError("no memory for a block of the data file"));
+    }
+    while (true) {
+      const TaskQueue::Work work = queue_.Next();
+      if (work.kind == TaskQueue::Work::Kind::kNone) return;
+      absl::Status status;
+      if (work.kind == TaskQueue::Work::Kind::kBlock) {
+        status = LoadBlock(static_cast<OpenGroup*>(work.unit), work.block, buffer.data());
+      } else {
+        status = LoadTask(tasks_[work.task], buffer.data());
+      }
+      if (!status.ok()) queue_.Fail(std::move(status));
+    }
+  }
+
+  absl::Status LoadTask(const Task& task, char* buffer) {
+    switch (task.kind) {
+      case Task::Kind::kBatch:
+        return LoadBatch(task, buffer);
+      case Task::Kind::kBlocks:
+        return LoadBlocks(task.first, buffer);
+      case Task::Kind::kStream:
+        return LoadStrings(load_.plan.groups[task.first]);
+    }
+    return absl::InternalError("unknown kind of task");
+  }
+
+  // The memory of a group's targets, of those that the pass writes.
+  struct Memory {
+    std::vector<Tensor> tensors;
+    std::unique_ptr<OpenTargets> open;
+  };
+
+  absl::StatusOr<Memory> MakeMemory(int number) {
+    const Group& group = load_.plan.groups[number];
+    Memory memory;
+    memory.tensors.reserve(group.targets.size());
+    std::vector<int> live;
+    std::vector<size_t> live_places;
+    std::vector<tensorflow::TensorShape> live_shapes;
+    for (size_t i = 0; i < group.targets.size(); ++i) {
+      memory.tensors.push_back(NoTensor());
+      if (load_.is_live[number][i]) {
+        live.push_back(group.targets[i].number);
+        live_places.push_back(i);
+        live_shapes.push_back(ShapeOf(group.targets[i].shape));
+      } else if (writes_.fresh) {
+        absl::StatusOr<Tensor> tensor = load_.targets.Allocate(
+            group.targets[i].number, group.dtype, ShapeOf(group.targets[i].shape));
+        if (!tensor.ok()) return tensor.status();
+        memory.tensors[i] = *std::move(tensor);
+      }
+    }
+    if (!writes_.live || live.empty()) return memory;
+    absl::StatusOr<std::unique_ptr<OpenTargets>> open =
+        load_.targets.Open(live, group.dtype, live_shapes);
+    if (!open.ok()) return open.status();
+    memory.open = *std::move(open);
+    for (size_t i = 0; i < live.size(); ++i) {
+      memory.tensors[live_places[i]] = memory.open->tensors()[i];
+    }
+    return memory;
+  }
+
+  // A tensor that is not initialized; a default-constructed one is, having no elements.
+  static Tensor NoTensor() { return Tensor(tensorflow::DT_INVALID); }
+
+  absl::Status LoadBatch(const Task& task, char* buffer) {
+    const int shard = ShardOf(load_.plan.groups[task.first]);
+    if (task.size_bytes > 0) {
+      absl::Status status = load_.files.Read(shard, task.offset, task.size_bytes, buffer);
+      if (!status.ok()) return status;
+    }
+    for (int i = task.first; i < task.last; ++i) {
+      absl::StatusOr<Memory> memory = MakeMemory(i);
+      if (!memory.ok()) return memory.status();
+      GroupLoader loader(load_.index, load_.files, load_.plan.groups[i], memory->tensors);
+      loader.LoadFrom(buffer, task.offset);
+      absl::Status status = loader.CheckSums();
+      if (!status.ok()) return status;
+      if (memory->open != nullptr) memory->open->Finish();
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status LoadBlocks(int number, char* buffer) {
+    absl::StatusOr<Memory> memory = MakeMemory(number);
+    if (!memory.ok()) return memory.status();
+    GroupLoader loader(load_.index, load_.files, load_.plan.groups[number], memory->tensors);
+    OpenGroup open(number, &loader);
+    queue_.Open(&open);
+    absl::Status status;
+    int64_t block;
+    while (status.ok() && queue_.TakeBlock(&open, &block)) {
+      status = LoadBlock(&open, block, buffer);
+    }
+    // Others stop taking blocks before this thread waits for them.
+    if (!status.ok()) queue_.Fail(status);
+    queue_.Close(&open);
+    // Another thread may have failed on a block of this group.
+    if (status.ok()) status = queue_.status();
+    if (status.ok()) status = loader.CheckSums();
+    if (status.ok() && memory->open != nullptr) memory->open->Finish();
+    return status;
+  }
+
+  absl::Status LoadBlock(OpenGroup* open, int64_t block, char* buffer) {
+    absl::Status status = open->loader->Load(block, buffer);
+    queue_.FinishBlock(open);
+    return status;
+  }
+
+  // Strings are never live.
+  absl::Status LoadStrings(const Group& group) {
+    std::vector<Tensor> tensors;
+    for (const Target& target : group.targets) {
+      absl::StatusOr<Tensor> tensor =
+          load_.targets.Allocate(target.number, group.dtype, ShapeOf(target.shape));
+      if (!tensor.ok()) return tensor.status();
+      tensors.push_back(*std::move(tensor));
+    }
+    std::string buffer(EntryBytes::kBufferBytes, '\0');
+    for (const Piece& piece : group.pieces) {
+      const BundleEntry& entry = load_.index.entries[piece.entry];
+      Tensor strings(tensorflow::DT_STRING, ShapeOf(entry.shape));
+      EntryBytes bytes(&load_.files.file(entry.shard_id), entry, &buffer);
+      auto elements = strings.flat<tensorflow::tstring>();
+      const absl::Status status = DecodeStrings(
+          &bytes, entry.crc32c, absl::MakeSpan(elements.data(), elements.size()));
+      if (!status.ok()) {
+        return absl::Status(
+            status.code(),
+            absl::StrCat(entry.ToString(), ": ",
+                         load_.files.Range(entry.shard_id, entry.offset, entry.size_bytes), ": ",
+                         status.message()));
+      }
+      for (const Delivery& delivery : piece.deliveries) {
+        tensorflow::tstring* to = tensors[delivery.target].flat<tensorflow::tstring>().data();
+        delivery.runs.Visit(0, elements.size(), [&](const autodist::Run& run) {
+          std::copy_n(elements.data() + run.output, run.count, to + run.source);
+        });
+      }
+      if (absl::Status cancelled = queue_.CheckCancelled(); !cancelled.ok()) return cancelled;
+    }
+    return absl::OkStatus();
+  }
+
+  Load& load_;
+  const Writes writes_;
+  int64_t size_bytes_ = 0;
+  const std::vector<Task> tasks_;
+  TaskQueue queue_;
+};
+
+}  // namespace
+
+absl::StatusOr<int64_t> LoadBundle(const std::string& prefix, const BundleIndex& index,
+                                   const RestorePlan& plan, RestoreTargets* targets,
+                                   const LoadOptions& options) {
+  DataFiles files(prefix, index.shard_count);
+  Load load{index, plan, files, *targets, {}, {}};
+  bool any_live = false;
+  for (const Group& group : plan.groups) {
+    for (const Piece& piece : group.pieces) {
+      const absl::Status status = files.Open(index.entries[piece.entry]);
+      if (!status.ok()) return status;
+    }
+    std::vector<bool> is_live;
+    bool has_live = false;
+    for (const Target& target : group.targets) {
+      is_live.push_back(group.dtype != tensorflow::DT_STRING &&
+                        targets->IsLive(target.number, group.dtype, ShapeOf(target.shape)));
+      has_live = has_live || is_live.back();
+    }
+    load.is_live.push_back(std::move(is_live));
+    load.has_live.push_back(has_live);
+    any_live = any_live || has_live;
+  }
+
+  const bool in_one_pass = !any_live || !options.verify_first;
+  Pass first(&load, {/*fresh=*/true, /*live=*/in_one_pass}, options.cancelled);
+  absl::Status status = first.Run(options.threads);
+  if (!status.ok()) return status;
+  if (in_one_pass) return first.size_bytes();
+  Pass second(&load, {/*fresh=*/false, /*live=*/true}, options.cancelled);
+  status = second.Run(options.threads);
+  if (!status.ok()) return status;
+  return first.size_bytes() + second.size_bytes();
+}
+
+}  // namespace autodist

@@ -1,0 +1,111 @@
+// See the header for what this is for.
+
+#include "bundle/group_loader.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "bundle/block.h"
+#include "bundle/copy_and_sum.h"
+#include "bundle/element_type.h"
+
+namespace autodist {
+
+GroupLoader::GroupLoader(const BundleIndex& index, const DataFiles& files, const Group& group,
+                         absl::Span<const tensorflow::Tensor> targets)
+    : index_(index),
+      files_(files),
+      group_(group),
+      element_bytes_(SavedElementBytes(group.dtype)) {
+  for (const tensorflow::Tensor& target : targets) {
+    memory_.push_back(target.IsInitialized() ? static_cast<char*>(target.data()) : nullptr);
+  }
+  for (size_t i = 0; i < group.pieces.size(); ++i) {
+    const int64_t size_bytes = index.entries[group.pieces[i].entry].size_bytes;
+    for (int64_t block = 0; block < BlockCount(size_bytes); ++block) {
+      blocks_.push_back(
+          {static_cast<int>(i), block * kBlockBytes, BlockSize(size_bytes, block)});
+    }
+  }
+}
+
+template <typename Visitor>
+void GroupLoader::VisitRuns(const Block& block, Visitor&& visit) const {
+  const Piece& piece = group_.pieces[block.piece];
+  const int64_t begin = block.begin / element_bytes_;
+  const int64_t end = (block.begin + block.size) / element_bytes_;
+  // Deliveries before this one end before the block.
+  size_t i = std::upper_bound(piece.ends.begin(), piece.ends.end(), begin) - piece.ends.begin();
+  for (; i < piece.deliveries.size() && piece.deliveries[i].runs.first_output() < end; ++i) {
+    char* memory = memory_[piece.deliveries[i].target];
+    if (memory == nullptr) continue;
+    piece.deliveries[i].runs.Visit(begin, end, [&](const Run& run) { visit(memory, run); });
+  }
+}
+
+char* GroupLoader::DirectMemory(const Block& block) const {
+  const Piece& piece = group_.pieces[block.piece];
+  const int64_t begin = block.begin / element_bytes_;
+  const int64_t end = (block.begin + block.size) / element_bytes_;
+  size_t i = std::upper_bound(piece.ends.begin(), piece.ends.end(), begin) - piece.ends.begin();
+  for (; i < piece.deliveries.size() && piece.deliveries[i].runs.first_output() <= begin; ++i) {
+    char* memory = memory_[piece.deliveries[i].target];
+    if (memory == nullptr) continue;
+    const Run run = piece.deliveries[i].runs.FirstIn(begin, end);
+    if (run.output == begin && run.count == end - begin) {
+      return memory + run.source * element_bytes_;
+    }
+  }
+  return nullptr;
+}
+
+void GroupLoader::Scatter(const Block& block, const char* bytes) const {
+  VisitRuns(block, [&](char* memory, const Run& run) {
+    char* to = memory + run.source * element_bytes_;
+    const char* from = bytes + (run.output * element_bytes_ - block.begin);
+    if (to != from) std::memcpy(to, from, run.count * element_bytes_);
+  });
+}
+
+absl::Status GroupLoader::Load(int64_t number, char* buffer) {
+  Block& block = blocks_[number];
+  const BundleEntry& entry = index_.entries[group_.pieces[block.piece].entry];
+  char* direct = DirectMemory(block);
+  char* bytes = direct != nullptr ? direct : buffer;
+  absl::Status status = files_.Read(entry.shard_id, entry.offset + block.begin, block.size, bytes);
+  if (!status.ok()) {
+    return absl::Status(status.code(), absl::StrCat(entry.ToString(), ": ", status.message()));
+  }
+  block.crc = Sum(bytes, block.size);
+  Scatter(block, bytes);
+  return absl::OkStatus();
+}
+
+void GroupLoader::LoadFrom(const char* bytes, int64_t offset) {
+  for (Block& block : blocks_) {
+    const BundleEntry& entry = index_.entries[group_.pieces[block.piece].entry];
+    const char* from = bytes + (entry.offset + block.begin - offset);
+    block.crc = Sum(from, block.size);
+    Scatter(block, from);
+  }
+}
+
+absl::Status GroupLoader::CheckSums() const {
+  size_t block = 0;
+  for (size_t i = 0; i < group_.pieces.size(); ++i) {
+    absl::crc32c_t crc{0};
+    for (; block < blocks_.size() && blocks_[block].piece == static_cast<int>(i); ++block) {
+      crc = absl::ConcatCrc32c(crc, blocks_[block].crc, blocks_[block].size);
+    }
+    const BundleEntry& entry = index_.entries[group_.pieces[i].entry];
+    if (static_cast<uint32_t>(crc) == entry.crc32c) continue;
+    return absl::DataLossError(absl::StrCat(
+        entry.ToString(), ": ", files_.Range(entry.shard_id, entry.offset, entry.size_bytes),
+        " have the CRC ", absl::Hex(static_cast<uint32_t>(crc), absl::kZeroPad8),
+        ", written with ", absl::Hex(entry.crc32c, absl::kZeroPad8)));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace autodist

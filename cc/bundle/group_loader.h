@@ -1,0 +1,60 @@
+// One group of a restore while it is read: its blocks, where they go, and what they sum up to.
+
+#ifndef AUTODIST_BUNDLE_GROUP_LOADER_H_
+#define AUTODIST_BUNDLE_GROUP_LOADER_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/crc/crc32c.h"
+#include "absl/status/status.h"
+#include "bundle/data_files.h"
+#include "bundle/restore_plan.h"
+#include "tensorflow/core/framework/tensor.h"
+
+namespace autodist {
+
+// Thread-safe once made, for different blocks.
+class GroupLoader {
+ public:
+  // One tensor per target of the group; those that are not initialized are left out. The tensors,
+  // the plan and the files outlive the loader. REQUIRES: elements are of a fixed size.
+  GroupLoader(const BundleIndex& index, const DataFiles& files, const Group& group,
+              absl::Span<const tensorflow::Tensor> targets);
+
+  int64_t block_count() const { return static_cast<int64_t>(blocks_.size()); }
+
+  // Reads a block from its file; `buffer` has room for one.
+  absl::Status Load(int64_t block, char* buffer);
+  // Takes all blocks from memory that holds the bytes of the group's file from `offset` on.
+  void LoadFrom(const char* bytes, int64_t offset);
+
+  // Compares the sums with the stored ones. REQUIRES: every block has been loaded.
+  absl::Status CheckSums() const;
+
+ private:
+  struct Block {
+    int piece;
+    int64_t begin;  // in the piece's bytes
+    int64_t size;
+    absl::crc32c_t crc{0};
+  };
+
+  // Calls visit(target's memory, run) for what of a block goes to targets.
+  template <typename Visitor>
+  void VisitRuns(const Block& block, Visitor&& visit) const;
+  // The memory of the target that takes the block as one run, if there is one.
+  char* DirectMemory(const Block& block) const;
+  void Scatter(const Block& block, const char* bytes) const;
+
+  const BundleIndex& index_;
+  const DataFiles& files_;
+  const Group& group_;
+  const int64_t element_bytes_;
+  std::vector<char*> memory_;  // of each target; null for those left out
+  std::vector<Block> blocks_;
+};
+
+}  // namespace autodist
+
+#endif  // AUTODIST_BUNDLE_GROUP_LOADER_H_

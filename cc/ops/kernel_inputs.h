@@ -1,0 +1,38 @@
+// What the kernels of saves and restores have in common.
+
+#ifndef AUTODIST_OPS_KERNEL_INPUTS_H_
+#define AUTODIST_OPS_KERNEL_INPUTS_H_
+
+#include <atomic>
+#include <functional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "ops/pinned_variables.h"
+#include "tensorflow/core/framework/op_kernel.h"
+
+namespace autodist {
+
+// The only element of an input.
+absl::StatusOr<std::string> PrefixInput(const tensorflow::Tensor& tensor);
+
+// The elements of an input that has `count` of them; they live as long as the input.
+absl::StatusOr<absl::Span<const tensorflow::tstring>> StringVector(const tensorflow::Tensor& tensor,
+                                                                   absl::string_view what,
+                                                                   size_t count);
+
+// The variables of an input that comes from AutodistPinVariables.
+absl::StatusOr<const PinnedVariables*> PinsInput(tensorflow::OpKernelContext* context, int input);
+
+// Calls `work` on a thread of its own, then `done` with its status in the context: saves and
+// restores wait for locks and disks, and the inter-op threads are few. The flag that `work` is given
+// becomes true when the step is cancelled.
+void RunOnOwnThread(tensorflow::OpKernelContext* context,
+                    std::function<absl::Status(const std::atomic<bool>& cancelled)> work,
+                    tensorflow::AsyncOpKernel::DoneCallback done);
+
+}  // namespace autodist
+
+#endif  // AUTODIST_OPS_KERNEL_INPUTS_H_

@@ -1,0 +1,72 @@
+// See the header for what this is for.
+
+#include "ops/variable_assign.h"
+
+#include "ops/node_attr.h"
+#include "tensorflow/core/util/device_name_utils.h"
+
+namespace autodist {
+namespace {
+
+using tensorflow::DeviceNameUtils;
+using tensorflow::Edge;
+using tensorflow::Node;
+
+bool IsOnCpuOf(const Node& node, const Node& variable) {
+  DeviceNameUtils::ParsedName device, variable_device;
+  return DeviceNameUtils::ParseFullName(node.assigned_device_name(), &device) &&
+         DeviceNameUtils::ParseFullName(variable.assigned_device_name(), &variable_device) &&
+         variable_device.type == "CPU" &&
+         DeviceNameUtils::IsSameAddressSpace(device, variable_device);
+}
+
+bool WaitsForOthers(const Node& node) {
+  for (const Edge* edge : node.in_edges()) {
+    if (edge->IsControlEdge() && !edge->src()->IsSource()) return true;
+  }
+  return false;
+}
+
+// The only edge on which the output of an identity goes on.
+const Edge* OnlyDataEdge(const Node& node) {
+  const Edge* only = nullptr;
+  for (const Edge* edge : node.out_edges()) {
+    if (edge->IsControlEdge()) continue;
+    if (only != nullptr) return nullptr;
+    only = edge;
+  }
+  return only;
+}
+
+}  // namespace
+
+std::optional<VariableAssign> FindVariableAssign(const Edge& edge) {
+  VariableAssign assign;
+  const Edge* output = &edge;
+  while (true) {
+    Node* node = output->dst();
+    if (WaitsForOthers(*node)) return std::nullopt;
+    assign.nodes.push_back(node);
+    if (node->type_string() == "Identity") {
+      output = OnlyDataEdge(*node);
+      if (output == nullptr) return std::nullopt;
+      continue;
+    }
+    const Edge* handle;
+    if (node->type_string() != "AssignVariableOp" || output->dst_input() != 1 ||
+        !IsOnCpuOf(*edge.src(), *node) || !node->input_edge(0, &handle).ok()) {
+      return std::nullopt;
+    }
+    // A handle that is computed might depend on what is restored.
+    if (handle->src()->num_inputs() > 0 || WaitsForOthers(*handle->src())) return std::nullopt;
+    assign.handle = tensorflow::OutputTensor(handle->src(), handle->src_output());
+    assign.device = node->assigned_device_name();
+    assign.validate_shape = AttrOr(*node, "validate_shape", false);
+    if (handle->src()->type_string() == "VarHandleOp") {
+      assign.shape = AttrOr(*handle->src(), "shape", tensorflow::PartialTensorShape());
+    }
+    return assign;
+  }
+}
+
+}  // namespace autodist

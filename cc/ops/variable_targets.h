@@ -1,0 +1,71 @@
+// The targets of a restore: variables, written in place where that is safe, and new tensors.
+//
+// A variable is live if it has a value of the dtype and shape that is restored. It is written under
+// its exclusive lock, in the memory it has if nobody else refers to that; else in new memory, which
+// replaces it. Variables that are open at once are locked in the order of their mutexes' addresses,
+// TensorFlow's own rule. One that is left half written is taken from its resource manager: whoever
+// reads it next is told that it is not initialized.
+
+#ifndef AUTODIST_OPS_VARIABLE_TARGETS_H_
+#define AUTODIST_OPS_VARIABLE_TARGETS_H_
+
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "bundle/restore_targets.h"
+#include "ops/pinned_variables.h"
+#include "tensorflow/core/framework/tensor.h"
+#include "tensorflow/core/framework/tensor_shape.h"
+
+namespace autodist {
+
+// A variable, which must outlive the restore, or where `pinned` is null a tensor.
+struct Destination {
+  const PinnedVariable* pinned = nullptr;
+  // Of the variable in the graph; of unknown rank where it may be any.
+  tensorflow::PartialTensorShape shape;
+  // Whether a variable that has a value must keep its shape.
+  bool validate_shape = false;
+};
+
+class VariableTargets : public RestoreTargets {
+ public:
+  explicit VariableTargets(std::vector<Destination> destinations)
+      : destinations_(std::move(destinations)), fresh_(destinations_.size()) {}
+
+  // InvalidArgument if a target cannot become a `dtype` of `shape`.
+  absl::Status CheckFits(int target, tensorflow::DataType dtype,
+                         const tensorflow::TensorShape& shape) const;
+
+  bool IsLive(int target, tensorflow::DataType dtype,
+              const tensorflow::TensorShape& shape) override;
+  absl::StatusOr<tensorflow::Tensor> Allocate(int target, tensorflow::DataType dtype,
+                                              const tensorflow::TensorShape& shape) override;
+  absl::StatusOr<std::unique_ptr<OpenTargets>> Open(
+      absl::Span<const int> targets, tensorflow::DataType dtype,
+      absl::Span<const tensorflow::TensorShape> shapes) override;
+
+  // What a target that is not live becomes, where that is not loaded.
+  void Set(int target, tensorflow::Tensor tensor) { fresh_[target] = {true, std::move(tensor)}; }
+
+  // Gives every variable that new memory was made for its new value.
+  absl::Status Publish();
+  // What a target that is a tensor has become.
+  const tensorflow::Tensor& tensor(int target) const { return fresh_[target].tensor; }
+
+ private:
+  class OpenVariables;
+
+  struct Fresh {
+    bool is_set = false;
+    tensorflow::Tensor tensor;
+  };
+
+  const std::vector<Destination> destinations_;
+  std::vector<Fresh> fresh_;  // by target; each is written by one thread
+};
+
+}  // namespace autodist
+
+#endif  // AUTODIST_OPS_VARIABLE_TARGETS_H_
