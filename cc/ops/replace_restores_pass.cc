@@ -69,7 +69,7 @@ class Replacement {
   absl::Status Run() {
     for (Node* restore : restores_) {
       SortOutputs(*restore);
-      const auto dtypes = AttrOr(*restore, "dtypes", tensorflow::DataTypeVector());
+      const tensorflow::DataTypeVector& dtypes = restore->output_types();
       dtypes_.insert(dtypes_.end(), dtypes.begin(), dtypes.end());
     }
     return Build();

@@ -1,5 +1,6 @@
 // AutodistRestore: a checkpoint, read once, into variables in place and into new tensors.
 
+#include <chrono>
 #include <numeric>
 #include <string>
 #include <utility>
@@ -12,6 +13,7 @@
 #include "bundle/restore_plan.h"
 #include "bundle/shape_and_slice.h"
 #include "ops/kernel_inputs.h"
+#include "ops/reports.h"
 #include "ops/stock_restore.h"
 #include "ops/variable_targets.h"
 #include "tensorflow/core/framework/op.h"
@@ -125,9 +127,11 @@ class RestoreOp : public tensorflow::AsyncOpKernel {
     std::vector<RestoreEntry> entries;
     std::vector<Destination> destinations;
     std::vector<std::pair<int, int>> outputs;  // output, number of its target
+    int64_t target_count = 0;
   };
 
   absl::Status Restore(OpKernelContext* context, const std::atomic<bool>& cancelled) const {
+    const auto start = std::chrono::steady_clock::now();
     absl::StatusOr<std::string> prefix = PrefixInput(context->input(0));
     if (!prefix.ok()) return prefix.status();
     absl::StatusOr<Request> request = Unpack(context);
@@ -135,13 +139,20 @@ class RestoreOp : public tensorflow::AsyncOpKernel {
     VariableTargets targets(std::move(request->destinations));
     std::vector<int> all(dtypes_.size());
     std::iota(all.begin(), all.end(), 0);
-    absl::Status status = IsV1(*prefix) ? LoadByStock(context, *request, all, &targets)
-                                        : Load(context, *prefix, *request, &targets, cancelled);
+    AutodistRestoreReport report{};
+    absl::Status status = IsV1(*prefix)
+                              ? LoadByStock(context, *request, all, &targets)
+                              : Load(context, *prefix, *request, &targets, cancelled, &report);
     if (!status.ok()) return status;
     for (const auto& [output, target] : request->outputs) {
       context->set_output(output, targets.tensor(target));
     }
-    return targets.Publish();
+    status = targets.Publish();
+    if (!status.ok()) return status;
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    report.seconds = elapsed.count();
+    KeepReport(*prefix, report);
+    return absl::OkStatus();
   }
 
   static bool IsV1(const std::string& prefix) {
@@ -186,11 +197,13 @@ class RestoreOp : public tensorflow::AsyncOpKernel {
       request.entries.push_back({(*names)[i], (*slices)[i], dtypes_[i], static_cast<int>(first),
                                  static_cast<int>(destinations.size() - first)});
     }
+    request.target_count = request.destinations.size();
     return request;
   }
 
   absl::Status Load(OpKernelContext* context, const std::string& prefix, const Request& request,
-                    VariableTargets* targets, const std::atomic<bool>& cancelled) const {
+                    VariableTargets* targets, const std::atomic<bool>& cancelled,
+                    AutodistRestoreReport* report) const {
     absl::StatusOr<BundleIndex> index = ReadBundleIndex(prefix);
     if (!index.ok()) return index.status();
     std::vector<RestoreEntry> entries;
@@ -217,8 +230,13 @@ class RestoreOp : public tensorflow::AsyncOpKernel {
       absl::Status status = LoadByStock(context, request, variants, targets);
       if (!status.ok()) return status;
     }
-    return LoadBundle(prefix, *index, *plan, targets, {threads_, &cancelled, verify_first_})
-        .status();
+    absl::StatusOr<int64_t> read_bytes =
+        LoadBundle(prefix, *index, *plan, targets, {threads_, &cancelled, verify_first_});
+    if (!read_bytes.ok()) return read_bytes.status();
+    report->read_bytes = *read_bytes;
+    report->variable_count = plan->groups.size();
+    report->target_count = request.target_count;
+    return absl::OkStatus();
   }
 
   // Restores some entries by stock TensorFlow's kernel.

@@ -12,7 +12,7 @@
 #include "bundle/save_plan.h"
 #include "ops/kernel_inputs.h"
 #include "ops/pinned_variables.h"
-#include "ops/save_report.h"
+#include "ops/reports.h"
 #include "ops/variable_sources.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -139,8 +139,9 @@ class SaveOp : public tensorflow::AsyncOpKernel {
         WriteBundle(request->prefix, *plan, &sources, {threads_, durable_, &cancelled});
     if (!written_bytes.ok()) return written_bytes.status();
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-    KeepSaveReport(request->prefix, {*written_bytes, elapsed.count(), sources.max_lock_seconds(),
-                                     plan->variable_count, plan->shard_count, plan->replica_count});
+    KeepReport(request->prefix,
+               AutodistSaveReport{*written_bytes, elapsed.count(), sources.max_lock_seconds(),
+                                  plan->variable_count, plan->shard_count, plan->replica_count});
     return absl::OkStatus();
   }
 

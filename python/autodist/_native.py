@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autodist import _compat, errors
 
@@ -37,6 +37,17 @@ class NotTakenBackError(errors.AutoDistError, OSError):
     """A file has got its name, or may have it after a power cut, though committing it failed."""
 
 
+class _CRestoreReport(ctypes.Structure):
+    """`AutodistRestoreReport` of cc/ops."""
+
+    _fields_ = (
+        ("read_bytes", ctypes.c_int64),
+        ("seconds", ctypes.c_double),
+        ("variable_count", ctypes.c_int64),
+        ("target_count", ctypes.c_int64),
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class SaveReport:
     """What one save did.
@@ -58,6 +69,24 @@ class SaveReport:
     replica_count: int
 
 
+@dataclasses.dataclass(frozen=True)
+class RestoreReport:
+    """What one restore did.
+
+    Attributes:
+        read_bytes: bytes of the data files that were read, in all passes, the index not counted; 0
+            for a checkpoint of the V1 format.
+        seconds: wall time of the op.
+        variable_count: names that were restored.
+        target_count: shards, replicas and tensors that were filled.
+    """
+
+    read_bytes: int
+    seconds: float
+    variable_count: int
+    target_count: int
+
+
 def ops() -> ModuleType:
     """The op library's generated Python functions. Loads the library once; thread-safe.
 
@@ -71,10 +100,21 @@ def ops() -> ModuleType:
 def last_save(prefix: str | os.PathLike[str]) -> SaveReport | None:
     """The report of the last save in this process to `prefix`, or None if there was none."""
     report = _CSaveReport()
-    found = _c_library().autodist_last_save(os.fsencode(prefix), ctypes.byref(report))
-    if not found:
+    if not _c_library().autodist_last_save(os.fsencode(prefix), ctypes.byref(report)):
         return None
-    return SaveReport(**{name: getattr(report, name) for name, _ in _CSaveReport._fields_})
+    return SaveReport(**_fields(report))
+
+
+def last_restore(prefix: str | os.PathLike[str]) -> RestoreReport | None:
+    """The report of the last restore in this process from `prefix`, or None if there was none."""
+    report = _CRestoreReport()
+    if not _c_library().autodist_last_restore(os.fsencode(prefix), ctypes.byref(report)):
+        return None
+    return RestoreReport(**_fields(report))
+
+
+def _fields(report: ctypes.Structure) -> dict[str, Any]:
+    return {field[0]: getattr(report, field[0]) for field in report._fields_}
 
 
 def stage_file(path: str, contents: bytes, *, durable: bool) -> int:
@@ -180,6 +220,8 @@ def _c_library() -> ctypes.CDLL:
     library.autodist_commit_file.restype = ctypes.c_int
     library.autodist_discard_file.argtypes = (ctypes.c_void_p,)
     library.autodist_discard_file.restype = None
+    library.autodist_last_restore.argtypes = (ctypes.c_char_p, ctypes.POINTER(_CRestoreReport))
+    library.autodist_last_restore.restype = ctypes.c_int
     return library
 
 

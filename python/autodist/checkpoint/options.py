@@ -10,6 +10,7 @@ from autodist import errors
 
 LAYOUTS = ("original", "slices")
 LOCKS = ("block", "copy")
+VERIFY = ("before", "during")
 
 # What stock TensorFlow can restore into slices again is written whole, the rest as slices.
 DEFAULT_LAYOUT = "restorable"
@@ -26,13 +27,15 @@ class SaveOptions:
         aggregation: How replicas become one value, as `tf.VariableAggregation`: one for all
             variables, or a mapping from the name in the checkpoint, or from the variable, to its
             own. `None`, and what a mapping leaves out, is `MEAN`.
-        threads: Number of threads that write; 0 lets the machine decide.
+        threads: Number of threads that write or read; 0 lets the machine decide.
         lock: What a variable that is updated in place waits for: `'block'`, until it is written;
             `'copy'`, until it is copied.
         layout: `'original'` writes whole variables, `'slices'` what stock TensorFlow writes from
             the same graph. `None` writes whole what stock TensorFlow can restore into slices again,
             and the rest as slices.
         durable: Whether all is synced to the device; else only the order of the steps is kept.
+        verify: When what is read is found right: `'before'` a variable that has a value is written,
+            or `'during'` that.
     """
 
     aggregation: Any = None
@@ -40,6 +43,7 @@ class SaveOptions:
     lock: str = "block"
     layout: str | None = None
     durable: bool = True
+    verify: str = "before"
 
     def __post_init__(self) -> None:
         """Refuses values that mean nothing.
@@ -55,6 +59,8 @@ class SaveOptions:
             )
         if self.lock not in LOCKS:
             raise errors.ArgumentError(f"lock must be one of {LOCKS}, not {self.lock!r}")
+        if self.verify not in VERIFY:
+            raise errors.ArgumentError(f"verify must be one of {VERIFY}, not {self.verify!r}")
         if isinstance(self.threads, bool) or not isinstance(self.threads, int):
             raise errors.ArgumentTypeError(f"threads must be an int, not {self.threads!r}")
         if self.threads < 0:

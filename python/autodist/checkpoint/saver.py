@@ -75,6 +75,7 @@ class Saver(tf.compat.v1.train.Saver):
         lock: str = "block",
         layout: str | None = None,
         durable: bool = True,
+        verify: str = "before",
     ) -> None:
         """Creates a `Saver`; the arguments up to `filename` are TensorFlow's.
 
@@ -98,7 +99,7 @@ class Saver(tf.compat.v1.train.Saver):
             aggregation: How the replicas of a variable become the value that is saved: a
                 `tf.VariableAggregation` for all, or a dict from name in the checkpoint, or
                 variable, to its own. The rest is `MEAN`.
-            threads: How many threads write a checkpoint; 0 lets the machine decide.
+            threads: How many threads write or read a checkpoint; 0 lets the machine decide.
             lock: While a variable that is updated in place is read, its updates wait: `'block'`,
                 until it is written, with no extra memory; `'copy'`, until it is copied, with memory
                 for one variable.
@@ -110,6 +111,10 @@ class Saver(tf.compat.v1.train.Saver):
             durable: Whether all files are synced, so that a checkpoint survives a power cut once
                 `save` has returned and the former one survives until then. Without, the order of
                 the steps is the same, which is enough for processes that are killed.
+            verify: Restoring, a variable that has a value is written only after the whole
+                checkpoint was read and found right, `'before'`, which reads it twice; or
+                `'during'` the only reading: then a variable whose bytes turn out to be damaged is
+                left uninitialized, and the restore raises.
 
         Raises:
             ImportError: The op library is missing or was built for another TensorFlow.
@@ -118,7 +123,9 @@ class Saver(tf.compat.v1.train.Saver):
                 save.
             RuntimeError: The graph is finalized, or executing eagerly without `var_list`.
         """
-        self._options = save_options.SaveOptions(aggregation, threads, lock, layout, durable)
+        self._options = save_options.SaveOptions(
+            aggregation, threads, lock, layout, durable, verify
+        )
         super().__init__(
             var_list=var_list,
             reshape=reshape,
@@ -166,7 +173,9 @@ class Saver(tf.compat.v1.train.Saver):
                 self._var_list = given
 
     def _tag(self, graph: Any) -> None:
-        """Marks this saver's `SaveV2` nodes."""
+        """Marks this saver's `SaveV2` and `RestoreV2` nodes."""
+        for restore_op in tagging.find_restores(graph, self.saver_def):
+            tagging.tag_restore(restore_op, self._options)
         for save_op in tagging.find_saves(graph, self.saver_def):
             sliced = tagging.sliced_variables(save_op)
             gaps = tagging.names_with_gaps(sliced) if self._options.leaves_gaps_to_stock else []

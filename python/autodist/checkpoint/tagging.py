@@ -1,6 +1,6 @@
-"""Marks the stock `SaveV2` nodes of a graph so that our op runs in their place.
+"""Marks the stock `SaveV2` and `RestoreV2` nodes of a graph so that our ops run in their place.
 
-A graph of the user's never holds an op of ours. A stock `SaveV2` node carries private attributes
+A graph of the user's never holds an op of ours. A stock node carries private attributes
 instead, which stock TensorFlow imports and ignores; where our op library is loaded, its graph pass
 replaces the node in the runtime's own copy of the graph. `docs/architecture.md` lists the
 attributes; this module is the only one that writes them or takes them away.
@@ -25,6 +25,8 @@ _LOCK = "_autodist_lock"
 _THREADS = "_autodist_threads"
 _DURABLE = "_autodist_durable"
 _AGGREGATIONS = "_autodist_aggregations"
+_RESTORE = "_autodist_restore"
+_VERIFY = "_autodist_verify"
 
 # Dtypes that stock `RestoreV2` can cut into other slices than those it finds (tensor_slice_reader,
 # TF 2.21); the op's layout 'restorable' has the same list.
@@ -76,6 +78,34 @@ def find_saves(graph: Any, saver_def: Any) -> list[Any]:
     except (KeyError, ValueError):
         return []
     return [op for op in filename.consumers() if op.type == "SaveV2" and op.inputs[0] is filename]
+
+
+def find_restores(graph: Any, saver_def: Any) -> list[Any]:
+    """Returns the `RestoreV2` operations that read from the file name of a `SaverDef`.
+
+    Args:
+        graph: The `tf.Graph`.
+        saver_def: The `SaverDef`; its nodes may be missing from the graph.
+    """
+    try:
+        filename = graph.get_tensor_by_name(saver_def.filename_tensor_name)
+    except (KeyError, ValueError):
+        return []
+    return [op for op in filename.consumers() if op.type == "RestoreV2"]
+
+
+def tag_restore(restore_op: Any, options: save_options.SaveOptions) -> None:
+    """Marks a `RestoreV2` operation to be replaced; one that is marked keeps its marks.
+
+    Args:
+        restore_op: The `tf.Operation`.
+        options: What the marks say.
+    """
+    if options == save_options.SaveOptions() and _RESTORE in restore_op.node_def.attr:
+        return
+    set_attribute(restore_op, _RESTORE, tf.compat.v1.AttrValue(b=True))
+    set_attribute(restore_op, _VERIFY, _text(options.verify))
+    set_attribute(restore_op, _THREADS, tf.compat.v1.AttrValue(i=options.threads))
 
 
 def read_entries(save_op: Any) -> list[Entry]:
@@ -140,7 +170,7 @@ def strip_tags(graph_def: Any) -> None:
         graph_def: The `GraphDef`, as TensorFlow exports it.
     """
     for node in graph_def.node:
-        if node.op == "SaveV2":
+        if node.op in {"SaveV2", "RestoreV2"}:
             for key in [key for key in node.attr if key.startswith(PREFIX)]:
                 del node.attr[key]
 

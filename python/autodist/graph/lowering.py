@@ -23,6 +23,7 @@ from autodist.graph import (
     op_kinds,
     random_ops,
     reads,
+    restoring,
     saving,
     updates,
     verify,
@@ -270,6 +271,8 @@ class Transformer:
             updates.lower(self, op, touched)
         elif op.type == "SaveV2" and saving.lower(self, op):
             pass
+        elif op.type == "RestoreV2" and restoring.lower(self, op):
+            pass
         elif op.type in fetches.SUMMARIES:
             self.record(op, [[fetches.lower_summary(self, op)]])
         else:
@@ -325,6 +328,8 @@ class Transformer:
         if len(grids) != 1:
             return None
         grid: Grid = grids.pop()
+        if op.type == "Identity":
+            return grid
         shape = list(grid.shape)
         if op.outputs[0].shape.rank is None or op.outputs[0].shape.as_list() != shape:
             return None
@@ -338,7 +343,7 @@ class Transformer:
         made = []
         for shard in range(grid.shard_count):
             pieces = [
-                v.cut(replica, grid)[shard] if tensor.shape.rank else v.whole(replica)
+                v.cut(replica, grid)[shard] if tensor.shape.rank != 0 else v.whole(replica)
                 for v, tensor in zip(inputs, op.inputs, strict=True)
             ]
             device = next(p.device for p in pieces if p.shape.rank)

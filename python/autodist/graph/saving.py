@@ -31,7 +31,7 @@ def lower(walk: Transformer, op: Any) -> bool:
     if names is None or specs is None:
         return False
     tensors = list(op.inputs)[3:]
-    aggregations = _attribute(op, "_autodist_aggregations", default=[b"MEAN"] * len(tensors))
+    aggregations = attribute(op, "_autodist_aggregations", default=[b"MEAN"] * len(tensors))
     entries = _Entries()
     controls = walk.controls(op, None)
     for name, spec, tensor, asked in zip(names, specs, tensors, aggregations, strict=True):
@@ -57,9 +57,9 @@ def lower(walk: Transformer, op: Any) -> bool:
             tensors=entries.tensors,
             value_index=entries.value_index(),
             layout=_layout(op),
-            lock=_attribute(op, "_autodist_lock", default=b"block"),
-            threads=_attribute(op, "_autodist_threads", default=0),
-            durable=_attribute(op, "_autodist_durable", default=True),
+            lock=attribute(op, "_autodist_lock", default=b"block"),
+            threads=attribute(op, "_autodist_threads", default=0),
+            durable=attribute(op, "_autodist_durable", default=True),
         )
     walk.record_ops(op, [[made]])
     return True
@@ -95,7 +95,7 @@ class _Entries:
         for handles in variable.handles:
             boxes: list[Box | None] = list(grid.boxes()) if grid is not None else [None]
             for handle, box in zip(handles, boxes, strict=True):
-                text = _spec_of(box, grid, base) or spec
+                text = spec_of(box, grid, base) or spec
                 if not _is_on_cpu(handle):
                     self._add(name, text, how, (None, len(self.tensors)))
                     self.tensors.append(read(handle))
@@ -121,7 +121,8 @@ class _Entries:
         self._places.append(place)
 
 
-def _spec_of(box: Box | None, grid: Grid | None, base: tuple[tuple[int, ...], Box] | None) -> str:
+def spec_of(box: Box | None, grid: Grid | None, base: tuple[tuple[int, ...], Box] | None) -> str:
+    """`shape_and_slice` of a shard of a variable, which is itself the slice `base` of a larger one; "" for all of it."""
     if box is None or grid is None:
         return ""
     if base is None:
@@ -169,11 +170,12 @@ def _is_on_cpu(handle: Any) -> bool:
 
 def _layout(op: Any) -> bytes:
     """Whole variables, unless slices are asked for: how we cut them is no concern of the checkpoint's readers."""
-    asked: bytes = _attribute(op, "_autodist_layout", default=b"original")
+    asked: bytes = attribute(op, "_autodist_layout", default=b"original")
     return b"slices" if asked == b"slices" else b"original"
 
 
-def _attribute(op: Any, name: str, *, default: Any) -> Any:
+def attribute(op: Any, name: str, *, default: Any) -> Any:
+    """An attribute of an original op that it may lack."""
     try:
         return op.get_attr(name)
     except ValueError:

@@ -1,0 +1,82 @@
+"""Rule for `RestoreV2`: what is assigned to a variable that is cut is restored shard by shard.
+
+Each output that goes to a cut variable becomes one entry per shard, with the shard's slice, so that no whole tensor is
+ever made. The node is marked as those of a `Saver` are; where our op library runs it, it reads every stored byte once
+and writes it into the shards and replicas in place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from autodist.graph import op_kinds
+from autodist.graph.saving import attribute, spec_of
+from autodist.graph.values import Value
+from autodist.layout import Box, Grid
+from autodist.tf_internals import set_attribute
+
+if TYPE_CHECKING:
+    from autodist.graph.lowering import Transformer
+
+_HOST = "/device:CPU:0"
+
+
+def lower(walk: Transformer, op: Any) -> bool:
+    """Lowers `RestoreV2`; False when its names are not constants, and it is copied as it is."""
+    names = tf.get_static_value(op.inputs[1])
+    specs = tf.get_static_value(op.inputs[2])
+    if names is None or specs is None or walk.batch.mask(op):
+        return False
+    entries: list[tuple[bytes, str, Any, Box | None]] = []
+    grids: list[Grid | None] = []
+    for name, spec, output in zip(names, specs, op.outputs, strict=True):
+        grid = _grid_of_taker(walk, output)
+        grids.append(grid)
+        text = spec.decode()
+        base = Box.parse(text) if text else None
+        for box in [None] if grid is None else grid.boxes():
+            entries.append((name, spec_of(box, grid, base) or text, output.dtype, box))
+    with walk.builder.adding(op.name, _HOST, walk.controls(op, None)):
+        restored = tf.raw_ops.RestoreV2(
+            prefix=walk.whole_of(op, 0, 0),
+            tensor_names=tf.constant([name for name, *_ in entries], tf.string, [len(entries)]),
+            shape_and_slices=tf.constant([e[1] for e in entries], tf.string, [len(entries)]),
+            dtypes=[dtype for _, _, dtype, _ in entries],
+        )
+    made = restored[0].op
+    _mark(made, op)
+    pieces = iter(zip(restored, entries, strict=True))
+    walk.record_ops(op, [[made]])
+    for index, grid in enumerate(grids):
+        shards = []
+        for _ in range(1 if grid is None else grid.shard_count):
+            tensor, (_, _, _, box) = next(pieces)
+            tensor.set_shape(op.outputs[index].shape if box is None else box.extent)
+            shards.append(tensor)
+        walk.record_value(op, index, Value([shards], grid=grid))
+    return True
+
+
+def _grid_of_taker(walk: Transformer, tensor: Any) -> Grid | None:
+    """How the variable is cut that a restored tensor is assigned to; None if it is whole, or there is none."""
+    for taker in tensor.consumers():
+        if taker.type == "Identity":
+            grid = _grid_of_taker(walk, taker.outputs[0])
+        elif taker.type == op_kinds.ASSIGN:
+            variable = walk.placed(taker.inputs[0])
+            grid = None if variable is None else variable.grid
+        else:
+            grid = None
+        if grid is not None:
+            return grid
+    return None
+
+
+def _mark(made: Any, op: Any) -> None:
+    verify = attribute(op, "_autodist_verify", default=b"before")
+    threads = attribute(op, "_autodist_threads", default=0)
+    set_attribute(made, "_autodist_restore", tf.compat.v1.AttrValue(b=True))
+    set_attribute(made, "_autodist_verify", tf.compat.v1.AttrValue(s=verify))
+    set_attribute(made, "_autodist_threads", tf.compat.v1.AttrValue(i=threads))
