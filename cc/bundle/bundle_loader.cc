@@ -156,8 +156,8 @@ class Pass {
         live_places.push_back(i);
         live_shapes.push_back(ShapeOf(group.targets[i].shape));
       } else if (writes_.fresh) {
-        absl::StatusOr<Tensor> tensor = load_.targets.Allocate(
-            group.targets[i].number, group.dtype, ShapeOf(group.targets[i].shape));
+        absl::StatusOr<Tensor> tensor = load_.targets.Allocate(group.targets[i].number, group.dtype,
+                                                               ShapeOf(group.targets[i].shape));
         if (!tensor.ok()) return tensor.status();
         memory.tensors[i] = *std::move(tensor);
       }
@@ -236,8 +236,8 @@ class Pass {
       Tensor strings(tensorflow::DT_STRING, ShapeOf(entry.shape));
       EntryBytes bytes(&load_.files.file(entry.shard_id), entry, &buffer);
       auto elements = strings.flat<tensorflow::tstring>();
-      const absl::Status status = DecodeStrings(
-          &bytes, entry.crc32c, absl::MakeSpan(elements.data(), elements.size()));
+      const absl::Status status =
+          DecodeStrings(&bytes, entry.crc32c, absl::MakeSpan(elements.data(), elements.size()));
       if (!status.ok()) {
         return absl::Status(
             status.code(),

@@ -7,13 +7,14 @@
 //
 //   targets            first pass                      second pass
 //   none is live       fills new memory                none
-//   some are live      fills new memory, and only      fills the live ones, name by name, each under
+//   some are live      fills new memory, and only      fills the live ones, name by name, each
+//   under
 //                      sums what the live ones get     its locks; what the first pass found right
 //                                                      is summed again
 //
 // So a checkpoint that is damaged, too short or unreadable is refused before any value has changed.
-// Should a byte differ in the second pass that did not in the first, the targets it touched are left
-// without a value.
+// Should a byte differ in the second pass that did not in the first, the targets it touched are
+// left without a value.
 
 #ifndef AUTODIST_BUNDLE_BUNDLE_LOADER_H_
 #define AUTODIST_BUNDLE_BUNDLE_LOADER_H_

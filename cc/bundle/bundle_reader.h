@@ -20,12 +20,12 @@ namespace autodist {
 // One entry of the index. A variable stored as slices has an entry that lists them and has no
 // bytes, and one entry per slice.
 struct BundleEntry {
-  std::string name;                               // of the logical variable
-  std::optional<tensorflow::TensorSlice> slice;   // of the entry of a slice
+  std::string name;                              // of the logical variable
+  std::optional<tensorflow::TensorSlice> slice;  // of the entry of a slice
   tensorflow::DataType dtype;
-  Dims shape;                                     // of the variable, or of the slice
-  std::vector<tensorflow::TensorSlice> slices;    // where the entry only lists them
-  std::vector<int> slice_entries;                 // the number of each in the index
+  Dims shape;                                   // of the variable, or of the slice
+  std::vector<tensorflow::TensorSlice> slices;  // where the entry only lists them
+  std::vector<int> slice_entries;               // the number of each in the index
   int shard_id;
   int64_t offset;
   int64_t size_bytes;

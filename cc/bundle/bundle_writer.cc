@@ -231,7 +231,8 @@ absl::StatusOr<int64_t> WriteBundle(const std::string& prefix, const SavePlan& p
   absl::Status status = (*files)->ReserveData(file.size_bytes);
   if (!status.ok()) return status;
   DataWriter writer(plan, file, &streams, sources, files->get(), options.cancelled);
-  status = writer.Run((*files)->is_sequential() ? 1 : ThreadCount(options.threads, file.size_bytes));
+  status =
+      writer.Run((*files)->is_sequential() ? 1 : ThreadCount(options.threads, file.size_bytes));
   if (!status.ok()) return status;
   const auto entries = IndexEntries(plan, file, writer.TensorCrcs());
   status = (*files)->Commit([&](int file_count) { return BuildIndexTable(entries, file_count); });

@@ -20,16 +20,15 @@ absl::Status DataFiles::Open(const BundleEntry& entry) {
     absl::Status status = env->GetFileSize(path, &size_bytes);
     if (status.ok()) status = env->NewRandomAccessFile(path, &file.file);
     if (!status.ok()) {
-      return absl::Status(status.code(),
-                          absl::StrCat("data file ", path, ": ", status.message()));
+      return absl::Status(status.code(), absl::StrCat("data file ", path, ": ", status.message()));
     }
     file.size_bytes = static_cast<int64_t>(size_bytes);
     found = files_.emplace(entry.shard_id, std::move(file)).first;
   }
   if (entry.offset + entry.size_bytes <= found->second.size_bytes) return absl::OkStatus();
-  return absl::DataLossError(absl::StrCat(
-      entry.ToString(), ": ", Range(entry.shard_id, entry.offset, entry.size_bytes),
-      " are missing: the file has ", found->second.size_bytes));
+  return absl::DataLossError(absl::StrCat(entry.ToString(), ": ",
+                                          Range(entry.shard_id, entry.offset, entry.size_bytes),
+                                          " are missing: the file has ", found->second.size_bytes));
 }
 
 absl::Status DataFiles::Read(int shard_id, int64_t offset, int64_t size, char* out) const {

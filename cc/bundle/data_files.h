@@ -20,8 +20,9 @@ class DataFiles {
   DataFiles(std::string prefix, int shard_count)
       : prefix_(std::move(prefix)), shard_count_(shard_count) {}
 
-  // Opens the file that `entry` is in, unless it is open. DataLoss if it is too short for the entry.
-  // Not thread-safe; the rest is. REQUIRES: the entry's offset and size are those of a range.
+  // Opens the file that `entry` is in, unless it is open. DataLoss if it is too short for the
+  // entry. Not thread-safe; the rest is. REQUIRES: the entry's offset and size are those of a
+  // range.
   absl::Status Open(const BundleEntry& entry);
 
   // Reads bytes of a file that is open. DataLoss if it has become too short.

@@ -14,18 +14,14 @@ namespace autodist {
 
 GroupLoader::GroupLoader(const BundleIndex& index, const DataFiles& files, const Group& group,
                          absl::Span<const tensorflow::Tensor> targets)
-    : index_(index),
-      files_(files),
-      group_(group),
-      element_bytes_(SavedElementBytes(group.dtype)) {
+    : index_(index), files_(files), group_(group), element_bytes_(SavedElementBytes(group.dtype)) {
   for (const tensorflow::Tensor& target : targets) {
     memory_.push_back(target.IsInitialized() ? static_cast<char*>(target.data()) : nullptr);
   }
   for (size_t i = 0; i < group.pieces.size(); ++i) {
     const int64_t size_bytes = index.entries[group.pieces[i].entry].size_bytes;
     for (int64_t block = 0; block < BlockCount(size_bytes); ++block) {
-      blocks_.push_back(
-          {static_cast<int>(i), block * kBlockBytes, BlockSize(size_bytes, block)});
+      blocks_.push_back({static_cast<int>(i), block * kBlockBytes, BlockSize(size_bytes, block)});
     }
   }
 }
@@ -102,8 +98,8 @@ absl::Status GroupLoader::CheckSums() const {
     if (static_cast<uint32_t>(crc) == entry.crc32c) continue;
     return absl::DataLossError(absl::StrCat(
         entry.ToString(), ": ", files_.Range(entry.shard_id, entry.offset, entry.size_bytes),
-        " have the CRC ", absl::Hex(static_cast<uint32_t>(crc), absl::kZeroPad8),
-        ", written with ", absl::Hex(entry.crc32c, absl::kZeroPad8)));
+        " have the CRC ", absl::Hex(static_cast<uint32_t>(crc), absl::kZeroPad8), ", written with ",
+        absl::Hex(entry.crc32c, absl::kZeroPad8)));
   }
   return absl::OkStatus();
 }

@@ -46,9 +46,9 @@ absl::Status CheckStored(const BundleEntry& entry, int shard_count) {
   if (entry.dtype == tensorflow::DT_STRING) {
     if (*elements <= entry.size_bytes) return absl::OkStatus();
   } else if (element_bytes == 0) {
-    return absl::UnimplementedError(absl::StrCat(
-        entry.ToString(), ": values of dtype ", tensorflow::DataTypeString(entry.dtype),
-        " cannot be restored here"));
+    return absl::UnimplementedError(absl::StrCat(entry.ToString(), ": values of dtype ",
+                                                 tensorflow::DataTypeString(entry.dtype),
+                                                 " cannot be restored here"));
   } else if (entry.size_bytes % element_bytes == 0 &&
              entry.size_bytes / element_bytes == *elements) {
     return absl::OkStatus();
@@ -126,8 +126,8 @@ absl::StatusOr<Group> PlanGroup(const BundleIndex& index, const Wanted& wanted) 
     for (int number : wanted.targets[i]) {
       for (int piece : meeting) {
         is_wanted[piece] = true;
-        pieces[piece].deliveries.push_back({static_cast<int>(group.targets.size()),
-                                            RunPlan::OfShared(stored->boxes[piece], box)});
+        pieces[piece].deliveries.push_back(
+            {static_cast<int>(group.targets.size()), RunPlan::OfShared(stored->boxes[piece], box)});
       }
       group.targets.push_back({number, box.extent});
     }
@@ -204,19 +204,17 @@ class Request {
   // Where the entry lies in the stored tensor. The texts are those of stock RestoreV2.
   static absl::StatusOr<Box> Fit(const RestoreEntry& entry, const BundleEntry& stored) {
     if (entry.dtype != stored.dtype) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("expected dtype ", tensorflow::DataTypeString(entry.dtype),
-                       " does not equal original dtype ",
-                       tensorflow::DataTypeString(stored.dtype)));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "expected dtype ", tensorflow::DataTypeString(entry.dtype),
+          " does not equal original dtype ", tensorflow::DataTypeString(stored.dtype)));
     }
     if (entry.shape_and_slice.empty()) return Box::Whole(stored.shape);
     absl::StatusOr<Place> place = ParseShapeAndSlice(entry.shape_and_slice);
     if (!place.ok()) return place.status();
     if (place->shape != stored.shape) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("shape in shape_and_slice spec ", ShapeText(place->shape),
-                       " does not match the shape stored in checkpoint: ",
-                       ShapeText(stored.shape)));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "shape in shape_and_slice spec ", ShapeText(place->shape),
+          " does not match the shape stored in checkpoint: ", ShapeText(stored.shape)));
     }
     return std::move(place->box);
   }

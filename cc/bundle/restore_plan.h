@@ -6,9 +6,9 @@
 //   w, slice [6, 12) ----------'
 //                    `---------> [8, 12)
 //
-// A stored piece is the bytes of one index entry: a whole tensor or one slice of it. It is read once
-// and in full, for its CRC is of all of it; its deliveries say which of its elements belong where.
-// Everything stored and wanted under one name is a group, and takes effect together.
+// A stored piece is the bytes of one index entry: a whole tensor or one slice of it. It is read
+// once and in full, for its CRC is of all of it; its deliveries say which of its elements belong
+// where. Everything stored and wanted under one name is a group, and takes effect together.
 
 #ifndef AUTODIST_BUNDLE_RESTORE_PLAN_H_
 #define AUTODIST_BUNDLE_RESTORE_PLAN_H_

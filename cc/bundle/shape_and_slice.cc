@@ -40,8 +40,8 @@ absl::StatusOr<Place> ParseShapeAndSlice(absl::string_view text) {
 
 absl::StatusOr<Box> BoxOf(const tensorflow::TensorSlice& slice, const Dims& shape) {
   if (slice.dims() != static_cast<int>(shape.size())) {
-    return absl::InvalidArgumentError(absl::StrCat("has ", shape.size(),
-                                                   " dimensions but a slice of ", slice.dims()));
+    return absl::InvalidArgumentError(
+        absl::StrCat("has ", shape.size(), " dimensions but a slice of ", slice.dims()));
   }
   Box box;
   for (size_t axis = 0; axis < shape.size(); ++axis) {
@@ -50,10 +50,9 @@ absl::StatusOr<Box> BoxOf(const tensorflow::TensorSlice& slice, const Dims& shap
     const int64_t start = is_full ? 0 : slice.start(axis);
     const int64_t length = is_full ? dim : slice.length(axis);
     if (start < 0 || length < 0 || start > dim || length > dim - start) {
-      return absl::InvalidArgumentError(absl::StrCat("takes ", length, " from ", start,
-                                                     " along axis ", axis,
-                                                     ", out of the full shape ",
-                                                     DimsToString(shape)));
+      return absl::InvalidArgumentError(
+          absl::StrCat("takes ", length, " from ", start, " along axis ", axis,
+                       ", out of the full shape ", DimsToString(shape)));
     }
     box.start.push_back(start);
     box.extent.push_back(length);

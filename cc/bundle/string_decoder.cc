@@ -29,8 +29,7 @@ absl::Status DecodeStrings(EntryBytes* bytes, uint32_t crc32c,
   const absl::Status unparsable = absl::DataLossError("they do not hold as many strings");
   uint64_t total = 0;
   for (uint64_t& length : lengths) {
-    if (!bytes->TakeVarint(&length) ||
-        length > static_cast<uint64_t>(bytes->remaining()) - total) {
+    if (!bytes->TakeVarint(&length) || length > static_cast<uint64_t>(bytes->remaining()) - total) {
       return bytes->status().ok() ? unparsable : bytes->status();
     }
     total += length;
@@ -57,9 +56,9 @@ absl::Status DecodeStrings(EntryBytes* bytes, uint32_t crc32c,
     crc = absl::ConcatCrc32c(crc, Sum(strings[i].data(), lengths[i]), lengths[i]);
   }
   if (static_cast<uint32_t>(crc) == crc32c) return absl::OkStatus();
-  return absl::DataLossError(
-      absl::StrCat("they have the CRC ", absl::Hex(static_cast<uint32_t>(crc), absl::kZeroPad8),
-                   ", written with ", absl::Hex(crc32c, absl::kZeroPad8)));
+  return absl::DataLossError(absl::StrCat("they have the CRC ",
+                                          absl::Hex(static_cast<uint32_t>(crc), absl::kZeroPad8),
+                                          ", written with ", absl::Hex(crc32c, absl::kZeroPad8)));
 }
 
 }  // namespace autodist

@@ -6,8 +6,8 @@
 //            then the rest of the key and the value
 //   footer   48 bytes: where the meta index and the index lie (varints), padding, a magic number
 //
-// TensorFlow's own reader trusts the sizes it finds: a file made to harm has it allocate whatever it
-// says. Here nothing is allocated that the file does not hold, and every length is checked.
+// TensorFlow's own reader trusts the sizes it finds: a file made to harm has it allocate whatever
+// it says. Here nothing is allocated that the file does not hold, and every length is checked.
 
 #ifndef AUTODIST_BUNDLE_TABLE_READER_H_
 #define AUTODIST_BUNDLE_TABLE_READER_H_

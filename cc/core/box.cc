@@ -44,9 +44,8 @@ std::optional<Box> Intersect(const Box& a, const Box& b) {
   Box shared = a;
   for (int axis = 0; axis < a.rank(); ++axis) {
     shared.start[axis] = std::max(a.start[axis], b.start[axis]);
-    shared.extent[axis] =
-        std::min(a.start[axis] + a.extent[axis], b.start[axis] + b.extent[axis]) -
-        shared.start[axis];
+    shared.extent[axis] = std::min(a.start[axis] + a.extent[axis], b.start[axis] + b.extent[axis]) -
+                          shared.start[axis];
     if (shared.extent[axis] <= 0) return std::nullopt;
   }
   return shared;

@@ -51,7 +51,8 @@ class RunPlan {
   int64_t first_output() const { return base_; }
   int64_t end_output() const { return end_; }
 
-  // The first run within the output range [begin, end), clipped to it; of length 0 if there is none.
+  // The first run within the output range [begin, end), clipped to it; of length 0 if there is
+  // none.
   Run FirstIn(int64_t begin, int64_t end) const;
 
   // Calls visit(Run) for the runs within the output range [begin, end), ascending. O(rank) plus

@@ -30,8 +30,8 @@ absl::Status WithinMemory(const OpKernelContext& context, const Function& work) 
 
 absl::StatusOr<std::string> PrefixInput(const Tensor& tensor) {
   if (tensor.NumElements() != 1) {
-    return absl::InvalidArgumentError(absl::StrCat("prefix must have one element, has the shape ",
-                                                   tensor.shape().DebugString()));
+    return absl::InvalidArgumentError(
+        absl::StrCat("prefix must have one element, has the shape ", tensor.shape().DebugString()));
   }
   return std::string(tensor.flat<tensorflow::tstring>()(0));
 }
@@ -49,9 +49,9 @@ absl::StatusOr<absl::Span<const tensorflow::tstring>> StringVector(const Tensor&
 
 absl::StatusOr<const PinnedVariables*> PinsInput(OpKernelContext* context, int input) {
   const Tensor& tensor = context->input(input);
-  const PinnedVariables* pins =
-      tensor.NumElements() == 1 ? tensor.flat<tensorflow::Variant>()(0).get<PinnedVariables>()
-                                : nullptr;
+  const PinnedVariables* pins = tensor.NumElements() == 1
+                                    ? tensor.flat<tensorflow::Variant>()(0).get<PinnedVariables>()
+                                    : nullptr;
   if (pins != nullptr) return pins;
   return absl::InvalidArgumentError(absl::StrCat("input ", input, " of ",
                                                  context->op_kernel().name(),

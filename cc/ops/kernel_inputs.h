@@ -27,8 +27,8 @@ absl::StatusOr<absl::Span<const tensorflow::tstring>> StringVector(const tensorf
 absl::StatusOr<const PinnedVariables*> PinsInput(tensorflow::OpKernelContext* context, int input);
 
 // Calls `work` on a thread of its own, then `done` with its status in the context: saves and
-// restores wait for locks and disks, and the inter-op threads are few. The flag that `work` is given
-// becomes true when the step is cancelled.
+// restores wait for locks and disks, and the inter-op threads are few. The flag that `work` is
+// given becomes true when the step is cancelled.
 void RunOnOwnThread(tensorflow::OpKernelContext* context,
                     std::function<absl::Status(const std::atomic<bool>& cancelled)> work,
                     tensorflow::AsyncOpKernel::DoneCallback done);

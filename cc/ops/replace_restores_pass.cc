@@ -1,8 +1,11 @@
-// A graph pass: tagged RestoreV2 nodes become AutodistRestore, in the runtime's own copy of a graph.
+// A graph pass: tagged RestoreV2 nodes become AutodistRestore, in the runtime's own copy of a
+// graph.
 //
-//   RestoreV2 -> Identity -> AssignVariableOp <- VarHandleOp      VarHandleOp -> AutodistPinVariables
+//   RestoreV2 -> Identity -> AssignVariableOp <- VarHandleOp      VarHandleOp ->
+//   AutodistPinVariables
 //           `--> Assign <- Variable                  becomes                          v
-//                                                                 Variable <- Assign <- AutodistRestore
+//                                                                 Variable <- Assign <-
+//                                                                 AutodistRestore
 //
 // What is assigned to a resource variable is written there by the op itself; all else comes out of
 // it as a tensor. Nodes of one prefix that wait for nothing become one op, so that a stored byte is
@@ -89,7 +92,10 @@ class Replacement {
       if (!assign.has_value()) {
         const auto [output, is_new] =
             outputs_.emplace(entry, static_cast<int>(tensor_entries_.size()));
-        if (is_new) tensor_entries_.push_back(entry);
+        if (is_new) {
+          tensor_entries_.push_back(entry);
+          tensor_shapes_.push_back(RefVariableShape(*edge));
+        }
         consumers_.push_back({edge->dst(), edge->dst_input(), output->second});
         continue;
       }
@@ -116,13 +122,13 @@ class Replacement {
     std::vector<bool> validate_shapes;
     for (const auto& [device, pin] : pins_) {
       Node* node;
-      absl::Status status = NodeBuilder(NewName("restore_pins", Identify(device, pin)),
-                                        "AutodistPinVariables")
-                                .Input(pin.handles)
-                                .Attr("may_be_uninitialized", true)
-                                .Device(device)
-                                .AssignedDevice(device)
-                                .Finalize(&graph_, &node);
+      absl::Status status =
+          NodeBuilder(NewName("restore_pins", Identify(device, pin)), "AutodistPinVariables")
+              .Input(pin.handles)
+              .Attr("may_be_uninitialized", true)
+              .Device(device)
+              .AssignedDevice(device)
+              .Finalize(&graph_, &node);
       if (!status.ok()) return status;
       pins.emplace_back(node, 0);
       variable_entries.insert(variable_entries.end(), pin.entries.begin(), pin.entries.end());
@@ -134,10 +140,9 @@ class Replacement {
     for (int64_t entry : tensor_entries_) tensor_types.push_back(dtypes_[entry]);
 
     const RestoreTag tag = ReadRestoreTag(first_);
-    std::string contents =
-        absl::StrCat(tensorflow::DataTypeVectorString(dtypes_), " ",
-                     absl::StrJoin(variable_entries, ","), " ",
-                     absl::StrJoin(tensor_entries_, ","), " ", tag.verify, " ", tag.threads);
+    std::string contents = absl::StrCat(
+        tensorflow::DataTypeVectorString(dtypes_), " ", absl::StrJoin(variable_entries, ","), " ",
+        absl::StrJoin(tensor_entries_, ","), " ", tag.verify, " ", tag.threads);
     for (const auto& [device, pin] : pins_) absl::StrAppend(&contents, " ", Identify(device, pin));
     std::vector<NodeBuilder::NodeOut> fixed;
     absl::Status status = FixedInputs(&fixed);
@@ -155,6 +160,7 @@ class Replacement {
                  .Attr("variable_shapes", shapes)
                  .Attr("validate_shapes", validate_shapes)
                  .Attr("tensor_entries", tensor_entries_)
+                 .Attr("tensor_shapes", tensor_shapes_)
                  .Attr("verify", tag.verify)
                  .Attr("threads", tag.threads)
                  .Device(first_.requested_device())
@@ -251,6 +257,7 @@ class Replacement {
   std::map<std::string, Pin> pins_;      // by device
   std::map<int64_t, int> outputs_;       // of the new node, by entry
   std::vector<int64_t> tensor_entries_;  // by output
+  std::vector<tensorflow::PartialTensorShape> tensor_shapes_;
   std::vector<Consumer> consumers_;
   std::vector<Node*> replaced_;
 };

@@ -60,6 +60,7 @@ REGISTER_OP("AutodistRestore")
     .Attr("variable_shapes: list(shape) >= 0")
     .Attr("validate_shapes: list(bool) >= 0")
     .Attr("tensor_entries: list(int) >= 0")
+    .Attr("tensor_shapes: list(shape) >= 0")
     .Attr("verify: {'before', 'during'} = 'before'")
     .Attr("threads: int >= 0 = 0")
     .SetIsStateful()
@@ -80,6 +81,7 @@ variable_entries: For each variable of `pins` the number of the entry it takes. 
 variable_shapes: For each variable its static shape, which the entry must be compatible with.
 validate_shapes: For each variable whether it must keep its shape if it is initialized.
 tensor_entries: For each output the number of its entry.
+tensor_shapes: For each output the static shape that the entry must be compatible with.
 verify: Whether the checkpoint is read in full and found right 'before' a variable that has a value is written, or
   'during' that, which reads it once; then a variable that turns out damaged is left uninitialized.
 threads: How many threads read; 0 lets the machine decide.
@@ -95,6 +97,7 @@ class RestoreOp : public tensorflow::AsyncOpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("variable_shapes", &variable_shapes_));
     OP_REQUIRES_OK(context, context->GetAttr("validate_shapes", &validate_shapes_));
     OP_REQUIRES_OK(context, context->GetAttr("tensor_entries", &tensor_entries_));
+    OP_REQUIRES_OK(context, context->GetAttr("tensor_shapes", &tensor_shapes_));
     OP_REQUIRES_OK(context, context->GetAttr("threads", &threads_));
     OP_REQUIRES_OK(context, context->GetAttr("verify", &verify));
     verify_first_ = verify == "before";
@@ -110,8 +113,11 @@ class RestoreOp : public tensorflow::AsyncOpKernel {
                         absl::StrCat("entry ", entry, " is outside the ", dtypes_.size())));
       }
     }
-    OP_REQUIRES(context, static_cast<int>(tensor_entries_.size()) == context->num_outputs(),
-                absl::InvalidArgumentError("tensor_entries and tensor_types differ in length"));
+    OP_REQUIRES(context,
+                static_cast<int>(tensor_entries_.size()) == context->num_outputs() &&
+                    tensor_shapes_.size() == tensor_entries_.size(),
+                absl::InvalidArgumentError(
+                    "tensor_entries, tensor_shapes and tensor_types differ in length"));
   }
 
   void ComputeAsync(OpKernelContext* context, DoneCallback done) override {
@@ -172,9 +178,8 @@ class RestoreOp : public tensorflow::AsyncOpKernel {
       for (const PinnedVariable& pinned : (*pins)->variables()) variables.push_back(&pinned);
     }
     if (variables.size() != variable_entries_.size()) {
-      return absl::InvalidArgumentError(absl::StrCat(variables.size(), " variables but ",
-                                                     variable_entries_.size(),
-                                                     " variable_entries"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          variables.size(), " variables but ", variable_entries_.size(), " variable_entries"));
     }
     Request request;
     std::vector<std::vector<Destination>> takers(dtypes_.size());
@@ -192,7 +197,7 @@ class RestoreOp : public tensorflow::AsyncOpKernel {
       destinations.insert(destinations.end(), takers[i].begin(), takers[i].end());
       for (int output : outputs[i]) {
         request.outputs.emplace_back(output, static_cast<int>(destinations.size()));
-        destinations.emplace_back();
+        destinations.push_back({nullptr, tensor_shapes_[output], false});
       }
       request.entries.push_back({(*names)[i], (*slices)[i], dtypes_[i], static_cast<int>(first),
                                  static_cast<int>(destinations.size() - first)});
@@ -222,7 +227,8 @@ class RestoreOp : public tensorflow::AsyncOpKernel {
       for (const Target& target : group.targets) {
         const absl::Status fits =
             targets->CheckFits(target.number, group.dtype, ShapeOf(target.shape));
-        if (!fits.ok()) unfit.push_back(absl::StrCat("tensor_name = ", group.name, "; ", fits.message()));
+        if (!fits.ok())
+          unfit.push_back(absl::StrCat("tensor_name = ", group.name, "; ", fits.message()));
       }
     }
     if (!unfit.empty()) return absl::InvalidArgumentError(absl::StrJoin(unfit, "\n"));
@@ -280,6 +286,7 @@ class RestoreOp : public tensorflow::AsyncOpKernel {
   std::vector<tensorflow::PartialTensorShape> variable_shapes_;
   std::vector<bool> validate_shapes_;
   std::vector<int64_t> tensor_entries_;
+  std::vector<tensorflow::PartialTensorShape> tensor_shapes_;
   int threads_;
   bool verify_first_;
 };

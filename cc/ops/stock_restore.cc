@@ -24,16 +24,16 @@ absl::StatusOr<std::vector<Tensor>> RestoreByStock(OpKernelContext* context, con
                             .Attr("dtypes", dtypes)
                             .Finalize(&node);
   if (!status.ok()) return status;
-  const std::unique_ptr<tensorflow::OpKernel> kernel = tensorflow::CreateOpKernel(
-      tensorflow::DEVICE_CPU, context->device(),
-      context->device()->GetAllocator(tensorflow::AllocatorAttributes()), node,
-      TF_GRAPH_DEF_VERSION, &status);
+  const std::unique_ptr<tensorflow::OpKernel> kernel =
+      tensorflow::CreateOpKernel(tensorflow::DEVICE_CPU, context->device(),
+                                 context->device()->GetAllocator(tensorflow::AllocatorAttributes()),
+                                 node, TF_GRAPH_DEF_VERSION, &status);
   if (!status.ok()) return status;
 
   Tensor inputs[] = {prefix, names, shapes_and_slices};
-  const std::vector<tensorflow::TensorValue> input_values = {
-      tensorflow::TensorValue(&inputs[0]), tensorflow::TensorValue(&inputs[1]),
-      tensorflow::TensorValue(&inputs[2])};
+  const std::vector<tensorflow::TensorValue> input_values = {tensorflow::TensorValue(&inputs[0]),
+                                                             tensorflow::TensorValue(&inputs[1]),
+                                                             tensorflow::TensorValue(&inputs[2])};
   const std::vector<tensorflow::AllocatorAttributes> output_attributes(dtypes.size());
   OpKernelContext::Params params;
   params.step_id = context->step_id();

@@ -69,4 +69,16 @@ std::optional<VariableAssign> FindVariableAssign(const Edge& edge) {
   }
 }
 
+tensorflow::PartialTensorShape RefVariableShape(const Edge& edge) {
+  const tensorflow::PartialTensorShape any;
+  const Node& assign = *edge.dst();
+  const Edge* variable;
+  if (assign.type_string() != "Assign" || !AttrOr(assign, "validate_shape", true) ||
+      !assign.input_edge(0, &variable).ok()) {
+    return any;
+  }
+  const std::string& type = variable->src()->type_string();
+  return type == "VariableV2" || type == "Variable" ? AttrOr(*variable->src(), "shape", any) : any;
+}
+
 }  // namespace autodist

@@ -25,6 +25,9 @@ struct VariableAssign {
 // else, and is of a variable on a CPU of the process that the edge's source is on.
 std::optional<VariableAssign> FindVariableAssign(const tensorflow::Edge& edge);
 
+// The static shape of the ref variable that `edge`'s value is assigned to, if it must have that.
+tensorflow::PartialTensorShape RefVariableShape(const tensorflow::Edge& edge);
+
 }  // namespace autodist
 
 #endif  // AUTODIST_OPS_VARIABLE_ASSIGN_H_

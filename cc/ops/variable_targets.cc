@@ -20,9 +20,8 @@ using tensorflow::Var;
 absl::StatusOr<Tensor> NewTensor(DataType dtype, const TensorShape& shape) {
   Tensor tensor(dtype, shape);
   if (tensor.IsInitialized()) return tensor;
-  return absl::ResourceExhaustedError(absl::StrCat("no memory for a ",
-                                                   tensorflow::DataTypeString(dtype), " of shape ",
-                                                   shape.DebugString()));
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "no memory for a ", tensorflow::DataTypeString(dtype), " of shape ", shape.DebugString()));
 }
 
 // REQUIRES: the variable's lock is held.
@@ -32,9 +31,9 @@ bool HasValue(Var& variable) {
 
 // Worded as AssignVariableOp and Assign do.
 absl::Status WrongDtype(DataType expected, DataType got) {
-  return absl::InvalidArgumentError(absl::StrCat(
-      "Trying to assign variable with wrong dtype. Expected ",
-      tensorflow::DataTypeString(expected), " got ", tensorflow::DataTypeString(got)));
+  return absl::InvalidArgumentError(
+      absl::StrCat("Trying to assign variable with wrong dtype. Expected ",
+                   tensorflow::DataTypeString(expected), " got ", tensorflow::DataTypeString(got)));
 }
 
 absl::Status WrongShape(const std::string& variable, const std::string& restored) {
@@ -114,11 +113,10 @@ class VariableTargets::OpenVariables : public OpenTargets {
 absl::Status VariableTargets::CheckFits(int target, DataType dtype,
                                         const TensorShape& shape) const {
   const Destination& destination = destinations_[target];
-  if (destination.pinned == nullptr) return absl::OkStatus();
   if (!destination.shape.IsCompatibleWith(shape)) {
     return WrongShape(destination.shape.DebugString(), shape.DebugString());
   }
-  Var* variable = destination.pinned->variable.get();
+  Var* variable = destination.pinned == nullptr ? nullptr : destination.pinned->variable.get();
   if (variable == nullptr) return absl::OkStatus();
   tensorflow::tf_shared_lock lock(*variable->mu());
   const DataType present = variable->tensor()->dtype();

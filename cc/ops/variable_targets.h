@@ -23,7 +23,8 @@ namespace autodist {
 // A variable, which must outlive the restore, or where `pinned` is null a tensor.
 struct Destination {
   const PinnedVariable* pinned = nullptr;
-  // Of the variable in the graph; of unknown rank where it may be any.
+  // Of the variable in the graph, a ref variable that takes the tensor included; of unknown rank
+  // where it may be any.
   tensorflow::PartialTensorShape shape;
   // Whether a variable that has a value must keep its shape.
   bool validate_shape = false;

@@ -86,15 +86,17 @@ PYBIND11_MODULE(_bundle, module) {
       .def_property_readonly(
           "shape", [](const BundleEntry& entry) { return py::tuple(py::cast(entry.shape)); },
           "The shape of the variable, or of the slice.")
-      .def_property_readonly("slices", &autodist::SliceTexts,
-                    "Of a variable stored as slices: where they lie. Such an entry has no bytes.")
+      .def_property_readonly(
+          "slices", &autodist::SliceTexts,
+          "Of a variable stored as slices: where they lie. Such an entry has no bytes.")
       .def_readonly("shard_id", &BundleEntry::shard_id, "The number of the data file.")
       .def_readonly("offset", &BundleEntry::offset, "Of the first byte in the data file.")
       .def_readonly("size", &BundleEntry::size_bytes, "In bytes.")
       .def_readonly("crc32c", &BundleEntry::crc32c, "Of the bytes, unmasked.")
       .def("__repr__", [](const BundleEntry& entry) {
         return py::str("<Entry {!r} {} {} {}>")
-            .format(autodist::Name(entry), autodist::SliceText(entry), autodist::DtypeName(entry), entry.shape);
+            .format(autodist::Name(entry), autodist::SliceText(entry), autodist::DtypeName(entry),
+                    entry.shape);
       });
 
   module.def("list_entries", &autodist::ListEntries, py::arg("prefix"),

@@ -1,4 +1,4 @@
-"""One line in the log about each save."""
+"""One line in the log about each save and each restore."""
 
 from autodist import _log, _native
 
@@ -26,4 +26,26 @@ def log_save(prefix: str) -> None:
         report.seconds,
         report.written_bytes / max(report.seconds, 1e-9) / 1e9,
         report.max_lock_seconds,
+    )
+
+
+def log_restore(prefix: str) -> None:
+    """Logs what the op library reports of the last restore from a prefix.
+
+    There is nothing to log where stock TensorFlow did it.
+
+    Args:
+        prefix: The checkpoint's prefix.
+    """
+    report = _native.last_restore(prefix)
+    if report is None:
+        return
+    _LOGGER.info(
+        "restored %s: %d bytes read in %.3f s (%.2f GB/s), %d variables into %d shards and replicas",
+        prefix,
+        report.read_bytes,
+        report.seconds,
+        report.read_bytes / max(report.seconds, 1e-9) / 1e9,
+        report.variable_count,
+        report.target_count,
     )

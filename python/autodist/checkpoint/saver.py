@@ -25,6 +25,7 @@ from autodist.checkpoint import (
     meta_graph,
     paths,
     report,
+    restore_hints,
     staged_files,
     state_file,
     tagging,
@@ -313,11 +314,30 @@ class Saver(tf.compat.v1.train.Saver):
 
         Raises:
             ValueError: There is no checkpoint under the prefix.
-            tf.errors.NotFoundError: A variable is missing from it.
-            tf.errors.InvalidArgumentError: A variable has another shape or dtype in it.
+            tf.errors.NotFoundError: Variables are missing from it. The text lists all of them, the
+                nearest names, and the renaming that would find them if there is one.
+            tf.errors.InvalidArgumentError: Variables have another shape or dtype in it; all are
+                listed.
+            tf.errors.DataLossError: It is damaged; names the tensor, the file and the bytes. The
+                variables keep their values, unless `verify='during'` was chosen.
         """
-        with _inside_graph(sess) if self._is_built else contextlib.nullcontext():
+        if not self._is_built:
+            # Executing eagerly, or a mistake that the base class tells.
             super().restore(sess, save_path)
+            return
+        with _inside_graph(sess):
+            try:
+                super().restore(sess, save_path)
+            except (tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
+                hints = restore_hints.describe(
+                    sess.graph, self.saver_def, tf.compat.as_str(save_path)
+                )
+                if not hints:
+                    raise
+                message = f"{error.message}\n\n{hints}"
+                raise type(error)(error.node_def, error.op, message) from error
+        if save_path is not None and not self._is_empty:
+            report.log_restore(tf.compat.as_str(save_path))
 
     def export_meta_graph(  # noqa: PLR0917 TensorFlow's signature
         self,

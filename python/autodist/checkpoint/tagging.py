@@ -108,6 +108,55 @@ def tag_restore(restore_op: Any, options: save_options.SaveOptions) -> None:
     set_attribute(restore_op, _THREADS, tf.compat.v1.AttrValue(i=options.threads))
 
 
+@dataclasses.dataclass(frozen=True)
+class RestoreEntry:
+    """One value that a `RestoreV2` node reads.
+
+    Attributes:
+        name: The name in the checkpoint.
+        full_shape: Of the variable that it is a slice of, or is assigned to as a whole; `None` if
+            that is not known.
+    """
+
+    name: str
+    full_shape: tuple[int, ...] | None
+
+
+def read_restore_entries(restore_op: Any) -> list[RestoreEntry]:
+    """Returns what a `RestoreV2` operation reads, in its order; nothing if that is computed.
+
+    Args:
+        restore_op: The `tf.Operation`.
+    """
+    names = tf.get_static_value(restore_op.inputs[1])
+    slices = tf.get_static_value(restore_op.inputs[2])
+    if names is None or slices is None:
+        return []
+    return [
+        RestoreEntry(tf.compat.as_str(name), _full_shape(tf.compat.as_str(spec), output))
+        for name, spec, output in zip(
+            names.ravel(), slices.ravel(), restore_op.outputs, strict=True
+        )
+    ]
+
+
+def _full_shape(slice_spec: str, output: Any) -> tuple[int, ...] | None:
+    """Returns the shape that is asked for, or that of the variable a restored tensor goes to."""
+    if slice_spec:
+        return tuple(int(dimension) for dimension in slice_spec.split()[:-1])
+    for taker in output.consumers():
+        if taker.type == "Identity":
+            return _full_shape("", taker.outputs[0])
+        if taker.type == "AssignVariableOp" and taker.inputs[0].op.type == "VarHandleOp":
+            shape = tf.TensorShape(taker.inputs[0].op.get_attr("shape"))
+        elif taker.type == "Assign":
+            shape = taker.inputs[0].shape
+        else:
+            continue
+        return tuple(shape.as_list()) if shape.is_fully_defined() else None
+    return None
+
+
 def read_entries(save_op: Any) -> list[Entry]:
     """Returns what a `SaveV2` operation writes, in its order.
 

@@ -269,9 +269,9 @@ class Transformer:
             reads.RULES[op.type](self, op, touched[0])
         elif touched and updates.is_supported(op):
             updates.lower(self, op, touched)
-        elif op.type == "SaveV2" and saving.lower(self, op):
-            pass
-        elif op.type == "RestoreV2" and restoring.lower(self, op):
+        elif (op.type == "SaveV2" and saving.lower(self, op)) or (
+            op.type == "RestoreV2" and restoring.lower(self, op)
+        ):
             pass
         elif op.type in fetches.SUMMARIES:
             self.record(op, [[fetches.lower_summary(self, op)]])

@@ -36,8 +36,8 @@ def lower(walk: Transformer, op: Any) -> bool:
         grids.append(grid)
         text = spec.decode()
         base = Box.parse(text) if text else None
-        for box in [None] if grid is None else grid.boxes():
-            entries.append((name, spec_of(box, grid, base) or text, output.dtype, box))
+        boxes = [None] if grid is None else grid.boxes()
+        entries += [(name, spec_of(box, grid, base) or text, output.dtype, box) for box in boxes]
     with walk.builder.adding(op.name, _HOST, walk.controls(op, None)):
         restored = tf.raw_ops.RestoreV2(
             prefix=walk.whole_of(op, 0, 0),

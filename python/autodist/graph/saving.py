@@ -122,7 +122,7 @@ class _Entries:
 
 
 def spec_of(box: Box | None, grid: Grid | None, base: tuple[tuple[int, ...], Box] | None) -> str:
-    """`shape_and_slice` of a shard of a variable, which is itself the slice `base` of a larger one; "" for all of it."""
+    """`shape_and_slice` of a shard of a variable, itself the slice `base` of a larger one; "" for all of it."""
     if box is None or grid is None:
         return ""
     if base is None:
