@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import filecmp
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
 import tensorflow as tf
-
-if TYPE_CHECKING:
-    import numpy as np
 
 PREFIX = "model"
 DATA = f"{PREFIX}.data-00000-of-00001"
@@ -37,19 +35,36 @@ def check_data(directory: Path, reference: Path) -> None:
         raise AssertionError(f"{DATA} differs from the bytes that were to be written")
 
 
-def check_values(directory: Path, name: str, expected: np.ndarray) -> None:
-    """A variable, as stock TensorFlow reads it, has the expected values bit for bit.
+def check_values(directory: Path, expected: Mapping[str, np.ndarray]) -> None:
+    """The variables, as stock TensorFlow reads them, have the expected values bit for bit, and are all.
 
     Args:
         directory: What was written.
-        name: The variable's name in the checkpoint.
-        expected: Its values.
+        expected: The values by the variable's name in the checkpoint.
 
     Raises:
-        AssertionError: It has others.
+        AssertionError: They have others.
     """
-    found = tf.train.load_variable(str(directory / PREFIX), name)
+    reader = tf.train.load_checkpoint(str(directory / PREFIX))
+    names = set(reader.get_variable_to_shape_map())
+    if names != set(expected):
+        raise AssertionError(f"other variables than expected: {sorted(names ^ set(expected))}")
+    for name, values in expected.items():
+        check_same(name, reader.get_tensor(name), values)
+
+
+def check_same(name: str, found: np.ndarray, expected: np.ndarray) -> None:
+    """An array equals another in dtype, shape and every bit.
+
+    Raises:
+        AssertionError: It does not.
+    """
     if found.dtype != expected.dtype or found.shape != expected.shape:
-        raise AssertionError(f"{name}: read {found.dtype} of shape {found.shape}")
-    if found.tobytes() != expected.tobytes():
+        raise AssertionError(f"{name}: found {found.dtype} of shape {found.shape}")
+    # Bytes, for a NaN does not equal itself.
+    if not np.array_equal(_bytes_of(found), _bytes_of(expected)):
         raise AssertionError(f"{name}: values differ from those of the variable")
+
+
+def _bytes_of(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)

@@ -6,30 +6,31 @@ import dataclasses
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 
-import numpy as np
 import psutil
-import tensorflow as tf
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def describe(directory: Path) -> dict[str, str]:
+def describe(directories: Mapping[str, Path]) -> dict[str, str]:
     """What a reader needs to place the numbers.
 
     Args:
-        directory: Where the files are written.
+        directories: Where the files are written, by what that is called.
     """
+    files = [f"{name}: {_file_system(directory)}" for name, directory in directories.items()]
     return {
         "processor": _processor(),
         "cores": str(len(os.sched_getaffinity(0))),
         "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
-        "files on": _file_system(directory),
+        "files on": ", ".join(files),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "tensorflow": tf.__version__,
-        "numpy": np.__version__,
+        "tensorflow": metadata.version("tensorflow"),
+        "numpy": metadata.version("numpy"),
         "commit": _commit(),
     }
 

@@ -62,7 +62,7 @@ def main() -> None:
         before = machine.ProcessorUse.now()
         times = _measure(_Model.make(arguments.variables, arguments.kib), directory, arguments)
         others = machine.ProcessorUse.now().others_share_since(before)
-        described = machine.describe(directory)
+        described = machine.describe({"files": directory})
     question = (
         f"Save and restore {arguments.variables} variables of {arguments.kib} KiB, "
         f"best of {arguments.rounds}"

@@ -3,9 +3,10 @@
 One round runs every contestant once, in an order that moves on by one each round, so that none always
 follows the same neighbour. Around each timed call, outside the timed part and alike for all:
 
-    freed memory goes back to the kernel, the mark of the highest memory use is reset
+    what the contestant wants prepared is prepared
+    -> freed memory goes back to the kernel, the mark of the highest memory use is reset
     -> the call, timed ->
-    the mark is read, the answer checked, the files deleted
+    the mark and the kernel's counts of bytes are read, the answer checked, the files deleted
 
 TensorFlow's CPU allocator for oneDNN keeps what it ever took (TensorFlow 2.21, on by default): from the second
 run on, the same memory is taken again and no growth is seen. So memory is measured in a process of its own
@@ -33,6 +34,10 @@ from rich.progress import Progress
 _Result = TypeVar("_Result")
 
 _C_LIBRARY = ctypes.CDLL(None)
+# TensorFlow's switch for its oneDNN kernels, and with them for their allocator.
+_ALLOCATOR = "TF_ENABLE_ONEDNN_OPTS"
+# Of /proc/self/io: bytes that all threads read and wrote by system calls (proc(5)).
+_CALLS = ("rchar", "wchar")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,11 +48,15 @@ class Contestant:
         name: As in the tables.
         run: Does one iteration into an empty directory; this alone is timed.
         check: Raises if what `run` left in the directory is wrong.
+        prepare: Makes things as `run` shall find them.
+        kept_bytes: Memory that `run` shall take and keep; it is not counted as extra.
     """
 
     name: str
     run: Callable[[Path], None]
     check: Callable[[Path], None]
+    prepare: Callable[[], None] = lambda: None
+    kept_bytes: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,12 +66,17 @@ class Run:
     Attributes:
         seconds: Wall time.
         processor_seconds: Processor time of all threads, in the kernel too.
-        extra_bytes: Growth of the process's resident memory at its peak above that before.
+        extra_bytes: Growth of the process's resident memory at its peak above that before, without what it
+            shall keep.
+        read_bytes: What the process read by system calls, from a device or not.
+        written_bytes: What it wrote by them.
     """
 
     seconds: float
     processor_seconds: float
     extra_bytes: int
+    read_bytes: int
+    written_bytes: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +110,16 @@ class Measurement:
         """The most extra memory of any run."""
         return max(run.extra_bytes for run in self.runs)
 
+    @property
+    def read_bytes(self) -> int:
+        """The most that any run read."""
+        return max(run.read_bytes for run in self.runs)
+
+    @property
+    def written_bytes(self) -> int:
+        """The most that any run wrote."""
+        return max(run.written_bytes for run in self.runs)
+
 
 def measure(
     contestants: Sequence[Contestant], rounds: int, directory: Path, *, is_warmed_up: bool = True
@@ -126,44 +150,54 @@ def measure(
     return {name: Measurement(tuple(of_name)) for name, of_name in runs.items()}
 
 
-def where_memory_returns(function: Callable[..., _Result], *arguments: object) -> _Result:
-    """Calls a function in a new process in which TensorFlow gives freed memory back.
+def in_new_process(
+    function: Callable[..., _Result], *arguments: object, is_memory_returned: bool
+) -> _Result:
+    """Calls a function in a process of its own.
 
     Args:
         function: Of a module's top level, as are the classes of its result.
         *arguments: What can be pickled.
+        is_memory_returned: Whether TensorFlow gives freed memory back there.
 
     Returns:
         What the function returns.
     """
-    before = os.environ.get("TF_ENABLE_ONEDNN_OPTS")
-    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+    before = os.environ.get(_ALLOCATOR)
+    if is_memory_returned:
+        os.environ[_ALLOCATOR] = "0"
     try:
         context = multiprocessing.get_context("spawn")
         with concurrent.futures.ProcessPoolExecutor(1, context) as process:
             return process.submit(function, *arguments).result()
     finally:
-        if before is None:
-            del os.environ["TF_ENABLE_ONEDNN_OPTS"]
-        else:
-            os.environ["TF_ENABLE_ONEDNN_OPTS"] = before
+        if before is not None:
+            os.environ[_ALLOCATOR] = before
+        elif is_memory_returned:
+            del os.environ[_ALLOCATOR]
 
 
 def _run_once(contestant: Contestant, directory: Path) -> Run:
     directory.mkdir()
     try:
+        contestant.prepare()
         _return_freed_memory()
         _reset_peak_memory()
-        before_bytes = _status_bytes("VmRSS")
+        before_bytes = _proc_count("status", "VmRSS") * 1024
+        before_read, before_written = (_proc_count("io", name) for name in _CALLS)
         start, processor_start = time.perf_counter(), time.process_time()
         contestant.run(directory)
         seconds = time.perf_counter() - start
         processor_seconds = time.process_time() - processor_start
-        extra_bytes = max(0, _status_bytes("VmHWM") - before_bytes)
+        read, written = (_proc_count("io", name) for name in _CALLS)
+        peak_bytes = _proc_count("status", "VmHWM") * 1024
         contestant.check(directory)
     finally:
         shutil.rmtree(directory)
-    return Run(seconds, processor_seconds, extra_bytes)
+    extra_bytes = max(0, peak_bytes - before_bytes - contestant.kept_bytes)
+    return Run(
+        seconds, processor_seconds, extra_bytes, read - before_read, written - before_written
+    )
 
 
 def _return_freed_memory() -> None:
@@ -177,7 +211,7 @@ def _reset_peak_memory() -> None:
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
-def _status_bytes(field: str) -> int:
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    line = next(line for line in status.splitlines() if line.startswith(field + ":"))
-    return int(line.split()[1]) * 1024
+def _proc_count(file: str, field: str) -> int:
+    lines = Path("/proc/self", file).read_text(encoding="ascii").splitlines()
+    line = next(line for line in lines if line.startswith(field + ":"))
+    return int(line.split()[1])

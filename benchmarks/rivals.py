@@ -1,93 +1,112 @@
-"""The ways to save without `autodist`, and what the file system alone allows.
+"""The ways of stock TensorFlow to save and restore.
 
-All return a function that writes a checkpoint with the prefix `checks.PREFIX` into a directory. What can
+All return a function that works on a checkpoint with the prefix `checks.PREFIX` in a directory. What can
 be built beforehand is built beforehand: the function only runs it.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
-import functools
-import itertools
+import math
 import operator
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
 
-from checks import DATA, PREFIX
-
-if TYPE_CHECKING:
-    import numpy as np
+from checks import PREFIX
+from models import Held, Piece
 
 tf1 = tf.compat.v1
 
-Save = Callable[[Path], None]
-
-_BLOCK_BYTES = 1 << 20
+Work = Callable[[Path], None]
 
 
-def concat_and_save(session: Any, name: str, shards: Sequence[Any]) -> Save:
-    """The shards in one tensor, then stock `SaveV2`: a whole variable, one more copy of it."""
-    return _save_tensor(session, name, tf.concat([shard.read_value() for shard in shards], axis=0))
+def gather_and_save(held: Held) -> Work:
+    """The shards of each variable in one tensor, then stock `SaveV2`: whole variables, one more copy of each."""
+    with held.graph.as_default():
+        return _save_tensors(held, {name: _concat(pieces) for name, pieces in held.by_name()})
 
 
-def mean_and_save(session: Any, name: str, replicas: Sequence[Any]) -> Save:
-    """The mean in one tensor, then stock `SaveV2`: a whole variable, at least one more copy of it."""
-    total = functools.reduce(operator.add, [replica.read_value() for replica in replicas])
-    return _save_tensor(session, name, total / len(replicas))
+def mean_and_save(copies: Sequence[Held]) -> Work:
+    """The mean of each variable, then stock `SaveV2`: at least one more copy of each."""
+    with copies[0].graph.as_default():
+        reads = [{p.name: p.variable.read_value() for p in held.pieces} for held in copies]
+        # In pairs, so that the sum of four equal values is exact.
+        means = {
+            name: _sum_in_pairs([of_copy[name] for of_copy in reads]) / len(copies)
+            for name, _ in copies[0].by_name()
+        }
+        return _save_tensors(copies[0], means)
 
 
-def stock_saver(session: Any, variables: Sequence[Any]) -> Save:
-    """TensorFlow's own `Saver`; it writes a `PartitionedVariable` as slices."""
-    saver = tf1.train.Saver(variables)
+def saver_save(held: Held, *, is_sharded: bool = False) -> Work:
+    """TensorFlow's own `Saver`, which writes shards as slices; with `sharded=True`, a file for each device."""
+    saver = _stock_saver(held, is_sharded=is_sharded)
 
     def save(directory: Path) -> None:
-        saver.save(session, str(directory / PREFIX), write_meta_graph=False, write_state=False)
+        saver.save(held.session, str(directory / PREFIX), write_meta_graph=False, write_state=False)
 
     return save
 
 
-def bare_writes(values: np.ndarray, threads: int) -> Save:
-    """The limit: the bytes by `pwrite` in blocks of 1 MiB straight from memory, no checksum, no index.
-
-    On tmpfs it is not quite the floor. Linux lets one `pwrite` at a time into a file (6.18, `i_rwsem`), so two
-    threads are no faster than one, and a writer whose block is in the processor's cache holds that lock for
-    less time: the same block again and again took 0.150 s where this took 0.168.
-    """
-    source = memoryview(values).cast("B")
-    cuts = [source.nbytes * i // threads for i in range(threads + 1)]
-    pool = concurrent.futures.ThreadPoolExecutor(threads)
-
-    def write_part(descriptor: int, begin: int, end: int) -> None:
-        while begin < end:
-            begin += os.pwrite(descriptor, source[begin : min(begin + _BLOCK_BYTES, end)], begin)
-
-    def save(directory: Path) -> None:
-        descriptor = os.open(directory / DATA, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        try:
-            parts = [
-                pool.submit(write_part, descriptor, begin, end)
-                for begin, end in itertools.pairwise(cuts)
-            ]
-            for part in parts:
-                part.result()
-        finally:
-            os.close(descriptor)
-
-    return save
+def saver_restore(held: Held, *, is_sharded: bool = False) -> Work:
+    """TensorFlow's own `Saver`."""
+    saver = _stock_saver(held, is_sharded=is_sharded)
+    return lambda directory: saver.restore(held.session, str(directory / PREFIX))
 
 
-def _save_tensor(session: Any, name: str, tensor: Any) -> Save:
+def restore_and_assign(copies: Sequence[Held]) -> Work:
+    """Stock `RestoreV2`, and what was read assigned to each copy, as `tf.distribute` does with mirrored variables."""
+    session = copies[0].session
+    with copies[0].graph.as_default():
+        prefix = tf1.placeholder(tf.string, [])
+        names = [name for name, _ in copies[0].by_name()]
+        read = tf.raw_ops.RestoreV2(
+            prefix=prefix,
+            tensor_names=names,
+            shape_and_slices=[""] * len(names),
+            dtypes=[tf.float32] * len(names),
+        )
+        tensors = dict(zip(names, read, strict=True))
+        assigns = [p.variable.assign(tensors[p.name]).op for held in copies for p in held.pieces]
+        run = session.make_callable(tf.group(*assigns), feed_list=[prefix])
+    return lambda directory: run(str(directory / PREFIX))
+
+
+def _stock_saver(held: Held, *, is_sharded: bool) -> Any:
+    with held.graph.as_default():
+        return tf1.train.Saver(held.variables, sharded=is_sharded)
+
+
+def _save_tensors(held: Held, tensors: Mapping[str, Any]) -> Work:
     prefix = tf1.placeholder(tf.string, [])
     save_op = tf.raw_ops.SaveV2(
-        prefix=prefix, tensor_names=[name], shape_and_slices=[""], tensors=[tensor]
+        prefix=prefix,
+        tensor_names=list(tensors),
+        shape_and_slices=[""] * len(tensors),
+        tensors=list(tensors.values()),
     )
-    run = session.make_callable(save_op, feed_list=[prefix])
+    run = held.session.make_callable(save_op, feed_list=[prefix])
+    return lambda directory: run(str(directory / PREFIX))
 
-    def save(directory: Path) -> None:
-        run(str(directory / PREFIX))
 
-    return save
+def _concat(pieces: Sequence[Piece], axis: int = 0) -> Any:
+    """The whole of a variable, from pieces that tile a box, in row-major order."""
+    if len(pieces) == 1:
+        return pieces[0].variable.read_value()
+    starts = sorted({piece.box.start[axis] for piece in pieces})
+    if len(starts) == 1:
+        return _concat(pieces, axis + 1)
+    parts = [
+        _concat([piece for piece in pieces if piece.box.start[axis] == start], axis + 1)
+        for start in starts
+    ]
+    return tf.concat(parts, axis)
+
+
+def _sum_in_pairs(tensors: Sequence[Any]) -> Any:
+    if len(tensors) == 1:
+        return tensors[0]
+    half = math.ceil(len(tensors) / 2)
+    return operator.add(_sum_in_pairs(tensors[:half]), _sum_in_pairs(tensors[half:]))

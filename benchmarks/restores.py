@@ -1,0 +1,211 @@
+"""Who competes in restoring, and what each must have brought back.
+
+All read the checkpoint that stock TensorFlow wrote from the single-node graph.
+
+| way                       | one iteration                                                        | variables before  |
+|---------------------------|----------------------------------------------------------------------|-------------------|
+| autodist                  | `Saver.restore`                                                      | without, with     |
+| autodist, verify=during   | `Saver(verify="during").restore`                                     | with a value      |
+| stock Saver               | stock `Saver.restore` into the same variables                        | without, with     |
+| stock sharded=True        | the same with `sharded=True`, shards on as many devices as threads   | without, with     |
+| RestoreV2, assign         | one stock read, assigned to every replica                            | with a value      |
+| numpy.load, ...           | the whole variables, into new memory                                 |                   |
+| limit                     | the bytes by `pread` from as many threads into memory that is mapped |                   |
+| limit again               | the same; the control                                                |                   |
+| limit, new memory         | the same into memory that was never touched                          |                   |
+
+Before each iteration the variables are made wrong or taken away; after it, all values are compared. Those of
+replicas are compared by saving their mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import context
+import entries
+import limits
+import models
+import rivals
+from autodist import _native
+from autodist.checkpoint.saver import Saver
+from autodist.strategy import AllReduce, PartitionedPS
+from cases import Contest, Layout, Setting
+from checks import DATA, PREFIX, check_bytes, check_same
+from entries import NEW, TRAINED, Entry
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_SESSION_CPUS = 2
+
+
+def make_entries(
+    contest: Contest, setting: Setting, values: np.ndarray, reference: Path
+) -> list[Entry]:
+    """Everybody who restores the contest's model.
+
+    Args:
+        contest: The contest.
+        setting: Of the run.
+        values: The model's.
+        reference: A directory with a stock save of the model from a single node.
+    """
+    return list(_Restores(contest, setting, values, reference).make())
+
+
+class _Restores:
+    def __init__(
+        self, contest: Contest, setting: Setting, values: np.ndarray, reference: Path
+    ) -> None:
+        self._contest, self._setting, self._reference = contest, setting, reference
+        self._model, self._place, self._values = contest.model, contest.place, values
+        self._views = self._model.views(values)
+
+    def make(self) -> Iterator[Entry]:
+        for layout in self._contest.layouts:
+            if layout.is_own_graph:
+                yield from self._of_own_graph(layout)
+            else:
+                yield from self._of_session(layout)
+        yield from self._of_context()
+        yield self._limit(entries.LIMIT, is_new_memory=False)
+        yield self._limit(entries.LIMIT_AGAIN, is_new_memory=False)
+        yield self._limit(f"{entries.LIMIT}, new memory", is_new_memory=True)
+
+    def _of_own_graph(self, layout: Layout) -> Iterator[Entry]:
+        held = models.hold(self._model, self._values, layout)
+        ours = self._ours(held)
+        stock = rivals.saver_restore(held)
+        for state in (NEW, TRAINED):
+            yield self._into(held, entries.OURS, layout, state, ours)
+            yield self._into(held, entries.STOCK, layout, state, stock)
+        during = self._ours(held, verify="during")
+        yield self._into(held, f"{entries.OURS}, verify=during", layout, TRAINED, during)
+        if self._contest.has_sharded and not layout.is_whole:
+            spread = models.hold(self._model, self._values, layout, cpus=self._setting.threads)
+            sharded = rivals.saver_restore(spread, is_sharded=True)
+            for state in (NEW, TRAINED):
+                yield self._into(spread, entries.SHARDED, layout, state, sharded)
+
+    def _of_session(self, layout: Layout) -> Iterator[Entry]:
+        if layout.is_session:
+            strategy = PartitionedPS(num_shards=layout.counts[0], min_variable_bytes=64)
+            held = models.hold_distributed(self._model, self._values, strategy, _SESSION_CPUS)
+        else:
+            count = layout.replica_count
+            held = models.hold_distributed(self._model, self._values, AllReduce(), count)
+        with held.graph.as_default():
+            mean = Saver(threads=self._setting.threads, layout="original", durable=False)
+
+        def check(directory: Path) -> None:
+            mean.save(
+                held.session, str(directory / PREFIX), write_meta_graph=False, write_state=False
+            )
+            check_bytes(directory, self._reference)
+
+        for verify in ("before", "during"):
+            way = entries.OURS if verify == "before" else f"{entries.OURS}, verify={verify}"
+            restore = self._ours(held, verify)
+            yield self._entry(way, layout, TRAINED, restore, held.disturb, check)
+        if layout.replica_count > 1:
+            copies = models.hold_copies(self._model, self._values, layout.replica_count)
+            assign = rivals.restore_and_assign(copies)
+
+            def check_copies(_: Path) -> None:
+                for copy in copies:
+                    self._check_values(copy)
+
+            yield self._entry(
+                entries.ASSIGN, layout, TRAINED, assign, copies[0].disturb, check_copies
+            )
+
+    def _of_context(self) -> Iterator[Entry]:
+        for way, (save, load) in context.ways(self._views).items():
+            source = self._reference.parent / way
+            source.mkdir()
+            save(source)
+            yield self._loading(way.replace("save", "load"), load, source)
+
+    def _loading(self, way: str, load: context.LoadArrays, source: Path) -> Entry:
+        found: context.Arrays = {}
+
+        def check(_: Path) -> None:
+            for name, expected in self._views.items():
+                check_same(name, found[name], expected)
+            found.clear()
+
+        return Entry.make(
+            way,
+            None,
+            run=lambda _: found.update(load(source)),
+            check=check,
+            prepare=self._prepared(lambda: None, source),
+            kept_bytes=self._model.size_bytes,
+        )
+
+    def _limit(self, way: str, *, is_new_memory: bool) -> Entry:
+        reads = limits.BareReads(
+            self._reference / DATA, self._setting.threads, is_new_memory=is_new_memory
+        )
+        return Entry.make(
+            way,
+            None,
+            run=lambda _: reads.read(),
+            check=lambda _: check_same("what was read", reads.found(), self._values),
+            prepare=self._prepared(reads.prepare, self._reference),
+            kept_bytes=self._model.size_bytes if is_new_memory else 0,
+        )
+
+    def _ours(self, held: models.Held, verify: str = "before") -> rivals.Work:
+        """A restore by our `Saver`; it must be by our op."""
+        with held.graph.as_default():
+            saver = Saver(threads=self._setting.threads, verify=verify)
+
+        def restore(directory: Path) -> None:
+            saver.restore(held.session, str(directory / PREFIX))
+            if _native.last_restore(str(directory / PREFIX)) is None:
+                raise AssertionError("the restore was not by the op of autodist")
+
+        return restore
+
+    def _into(
+        self, held: models.Held, way: str, layout: Layout, state: str, restore: rivals.Work
+    ) -> Entry:
+        prepare = held.forget if state == NEW else held.disturb
+        return self._entry(way, layout, state, restore, prepare, lambda _: self._check_values(held))
+
+    def _entry(  # noqa: PLR0917 in the order of Entry.make
+        self,
+        way: str,
+        layout: Layout,
+        state: str,
+        restore: rivals.Work,
+        prepare: Callable[[], None],
+        check: Callable[[Path], None],
+    ) -> Entry:
+        return Entry.make(
+            way,
+            layout,
+            state,
+            run=lambda _: restore(self._reference),
+            check=check,
+            prepare=self._prepared(prepare, self._reference),
+            kept_bytes=self._model.size_bytes if state == NEW else 0,
+        )
+
+    def _prepared(self, prepare: Callable[[], None], source: Path) -> Callable[[], None]:
+        if not self._place.is_cold:
+            return prepare
+
+        def prepare_and_drop() -> None:
+            prepare()
+            limits.drop_cached(source)
+
+        return prepare_and_drop
+
+    def _check_values(self, held: models.Held) -> None:
+        for piece, found in zip(held.pieces, held.found(), strict=True):
+            check_same(piece.name, found, piece.of(self._views[piece.name]))

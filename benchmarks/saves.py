@@ -1,0 +1,153 @@
+"""Who competes in saving, and what each must have written.
+
+| way                 | one iteration                                                                    | checked   |
+|---------------------|----------------------------------------------------------------------------------|-----------|
+| autodist            | `Saver.save`, of a graph's shards or of a session's replicas                     | bytes     |
+| gather, SaveV2      | `tf.concat` of the shards, or the mean of the replicas, then `SaveV2`            | bytes     |
+| stock Saver         | stock `Saver.save` of the same variables: shards as slices                       | values    |
+| stock sharded=True  | the same with `sharded=True`, the shards on as many devices as ours has threads  | values    |
+| numpy.save, ...     | the whole variables, from memory                                                 | values    |
+| limit               | the bytes by `pwrite` from as many threads, nothing else                         | data file |
+| limit again         | the same; the control                                                            | data file |
+
+Bytes: data and index equal those that stock TensorFlow writes from the single-node graph. Where the place is
+synced, ours is `Saver(durable=True)`, and for all others every file and the directory are synced in the timed part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import context
+import entries
+import limits
+import models
+import rivals
+from autodist import _native
+from autodist.checkpoint.saver import Saver
+from autodist.strategy import AllReduce, PartitionedPS
+from cases import Contest, Layout, Setting
+from checks import PREFIX, check_bytes, check_data, check_same, check_values
+from entries import Entry
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# Of a session of AutoDist that cuts its variables.
+_SESSION_CPUS = 2
+
+
+def make_entries(
+    contest: Contest, setting: Setting, values: np.ndarray, reference: Path
+) -> list[Entry]:
+    """Everybody who saves the contest's model.
+
+    Args:
+        contest: The contest.
+        setting: Of the run.
+        values: The model's.
+        reference: A directory with a stock save of the model from a single node.
+    """
+    return list(_Saves(contest, setting, values, reference).make())
+
+
+class _Saves:
+    def __init__(
+        self, contest: Contest, setting: Setting, values: np.ndarray, reference: Path
+    ) -> None:
+        self._contest, self._setting, self._reference = contest, setting, reference
+        self._model, self._place, self._values = contest.model, contest.place, values
+        self._views = self._model.views(values)
+
+    def make(self) -> Iterator[Entry]:
+        for layout in self._contest.layouts:
+            if layout.is_own_graph:
+                yield from self._of_own_graph(layout)
+            else:
+                yield from self._of_session(layout)
+        yield from self._of_context()
+        for way in (entries.LIMIT, entries.LIMIT_AGAIN):
+            yield Entry.make(
+                way,
+                None,
+                run=limits.bare_writes(
+                    self._values, self._setting.threads, is_synced=self._place.is_synced
+                ),
+                check=lambda directory: check_data(directory, self._reference),
+            )
+
+    def _of_own_graph(self, layout: Layout) -> Iterator[Entry]:
+        held = models.hold(self._model, self._values, layout)
+        yield self._ours(layout, held, replica_count=len(held.pieces))
+        check_slices = self._check_bytes if layout.is_whole else self._check_values
+        if not layout.is_whole:
+            gather = rivals.gather_and_save(held)
+            yield self._rival(entries.GATHER, layout, gather, self._check_bytes)
+        yield self._rival(entries.STOCK, layout, rivals.saver_save(held), check_slices)
+        if self._contest.has_sharded and not layout.is_whole:
+            spread = models.hold(self._model, self._values, layout, cpus=self._setting.threads)
+            sharded = rivals.saver_save(spread, is_sharded=True)
+            yield self._rival(entries.SHARDED, layout, sharded, self._check_values)
+
+    def _of_session(self, layout: Layout) -> Iterator[Entry]:
+        if layout.is_session:
+            strategy = PartitionedPS(num_shards=layout.counts[0], min_variable_bytes=64)
+            held = models.hold_distributed(self._model, self._values, strategy, _SESSION_CPUS)
+            cut = [layout.grid(shape).shard_count for shape in self._model.shapes.values()]
+            yield self._ours(layout, held, replica_count=sum(cut))
+            return
+        count = layout.replica_count
+        held = models.hold_distributed(self._model, self._values, AllReduce(), count)
+        yield self._ours(layout, held, replica_count=count * len(self._model.shapes))
+        mean = rivals.mean_and_save(models.hold_copies(self._model, self._values, count))
+        yield self._rival(entries.GATHER, layout, mean, self._check_bytes)
+
+    def _of_context(self) -> Iterator[Entry]:
+        for way, (save, load) in context.ways(self._views).items():
+
+            def check(directory: Path, load: context.LoadArrays = load) -> None:
+                found = load(directory)
+                for name, expected in self._views.items():
+                    check_same(name, found[name], expected)
+
+            yield self._rival(way, None, save, check)
+
+    def _ours(self, layout: Layout, held: models.Held, replica_count: int) -> Entry:
+        """A save by our `Saver`; it must be by our op, from as many replicas, counted over all shards."""
+        with held.graph.as_default():
+            saver = Saver(
+                threads=self._setting.threads,
+                layout="original",
+                durable=self._place.is_synced,
+            )
+
+        def save(directory: Path) -> None:
+            saver.save(
+                held.session, str(directory / PREFIX), write_meta_graph=False, write_state=False
+            )
+
+        def check(directory: Path) -> None:
+            report = _native.last_save(str(directory / PREFIX))
+            if report is None or report.replica_count != replica_count:
+                raise AssertionError(f"expected a save of {replica_count} values, found {report}")
+            self._check_bytes(directory)
+
+        return Entry.make(entries.OURS, layout, run=save, check=check)
+
+    def _rival(
+        self, way: str, layout: Layout | None, save: rivals.Work, check: Callable[[Path], None]
+    ) -> Entry:
+        def save_and_sync(directory: Path) -> None:
+            save(directory)
+            limits.sync_all(directory)
+
+        run = save_and_sync if self._place.is_synced else save
+        return Entry.make(way, layout, run=run, check=check)
+
+    def _check_bytes(self, directory: Path) -> None:
+        check_bytes(directory, self._reference)
+
+    def _check_values(self, directory: Path) -> None:
+        check_values(directory, self._views)

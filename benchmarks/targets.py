@@ -1,0 +1,111 @@
+"""What shall be reached. Each target is looked at where the contest that it speaks of took place."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import entries
+from cases import LAYOUTS
+from entries import NEW, OURS, TRAINED, Key
+from results import Result
+
+_EXTRA_MIB = 32
+_READ_PER_PASS = 1.02
+
+_DURING = f"{OURS}, verify=during"
+_ONE, _EIGHT, _THIRTY_TWO, _COLUMNS, _GRID, _REPLICAS = (
+    LAYOUTS[name].title for name in ("whole", "axis0", "axis0x32", "axis1", "grid", "replicas2")
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What was wanted and what was found."""
+
+    text: str
+    found: float
+    wanted: float
+    is_met: bool
+    counts: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class _Speed:
+    """A contestant shall have at least a part, or a multiple, of another's speed."""
+
+    operation: str
+    place: str
+    key: Key
+    other: Key
+    at_least: float
+
+
+def _restore_speeds(layout: str, at_least: float) -> list[_Speed]:
+    ways = ((OURS, NEW), (OURS, TRAINED), (_DURING, TRAINED))
+    return [
+        _Speed(
+            "restore",
+            "tmpfs",
+            Key(way, layout, state),
+            Key(entries.STOCK, layout, state),
+            at_least,
+        )
+        for way, state in ways
+    ]
+
+
+_SPEEDS = (
+    *_restore_speeds(_ONE, 1.5),
+    *_restore_speeds(_EIGHT, 6.0),
+    *_restore_speeds(_THIRTY_TWO, 15.0),
+    _Speed("save", "tmpfs", Key(OURS, _EIGHT), Key(entries.LIMIT), 0.85),
+    _Speed("save", "tmpfs", Key(OURS, _EIGHT), Key(entries.GATHER, _EIGHT), 2.7),
+    _Speed("save", "tmpfs", Key(OURS, _EIGHT), Key(entries.STOCK, _EIGHT), 1.7),
+    _Speed("save", "tmpfs", Key(OURS, _COLUMNS), Key(OURS, _EIGHT), 0.8),
+    _Speed("save", "tmpfs", Key(OURS, _GRID), Key(OURS, _EIGHT), 0.8),
+    _Speed("save", "tmpfs", Key(OURS, _REPLICAS), Key(OURS, _ONE), 0.7),
+    _Speed("save", "disk-synced", Key(OURS, _EIGHT), Key(entries.LIMIT), 0.8),
+)
+
+
+def judge(results: Sequence[Result]) -> list[Verdict]:
+    """All targets that the results speak of; those of speed, for one large variable."""
+    return [verdict for result in results for verdict in _judge(result)]
+
+
+def _judge(result: Result) -> Iterator[Verdict]:
+    contest = result.contest
+    if contest.model.name == "one":
+        for speed in _SPEEDS:
+            place = (contest.operation, contest.place.name)
+            if place == (speed.operation, speed.place) and {speed.key, speed.other} <= set(
+                result.times
+            ):
+                found = result.to(speed.key, speed.other)
+                text = (
+                    f"{contest.operation} on {contest.place.title}, speed of {speed.key.name}, "
+                    f"beside {speed.other.name}: at least"
+                )
+                is_met = found >= speed.at_least
+                yield Verdict(text, found, speed.at_least, is_met, result.counts)
+    yield _judge_memory(result)
+    if contest.operation == "restore" and contest.model.size_bytes >= 64 << 20:
+        yield _judge_reads(result)
+
+
+def _judge_memory(result: Result) -> Verdict:
+    most = max(result.extra_bytes(key) for key in result.times if key.is_ours) / 2**20
+    text = f"{result.contest.title}: extra MiB of ours, at most"
+    return Verdict(text, most, _EXTRA_MIB, most <= _EXTRA_MIB, counts=True)
+
+
+def _judge_reads(result: Result) -> Verdict:
+    """Two passes where variables have values that must not be lost, else one."""
+    most = max(
+        result.moved(key) / (2 if (key.way, key.state) == (OURS, TRAINED) else 1)
+        for key in result.times
+        if key.is_ours
+    )
+    text = f"{result.contest.title}: sizes of the model that ours reads in a pass, at most"
+    return Verdict(text, most, _READ_PER_PASS, most <= _READ_PER_PASS, counts=True)
