@@ -1,4 +1,4 @@
-"""Answers every question of this directory, each in a process of its own, and stops at the first that fails."""
+"""Answers every question about saving, each in a process of its own, and stops at the first that fails."""
 
 from __future__ import annotations
 

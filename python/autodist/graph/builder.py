@@ -77,8 +77,10 @@ class Builder:
             name = f"replica_{replica}/{name}"
             changed = _of_replica(template.attributes, replica)
         if device is None:
-            is_lowered = "_lower_using_switch_merge" in template.attributes
-            device = self._device([] if is_lowered else inputs, replica)
+            device = self._device(inputs, replica)
+            if "_lower_using_switch_merge" in template.attributes:
+                device = self.replica_devices[replica]
+                inputs = [self._brought_to(device, tensor) for tensor in inputs]
         name = self.graph.unique_name(name)
         return template.create(
             self.graph,
@@ -109,6 +111,13 @@ class Builder:
             self.graph, name, device=device, inputs=[], control_inputs=[], changed=changed
         )
         return made.outputs[0]
+
+    def _brought_to(self, device: str, tensor: Any) -> Any:
+        """`tensor` on `device`, unless it is a handle; TensorFlow leaves what enters a loop where it comes from."""
+        if tensor.dtype == tf.resource or tensor.device == device:
+            return tensor
+        with self.adding(f"{tensor.op.name}/brought", device):
+            return tf.identity(tensor)
 
     def _template_of(self, op: Any) -> Any:
         """The template of `op`; the last is kept, for the copies of one op are made one after the other."""

@@ -292,11 +292,12 @@ class Transformer:
                     "create_distributed_session(), so that the variable stays whole."
                 )
         mask = self.batch.mask(op)
-        copies = self.replica_count if mask or op in self._repeated else 1
+        is_per_replica = bool(mask) or op in self._repeated
+        copies = self.replica_count if is_per_replica else 1
         grid = self._elementwise_grid(op)
         rows: Lowered = []
         for replica in range(copies):
-            controls = self.controls(op, replica if mask else None)
+            controls = self.controls(op, replica if is_per_replica else None)
             if grid is None:
                 inputs = self._whole_inputs(op, replica)
                 if replica and mask and random_ops.is_stateless(op):

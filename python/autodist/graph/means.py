@@ -6,6 +6,9 @@ a mean over its part, so the mean over the batch is the sum of the replicas' val
 Where B < R some parts would be empty, and kernels exist that abort the process on zero rows (TF 2.21:
 `MaxPool`). So a replica without a part computes on the last row of the batch once more, and what it
 computes counts as nothing: its share is 0, and its rows are dropped where the replicas' rows are joined.
+
+A split, a mean, a join along the first dimension is one op of ours (cc/ops): made of TensorFlow's own they would be
+several times as many, and read and write each gradient once more per replica.
 """
 
 from __future__ import annotations
@@ -14,8 +17,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from autodist import _native
 from autodist.graph.builder import Builder
 from autodist.graph.values import Value
+
+_HOST = "/device:CPU:0"
 
 
 class Means:
@@ -24,14 +30,25 @@ class Means:
     def __init__(self, builder: Builder) -> None:
         self._builder = builder
         self._replica_count = len(builder.replica_devices)
+        self._ops = _native.ops()
         self._sizes: dict[int, Any] = {}
         self._batches: dict[int, Any] = {}
         self._common_sizes: dict[tuple[int, ...], Any] = {}
-        self._shares: dict[tuple[tuple[int, ...], Any], list[Any]] = {}
         self._counts: dict[tuple[int, ...], list[Any]] = {}
 
     def split(self, root: int, batch: Any, axis: int) -> Value:
         """Splits `batch`, the transformed graph's tensor for root number `root`, over the replicas along `axis`."""
+        split = self._split_rows if axis == 0 else self._split_along
+        parts, self._sizes[root] = split(batch, axis)
+        self._batches[root] = batch
+        return Value([[p] for p in parts], varies=True)
+
+    def _split_rows(self, batch: Any, _: int) -> tuple[list[Any], Any]:
+        with self._on_cpu(f"split/{batch.op.name}", batch.device):
+            parts, sizes = self._ops.autodist_split_batch(batch=batch, N=self._replica_count)
+        return parts, sizes
+
+    def _split_along(self, batch: Any, axis: int) -> tuple[list[Any], Any]:
         count = self._replica_count
         with self._builder.adding(f"split/{batch.op.name}", batch.device):
             rows = tf.shape(batch, out_type=tf.int64)[axis]
@@ -42,9 +59,7 @@ class Means:
             parts = [batch[along(axis, slice(starts[i], ends[i]))] for i in range(count)]
             for part in parts:
                 part.set_shape(_without_size(batch.shape, axis))
-        self._sizes[root] = sizes
-        self._batches[root] = batch
-        return Value([[p] for p in parts], varies=True)
+        return parts, sizes
 
     def mean(self, tensors: list[Any], mask: int) -> Any:
         """The weighted mean of one floating or complex tensor per replica.
@@ -53,16 +68,13 @@ class Means:
           tensors: one tensor per replica, of the same shape.
           mask: the roots that they depend on.
         """
-        with self._builder.adding(f"mean/{tensors[0].op.name}", tensors[0].device):
-            return tf.add_n(self._scaled(tensors, mask))
+        sizes = self._sizes_of(mask)
+        with self._on_cpu(f"mean/{tensors[0].op.name}", tensors[0].device):
+            return self._ops.autodist_mean_of_replicas(values=tensors, sizes=sizes)
 
     def mean_slices(self, values: list[Any], indices: list[Any], mask: int) -> tuple[Any, Any]:
         """The mean of the replicas' `tf.IndexedSlices`: all of them in replica order, each scaled by its share."""
-        with self._builder.adding(f"mean/{values[0].op.name}", values[0].device):
-            return (
-                tf.concat(self._counted(self._scaled(values, mask), mask), 0),
-                tf.concat(self._counted(indices, mask), 0),
-            )
+        return self._join_weighted(values, mask), self.join(indices, mask)
 
     def rows_of_replicas(self, rows: Any, values: list[Any], mask: int) -> list[Any]:
         """Takes `mean_slices` back: of `rows`, one for each row of all `values`, those that belong to each replica."""
@@ -81,8 +93,18 @@ class Means:
 
     def join(self, tensors: list[Any], mask: int, axis: int = 0) -> Any:
         """The replicas' rows, which lie along `axis`, in batch order."""
-        with self._builder.adding(f"join/{tensors[0].op.name}", tensors[0].device):
-            return tf.concat(self._counted(tensors, mask, axis), axis)
+        name, device = f"join/{tensors[0].op.name}", tensors[0].device
+        if axis:
+            with self._builder.adding(name, device):
+                return tf.concat(self._counted(tensors, mask, axis), axis)
+        sizes = self._sizes_of(mask)
+        with self._on_cpu(name, device):
+            return self._ops.autodist_join_replicas(values=tensors, sizes=sizes)
+
+    def _join_weighted(self, tensors: list[Any], mask: int) -> Any:
+        sizes = self._sizes_of(mask)
+        with self._on_cpu(f"mean/{tensors[0].op.name}", tensors[0].device):
+            return self._ops.autodist_join_weighted_replicas(values=tensors, sizes=sizes)
 
     def mean_or_join(self, tensors: list[Any], mask: int) -> Any:
         """For tensors of unknown rank: the weighted mean of scalars, the rows of anything else."""
@@ -90,8 +112,8 @@ class Means:
             is_scalar = tf.equal(tf.rank(tensors[0]), 0)
             one_if_scalar = tf.ones([tf.cast(is_scalar, tf.int32)], tf.int32)
             rows = [tf.reshape(t, tf.concat([one_if_scalar, tf.shape(t)], 0)) for t in tensors]
-            mean = tf.reduce_sum(tf.concat(self._scaled(rows, mask), 0))
-            joined = tf.concat(self._counted(rows, mask), 0)
+            mean = tf.reduce_sum(self._join_weighted(rows, mask))
+            joined = self.join(rows, mask)
             return tf.cond(is_scalar, lambda: mean, lambda: joined)
 
     def sum(self, tensors: list[Any], mask: int) -> Any:
@@ -114,12 +136,7 @@ class Means:
         """The tensor, int64 of shape `[replicas]`, with the sizes of a root's parts."""
         return self._sizes[root]
 
-    def _scaled(self, tensors: list[Any], mask: int) -> list[Any]:
-        """Each replica's tensor times its share of the batch; nothing where the share is 0, NaN included."""
-        shares = self._batch_shares(mask, tensors[0].dtype)
-        return [tf.math.multiply_no_nan(t, s) for t, s in zip(tensors, shares, strict=True)]
-
-    def _counted(self, tensors: list[Any], mask: int, axis: int = 0) -> list[Any]:
+    def _counted(self, tensors: list[Any], mask: int, axis: int) -> list[Any]:
         """Each replica's rows; none of a replica without a part."""
         counts = self.part_counts(mask)
         counted = []
@@ -129,20 +146,6 @@ class Means:
             rows.set_shape(_without_size(tensor.shape, axis))
             counted.append(rows)
         return counted
-
-    def _batch_shares(self, mask: int, dtype: Any) -> list[Any]:
-        """One scalar of `dtype` per replica: its share of the batch; equal shares of a batch without rows."""
-        roots = self._sources_in(mask)
-        if (roots, dtype) not in self._shares:
-            sizes = self._part_sizes(roots)
-            with self._builder.adding("batch_share", sizes.device):
-                is_empty = tf.equal(tf.reduce_sum(sizes), 0)
-                sizes = tf.cast(sizes, tf.float64) + tf.cast(is_empty, tf.float64)
-                shares = sizes / tf.reduce_sum(sizes)
-                self._shares[roots, dtype] = tf.unstack(
-                    tf.cast(shares, dtype), num=self._replica_count
-                )
-        return self._shares[roots, dtype]
 
     def part_counts(self, mask: int) -> list[Any]:
         """One int64 scalar per replica: 1 where it has a part of the batch, else 0."""
@@ -163,6 +166,15 @@ class Means:
         for root in sorted(self.roots_in(mask)):
             first.setdefault(self._batches[root].op, root)
         return tuple(first.values())
+
+    def _sizes_of(self, mask: int) -> Any:
+        """The sizes that weigh what depends on the roots in `mask`."""
+        return self._part_sizes(self._sources_in(mask))
+
+    def _on_cpu(self, name: str, device: str) -> Any:
+        """The context for an op of ours, beside what it works on, or on a CPU where that is on an accelerator."""
+        is_cpu = tf.DeviceSpec.from_string(device).device_type == "CPU"
+        return self._builder.adding(name, device if is_cpu else _HOST)
 
     def _part_sizes(self, roots: tuple[int, ...]) -> Any:
         """The sizes of the roots' parts, checked to be the same; equal ones where there are no roots."""

@@ -1,8 +1,11 @@
-"""Which ops that do not vary are made on every replica all the same: small constants and what is computed from them.
+"""Which ops that do not vary are made on every replica all the same.
 
-One copy would be sent to the other replicas at each step, which costs more than a constant of one's own.
-And what belongs to one step of one replica, such as the empty list that a loop fills, would tie the
-replicas' loops to one device.
+*Small constants, and what is computed from them.* One copy would be sent to the other replicas at each step, which
+costs more than a constant of one's own. And what belongs to one step of one replica, such as the empty list
+that a loop fills, would tie the replicas' loops to one device.
+
+*Ops that only wait for ops that are made per replica* (`NoOp`). One copy would have each replica wait for all:
+`tf.gradients` makes such an op for almost every op of the backward pass.
 """
 
 from __future__ import annotations
@@ -39,6 +42,10 @@ class Repeated:
             if self._is_constant(op):
                 new.add(op)
                 self._constant.add(op)
+            elif op.type == "NoOp" and any(
+                source in self._repeated or is_per_replica(source) for source in op.control_inputs
+            ):
+                self._repeated.add(op)
         for op in reversed(ordered):
             if op in self._repeated or is_per_replica(op):
                 self._repeated.update(t.op for t in op.inputs if t.op in new)
