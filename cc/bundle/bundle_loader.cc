@@ -138,8 +138,9 @@ class Pass {
 
   // The memory of a group's targets, of those that the pass writes.
   struct Memory {
-    std::vector<Tensor> tensors;
+    // Closed after `tensors` are gone: once others get at a variable, its memory is its own.
     std::unique_ptr<OpenTargets> open;
+    std::vector<Tensor> tensors;
   };
 
   absl::StatusOr<Memory> MakeMemory(int number) {
@@ -205,8 +206,6 @@ class Pass {
     while (status.ok() && queue_.TakeBlock(&open, &block)) {
       status = LoadBlock(&open, block, buffer);
     }
-    // Others stop taking blocks before this thread waits for them.
-    if (!status.ok()) queue_.Fail(status);
     queue_.Close(&open);
     // Another thread may have failed on a block of this group.
     if (status.ok()) status = queue_.status();
@@ -217,8 +216,16 @@ class Pass {
 
   absl::Status LoadBlock(OpenGroup* open, int64_t block, char* buffer) {
     absl::Status status = open->loader->Load(block, buffer);
+    // The owner asks whether a block has failed once none is being worked on.
+    if (!status.ok()) queue_.Fail(status);
     queue_.FinishBlock(open);
     return status;
+  }
+
+  static absl::Status NoMemory(const BundleEntry& entry) {
+    return absl::ResourceExhaustedError(absl::StrCat(entry.ToString(), ": no memory for a ",
+                                                     tensorflow::DataTypeString(entry.dtype),
+                                                     " of shape ", DimsToString(entry.shape)));
   }
 
   // Strings are never live.
@@ -234,6 +241,7 @@ class Pass {
     for (const Piece& piece : group.pieces) {
       const BundleEntry& entry = load_.index.entries[piece.entry];
       Tensor strings(tensorflow::DT_STRING, ShapeOf(entry.shape));
+      if (!strings.IsInitialized()) return NoMemory(entry);
       EntryBytes bytes(&load_.files.file(entry.shard_id), entry, &buffer);
       auto elements = strings.flat<tensorflow::tstring>();
       const absl::Status status =
@@ -293,7 +301,8 @@ absl::StatusOr<int64_t> LoadBundle(const std::string& prefix, const BundleIndex&
   absl::Status status = first.Run(options.threads);
   if (!status.ok()) return status;
   if (in_one_pass) return first.size_bytes();
-  Pass second(&load, {/*fresh=*/false, /*live=*/true}, options.cancelled);
+  // Half of a restore is worse than a late end of one that was cancelled.
+  Pass second(&load, {/*fresh=*/false, /*live=*/true}, /*cancelled=*/nullptr);
   status = second.Run(options.threads);
   if (!status.ok()) return status;
   return first.size_bytes() + second.size_bytes();

@@ -31,8 +31,9 @@
 namespace autodist {
 
 struct LoadOptions {
-  int threads = 0;                               // 0: chosen from the machine
-  const std::atomic<bool>* cancelled = nullptr;  // once true, the restore fails with Cancelled
+  int threads = 0;  // 0: chosen from the machine
+  // Once true, the restore fails with Cancelled, unless it has begun to write what it verified.
+  const std::atomic<bool>* cancelled = nullptr;
   // False reads once even if targets are live; they have no value while they are written, and keep
   // none where what was read is not right.
   bool verify_first = true;

@@ -29,9 +29,10 @@ absl::Status DecodeStrings(EntryBytes* bytes, uint32_t crc32c,
   const absl::Status unparsable = absl::DataLossError("they do not hold as many strings");
   uint64_t total = 0;
   for (uint64_t& length : lengths) {
-    if (!bytes->TakeVarint(&length) || length > static_cast<uint64_t>(bytes->remaining()) - total) {
-      return bytes->status().ok() ? unparsable : bytes->status();
-    }
+    if (!bytes->TakeVarint(&length)) return bytes->status().ok() ? unparsable : bytes->status();
+    // What the strings take must be left after each length, or a sum could wrap around.
+    const uint64_t remaining = static_cast<uint64_t>(bytes->remaining());
+    if (total > remaining || length > remaining - total) return unparsable;
     total += length;
     if (length > UINT32_MAX) {
       SumNumber(length, &crc);

@@ -21,6 +21,9 @@ constexpr int64_t kFooterBytes = 48;
 constexpr uint64_t kMagic = 0xdb4775248b80fb57;
 constexpr int64_t kTrailerBytes = 5;  // of a block: its kind and its CRC
 constexpr char kUncompressed = 0;
+// A key in full is at least every sixteenth in TensorFlow's tables, so that all of a block's keys
+// take at most sixteen times its bytes; this leaves room for other writers.
+constexpr uint64_t kMostKeyBytesPerByte = 64;
 
 absl::Status Damaged(absl::string_view problem) { return absl::DataLossError(problem); }
 
@@ -118,6 +121,7 @@ absl::Status VisitBlock(
   if (block.size() < 4) return Damaged("a block is too short");
   const uint64_t restarts = LittleEndian<uint32_t>(block.data() + block.size() - 4);
   if (restarts > (block.size() - 4) / 4) return Damaged("a block's restart points do not fit");
+  uint64_t key_bytes = kMostKeyBytesPerByte * block.size();
   block.remove_suffix(4 * (restarts + 1));
   std::string key;
   while (!block.empty()) {
@@ -129,6 +133,8 @@ absl::Status VisitBlock(
     }
     key.resize(shared);
     key.append(block.data(), rest);
+    if (key.size() > key_bytes) return Damaged("its keys are far longer than its bytes");
+    key_bytes -= key.size();
     absl::Status status = visit(key, block.substr(rest, value_bytes));
     if (!status.ok()) return status;
     block.remove_prefix(rest + value_bytes);
@@ -143,12 +149,24 @@ absl::Status VisitTable(
   if (!index_handle.ok()) return index_handle.status();
   absl::StatusOr<std::string> index = table.ReadBlock(*index_handle);
   if (!index.ok()) return index.status();
+  // Each block is visited once, or a few bytes could stand for any number of entries.
+  uint64_t end = 0;
+  std::string last_key;
+  bool has_key = false;
+  const auto visit_in_order = [&](const std::string& key, absl::string_view value) {
+    if (has_key && key <= last_key) return Damaged("its keys are not in ascending order");
+    has_key = true;
+    last_key = key;
+    return visit(key, value);
+  };
   return VisitBlock(*index, [&](const std::string&, absl::string_view value) {
     Handle handle;
     if (!TakeHandle(&value, &handle)) return Damaged("where a block lies cannot be read");
     absl::StatusOr<std::string> block = table.ReadBlock(handle);
     if (!block.ok()) return block.status();
-    return VisitBlock(*block, visit);
+    if (handle.offset < end) return Damaged("its blocks are not in ascending order");
+    end = handle.offset + handle.size_bytes + kTrailerBytes;
+    return VisitBlock(*block, visit_in_order);
   });
 }
 

@@ -20,6 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "ops/node_attr.h"
+#include "ops/node_edges.h"
 #include "ops/tagged_restore.h"
 #include "ops/variable_assign.h"
 #include "tensorflow/core/common_runtime/device.h"
@@ -263,13 +264,15 @@ class Replacement {
 };
 
 // Whether all that `node` takes is known beforehand, but for the prefix, and it waits for nothing:
-// then nodes like it can be one, for none of them can come before another.
+// then nodes like it can be one, for none of them can come before another. TensorFlow has an op wait
+// through its constants where those were made under the same control dependencies.
 bool IsFree(const Node& node) {
-  if (!ConstantInput(node, kNames).has_value() || !ConstantInput(node, kSlices).has_value()) {
+  if (!ConstantInput(node, kNames).has_value() || !ConstantInput(node, kSlices).has_value() ||
+      WaitsForOthers(node)) {
     return false;
   }
   for (const Edge* edge : node.in_edges()) {
-    if (edge->IsControlEdge() && !edge->src()->IsSource()) return false;
+    if (edge->src()->type_string() == "Const" && WaitsForOthers(*edge->src())) return false;
   }
   const Edge* prefix;
   return node.input_edge(kPrefix, &prefix).ok();

@@ -3,6 +3,7 @@
 #include "ops/variable_assign.h"
 
 #include "ops/node_attr.h"
+#include "ops/node_edges.h"
 #include "tensorflow/core/util/device_name_utils.h"
 
 namespace autodist {
@@ -18,13 +19,6 @@ bool IsOnCpuOf(const Node& node, const Node& variable) {
          DeviceNameUtils::ParseFullName(variable.assigned_device_name(), &variable_device) &&
          variable_device.type == "CPU" &&
          DeviceNameUtils::IsSameAddressSpace(device, variable_device);
-}
-
-bool WaitsForOthers(const Node& node) {
-  for (const Edge* edge : node.in_edges()) {
-    if (edge->IsControlEdge() && !edge->src()->IsSource()) return true;
-  }
-  return false;
 }
 
 // The only edge on which the output of an identity goes on.

@@ -161,7 +161,7 @@ absl::Status VariableTargets::Publish() {
   for (size_t i = 0; i < destinations_.size(); ++i) {
     const PinnedVariable* pinned = destinations_[i].pinned;
     if (pinned == nullptr || !fresh_[i].is_set) continue;
-    const Tensor value = std::exchange(fresh_[i], Fresh()).tensor;
+    Tensor value = std::exchange(fresh_[i], Fresh()).tensor;
     tensorflow::core::RefCountPtr<Var> made;
     Var* variable = pinned->variable.get();
     if (variable == nullptr) {
@@ -178,7 +178,7 @@ absl::Status VariableTargets::Publish() {
       variable = found;
     }
     tensorflow::mutex_lock lock(*variable->mu());
-    *variable->tensor() = value;
+    *variable->tensor() = std::move(value);
     variable->is_initialized = true;
   }
   return absl::OkStatus();
