@@ -3,7 +3,6 @@
 #include "bundle/restore_plan.h"
 
 #include <algorithm>
-#include <numeric>
 #include <tuple>
 #include <unordered_map>
 #include <utility>
@@ -19,11 +18,17 @@
 namespace autodist {
 namespace {
 
+// A box that some targets take, which are numbered one after the other.
+struct WantedBox {
+  Box box;
+  int first_target;
+  int target_count;
+};
+
 // All that is wanted under one name.
 struct Wanted {
   const BundleEntry* stored;
-  std::vector<Box> boxes;
-  std::vector<std::vector<int>> targets;  // of each box, numbers among all targets
+  std::vector<WantedBox> boxes;
 };
 
 std::string ShapeText(const Dims& shape) {
@@ -106,7 +111,8 @@ absl::Status DescribeMissing(const BundleEntry& entry, const Box& box, const Sto
                    CheckTiling(box.extent, parts).value_or("slices are missing")));
 }
 
-absl::StatusOr<Group> PlanGroup(const BundleIndex& index, const Wanted& wanted) {
+// Takes the boxes of `wanted`.
+absl::StatusOr<Group> PlanGroup(const BundleIndex& index, Wanted wanted) {
   const BundleEntry& entry = *wanted.stored;
   absl::StatusOr<Stored> stored = StoredPieces(index, entry);
   if (!stored.ok()) return stored.status();
@@ -117,21 +123,24 @@ absl::StatusOr<Group> PlanGroup(const BundleIndex& index, const Wanted& wanted) 
   Group group;
   group.name = entry.name;
   group.dtype = entry.dtype;
-  for (size_t i = 0; i < wanted.boxes.size(); ++i) {
-    const Box& box = wanted.boxes[i];
+  group.targets.reserve(wanted.boxes.size());
+  for (WantedBox& one : wanted.boxes) {
+    Box& box = one.box;
     const std::vector<int> meeting = boxes.Find(box);
     int64_t missing = box.elements();
-    for (int piece : meeting) missing -= Intersect(stored->boxes[piece], box)->elements();
+    for (int piece : meeting) missing -= SharedElements(stored->boxes[piece], box);
     if (missing != 0) return DescribeMissing(entry, box, *stored, meeting);
-    for (int number : wanted.targets[i]) {
+    for (int i = 0; i < one.target_count; ++i) {
       for (int piece : meeting) {
         is_wanted[piece] = true;
         pieces[piece].deliveries.push_back(
             {static_cast<int>(group.targets.size()), RunPlan::OfShared(stored->boxes[piece], box)});
       }
-      group.targets.push_back({number, box.extent});
+      const bool is_last = i + 1 == one.target_count;
+      group.targets.push_back({one.first_target + i, is_last ? std::move(box.extent) : box.extent});
     }
   }
+  group.pieces.reserve(std::count(is_wanted.begin(), is_wanted.end(), true));
   for (size_t i = 0; i < pieces.size(); ++i) {
     if (!is_wanted[i]) continue;
     const BundleEntry& piece_entry = index.entries[stored->entries[i]];
@@ -140,6 +149,7 @@ absl::StatusOr<Group> PlanGroup(const BundleIndex& index, const Wanted& wanted) 
     Piece& piece = pieces[i];
     piece.entry = stored->entries[i];
     piece.box = std::move(stored->boxes[i]);
+    piece.ends.reserve(piece.deliveries.size());
     std::stable_sort(piece.deliveries.begin(), piece.deliveries.end(),
                      [](const Delivery& a, const Delivery& b) {
                        return a.runs.first_output() < b.runs.first_output();
@@ -185,11 +195,9 @@ class Request {
     }
     if (entry.target_count == 0) return;
     const auto [place, is_new] = group_of_.emplace(entry.name, wanted_.size());
-    if (is_new) wanted_.push_back({&stored, {}, {}});
+    if (is_new) wanted_.push_back({&stored, {}});
     Wanted& wanted = wanted_[place->second];
-    wanted.boxes.push_back(*std::move(box));
-    wanted.targets.emplace_back(entry.target_count);
-    std::iota(wanted.targets.back().begin(), wanted.targets.back().end(), entry.first_target);
+    wanted.boxes.push_back({*std::move(box), entry.first_target, entry.target_count});
   }
 
   absl::Status status() const {
@@ -198,7 +206,7 @@ class Request {
     return absl::OkStatus();
   }
 
-  const std::vector<Wanted>& wanted() const { return wanted_; }
+  std::vector<Wanted>& wanted() { return wanted_; }
 
  private:
   // Where the entry lies in the stored tensor. The texts are those of stock RestoreV2.
@@ -236,8 +244,8 @@ absl::StatusOr<RestorePlan> BuildRestorePlan(const BundleIndex& index,
   if (!request.status().ok()) return request.status();
   RestorePlan plan;
   plan.groups.reserve(request.wanted().size());
-  for (const Wanted& wanted : request.wanted()) {
-    absl::StatusOr<Group> group = PlanGroup(index, wanted);
+  for (Wanted& wanted : request.wanted()) {
+    absl::StatusOr<Group> group = PlanGroup(index, std::move(wanted));
     if (!group.ok()) return group.status();
     plan.groups.push_back(*std::move(group));
   }

@@ -15,18 +15,17 @@ namespace autodist {
 // Not by TensorFlow's function of this name, which aborts the process on a negative dimension and
 // on one too large to count.
 absl::StatusOr<Place> ParseShapeAndSlice(absl::string_view text) {
-  const std::string quoted = absl::StrCat("shape and slice '", text, "' ");
-  const auto refuse = [&quoted](absl::string_view a, absl::string_view b = "",
-                                absl::string_view c = "") {
-    return absl::InvalidArgumentError(absl::StrCat(quoted, a, b, c));
+  const auto refuse = [text](absl::string_view a, absl::string_view b = "",
+                             absl::string_view c = "") {
+    return absl::InvalidArgumentError(absl::StrCat("shape and slice '", text, "' ", a, b, c));
   };
   Place place;
-  std::vector<std::string> words = absl::StrSplit(text, ' ');
+  std::vector<absl::string_view> words = absl::StrSplit(text, ' ');
   if (words.size() < 2) return refuse("must be dimensions followed by a slice");
-  const absl::Status parsed = tensorflow::TensorSlice::Parse(words.back(), &place.slice);
+  const absl::Status parsed = tensorflow::TensorSlice::Parse(std::string(words.back()), &place.slice);
   if (!parsed.ok()) return refuse("has a bad slice: ", parsed.message());
   words.pop_back();
-  for (const std::string& word : words) {
+  for (absl::string_view word : words) {
     int64_t dim;
     if (!absl::SimpleAtoi(word, &dim) || dim < 0) return refuse("has a bad dimension '", word, "'");
     place.shape.push_back(dim);
@@ -44,6 +43,8 @@ absl::StatusOr<Box> BoxOf(const tensorflow::TensorSlice& slice, const Dims& shap
         absl::StrCat("has ", shape.size(), " dimensions but a slice of ", slice.dims()));
   }
   Box box;
+  box.start.reserve(shape.size());
+  box.extent.reserve(shape.size());
   for (size_t axis = 0; axis < shape.size(); ++axis) {
     const int64_t dim = shape[axis];
     const bool is_full = slice.IsFullAt(axis);

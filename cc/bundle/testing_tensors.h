@@ -12,7 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "bundle/element_type.h"
 #include "core/box.h"
-#include "core/testing.h"
+#include "core/testing_boxes.h"
 #include "tensorflow/core/framework/tensor.h"
 #include "tensorflow/core/framework/tensor_slice.h"
 

@@ -51,4 +51,15 @@ std::optional<Box> Intersect(const Box& a, const Box& b) {
   return shared;
 }
 
+int64_t SharedElements(const Box& a, const Box& b) {
+  int64_t elements = 1;
+  for (int axis = 0; axis < a.rank(); ++axis) {
+    const int64_t start = std::max(a.start[axis], b.start[axis]);
+    const int64_t end = std::min(a.start[axis] + a.extent[axis], b.start[axis] + b.extent[axis]);
+    if (end <= start) return 0;
+    elements *= end - start;
+  }
+  return elements;
+}
+
 }  // namespace autodist

@@ -51,6 +51,10 @@ struct Box {
 // REQUIRES: they are of the same rank.
 std::optional<Box> Intersect(const Box& a, const Box& b);
 
+// How many elements that is.
+// REQUIRES: they are of the same rank, and elements() of them may be called.
+int64_t SharedElements(const Box& a, const Box& b);
+
 }  // namespace autodist
 
 #endif  // AUTODIST_CORE_BOX_H_

@@ -15,9 +15,12 @@ BoxIndex::BoxIndex(const std::vector<Box>* boxes) : boxes_(*boxes) {
   }
   if (order_.empty()) return;
   rank_ = boxes_[order_[0]].start.size();
-  std::sort(order_.begin(), order_.end(), [this](int a, int b) {
+  const auto comes_before = [this](int a, int b) {
     return boxes_[a].start != boxes_[b].start ? boxes_[a].start < boxes_[b].start : a < b;
-  });
+  };
+  if (!std::is_sorted(order_.begin(), order_.end(), comes_before)) {
+    std::sort(order_.begin(), order_.end(), comes_before);
+  }
   Level leaves;
   leaves.count = order_.size();
   leaves.bounds.reserve(2 * rank_ * leaves.count);

@@ -18,8 +18,8 @@ constexpr size_t kMaxListed = 6;
 int64_t End(const Box& box, int axis) { return box.start[axis] + box.extent[axis]; }
 
 std::optional<std::string> CheckInside(const Dims& shape, const Box& box) {
-  std::ostringstream text;
   if (box.start.size() != shape.size() || box.extent.size() != shape.size()) {
+    std::ostringstream text;
     text << "a shard has starts " << DimsToString(box.start) << " and extents "
          << DimsToString(box.extent) << ", but the full shape " << DimsToString(shape)
          << " has rank " << shape.size();
@@ -30,6 +30,7 @@ std::optional<std::string> CheckInside(const Dims& shape, const Box& box) {
         box.extent[axis] <= shape[axis] - box.start[axis]) {
       continue;
     }
+    std::ostringstream text;
     text << "a shard starts at " << DimsToString(box.start) << " with extents "
          << DimsToString(box.extent) << " and does not fit the full shape " << DimsToString(shape)
          << ": along axis " << axis << " it starts at " << box.start[axis] << " and is "
@@ -39,30 +40,40 @@ std::optional<std::string> CheckInside(const Dims& shape, const Box& box) {
   return std::nullopt;
 }
 
-void SortAlong(int axis, Boxes* boxes) {
-  std::sort(boxes->begin(), boxes->end(),
-            [axis](const Box* a, const Box* b) { return a->start[axis] < b->start[axis]; });
+// Some boxes of a list, in place.
+struct Range {
+  const Box** first;
+  const Box** last;
+  size_t size() const { return last - first; }
+};
+
+void SortAlong(int axis, Range boxes) {
+  const auto comes_before = [axis](const Box* a, const Box* b) {
+    return a->start[axis] < b->start[axis];
+  };
+  if (std::is_sorted(boxes.first, boxes.last, comes_before)) return;
+  std::sort(boxes.first, boxes.last, comes_before);
 }
 
-// Divides boxes sorted along `axis` where no box reaches past the start of the next.
-std::vector<Boxes> DivideSorted(const Boxes& boxes, int axis) {
-  std::vector<Boxes> groups;
+// The end of the first group of boxes sorted along `axis`: no box of it reaches past the start of
+// what follows.
+const Box** EndOfGroup(Range boxes, int axis) {
   int64_t end = 0;
-  for (const Box* box : boxes) {
-    if (groups.empty() || box->start[axis] >= end) groups.emplace_back();
-    groups.back().push_back(box);
-    end = std::max(end, End(*box, axis));
+  const Box** box = boxes.first;
+  for (; box != boxes.last && (box == boxes.first || (*box)->start[axis] < end); ++box) {
+    end = std::max(end, End(**box, axis));
   }
-  return groups;
+  return box;
 }
 
 using Pair = std::pair<const Box*, const Box*>;
 
 // Sweeps along `axis`, comparing each box with those that have not ended.
-std::optional<Pair> SweepForOverlap(Boxes boxes, int axis) {
-  SortAlong(axis, &boxes);
+std::optional<Pair> SweepForOverlap(Range boxes, int axis) {
+  SortAlong(axis, boxes);
   Boxes open;
-  for (const Box* box : boxes) {
+  for (const Box** at = boxes.first; at != boxes.last; ++at) {
+    const Box* box = *at;
     open.erase(std::remove_if(open.begin(), open.end(),
                               [&](const Box* o) { return End(*o, axis) <= box->start[axis]; }),
                open.end());
@@ -74,31 +85,32 @@ std::optional<Pair> SweepForOverlap(Boxes boxes, int axis) {
   return std::nullopt;
 }
 
-std::optional<Pair> FindOverlap(Boxes boxes, int depth) {
+std::optional<Pair> FindOverlap(Range boxes, int depth) {
   if (boxes.size() < 2) return std::nullopt;
-  const int rank = boxes[0]->rank();
-  if (rank == 0) return Pair{boxes[0], boxes[1]};
+  const Box& first = **boxes.first;
+  if (first.rank() == 0) return Pair{boxes.first[0], boxes.first[1]};
   int best_axis = 0;
   size_t best_starts = 0;
-  for (int axis = 0; axis < rank; ++axis) {
-    SortAlong(axis, &boxes);
-    std::vector<Boxes> groups = DivideSorted(boxes, axis);
-    if (groups.size() > 1 && depth < kMaxDepth) {
-      for (Boxes& group : groups) {
-        if (auto overlap = FindOverlap(std::move(group), depth + 1)) return overlap;
+  for (int axis = 0; axis < first.rank(); ++axis) {
+    SortAlong(axis, boxes);
+    const Box** end = EndOfGroup(boxes, axis);
+    if (end != boxes.last && depth < kMaxDepth) {
+      for (const Box** begin = boxes.first; begin != boxes.last; begin = end) {
+        end = EndOfGroup({begin, boxes.last}, axis);
+        if (auto overlap = FindOverlap({begin, end}, depth + 1)) return overlap;
       }
       return std::nullopt;
     }
     size_t starts = 1;
-    for (size_t i = 1; i < boxes.size(); ++i) {
-      starts += boxes[i]->start[axis] != boxes[i - 1]->start[axis];
+    for (const Box** box = boxes.first + 1; box < boxes.last; ++box) {
+      starts += box[0]->start[axis] != box[-1]->start[axis];
     }
     if (starts > best_starts) {
       best_starts = starts;
       best_axis = axis;
     }
   }
-  return SweepForOverlap(std::move(boxes), best_axis);
+  return SweepForOverlap(boxes, best_axis);
 }
 
 int64_t TotalElements(const std::vector<Box>& boxes) {
@@ -170,7 +182,7 @@ std::string ListIntervals(const std::vector<Interval>& intervals) {
 }
 
 std::string DescribeHoleAlong(int axis, int64_t length, Boxes boxes) {
-  SortAlong(axis, &boxes);
+  SortAlong(axis, {boxes.data(), boxes.data() + boxes.size()});
   std::vector<Interval> covered;
   std::vector<Interval> missing;
   int64_t end = 0;
@@ -219,7 +231,8 @@ std::optional<std::string> CheckDisjoint(const Dims& shape, const std::vector<Bo
     if (auto error = CheckInside(shape, box)) return error;
     if (box.elements() > 0) filled.push_back(&box);
   }
-  if (std::optional<Pair> overlap = FindOverlap(std::move(filled), 0)) {
+  const Range all{filled.data(), filled.data() + filled.size()};
+  if (std::optional<Pair> overlap = FindOverlap(all, 0)) {
     const auto& [a, b] = *overlap;
     return "shards " + a->ToString() + " and " + b->ToString() + " overlap in " +
            Intersect(*a, *b)->ToString() + " of the full shape " + DimsToString(shape);

@@ -19,8 +19,8 @@ DTYPES = [
     *(tf.bool, tf.string),
 ]
 FLOAT8 = [tf.dtypes.experimental.float8_e4m3fn, tf.dtypes.experimental.float8_e5m2]
-# No constants can be made of these, nor sessions fetch them: they go through `tf.bitcast`.
-BITCAST = {tf.qint8: tf.int8, tf.quint8: tf.uint8, tf.qint16: tf.int16, tf.qint32: tf.int32}
+# The quantised ones that variables can have; what is not TensorFlow makes through `tf.bitcast`.
+BITCAST = {tf.qint8: tf.int8, tf.quint8: tf.uint8, tf.qint32: tf.int32}
 
 
 def random_values(dtype: Any, shape: tuple[int, ...], seed: int = 0) -> Any:

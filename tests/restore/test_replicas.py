@@ -29,7 +29,7 @@ STRATEGIES = {
     "UnevenPartitionedPS": lambda: UnevenPartitionedPS(3, min_variable_bytes=0),
     "AllReduce": lambda: AllReduce(),
     "PartitionedAR": lambda: PartitionedAR(3, min_variable_bytes=0),
-    "RandomAxisPartitionAR": lambda: RandomAxisPartitionAR(3, min_variable_bytes=0, seed=1),
+    "RandomAxisPartitionAR": lambda: RandomAxisPartitionAR(1, 3, min_variable_bytes=0),
     "Parallax": lambda: Parallax(),
 }
 
