@@ -26,13 +26,24 @@ GroupLoader::GroupLoader(const BundleIndex& index, const DataFiles& files, const
   }
 }
 
+namespace {
+
+// The first delivery of a piece that may take an element from `begin` on: those before it end there.
+size_t FirstPast(const Piece& piece, int64_t begin) {
+  const auto first = std::upper_bound(
+      piece.deliveries.begin(), piece.deliveries.end(), begin,
+      [](int64_t element, const Delivery& delivery) { return element < delivery.end; });
+  return first - piece.deliveries.begin();
+}
+
+}  // namespace
+
 template <typename Visitor>
 void GroupLoader::VisitRuns(const Block& block, Visitor&& visit) const {
   const Piece& piece = group_.pieces[block.piece];
   const int64_t begin = block.begin / element_bytes_;
   const int64_t end = (block.begin + block.size) / element_bytes_;
-  // Deliveries before this one end before the block.
-  size_t i = std::upper_bound(piece.ends.begin(), piece.ends.end(), begin) - piece.ends.begin();
+  size_t i = FirstPast(piece, begin);
   for (; i < piece.deliveries.size() && piece.deliveries[i].runs.first_output() < end; ++i) {
     char* memory = memory_[piece.deliveries[i].target];
     if (memory == nullptr) continue;
@@ -44,7 +55,7 @@ char* GroupLoader::DirectMemory(const Block& block) const {
   const Piece& piece = group_.pieces[block.piece];
   const int64_t begin = block.begin / element_bytes_;
   const int64_t end = (block.begin + block.size) / element_bytes_;
-  size_t i = std::upper_bound(piece.ends.begin(), piece.ends.end(), begin) - piece.ends.begin();
+  size_t i = FirstPast(piece, begin);
   for (; i < piece.deliveries.size() && piece.deliveries[i].runs.first_output() <= begin; ++i) {
     char* memory = memory_[piece.deliveries[i].target];
     if (memory == nullptr) continue;

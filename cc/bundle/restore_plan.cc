@@ -133,14 +133,14 @@ absl::StatusOr<Group> PlanGroup(const BundleIndex& index, Wanted wanted) {
     for (int i = 0; i < one.target_count; ++i) {
       for (int piece : meeting) {
         is_wanted[piece] = true;
-        pieces[piece].deliveries.push_back(
-            {static_cast<int>(group.targets.size()), RunPlan::OfShared(stored->boxes[piece], box)});
+        pieces[piece].deliveries.push_back({static_cast<int>(group.targets.size()),
+                                            RunPlan::OfShared(stored->boxes[piece], box), 0});
       }
       const bool is_last = i + 1 == one.target_count;
       group.targets.push_back({one.first_target + i, is_last ? std::move(box.extent) : box.extent});
     }
   }
-  group.pieces.reserve(std::count(is_wanted.begin(), is_wanted.end(), true));
+  size_t kept = 0;
   for (size_t i = 0; i < pieces.size(); ++i) {
     if (!is_wanted[i]) continue;
     const BundleEntry& piece_entry = index.entries[stored->entries[i]];
@@ -149,18 +149,21 @@ absl::StatusOr<Group> PlanGroup(const BundleIndex& index, Wanted wanted) {
     Piece& piece = pieces[i];
     piece.entry = stored->entries[i];
     piece.box = std::move(stored->boxes[i]);
-    piece.ends.reserve(piece.deliveries.size());
     std::stable_sort(piece.deliveries.begin(), piece.deliveries.end(),
                      [](const Delivery& a, const Delivery& b) {
                        return a.runs.first_output() < b.runs.first_output();
                      });
-    for (const Delivery& delivery : piece.deliveries) {
-      const int64_t before = piece.ends.empty() ? 0 : piece.ends.back();
-      piece.ends.push_back(std::max(before, delivery.runs.end_output()));
+    int64_t end = 0;
+    for (Delivery& delivery : piece.deliveries) {
+      end = std::max(end, delivery.runs.end_output());
+      delivery.end = end;
     }
     group.size_bytes += piece_entry.size_bytes;
-    group.pieces.push_back(std::move(piece));
+    if (kept != i) pieces[kept] = std::move(piece);
+    ++kept;
   }
+  pieces.resize(kept);
+  group.pieces = std::move(pieces);
   const auto place = [&index](const Piece& piece) {
     const BundleEntry& at = index.entries[piece.entry];
     return std::make_tuple(at.shard_id, at.offset, piece.entry);

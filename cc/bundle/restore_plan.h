@@ -38,14 +38,13 @@ struct RestoreEntry {
 struct Delivery {
   int target;    // of the group
   RunPlan runs;  // "output" is the piece, "source" the target
+  int64_t end;   // past the last element that this delivery or one before it takes
 };
 
 struct Piece {
   int entry;  // in the index
   Box box;    // in the tensor
-  // Ascending by the first element they take. Of each of them, or one before it, the last element.
-  std::vector<Delivery> deliveries;
-  std::vector<int64_t> ends;
+  std::vector<Delivery> deliveries;  // ascending by the first element they take
 };
 
 // Memory that is filled: a variable, a replica of one, or a new tensor.

@@ -91,7 +91,7 @@ void ExpectOrdered(const Piece& piece) {
   for (size_t i = 0; i < piece.deliveries.size(); ++i) {
     const RunPlan& runs = piece.deliveries[i].runs;
     end = std::max(end, runs.end_output());
-    EXPECT_EQ(piece.ends[i], end);
+    EXPECT_EQ(piece.deliveries[i].end, end);
     if (i > 0) EXPECT_TRUE(piece.deliveries[i - 1].runs.first_output() <= runs.first_output());
   }
 }
