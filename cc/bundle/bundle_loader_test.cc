@@ -138,8 +138,7 @@ class Exercise {
       }
     }
     for (const Box& box : wanted) {
-      entries_.push_back(
-          {name, SliceSpec(shape, box), whole.dtype(), targets.size(), replicas});
+      entries_.push_back({name, SliceSpec(shape, box), whole.dtype(), targets.size(), replicas});
       const Tensor part = Cut(whole, shape, box);
       for (int i = 0; i < replicas; ++i) {
         expected_.push_back(part);
@@ -276,8 +275,8 @@ TEST(LargePiecesAreLoadedBlockByBlock) {
       exercise.Add(absl::StrCat("v", number), RandomTensor(dtype, shape, &random), shape, stored,
                    wanted, 1 + number % 2, [&] { return number % 4 == 1; });
       // An odd number of bytes: what follows is not aligned.
-      exercise.AddWhole(absl::StrCat("w", number++), RandomTensor(tensorflow::DT_INT8, {7}, &random),
-                        true);
+      exercise.AddWhole(absl::StrCat("w", number++),
+                        RandomTensor(tensorflow::DT_INT8, {7}, &random), true);
     }
   }
   exercise.Write();
@@ -307,10 +306,10 @@ TEST(ManySmallTensorsAreReadTogether) {
   Exercise exercise;
   for (int i = 0; i < 4000; ++i) {
     const Dims shape = {static_cast<int64_t>(random() % 300)};
-    exercise.AddWhole(absl::StrCat("layer_", i % 50, "/v", i),
-                      RandomTensor(i % 7 == 0 ? tensorflow::DT_INT8 : tensorflow::DT_FLOAT, shape,
-                                   &random),
-                      i % 5 == 0);
+    exercise.AddWhole(
+        absl::StrCat("layer_", i % 50, "/v", i),
+        RandomTensor(i % 7 == 0 ? tensorflow::DT_INT8 : tensorflow::DT_FLOAT, shape, &random),
+        i % 5 == 0);
   }
   exercise.Write();
   EXPECT_EQ(exercise.Load(Options(3)).status(), absl::OkStatus());

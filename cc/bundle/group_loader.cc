@@ -28,7 +28,8 @@ GroupLoader::GroupLoader(const BundleIndex& index, const DataFiles& files, const
 
 namespace {
 
-// The first delivery of a piece that may take an element from `begin` on: those before it end there.
+// The first delivery of a piece that may take an element from `begin` on: those before it end
+// there.
 size_t FirstPast(const Piece& piece, int64_t begin) {
   const auto first = std::upper_bound(
       piece.deliveries.begin(), piece.deliveries.end(), begin,

@@ -1,5 +1,6 @@
 // Checkpoints made to harm: indexes whose sums are right and whose contents are not. Each is either
-// refused or loaded; none crashes the process, and none makes it allocate what the files do not hold.
+// refused or loaded; none crashes the process, and none makes it allocate what the files do not
+// hold.
 
 #include <atomic>
 #include <cstdlib>
@@ -31,15 +32,15 @@ std::atomic<int> refused_allocations{0};
 
 }  // namespace
 
-void* operator new(size_t size) {
+__attribute__((noinline)) void* operator new(size_t size) {
   const bool is_refused = is_limited && size > kMostBytes;
   refused_allocations += is_refused;
   void* memory = is_refused ? nullptr : std::malloc(size);
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+__attribute__((noinline)) void operator delete(void* memory) noexcept { std::free(memory); }
+__attribute__((noinline)) void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 namespace autodist {
 namespace {
@@ -230,7 +231,7 @@ TEST(RandomMutationsOfIndexBlocks) {
 }
 
 constexpr int64_t kExtremes[] = {
-    0,         1,         2,         -1,         7,         1 << 20,       INT32_MAX, INT32_MIN,
+    0,         1,         2,         -1,        7,         1 << 20,       INT32_MAX, INT32_MIN,
     INT64_MAX, INT64_MIN, 1LL << 32, 1LL << 40, 1LL << 62, INT64_MAX - 8, 24,        96};
 
 // Sets a random field of an entry to something unlikely.
@@ -348,9 +349,15 @@ TEST(StringsThatLieAboutTheirLengths) {
 
 TEST(ShapesThatAreTooLargeToCount) {
   Checkpoint checkpoint;
-  const std::vector<std::vector<int64_t>> shapes = {
-      {INT64_MAX, INT64_MAX}, {1LL << 32, 1LL << 32}, {INT64_MAX}, {0, INT64_MAX, INT64_MAX},
-      {INT64_MAX, INT64_MAX, 0}, {-1}, {-1, -1}, {1LL << 40}, std::vector<int64_t>(300, 1)};
+  const std::vector<std::vector<int64_t>> shapes = {{INT64_MAX, INT64_MAX},
+                                                    {1LL << 32, 1LL << 32},
+                                                    {INT64_MAX},
+                                                    {0, INT64_MAX, INT64_MAX},
+                                                    {INT64_MAX, INT64_MAX, 0},
+                                                    {-1},
+                                                    {-1, -1},
+                                                    {1LL << 40},
+                                                    std::vector<int64_t>(300, 1)};
   for (const auto& shape : shapes) {
     for (const char* name : {"whole_1", "grid"}) {
       Table table = checkpoint.table();

@@ -42,8 +42,8 @@ struct Delivery {
 };
 
 struct Piece {
-  int entry;  // in the index
-  Box box;    // in the tensor
+  int entry;                         // in the index
+  Box box;                           // in the tensor
   std::vector<Delivery> deliveries;  // ascending by the first element they take
 };
 

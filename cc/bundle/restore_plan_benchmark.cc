@@ -58,9 +58,7 @@ std::vector<Box> OtherRows(const Dims& shape, int64_t shards) {
   boxes[0].extent[0] += 1;
   return boxes;
 }
-std::vector<Box> Columns(const Dims& shape, int64_t shards) {
-  return Grid(shape, 1, Side(shards));
-}
+std::vector<Box> Columns(const Dims& shape, int64_t shards) { return Grid(shape, 1, Side(shards)); }
 
 const Case kCases[] = {
     {"rows -> the same rows", 1, Long, Rows, Rows},
@@ -143,8 +141,8 @@ double Measure(const Case& c, int64_t shards, bool is_printed) {
     const std::string name = absl::StrCat("layer_", v, "/kernel");
     Store(name, shape, c.stored(shape, each), &offset, &index);
     for (const Box& box : c.wanted(shape, each)) {
-      entries.push_back({name, SliceSpec(shape, box), tensorflow::DT_FLOAT,
-                         static_cast<int>(entries.size()), 1});
+      entries.push_back(
+          {name, SliceSpec(shape, box), tensorflow::DT_FLOAT, static_cast<int>(entries.size()), 1});
     }
   }
   const int64_t before = PeakBytes();
@@ -160,8 +158,8 @@ double Measure(const Case& c, int64_t shards, bool is_printed) {
   }
   if (size_bytes != offset || targets != entries.size()) std::abort();
   if (is_printed) {
-    std::printf("%-32s %8zu stored %8zu wanted  %6.2f s  %5ld MiB for the plan, %5ld MiB in all", c.name,
-                index.entries.size(), entries.size(), seconds, (peak - before) >> 20,
+    std::printf("%-32s %8zu stored %8zu wanted  %6.2f s  %5ld MiB for the plan, %5ld MiB in all",
+                c.name, index.entries.size(), entries.size(), seconds, (peak - before) >> 20,
                 peak >> 20);
     std::fflush(stdout);
   }

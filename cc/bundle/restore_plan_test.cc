@@ -154,8 +154,8 @@ TEST(AnEntryThatNobodyTakesIsCheckedAndNotRead) {
   const auto plan = BuildRestorePlan(index, {{"w", "", tensorflow::DT_FLOAT, 0, 0}});
   EXPECT_EQ(plan.status(), absl::OkStatus());
   EXPECT_EQ(plan->groups.size(), 0u);
-  EXPECT_TRUE(absl::IsNotFound(
-      BuildRestorePlan(index, {{"v", "", tensorflow::DT_FLOAT, 0, 0}}).status()));
+  EXPECT_TRUE(
+      absl::IsNotFound(BuildRestorePlan(index, {{"v", "", tensorflow::DT_FLOAT, 0, 0}}).status()));
 }
 
 TEST(AllThatIsMissingAndAllThatDoesNotFitIsNamed) {
@@ -169,17 +169,16 @@ TEST(AllThatIsMissingAndAllThatDoesNotFitIsNamed) {
   EXPECT_TRUE(absl::IsNotFound(missing));
   EXPECT_EQ(missing.message(),
             "Key a not found in checkpoint\nKey b\\x00\\n not found in checkpoint");
-  const absl::Status unfit =
-      BuildRestorePlan(index, {{"w", "", tensorflow::DT_INT32, 0, 1},
-                               {"w", "7 0,4", tensorflow::DT_FLOAT, 1, 1},
-                               {"w", "6 5,4", tensorflow::DT_FLOAT, 2, 1},
-                               {"w", "nothing", tensorflow::DT_FLOAT, 3, 1}})
-          .status();
+  const absl::Status unfit = BuildRestorePlan(index, {{"w", "", tensorflow::DT_INT32, 0, 1},
+                                                      {"w", "7 0,4", tensorflow::DT_FLOAT, 1, 1},
+                                                      {"w", "6 5,4", tensorflow::DT_FLOAT, 2, 1},
+                                                      {"w", "nothing", tensorflow::DT_FLOAT, 3, 1}})
+                                 .status();
   EXPECT_TRUE(absl::IsInvalidArgument(unfit));
   EXPECT_EQ(std::count(unfit.message().begin(), unfit.message().end(), '\n'), 3);
-  for (const char* part : {"expected dtype int32 does not equal original dtype float",
-                           "[7] does not match the shape stored in checkpoint: [6]",
-                           "takes 4 from 5", "'nothing'"}) {
+  for (const char* part :
+       {"expected dtype int32 does not equal original dtype float",
+        "[7] does not match the shape stored in checkpoint: [6]", "takes 4 from 5", "'nothing'"}) {
     EXPECT_TRUE(absl::StrContains(unfit.message(), part));
   }
 }
@@ -211,9 +210,7 @@ TEST(AnIndexThatLiesIsRefused) {
       {"of shape [6]", [](BundleIndex* i) { i->entries[3].shape = {6}; }},
       {"overlap in", [](BundleIndex* i) { i->entries[4].slices[1] = i->entries[4].slices[0]; }},
       {"takes 2 from 3",
-       [](BundleIndex* i) {
-         i->entries[4].slices[2] = tensorflow::TensorSlice({{3, 2}, {0, 3}});
-       }},
+       [](BundleIndex* i) { i->entries[4].slices[2] = tensorflow::TensorSlice({{3, 2}, {0, 3}}); }},
       {"a slice of 1",
        [](BundleIndex* i) { i->entries[4].slices[2] = tensorflow::TensorSlice({{2, 2}}); }},
       {"is missing",

@@ -22,7 +22,8 @@ absl::StatusOr<Place> ParseShapeAndSlice(absl::string_view text) {
   Place place;
   std::vector<absl::string_view> words = absl::StrSplit(text, ' ');
   if (words.size() < 2) return refuse("must be dimensions followed by a slice");
-  const absl::Status parsed = tensorflow::TensorSlice::Parse(std::string(words.back()), &place.slice);
+  const absl::Status parsed =
+      tensorflow::TensorSlice::Parse(std::string(words.back()), &place.slice);
   if (!parsed.ok()) return refuse("has a bad slice: ", parsed.message());
   words.pop_back();
   for (absl::string_view word : words) {

@@ -125,8 +125,8 @@ TEST(ABlockThatLiesOutsideIsRefused) {
     EXPECT_TRUE(absl::IsDataLoss(ReadBytes(TableBytes().Finish(handle))));
     TableBytes table;
     table.AddBlock(TableEntry(0, "a", "1"));
-    EXPECT_TRUE(absl::IsDataLoss(
-        ReadBytes(table.Finish(table.AddBlock(TableEntry(0, "z", handle))))));
+    EXPECT_TRUE(
+        absl::IsDataLoss(ReadBytes(table.Finish(table.AddBlock(TableEntry(0, "z", handle))))));
   }
   TableBytes table;
   table.AddBlock(TableEntry(0, "a", "1"));

@@ -264,8 +264,8 @@ class Replacement {
 };
 
 // Whether all that `node` takes is known beforehand, but for the prefix, and it waits for nothing:
-// then nodes like it can be one, for none of them can come before another. TensorFlow has an op wait
-// through its constants where those were made under the same control dependencies.
+// then nodes like it can be one, for none of them can come before another. TensorFlow has an op
+// wait through its constants where those were made under the same control dependencies.
 bool IsFree(const Node& node) {
   if (!ConstantInput(node, kNames).has_value() || !ConstantInput(node, kSlices).has_value() ||
       WaitsForOthers(node)) {

@@ -87,7 +87,9 @@ def boxes_of(value: Any, cuts: Cuts) -> list[Any]:
 def blank(value: Any) -> Any:
     """Another value of the same dtype and shape."""
     array = np.asarray(value)
-    return np.full(array.shape, b"former", object) if array.dtype == object else np.zeros_like(array)
+    return (
+        np.full(array.shape, b"former", object) if array.dtype == object else np.zeros_like(array)
+    )
 
 
 def assert_same(actual: Any, expected: Any) -> None:
@@ -114,9 +116,9 @@ def _save(saver: Callable[[], Any], device: Callable | None = None) -> Callable:
 
 # How a checkpoint can have come about.
 WRITERS: dict[str, Callable] = {
-    "stock": _save(lambda: tf1.train.Saver()),
+    "stock": _save(tf1.train.Saver),
     "stock sharded": _save(lambda: tf1.train.Saver(sharded=True), lambda n: f"/cpu:{n % 2}"),
-    "ours": _save(lambda: Saver()),
+    "ours": _save(Saver),
     "our slices": _save(lambda: Saver(layout="slices")),
     "our whole": _save(lambda: Saver(layout="original")),
 }

@@ -23,9 +23,9 @@ def cuts_of(shape: tuple[int, ...]) -> st.SearchStrategy[Any]:
     return st.tuples(
         *[
             st.sets(st.integers(1, max(1, length - 1)), max_size=3).map(
-                lambda inner, length=length: sorted({0, length, *inner} - {length + 1})
-                if length > 1
-                else [0, length]
+                lambda inner, length=length: (
+                    sorted({0, length, *inner} - {length + 1}) if length > 1 else [0, length]
+                )
             )
             for length in shape
         ]
@@ -55,7 +55,7 @@ def variables(draw: st.DrawFn) -> tuple[Any, Any, Any]:
     verify=st.sampled_from(["before", "during"]),
     threads=st.integers(0, 3),
 )
-def test_any_layout_is_restored_from_any_other(
+def test_any_layout_is_restored_from_any_other(  # noqa: PLR0917 given by name
     cases: Any,
     writer: str,
     is_initialized: bool,
@@ -93,12 +93,12 @@ def test_every_dtype_from_columns_into_rows(
     dtypes = layouts.DTYPES + (layouts.FLOAT8 if use_resource else [])
     values = {dtype.name: layouts.random_values(dtype, shape) for dtype in dtypes}
     columns, rows = [[0, 6], layouts.evenly(10, 3)], [[0, 1, 4, 6], [0, 10]]
-    prefix = layouts.WRITERS["stock"](
-        str(tmp_path / "m"), values, dict.fromkeys(values, columns)
-    )
+    prefix = layouts.WRITERS["stock"](str(tmp_path / "m"), values, dict.fromkeys(values, columns))
     with tf1.Session() as session:
         made = {
-            name: layouts.make_variables(name, layouts.blank(value), rows, use_resource=use_resource)
+            name: layouts.make_variables(
+                name, layouts.blank(value), rows, use_resource=use_resource
+            )
             for name, value in values.items()
         }
         if is_initialized:
@@ -150,7 +150,9 @@ def test_quantised_and_half_byte_variables(tmp_path: Path) -> None:
 
 def test_a_byte_is_read_once_whatever_the_shards(tmp_path: Path) -> None:
     value = layouts.random_values(tf.float32, (64, 96))
-    prefix = layouts.WRITERS["ours"](str(tmp_path / "m"), {"v": value}, {"v": layouts.whole([64, 96])})
+    prefix = layouts.WRITERS["ours"](
+        str(tmp_path / "m"), {"v": value}, {"v": layouts.whole([64, 96])}
+    )
     for cuts in ([layouts.evenly(64, 32), [0, 96]], [[0, 64], layouts.evenly(96, 32)]):
         for is_initialized in (False, True):
             with tf.Graph().as_default(), tf1.Session() as session:
@@ -187,7 +189,9 @@ def test_the_ways_of_savers(arguments: dict[str, Any], use_resource: bool, tmp_p
         session.run(clear)
         saver.restore(session, prefix)
         for name, parts in session.run(made).items():
-            for part, expected in zip(parts, layouts.boxes_of(values[name], cuts[name]), strict=True):
+            for part, expected in zip(
+                parts, layouts.boxes_of(values[name], cuts[name]), strict=True
+            ):
                 layouts.assert_same(part, expected)
         session.run(clear)
         tf1.train.Saver(**arguments).restore(session, prefix)

@@ -39,7 +39,9 @@ def filled(shape: list[int], cuts: layouts.Cuts, seed: int) -> list[Any]:
     made = []
     for number, box in enumerate(layouts.boxes_of(value, cuts)):
         variable = tf1.get_variable(
-            f"v_part_{number}", initializer=tf.random.uniform(box.shape, seed=seed), use_resource=True
+            f"v_part_{number}",
+            initializer=tf.random.uniform(box.shape, seed=seed),
+            use_resource=True,
         )
         made.append(variable)
     starts = [0, *np.cumsum([v.shape[0] for v in made])]
@@ -52,9 +54,7 @@ def filled(shape: list[int], cuts: layouts.Cuts, seed: int) -> list[Any]:
 
 @pytest.mark.parametrize("verify", ["before", "during"])
 @pytest.mark.parametrize("is_initialized", [True, False])
-def test_restoring_takes_no_second_model(
-    is_initialized: bool, verify: str, tmp_path: Path
-) -> None:
+def test_restoring_takes_no_second_model(is_initialized: bool, verify: str, tmp_path: Path) -> None:
     shape, count = [2048, 4096], 8  # 32 MiB
     cuts = [layouts.evenly(2048, count), [0, 4096]]
     size_bytes = 4 * 2048 * 4096

@@ -23,14 +23,14 @@ from autodist.strategy import (
 tf1 = tf.compat.v1
 
 STRATEGIES = {
-    "PS": lambda: PS(),
-    "PSLoadBalancing": lambda: PSLoadBalancing(),
+    "PS": PS,
+    "PSLoadBalancing": PSLoadBalancing,
     "PartitionedPS": lambda: PartitionedPS(3, min_variable_bytes=0),
     "UnevenPartitionedPS": lambda: UnevenPartitionedPS(3, min_variable_bytes=0),
-    "AllReduce": lambda: AllReduce(),
+    "AllReduce": AllReduce,
     "PartitionedAR": lambda: PartitionedAR(3, min_variable_bytes=0),
     "RandomAxisPartitionAR": lambda: RandomAxisPartitionAR(1, 3, min_variable_bytes=0),
-    "Parallax": lambda: Parallax(),
+    "Parallax": Parallax,
 }
 
 
