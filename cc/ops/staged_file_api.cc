@@ -70,11 +70,12 @@ int autodist_stage_file(const char* path, const char* bytes, int64_t size_bytes,
   }
 }
 
-int autodist_commit_file(AutodistStagedFile* file, int* is_moved, char* message, int64_t capacity) {
-  const std::unique_ptr<AutodistStagedFile> owned(file);
+int autodist_commit_file(AutodistStagedFile** file, int* is_moved, char* message,
+                         int64_t capacity) {
+  const std::unique_ptr<AutodistStagedFile> owned(std::exchange(*file, nullptr));
   const absl::Status status = owned->staged.MoveTo(owned->target);
   *is_moved = owned->staged.is_moved() ? 1 : 0;
   return autodist::Report(status, message, capacity);
 }
 
-void autodist_discard_file(AutodistStagedFile* file) { delete file; }
+void autodist_discard_file(AutodistStagedFile** file) { delete std::exchange(*file, nullptr); }

@@ -15,7 +15,7 @@ struct AutodistStagedFile;
 
 // Writes `size_bytes` bytes under a temporary name beside `path` and, if `durable` is not 0, syncs
 // them.
-// `*file` is to be handed to exactly one of the other two; it is null after an error.
+// `*file` is then for one of the other two; it is null after an error.
 __attribute__((visibility("default"))) int autodist_stage_file(const char* path, const char* bytes,
                                                                int64_t size_bytes, int durable,
                                                                AutodistStagedFile** file,
@@ -23,12 +23,12 @@ __attribute__((visibility("default"))) int autodist_stage_file(const char* path,
 
 // Gives the file its name and, if it is durable, syncs the directory. After an error the file is
 // gone and what had its name has it; `*is_moved` is 1 if that is not certain.
-__attribute__((visibility("default"))) int autodist_commit_file(AutodistStagedFile* file,
+__attribute__((visibility("default"))) int autodist_commit_file(AutodistStagedFile** file,
                                                                 int* is_moved, char* message,
                                                                 int64_t capacity);
 
-// Removes the file.
-__attribute__((visibility("default"))) void autodist_discard_file(AutodistStagedFile* file);
+// Removes the file if there is one; `*file` is null afterwards.
+__attribute__((visibility("default"))) void autodist_discard_file(AutodistStagedFile** file);
 
 }  // extern "C"
 

@@ -117,64 +117,62 @@ def _fields(report: ctypes.Structure) -> dict[str, Any]:
     return {field[0]: getattr(report, field[0]) for field in report._fields_}
 
 
-def stage_file(path: str, contents: bytes, *, durable: bool) -> int:
-    """Writes a file under a temporary name beside its own.
+class StagedFile:
+    """A file that is written under a temporary name before it gets its own.
 
-    Args:
-        path: The file's path on any file system that TensorFlow knows.
-        contents: All of it.
-        durable: Whether it, and later its name, are synced.
-
-    Returns:
-        A handle, to be given to `commit_file` or `discard_file`, once.
-
-    Raises:
-        tf.errors.OpError: It cannot be written; nothing is left behind.
+    The library notes in this object what there is, so that nothing is lost where an exception (such as
+    `KeyboardInterrupt`) comes between a call of the library and the statement after it.
     """
-    file = ctypes.c_void_p()
-    message = ctypes.create_string_buffer(_MESSAGE_BYTES)
-    code = _c_library().autodist_stage_file(
-        os.fsencode(path),
-        contents,
-        len(contents),
-        durable,
-        ctypes.byref(file),
-        message,
-        len(message),
-    )
-    _check(code, message)
-    return file.value or 0
 
+    def __init__(self) -> None:
+        self._file = ctypes.c_void_p()
 
-def commit_file(file: int) -> None:
-    """Gives a staged file its name, which replaces what had it at one instant.
+    def stage(self, path: str, contents: bytes, *, durable: bool) -> None:
+        """Writes the file under a temporary name. Once.
 
-    Args:
-        file: What `stage_file` returned.
+        Args:
+            path: Its path on any file system that TensorFlow knows.
+            contents: All of it.
+            durable: Whether it, and later its name, are synced.
 
-    Raises:
-        tf.errors.OpError: It cannot be renamed, or its directory cannot be synced. The file is gone, and
-            what had its name has it.
-        NotTakenBackError: The same, and that could not be undone for certain.
-    """
-    message = ctypes.create_string_buffer(_MESSAGE_BYTES)
-    is_moved = ctypes.c_int()
-    code = _c_library().autodist_commit_file(file, ctypes.byref(is_moved), message, len(message))
-    try:
+        Raises:
+            tf.errors.OpError: It cannot be written; nothing is left behind.
+        """
+        message = ctypes.create_string_buffer(_MESSAGE_BYTES)
+        code = _c_library().autodist_stage_file(
+            os.fsencode(path),
+            contents,
+            len(contents),
+            durable,
+            ctypes.byref(self._file),
+            message,
+            len(message),
+        )
         _check(code, message)
-    except Exception as error:
-        if is_moved.value:
-            raise NotTakenBackError(str(error)) from error
-        raise
 
+    def commit(self) -> None:
+        """Gives the staged file its name, which replaces what had it at one instant.
 
-def discard_file(file: int) -> None:
-    """Removes a staged file.
+        Raises:
+            tf.errors.OpError: It cannot be renamed, or its directory cannot be synced. The file is
+                gone, and what had its name has it.
+            NotTakenBackError: The same, and that could not be undone for certain.
+        """
+        message = ctypes.create_string_buffer(_MESSAGE_BYTES)
+        is_moved = ctypes.c_int()
+        code = _c_library().autodist_commit_file(
+            ctypes.byref(self._file), ctypes.byref(is_moved), message, len(message)
+        )
+        try:
+            _check(code, message)
+        except Exception as error:
+            if is_moved.value:
+                raise NotTakenBackError(str(error)) from error
+            raise
 
-    Args:
-        file: What `stage_file` returned.
-    """
-    _c_library().autodist_discard_file(file)
+    def discard(self) -> None:
+        """Removes the file if it is staged."""
+        _c_library().autodist_discard_file(ctypes.byref(self._file))
 
 
 def _check(code: int, message: ctypes.Array[ctypes.c_char]) -> None:
@@ -212,13 +210,13 @@ def _c_library() -> ctypes.CDLL:
     )
     library.autodist_stage_file.restype = ctypes.c_int
     library.autodist_commit_file.argtypes = (
-        ctypes.c_void_p,
+        ctypes.POINTER(ctypes.c_void_p),
         ctypes.POINTER(ctypes.c_int),
         ctypes.c_char_p,
         ctypes.c_int64,
     )
     library.autodist_commit_file.restype = ctypes.c_int
-    library.autodist_discard_file.argtypes = (ctypes.c_void_p,)
+    library.autodist_discard_file.argtypes = (ctypes.POINTER(ctypes.c_void_p),)
     library.autodist_discard_file.restype = None
     library.autodist_last_restore.argtypes = (ctypes.c_char_p, ctypes.POINTER(_CRestoreReport))
     library.autodist_last_restore.restype = ctypes.c_int

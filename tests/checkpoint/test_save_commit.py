@@ -22,13 +22,13 @@ def files(directory: Path) -> set[str]:
 def seen_at_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[set[str]]:
     """The files, but for temporary ones, that are there before each file beside a bundle gets its name."""
     seen: list[set[str]] = []
-    real = _native.commit_file
+    real = _native.StagedFile.commit
 
-    def commit(file: int) -> None:
+    def commit(file: _native.StagedFile) -> None:
         seen.append({name for name in files(tmp_path) if ".autodist" not in name})
         real(file)
 
-    monkeypatch.setattr(_native, "commit_file", commit)
+    monkeypatch.setattr(_native.StagedFile, "commit", commit)
     return seen
 
 
@@ -148,7 +148,7 @@ def test_a_checkpoint_under_a_name_that_was_there_is_not_taken_back(
     saver = Saver()
     path = saver.save(session, str(tmp_path / "m"), 1)
     session.run(model["w"].assign([1.0, 2.0]))
-    monkeypatch.setattr(_native, "commit_file", fail)
+    monkeypatch.setattr(_native.StagedFile, "commit", fail)
     with pytest.raises(OSError, match="no space left"):
         saver.save(session, str(tmp_path / "m"), 1)
     assert tf.train.load_variable(path, "w").tolist() == [1.0, 2.0]

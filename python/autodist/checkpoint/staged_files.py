@@ -21,7 +21,7 @@ class StagedFiles(contextlib.AbstractContextManager["StagedFiles"]):
 
     def __init__(self, *, durable: bool) -> None:
         self._durable = durable
-        self._files: list[tuple[str, int]] = []
+        self._files: dict[str, _native.StagedFile] = {}
         self._moved: set[str] = set()
 
     @property
@@ -39,7 +39,8 @@ class StagedFiles(contextlib.AbstractContextManager["StagedFiles"]):
         Raises:
             tf.errors.OpError: It cannot be written.
         """
-        self._files.append((path, _native.stage_file(path, contents, durable=self._durable)))
+        file = self._files[path] = _native.StagedFile()
+        file.stage(path, contents, durable=self._durable)
 
     def commit(self) -> None:
         """Gives the files their names, in the order in which they were added.
@@ -47,11 +48,10 @@ class StagedFiles(contextlib.AbstractContextManager["StagedFiles"]):
         Raises:
             tf.errors.OpError: One cannot be renamed; those before it have their names.
         """
-        while self._files:
-            path, file = self._files.pop(0)
+        for path, file in self._files.items():
             self._moved.add(path)
             try:
-                _native.commit_file(file)
+                file.commit()
             except tf.errors.OpError:
                 self._moved.discard(path)
                 raise
@@ -62,8 +62,8 @@ class StagedFiles(contextlib.AbstractContextManager["StagedFiles"]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        while self._files:
-            _native.discard_file(self._files.pop()[1])
+        for file in self._files.values():
+            file.discard()
 
 
 def write(path: str, contents: bytes, *, durable: bool) -> None:
