@@ -117,8 +117,6 @@ bool IsRestorableInSlices(tensorflow::DataType dtype) {
     case tensorflow::DT_QINT8:
     case tensorflow::DT_QUINT8:
     case tensorflow::DT_QINT32:
-    case tensorflow::DT_QINT16:
-    case tensorflow::DT_QUINT16:
       return true;
     default:
       return false;

@@ -21,8 +21,7 @@ absl::Status WithinMemory(const OpKernelContext& context, const Function& work) 
   try {
     return work();
   } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("no memory for ", context.op_kernel().name()));
+    return absl::ResourceExhaustedError(absl::StrCat("no memory for ", context.op_kernel().name()));
   }
 }
 

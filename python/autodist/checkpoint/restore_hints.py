@@ -1,8 +1,9 @@
 """What would make a checkpoint fit a graph that it does not fit: text for the error."""
 
+import contextlib
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -20,6 +21,25 @@ class Stored:
 
     shape: tuple[int, ...]
     dtype: str
+
+
+@contextlib.contextmanager
+def in_errors(graph: Any, saver_def: Any, prefix: Any) -> Iterator[None]:
+    """Adds what would fit to the errors that a restore raises because the checkpoint does not.
+
+    Args:
+        graph: The `tf.Graph` of the saver's nodes; `None` if it is not known.
+        saver_def: The saver's `SaverDef`.
+        prefix: The checkpoint's prefix.
+    """
+    try:
+        yield
+    except (tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
+        hints = "" if graph is None else describe(graph, saver_def, tf.compat.as_str(prefix))
+        if not hints:
+            raise
+        message = f"{error.message}\n\n{hints}"
+        raise type(error)(error.node_def, error.op, message) from error
 
 
 def describe(graph: Any, saver_def: Any, prefix: str) -> str:

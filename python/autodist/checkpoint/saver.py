@@ -107,8 +107,8 @@ class Saver(tf.compat.v1.train.Saver):
             layout: `'original'` writes whole variables; `'slices'` what stock TensorFlow writes
                 from this very graph. With `None`, variables are whole except partitioned ones of
                 dtypes that stock TensorFlow cannot restore into slices from a whole: float16,
-                uint16, uint32, uint64, string, float8, float4 and two-bit integers. A distributed
-                session writes whole variables unless told otherwise.
+                uint16, uint32, uint64, string, float8, float4, qint16, quint16 and two-bit integers.
+                A distributed session writes whole variables unless told otherwise.
             durable: Whether all files are synced, so that a checkpoint survives a power cut once
                 `save` has returned and the former one survives until then. Without, the order of
                 the steps is the same, which is enough for processes that are killed.
@@ -325,17 +325,11 @@ class Saver(tf.compat.v1.train.Saver):
             # Executing eagerly, or a mistake that the base class tells.
             super().restore(sess, save_path)
             return
-        with _inside_graph(sess):
-            try:
-                super().restore(sess, save_path)
-            except (tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
-                hints = restore_hints.describe(
-                    sess.graph, self.saver_def, tf.compat.as_str(save_path)
-                )
-                if not hints:
-                    raise
-                message = f"{error.message}\n\n{hints}"
-                raise type(error)(error.node_def, error.op, message) from error
+        with (
+            _inside_graph(sess),
+            restore_hints.in_errors(getattr(sess, "graph", None), self.saver_def, save_path),
+        ):
+            super().restore(sess, save_path)
         if save_path is not None and not self._is_empty:
             report.log_restore(tf.compat.as_str(save_path))
 

@@ -39,7 +39,7 @@ _RESTORABLE_INTO_SLICES = frozenset(
         "complex64",
         "complex128",
         *("int4", "int8", "int16", "int32", "int64", "uint4", "uint8"),
-        *("qint8", "qint16", "qint32", "quint8", "quint16"),
+        *("qint8", "qint32", "quint8"),
     }
 )
 
