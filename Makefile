@@ -4,7 +4,7 @@
 # make bench   speed and memory beside TensorFlow's own
 # make asan    the C++ tests of the core and of the writer under AddressSanitizer and UndefinedBehaviorSanitizer
 # make tsan    the same under ThreadSanitizer
-# make torture every crash, power cut and error during a save, in full (about an hour)
+# make torture every crash, power cut and error during a save, in full, and damaged files (an hour)
 # make build   quick in-place build for development: then `PYTHONPATH=python`
 #
 # Each makes the virtual environment it needs, $(VENV), and redoes only what has changed.
@@ -49,7 +49,7 @@ asan tsan: $(VENV)/.tools
 	ctest --preset $@
 
 torture: $(VENV)/.test
-	AUTODIST_TORTURE=full $(bin)/python -m pytest tests/torture $(PYTEST_ARGS)
+	AUTODIST_TORTURE=full $(bin)/python -m pytest tests/torture tests/restore/test_damage.py $(PYTEST_ARGS)
 	$(bin)/python tests/torture/compare_with_stock.py
 
 build: $(VENV)/.tools

@@ -1,5 +1,6 @@
 """Damaged, truncated and lying checkpoints, and those that do not fit: an error each, and no variable changed."""
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -16,6 +17,10 @@ from autodist.checkpoint.saver import Saver
 tf1 = tf.compat.v1
 
 INDEX, DATA = ".index", ".data-00000-of-00001"
+
+# Of each file. `make torture` tries many more.
+IS_FULL = os.environ.get("AUTODIST_TORTURE") == "full"
+FLIPS, TRUNCATIONS = (5000, 500) if IS_FULL else (120, 40)
 
 
 class Checkpoint:
@@ -85,7 +90,7 @@ def test_a_flipped_bit_is_found_before_anything_changes(
 ) -> None:
     content = checkpoint.bytes[suffix]
     generator = np.random.default_rng(5)
-    for at in generator.choice(len(content), 120, replace=False):
+    for at in generator.integers(len(content), size=FLIPS):
         damaged = bytearray(content)
         damaged[at] ^= 1 << generator.integers(8)
         checkpoint.set_bytes(suffix, bytes(damaged))
@@ -115,7 +120,7 @@ def test_a_file_that_ends_early_is_refused(
     checkpoint: Checkpoint, session: Any, suffix: str
 ) -> None:
     content = checkpoint.bytes[suffix]
-    for size in [0, 1, *range(3, len(content), 1 + len(content) // 40), len(content) - 1]:
+    for size in [0, 1, *range(3, len(content), 1 + len(content) // TRUNCATIONS), len(content) - 1]:
         checkpoint.set_bytes(suffix, content[:size])
         with pytest.raises(tf.errors.DataLossError, match=re.escape(str(checkpoint.files[suffix]))):
             checkpoint.saver.restore(session, checkpoint.prefix)

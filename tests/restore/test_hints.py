@@ -1,0 +1,105 @@
+"""What the error of a restore says when names or shapes do not fit: all of it, and what would."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from autodist.checkpoint.saver import Saver
+
+tf1 = tf.compat.v1
+
+SHAPES = {"w": [2, 3], "b": [3]}
+
+
+def save(path: Path, scope: str = "") -> str:
+    with tf.Graph().as_default(), tf1.Session() as session:
+        for name, shape in SHAPES.items():
+            tf1.get_variable(scope + name, shape)
+        session.run(tf1.global_variables_initializer())
+        return str(tf1.train.Saver().save(session, str(path / "m"), write_meta_graph=False))
+
+
+def restore(prefix: str, shapes: dict[str, list[int]], **arguments: Any) -> dict[str, Any]:
+    variables = {name: tf1.get_variable(name, shape) for name, shape in shapes.items()}
+    saver = Saver(**arguments)
+    with tf1.Session() as session:
+        session.run(tf1.global_variables_initializer())
+        before = session.run(variables)
+        try:
+            saver.restore(session, prefix)
+        except tf.errors.OpError:
+            after = session.run(variables)
+            assert all(np.array_equal(before[name], after[name]) for name in variables)
+            raise
+        return dict(session.run(variables))
+
+
+def test_all_missing_names_are_listed_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(tf.errors.NotFoundError) as caught:
+        restore(save(tmp_path, "dense/"), {"dense/ww": [2, 3], "other": [3]})
+    message = caught.value.message
+    assert "Key dense/ww not found in checkpoint" in message
+    assert "Key other not found in checkpoint" in message
+    assert "'dense/ww': nearest are 'dense/w'" in message
+    assert "'other': none is near" in message
+
+
+@pytest.mark.parametrize(
+    ("stored", "wanted", "says"),
+    [
+        ("", "model/", "without 'model/': Saver({v.op.name[6:]: v for v in variables})"),
+        (
+            "model/",
+            "",
+            "with 'model/' in front: Saver({'model/' + v.op.name: v for v in variables})",
+        ),
+    ],
+)
+def test_the_renaming_that_would_find_all_is_named(
+    tmp_path: Path, stored: str, wanted: str, says: str
+) -> None:
+    prefix = save(tmp_path, stored)
+    with pytest.raises(tf.errors.NotFoundError) as caught:
+        restore(prefix, {wanted + name: shape for name, shape in SHAPES.items()})
+    assert says in caught.value.message
+
+
+def test_variables_that_were_saved_part_by_part_are_named(tmp_path: Path) -> None:
+    with tf.Graph().as_default(), tf1.Session() as session:
+        for part in range(2):
+            tf1.get_variable(f"w/part_{part}", [1, 3])
+        session.run(tf1.global_variables_initializer())
+        prefix = tf1.train.Saver().save(session, str(tmp_path / "m"), write_meta_graph=False)
+    with pytest.raises(tf.errors.NotFoundError, match="in 2 variables of their own, w/part_0"):
+        restore(prefix, {"w": [2, 3]})
+
+
+def test_all_shapes_that_differ_are_listed_and_what_would_help(tmp_path: Path) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        restore(save(tmp_path), {"w": [3, 2], "b": [4]})
+    message = caught.value.message
+    assert "Assign requires shapes of both tensors to match" in message
+    assert "'w': the graph has shape [3, 2], the checkpoint [2, 3]" in message
+    assert "Saver(reshape=True) restores it" in message
+    assert "'b': the graph has shape [4], the checkpoint [3]; the graph has 4 rows" in message
+
+
+def test_the_reshape_that_is_named_restores(tmp_path: Path) -> None:
+    prefix = save(tmp_path)
+    stored = tf.train.load_checkpoint(prefix).get_tensor("w")
+    restored = restore(prefix, {"w": [3, 2]}, reshape=True)
+    assert np.array_equal(restored["w"], stored.reshape(3, 2))
+
+
+def test_another_dtype_keeps_the_text_of_tensorflow(tmp_path: Path) -> None:
+    prefix = save(tmp_path)
+    tf1.get_variable("w", [2, 3], tf.int32)
+    saver = Saver()
+    with (
+        tf1.Session() as session,
+        pytest.raises(tf.errors.InvalidArgumentError, match="expected dtype int32 does not equal"),
+    ):
+        saver.restore(session, prefix)
