@@ -19,20 +19,20 @@ def describe(directories: Mapping[str, Path]) -> dict[str, str]:
     """What a reader needs to place the numbers.
 
     Args:
-        directories: Where the files are written, by what that is called.
+        directories: Where files are written, by what that is called.
     """
     files = [f"{name}: {_file_system(directory)}" for name, directory in directories.items()]
-    return {
+    facts = {
         "processor": _processor(),
         "cores": str(len(os.sched_getaffinity(0))),
         "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
-        "files on": ", ".join(files),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "tensorflow": metadata.version("tensorflow"),
         "numpy": metadata.version("numpy"),
         "commit": _commit(),
     }
+    return {**facts, "files on": ", ".join(files)} if files else facts
 
 
 @dataclasses.dataclass(frozen=True)

@@ -66,7 +66,7 @@ def main() -> None:
             for name in arguments.models
         }
         others = machine.ProcessorUse.now().others_share_since(before)
-        described = machine.describe(Path(directory))
+        described = machine.describe({})
     report = _Report(
         f"A training step on {_REPLICAS} CPU replicas beside TensorFlow's own, best of {arguments.rounds}",
         times,

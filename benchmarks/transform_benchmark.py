@@ -18,7 +18,6 @@ import dataclasses
 import gc
 import json
 import logging
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from rich.markdown import Markdown
 
 import machine
 from autodist.checkpoint.saver import Saver
+from autodist.graph.batch_dims import BatchDims
 from autodist.graph.lowering import Transformer
 from autodist.graph.observe import Observer
 from autodist.runtime.resource_spec import ResourceSpec
@@ -74,7 +74,7 @@ def main() -> None:
         for nodes in arguments.nodes
     ]
     others = machine.ProcessorUse.now().others_share_since(before)
-    described = machine.describe(Path(tempfile.gettempdir()))
+    described = machine.describe({})
     title = f"Transforming a graph for {arguments.replicas} replicas, processor seconds"
     text = _to_markdown(title, rows, others, described)
     Console().print(Markdown(text))
@@ -117,7 +117,8 @@ def _measure(model: str, strategy: str, nodes: int, replicas: int) -> _Row:
             node_count = len(graph.get_operations())
             with _timed(seconds, "transform"):
                 initializer = tf.compat.v1.global_variables_initializer()
-                transformer = Transformer(graph, observer, spec, _STRATEGIES[strategy]())
+                dims = BatchDims(graph, None)
+                transformer = Transformer(graph, observer, spec, _STRATEGIES[strategy](), dims)
                 transformer.extend()
                 transformer.lower_updates()
                 transformer.fetch(loss)
