@@ -151,7 +151,7 @@ class Pass {
     std::vector<size_t> live_places;
     std::vector<tensorflow::TensorShape> live_shapes;
     for (size_t i = 0; i < group.targets.size(); ++i) {
-      memory.tensors.push_back(NoTensor());
+      memory.tensors.emplace_back();
       if (load_.is_live[number][i]) {
         live.push_back(group.targets[i].number);
         live_places.push_back(i);
@@ -173,9 +173,6 @@ class Pass {
     }
     return memory;
   }
-
-  // A tensor that is not initialized; a default-constructed one is, having no elements.
-  static Tensor NoTensor() { return Tensor(tensorflow::DT_INVALID); }
 
   absl::Status LoadBatch(const Task& task, char* buffer) {
     const int shard = ShardOf(load_.plan.groups[task.first]);

@@ -16,7 +16,7 @@ GroupLoader::GroupLoader(const BundleIndex& index, const DataFiles& files, const
                          absl::Span<const tensorflow::Tensor> targets)
     : index_(index), files_(files), group_(group), element_bytes_(SavedElementBytes(group.dtype)) {
   for (const tensorflow::Tensor& target : targets) {
-    memory_.push_back(target.IsInitialized() ? static_cast<char*>(target.data()) : nullptr);
+    memory_.push_back(static_cast<char*>(target.data()));
   }
   for (size_t i = 0; i < group.pieces.size(); ++i) {
     const int64_t size_bytes = index.entries[group.pieces[i].entry].size_bytes;

@@ -17,7 +17,7 @@ namespace autodist {
 // Thread-safe once made, for different blocks.
 class GroupLoader {
  public:
-  // One tensor per target of the group; those that are not initialized are left out. The tensors,
+  // One tensor per target of the group; those without memory are left out. The tensors,
   // the plan and the files outlive the loader. REQUIRES: elements are of a fixed size.
   GroupLoader(const BundleIndex& index, const DataFiles& files, const Group& group,
               absl::Span<const tensorflow::Tensor> targets);
