@@ -1,7 +1,6 @@
 """What would make a checkpoint fit a graph that it does not fit: text for the error."""
 
 import contextlib
-import dataclasses
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -15,12 +14,8 @@ _MOST_LISTED = 10
 _MOST_MATCHES = 3
 
 
-@dataclasses.dataclass(frozen=True)
-class Stored:
-    """A tensor of a checkpoint: its shape and the name of its dtype."""
-
-    shape: tuple[int, ...]
-    dtype: str
+_Shapes = Mapping[str, tuple[int, ...]]
+"""The shape of each tensor of a checkpoint, by name."""
 
 
 @contextlib.contextmanager
@@ -57,8 +52,7 @@ def describe(graph: Any, saver_def: Any, prefix: str) -> str:
         reader = tf.train.load_checkpoint(prefix)
     except (tf.errors.OpError, ValueError, RuntimeError):
         return ""
-    shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
-    stored = {name: Stored(tuple(shapes[name]), dtypes[name].name) for name in shapes}
+    stored = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
     wanted = [
         entry
         for restore_op in tagging.find_restores(graph, saver_def)
@@ -71,7 +65,7 @@ def describe(graph: Any, saver_def: Any, prefix: str) -> str:
     return "\n".join(lines)
 
 
-def _about_names(missing: list[str], stored: Mapping[str, Stored]) -> list[str]:
+def _about_names(missing: list[str], stored: _Shapes) -> list[str]:
     if not missing:
         return []
     lines = [f"{len(missing)} names are not among the {len(stored)} of the checkpoint."]
@@ -93,7 +87,7 @@ def _about_names(missing: list[str], stored: Mapping[str, Stored]) -> list[str]:
     return lines
 
 
-def _about_renaming(missing: list[str], stored: Mapping[str, Stored]) -> list[str]:
+def _about_renaming(missing: list[str], stored: _Shapes) -> list[str]:
     """Says which one change of prefix would find all that is missing."""
     first = missing[0]
     added = {name[: -len(first)] for name in stored if name.endswith("/" + first)}
@@ -112,14 +106,12 @@ def _about_renaming(missing: list[str], stored: Mapping[str, Stored]) -> list[st
     return []
 
 
-def _about_shapes(
-    wanted: Iterable[tagging.RestoreEntry], stored: Mapping[str, Stored]
-) -> list[str]:
+def _about_shapes(wanted: Iterable[tagging.RestoreEntry], stored: _Shapes) -> list[str]:
     lines = []
     for name, shape in dict.fromkeys((e.name, e.full_shape) for e in wanted):
-        if shape is None or name not in stored or stored[name].shape == shape:
+        if shape is None or name not in stored or stored[name] == shape:
             continue
-        found = stored[name].shape
+        found = stored[name]
         line = f"  {name!r}: the graph has shape {list(shape)}, the checkpoint {list(found)}"
         if _size(shape) == _size(found):
             line += "; they hold as many elements: Saver(reshape=True) restores it"
