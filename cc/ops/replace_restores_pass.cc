@@ -21,23 +21,19 @@
 #include "absl/strings/str_join.h"
 #include "ops/node_attr.h"
 #include "ops/node_edges.h"
+#include "ops/own_nodes_pass.h"
 #include "ops/tagged_restore.h"
 #include "ops/variable_assign.h"
-#include "tensorflow/core/common_runtime/device.h"
-#include "tensorflow/core/common_runtime/device_set.h"
-#include "tensorflow/core/common_runtime/optimization_registry.h"
 #include "tensorflow/core/framework/tensor.h"
 #include "tensorflow/core/graph/algorithm.h"
 #include "tensorflow/core/graph/node_builder.h"
 #include "tensorflow/core/platform/hash.h"
-#include "tensorflow/core/util/device_name_utils.h"
 
 namespace autodist {
 namespace {
 
 using tensorflow::Edge;
 using tensorflow::Graph;
-using tensorflow::GraphOptimizationPassOptions;
 using tensorflow::Node;
 using tensorflow::NodeBuilder;
 using tensorflow::Tensor;
@@ -293,8 +289,7 @@ std::string JoinKey(const Node& node) {
 }
 
 // Replaces the tagged restores for which `is_ours` holds.
-template <typename Predicate>
-absl::Status ReplaceRestores(Graph* graph, Predicate is_ours) {
+absl::Status ReplaceRestores(Graph* graph, const IsOurs& is_ours) {
   std::map<std::string, std::vector<Node*>> free;
   std::vector<std::vector<Node*>> all;
   for (Node* node : graph->op_nodes()) {
@@ -314,37 +309,10 @@ absl::Status ReplaceRestores(Graph* graph, Predicate is_ours) {
   return absl::OkStatus();
 }
 
-class ReplaceClientRestoresPass : public tensorflow::GraphOptimizationPass {
- public:
-  absl::Status Run(const GraphOptimizationPassOptions& options) override {
-    if (options.is_function_graph || options.graph == nullptr || options.device_set == nullptr) {
-      return absl::OkStatus();
-    }
-    const tensorflow::Device* client = options.device_set->client_device();
-    if (client == nullptr) return absl::OkStatus();
-    return ReplaceRestores(options.graph->get(), [client](const Node& node) {
-      return tensorflow::DeviceNameUtils::IsSameAddressSpace(client->name(),
-                                                             node.assigned_device_name());
-    });
-  }
-};
-
-class ReplaceTaskRestoresPass : public tensorflow::GraphOptimizationPass {
- public:
-  absl::Status Run(const GraphOptimizationPassOptions& options) override {
-    if (options.is_function_graph || options.partition_graphs == nullptr) return absl::OkStatus();
-    for (auto& [device, graph] : *options.partition_graphs) {
-      absl::Status status = ReplaceRestores(graph.get(), [](const Node&) { return true; });
-      if (!status.ok()) return status;
-    }
-    return absl::OkStatus();
-  }
-};
-
 REGISTER_OPTIMIZATION(tensorflow::OptimizationPassRegistry::POST_REWRITE_FOR_EXEC, 101,
-                      ReplaceClientRestoresPass);
+                      ClientNodesPass<ReplaceRestores>);
 REGISTER_OPTIMIZATION(tensorflow::OptimizationPassRegistry::POST_PARTITIONING, 101,
-                      ReplaceTaskRestoresPass);
+                      TaskNodesPass<ReplaceRestores>);
 
 }  // namespace
 }  // namespace autodist

@@ -17,23 +17,19 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "ops/own_nodes_pass.h"
 #include "ops/tagged_save.h"
 #include "ops/variable_read.h"
-#include "tensorflow/core/common_runtime/device.h"
-#include "tensorflow/core/common_runtime/device_set.h"
-#include "tensorflow/core/common_runtime/optimization_registry.h"
 #include "tensorflow/core/framework/tensor.h"
 #include "tensorflow/core/graph/algorithm.h"
 #include "tensorflow/core/graph/node_builder.h"
 #include "tensorflow/core/platform/hash.h"
-#include "tensorflow/core/util/device_name_utils.h"
 
 namespace autodist {
 namespace {
 
 using tensorflow::Edge;
 using tensorflow::Graph;
-using tensorflow::GraphOptimizationPassOptions;
 using tensorflow::Node;
 using tensorflow::NodeBuilder;
 
@@ -202,8 +198,7 @@ class Replacement {
 };
 
 // Replaces the tagged saves for which `is_ours` holds.
-template <typename Predicate>
-absl::Status ReplaceSaves(Graph* graph, Predicate is_ours) {
+absl::Status ReplaceSaves(Graph* graph, const IsOurs& is_ours) {
   std::vector<Node*> saves;
   for (Node* node : graph->op_nodes()) {
     if (IsTaggedSave(*node) && is_ours(*node)) saves.push_back(node);
@@ -216,38 +211,11 @@ absl::Status ReplaceSaves(Graph* graph, Predicate is_ours) {
   return absl::OkStatus();
 }
 
-class ReplaceClientSavesPass : public tensorflow::GraphOptimizationPass {
- public:
-  absl::Status Run(const GraphOptimizationPassOptions& options) override {
-    if (options.is_function_graph || options.graph == nullptr || options.device_set == nullptr) {
-      return absl::OkStatus();
-    }
-    const tensorflow::Device* client = options.device_set->client_device();
-    if (client == nullptr) return absl::OkStatus();
-    return ReplaceSaves(options.graph->get(), [client](const Node& node) {
-      return tensorflow::DeviceNameUtils::IsSameAddressSpace(client->name(),
-                                                             node.assigned_device_name());
-    });
-  }
-};
-
-class ReplaceTaskSavesPass : public tensorflow::GraphOptimizationPass {
- public:
-  absl::Status Run(const GraphOptimizationPassOptions& options) override {
-    if (options.is_function_graph || options.partition_graphs == nullptr) return absl::OkStatus();
-    for (auto& [device, graph] : *options.partition_graphs) {
-      absl::Status status = ReplaceSaves(graph.get(), [](const Node&) { return true; });
-      if (!status.ok()) return status;
-    }
-    return absl::OkStatus();
-  }
-};
-
 // Late among the passes of their stage: what others fold away need not be traced.
 REGISTER_OPTIMIZATION(tensorflow::OptimizationPassRegistry::POST_REWRITE_FOR_EXEC, 100,
-                      ReplaceClientSavesPass);
+                      ClientNodesPass<ReplaceSaves>);
 REGISTER_OPTIMIZATION(tensorflow::OptimizationPassRegistry::POST_PARTITIONING, 100,
-                      ReplaceTaskSavesPass);
+                      TaskNodesPass<ReplaceSaves>);
 
 }  // namespace
 }  // namespace autodist
