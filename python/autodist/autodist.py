@@ -30,6 +30,8 @@ from autodist.runtime.step_function import step_function
 from autodist.strategy import PSLoadBalancing, StrategyBuilder
 
 _logger = _log.get_logger()
+# So many variables are logged one by one that the graph keeps from lying as the strategy would have them.
+_MOST_REASONS = 10
 
 
 class AutoDist:
@@ -221,6 +223,11 @@ def _report(session: DistributedSession, transformer: Transformer) -> None:
         )
     for name, layout, reason in rows:
         _logger.debug("%s: %s (%s)", name, layout, reason)
+    kept = [v for v in transformer.variables if v.kept]
+    for variable in kept[:_MOST_REASONS]:
+        _logger.info("variable %r stays %s", variable.logical.name, variable.kept)
+    if len(kept) > _MOST_REASONS:
+        _logger.info("and %d more variables; see session.layout_table()", len(kept) - _MOST_REASONS)
     _logger.info(
         "%d replicas, %d variables, %d of them cut into shards (session.layout_table() lists them)",
         transformer.replica_count,

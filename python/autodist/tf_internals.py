@@ -26,7 +26,9 @@ from tensorflow.python.distribute.values import DistributedVariable
 # Every way to differentiate ends in one of these two modules' functions; patching `tf.gradients` would miss
 # `minimize` and the names imported before.
 from tensorflow.python.eager import imperative_grad
-from tensorflow.python.framework import errors, ops
+
+# The definition of an op type of which there may be no op in a graph.
+from tensorflow.python.framework import errors, op_def_registry, ops
 
 # `tf.gradients` asks this module for the gradient function of each op that it goes back through.
 from tensorflow.python.framework import ops as framework_ops
@@ -44,6 +46,7 @@ __all__ = [
     "OpTemplate",
     "ShardedVariable",
     "add_control_inputs",
+    "argument_names",
     "copy_functions",
     "flatten_fetches",
     "function_definition",
@@ -105,6 +108,11 @@ def add_control_inputs(op: Any, control_inputs: list[Any]) -> None:
 def set_attribute(op: Any, name: str, value: Any) -> None:
     """Sets an attribute of an op to an `AttrValue`; a session that has run the op keeps the old."""
     op._set_attr(name, value)
+
+
+def argument_names(op_type: str) -> list[str]:
+    """The names of the arguments of an op type that are tensors."""
+    return [argument.name for argument in op_def_registry.get(op_type).input_arg]
 
 
 def function_definition(graph: Any, name: str) -> Any:

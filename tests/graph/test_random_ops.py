@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from equivalence import training
 
 tf1 = tf.compat.v1
 
@@ -89,3 +90,57 @@ def test_stateless_random_ops_keep_their_numbers(distribute: Any) -> None:
     with tf.Graph().as_default(), tf1.Session() as stock:
         expected = stock.run(tf.random.stateless_uniform([], [1, 2]))
     np.testing.assert_allclose(session.run(drawn, {"x:0": np.zeros(3)}), [expected] * 3)
+
+
+def draw(seed: Any, shape: Any) -> Any:
+    """Random numbers by an op with a state, or, where `seed` is a list, by one without."""
+    if isinstance(seed, list):
+        return tf.random.stateless_uniform(shape, seed)
+    return tf.random.uniform(shape, seed=seed)
+
+
+def in_function(seed: Any, x: Any) -> Any:
+    @tf.function
+    def inner(x: Any) -> Any:
+        return x + draw(seed, tf.shape(x))
+
+    @tf.function
+    def outer(x: Any) -> Any:
+        return inner(x) * 1.0
+
+    return outer(x)
+
+
+def in_loop(seed: Any, x: Any) -> Any:
+    return tf.while_loop(
+        lambda i, _: i < 2, lambda i, x: (i + 1, x + draw(seed, tf.shape(x))), [0, x]
+    )[1]
+
+
+def in_branch(seed: Any, x: Any) -> Any:
+    return tf.cond(tf.size(x) > 0, lambda: x + draw(seed, tf.shape(x)), lambda: x)
+
+
+def run_body(build: Any, seed: Any, distribute: Any, replicas: int) -> np.ndarray:
+    """What three replicas draw in two steps: `[step, replica, number]`."""
+    with tf.Graph().as_default():
+        session, drawn = distribute(
+            lambda: build(seed, tf1.placeholder(tf.float32, [None], "x")), replicas=replicas
+        )
+        steps = [session.run(drawn, {"x:0": np.zeros(20 * replicas)}) for _ in range(2)]
+    return np.reshape(steps, [2, replicas, 20])
+
+
+@pytest.mark.parametrize("v2", [True, False], ids=["v2", "v1"])
+@pytest.mark.parametrize("seed", [7, [1, 2]], ids=["stateful", "stateless"])
+@pytest.mark.parametrize("build", [in_function, in_loop, in_branch])
+def test_replicas_draw_different_numbers_in_bodies(
+    build: Any, seed: Any, v2: bool, distribute: Any
+) -> None:
+    with training.control_flow(v2):
+        drawn = run_body(build, seed, distribute, replicas=3)
+        again = run_body(build, seed, distribute, replicas=3)
+        alone = run_body(build, seed, distribute, replicas=1)
+    np.testing.assert_array_equal(drawn, again)
+    np.testing.assert_array_equal(drawn[:, 0], alone[:, 0])
+    assert np.unique(drawn[0], axis=0).shape[0] == 3

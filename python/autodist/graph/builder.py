@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from autodist import tf_internals
-
-_MAX_SEED = 2**31 - 1
+from autodist.graph import random_ops
+from autodist.graph.random_functions import RandomFunctions
 
 
 class Builder:
@@ -26,6 +25,7 @@ class Builder:
         self.graph = tf.Graph()
         self.replica_devices = replica_devices
         self._template: tuple[Any, Any] = (None, None)
+        self._random_functions = RandomFunctions(self.graph)
 
     @contextlib.contextmanager
     def adding(self, name: str, device: str, controls: list[Any] | None = None) -> Iterator[None]:
@@ -75,7 +75,7 @@ class Builder:
         changed: dict[str, Any] = {}
         if replica:
             name = f"replica_{replica}/{name}"
-            changed = _of_replica(template.attributes, replica)
+            changed = self._of_replica(template.attributes, replica)
         if device is None:
             device = self._device(inputs, replica)
             if "_lower_using_switch_merge" in template.attributes:
@@ -119,6 +119,15 @@ class Builder:
         with self.adding(f"{tensor.op.name}/brought", device):
             return tf.identity(tensor)
 
+    def _of_replica(self, attributes: Mapping[str, Any], replica: int) -> dict[str, Any]:
+        """The attributes that give a replica's copy of an op its own random stream and its own loop frame."""
+        changed = random_ops.seeds_of_replica(attributes, replica)
+        changed.update(self._random_functions.attributes_of(attributes, replica))
+        if "frame_name" in attributes:
+            frame = attributes["frame_name"].s + f"/replica_{replica}".encode()
+            changed["frame_name"] = tf.compat.v1.AttrValue(s=frame)
+        return changed
+
     def _template_of(self, op: Any) -> Any:
         """The template of `op`; the last is kept, for the copies of one op are made one after the other."""
         if self._template[0] is not op:
@@ -136,17 +145,3 @@ class Builder:
 def _is_dropped(attribute: str) -> bool:
     """Whether copies do without an attribute: it names ops of the original graph, or speaks to `Saver`."""
     return attribute in ("_class", "_output_shapes") or attribute.startswith("_autodist")
-
-
-def _of_replica(attributes: Mapping[str, Any], replica: int) -> dict[str, Any]:
-    """The attributes that give a replica's copy of an op its own random stream and its own loop frame."""
-    changed = {}
-    if "seed" in attributes and "seed2" in attributes:
-        seed, seed2 = attributes["seed"].i, attributes["seed2"].i
-        if seed or seed2:
-            text = f"{seed} {seed2} {replica}".encode()
-            changed["seed2"] = tf.compat.v1.AttrValue(i=zlib.crc32(text) % _MAX_SEED + 1)
-    if "frame_name" in attributes:
-        frame = attributes["frame_name"].s + f"/replica_{replica}".encode()
-        changed["frame_name"] = tf.compat.v1.AttrValue(s=frame)
-    return changed

@@ -300,7 +300,7 @@ class Transformer:
             controls = self.controls(op, replica if is_per_replica else None)
             if grid is None:
                 inputs = self._whole_inputs(op, replica)
-                if replica and mask and random_ops.is_stateless(op):
+                if replica and mask and random_ops.is_stateless(op.type):
                     inputs = random_ops.separate(self.builder, op, inputs, replica)
                 rows.append([self.builder.copy(op, inputs, controls, replica=replica)])
             else:

@@ -23,6 +23,7 @@ class PlacedVariable:
       handles: `handles[replica][shard]`, handles in the transformed graph.
       is_local: whether each replica updates its own copy with its own values.
       reason: why it lies as it does.
+      kept: what the graph did not let the strategy do; empty where the strategy had its way.
       plain_reads: `plain_reads[replica][shard]`, the reads that wait for nothing; see `reads`.
     """
 
@@ -31,6 +32,7 @@ class PlacedVariable:
     handles: list[list[Any]]
     is_local: bool
     reason: str
+    kept: str = ""
     plain_reads: list[list[Any]] = dataclasses.field(default_factory=list)
 
     @property
@@ -68,18 +70,20 @@ class Placer:
                 f"{type(self._strategy_builder).__name__}.build returned {len(strategy.placements)} "
                 f"placements for {len(groups)} groups of variables; expected one per group"
             )
+        cuts = any(map(_would_cut, item.groups, strategy.placements))
         for group, variable_group, decided in zip(
             groups, item.groups, strategy.placements, strict=True
         ):
             _check(variable_group, decided, self._devices)
-            placement = _without_copies(variable_group, decided)
+            placement, kept = _as_the_graph_lets(variable_group, decided, cuts=cuts)
             for variable in group:
-                self._create(variable, placement, is_local=False)
+                self._create(variable, placement, is_local=False, kept=kept)
         copies = tuple((device,) for device in self._devices.replica_devices)
+        reason = "whole: each replica updates a copy of its own with its own values"
         for variable in variables:
             if variable.handle_op in local:
-                reason = "a copy on each replica, which updates it with its own values"
-                self._create(variable, Placement(None, copies, reason), is_local=True)
+                kept = reason if cuts and variable.shape != () else ""
+                self._create(variable, Placement(None, copies, reason), is_local=True, kept=kept)
 
     def _new_groups(self, shared: list[LogicalVariable]) -> list[list[LogicalVariable]]:
         """The groups that the variables `shared` make, with those placed earlier that they belong to."""
@@ -103,7 +107,9 @@ class Placer:
                 self._create(variable, Placement(model.grid, devices, reason), is_local=False)
         return True
 
-    def _create(self, variable: LogicalVariable, placement: Placement, *, is_local: bool) -> None:
+    def _create(
+        self, variable: LogicalVariable, placement: Placement, *, is_local: bool, kept: str = ""
+    ) -> None:
         grid = placement.grid if variable.shape else None
         if grid is not None and (grid.is_whole or grid.shape != variable.shape):
             grid = None
@@ -117,7 +123,7 @@ class Placer:
                 ]
             )
         self.placed[variable.handle_op] = PlacedVariable(
-            variable, grid, handles, is_local, placement.reason
+            variable, grid, handles, is_local, placement.reason, kept
         )
 
     def _handle(
@@ -132,12 +138,41 @@ class Placer:
         return self._builder.variable(variable.handle_op, name, device, shape)
 
 
-def _without_copies(group: VariableGroup, placement: Placement) -> Placement:
-    """The placement, reduced to its first copy where the variables cannot have several."""
-    if len(placement.devices) == 1 or not group.cannot_be_copied:
-        return placement
-    reason = f"shared by all replicas: {group.cannot_be_copied}"
-    return Placement(placement.grid, placement.devices[:1], reason)
+def _would_cut(group: VariableGroup, placement: Placement) -> bool:
+    """Whether the strategy cuts the variables, or says that it does not because they cannot be cut."""
+    blocker = _partition_blocker(group)
+    is_cut = placement.grid is not None and not placement.grid.is_whole
+    return is_cut or bool(blocker and blocker in placement.reason)
+
+
+def _partition_blocker(group: VariableGroup) -> str:
+    """Why the variables cannot be cut; empty where they can, and for scalars, of which it goes without saying."""
+    return "" if group.primary.shape == () else group.cannot_be_partitioned
+
+
+def _as_the_graph_lets(
+    group: VariableGroup, placement: Placement, *, cuts: bool
+) -> tuple[Placement, str]:
+    """The placement with what the graph has to say to it, and what it did not let the strategy do.
+
+    Variables that cannot have several copies get the first. Why they cannot be cut stands in the reason, whatever the
+    strategy says there.
+
+    Args:
+      group: the variables.
+      placement: what the strategy decided.
+      cuts: whether the strategy cuts variables.
+    """
+    reason, kept, devices = placement.reason, "", placement.devices
+    if len(devices) > 1 and group.cannot_be_copied:
+        devices = devices[:1]
+        reason = kept = f"shared by all replicas: {group.cannot_be_copied}"
+    blocker = _partition_blocker(group)
+    if blocker and blocker not in reason:
+        reason = "; ".join(filter(None, [reason, f"cannot be cut: {blocker}"]))
+    if blocker and cuts:
+        kept = kept or f"whole: {blocker}"
+    return Placement(placement.grid, devices, reason), kept
 
 
 def _check(group: VariableGroup, placement: Placement, allowed: Devices) -> None:
