@@ -44,10 +44,12 @@ __all__ = [
     "DistributedVariable",
     "PartitionedVariable",
     "OpTemplate",
+    "PreparedRun",
     "ShardedVariable",
     "add_control_inputs",
     "argument_names",
     "copy_functions",
+    "fetch_handler",
     "flatten_fetches",
     "function_definition",
     "framework_ops",
@@ -222,13 +224,57 @@ def run_tensors(session: Any, *arguments: Any) -> Any:
     return session._do_run(*arguments)
 
 
-def flatten_fetches(graph: Any, fetches: Any) -> tuple[list[Any], list[Any]]:
-    """What `tf.compat.v1.Session.run` makes of its fetches: the tensors to fetch, each once, and the ops to run.
+class PreparedRun:
+    """A run of lists of tensors and ops that is run again and again; what `run_tensors` does, taken apart once.
+
+    Args:
+        session: The `tf.compat.v1.Session`.
+        targets: The ops to run.
+        fetches: The tensors to fetch.
+        feeds: The tensors to feed.
+    """
+
+    def __init__(
+        self, session: Any, targets: Sequence[Any], fetches: Sequence[Any], feeds: Sequence[Any]
+    ) -> None:
+        self._session = session
+        self._targets = [op._c_op for op in targets]
+        self._fetches = [tensor._as_tf_output() for tensor in fetches]
+        self._feeds = [tensor._as_tf_output() for tensor in feeds]
+
+    def __call__(self, arrays: Sequence[Any], options: Any, run_metadata: Any) -> list[Any]:
+        """Runs it with one array per fed tensor; returns one value per fetched tensor."""
+        feeds = dict(zip(self._feeds, arrays, strict=True))
+        values: list[Any] = self._session._do_call(
+            self._run, feeds, self._fetches, self._targets, options, run_metadata
+        )
+        return values
+
+    def _run(self, feeds: Any, fetches: Any, targets: Any, options: Any, run_metadata: Any) -> Any:
+        self._session._extend_graph()
+        return self._session._call_tf_sessionrun(options, feeds, fetches, targets, run_metadata)
+
+
+def fetch_handler(graph: Any, fetches: Any) -> Any:
+    """What `tf.compat.v1.Session.run` makes of its fetches.
+
+    Returns:
+      An object with `fetches()`, the tensors to fetch, each once; `targets()`, the ops to run; and
+      `build_results(session, values)`, which puts the values of the tensors together.
 
     Raises:
       TypeError, ValueError: as `run` would.
     """
-    handler = session_module._FetchHandler(graph, fetches, {})
+    return session_module._FetchHandler(graph, fetches, {})
+
+
+def flatten_fetches(graph: Any, fetches: Any) -> tuple[list[Any], list[Any]]:
+    """The tensors to fetch, each once, and the ops to run, of what `tf.compat.v1.Session.run` is asked for.
+
+    Raises:
+      TypeError, ValueError: as `run` would.
+    """
+    handler = fetch_handler(graph, fetches)
     return handler.fetches(), handler.targets()
 
 

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from autodist.errors import UnsupportedGraphError
+from autodist.strategy import AllReduce, PartitionedPS
 
 tf1 = tf.compat.v1
 ROWS = np.arange(7.0)
@@ -173,3 +174,21 @@ def test_nested_fetches_keep_their_structure(distribute: Any) -> None:
     assert got["a"][1][0] is None
     np.testing.assert_array_equal(got["a"][1][1], [2.0, 3.0])
     assert got["b"] == 2.5
+
+
+@pytest.mark.parametrize("strategy", [PartitionedPS(2, min_variable_bytes=0), AllReduce()])
+def test_a_variable_fetched_by_the_name_of_its_tensor_gives_its_value(
+    strategy: Any, distribute: Any
+) -> None:
+    def build() -> None:
+        x = build_input()
+        tf1.get_variable("v", initializer=ROWS)
+        average = tf1.get_variable("average", initializer=np.zeros(2), trainable=False)
+        average.assign(tf.fill([2], tf.reduce_sum(x)), name="update")
+
+    session, _ = distribute(build, strategy)
+    session.run("update", {"x:0": [1.0, 5.0]})
+    for _ in range(2):
+        found = session.run(["v:0", "average:0"])
+        np.testing.assert_array_equal(found[0], ROWS)
+        np.testing.assert_array_equal(found[1], [3.0, 3.0])

@@ -34,6 +34,7 @@ class FeedPlan:
 
     def __init__(self, walk: Transformer, tensors: Sequence[Any], others: Iterable[Any] = ()):
         self._tensors = list(tensors)
+        self._names = [t.name for t in self._tensors]
         self._replica_count = walk.replica_count
         walk.require(t.op for t in self._tensors)
         fed_whole = {walk.batch.root_number(*key_of(t)) for t in (*self._tensors, *others)}
@@ -61,9 +62,9 @@ class FeedPlan:
     def lengths(self, arrays: Sequence[Any]) -> dict[str, int]:
         """The number of rows of each fed batch, by the tensor's name."""
         found = {}
-        for tensor, axis, array in zip(self._tensors, self._axes, arrays, strict=True):
+        for name, axis, array in zip(self._names, self._axes, arrays, strict=True):
             if axis is not None and axis < array.ndim:
-                found[tensor.name] = array.shape[axis]
+                found[name] = array.shape[axis]
         return found
 
     def spread(self, arrays: Sequence[Any]) -> list[Any]:

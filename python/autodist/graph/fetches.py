@@ -5,6 +5,7 @@ The rule for a tensor whose replicas differ:
 | the original tensor | what is fetched |
 |---|---|
 | a gradient with respect to a variable | the mean over the batch |
+| a variable's handle (`"v:0"`) | the variable's value |
 | read from a variable whose copies differ | the copies, aggregated as they are saved |
 | computed from such values alone, outside of branches and loops | the same, computed from the aggregated values |
 | with a batch dimension (`batch_axis`) | the replicas' tensors, concatenated in batch order |
@@ -25,6 +26,7 @@ from autodist.errors import UnsupportedGraphError
 from autodist.graph.batch import LOCAL
 from autodist.graph.placement import PlacedVariable
 from autodist.graph.scalars import is_integer_sum
+from autodist.graph.values import Value
 
 if TYPE_CHECKING:
     from autodist.graph.lowering import Transformer
@@ -34,6 +36,9 @@ SUMMARIES = frozenset({"ScalarSummary", "HistogramSummary"})
 
 def combine(walk: Transformer, tensor: Any) -> Any:
     """The one tensor of the transformed graph that is fetched in place of `tensor`."""
+    variable = walk.placed(tensor)
+    if variable is not None:
+        return _read(walk, variable)
     value = walk.mean(tensor) if walk.is_gradient(tensor) else walk.value(tensor)
     if not value.varies:
         return value.whole(0)
@@ -44,6 +49,19 @@ def combine(walk: Transformer, tensor: Any) -> Any:
     if mask == LOCAL and not _is_in_control_flow(tensor.op):
         return _recompute(walk, tensor)
     return _combine_parts(walk, tensor, pieces, mask)
+
+
+def _read(walk: Transformer, variable: PlacedVariable) -> Any:
+    """The value of a variable whose handle is fetched, by the name `v:0` as a rule, which is a ref variable's value."""
+    with walk.builder.adding(f"fetch/{variable.logical.name}", variable.handles[0][0].device):
+        copies = [
+            [tf.raw_ops.ReadVariableOp(resource=h, dtype=variable.logical.dtype) for h in handles]
+            for handles in variable.handles
+        ]
+    value = Value(copies, grid=variable.grid)
+    if variable.is_local:
+        return aggregate(walk, variable, walk.replicas(value))
+    return value.whole(0)
 
 
 def _combine_parts(walk: Transformer, tensor: Any, pieces: list[Any], mask: int) -> Any:

@@ -227,6 +227,9 @@ class Transformer:
 
     def targets(self, op: Any) -> list[Any]:
         """The ops to run in place of an original op."""
+        if op not in self._positions:
+            # TensorFlow wraps what assertions and the like return, and hands the wrapper on.
+            op = self.original.get_operation_by_name(op.name)
         self.require([op])
         return [new for row in self._lowered[op] for new in row]
 

@@ -1,7 +1,8 @@
 """The distributed session: a `tf.compat.v1.Session` on the original graph that runs the transformed one.
 
 Feeds, fetches, errors about them, nested structures and names are TensorFlow's own: only the last step, running
-a list of tensors and ops, is replaced. There each original tensor and op is exchanged for what stands for it.
+a list of tensors and ops, is replaced. There each original tensor and op is exchanged for what stands for it. A run
+that was made before is not taken apart again (`run_plans`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from autodist.graph.roles import Key, key_of
 from autodist.runtime.callables import MappedCallable
 from autodist.runtime.partial_runs import PartialRun
 from autodist.runtime.resource_spec import ResourceSpec
+from autodist.runtime.run_plans import RunPlans
 
 
 class DistributedSession(tf.compat.v1.Session):
@@ -37,6 +39,7 @@ class DistributedSession(tf.compat.v1.Session):
         self._inner = tf.compat.v1.Session(
             graph=transformer.graph, config=_session_config(spec, config)
         )
+        self._plans = RunPlans(transformer, self._inner)
         self._partial_runs: dict[Any, PartialRun] = {}
         self._of_thread = threading.local()
         self._is_closed = False
@@ -127,9 +130,20 @@ class DistributedSession(tf.compat.v1.Session):
     def _run(
         self, handle: Any, fetches: Any, feed_dict: Any, options: Any, run_metadata: Any
     ) -> Any:
-        """Takes note of the sparse and ragged tensors that are asked for; TensorFlow hands on their components."""
+        """Follows the plan of such a run if there is one; else TensorFlow takes fetches and feeds apart.
+
+        Of sparse and ragged tensors that are asked for, a note is taken; TensorFlow hands on their components.
+        """
+        is_new = handle is None and not self._is_closed
+        plan = self._plans.find(fetches, feed_dict) if is_new else None
+        arrays = None if plan is None else plan.arrays(feed_dict)
+        if plan is not None and arrays is not None:
+            return plan.run(self, arrays, options, run_metadata)
         with self._fetching(fetches):
-            return super()._run(handle, fetches, feed_dict, options, run_metadata)
+            results = super()._run(handle, fetches, feed_dict, options, run_metadata)
+        if is_new:
+            self._plans.note(fetches, feed_dict)
+        return results
 
     @contextlib.contextmanager
     def _fetching(self, fetches: Any) -> Iterator[None]:
