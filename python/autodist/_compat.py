@@ -93,6 +93,9 @@ def _minor(version: str) -> str:
 def _missing_libraries(directory: Path) -> list[str]:
     missing = [] if (directory / OP_LIBRARY).is_file() else [OP_LIBRARY]
     suffixes = importlib.machinery.EXTENSION_SUFFIXES
-    if not any((directory / f"_bundle{suffix}").is_file() for suffix in suffixes):
-        missing.append(f"_bundle{suffixes[0]}")
+    missing.extend(
+        f"{module}{suffixes[0]}"
+        for module in ("_bundle", "_planning")
+        if not any((directory / f"{module}{suffix}").is_file() for suffix in suffixes)
+    )
     return missing

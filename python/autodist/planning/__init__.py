@@ -1,0 +1,9 @@
+"""What saves and restores do, planned: from shapes and boxes alone, without values, files or TensorFlow.
+
+`plan_save` tells which device writes which bytes of a checkpoint's data file, `plan_restore` which bytes of which
+file each device reads and where they go. Both take and give NumPy arrays, and plan a million shards in seconds.
+"""
+
+from autodist.planning.saves import HeldVariable, SavePlan, WriteUnit, plan_save
+
+__all__ = ["HeldVariable", "SavePlan", "WriteUnit", "plan_save"]
