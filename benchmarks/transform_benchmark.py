@@ -30,6 +30,7 @@ from rich.markdown import Markdown
 import machine
 from autodist.checkpoint.saver import Saver
 from autodist.graph.batch_dims import BatchDims
+from autodist.graph.builder import Builder
 from autodist.graph.lowering import Transformer
 from autodist.graph.observe import Observer
 from autodist.runtime.resource_spec import ResourceSpec
@@ -108,7 +109,9 @@ def _measure(model: str, strategy: str, nodes: int, replicas: int) -> _Row:
     seconds: dict[str, float] = {}
     with tf.Graph().as_default(), _timed(seconds, "build"):
         MODELS[model](units)
-    spec = ResourceSpec(cpus=tuple(range(replicas)))
+    spec = ResourceSpec.from_mapping(
+        {"nodes": [{"address": "localhost", "cpus": list(range(replicas))}]}
+    )
     with tf.Graph().as_default() as graph:
         observer = Observer(graph)
         with observer.observing():
@@ -118,7 +121,14 @@ def _measure(model: str, strategy: str, nodes: int, replicas: int) -> _Row:
             with _timed(seconds, "transform"):
                 initializer = tf.compat.v1.global_variables_initializer()
                 dims = BatchDims(graph, None)
-                transformer = Transformer(graph, observer, spec, _STRATEGIES[strategy](), dims)
+                transformer = Transformer(
+                    graph,
+                    observer,
+                    spec,
+                    _STRATEGIES[strategy](),
+                    dims,
+                    Builder(spec.replica_devices, spec.host_device),
+                )
                 transformer.extend()
                 transformer.lower_updates()
                 transformer.fetch(loss)

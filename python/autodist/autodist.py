@@ -20,12 +20,14 @@ from autodist import _log, tf_internals
 from autodist.errors import ArgumentTypeError, GraphStateError
 from autodist.graph import op_kinds
 from autodist.graph.batch_dims import BatchDims
+from autodist.graph.builder import Builder
 from autodist.graph.lowering import Transformer
 from autodist.graph.observe import Observer
 from autodist.runtime.initializers import initializer_stages
 from autodist.runtime.keras_bridge import KerasBridge
 from autodist.runtime.resource_spec import ResourceSpec
 from autodist.runtime.session import DistributedSession
+from autodist.runtime.session_setup import check_gpus, make_runner, new_container
 from autodist.runtime.step_function import step_function
 from autodist.strategy import PSLoadBalancing, StrategyBuilder
 
@@ -38,7 +40,8 @@ class AutoDist:
     """Distributes the graph that is built in its scope.
 
     Args:
-      resource_spec_file: path of a YAML resource spec; see `autodist.runtime.resource_spec`.
+      resource_spec_file: path of a YAML resource spec; see `autodist.runtime.resource_spec`. None: the cluster that the
+        environment variable `TF_CONFIG` describes.
       strategy_builder: decides which layout each variable gets; None: `PSLoadBalancing()`.
 
     Raises:
@@ -48,7 +51,9 @@ class AutoDist:
     """
 
     def __init__(
-        self, resource_spec_file: str, strategy_builder: StrategyBuilder | None = None
+        self,
+        resource_spec_file: str | None = None,
+        strategy_builder: StrategyBuilder | None = None,
     ) -> None:
         if strategy_builder is None:
             strategy_builder = PSLoadBalancing()
@@ -57,7 +62,11 @@ class AutoDist:
                 "strategy_builder must be an instance of autodist.strategy.StrategyBuilder, such as "
                 f"PartitionedPS(); found {strategy_builder!r}"
             )
-        self._spec = ResourceSpec.from_file(resource_spec_file)
+        self._spec = (
+            ResourceSpec.from_environment()
+            if resource_spec_file is None
+            else ResourceSpec.from_file(resource_spec_file)
+        )
         self._strategy_builder = strategy_builder
         self._graph: Any = None
         self._observer: Observer | None = None
@@ -145,6 +154,7 @@ class AutoDist:
             `batch_dims` comes too late.
           ArgumentError: if `batch_dims` names no tensor or dimension.
           UnsupportedGraphError: if the graph holds something that cannot be distributed.
+          NodeUnavailableError: if a node of the cluster is not there in time.
         """
         if self._implicit_session is not None and not self._implicit_session.is_closed:
             if config is not None or batch_dims is not None:
@@ -173,14 +183,19 @@ class AutoDist:
             raise GraphStateError(
                 "there is no graph to distribute: build the model inside `with autodist.scope():` first"
             )
-        _check_gpus(self._spec)
+        check_gpus(self._spec)
         dims = BatchDims(self._graph, batch_dims)
         transformer = Transformer(
-            self._graph, self._observer, self._spec, self._strategy_builder, dims
+            self._graph,
+            self._observer,
+            self._spec,
+            self._strategy_builder,
+            dims,
+            Builder(self._spec.replica_devices, self._spec.host_device, new_container(self._spec)),
         )
         transformer.extend()
         transformer.lower_updates()
-        session = DistributedSession(transformer, self._spec, config)
+        session = DistributedSession(transformer, make_runner(transformer, self._spec, config))
         _report(session, transformer)
         for stage in initializer_stages(self._graph):
             session.run(stage)
@@ -189,16 +204,6 @@ class AutoDist:
         if self._bridge is not None:
             self._bridge.set_session(session)
         return session
-
-
-def _check_gpus(spec: ResourceSpec) -> None:
-    if not spec.gpus:
-        return
-    present = len(tf.config.list_physical_devices("GPU"))
-    if max(spec.gpus) >= present:
-        raise GraphStateError(
-            f"the resource spec lists GPUs {list(spec.gpus)}, but TensorFlow sees {present} on this machine"
-        )
 
 
 def _report(session: DistributedSession, transformer: Transformer) -> None:

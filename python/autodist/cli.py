@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from autodist import __version__
 from autodist.errors import AutoDistError
@@ -26,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        _run_demo(parsed)
+        parsed.run(parsed)
     except AutoDistError as error:
         print(f"autodist {parsed.command} failed: {error}", file=sys.stderr)
         return 1
@@ -51,6 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    _add_demo(commands)
+    _add_serve(commands)
+    return parser
+
+
+def _add_demo(commands: Any) -> None:
     demo = commands.add_parser(
         "demo",
         help="train, save, export, restore and fine-tune on real data, and check every step",
@@ -87,7 +95,34 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="how often each timed save is repeated; the best counts",
     )
-    return parser
+    demo.set_defaults(run=_run_demo)
+
+
+def _add_serve(commands: Any) -> None:
+    serve = commands.add_parser(
+        "serve",
+        help="run the TensorFlow server of one node of a cluster",
+        description="Runs the TensorFlow server of one node, with autodist's ops loaded, until it is killed. "
+        "Which node: one of a resource spec, or the task of TF_CONFIG.",
+    )
+    serve.add_argument(
+        "--resource-spec",
+        metavar="FILE",
+        help="the resource spec that the chief uses; default: TF_CONFIG",
+    )
+    serve.add_argument(
+        "--node",
+        type=int,
+        metavar="K",
+        help="with --resource-spec: which node, the chief counted as 0 and the others in order from 1",
+    )
+    serve.add_argument(
+        "--until-chief-ends",
+        action="store_true",
+        help="exit once the chief's server has been there and is gone",
+    )
+    serve.add_argument("--from-chief", action="store_true", help=argparse.SUPPRESS)
+    serve.set_defaults(run=_run_serve)
 
 
 def _run_demo(parsed: argparse.Namespace) -> None:
@@ -95,6 +130,19 @@ def _run_demo(parsed: argparse.Namespace) -> None:
     from autodist.demo.options import Options
 
     demonstration.run(Options(parsed.output, parsed.steps, parsed.large_mib, parsed.repeats))
+
+
+def _run_serve(parsed: argparse.Namespace) -> None:
+    from autodist.runtime import serving
+
+    task = (
+        serving.ServedTask.from_line(sys.stdin.readline())
+        if parsed.from_chief
+        else serving.find_task(parsed.resource_spec, parsed.node)
+    )
+    serving.serve(task, ends_with_stdin=parsed.from_chief, ends_with_chief=parsed.until_chief_ends)
+    # TensorFlow's server has threads that nothing stops.
+    os._exit(0)
 
 
 def _positive(text: str) -> int:

@@ -10,6 +10,9 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+# Public code gets this from a session only; a server's answer to `GetStatus` is a list of them.
+from tensorflow.core.framework.device_attributes_pb2 import DeviceAttributes
+
 # Without a public name.
 from tensorflow.python.checkpoint.checkpoint_management import meta_graph_filename
 
@@ -41,6 +44,7 @@ from tensorflow.python.ops.variables import PartitionedVariable
 from tensorflow.python.training.saving.saveable_object_util import op_list_to_dict
 
 __all__ = [
+    "DeviceAttributes",
     "DistributedVariable",
     "PartitionedVariable",
     "OpTemplate",
@@ -228,31 +232,43 @@ class PreparedRun:
     """A run of lists of tensors and ops that is run again and again; what `run_tensors` does, taken apart once.
 
     Args:
-        session: The `tf.compat.v1.Session`.
         targets: The ops to run.
         fetches: The tensors to fetch.
         feeds: The tensors to feed.
     """
 
     def __init__(
-        self, session: Any, targets: Sequence[Any], fetches: Sequence[Any], feeds: Sequence[Any]
+        self, targets: Sequence[Any], fetches: Sequence[Any], feeds: Sequence[Any]
     ) -> None:
-        self._session = session
         self._targets = [op._c_op for op in targets]
         self._fetches = [tensor._as_tf_output() for tensor in fetches]
         self._feeds = [tensor._as_tf_output() for tensor in feeds]
 
-    def __call__(self, arrays: Sequence[Any], options: Any, run_metadata: Any) -> list[Any]:
-        """Runs it with one array per fed tensor; returns one value per fetched tensor."""
-        feeds = dict(zip(self._feeds, arrays, strict=True))
-        values: list[Any] = self._session._do_call(
-            self._run, feeds, self._fetches, self._targets, options, run_metadata
-        )
-        return values
+    def __call__(
+        self, session: Any, arrays: Sequence[Any], options: Any, run_metadata: Any
+    ) -> list[Any]:
+        """Runs it in a `tf.compat.v1.Session`.
 
-    def _run(self, feeds: Any, fetches: Any, targets: Any, options: Any, run_metadata: Any) -> Any:
-        self._session._extend_graph()
-        return self._session._call_tf_sessionrun(options, feeds, fetches, targets, run_metadata)
+        Args:
+            session: The session, on the graph of the ops and tensors.
+            arrays: One for each fed tensor.
+            options: Serialized `RunOptions`, or None.
+            run_metadata: Where metadata go; or None.
+
+        Returns:
+            One value per fetched tensor.
+        """
+        feeds = dict(zip(self._feeds, arrays, strict=True))
+
+        def run() -> list[Any]:
+            session._extend_graph()
+            values: list[Any] = session._call_tf_sessionrun(
+                options, feeds, self._fetches, self._targets, run_metadata
+            )
+            return values
+
+        values: list[Any] = session._do_call(run)
+        return values
 
 
 def fetch_handler(graph: Any, fetches: Any) -> Any:

@@ -19,11 +19,18 @@ class Builder:
     Attributes:
       graph: the transformed `tf.Graph`.
       replica_devices: one device per replica.
+      host_device: the CPU of the process that runs the program.
+      container: where variables, tables and the like lie on servers that several sessions use; empty: where TensorFlow
+        has them.
     """
 
-    def __init__(self, replica_devices: tuple[str, ...]) -> None:
+    def __init__(
+        self, replica_devices: tuple[str, ...], host_device: str, container: str = ""
+    ) -> None:
         self.graph = tf.Graph()
         self.replica_devices = replica_devices
+        self.host_device = host_device
+        self.container = container
         self._template: tuple[Any, Any] = (None, None)
         self._random_functions = RandomFunctions(self.graph)
 
@@ -72,10 +79,10 @@ class Builder:
         name = op.name
         if shard is not None:
             name = f"{name}/shard_{shard}"
-        changed: dict[str, Any] = {}
+        changed = self._contained(template.attributes)
         if replica:
             name = f"replica_{replica}/{name}"
-            changed = self._of_replica(template.attributes, replica)
+            changed |= self._of_replica(template.attributes, replica)
         if device is None:
             device = self._device(inputs, replica)
             if "_lower_using_switch_merge" in template.attributes:
@@ -103,14 +110,26 @@ class Builder:
           shape: of the new variable; None: the original's.
         """
         name = self.graph.unique_name(name)
-        changed = {"shared_name": tf.compat.v1.AttrValue(s=name.encode())}
+        template = self._template_of(handle_op)
+        changed = self._contained(template.attributes)
+        changed["shared_name"] = tf.compat.v1.AttrValue(s=name.encode())
         if shape is not None:
             changed["shape"] = tf.compat.v1.AttrValue(shape=tf.TensorShape(shape).as_proto())
-        template = self._template_of(handle_op)
         made = template.create(
             self.graph, name, device=device, inputs=[], control_inputs=[], changed=changed
         )
         return made.outputs[0]
+
+    def is_at_host(self, device: str) -> bool:
+        """Whether a device is one of the process that runs the program."""
+        here, there = (tf.DeviceSpec.from_string(d) for d in (self.host_device, device))
+        return (here.job, here.task) == (there.job, there.task)
+
+    def _contained(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """The attribute that puts the state of an op into this session's container."""
+        if not self.container or "container" not in attributes or attributes["container"].s:
+            return {}
+        return {"container": tf.compat.v1.AttrValue(s=self.container.encode())}
 
     def _brought_to(self, device: str, tensor: Any) -> Any:
         """`tensor` on `device`, unless it is a handle; TensorFlow leaves what enters a loop where it comes from."""

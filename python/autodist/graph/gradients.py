@@ -83,10 +83,21 @@ class Gradients:
         mask = self._walk.batch.tensor_mask(tensor)
         return Value([[self._walk.means.mean(self._walk.replicas(value), mask)]])
 
+    def _mean_for(self, birth: Birth) -> Value:
+        """The mean of a dense gradient: on each replica's task where the variable has a copy on each."""
+        walk = self._walk
+        value, variable = walk.value(birth.values), walk.placed_by(birth.handle_op)
+        if value.varies and variable is not None and variable.copy_count > 1:
+            tensors = walk.replicas(value)
+            if walk.means.can_mean_on_tasks(tensors):
+                mask = walk.batch.tensor_mask(birth.values)
+                return Value([[mean] for mean in walk.means.mean_on_tasks(tensors, mask)])
+        return self._mean_of(birth.values)
+
     def _make_mean(self, birth: Birth) -> None:
         walk, key = self._walk, key_of(birth.values)
         if birth.indices is None:
-            self._means[key] = self._mean_of(birth.values)
+            self._means[key] = self._mean_for(birth)
             return
         indices_key = key_of(birth.indices)
         values, indices = walk.value(birth.values), walk.value(birth.indices)

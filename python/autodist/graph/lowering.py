@@ -31,6 +31,7 @@ from autodist.graph import (
 from autodist.graph.batch import BatchAnalysis
 from autodist.graph.batch_dims import BatchDims
 from autodist.graph.builder import Builder
+from autodist.graph.collectives import Collectives
 from autodist.graph.feeds import FeedPlan
 from autodist.graph.gradients import Gradients
 from autodist.graph.means import Means
@@ -39,6 +40,7 @@ from autodist.graph.order import topological
 from autodist.graph.placement import PlacedVariable, Placer
 from autodist.graph.repeated import Repeated
 from autodist.graph.roles import Key, Roles, key_of
+from autodist.graph.stored_parts import StoredPart
 from autodist.graph.values import Value
 from autodist.layout import Grid
 from autodist.strategy import Devices, StrategyBuilder
@@ -56,22 +58,26 @@ class Transformer:
       devices: the replicas' and the servers' devices.
       strategy_builder: decides the layouts.
       batch_dims: where the batch lies in the original tensors.
+      builder: of the transformed graph.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - each is a part of the picture, and there is one call
         self,
         original: Any,
         observer: Observer,
         devices: Devices,
         strategy_builder: StrategyBuilder,
         batch_dims: BatchDims,
+        builder: Builder,
     ) -> None:
         self.original = original
-        self.builder = Builder(devices.replica_devices)
+        self.builder = builder
         self.replica_count = len(devices.replica_devices)
         self.roles = Roles(original, observer)
         self.batch = BatchAnalysis(self.roles, observer, self.replica_count, batch_dims)
-        self.means = Means(self.builder)
+        self._collectives = Collectives(self.builder)
+        self.means = Means(self.builder, self._collectives)
+        self.stored_parts: dict[Any, tuple[StoredPart, ...]] = {}
         self.updates_made: list[tuple[Any, PlacedVariable, list[Any]]] = []
         self._observer = observer
         self._placer = Placer(self.roles, self.builder, strategy_builder, devices)
@@ -102,7 +108,11 @@ class Transformer:
 
     def placed(self, tensor: Any) -> PlacedVariable | None:
         """The variable whose handle an original tensor is; None for any other tensor."""
-        return self._placer.placed.get(tensor.op)
+        return self.placed_by(tensor.op)
+
+    def placed_by(self, handle_op: Any) -> PlacedVariable | None:
+        """The variable of an original `VarHandleOp`; None for any other op."""
+        return self._placer.placed.get(handle_op)
 
     def extend(self) -> None:
         """Takes in the ops added to the original graph since the last call.
@@ -261,6 +271,11 @@ class Transformer:
     def unsplit(self, root: Any) -> Any:
         """The transformed tensor of a root before it is split."""
         return self._fed[key_of(root)]
+
+    def has_collectives(self, elements: Iterable[Any]) -> bool:
+        """Whether making `elements`, ops and tensors of the transformed graph, runs a collective of all tasks."""
+        with self._lock:
+            return self._collectives.are_behind(elements)
 
     # The rules.
 

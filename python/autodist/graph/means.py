@@ -9,6 +9,9 @@ computes counts as nothing: its share is 0, and its rows are dropped where the r
 
 A split, a mean, a join along the first dimension is one op of ours (cc/ops): made of TensorFlow's own they would be
 several times as many, and read and write each gradient once more per replica.
+
+Replicas on several tasks of a cluster: what each task has is averaged there, times the task's share of the batch, and a
+collective adds the tasks' parts up (`mean_on_tasks`).
 """
 
 from __future__ import annotations
@@ -19,22 +22,29 @@ import tensorflow as tf
 
 from autodist import _native
 from autodist.graph.builder import Builder
+from autodist.graph.collectives import Collectives, can_reduce
 from autodist.graph.values import Value
-
-_HOST = "/device:CPU:0"
 
 
 class Means:
-    """The parts of each root, and the means over them."""
+    """The parts of each root, and the means over them.
 
-    def __init__(self, builder: Builder) -> None:
+    Args:
+      builder: of the transformed graph.
+      collectives: its collectives.
+    """
+
+    def __init__(self, builder: Builder, collectives: Collectives) -> None:
         self._builder = builder
+        self._collectives = collectives
+        self._tasks = _tasks(builder.replica_devices)
         self._replica_count = len(builder.replica_devices)
         self._ops = _native.ops()
         self._sizes: dict[int, Any] = {}
         self._batches: dict[int, Any] = {}
         self._common_sizes: dict[tuple[int, ...], Any] = {}
         self._counts: dict[tuple[int, ...], list[Any]] = {}
+        self._task_shares: dict[tuple[int, ...], list[Any]] = {}
 
     def split(self, root: int, batch: Any, axis: int) -> Value:
         """Splits `batch`, the transformed graph's tensor for root number `root`, over the replicas along `axis`."""
@@ -71,6 +81,48 @@ class Means:
         sizes = self._sizes_of(mask)
         with self._on_cpu(f"mean/{tensors[0].op.name}", tensors[0].device):
             return self._ops.autodist_mean_of_replicas(values=tensors, sizes=sizes)
+
+    def can_mean_on_tasks(self, tensors: list[Any]) -> bool:
+        """Whether there are several tasks, and collectives that take such tensors."""
+        return len(self._tasks) > 1 and all(can_reduce(tensor) for tensor in tensors)
+
+    def mean_on_tasks(self, tensors: list[Any], mask: int) -> list[Any]:
+        """The weighted mean as each replica's task has it, one tensor per replica; no task gathers all tensors.
+
+        Args:
+          tensors: one tensor per replica, for which `can_mean_on_tasks`.
+          mask: the roots that they depend on.
+        """
+        name = f"mean/{tensors[0].op.name}"
+        sizes = self._sizes_of(mask)
+        shares = self._shares_of_tasks(mask)
+        parts = []
+        for replicas, share in zip(self._tasks, shares, strict=True):
+            first = tensors[replicas.start]
+            with self._on_cpu(f"{name}/local", first.device):
+                local = self._ops.autodist_mean_of_replicas(
+                    values=tensors[replicas.start : replicas.stop],
+                    sizes=sizes[replicas.start : replicas.stop],
+                )
+                # A task without a part of the batch counts as nothing, NaN included.
+                parts.append(tf.math.multiply_no_nan(local, tf.cast(share, local.dtype)))
+        sums = self._collectives.sum_over_tasks(name, parts)
+        return [each for each, replicas in zip(sums, self._tasks, strict=True) for _ in replicas]
+
+    def _shares_of_tasks(self, mask: int) -> list[Any]:
+        """Each task's share of the batch, a float64 scalar."""
+        roots = self._sources_in(mask)
+        if roots not in self._task_shares:
+            sizes = self._part_sizes(roots)
+            with self._builder.adding("task_shares", sizes.device):
+                # An empty batch has no shares; all replicas count alike.
+                counted = tf.where(tf.reduce_sum(sizes) > 0, sizes, tf.ones_like(sizes))
+                weights = tf.cast(counted, tf.float64) / tf.cast(tf.reduce_sum(counted), tf.float64)
+                self._task_shares[roots] = [
+                    tf.reduce_sum(weights[replicas.start : replicas.stop])
+                    for replicas in self._tasks
+                ]
+        return self._task_shares[roots]
 
     def mean_slices(self, values: list[Any], indices: list[Any], mask: int) -> tuple[Any, Any]:
         """The mean of the replicas' `tf.IndexedSlices`: all of them in replica order, each scaled by its share."""
@@ -173,8 +225,10 @@ class Means:
 
     def _on_cpu(self, name: str, device: str) -> Any:
         """The context for an op of ours, beside what it works on, or on a CPU where that is on an accelerator."""
-        is_cpu = tf.DeviceSpec.from_string(device).device_type == "CPU"
-        return self._builder.adding(name, device if is_cpu else _HOST)
+        spec = tf.DeviceSpec.from_string(device)
+        if spec.device_type != "CPU":
+            device = spec.replace(device_type="CPU", device_index=0).to_string()
+        return self._builder.adding(name, device)
 
     def _part_sizes(self, roots: tuple[int, ...]) -> Any:
         """The sizes of the roots' parts, checked to be the same; equal ones where there are no roots."""
@@ -204,6 +258,18 @@ class Means:
         ]
         with tf.control_dependencies(checks):
             return tf.identity(sizes[0])
+
+
+def _tasks(replica_devices: tuple[str, ...]) -> list[range]:
+    """The replicas of each task, which are consecutive."""
+    tasks = [_task_of(device) for device in replica_devices]
+    starts = [i for i, task in enumerate(tasks) if i == 0 or task != tasks[i - 1]]
+    return [range(a, b) for a, b in zip(starts, [*starts[1:], len(tasks)], strict=True)]
+
+
+def _task_of(device: str) -> tuple[Any, Any]:
+    spec = tf.DeviceSpec.from_string(device)
+    return spec.job, spec.task
 
 
 def along(axis: int, part: slice) -> tuple[slice, ...]:

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from autodist.graph import op_kinds
+from autodist.graph.placement import PlacedVariable
 from autodist.graph.saving import attribute, spec_of
+from autodist.graph.stored_parts import StoredPart
 from autodist.graph.values import Value
 from autodist.layout import Box, Grid
 from autodist.tf_internals import set_attribute
 
 if TYPE_CHECKING:
     from autodist.graph.lowering import Transformer
-
-_HOST = "/device:CPU:0"
 
 
 def lower(walk: Transformer, op: Any) -> bool:
@@ -32,13 +32,14 @@ def lower(walk: Transformer, op: Any) -> bool:
     entries: list[tuple[bytes, str, Any, Box | None]] = []
     grids: list[Grid | None] = []
     for name, spec, output in zip(names, specs, op.outputs, strict=True):
-        grid = _grid_of_taker(walk, output)
+        taker = _taker(walk, output)
+        grid = None if taker is None else taker.grid
         grids.append(grid)
         text = spec.decode()
         base = Box.parse(text) if text else None
         boxes = [None] if grid is None else grid.boxes()
         entries += [(name, spec_of(box, grid, base) or text, output.dtype, box) for box in boxes]
-    with walk.builder.adding(op.name, _HOST, walk.controls(op, None)):
+    with walk.builder.adding(op.name, walk.builder.host_device, walk.controls(op, None)):
         restored = tf.raw_ops.RestoreV2(
             prefix=walk.whole_of(op, 0, 0),
             tensor_names=tf.constant([name for name, *_ in entries], tf.string, [len(entries)]),
@@ -49,29 +50,36 @@ def lower(walk: Transformer, op: Any) -> bool:
     _mark(made, op)
     pieces = iter(zip(restored, entries, strict=True))
     walk.record_ops(op, [[made]])
+    parts: list[StoredPart] = []
     for index, grid in enumerate(grids):
-        shards = []
+        shards: list[Any] = []
+        taker = _taker(walk, op.outputs[index])
         for _ in range(1 if grid is None else grid.shard_count):
-            tensor, (_, _, _, box) = next(pieces)
+            tensor, (name, text, dtype, box) = next(pieces)
             tensor.set_shape(op.outputs[index].shape if box is None else box.extent)
+            if taker is None:
+                parts.append(StoredPart.of_tensor(name, text, tensor))
+            else:
+                copies = [handles[len(shards)] for handles in taker.handles]
+                parts += [StoredPart.of_variable(name, text, h, dtype) for h in copies]
             shards.append(tensor)
         walk.record_value(op, index, Value([shards], grid=grid))
+    walk.stored_parts[op] = tuple(parts)
     return True
 
 
-def _grid_of_taker(walk: Transformer, tensor: Any) -> Grid | None:
-    """How the variable is cut that a restored tensor is assigned to; None if it is whole, or there is none."""
+def _taker(walk: Transformer, tensor: Any) -> PlacedVariable | None:
+    """The variable that a restored tensor is assigned to, of several one that is cut; None if there is none."""
+    found = None
     for taker in tensor.consumers():
+        variable = None
         if taker.type == "Identity":
-            grid = _grid_of_taker(walk, taker.outputs[0])
+            variable = _taker(walk, taker.outputs[0])
         elif taker.type == op_kinds.ASSIGN:
             variable = walk.placed(taker.inputs[0])
-            grid = None if variable is None else variable.grid
-        else:
-            grid = None
-        if grid is not None:
-            return grid
-    return None
+        if variable is not None and (found is None or found.grid is None):
+            found = variable
+    return found
 
 
 def _mark(made: Any, op: Any) -> None:

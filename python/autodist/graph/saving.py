@@ -14,14 +14,13 @@ import tensorflow as tf
 from autodist import _native
 from autodist.graph import op_kinds
 from autodist.graph.placement import PlacedVariable
+from autodist.graph.stored_parts import StoredPart
 from autodist.layout import Box, Grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from autodist.graph.lowering import Transformer
-
-_HOST = "/device:CPU:0"
 
 
 def lower(walk: Transformer, op: Any) -> bool:
@@ -32,7 +31,7 @@ def lower(walk: Transformer, op: Any) -> bool:
         return False
     tensors = list(op.inputs)[3:]
     aggregations = attribute(op, "_autodist_aggregations", default=[b"MEAN"] * len(tensors))
-    entries = _Entries()
+    entries = _Entries(walk.builder.is_at_host)
     controls = walk.controls(op, None)
     for name, spec, tensor, asked in zip(names, specs, tensors, aggregations, strict=True):
         variable, waits = _variable_read(walk, tensor)
@@ -43,7 +42,7 @@ def lower(walk: Transformer, op: Any) -> bool:
             how = _aggregation(variable, asked.decode())
             entries.add_variable(name, spec.decode(), variable, how, _reader(walk, variable))
     ops = _native.ops()
-    with walk.builder.adding(op.name, _HOST, controls):
+    with walk.builder.adding(op.name, walk.builder.host_device, controls):
         pins = []
         for where, handles in entries.handles.items():
             with tf.device(where):
@@ -62,13 +61,20 @@ def lower(walk: Transformer, op: Any) -> bool:
             durable=attribute(op, "_autodist_durable", default=True),
         )
     walk.record_ops(op, [[made]])
+    walk.stored_parts[op] = tuple(entries.parts)
     return True
 
 
 class _Entries:
-    """The entries of an `AutodistSave`, and the values they take."""
+    """The entries of an `AutodistSave`, and the values they take.
 
-    def __init__(self) -> None:
+    Args:
+      is_at_host: whether a device is in the process that the op runs in.
+    """
+
+    def __init__(self, is_at_host: Callable[[str], bool]) -> None:
+        self.parts: list[StoredPart] = []
+        self._is_at_host = is_at_host
         self.names: list[bytes] = []
         self.specs: list[str | bytes] = []
         self.aggregations: list[str] = []
@@ -80,6 +86,7 @@ class _Entries:
         """A value that is not read from a variable."""
         self._add(name, spec, "MEAN", (None, len(self.tensors)))
         self.tensors.append(tensor)
+        self.parts.append(StoredPart.of_tensor(name, spec, tensor))
 
     def add_variable(
         self,
@@ -89,14 +96,16 @@ class _Entries:
         how: str,
         read: Callable[[Any], Any],
     ) -> None:
-        """Every shard and replica of a variable; `read` copies one from another device to a CPU."""
+        """Every shard and replica of a variable; `read` copies one from elsewhere to a CPU of the op's process."""
         base = Box.parse(spec) if spec else None
         grid = variable.grid
         for handles in variable.handles:
             boxes: list[Box | None] = list(grid.boxes()) if grid is not None else [None]
             for handle, box in zip(handles, boxes, strict=True):
                 text = spec_of(box, grid, base) or spec
-                if not _is_on_cpu(handle):
+                dtype = variable.logical.dtype
+                self.parts.append(StoredPart.of_variable(name, text, handle, dtype, how))
+                if not (_is_on_cpu(handle) and self._is_at_host(handle.device)):
                     self._add(name, text, how, (None, len(self.tensors)))
                     self.tensors.append(read(handle))
                     continue
@@ -152,13 +161,13 @@ def _aggregation(variable: PlacedVariable, asked: str) -> str:
 
 
 def _reader(walk: Transformer, variable: PlacedVariable) -> Callable[[Any], Any]:
-    """Copies a shard that lies on an accelerator to a CPU; the op reads only CPU memory in place."""
+    """Copies a shard from an accelerator or another task; the op reads in place what its process has in CPU memory."""
 
     def read(handle: Any) -> Any:
         name = f"save/{variable.logical.name}"
         with walk.builder.adding(name, handle.device):
             value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=variable.logical.dtype)
-            with tf.device(_HOST):
+            with tf.device(walk.builder.host_device):
                 return tf.identity(value)
 
     return read

@@ -14,6 +14,7 @@ import numpy as np
 from autodist import tf_internals
 from autodist.errors import ArgumentError, UnsupportedGraphError
 from autodist.graph.lowering import Transformer
+from autodist.runtime.runners import Runner
 
 
 class MappedCallable:
@@ -21,14 +22,14 @@ class MappedCallable:
 
     Args:
       transformer: the transformer.
-      session: the session that runs the transformed graph.
+      runner: lends the session that runs the transformed graph.
       options: a `CallableOptions` in terms of the original graph.
 
     Raises:
       UnsupportedGraphError: if a tensor is connected to one that is not a placeholder's.
     """
 
-    def __init__(self, transformer: Transformer, session: Any, options: Any) -> None:
+    def __init__(self, transformer: Transformer, runner: Runner, options: Any) -> None:
         transformer.extend()
         graph = transformer.original
         fed = [_tensor(graph, name) for name in options.feed]
@@ -50,7 +51,13 @@ class MappedCallable:
             source = transformer.fetch(_tensor(graph, connection.from_tensor))
             translated.tensor_connection.add(from_tensor=source.name, to_tensor=target.name)
         self._feed_count = len(fed)
-        self._run = tf_internals.make_callable_from_options(session, translated)
+        self._options = translated
+        self._runner = runner
+        self._has_collectives = transformer.has_collectives(
+            transformer.graph.as_graph_element(name)
+            for name in (*translated.fetch, *translated.target)
+        )
+        self._made_by: tuple[Any, Any] = (None, None)
 
     def __call__(self, *args: Any, run_metadata: Any = None) -> list[Any]:
         """Runs one step with one array per feed; returns one value per fetch.
@@ -63,7 +70,11 @@ class MappedCallable:
                 f"the callable takes {self._feed_count} feed values, got {len(args)}"
             )
         fed = [np.asarray(a) for a in self._plan.spread([np.asarray(a) for a in args])]
-        values = self._run(*fed, run_metadata=run_metadata)
+        with self._runner.running(has_collectives=self._has_collectives) as session:
+            if self._made_by[0] is not session:
+                made = tf_internals.make_callable_from_options(session, self._options)
+                self._made_by = (session, made)
+            values = self._made_by[1](*fed, run_metadata=run_metadata)
         return [values[i] for i in self._order]
 
 

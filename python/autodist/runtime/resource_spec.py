@@ -1,55 +1,90 @@
-"""The resource spec: a YAML file that lists the machines and their devices.
+"""The resource spec: a YAML file, or `TF_CONFIG`, that lists the machines and their devices.
 
     nodes:
-      - address: localhost
+      - address: 10.0.0.1
         cpus: [0, 1]
+        chief: true
+      - address: 10.0.0.2
+        ssh_config: lab
+    ssh:
+      lab: {username: me, key_file: ~/.ssh/id_ed25519}
 
 Each listed GPU is a replica; a node without GPUs gives one replica per listed CPU. The CPUs hold the variables that
-replicas share. A CPU is a TensorFlow device, `/device:CPU:i`; all of them share the machine's cores.
+replicas share. A CPU is a TensorFlow device, `/device:CPU:i`; all those of a node share the machine's cores.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from autodist.errors import ArgumentError
-
-_NODE_KEYS = frozenset({"address", "cpus", "gpus", "chief"})
-_LOCAL_ADDRESSES = frozenset({"localhost", "127.0.0.1", "::1"})
+from autodist.runtime import spec_parsing, tf_config
+from autodist.runtime.nodes import Node
 
 
 @dataclasses.dataclass(frozen=True)
 class ResourceSpec:
-    """The devices of one machine.
+    """The nodes and their devices.
 
     Attributes:
-      cpus: numbers of the CPU devices.
-      gpus: numbers of the GPU devices.
+      nodes: the chief first, the others in the order of the spec. With several, node K is task K of job `worker`;
+        those of `TF_CONFIG` keep their jobs.
     """
 
-    cpus: tuple[int, ...]
-    gpus: tuple[int, ...] = ()
+    nodes: tuple[Node, ...]
+
+    @property
+    def chief(self) -> Node:
+        """The node that the program runs on."""
+        return self.nodes[0]
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether there are several nodes, and so servers."""
+        return len(self.nodes) > 1
 
     @property
     def replica_devices(self) -> tuple[str, ...]:
-        """One device per replica: the GPUs, or the CPUs where there are none."""
-        if self.gpus:
-            return tuple(f"/device:GPU:{i}" for i in self.gpus)
-        return self.server_devices
+        """One device per replica: of each node the GPUs, or the CPUs where it has none."""
+        return tuple(
+            self._prefix(node) + device
+            for node in self.nodes
+            if node.has_replicas
+            for device in node.compute_devices
+        )
 
     @property
     def server_devices(self) -> tuple[str, ...]:
         """The devices that may hold variables shared by the replicas."""
-        return tuple(f"/device:CPU:{i}" for i in self.cpus)
+        return tuple(
+            self._prefix(node) + device
+            for node in self.nodes
+            if node.holds_variables
+            for device in node.cpu_devices
+        )
 
     @property
-    def cpu_device_count(self) -> int:
-        """How many CPU devices a session needs so that each number in `cpus` exists."""
-        return max(self.cpus) + 1
+    def host_device(self) -> str:
+        """The CPU of the process that runs the program."""
+        return f"{self._prefix(self.chief)}/device:CPU:0"
+
+    @property
+    def cluster(self) -> dict[str, list[str]]:
+        """The addresses by job, as `tf.train.ClusterSpec` takes them."""
+        jobs: dict[str, dict[int, str]] = {}
+        for node in self.nodes:
+            jobs.setdefault(node.job, {})[node.task] = node.address
+        return {job: [tasks[i] for i in sorted(tasks)] for job, tasks in jobs.items()}
+
+    def _prefix(self, node: Node) -> str:
+        return node.task_device if self.is_cluster else ""
 
     @staticmethod
     def from_file(path: str) -> ResourceSpec:
@@ -75,48 +110,34 @@ class ResourceSpec:
         Raises:
           ArgumentError: if it is not a resource spec.
         """
-        nodes = content.get("nodes") if isinstance(content, dict) else None
-        if not isinstance(nodes, list) or not nodes:
-            raise ArgumentError(
-                f"{where}: expected a mapping with a list 'nodes', as in 'nodes: [{{address: localhost, "
-                f"cpus: [0, 1]}}]'; found {content!r}"
-            )
-        unknown = set(content) - {"nodes"}
-        if unknown:
-            raise ArgumentError(
-                f"{where}: unknown keys {sorted(map(str, unknown))}; known: ['nodes']"
-            )
-        if len(nodes) > 1:
-            raise ArgumentError(
-                f"{where}: {len(nodes)} nodes are listed; this version runs on one machine. List one node "
-                "and give it as many cpus or gpus as there shall be replicas."
-            )
-        return _node(nodes[0], f"{where}, nodes[0]")
+        return ResourceSpec(spec_parsing.parse(content, where))
+
+    @staticmethod
+    def from_environment(environment: Mapping[str, str] = os.environ) -> ResourceSpec:
+        """Takes the cluster from `TF_CONFIG`.
+
+        Raises:
+          ArgumentError: if it is not set, or describes no cluster.
+        """
+        return ResourceSpec(tf_config.parse(_tf_config(environment)))
+
+    @staticmethod
+    def own_task(environment: Mapping[str, str] = os.environ) -> tuple[str, int]:
+        """Job and number of this process's own task in `TF_CONFIG`.
+
+        Raises:
+          ArgumentError: if it is not set, or the task is none of the cluster's.
+        """
+        return tf_config.own_task(_tf_config(environment))
 
 
-def _node(node: Any, where: str) -> ResourceSpec:
-    if not isinstance(node, dict):
-        raise ArgumentError(f"{where}: expected a mapping with 'address', found {node!r}")
-    unknown = set(node) - _NODE_KEYS
-    if unknown:
+def _tf_config(environment: Mapping[str, str]) -> Any:
+    text = environment.get("TF_CONFIG", "")
+    if not text:
         raise ArgumentError(
-            f"{where}: unknown keys {sorted(map(str, unknown))}; known: {sorted(_NODE_KEYS)}"
+            "there is no resource spec: give the path of a YAML file, or set TF_CONFIG"
         )
-    address = node.get("address")
-    if address not in _LOCAL_ADDRESSES:
-        raise ArgumentError(
-            f"{where}: address {address!r} is not this machine; this version runs on one machine. "
-            f"Expected one of {sorted(_LOCAL_ADDRESSES)}."
-        )
-    cpus = _numbers(node.get("cpus", [0]), f"{where}.cpus")
-    gpus = _numbers(node.get("gpus", []), f"{where}.gpus")
-    return ResourceSpec(cpus or (0,), gpus)
-
-
-def _numbers(value: Any, where: str) -> tuple[int, ...]:
-    is_list = isinstance(value, list) and all(type(i) is int and i >= 0 for i in value)
-    if not is_list or len(set(value)) != len(value):
-        raise ArgumentError(
-            f"{where}: expected a list of different device numbers, found {value!r}"
-        )
-    return tuple(value)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ArgumentError(f"TF_CONFIG is not JSON: {error}") from error

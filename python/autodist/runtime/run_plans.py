@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from autodist import tf_internals
 from autodist.graph.lowering import Transformer
+from autodist.runtime.runners import Runner
 
 _MOST_PLANS = 1000
 _FETCHES = (tf.Tensor, tf.Operation, tf.Variable)
@@ -30,12 +31,12 @@ class RunPlans:
 
     Args:
       transformer: the transformer.
-      session: the session that runs the transformed graph.
+      runner: lends the session that runs the transformed graph.
     """
 
-    def __init__(self, transformer: Transformer, session: Any) -> None:
+    def __init__(self, transformer: Transformer, runner: Runner) -> None:
         self._transformer = transformer
-        self._session = session
+        self._runner = runner
         self._plans: dict[Hashable, RunPlan | None] = {}
         self._version: int | None = None
 
@@ -60,7 +61,7 @@ class RunPlans:
             return
         if len(self._plans) >= _MOST_PLANS:
             self._plans = {}
-        self._plans[key] = _make_plan(self._transformer, self._session, fetches, feed_dict, met)
+        self._plans[key] = _make_plan(self._transformer, self._runner, fetches, feed_dict, met)
 
 
 class RunPlan:
@@ -68,7 +69,7 @@ class RunPlan:
 
     Args:
       transformer: the transformer.
-      session: the session that runs the transformed graph.
+      runner: lends the session that runs the transformed graph.
       handler: TensorFlow's object that knows the fetches and puts results together.
       fed: the original tensors that are fed, by the keys of the `feed_dict`.
       met: the objects that identify the run; they are kept, so that no others can be taken for them.
@@ -77,7 +78,7 @@ class RunPlan:
     def __init__(
         self,
         transformer: Transformer,
-        session: Any,
+        runner: Runner,
         handler: Any,
         fed: Mapping[Any, Any],
         met: list[Any],
@@ -89,12 +90,11 @@ class RunPlan:
             for t in fed.values()
         ]
         self._feed_plan = transformer.feed_plan(list(fed.values()))
-        self._prepared = tf_internals.PreparedRun(
-            session,
-            [new for op in handler.targets() for new in transformer.targets(op)],
-            [transformer.fetch(t) for t in handler.fetches()],
-            self._feed_plan.targets,
-        )
+        self._runner = runner
+        targets = [new for op in handler.targets() for new in transformer.targets(op)]
+        fetches = [transformer.fetch(t) for t in handler.fetches()]
+        self._has_collectives = transformer.has_collectives([*targets, *fetches])
+        self._prepared = tf_internals.PreparedRun(targets, fetches, self._feed_plan.targets)
 
     def arrays(self, feed_dict: Any) -> list[Any] | None:
         """The fed values as arrays; None where TensorFlow is to look at them."""
@@ -120,11 +120,13 @@ class RunPlan:
           ArgumentError: if batches that are split have different lengths.
         """
         parts = [np.asarray(part) for part in self._feed_plan.spread(arrays)]
-        return self._handler.build_results(session, self._prepared(parts, options, run_metadata))
+        with self._runner.running(has_collectives=self._has_collectives) as inner:
+            values = self._prepared(inner, parts, options, run_metadata)
+        return self._handler.build_results(session, values)
 
 
 def _make_plan(
-    transformer: Transformer, session: Any, fetches: Any, feed_dict: Any, met: list[Any]
+    transformer: Transformer, runner: Runner, fetches: Any, feed_dict: Any, met: list[Any]
 ) -> RunPlan | None:
     """The plan of a run; None where TensorFlow is to take it apart each time."""
     graph = transformer.original
@@ -136,7 +138,7 @@ def _make_plan(
         return None
     if not handler.fetches() and not handler.targets():
         return None
-    return RunPlan(transformer, session, handler, fed, met)
+    return RunPlan(transformer, runner, handler, fed, met)
 
 
 def _key_of_run(fetches: Any, feed_dict: Any, met: list[Any]) -> Hashable:

@@ -20,10 +20,11 @@ from autodist.errors import ArgumentError, ArgumentTypeError, GraphStateError
 from autodist.graph.composites import find_composites
 from autodist.graph.lowering import Transformer
 from autodist.graph.roles import Key, key_of
+from autodist.graph.stored_parts import StoredPart
 from autodist.runtime.callables import MappedCallable
 from autodist.runtime.partial_runs import PartialRun
-from autodist.runtime.resource_spec import ResourceSpec
 from autodist.runtime.run_plans import RunPlans
+from autodist.runtime.runners import Runner
 
 
 class DistributedSession(tf.compat.v1.Session):
@@ -33,13 +34,11 @@ class DistributedSession(tf.compat.v1.Session):
     `AutoDist.create_distributed_session`.
     """
 
-    def __init__(self, transformer: Transformer, spec: ResourceSpec, config: Any = None) -> None:
+    def __init__(self, transformer: Transformer, runner: Runner) -> None:
         super().__init__(graph=transformer.original, config=_original_config())
         self._transformer = transformer
-        self._inner = tf.compat.v1.Session(
-            graph=transformer.graph, config=_session_config(spec, config)
-        )
-        self._plans = RunPlans(transformer, self._inner)
+        self._runner = runner
+        self._plans = RunPlans(transformer, runner)
         self._partial_runs: dict[Any, PartialRun] = {}
         self._of_thread = threading.local()
         self._is_closed = False
@@ -59,15 +58,33 @@ class DistributedSession(tf.compat.v1.Session):
         self._transformer.extend()
         return self._transformer.layout_table()
 
+    def stored_parts(self, op: Any) -> tuple[StoredPart, ...]:
+        """What a save or restore is about: the shards and replicas, and where they are.
+
+        Args:
+          op: a `SaveV2` or `RestoreV2` of the original graph.
+
+        Raises:
+          ArgumentError: if it is another op, or one whose names are not constants.
+        """
+        self._transformer.extend()
+        self._transformer.require([op])
+        if op not in self._transformer.stored_parts:
+            raise ArgumentError(
+                f"op {op.name!r} ({op.type}) is no SaveV2 or RestoreV2 with constant names"
+            )
+        return self._transformer.stored_parts[op]
+
     def list_devices(self) -> Any:
         """The devices of the session that runs the transformed graph."""
-        return self._inner.list_devices()
+        with self._runner.running() as inner:
+            return inner.list_devices()
 
     def close(self) -> None:
         """Closes the session and frees its variables."""
         self._is_closed = True
         self._partial_runs.clear()
-        self._inner.close()
+        self._runner.close()
         super().close()
 
     def partial_run_setup(self, fetches: Any, feeds: Any = None) -> Any:
@@ -85,7 +102,8 @@ class DistributedSession(tf.compat.v1.Session):
         with self._fetching(fetches):
             wanted = self._fetched(tensors)
         wanted += [new for op in ops for new in self._transformer.targets(op)]
-        handle = self._inner.partial_run_setup(wanted, plan.targets)
+        with self._runner.running() as inner:
+            handle = inner.partial_run_setup(wanted, plan.targets)
         self._partial_runs[handle] = PartialRun(flat, tensors)
         return handle
 
@@ -114,7 +132,7 @@ class DistributedSession(tf.compat.v1.Session):
     def _make_callable_from_options(self, callable_options: Any) -> MappedCallable:
         """What Keras calls for each of its train, test and predict functions."""
         self._check_open()
-        return MappedCallable(self._transformer, self._inner, callable_options)
+        return MappedCallable(self._transformer, self._runner, callable_options)
 
     def _partial_run(self, handle: Any) -> PartialRun:
         if handle not in self._partial_runs:
@@ -189,9 +207,11 @@ class DistributedSession(tf.compat.v1.Session):
         feeds = {target.ref(): np.asarray(part) for target, part in parts}
         fetches = self._fetched(fetch_list)
         targets = [new for op in target_list for new in self._transformer.targets(op)]
-        results = tf_internals.run_tensors(
-            self._inner, handle, targets, fetches, feeds, options, run_metadata
-        )
+        has_collectives = self._transformer.has_collectives([*targets, *fetches])
+        with self._runner.running(has_collectives=has_collectives) as inner:
+            results = tf_internals.run_tensors(
+                inner, handle, targets, fetches, feeds, options, run_metadata
+            )
         if handle is not None and self._partial_run(handle).is_done(tensors, fetch_list):
             del self._partial_runs[handle]
         return results
@@ -202,12 +222,3 @@ def _original_config() -> Any:
     return tf.compat.v1.ConfigProto(
         device_count={"GPU": 0}, use_per_session_threads=False, allow_soft_placement=True
     )
-
-
-def _session_config(spec: ResourceSpec, config: Any) -> Any:
-    made = tf.compat.v1.ConfigProto()
-    if config is not None:
-        made.CopyFrom(config)
-    made.device_count["CPU"] = max(spec.cpu_device_count, made.device_count.get("CPU", 0))
-    made.allow_soft_placement = True
-    return made

@@ -1,0 +1,126 @@
+"""For whom a server works.
+
+A server that the chief found running may hold what another chief put there. Each chief leaves its claim on every
+server, a variable in a container of its own: run id, address and incarnation of its server, and the containers of its
+sessions. A claim of another run counts as long as that chief's server answers under the same incarnation; else the
+server is taken over, and what the other left there is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import tensorflow as tf
+
+from autodist import _native
+from autodist.errors import GraphStateError
+from autodist.runtime.nodes import Node
+from autodist.runtime.resource_spec import ResourceSpec
+from autodist.runtime.server_status import NoAnswerError, ServerStub
+
+tf1 = tf.compat.v1
+
+_CONTAINER = "autodist_claim"
+_ASK_SECONDS = 5.0
+
+
+class Claims:
+    """The claims of one chief on all of its servers.
+
+    Args:
+      target: the chief's server.
+      spec: the nodes.
+      run_id: of this chief.
+      incarnation: of the chief's server.
+    """
+
+    def __init__(self, target: str, spec: ResourceSpec, run_id: str, incarnation: int) -> None:
+        self._target = target
+        self._spec = spec
+        self._run_id = run_id
+        self._incarnation = incarnation
+        self._containers: list[str] = []
+
+    def add_container(self, container: str, timeout_seconds: float) -> None:
+        """Notes on all servers that a session of this chief keeps its state in a container."""
+        self._containers.append(container)
+        self.take(timeout_seconds)
+
+    def take(self, timeout_seconds: float) -> None:
+        """Claims every server for this chief.
+
+        Raises:
+          GraphStateError: if one works for another chief, or has not loaded our op library.
+        """
+        config = tf1.ConfigProto(operation_timeout_in_ms=max(1, int(timeout_seconds * 1000)))
+        nodes = self._spec.nodes
+        with tf.Graph().as_default(), tf1.Session(self._target, config=config) as session:
+            handles = [_handle(node) for node in nodes]
+            held = session.run([tf.raw_ops.VarIsInitializedOp(resource=h) for h in handles])
+            for node, handle, is_held in zip(nodes, handles, held, strict=True):
+                if is_held:
+                    read = tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.string)
+                    self._check(node, json.loads(session.run(read)))
+                _check_library(session, node)
+            session.run(
+                [tf.raw_ops.AssignVariableOp(resource=h, value=self._own_claim()) for h in handles]
+            )
+
+    def _own_claim(self) -> str:
+        return json.dumps(
+            {
+                "run": self._run_id,
+                "chief": self._spec.chief.address,
+                "incarnation": self._incarnation,
+                "containers": self._containers,
+            }
+        )
+
+    def _check(self, node: Node, claim: dict[str, Any]) -> None:
+        """Refuses a node that works for another chief; drops what a chief that is gone left there."""
+        if claim["run"] == self._run_id:
+            return
+        chief = ServerStub(claim["chief"])
+        try:
+            is_alive = chief.status(_ASK_SECONDS).incarnation == claim["incarnation"]
+        except NoAnswerError:
+            is_alive = False
+        finally:
+            chief.close()
+        if is_alive:
+            raise GraphStateError(
+                f"the server at {node.address} ({node.task_device}) works for another chief, at {claim['chief']} (run "
+                f"{claim['run']}). End that program first, or give this one servers of its own."
+            )
+        stub = ServerStub(node.address)
+        try:
+            stub.drop_containers(claim["containers"], _ASK_SECONDS)
+        except NoAnswerError as error:
+            raise GraphStateError(
+                f"the server at {node.address} ({node.task_device}) cannot be taken over from an earlier run: {error}"
+            ) from error
+        finally:
+            stub.close()
+
+
+def _handle(node: Node) -> Any:
+    with tf.device(f"{node.task_device}/device:CPU:0"):
+        return tf.raw_ops.VarHandleOp(
+            dtype=tf.string, shape=[], container=_CONTAINER, shared_name="claim"
+        )
+
+
+def _check_library(session: Any, node: Node) -> None:
+    """Has a node run an op of ours."""
+    with tf.device(f"{node.task_device}/device:CPU:0"):
+        parts, _ = _native.ops().autodist_split_batch(batch=tf.range(2), N=1)
+    try:
+        session.run(parts)
+    except tf.errors.OpError as error:
+        if "not registered" not in error.message:
+            raise
+        raise GraphStateError(
+            f"the server at {node.address} ({node.task_device}) has not loaded autodist's op library. Start it with "
+            "'autodist serve', or import it there: from autodist import _native; _native.ops()"
+        ) from error

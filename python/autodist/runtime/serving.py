@@ -1,0 +1,184 @@
+"""What `autodist serve` runs: one node's TensorFlow server, with our op library loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import select
+import sys
+import time
+from typing import Any
+
+import tensorflow as tf
+
+from autodist import _log, _native
+from autodist.errors import ArgumentError, GraphStateError
+from autodist.runtime.nodes import Node
+from autodist.runtime.resource_spec import ResourceSpec
+from autodist.runtime.server_status import NoAnswerError, ServerStub
+
+READY = "autodist serve: ready"
+
+_CHECK_SECONDS = 1.0
+_logger = _log.get_logger()
+
+
+@dataclasses.dataclass(frozen=True)
+class ServedTask:
+    """All that a server needs to know.
+
+    Attributes:
+      cluster: addresses by job.
+      job: its job.
+      task: its number.
+      cpu_count: CPU devices.
+      uses_gpus: whether it may touch the machine's GPUs.
+      leader: the task that leads collectives, the chief's.
+      chief_address: where the chief's server is.
+    """
+
+    cluster: dict[str, list[str]]
+    job: str
+    task: int
+    cpu_count: int
+    uses_gpus: bool
+    leader: str
+    chief_address: str
+
+    @staticmethod
+    def of(spec: ResourceSpec, node: Node) -> ServedTask:
+        """The server of one node of a cluster."""
+        chief = spec.chief
+        return ServedTask(
+            spec.cluster,
+            node.job,
+            node.task,
+            node.cpu_count,
+            uses_gpus=bool(node.gpus),
+            leader=f"/job:{chief.job}/replica:0/task:{chief.task}",
+            chief_address=chief.address,
+        )
+
+    def to_line(self) -> str:
+        """One line of text, for `from_line`."""
+        return json.dumps(dataclasses.asdict(self)) + "\n"
+
+    @staticmethod
+    def from_line(line: str) -> ServedTask:
+        """Reads what `to_line` made.
+
+        Raises:
+          ArgumentError: if it is something else.
+        """
+        try:
+            return ServedTask(**json.loads(line))
+        except (ValueError, TypeError) as error:
+            raise ArgumentError(f"expected the description of a task, found {line!r}") from error
+
+    @property
+    def address(self) -> str:
+        """Its own address."""
+        return self.cluster[self.job][self.task]
+
+
+def find_task(resource_spec: str | None, number: int | None) -> ServedTask:
+    """The task that this process is to serve.
+
+    Args:
+      resource_spec: path of a resource spec; None: `TF_CONFIG` says which cluster and task.
+      number: of the node, the chief counted as 0; None with `TF_CONFIG`.
+
+    Raises:
+      ArgumentError: if there is no such task.
+    """
+    if resource_spec is None:
+        if number is not None:
+            raise ArgumentError(
+                "--node goes with --resource-spec; with TF_CONFIG, its task says which"
+            )
+        spec = ResourceSpec.from_environment()
+        own = ResourceSpec.own_task()
+        number = next(i for i, node in enumerate(spec.nodes) if (node.job, node.task) == own)
+    else:
+        spec = ResourceSpec.from_file(resource_spec)
+    if not spec.is_cluster:
+        raise ArgumentError("there is one node only, which needs no server: run the program on it")
+    count = len(spec.nodes)
+    if number is None or not 1 <= number < count:
+        chief = " (0 is the chief, whose program runs its own server)" if number == 0 else ""
+        raise ArgumentError(
+            f"--node: expected a number from 1 to {count - 1}, found {number}{chief}"
+        )
+    return ServedTask.of(spec, spec.nodes[number])
+
+
+def start_server(task: ServedTask) -> Any:
+    """Starts a task's TensorFlow server in this process, where it stays until the process ends.
+
+    Raises:
+      GraphStateError: if it cannot start, for one because its port is taken.
+    """
+    _native.ops()
+    config = tf.compat.v1.ConfigProto()
+    config.device_count["CPU"] = task.cpu_count
+    if not task.uses_gpus:
+        config.device_count["GPU"] = 0
+    config.experimental.collective_group_leader = task.leader
+    try:
+        return tf.distribute.Server(
+            tf.train.ClusterSpec(task.cluster),
+            job_name=task.job,
+            task_index=task.task,
+            config=config,
+        )
+    except tf.errors.OpError as error:
+        raise GraphStateError(
+            f"the server of task /job:{task.job}/task:{task.task} cannot start at {task.address}: {error.message}. Is "
+            "its port taken, by another chief or by a server of an earlier run?"
+        ) from error
+
+
+def serve(task: ServedTask, *, ends_with_stdin: bool, ends_with_chief: bool) -> None:
+    """Serves until the process is killed.
+
+    Args:
+      task: what to serve.
+      ends_with_stdin: whether to return once standard input ends or the parent process does; so it is for a server that
+        a chief has started.
+      ends_with_chief: whether to return once a chief's server that has answered answers no more.
+
+    Raises:
+      GraphStateError: if the server cannot start.
+    """
+    parent = os.getppid()
+    start_server(task)
+    sys.stdout.write(f"{READY} at {task.address}, /job:{task.job}/task:{task.task}\n")
+    sys.stdout.flush()
+    chief = ServerStub(task.chief_address) if ends_with_chief else None
+    known: int | None = None
+    while True:
+        if ends_with_stdin and (_has_ended(_CHECK_SECONDS) or os.getppid() != parent):
+            return
+        if not ends_with_stdin:
+            time.sleep(_CHECK_SECONDS)
+        if chief is not None:
+            now = _incarnation(chief)
+            if known is not None and now != known:
+                return
+            known = now
+
+
+def _has_ended(timeout_seconds: float) -> bool:
+    """Whether standard input ends within a time; what comes in is read and forgotten."""
+    stdin = sys.stdin.fileno()
+    readable, _, _ = select.select([stdin], [], [], timeout_seconds)
+    return bool(readable) and not os.read(stdin, 4096)
+
+
+def _incarnation(chief: ServerStub) -> int | None:
+    """The chief's incarnation; None while there is no connection to it."""
+    try:
+        return chief.status(60.0).incarnation
+    except NoAnswerError:
+        return None
