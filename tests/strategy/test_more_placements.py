@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from autodist.runtime.nodes import Node
 from autodist.runtime.resource_spec import ResourceSpec
 from autodist.strategy import (
     GraphItem,
@@ -26,7 +27,9 @@ def group(name: str, *shape: int, is_sparse: bool = False) -> VariableGroup:
 
 
 def build(strategy: StrategyBuilder, *groups: VariableGroup) -> tuple[Placement, ...]:
-    return strategy.build(GraphItem(groups), ResourceSpec((0, 1))).placements
+    return strategy.build(
+        GraphItem(groups), ResourceSpec((Node("localhost", 0, (0, 1)),))
+    ).placements
 
 
 def test_partitioned_all_reduce_cuts_the_copy_of_each_replica() -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from autodist.layout import Grid
+from autodist.runtime.nodes import Node
 from autodist.runtime.resource_spec import ResourceSpec
 from autodist.strategy import (
     PS,
@@ -35,7 +36,7 @@ def group(*shapes: tuple[int, ...] | None, blocker: str = "") -> VariableGroup:
 
 
 def build(strategy: StrategyBuilder, *groups: VariableGroup, cpus: int = 2) -> list:
-    spec = ResourceSpec(tuple(range(cpus)))
+    spec = ResourceSpec((Node("localhost", 0, tuple(range(cpus))),))
     return list(strategy.build(GraphItem(groups), spec).placements)
 
 
@@ -62,7 +63,7 @@ def test_all_reduce_puts_a_whole_copy_on_each_replica() -> None:
 
 
 def test_all_reduce_uses_the_gpus_where_there_are_some() -> None:
-    spec = ResourceSpec((0,), (0, 1))
+    spec = ResourceSpec((Node("localhost", 0, (0,), (0, 1)),))
     (placement,) = AllReduce().build(GraphItem((group((5,)),)), spec).placements
     assert placement.devices == (("/device:GPU:0",), ("/device:GPU:1",))
 

@@ -29,7 +29,7 @@ _POLL_SECONDS = 0.1
 # How long a server that runs may take for a first answer, before it is taken for absent.
 _GREETING_SECONDS = 2.0
 
-_clusters: dict[tuple[Node, ...], Cluster] = {}
+_clusters: dict[tuple[ServedTask, ...], Cluster] = {}
 _clusters_lock = threading.Lock()
 
 
@@ -70,8 +70,9 @@ class Cluster:
           GraphStateError: if this process is not the chief's, or a server is another's.
           NodeUnavailableError: if a node is not there in time.
         """
+        tasks = tuple(ServedTask.of(spec, node) for node in spec.nodes)
         with _clusters_lock:
-            cluster = _clusters.get(spec.nodes)
+            cluster = _clusters.get(tasks)
             if cluster is None:
                 if _clusters:
                     raise GraphStateError(
@@ -79,7 +80,7 @@ class Cluster:
                         "another program for another resource spec."
                     )
                 cluster = Cluster(spec, start_timeout_seconds)
-                _clusters[spec.nodes] = cluster
+                _clusters[tasks] = cluster
                 atexit.register(cluster._end_servers)
                 return cluster
         cluster.bring_up(start_timeout_seconds)

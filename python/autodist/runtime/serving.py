@@ -38,7 +38,7 @@ class ServedTask:
       chief_address: where the chief's server is.
     """
 
-    cluster: dict[str, list[str]]
+    cluster: dict[str, list[str]] = dataclasses.field(hash=False)
     job: str
     task: int
     cpu_count: int

@@ -1,0 +1,70 @@
+"""Training on one, two and three nodes is training on one machine, and so are its checkpoints."""
+
+from pathlib import Path
+from typing import Any
+
+import digits
+import pytest
+import tensorflow as tf
+
+from autodist.checkpoint.saver import Saver
+from autodist.strategy import (
+    PS,
+    AllReduce,
+    Parallax,
+    PartitionedAR,
+    PartitionedPS,
+    PSLoadBalancing,
+    RandomAxisPartitionAR,
+    UnevenPartitionedPS,
+)
+
+tf1 = tf.compat.v1
+
+STRATEGIES = {
+    "PS": PS(),
+    "PSLoadBalancing": PSLoadBalancing(),
+    "PartitionedPS": PartitionedPS(min_variable_bytes=0),
+    "UnevenPartitionedPS": UnevenPartitionedPS(min_variable_bytes=0),
+    "AllReduce": AllReduce(),
+    "PartitionedAR": PartitionedAR(min_variable_bytes=0),
+    "RandomAxisPartitionAR": RandomAxisPartitionAR(min_variable_bytes=0),
+    "Parallax": Parallax(),
+}
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[digits.Trained, str]:
+    """What stock TensorFlow trains on one machine, and its checkpoint."""
+    prefix = str(tmp_path_factory.mktemp("stock") / "model.ckpt")
+    return digits.train_on_one_node(prefix), prefix
+
+
+@pytest.mark.filterwarnings("ignore:Converting sparse IndexedSlices")
+@pytest.mark.parametrize("nodes", [3, 2, 1])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_training_and_checkpoints_are_those_of_one_machine(
+    strategy: str, nodes: int, reference: Any, make_autodist: Any, tmp_path: Path
+) -> None:
+    expected, stock_prefix = reference
+    prefix = str(tmp_path / "model.ckpt")
+    autodist = make_autodist(STRATEGIES[strategy], nodes)
+    with tf.Graph().as_default(), autodist.scope():
+        program = digits.build()
+        saver = Saver()
+        with autodist.create_distributed_session() as session:
+            digits.assert_equal(digits.run(session, program), expected)
+            saver.restore(session, stock_prefix)
+            saver.save(session, prefix, write_meta_graph=False)
+    assert digits.files(prefix) == digits.files(stock_prefix)
+
+
+def test_what_follows_a_mean_over_tasks_sees_it_whole(make_autodist: Any, tmp_path: Path) -> None:
+    expected = digits.train_on_one_node(str(tmp_path / "model.ckpt"), clip=True)
+    autodist = make_autodist(AllReduce())
+    with tf.Graph().as_default(), autodist.scope():
+        program = digits.build(clip=True)
+        with autodist.create_distributed_session() as session:
+            digits.assert_equal(digits.run(session, program), expected)
+            ops = [op.type for op in session.transformed_graph.get_operations()]
+    assert ops.count("CollectiveReduceV2") == 3 * len(("kernel", "bias"))
