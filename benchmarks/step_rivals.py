@@ -60,7 +60,7 @@ def by_hand(model: Model, replicas: int) -> Step:
     """One copy of the model per device; they share variables, which are updated once with the mean gradient."""
     with tf.Graph().as_default():
         fed = model.placeholders()
-        losses, gradients, variables = [], [], []
+        losses, gradients, variables, optimizer = [], [], (), _optimizer()
         with tf.device("/cpu:0"):
             for i, part in enumerate(_split(fed, replicas)):
                 with (
@@ -68,10 +68,12 @@ def by_hand(model: Model, replicas: int) -> Step:
                     tf.device(f"/cpu:{i}"),
                 ):
                     losses.append(model.loss(part))
-                    variables = tf1.trainable_variables()
-                    gradients.append(tf1.gradients(losses[-1], variables))
+                    # As `minimize` does; `tf.gradients` alone would leave its gates out.
+                    found = optimizer.compute_gradients(losses[-1], tf1.trainable_variables())
+                    of_replica, variables = zip(*found, strict=True)
+                    gradients.append(of_replica)
             means = [_mean(list(copies)) for copies in zip(*gradients, strict=True)]
-            train = _optimizer().apply_gradients(zip(means, variables, strict=True))
+            train = optimizer.apply_gradients(zip(means, variables, strict=True))
             loss = tf.add_n(losses) / replicas
         return _step(_start_session(replicas), model, fed, loss, train)
 
