@@ -14,6 +14,6 @@ values      how one original tensor is represented in the transformed graph
 builder     adds ops to the transformed graph
 random_functions   the replicas' own copies of functions that draw random numbers
 lowering    the walk over the original graph; one rule per kind of op
-reads, updates, indices, saving, means, random_ops, fetches   the rules
+reads, updates, indices, saving, means, quotients, random_ops, fetches   the rules
 verify      the invariants a transformed graph must satisfy
 """

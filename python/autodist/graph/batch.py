@@ -23,6 +23,7 @@ mean. Bit 0 stands for local variables, bit i + 1 for `roots[i]`.
 
 from __future__ import annotations
 
+import bisect
 import functools
 import operator
 from collections.abc import Iterable
@@ -138,6 +139,12 @@ class BatchAnalysis:
             if reentry.begin <= number < reentry.end:
                 return reentry
         return None
+
+    def is_of_backward_pass(self, op: Any) -> bool:
+        """Whether a differentiation created `op`."""
+        number, ranges = self._numbers[op], self._observer.differentiations
+        index = bisect.bisect_right(ranges, number, key=operator.itemgetter(0)) - 1
+        return index >= 0 and number < ranges[index][1]
 
     def has_own_rows(self, birth: Birth) -> bool:
         """Whether each replica's gradient is `tf.IndexedSlices` with rows of its own."""

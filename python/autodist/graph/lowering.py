@@ -38,6 +38,7 @@ from autodist.graph.means import Means
 from autodist.graph.observe import Observer
 from autodist.graph.order import topological
 from autodist.graph.placement import PlacedVariable, Placer
+from autodist.graph.quotients import Quotients
 from autodist.graph.repeated import Repeated
 from autodist.graph.roles import Key, Roles, key_of
 from autodist.graph.stored_parts import StoredPart
@@ -86,6 +87,7 @@ class Transformer:
         self._fed: dict[Key, Any] = {}
         self._feed_plans: dict[tuple[Key, ...], FeedPlan] = {}
         self._gradients = Gradients(self)
+        self._quotients = Quotients(self)
         self._lowered: dict[Any, Lowered] = {}
         self._combined: dict[Key, Any] = {}
         self._composites: dict[int, tuple[Any, dict[Key, Any]]] = {}
@@ -318,6 +320,9 @@ class Transformer:
             controls = self.controls(op, replica if is_per_replica else None)
             if grid is None:
                 inputs = self._whole_inputs(op, replica)
+                divisor = self._quotients.divisor(op, replica) if mask else None
+                if divisor is not None:
+                    inputs = [inputs[0], divisor]
                 if replica and mask and random_ops.is_stateless(op.type):
                     inputs = random_ops.separate(self.builder, op, inputs, replica)
                 rows.append([self.builder.copy(op, inputs, controls, replica=replica)])

@@ -174,6 +174,19 @@ class Means:
         with self._builder.adding(f"sum/{tensors[0].op.name}", tensors[0].device):
             return tf.add_n([t * tf.cast(c, t.dtype) for t, c in zip(tensors, counts, strict=True)])
 
+    def shares(self, total: Any, mask: int) -> list[Any]:
+        """A floating-point scalar of the whole batch times each replica's share of the rows.
+
+        A replica without a part gets all of it; what it computes counts as nothing.
+        """
+        sizes = self._sizes_of(mask)
+        with self._builder.adding(f"shares/{total.op.name}", total.device):
+            # Of an empty batch nobody has a part.
+            rows = tf.maximum(tf.reduce_sum(sizes), 1)
+            counted = tf.cast(tf.where(sizes > 0, sizes, rows), tf.float64)
+            shares = tf.cast(total, tf.float64) * counted / tf.cast(rows, tf.float64)
+            return list(tf.unstack(tf.cast(shares, total.dtype), num=self._replica_count))
+
     def has_part(self, mask: int, replica: int) -> Any:
         """A bool scalar: whether a replica has a part of the batch; true where no batch is involved."""
         count = self.part_counts(mask)[replica]

@@ -87,6 +87,7 @@ class Observer:
     Attributes:
       births: gradients with respect to variables, in the order in which they were made.
       reentries: where second derivatives go back through the births.
+      differentiations: the ops `[begin, end)`, in order of creation, that each differentiation created.
       optimizer_calls: what the optimizers' calls created.
       births_in_functions: names of functions in whose body gradients were taken.
       births_in_tapes: names of gradients that a `tf.GradientTape` went back through for a second derivative.
@@ -97,6 +98,7 @@ class Observer:
         self._graph = graph
         self.births: list[Birth] = []
         self.reentries: list[Reentry] = []
+        self.differentiations: list[tuple[int, int]] = []
         self.optimizer_calls: list[OptimizerCall] = []
         self.births_in_functions: list[str] = []
         self.births_in_tapes: list[str] = []
@@ -139,13 +141,15 @@ class Observer:
         @functools.wraps(function)
         def watched(*args: Any, **kwargs: Any) -> Any:
             self._gradient_depth += 1
-            reentry_count = len(self.reentries)
+            begin, reentry_count = self._op_count(), len(self.reentries)
             try:
                 gradients = function(*args, **kwargs)
             finally:
                 self._gradient_depth -= 1
             for reentry in self.reentries[reentry_count:]:
                 reentry.end = self._op_count()
+            if self._gradient_depth == 0:
+                self.differentiations.append((begin, self._op_count()))
             if sources_at == 2 and self._gradient_depth == 0 and self._born:
                 self._refuse_reentries(args[1] if len(args) > 1 else kwargs["target"])
             if self._gradient_depth == 0 and not tf.executing_eagerly():
