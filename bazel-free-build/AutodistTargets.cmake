@@ -10,6 +10,9 @@ if(AUTODIST_SANITIZE)
                              -fno-omit-frame-pointer)
   target_link_options(autodist_flags INTERFACE "-fsanitize=${AUTODIST_SANITIZE}")
 endif()
+if(AUTODIST_FUZZ)
+  target_compile_options(autodist_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 
 # autodist_module(<target>)
 #

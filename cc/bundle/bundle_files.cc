@@ -2,50 +2,16 @@
 
 #include "bundle/bundle_files.h"
 
-#include <algorithm>
-#include <array>
 #include <mutex>
-#include <set>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "bundle/temporary_name.h"
+#include "bundle/former_bundle.h"
 #include "tensorflow/core/platform/env.h"
 #include "tensorflow/core/platform/path.h"
 #include "tensorflow/core/util/tensor_bundle/naming.h"
 
 namespace autodist {
-namespace {
-
-// Commits of one prefix by several threads take turns; others seldom wait for each other.
-std::mutex& CommitMutex(const std::string& name) {
-  static auto* const mutexes = new std::array<std::mutex, 16>;
-  return (*mutexes)[std::hash<std::string>()(name) % mutexes->size()];
-}
-
-bool IsDigits(absl::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
-}
-
-// Whether `file` is a data file of the prefix `name`, of any number.
-bool IsDataFile(absl::string_view file, absl::string_view name) {
-  constexpr absl::string_view kForm = ".data-00000-of-00000";
-  if (file.size() != name.size() + kForm.size() || !absl::StartsWith(file, name)) return false;
-  file.remove_prefix(name.size());
-  return file.substr(0, 6) == kForm.substr(0, 6) && IsDigits(file.substr(6, 5)) &&
-         file.substr(11, 4) == kForm.substr(11, 4) && IsDigits(file.substr(15));
-}
-
-// The number of files in the name of a data file.
-int FileCountOf(absl::string_view data_file) {
-  int count = 0;
-  for (char digit : data_file.substr(data_file.size() - 5)) count = 10 * count + (digit - '0');
-  return count;
-}
-
-}  // namespace
-
 BundleFiles::BundleFiles(std::unique_ptr<SaveDirectory> directory, std::string name, bool durable)
     : directory_(std::move(directory)), name_(std::move(name)), durable_(durable) {}
 
@@ -94,16 +60,11 @@ absl::StatusOr<std::unique_ptr<BundleFiles>> BundleFiles::CreateIn(
 }
 
 absl::Status BundleFiles::CreateData() {
-  if (directory_->can_rename()) {
-    const auto names = directory_->List();
-    if (!names.ok()) return names.status();
-    for (const std::string& file : *names) {
-      if (IsTemporaryName(file)) directory_->RemoveIfAbandoned(file);
-    }
-  } else {
-    absl::StatusOr<Former> former = FindFormer();
+  if (absl::Status status = RemoveAbandoned(directory_.get()); !status.ok()) return status;
+  if (!directory_->can_rename()) {
+    absl::StatusOr<FormerBundle> former = FindFormerBundle(directory_.get(), name_);
     if (!former.ok()) return former.status();
-    data_file_count_ = ChooseFileCount(*former);
+    data_file_count_ = former->ChooseFileCount(1);
   }
   data_ = std::make_unique<StagedFile>(directory_.get(), durable_);
   return data_->Create(data_file_count_ > 0 ? DataName(data_file_count_)
@@ -114,34 +75,13 @@ std::string BundleFiles::DataName(int data_file_count) const {
   return tensorflow::DataFilename(name_, 0, data_file_count);
 }
 
-absl::StatusOr<BundleFiles::Former> BundleFiles::FindFormer() const {
-  const auto names = directory_->List();
-  if (!names.ok()) return names.status();
-  const std::string index_name = tensorflow::MetaFilename(name_);
-  Former former;
-  for (const std::string& file : *names) {
-    if (file == index_name) former.has_index = true;
-    if (IsDataFile(file, name_)) former.data_names.push_back(file);
-  }
-  return former;
-}
-
-int BundleFiles::ChooseFileCount(const Former& former) const {
-  if (!former.has_index) return 1;
-  std::set<int> taken;
-  for (const std::string& file : former.data_names) taken.insert(FileCountOf(file));
-  int count = 1;
-  while (taken.count(count) > 0) ++count;
-  return count;
-}
-
 absl::Status BundleFiles::Commit(const IndexOf& index) {
   absl::Status status = data_->Finish();
   if (!status.ok()) return status;
   std::lock_guard<std::mutex> lock(CommitMutex(name_));
-  absl::StatusOr<Former> former = FindFormer();
+  absl::StatusOr<FormerBundle> former = FindFormerBundle(directory_.get(), name_);
   if (!former.ok()) return former.status();
-  if (data_file_count_ == 0) data_file_count_ = ChooseFileCount(*former);
+  if (data_file_count_ == 0) data_file_count_ = former->ChooseFileCount(1);
 
   absl::StatusOr<std::string> bytes = index(data_file_count_);
   if (!bytes.ok()) return bytes.status();

@@ -20,7 +20,6 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -59,22 +58,13 @@ class BundleFiles {
   absl::Status Commit(const IndexOf& index);
 
  private:
-  // What of the prefix is in the directory.
-  struct Former {
-    bool has_index = false;
-    std::vector<std::string> data_names;
-  };
-
   BundleFiles(std::unique_ptr<SaveDirectory> directory, std::string name, bool durable);
 
   static absl::StatusOr<std::unique_ptr<BundleFiles>> OpenAndCreate(const std::string& prefix,
                                                                     bool durable,
                                                                     bool is_new_directory);
   absl::Status CreateData();
-  absl::StatusOr<Former> FindFormer() const;
   std::string DataName(int data_file_count) const;
-  // 1, unless an index is there that may name the file of that count.
-  int ChooseFileCount(const Former& former) const;
   void RenameToOne(const IndexOf& index);
 
   const std::unique_ptr<SaveDirectory> directory_;

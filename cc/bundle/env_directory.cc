@@ -76,6 +76,10 @@ class EnvDirectory : public SaveDirectory {
 
   absl::Status Sync() override { return absl::OkStatus(); }
 
+  absl::Status SyncFile(const std::string& name) override {
+    return absl::UnimplementedError(absl::StrCat(start_, name, ": its file system cannot sync it"));
+  }
+
   void RemoveIfAbandoned(const std::string&) override {}
 
  private:

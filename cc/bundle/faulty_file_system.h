@@ -103,6 +103,10 @@ class FaultyDirectory : public SaveDirectory {
     const absl::Status status = faults_.Count("sync directory");
     return status.ok() ? directory_->Sync() : status;
   }
+  absl::Status SyncFile(const std::string& name) override {
+    const absl::Status status = faults_.Count("sync file");
+    return status.ok() ? directory_->SyncFile(name) : status;
+  }
   void RemoveIfAbandoned(const std::string& name) override {
     if (faults_.Count("remove abandoned").ok()) directory_->RemoveIfAbandoned(name);
   }

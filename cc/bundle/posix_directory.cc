@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "bundle/posix_io.h"
 #include "bundle/save_directory.h"
+#include "bundle/scratch_directory.h"
 #include "bundle/temporary_name.h"
 
 namespace autodist {
@@ -109,14 +110,23 @@ class PosixDirectory : public SaveDirectory {
 
   absl::Status Sync() override { return SyncDescriptor(descriptor_.get(), path_); }
 
+  absl::Status SyncFile(const std::string& name) override {
+    const Descriptor file(openat(descriptor_.get(), name.c_str(), O_RDONLY | O_CLOEXEC));
+    if (file.get() < 0) return PosixError("cannot open", PathOf(name), errno);
+    return SyncDescriptor(file.get(), PathOf(name));
+  }
+
   void RemoveIfAbandoned(const std::string& name) override {
     const int directory = descriptor_.get();
+    struct stat named;
+    if (fstatat(directory, name.c_str(), &named, AT_SYMLINK_NOFOLLOW) != 0) return;
+    if (!IsOfThisBoot(name) && std::time(nullptr) - named.st_mtime < kForeignAgeSeconds) return;
+    if (S_ISDIR(named.st_mode)) return RemoveScratchIfUnlocked(directory, name);
     // Writable, for a lock over NFS asks for that.
     const Descriptor file(
         openat(directory, name.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
     struct stat status, now;
     if (file.get() < 0 || fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) return;
-    if (!IsOfThisBoot(name) && std::time(nullptr) - status.st_mtime < kForeignAgeSeconds) return;
     if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) return;
     if (fstatat(directory, name.c_str(), &now, AT_SYMLINK_NOFOLLOW) == 0 &&
         IsSameFile(status, now)) {

@@ -24,6 +24,11 @@ absl::Status PosixError(absl::string_view what, const std::string& path, int err
 
 Descriptor::Descriptor(Descriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
 
+Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
+  std::swap(number_, other.number_);
+  return *this;
+}
+
 Descriptor::~Descriptor() {
   if (number_ >= 0) close(number_);
 }

@@ -24,7 +24,7 @@ class Descriptor {
  public:
   explicit Descriptor(int number) : number_(number) {}
   Descriptor(Descriptor&& other) noexcept;
-  Descriptor& operator=(Descriptor&& other) = delete;
+  Descriptor& operator=(Descriptor&& other) noexcept;
   ~Descriptor();
 
   int get() const { return number_; }

@@ -5,7 +5,8 @@
 // directory was moved meanwhile; any other goes through TensorFlow's file systems. Tests put one in
 // between that fails.
 //
-// Names are those of files in the directory. Every error names the path and carries the cause.
+// Names are those of files in the directory, or relative to it. Every error names the path and
+// carries the cause.
 
 #ifndef AUTODIST_BUNDLE_SAVE_DIRECTORY_H_
 #define AUTODIST_BUNDLE_SAVE_DIRECTORY_H_
@@ -71,7 +72,12 @@ class SaveDirectory {
   // Makes the names in the directory durable.
   virtual absl::Status Sync() = 0;
 
-  // Removes a file of a temporary name (temporary_name.h) if whoever made it is dead for certain.
+  // Makes the bytes of a file durable that somebody else wrote. Unimplemented where files are
+  // synced only by who writes them.
+  virtual absl::Status SyncFile(const std::string& name) = 0;
+
+  // Removes a file, or a scratch directory, of a temporary name (temporary_name.h) if whoever made
+  // it is dead for certain.
   virtual void RemoveIfAbandoned(const std::string& name) = 0;
 };
 

@@ -2,8 +2,6 @@
 
 #include "ops/staged_file_api.h"
 
-#include <algorithm>
-#include <cstring>
 #include <memory>
 #include <new>
 #include <string>
@@ -13,6 +11,7 @@
 #include "bundle/posix_io.h"
 #include "bundle/save_directory.h"
 #include "bundle/staged_file.h"
+#include "ops/api_status.h"
 
 struct AutodistStagedFile {
   AutodistStagedFile(std::string target_name, std::unique_ptr<autodist::SaveDirectory> opened,
@@ -44,13 +43,6 @@ absl::StatusOr<std::unique_ptr<AutodistStagedFile>> Stage(const std::string& pat
   if (status.ok()) status = file->staged.Finish();
   if (!status.ok()) return status;
   return file;
-}
-
-int Report(const absl::Status& status, char* message, int64_t capacity) {
-  const absl::string_view text = status.message().substr(0, std::max<int64_t>(capacity - 1, 0));
-  std::memcpy(message, text.data(), text.size());
-  message[text.size()] = '\0';
-  return static_cast<int>(status.code());
 }
 
 }  // namespace

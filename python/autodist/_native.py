@@ -18,6 +18,8 @@ _lock = threading.Lock()
 
 # Longer messages are cut.
 _MESSAGE_BYTES = 8192
+# What the kernel takes.
+_PATH_BYTES = 4096
 
 
 class _CSaveReport(ctypes.Structure):
@@ -175,6 +177,58 @@ class StagedFile:
         _c_library().autodist_discard_file(ctypes.byref(self._file))
 
 
+class StagedBundle:
+    """A checkpoint's bundle that TensorFlow's own ops write beside its prefix before it replaces what is there.
+
+    Attributes:
+        staged_prefix: Where it is to be written; empty before there is such a place.
+    """
+
+    def __init__(self) -> None:
+        self._bundle = ctypes.c_void_p()
+        self.staged_prefix = ""
+
+    def stage(self, prefix: str, *, durable: bool) -> None:
+        """Makes a place for it, which is locked while this process lives. Once.
+
+        Args:
+            prefix: The prefix it is to have, on a POSIX file system, in a directory that is there.
+            durable: Whether everything is synced.
+
+        Raises:
+            tf.errors.OpError: There is no place for it; nothing is left behind.
+        """
+        message = ctypes.create_string_buffer(_MESSAGE_BYTES)
+        staged = ctypes.create_string_buffer(_PATH_BYTES)
+        code = _c_library().autodist_stage_bundle(
+            os.fsencode(prefix),
+            durable,
+            ctypes.byref(self._bundle),
+            staged,
+            len(staged),
+            message,
+            len(message),
+        )
+        _check(code, message)
+        self.staged_prefix = os.fsdecode(staged.value)
+
+    def commit(self) -> None:
+        """Makes the bundle appear under its prefix at one instant.
+
+        Raises:
+            tf.errors.OpError: It cannot; what was there before is.
+        """
+        message = ctypes.create_string_buffer(_MESSAGE_BYTES)
+        code = _c_library().autodist_commit_bundle(
+            ctypes.byref(self._bundle), message, len(message)
+        )
+        _check(code, message)
+
+    def discard(self) -> None:
+        """Removes what is still staged."""
+        _c_library().autodist_discard_bundle(ctypes.byref(self._bundle))
+
+
 def _check(code: int, message: ctypes.Array[ctypes.c_char]) -> None:
     """Raises the error that TensorFlow has for a status code."""
     if code == 0:
@@ -218,6 +272,24 @@ def _c_library() -> ctypes.CDLL:
     library.autodist_commit_file.restype = ctypes.c_int
     library.autodist_discard_file.argtypes = (ctypes.POINTER(ctypes.c_void_p),)
     library.autodist_discard_file.restype = None
+    library.autodist_stage_bundle.argtypes = (
+        ctypes.c_char_p,
+        ctypes.c_int,
+        ctypes.POINTER(ctypes.c_void_p),
+        ctypes.c_char_p,
+        ctypes.c_int64,
+        ctypes.c_char_p,
+        ctypes.c_int64,
+    )
+    library.autodist_stage_bundle.restype = ctypes.c_int
+    library.autodist_commit_bundle.argtypes = (
+        ctypes.POINTER(ctypes.c_void_p),
+        ctypes.c_char_p,
+        ctypes.c_int64,
+    )
+    library.autodist_commit_bundle.restype = ctypes.c_int
+    library.autodist_discard_bundle.argtypes = (ctypes.POINTER(ctypes.c_void_p),)
+    library.autodist_discard_bundle.restype = None
     library.autodist_last_restore.argtypes = (ctypes.c_char_p, ctypes.POINTER(_CRestoreReport))
     library.autodist_last_restore.restype = ctypes.c_int
     return library

@@ -12,53 +12,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scenarios import Scenario
 
 HERE = Path(__file__).resolve().parent
 
 # Whether everything is tried, not a sample.
 IS_FULL = os.environ.get("AUTODIST_TORTURE") == "full"
-
-
-@dataclasses.dataclass(frozen=True)
-class Scenario:
-    """A series of saves, of which the last is under test.
-
-    Attributes:
-        name: As in the tables.
-        steps: The step of each save; `None` saves under the plain prefix.
-        keep: `max_to_keep`.
-        size: Elements of the largest variable.
-        kind: `saver` or `saved_model`.
-        below: Directory below the root that the last save has to make.
-        sharded: As of TensorFlow's `Saver`.
-    """
-
-    name: str
-    steps: tuple[int | None, ...] = ()
-    keep: int = 5
-    size: int = 1000
-    kind: str = "saver"
-    below: str = ""
-    sharded: bool = False
-
-    @property
-    def is_first(self) -> bool:
-        """Whether there is no checkpoint before the save under test."""
-        return len(self.steps) < 2
-
-
-SCENARIOS = (
-    Scenario("first save", (1,)),
-    Scenario("first save, new directory", (1,), below="new"),
-    Scenario("new prefix", (1, 2)),
-    Scenario("same prefix", (None, None)),
-    Scenario("same prefix a third time", (None, None, None)),
-    Scenario("retention", (1, 2), keep=1),
-    Scenario("same prefix, 6 MB", (None, None), size=1_500_000),
-    Scenario("retention, 6 MB", (1, 2), keep=1, size=1_500_000),
-    Scenario("SavedModel", kind="saved_model"),
-)
 
 
 class Worker:
@@ -134,14 +96,10 @@ class Rig:
             {
                 **defaults,
                 **task,
-                "kind": scenario.kind,
+                **dataclasses.asdict(scenario),
                 "saver": saver,
-                "steps": scenario.steps,
-                "keep": scenario.keep,
-                "size": scenario.size,
-                "sharded": scenario.sharded,
                 "root": str(directory),
-                "directory": str(directory / scenario.below) if scenario.below else str(directory),
+                "directory": str(directory / scenario.below),
             }
         )
         if "broken" in answer:
@@ -194,9 +152,10 @@ class Rig:
         last = len(scenario.steps)
         verdict: str | None = self._judge.ask(
             {
-                "kind": scenario.kind,
+                "kind": "saved_model" if scenario.kind == "saved_model" else "saver",
                 "size": scenario.size,
-                "directory": str(directory / scenario.below) if scenario.below else str(directory),
+                "directory": str(directory / scenario.below),
+                "latest_filename": scenario.latest_filename,
                 "versions": [last] if is_saved else [last - 1, last],
                 "may_be_nothing": scenario.is_first and not is_saved,
                 "graph": graph,

@@ -7,7 +7,9 @@ Reads one question a line from standard input (JSON) and answers with one line e
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,9 @@ import tensorflow as tf
 tf1 = tf.compat.v1
 tf1.disable_eager_execution()
 tf.get_logger().setLevel("FATAL")
+
+# As many as a graph may name.
+DEVICES = tf1.ConfigProto(device_count={"CPU": 4})
 
 
 def check_values(prefix: str, size: int) -> int:
@@ -40,7 +45,7 @@ def check_values(prefix: str, size: int) -> int:
 
 def check_graph(prefix: str, version: int) -> None:
     """Restores through the graph that stands beside a checkpoint."""
-    with tf.Graph().as_default(), tf1.Session() as session:
+    with tf.Graph().as_default(), tf1.Session(config=DEVICES) as session:
         saver = tf1.train.import_meta_graph(prefix + ".meta")
         saver.restore(session, prefix)
         if session.run("small/Read/ReadVariableOp:0").tolist() != [version] * 3:
@@ -58,12 +63,16 @@ def parse_graph(path: str) -> None:
 def judge_saver(question: dict[str, Any]) -> str | None:
     """The state file names a checkpoint that is all there, of a version that may be there."""
     directory, size = question["directory"], question["size"]
+    state_name = question.get("latest_filename") or "checkpoint"
+    # Where relative paths in a state file begin.
+    with contextlib.suppress(FileNotFoundError):
+        os.chdir(directory)
     try:
-        latest = tf.train.latest_checkpoint(directory)
+        latest = tf.train.latest_checkpoint(directory, state_name)
     except Exception as error:  # noqa: BLE001 any error is a loss
         return f"state file: {type(error).__name__}: {error}"
     if latest is None:
-        if question["may_be_nothing"] and not (Path(directory) / "checkpoint").exists():
+        if question["may_be_nothing"] and not (Path(directory) / state_name).exists():
             return None
         return "latest_checkpoint finds nothing"
     what = latest
@@ -90,7 +99,7 @@ def judge_saved_model(question: dict[str, Any]) -> str | None:
         check_values(str(export / "variables" / "variables"), question["size"])
         if (export / "assets" / "asset.txt").read_text() != "asset 1":
             return "the asset is not whole"
-        with tf.Graph().as_default(), tf1.Session() as session:
+        with tf.Graph().as_default(), tf1.Session(config=DEVICES) as session:
             tf1.saved_model.load(session, ["serve"], str(export))
     except Exception as error:  # noqa: BLE001 any error is a loss
         return f"{export}: {type(error).__name__}: {error}"

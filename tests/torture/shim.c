@@ -10,7 +10,7 @@
 //   fail     makes that call fail with an error
 //   record   writes every call, with names, inodes and bytes, into a log (see disk_model.py)
 //
-// Loaded by ctypes. Paths must be absolute or relative to an open directory.
+// Loaded by ctypes.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -65,18 +65,23 @@ static void Lock(void) {
 }
 static void Unlock(void) { __atomic_store_n(&lock_word, 0, __ATOMIC_RELEASE); }
 
-// Whether the path of an open file lies below the root.
-static int IsWatchedFd(int fd) {
-  char link[64], path[4096];
-  snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+// Whether what a link of /proc leads to lies below the root.
+static int IsWatchedLink(const char* link) {
+  char path[4096];
   const long size = shim_raw(SYS_readlinkat, AT_FDCWD, (long)link, (long)path, sizeof(path) - 1, 0, 0);
   return size >= (long)root_size && memcmp(path, root, root_size) == 0;
+}
+
+static int IsWatchedFd(int fd) {
+  char link[64];
+  snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+  return IsWatchedLink(link);
 }
 
 static int IsWatchedPath(int directory, const char* path) {
   if (path == NULL) return 0;
   if (path[0] == '/') return strncmp(path, root, root_size) == 0;
-  return directory != AT_FDCWD && IsWatchedFd(directory);
+  return directory == AT_FDCWD ? IsWatchedLink("/proc/self/cwd") : IsWatchedFd(directory);
 }
 
 struct Place {

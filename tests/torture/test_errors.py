@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from harness import IS_FULL, SCENARIOS, Scenario
+from harness import IS_FULL
+from scenarios import MORE_SCENARIOS, SCENARIOS, Scenario
 
 # What each call may fail with; where not all is tried, one of them in turn.
 ERRORS = {
@@ -20,6 +21,7 @@ ERRORS = {
     "fallocate": (errno.ENOSPC, errno.EDQUOT),
 }
 OTHERS = (errno.EIO, errno.ENOSPC, errno.EACCES)
+SHARDED = [scenario for scenario in MORE_SCENARIOS if scenario.name.startswith("sharded, ")]
 TYPES = {"OpError", "OSError", "ValueError", "AutoDistError"}
 SAMPLED = {"first save, new directory", "same prefix", "retention", "SavedModel"}
 
@@ -57,7 +59,7 @@ def faults_of(rig: Any, scenario: Scenario, at: int, name: str, error: int) -> I
             yield loss
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", [*SCENARIOS, *SHARDED], ids=lambda scenario: scenario.name)
 def test_the_former_checkpoint_stays_and_the_next_save_works(rig: Any, scenario: Scenario) -> None:
     if not IS_FULL and scenario.name not in SAMPLED:
         pytest.skip("make torture tries all scenarios")

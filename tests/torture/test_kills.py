@@ -3,11 +3,18 @@
 from typing import Any
 
 import pytest
-from harness import IS_FULL, SCENARIOS, Scenario
+from harness import IS_FULL
+from scenarios import MORE_SCENARIOS, SCENARIOS, Scenario
 
 # Calls that switch from one state to the next; the others are sampled where not all is tried.
 SWITCHES = {"rename", "renameat", "link", "linkat", "unlink", "unlinkat", "mkdir"}
-SAMPLED = {"first save, new directory", "same prefix", "retention", "SavedModel"}
+SAMPLED = {
+    "first save, new directory",
+    "same prefix",
+    "retention",
+    "SavedModel",
+    "sharded, same prefix",
+}
 
 
 def kill_points(calls: list[tuple[str, bool]]) -> list[tuple[str, int]]:
@@ -38,7 +45,9 @@ def count_lost(
     return len(points), lost
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize(
+    "scenario", [*SCENARIOS, *MORE_SCENARIOS], ids=lambda scenario: scenario.name
+)
 def test_no_checkpoint_is_lost(rig: Any, scenario: Scenario) -> None:
     if not IS_FULL and scenario.name not in SAMPLED:
         pytest.skip("make torture tries all scenarios")

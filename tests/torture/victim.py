@@ -16,15 +16,15 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
+import victim_models
 
 from autodist import _native
 from autodist.checkpoint.saved_model_builder import SavedModelBuilder
-from autodist.checkpoint.saver import Saver
 
 tf1 = tf.compat.v1
 tf1.disable_eager_execution()
@@ -32,7 +32,6 @@ tf.get_logger().setLevel("ERROR")
 
 MODES = {"off": 0, "count": 1, "kill": 2, "tear": 3, "fail": 4, "record": 5}
 BUILDERS = {"ours": SavedModelBuilder, "stock": tf1.saved_model.builder.SavedModelBuilder}
-SAVERS = {"ours": Saver, "stock": tf1.train.Saver}
 
 
 class Shim:
@@ -71,58 +70,60 @@ class Shim:
         return answer
 
 
-class Model:
-    """A model whose values are those of a version: what `judge.py` knows, too."""
-
-    def __init__(self, size: int) -> None:
-        self.large = tf1.get_variable("large", [2, size // 2], tf.float32, use_resource=True)
-        self.small = tf1.get_variable("small", [3], tf.int64, use_resource=True)
-        self.words = tf1.get_variable(
-            "words", initializer=tf.constant([b"", b""]), use_resource=True, dtype=tf.string
-        )
-        self.session = tf1.Session()
-
-    def load(self, version: int) -> None:
-        size = int(np.prod(self.large.shape))
-        self.large.load(
-            (np.arange(size, dtype=np.float32) % 1000 + version).reshape(self.large.shape),
-            self.session,
-        )
-        self.small.load(np.full([3], version), self.session)
-        self.words.load(np.array([b"version", b"%d" % version]), self.session)
+@contextlib.contextmanager
+def prefix_of(task: dict[str, Any]) -> Iterator[str]:
+    """The prefix of a task's saves, and inside of it the current directory that it is relative to."""
+    directory = Path(task["directory"])
+    if task["place"] == "link":
+        link = directory.parent / "link"
+        if not link.is_symlink():
+            link.symlink_to(directory)
+        yield f"{link}/{task['prefix']}"
+    elif task["place"] == "relative":
+        with contextlib.chdir(directory):
+            yield task["prefix"]
+    else:
+        yield f"{directory}/{task['prefix']}"
 
 
 def run_saver(shim: Shim, task: dict[str, Any]) -> dict[str, Any]:
     """Saves versions 1, 2, ... as the task lists their steps; the last one under the shim."""
-    model = Model(task["size"])
-    arguments = {"durable": task["durable"]} if task["saver"] == "ours" else {}
-    saver = SAVERS[task["saver"]](
-        max_to_keep=task["keep"], sharded=task.get("sharded", False), **arguments
-    )
-    *before, last = task["steps"]
-    prefix = task["directory"] + "/m"
+    with prefix_of(task) as prefix, MODELS[task["kind"]](task) as model:
+        return save_versions(shim, task, model, prefix)
 
-    def save(version: int, step: int | None) -> None:
-        model.load(version)
-        saver.save(model.session, prefix, step)
+
+def save_versions(
+    shim: Shim, task: dict[str, Any], model: victim_models.Model, prefix: str
+) -> dict[str, Any]:
+    *before, last = task["steps"]
+    if task["prefix"] == "d":
+        Path(prefix).mkdir(exist_ok=True)
+
+    def save(step: int | None) -> None:
+        model.saver.save(model.session, prefix, step, task["latest_filename"])
 
     for version, step in enumerate(before, 1):
-        save(version, step)
+        model.load(version)
+        save(step)
+    if task["recovers"]:
+        state = tf.train.get_checkpoint_state(task["directory"])
+        model.make_saver()
+        model.saver.recover_last_checkpoints(list(state.all_model_checkpoint_paths))
     model.load(len(before) + 1)
     if task.get("snapshot"):
         snapshot(task)
-    answer = shim.run(task, lambda: saver.save(model.session, prefix, last))
+    answer = shim.run(task, lambda: save(last))
     if task.get("again"):
         # Of a living process: the next save works, and leaves nothing of the failed one.
         answer["left"] = files_below(task["root"])
-        answer["again"] = told(lambda: saver.save(model.session, prefix, last))
+        answer["again"] = told(lambda: save(last))
         answer["left_again"] = files_below(task["root"])
     return answer
 
 
 def run_builder(shim: Shim, task: dict[str, Any]) -> dict[str, Any]:
     """Exports version 1 as a SavedModel with an asset."""
-    model = Model(task["size"])
+    model = victim_models.Model(task)
     model.load(1)
     # Where the shim does not look.
     asset = Path(sys.argv[2]).parent / "asset.txt"
@@ -171,8 +172,8 @@ def told(action: Any) -> str | None:
 
 def run_loop(_: Shim, task: dict[str, Any]) -> dict[str, Any]:
     """Trains, saves every version twice and prunes, from the latest checkpoint on, until it is killed."""
-    model = Model(task["size"])
-    saver = Saver(max_to_keep=2)
+    model = victim_models.Model({**task, "keep": 2})
+    saver = model.saver
     version = 0
     latest = tf.train.latest_checkpoint(task["directory"])
     if latest is not None:
@@ -204,7 +205,12 @@ def snapshot(task: dict[str, Any]) -> None:
     copy.with_suffix(".inodes").write_text(json.dumps(inodes))
 
 
-RUNNERS = {"saver": run_saver, "saved_model": run_builder, "loop": run_loop}
+MODELS = {
+    "saver": victim_models.Model,
+    "session": victim_models.DistributedModel,
+    "monitored": victim_models.MonitoredModel,
+}
+RUNNERS = {**dict.fromkeys(MODELS, run_saver), "saved_model": run_builder, "loop": run_loop}
 
 
 def run(shim: Shim, task: dict[str, Any]) -> dict[str, Any]:

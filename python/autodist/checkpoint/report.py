@@ -5,7 +5,7 @@ from autodist import _log, _native
 _LOGGER = _log.get_logger()
 
 
-def log_save(prefix: str) -> None:
+def log_save(prefix: str, written: str) -> None:
     """Logs what the op library reports of the last save under a prefix.
 
     There is nothing to log where stock TensorFlow did the save: a sharded saver in the user's own
@@ -13,10 +13,11 @@ def log_save(prefix: str) -> None:
 
     Args:
         prefix: The checkpoint's prefix.
+        written: The prefix that it was written under.
     """
     # The only part of a sharded save on one device; it is merged under its final name afterwards.
-    part = prefix + "_temp/part-00000-of-00001"
-    report = _native.last_save(prefix) or _native.last_save(part)
+    part = written + "_temp/part-00000-of-00001"
+    report = _native.last_save(written) or _native.last_save(part)
     if report is None:
         return
     _LOGGER.info(

@@ -13,7 +13,6 @@ each written under another name, synced and renamed, where stock TensorFlow writ
 syncs nothing. A save that fails takes back what it wrote.
 """
 
-import contextlib
 import functools
 from typing import Any
 
@@ -26,6 +25,8 @@ from autodist.checkpoint import (
     paths,
     report,
     restore_hints,
+    retention,
+    save_arguments,
     staged_files,
     state_file,
     tagging,
@@ -38,7 +39,7 @@ _LOGGER = _log.get_logger()
 _SaverDef = tf.compat.v1.train.SaverDef
 
 
-class Saver(tf.compat.v1.train.Saver):
+class Saver(retention.RetainingSaver):
     """Saves and restores variables, as the original graph has them, like TensorFlow's `Saver`.
 
     A drop-in replacement: constructor, methods, return values, errors and files are TensorFlow's.
@@ -47,9 +48,7 @@ class Saver(tf.compat.v1.train.Saver):
     own.
     """
 
-    # Of the base class: (prefix, time) of the checkpoints kept, and of those that are to go.
-    _last_checkpoints: list[tuple[str, float]]
-    _checkpoints_to_be_deleted: list[tuple[str, float]]
+    # Of the base class.
     _var_list: Any
     _is_empty: bool
 
@@ -254,7 +253,7 @@ class Saver(tf.compat.v1.train.Saver):
             )
             return eager_path
         save_path = tf.compat.as_str(save_path)
-        with _inside_graph(sess):
+        with save_arguments.inside_graph(sess):
             # Once, so that all files are of one step even if training goes on.
             if global_step is not None and not isinstance(global_step, tf.compat.integral_types):
                 global_step = tf.compat.v1.train.global_step(sess, global_step)
@@ -271,24 +270,19 @@ class Saver(tf.compat.v1.train.Saver):
             )
             # Over a checkpoint in use nothing but renames is left once the op has committed.
             is_overwritten = self._writes_v2() and bundle.exists(prefix)
-            is_early = is_overwritten and _can_stage_early(sess, save_path, latest_filename)
+            is_early = is_overwritten and save_arguments.can_stage_early(
+                sess, save_path, latest_filename
+            )
             kept = list(self._last_checkpoints), list(self._checkpoints_to_be_deleted)
             with staged_files.StagedFiles(durable=self._options.durable) as files:
                 try:
                     if is_early:
                         stage(files, prefix)
-                    path: str | None = super().save(
-                        sess,
-                        save_path,
-                        global_step,
-                        latest_filename,
-                        write_meta_graph=False,
-                        write_state=False,
+                    path = self._save_bundle(
+                        sess, save_path, global_step, prefix, latest_filename=latest_filename
                     )
-                    if path is not None:
-                        self._sync_stock_files(sess, prefix)
-                        if write_state:
-                            _check_parent(save_path)
+                    if path is not None and write_state:
+                        save_arguments.check_parent(save_path)
                     if not is_early:
                         stage(files, path)
                     files.commit()
@@ -299,10 +293,8 @@ class Saver(tf.compat.v1.train.Saver):
                         if self._writes_v2() and not is_overwritten:
                             bundle.remove(prefix, *files.moved)
                     raise
-        if path is not None:
-            if write_state:
-                self._MaybeDeleteOldCheckpoints(meta_graph_suffix=meta_graph_suffix)
-            report.log_save(path)
+        if path is not None and write_state:
+            self._MaybeDeleteOldCheckpoints(meta_graph_suffix=meta_graph_suffix)
         return path
 
     def restore(self, sess: Any, save_path: Any) -> None:
@@ -326,7 +318,7 @@ class Saver(tf.compat.v1.train.Saver):
             super().restore(sess, save_path)
             return
         with (
-            _inside_graph(sess),
+            save_arguments.inside_graph(sess),
             restore_hints.in_errors(getattr(sess, "graph", None), self.saver_def, save_path),
         ):
             super().restore(sess, save_path)
@@ -404,44 +396,39 @@ class Saver(tf.compat.v1.train.Saver):
             )
             files.add(state_path, state)
 
-    def _writes_v2(self) -> bool:
-        """Tells whether there is something to save, and that in a format with an index."""
-        return not self._is_empty and self.saver_def.version == _SaverDef.V2
-
-    def _sync_stock_files(self, sess: Any, prefix: str) -> None:
-        """Makes durable what stock TensorFlow's nodes wrote."""
-        is_ours = any(
-            tagging.is_tagged(op) for op in tagging.find_saves(sess.graph, self.saver_def)
+    def _save_bundle(
+        self,
+        sess: Any,
+        save_path: str,
+        global_step: int | None,
+        prefix: str,
+        *,
+        latest_filename: str | None,
+    ) -> str | None:
+        """Runs the nodes that write the bundle, and returns its prefix if there was something to save."""
+        save = functools.partial(super().save, write_meta_graph=False, write_state=False)
+        is_ours = self._writes_v2() and any(
+            map(tagging.is_tagged, tagging.find_saves(getattr(sess, "graph", None), self.saver_def))
         )
-        if self._options.durable and not is_ours:
-            bundle.sync(prefix)
+        if is_ours or not self._writes_v2() or not save_arguments.can_stage_bundle(sess, prefix):
+            path: str | None = save(sess, save_path, global_step, latest_filename)
+            if path is not None:
+                if self._options.durable and not is_ours:
+                    bundle.sync(prefix)
+                report.log_save(prefix, prefix)
+            return path
+        # TensorFlow's own nodes would replace a checkpoint in use file by file.
+        staged = _native.StagedBundle()
+        try:
+            staged.stage(prefix, durable=self._options.durable)
+            save(sess, staged.staged_prefix, None, latest_filename)
+            staged.commit()
+        finally:
+            staged.discard()
+        report.log_save(prefix, staged.staged_prefix)
+        return prefix
 
 
 def is_durable(saver: Any) -> bool:
     """Tells whether what a saver, ours or stock, writes is synced."""
     return isinstance(saver, Saver) and saver._options.durable  # noqa: SLF001 our own class
-
-
-def _inside_graph(sess: Any) -> Any:
-    """Enters the session's graph where none was entered; the base class would act eagerly there."""
-    graph = getattr(sess, "graph", None)
-    if graph is None or not tf.executing_eagerly():
-        return contextlib.nullcontext()
-    return graph.as_default()
-
-
-def _can_stage_early(sess: Any, save_path: str, latest_filename: str | None) -> bool:
-    """Tells whether the arguments are such that the base class will save."""
-    latest_filename = "checkpoint" if latest_filename is None else latest_filename
-    return (
-        hasattr(sess, "graph")
-        and latest_filename == paths.name(latest_filename) != ""
-        and paths.name(save_path) != latest_filename
-    )
-
-
-def _check_parent(save_path: str) -> None:
-    """Refuses as the base class does when a remote session wrote to a directory not here."""
-    parent = paths.parent(save_path)
-    if parent and paths.is_local(parent) and not tf.io.gfile.isdir(parent):
-        raise errors.ArgumentError(f"Parent directory of {save_path} doesn't exist, can't save.")

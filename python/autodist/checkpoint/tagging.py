@@ -70,9 +70,11 @@ def find_saves(graph: Any, saver_def: Any) -> list[Any]:
     format are not `SaveV2`; neither is found.
 
     Args:
-        graph: The `tf.Graph`.
+        graph: The `tf.Graph`; `None` has no nodes.
         saver_def: The `SaverDef`; its nodes may be missing from the graph.
     """
+    if graph is None:
+        return []
     try:
         filename = graph.get_tensor_by_name(saver_def.filename_tensor_name)
     except (KeyError, ValueError):

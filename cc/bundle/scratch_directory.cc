@@ -1,0 +1,80 @@
+// See the header for what this is for.
+
+#include "bundle/scratch_directory.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "bundle/temporary_name.h"
+
+namespace autodist {
+namespace {
+
+constexpr int kOpenFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+// Deeper than any saver's files lie.
+constexpr int kMostLevels = 4;
+
+// Removes a directory and what is in it. Links are removed and not followed.
+void RemoveTree(int parent, const char* name, int levels) {
+  const int descriptor = openat(parent, name, kOpenFlags);
+  DIR* const stream = descriptor < 0 ? nullptr : fdopendir(descriptor);
+  if (stream == nullptr) {
+    if (descriptor >= 0) close(descriptor);
+    return;
+  }
+  while (const dirent* entry = readdir(stream)) {
+    if (std::strcmp(entry->d_name, ".") == 0 || std::strcmp(entry->d_name, "..") == 0) continue;
+    if (unlinkat(descriptor, entry->d_name, 0) != 0 && errno == EISDIR && levels > 0) {
+      RemoveTree(descriptor, entry->d_name, levels - 1);
+    }
+  }
+  closedir(stream);
+  unlinkat(parent, name, AT_REMOVEDIR);
+}
+
+}  // namespace
+
+absl::Status ScratchDirectory::Create(const std::string& parent, const std::string& name) {
+  parent_ = Descriptor(open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (parent_.get() < 0) return PosixError("cannot open directory", parent, errno);
+  std::string chosen, path;
+  int made;
+  do {
+    chosen = TemporaryName(name);
+    path = absl::StrCat(parent, "/", chosen);
+    made = mkdirat(parent_.get(), chosen.c_str(), 0777);
+  } while (made != 0 && errno == EEXIST);
+  if (made != 0) return PosixError("cannot make directory", path, errno);
+  name_ = std::move(chosen);
+  descriptor_ = Descriptor(openat(parent_.get(), name_.c_str(), kOpenFlags));
+  if (descriptor_.get() < 0) return PosixError("cannot open directory", path, errno);
+  // Before the lock is held another saver may take the directory for abandoned. Where the file
+  // system has no locks nobody does.
+  struct stat status;
+  const bool is_contended =
+      flock(descriptor_.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  if (is_contended || fstatat(parent_.get(), name_.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+    return PosixError("another process removed", path, EEXIST);
+  }
+  return absl::OkStatus();
+}
+
+ScratchDirectory::~ScratchDirectory() {
+  if (!name_.empty()) RemoveTree(parent_.get(), name_.c_str(), kMostLevels);
+}
+
+void RemoveScratchIfUnlocked(int parent, const std::string& name) {
+  const Descriptor directory(openat(parent, name.c_str(), kOpenFlags));
+  if (directory.get() < 0 || flock(directory.get(), LOCK_EX | LOCK_NB) != 0) return;
+  RemoveTree(parent, name.c_str(), kMostLevels);
+}
+
+}  // namespace autodist

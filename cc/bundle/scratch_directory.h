@@ -1,0 +1,40 @@
+// A directory for files that somebody else writes on their way to where they belong. It has a
+// temporary name (temporary_name.h), is locked while its saver lives, and is removed with all that
+// is in it.
+
+#ifndef AUTODIST_BUNDLE_SCRATCH_DIRECTORY_H_
+#define AUTODIST_BUNDLE_SCRATCH_DIRECTORY_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "bundle/posix_io.h"
+
+namespace autodist {
+
+class ScratchDirectory {
+ public:
+  // Removes the directory if Create() made one.
+  ~ScratchDirectory();
+  ScratchDirectory() = default;
+  ScratchDirectory(const ScratchDirectory&) = delete;
+  ScratchDirectory& operator=(const ScratchDirectory&) = delete;
+
+  // Makes it in the directory `parent`, on a POSIX file system. Once.
+  absl::Status Create(const std::string& parent, const std::string& name);
+
+  const std::string& name() const { return name_; }
+
+ private:
+  std::string name_;
+  Descriptor parent_{-1};
+  Descriptor descriptor_{-1};
+};
+
+// Removes the directory `name` of the open directory `parent`, of a temporary name, if its saver is
+// dead: if nobody has its lock.
+void RemoveScratchIfUnlocked(int parent, const std::string& name);
+
+}  // namespace autodist
+
+#endif  // AUTODIST_BUNDLE_SCRATCH_DIRECTORY_H_

@@ -1,0 +1,155 @@
+// See the header for the order, docs/durability.md for the reasons.
+
+#include "bundle/staged_bundle.h"
+
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "bundle/bundle_reader.h"
+#include "bundle/index_table.h"
+#include "bundle/table_reader.h"
+#include "tensorflow/core/protobuf/tensor_bundle.pb.h"
+#include "tensorflow/core/util/tensor_bundle/naming.h"
+
+namespace autodist {
+namespace {
+
+// The index at `path`, of another number of data files.
+absl::StatusOr<std::string> ReadIndexAs(int file_count, const std::string& path) {
+  std::map<std::string, tensorflow::BundleEntryProto> entries;
+  const absl::Status status = ReadTable(path, [&](const std::string& key, absl::string_view value) {
+    if (key.empty()) return absl::OkStatus();
+    if (!entries[key].ParseFromArray(value.data(), static_cast<int>(value.size()))) {
+      return absl::DataLossError("an entry is not a BundleEntryProto");
+    }
+    return absl::OkStatus();
+  });
+  if (!status.ok()) return status;
+  return BuildIndexTable(entries, file_count);
+}
+
+}  // namespace
+
+StagedBundle::StagedBundle(std::unique_ptr<SaveDirectory> directory, std::string parent,
+                           std::string name, bool durable)
+    : directory_(std::move(directory)),
+      parent_(std::move(parent)),
+      name_(std::move(name)),
+      durable_(durable) {}
+
+absl::StatusOr<std::unique_ptr<StagedBundle>> StagedBundle::Create(const std::string& prefix,
+                                                                   bool durable) {
+  const SplitPath split(PosixPath(prefix));
+  if (split.name.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("'", prefix, "' is not the prefix of files"));
+  }
+  const std::string parent = split.directory().empty() ? "." : split.directory();
+  auto directory = OpenPosixDirectory(parent);
+  if (!directory.ok()) return directory.status();
+  return CreateIn(*std::move(directory), parent, split.name, durable);
+}
+
+absl::StatusOr<std::unique_ptr<StagedBundle>> StagedBundle::CreateIn(
+    std::unique_ptr<SaveDirectory> directory, const std::string& parent, const std::string& name,
+    bool durable) {
+  std::unique_ptr<StagedBundle> bundle(
+      new StagedBundle(std::move(directory), parent, name, durable));
+  absl::Status status = RemoveAbandoned(bundle->directory_.get());
+  if (status.ok()) status = bundle->scratch_.Create(parent, name);
+  if (!status.ok()) return status;
+  return bundle;
+}
+
+std::string StagedBundle::prefix() const {
+  return absl::StrCat(parent_, "/", scratch_.name(), "/", name_);
+}
+
+std::string StagedBundle::NameOf(const std::string& data_file, int file_count) const {
+  return tensorflow::DataFilename(name_, FileNumberOf(data_file), file_count);
+}
+
+absl::StatusOr<std::vector<std::string>> StagedBundle::FindData() const {
+  auto scratch = OpenPosixDirectory(absl::StrCat(parent_, "/", scratch_.name()));
+  if (!scratch.ok()) return scratch.status();
+  absl::StatusOr<FormerBundle> written = FindFormerBundle(scratch->get(), name_);
+  if (!written.ok()) return written.status();
+  return std::move(written->data_names);
+}
+
+absl::Status StagedBundle::Sync() { return durable_ ? directory_->Sync() : absl::OkStatus(); }
+
+absl::Status StagedBundle::StageIndex(int file_count, StagedFile* file) const {
+  absl::StatusOr<std::string> bytes = ReadIndexAs(file_count, tensorflow::MetaFilename(prefix()));
+  if (!bytes.ok()) return bytes.status();
+  absl::Status status = file->Create(tensorflow::MetaFilename(name_));
+  if (status.ok()) status = file->file().WriteAt(0, *bytes);
+  if (status.ok()) status = file->Finish();
+  return status;
+}
+
+absl::Status StagedBundle::MoveIn(const std::vector<std::string>& data, int file_count) {
+  for (const std::string& file : data) {
+    absl::Status status =
+        directory_->Rename(absl::StrCat(scratch_.name(), "/", file), NameOf(file, file_count));
+    if (!status.ok()) return status;
+  }
+  return Sync();
+}
+
+absl::Status StagedBundle::Commit() {
+  const absl::StatusOr<BundleIndex> index = ReadBundleIndex(prefix());
+  if (!index.ok()) return index.status();
+  const absl::StatusOr<std::vector<std::string>> data = FindData();
+  if (!data.ok()) return data.status();
+  for (const std::string& file : *data) {
+    if (!durable_) break;
+    absl::Status status = directory_->SyncFile(absl::StrCat(scratch_.name(), "/", file));
+    if (!status.ok()) return status;
+  }
+
+  std::lock_guard<std::mutex> lock(CommitMutex(name_));
+  const absl::StatusOr<FormerBundle> former = FindFormerBundle(directory_.get(), name_);
+  if (!former.ok()) return former.status();
+  const int file_count = former->ChooseFileCount(index->shard_count);
+  StagedFile index_file(directory_.get(), durable_);
+  absl::Status status = StageIndex(file_count, &index_file);
+  if (!status.ok()) return status;
+  status = MoveIn(*data, file_count);
+  if (status.ok()) status = index_file.MoveTo(tensorflow::MetaFilename(name_));
+  if (!status.ok()) {
+    if (index_file.is_moved()) return status;
+    for (const std::string& file : *data) {
+      directory_->Remove(NameOf(file, file_count)).IgnoreError();
+    }
+    return status;
+  }
+  // Nothing names these any more. What cannot be removed now is removed by a later save.
+  for (const std::string& file : former->data_names) {
+    if (FileCountOf(file) != file_count) directory_->Remove(file).IgnoreError();
+  }
+  if (file_count != index->shard_count) RenameTo(index->shard_count, *data, file_count);
+  return absl::OkStatus();
+}
+
+// Where this fails the bundle is the same, under the other names.
+void StagedBundle::RenameTo(int file_count, const std::vector<std::string>& data, int from_count) {
+  absl::Status status;
+  size_t linked = 0;
+  while (status.ok() && linked < data.size()) {
+    status = directory_->Link(NameOf(data[linked], from_count), NameOf(data[linked], file_count));
+    linked += status.ok();
+  }
+  StagedFile index_file(directory_.get(), durable_);
+  if (status.ok()) status = Sync();
+  if (status.ok()) status = StageIndex(file_count, &index_file);
+  if (status.ok()) status = index_file.MoveTo(tensorflow::MetaFilename(name_));
+  const bool is_certain = status.ok() || !index_file.is_moved();
+  const int unnamed_count = index_file.is_moved() ? from_count : file_count;
+  for (size_t i = 0; i < linked && is_certain; ++i) {
+    directory_->Remove(NameOf(data[i], unnamed_count)).IgnoreError();
+  }
+}
+
+}  // namespace autodist

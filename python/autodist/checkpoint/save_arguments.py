@@ -1,0 +1,48 @@
+"""What the arguments of a save say before it begins."""
+
+import contextlib
+from typing import Any
+
+import tensorflow as tf
+
+from autodist import errors
+from autodist.checkpoint import paths
+
+
+def inside_graph(sess: Any) -> Any:
+    """Enters the session's graph where none was entered; the base class would act eagerly there."""
+    graph = getattr(sess, "graph", None)
+    if graph is None or not tf.executing_eagerly():
+        return contextlib.nullcontext()
+    return graph.as_default()
+
+
+def can_stage_early(sess: Any, save_path: str, latest_filename: str | None) -> bool:
+    """Tells whether the arguments are such that the base class will save."""
+    latest_filename = "checkpoint" if latest_filename is None else latest_filename
+    return (
+        hasattr(sess, "graph")
+        and latest_filename == paths.name(latest_filename) != ""
+        and paths.name(save_path) != latest_filename
+    )
+
+
+def check_parent(save_path: str) -> None:
+    """Refuses as the base class does when a remote session wrote to a directory not here."""
+    parent = paths.parent(save_path)
+    if parent and paths.is_local(parent) and not tf.io.gfile.isdir(parent):
+        raise errors.ArgumentError(f"Parent directory of {save_path} doesn't exist, can't save.")
+
+
+def can_stage_bundle(sess: Any, prefix: str) -> bool:
+    """Tells whether a bundle that TensorFlow writes can be written beside its prefix first.
+
+    Its directory must be one of this machine that is there, and the session one of this process: a server may have
+    another file system.
+    """
+    parent = paths.parent(prefix)
+    return (
+        getattr(sess, "sess_str", None) == b""
+        and paths.is_local(prefix)
+        and tf.io.gfile.isdir(parent or ".")
+    )
