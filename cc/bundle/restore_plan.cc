@@ -12,15 +12,14 @@
 #include "absl/strings/str_join.h"
 #include "bundle/element_type.h"
 #include "bundle/shape_and_slice.h"
-#include "core/box_index.h"
 #include "core/tiling.h"
+#include "core/transfers.h"
 
 namespace autodist {
 namespace {
 
-// A box that some targets take, which are numbered one after the other.
-struct WantedBox {
-  Box box;
+// The targets that take a box, numbered one after the other.
+struct Takers {
   int first_target;
   int target_count;
 };
@@ -28,7 +27,8 @@ struct WantedBox {
 // All that is wanted under one name.
 struct Wanted {
   const BundleEntry* stored;
-  std::vector<WantedBox> boxes;
+  std::vector<Box> boxes;
+  std::vector<Takers> takers;  // by box
 };
 
 std::string ShapeText(const Dims& shape) {
@@ -97,52 +97,44 @@ absl::StatusOr<Stored> StoredPieces(const BundleIndex& index, const BundleEntry&
   return stored;
 }
 
-// What of `box` is not stored, given the pieces that meet it.
-absl::Status DescribeMissing(const BundleEntry& entry, const Box& box, const Stored& stored,
-                             const std::vector<int>& meeting) {
-  std::vector<Box> parts;
-  for (int piece : meeting) {
-    Box part = *Intersect(stored.boxes[piece], box);
-    for (size_t axis = 0; axis < part.start.size(); ++axis) part.start[axis] -= box.start[axis];
-    parts.push_back(std::move(part));
-  }
-  return absl::DataLossError(
-      absl::StrCat(entry.ToString(), ": within the slice ", box.ToString(), ", stored ",
-                   CheckTiling(box.extent, parts).value_or("slices are missing")));
-}
-
 // Takes the boxes of `wanted`.
 absl::StatusOr<Group> PlanGroup(const BundleIndex& index, Wanted wanted) {
   const BundleEntry& entry = *wanted.stored;
   absl::StatusOr<Stored> stored = StoredPieces(index, entry);
   if (!stored.ok()) return stored.status();
-  const BoxIndex boxes(&stored->boxes);
   std::vector<Piece> pieces(stored->boxes.size());
-  std::vector<bool> is_wanted(pieces.size(), false);
-
   Group group;
   group.name = entry.name;
   group.dtype = entry.dtype;
-  group.targets.reserve(wanted.boxes.size());
-  for (WantedBox& one : wanted.boxes) {
-    Box& box = one.box;
-    const std::vector<int> meeting = boxes.Find(box);
-    int64_t missing = box.elements();
-    for (int piece : meeting) missing -= SharedElements(stored->boxes[piece], box);
-    if (missing != 0) return DescribeMissing(entry, box, *stored, meeting);
-    for (int i = 0; i < one.target_count; ++i) {
-      for (int piece : meeting) {
-        is_wanted[piece] = true;
-        pieces[piece].deliveries.push_back({static_cast<int>(group.targets.size()),
-                                            RunPlan::OfShared(stored->boxes[piece], box), 0});
-      }
-      const bool is_last = i + 1 == one.target_count;
-      group.targets.push_back({one.first_target + i, is_last ? std::move(box.extent) : box.extent});
+  // Of each box the number of its first target in the group.
+  std::vector<int> firsts;
+  firsts.reserve(wanted.boxes.size());
+  int target_count = 0;
+  for (const Takers& takers : wanted.takers) {
+    firsts.push_back(target_count);
+    target_count += takers.target_count;
+  }
+  const auto missing =
+      PlanTransfers(stored->boxes, wanted.boxes, [&](int piece, int box, RunPlan runs) {
+        const int count = wanted.takers[box].target_count;
+        for (int n = 0; n < count; ++n) {
+          pieces[piece].deliveries.push_back(
+              {firsts[box] + n, n + 1 == count ? std::move(runs) : runs, 0});
+        }
+      });
+  if (missing) return absl::DataLossError(absl::StrCat(entry.ToString(), ": ", *missing));
+  group.targets.reserve(target_count);
+  for (size_t i = 0; i < wanted.boxes.size(); ++i) {
+    const auto [first, count] = wanted.takers[i];
+    Dims& shape = wanted.boxes[i].extent;
+    for (int n = 0; n < count; ++n) {
+      group.targets.push_back({first + n, n + 1 == count ? std::move(shape) : shape});
     }
   }
+  wanted = Wanted();
   size_t kept = 0;
   for (size_t i = 0; i < pieces.size(); ++i) {
-    if (!is_wanted[i]) continue;
+    if (pieces[i].deliveries.empty()) continue;
     const BundleEntry& piece_entry = index.entries[stored->entries[i]];
     const absl::Status status = CheckStored(piece_entry, index.shard_count);
     if (!status.ok()) return status;
@@ -198,9 +190,10 @@ class Request {
     }
     if (entry.target_count == 0) return;
     const auto [place, is_new] = group_of_.emplace(entry.name, wanted_.size());
-    if (is_new) wanted_.push_back({&stored, {}});
+    if (is_new) wanted_.push_back({&stored, {}, {}});
     Wanted& wanted = wanted_[place->second];
-    wanted.boxes.push_back({*std::move(box), entry.first_target, entry.target_count});
+    wanted.boxes.push_back(*std::move(box));
+    wanted.takers.push_back({entry.first_target, entry.target_count});
   }
 
   absl::Status status() const {

@@ -51,6 +51,13 @@ class RunPlan {
   int64_t first_output() const { return base_; }
   int64_t end_output() const { return end_; }
 
+  // How many elements the part has.
+  int64_t elements() const {
+    int64_t count = run_length_;
+    for (const Axis& axis : axes_) count *= axis.extent;
+    return count;
+  }
+
   // The first run within the output range [begin, end), clipped to it; of length 0 if there is
   // none.
   Run FirstIn(int64_t begin, int64_t end) const;

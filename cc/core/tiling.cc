@@ -17,29 +17,6 @@ constexpr size_t kMaxListed = 6;
 
 int64_t End(const Box& box, int axis) { return box.start[axis] + box.extent[axis]; }
 
-std::optional<std::string> CheckInside(const Dims& shape, const Box& box) {
-  if (box.start.size() != shape.size() || box.extent.size() != shape.size()) {
-    std::ostringstream text;
-    text << "a shard has starts " << DimsToString(box.start) << " and extents "
-         << DimsToString(box.extent) << ", but the full shape " << DimsToString(shape)
-         << " has rank " << shape.size();
-    return text.str();
-  }
-  for (size_t axis = 0; axis < shape.size(); ++axis) {
-    if (box.start[axis] >= 0 && box.extent[axis] >= 0 && box.start[axis] <= shape[axis] &&
-        box.extent[axis] <= shape[axis] - box.start[axis]) {
-      continue;
-    }
-    std::ostringstream text;
-    text << "a shard starts at " << DimsToString(box.start) << " with extents "
-         << DimsToString(box.extent) << " and does not fit the full shape " << DimsToString(shape)
-         << ": along axis " << axis << " it starts at " << box.start[axis] << " and is "
-         << box.extent[axis] << " long, of " << shape[axis];
-    return text.str();
-  }
-  return std::nullopt;
-}
-
 // Some boxes of a list, in place.
 struct Range {
   const Box** first;
@@ -220,6 +197,29 @@ std::string DescribeHole(const Dims& shape, const Boxes& boxes, int64_t covered,
 }
 
 }  // namespace
+
+std::optional<std::string> CheckInside(const Dims& shape, const Box& box) {
+  if (box.start.size() != shape.size() || box.extent.size() != shape.size()) {
+    std::ostringstream text;
+    text << "a shard has starts " << DimsToString(box.start) << " and extents "
+         << DimsToString(box.extent) << ", but the full shape " << DimsToString(shape)
+         << " has rank " << shape.size();
+    return text.str();
+  }
+  for (size_t axis = 0; axis < shape.size(); ++axis) {
+    if (box.start[axis] >= 0 && box.extent[axis] >= 0 && box.start[axis] <= shape[axis] &&
+        box.extent[axis] <= shape[axis] - box.start[axis]) {
+      continue;
+    }
+    std::ostringstream text;
+    text << "a shard starts at " << DimsToString(box.start) << " with extents "
+         << DimsToString(box.extent) << " and does not fit the full shape " << DimsToString(shape)
+         << ": along axis " << axis << " it starts at " << box.start[axis] << " and is "
+         << box.extent[axis] << " long, of " << shape[axis];
+    return text.str();
+  }
+  return std::nullopt;
+}
 
 std::optional<std::string> CheckDisjoint(const Dims& shape, const std::vector<Box>& boxes) {
   if (!CheckedElements(shape)) {

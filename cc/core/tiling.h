@@ -20,6 +20,9 @@
 
 namespace autodist {
 
+// What is wrong if `box` is of another rank than a tensor of `shape` or does not lie in it.
+std::optional<std::string> CheckInside(const Dims& shape, const Box& box);
+
 // nullopt when `boxes` tile a tensor of `shape` exactly. Else what is wrong with the first thing
 // found wrong, with the boxes and the numbers: another rank, out of bounds, an overlap (both boxes
 // and what they share), a hole (a region missing). The text names no variable; the caller knows

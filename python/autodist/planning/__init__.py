@@ -4,6 +4,16 @@
 file each device reads and where they go. Both take and give NumPy arrays, and plan a million shards in seconds.
 """
 
+from autodist.planning.restores import RestorePlan, StoredVariable, WantedVariable, plan_restore
 from autodist.planning.saves import HeldVariable, SavePlan, WriteUnit, plan_save
 
-__all__ = ["HeldVariable", "SavePlan", "WriteUnit", "plan_save"]
+__all__ = [
+    "HeldVariable",
+    "SavePlan",
+    "WriteUnit",
+    "plan_save",
+    "StoredVariable",
+    "WantedVariable",
+    "RestorePlan",
+    "plan_restore",
+]
