@@ -140,7 +140,6 @@ absl::StatusOr<Group> PlanGroup(const BundleIndex& index, Wanted wanted) {
     if (!status.ok()) return status;
     Piece& piece = pieces[i];
     piece.entry = stored->entries[i];
-    piece.box = std::move(stored->boxes[i]);
     std::stable_sort(piece.deliveries.begin(), piece.deliveries.end(),
                      [](const Delivery& a, const Delivery& b) {
                        return a.runs.first_output() < b.runs.first_output();

@@ -43,7 +43,6 @@ struct Delivery {
 
 struct Piece {
   int entry;                         // in the index
-  Box box;                           // in the tensor
   std::vector<Delivery> deliveries;  // ascending by the first element they take
 };
 

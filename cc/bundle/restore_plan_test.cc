@@ -6,6 +6,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "bundle/shape_and_slice.h"
 #include "bundle/testing_tensors.h"
 #include "core/testing.h"
 
@@ -67,12 +68,18 @@ std::vector<RestoreEntry> Want(const std::string& name, const Dims& shape,
   return entries;
 }
 
+Box BoxOfPiece(const BundleIndex& index, const Piece& piece, const Dims& shape) {
+  const BundleEntry& entry = index.entries[piece.entry];
+  return entry.slice ? BoxOf(*entry.slice, shape).value() : Box::Whole(shape);
+}
+
 // What a target holds once all pieces are delivered: per element its place in the whole tensor; -1
 // where nothing was delivered. Counts deliveries in `count`.
-std::vector<int64_t> Deliver(const Group& group, int target, const Dims& shape, int64_t* count) {
+std::vector<int64_t> Deliver(const BundleIndex& index, const Group& group, int target,
+                             const Dims& shape, int64_t* count) {
   std::vector<int64_t> elements(Box::Whole(group.targets[target].shape).elements(), -1);
   for (const Piece& piece : group.pieces) {
-    const std::vector<int64_t> stored = FlatIndices(shape, piece.box);
+    const std::vector<int64_t> stored = FlatIndices(shape, BoxOfPiece(index, piece, shape));
     for (const Delivery& delivery : piece.deliveries) {
       if (delivery.target != target) continue;
       delivery.runs.Visit(0, stored.size(), [&](const Run& run) {
@@ -120,7 +127,8 @@ TEST(RandomStoredAndWantedTilingsDeliverEveryElementOnce) {
     for (size_t i = 0; i < wanted.size(); ++i) {
       EXPECT_EQ(group.targets[i].number, static_cast<int>(i));
       int64_t count = 0;
-      EXPECT_EQ(Deliver(group, static_cast<int>(i), shape, &count), FlatIndices(shape, wanted[i]));
+      EXPECT_EQ(Deliver(index, group, static_cast<int>(i), shape, &count),
+                FlatIndices(shape, wanted[i]));
       EXPECT_EQ(count, wanted[i].elements());
     }
   }
