@@ -102,8 +102,8 @@ def _add_serve(commands: Any) -> None:
     serve = commands.add_parser(
         "serve",
         help="run the TensorFlow server of one node of a cluster",
-        description="Runs the TensorFlow server of one node, with autodist's ops loaded, until it is killed. "
-        "Which node: one of a resource spec, or the task of TF_CONFIG.",
+        description="Runs the TensorFlow server of one node, with autodist's ops loaded, until it is killed; "
+        "anew for each chief. Which node: one of a resource spec, or the task of TF_CONFIG.",
     )
     serve.add_argument(
         "--resource-spec",
@@ -135,14 +135,23 @@ def _run_demo(parsed: argparse.Namespace) -> None:
 def _run_serve(parsed: argparse.Namespace) -> None:
     from autodist.runtime import serving
 
-    task = (
-        serving.ServedTask.from_line(sys.stdin.readline())
-        if parsed.from_chief
-        else serving.find_task(parsed.resource_spec, parsed.node)
-    )
-    serving.serve(task, ends_with_stdin=parsed.from_chief, ends_with_chief=parsed.until_chief_ends)
+    if parsed.from_chief:
+        serving.serve_chief(serving.ServedTask.from_line(sys.stdin.readline()))
+    else:
+        serving.serve_until_chief_ends(serving.find_task(parsed.resource_spec, parsed.node))
+        if not parsed.until_chief_ends:
+            # A TensorFlow server keeps what its chief left in it; the next chief gets a new process.
+            again = ["-m", "autodist.cli", "serve", *_serve_options(parsed)]
+            os.execv(sys.executable, [sys.executable, *again])  # noqa: S606 - the same program
     # TensorFlow's server has threads that nothing stops.
     os._exit(0)
+
+
+def _serve_options(parsed: argparse.Namespace) -> list[str]:
+    """The options of `autodist serve` that were given."""
+    if parsed.resource_spec is None:
+        return []
+    return ["--resource-spec", parsed.resource_spec, "--node", str(parsed.node)]
 
 
 def _positive(text: str) -> int:

@@ -22,7 +22,7 @@ class MappedCallable:
 
     Args:
       transformer: the transformer.
-      runner: lends the session that runs the transformed graph.
+      runner: has the session that runs the transformed graph.
       options: a `CallableOptions` in terms of the original graph.
 
     Raises:
@@ -70,11 +70,14 @@ class MappedCallable:
                 f"the callable takes {self._feed_count} feed values, got {len(args)}"
             )
         fed = [np.asarray(a) for a in self._plan.spread([np.asarray(a) for a in args])]
-        with self._runner.running(has_collectives=self._has_collectives) as session:
+
+        def call(session: Any) -> Any:
             if self._made_by[0] is not session:
                 made = tf_internals.make_callable_from_options(session, self._options)
                 self._made_by = (session, made)
-            values = self._made_by[1](*fed, run_metadata=run_metadata)
+            return self._made_by[1](*fed, run_metadata=run_metadata)
+
+        values = self._runner.run(call, has_collectives=self._has_collectives)
         return [values[i] for i in self._order]
 
 

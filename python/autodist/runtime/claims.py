@@ -41,31 +41,53 @@ class Claims:
         self._run_id = run_id
         self._incarnation = incarnation
         self._containers: list[str] = []
+        self._left: dict[Node, list[str]] = {}
 
     def add_container(self, container: str, timeout_seconds: float) -> None:
         """Notes on all servers that a session of this chief keeps its state in a container."""
         self._containers.append(container)
         self.take(timeout_seconds)
 
-    def take(self, timeout_seconds: float) -> None:
-        """Claims every server for this chief.
+    def take(self, timeout_seconds: float) -> list[Node]:
+        """Claims every server for this chief, unless some have worked for one that is gone.
+
+        Returns:
+          Those; `take_over` drops what they hold, for another try.
 
         Raises:
           GraphStateError: if one works for another chief, or has not loaded our op library.
         """
         config = tf1.ConfigProto(operation_timeout_in_ms=max(1, int(timeout_seconds * 1000)))
-        nodes = self._spec.nodes
+        nodes, left = self._spec.nodes, []
         with tf.Graph().as_default(), tf1.Session(self._target, config=config) as session:
             handles = [_handle(node) for node in nodes]
             held = session.run([tf.raw_ops.VarIsInitializedOp(resource=h) for h in handles])
             for node, handle, is_held in zip(nodes, handles, held, strict=True):
+                _check_library(session, node)
                 if is_held:
                     read = tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.string)
-                    self._check(node, json.loads(session.run(read)))
-                _check_library(session, node)
-            session.run(
-                [tf.raw_ops.AssignVariableOp(resource=h, value=self._own_claim()) for h in handles]
-            )
+                    if self._was_left(node, json.loads(session.run(read))):
+                        left.append(node)
+            if not left:
+                claim = self._own_claim()
+                session.run([tf.raw_ops.AssignVariableOp(resource=h, value=claim) for h in handles])
+        return left
+
+    def take_over(self, node: Node) -> None:
+        """Drops what a chief that is gone left on a node.
+
+        Raises:
+          GraphStateError: if the node does not answer.
+        """
+        stub = ServerStub(node.address)
+        try:
+            stub.drop_containers([*self._left.get(node, []), _CONTAINER], _ASK_SECONDS)
+        except NoAnswerError as error:
+            raise GraphStateError(
+                f"the server at {node.address} ({node.task_device}) cannot be taken over from an earlier run: {error}"
+            ) from error
+        finally:
+            stub.close()
 
     def _own_claim(self) -> str:
         return json.dumps(
@@ -77,15 +99,16 @@ class Claims:
             }
         )
 
-    def _check(self, node: Node, claim: dict[str, Any]) -> None:
-        """Refuses a node that works for another chief; drops what a chief that is gone left there."""
+    def _was_left(self, node: Node, claim: dict[str, Any]) -> bool:
+        """Whether a node has worked for a chief that is gone; one that works for another chief is refused."""
         if claim["run"] == self._run_id:
-            return
+            return False
         chief = ServerStub(claim["chief"])
         try:
             is_alive = chief.status(_ASK_SECONDS).incarnation == claim["incarnation"]
-        except NoAnswerError:
-            is_alive = False
+        except NoAnswerError as error:
+            # One that is stopped may go on.
+            is_alive = error.is_silence
         finally:
             chief.close()
         if is_alive:
@@ -93,15 +116,8 @@ class Claims:
                 f"the server at {node.address} ({node.task_device}) works for another chief, at {claim['chief']} (run "
                 f"{claim['run']}). End that program first, or give this one servers of its own."
             )
-        stub = ServerStub(node.address)
-        try:
-            stub.drop_containers(claim["containers"], _ASK_SECONDS)
-        except NoAnswerError as error:
-            raise GraphStateError(
-                f"the server at {node.address} ({node.task_device}) cannot be taken over from an earlier run: {error}"
-            ) from error
-        finally:
-            stub.close()
+        self._left[node] = claim["containers"]
+        return True
 
 
 def _handle(node: Node) -> Any:

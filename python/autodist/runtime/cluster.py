@@ -28,6 +28,8 @@ _logger = _log.get_logger()
 _POLL_SECONDS = 0.1
 # How long a server that runs may take for a first answer, before it is taken for absent.
 _GREETING_SECONDS = 2.0
+# How long a server that a dead chief has left may take to notice that.
+_RESTART_SECONDS = 10.0
 
 _clusters: dict[tuple[ServedTask, ...], Cluster] = {}
 _clusters_lock = threading.Lock()
@@ -40,10 +42,12 @@ class Failure:
     Attributes:
       node: the node.
       reason: what is wrong, in words.
+      is_silent: whether it was asked and has not answered for all of the time.
     """
 
     node: Node
     reason: str
+    is_silent: bool = False
 
 
 class Cluster:
@@ -59,8 +63,8 @@ class Cluster:
         self._server = start_server(ServedTask.of(spec, spec.chief))
         self._check_chief(start_timeout_seconds)
         self.claims = Claims(self.target, spec, self.run_id, self._known[spec.chief])
-        self.bring_up(start_timeout_seconds)
-        self.claims.take(start_timeout_seconds)
+        self.bring_up(start_timeout_seconds, start_timeout_seconds)
+        self._claim(start_timeout_seconds)
 
     @staticmethod
     def join(spec: ResourceSpec, start_timeout_seconds: float) -> Cluster:
@@ -83,7 +87,7 @@ class Cluster:
                 _clusters[tasks] = cluster
                 atexit.register(cluster._end_servers)
                 return cluster
-        cluster.bring_up(start_timeout_seconds)
+        cluster.bring_up(start_timeout_seconds, start_timeout_seconds)
         return cluster
 
     @property
@@ -100,8 +104,12 @@ class Cluster:
             if isinstance(server, launching.LocalServer) and server.is_running
         }
 
-    def bring_up(self, timeout_seconds: float) -> list[Node]:
+    def bring_up(self, timeout_seconds: float, start_timeout_seconds: float) -> list[Node]:
         """Sees to it that every node is there, and starts those that it can.
+
+        Args:
+          timeout_seconds: how long to wait for a node that somebody else starts, or that runs already.
+          start_timeout_seconds: how long to wait for one that is started now.
 
         Returns:
           The nodes that are other processes than when they were last seen.
@@ -111,12 +119,15 @@ class Cluster:
           GraphStateError: if a node's server is not the one that the spec describes.
         """
         others = self.spec.nodes[1:]
-        deadline = time.monotonic() + timeout_seconds
         with concurrent.futures.ThreadPoolExecutor(max(1, min(64, len(others)))) as pool:
-            found = list(pool.map(lambda node: self._reach(node, deadline), others))
+            found = list(
+                pool.map(
+                    lambda node: self._reach(node, timeout_seconds, start_timeout_seconds), others
+                )
+            )
         failures = [f for f in found if isinstance(f, Failure)]
         if failures:
-            raise self.error(failures, f"in {timeout_seconds:.3g} s")
+            raise self.error(failures, "in time")
         changed = []
         for node, status in zip(others, found, strict=True):
             assert isinstance(status, Status)
@@ -136,7 +147,9 @@ class Cluster:
             try:
                 status = wait()
             except NoAnswerError as error:
-                failures.append(Failure(node, self._with_log(node, str(error))))
+                failures.append(
+                    Failure(node, self._with_log(node, str(error)), is_silent=error.is_silence)
+                )
                 continue
             if status.incarnation != self._known.get(node):
                 failures.append(
@@ -169,6 +182,27 @@ class Cluster:
         except NoAnswerError as error:
             _logger.warning("%s keeps the variables of a closed session: %s", node.address, error)
 
+    def _claim(self, start_timeout_seconds: float) -> None:
+        """Makes all servers this chief's; those that a dead chief has left begin anew, or are emptied."""
+        left = self.claims.take(start_timeout_seconds)
+        if not left:
+            return
+        deadline = time.monotonic() + min(_RESTART_SECONDS, start_timeout_seconds)
+        while time.monotonic() < deadline and any(self._is_as_before(node) for node in left):
+            time.sleep(_POLL_SECONDS)
+        for node in left:
+            if self._is_as_before(node):
+                self.claims.take_over(node)
+        self.bring_up(start_timeout_seconds, start_timeout_seconds)
+        if self.claims.take(start_timeout_seconds):
+            raise GraphStateError("another chief claims the servers of this one at the same time")
+
+    def _is_as_before(self, node: Node) -> bool:
+        try:
+            return self._stubs[node].status(_GREETING_SECONDS).incarnation == self._known[node]
+        except NoAnswerError:
+            return False
+
     def _check_chief(self, timeout_seconds: float) -> None:
         """Whether the server that was started here is the one that others find at the chief's address."""
         chief = self.spec.chief
@@ -187,8 +221,12 @@ class Cluster:
             )
         self._known[chief] = own
 
-    def _reach(self, node: Node, deadline: float) -> Status | Failure:
+    def _reach(
+        self, node: Node, timeout_seconds: float, start_timeout_seconds: float
+    ) -> Status | Failure:
         """The status of a node, which is started if it can be."""
+        begin = time.monotonic()
+        deadline = begin + timeout_seconds
         stub = self._stubs[node]
         reason = "no answer"
         while True:
@@ -198,6 +236,8 @@ class Cluster:
                 status = stub.status(max(0.001, min(left, _GREETING_SECONDS)))
             except NoAnswerError as error:
                 reason = str(error)
+                if error.is_silence:
+                    reason = f"no answer within {time.monotonic() - begin:.3g} s"
             else:
                 if server is not None:
                     self._answered.add(server)
@@ -206,19 +246,22 @@ class Cluster:
                 return Failure(node, self._with_log(node, reason))
             if server is None or (not server.is_running and server in self._answered):
                 try:
-                    self._launch(node, left)
+                    if self._launch(node, start_timeout_seconds):
+                        deadline = time.monotonic() + start_timeout_seconds
                 except launching.LaunchError as error:
                     return Failure(node, str(error))
             elif not server.is_running:
                 return Failure(node, self._with_log(node, reason))
             time.sleep(_POLL_SECONDS)
 
-    def _launch(self, node: Node, timeout_seconds: float) -> None:
+    def _launch(self, node: Node, timeout_seconds: float) -> bool:
+        """Starts a node's server; False where that is left to others."""
         task = ServedTask.of(self.spec, node)
         if node.ssh is not None:
             self._launched[node] = launching.SshServer(node, task, timeout_seconds)
         elif node.is_loopback:
             self._launched[node] = launching.LocalServer(task)
+        return node in self._launched
 
     def _with_log(self, node: Node, reason: str) -> str:
         server = self._launched.get(node)

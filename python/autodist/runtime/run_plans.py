@@ -31,7 +31,7 @@ class RunPlans:
 
     Args:
       transformer: the transformer.
-      runner: lends the session that runs the transformed graph.
+      runner: has the session that runs the transformed graph.
     """
 
     def __init__(self, transformer: Transformer, runner: Runner) -> None:
@@ -69,7 +69,7 @@ class RunPlan:
 
     Args:
       transformer: the transformer.
-      runner: lends the session that runs the transformed graph.
+      runner: has the session that runs the transformed graph.
       handler: TensorFlow's object that knows the fetches and puts results together.
       fed: the original tensors that are fed, by the keys of the `feed_dict`.
       met: the objects that identify the run; they are kept, so that no others can be taken for them.
@@ -120,8 +120,10 @@ class RunPlan:
           ArgumentError: if batches that are split have different lengths.
         """
         parts = [np.asarray(part) for part in self._feed_plan.spread(arrays)]
-        with self._runner.running(has_collectives=self._has_collectives) as inner:
-            values = self._prepared(inner, parts, options, run_metadata)
+        values = self._runner.run(
+            lambda inner: self._prepared(inner, parts, options, run_metadata),
+            has_collectives=self._has_collectives,
+        )
         return self._handler.build_results(session, values)
 
 

@@ -1,28 +1,35 @@
 """What runs the transformed graph: a session of this process, or one of a cluster that is watched.
 
-A session over gRPC waits for a server that hangs for as long as it takes. While something runs, the servers are asked
-who they are; when one has not answered for the time of silence, or is another process than before, the session is
-closed, which ends the run, and the error says which. The next run opens a session anew: what lies on the servers
-stays there.
+A session over gRPC waits for a server that hangs for as long as it takes, and so does closing it. While something
+runs, the servers are asked who they are; when one has not answered for the time of silence, or is another process
+than before, the session is closed, which ends the run, and the error says which. The next run opens a session anew:
+what lies on the servers stays there.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
 
 import tensorflow as tf
 
 from autodist import _log
 from autodist.errors import GraphStateError
+from autodist.graph.lowering import Transformer
 from autodist.runtime.cluster import Cluster, Failure
 
 _logger = _log.get_logger()
 _MOST_SECONDS_BETWEEN_QUESTIONS = 5.0
 _SECONDS_BEFORE_SECOND_QUESTION = 1.0
+_SECONDS_BETWEEN_LOOKS = 0.5
 _CLOSE_SECONDS = 5.0
+
+Result = TypeVar("Result")
+
+# What TensorFlow says of collectives when one of their processes has died.
+_ABORTED = "Collective ops is aborted"
 
 # What TensorFlow raises when a server dies in the middle of a run.
 _SYMPTOMS = (
@@ -39,13 +46,14 @@ _SYMPTOMS = (
 
 
 class Runner(Protocol):
-    """Lends the session that runs the transformed graph."""
+    """Runs calls of the session on the transformed graph."""
 
-    def running(self, *, has_collectives: bool = False) -> contextlib.AbstractContextManager[Any]:
-        """The `tf.compat.v1.Session`, for one run.
+    def run(self, call: Callable[[Any], Result], *, has_collectives: bool = False) -> Result:
+        """Calls `call` with the `tf.compat.v1.Session` and returns what it returns.
 
         Args:
-          has_collectives: whether the run has ops that all tasks must run together.
+          call: runs something in the session.
+          has_collectives: whether that has ops that all tasks must run together.
         """
 
     def close(self) -> None:
@@ -58,11 +66,10 @@ class LocalRunner:
     def __init__(self, graph: Any, config: Any) -> None:
         self._session = tf.compat.v1.Session(graph=graph, config=config)
 
-    @contextlib.contextmanager
-    def running(self, *, has_collectives: bool = False) -> Iterator[Any]:
-        """See `Runner.running`."""
+    def run(self, call: Callable[[Any], Result], *, has_collectives: bool = False) -> Result:
+        """See `Runner.run`."""
         del has_collectives
-        yield self._session
+        return call(self._session)
 
     def close(self) -> None:
         """See `Runner.close`."""
@@ -74,26 +81,23 @@ class ClusterRunner:
 
     Args:
       cluster: the servers.
-      graph: the transformed graph.
+      transformer: has the transformed graph.
       config: of the session.
-      container: where the session's state lies on the servers.
       start_timeout_seconds: for nodes to come back.
       silence_timeout_seconds: for an answer of a server while something runs.
     """
 
-    def __init__(  # noqa: PLR0917 - there is one call
+    def __init__(
         self,
         cluster: Cluster,
-        graph: Any,
+        transformer: Transformer,
         config: Any,
-        container: str,
         start_timeout_seconds: float,
         silence_timeout_seconds: float,
     ) -> None:
         self._cluster = cluster
-        self._graph = graph
+        self._transformer = transformer
         self._config = config
-        self._container = container
         self._start_timeout_seconds = start_timeout_seconds
         self._silence_timeout_seconds = silence_timeout_seconds
         self._session: Any = None
@@ -104,9 +108,8 @@ class ClusterRunner:
         self._collectives = threading.Lock()
         self._watch = threading.Thread(target=self._keep_watch, name="autodist-watch", daemon=True)
 
-    @contextlib.contextmanager
-    def running(self, *, has_collectives: bool = False) -> Iterator[Any]:
-        """See `Runner.running`; two runs with collectives never overlap.
+    def run(self, call: Callable[[Any], Result], *, has_collectives: bool = False) -> Result:
+        """See `Runner.run`; two calls with collectives never overlap.
 
         Raises:
           NodeUnavailableError: if a node is not there, or ceases to be while the session runs.
@@ -114,15 +117,28 @@ class ClusterRunner:
         with self._collectives if has_collectives else contextlib.nullcontext():
             session = self._begin()
             try:
-                yield session
+                return self._watched(_Call(call, session))
             except _SYMPTOMS as error:
                 failures = self._failures_behind()
                 if failures:
                     raise self._cluster.error(failures, "while the session ran") from error
+                if _ABORTED in str(error):
+                    raise GraphStateError(
+                        "TensorFlow's collectives ended in all processes when a server did, until they are restarted. "
+                        "What is left can be saved and read. Restart the program, and restore its checkpoint."
+                    ) from error
                 raise
             finally:
                 with self._changed:
                     self._active -= 1
+
+    def _watched(self, call: _Call[Result]) -> Result:
+        """The result of a call, unless a node fails before it is there."""
+        threading.Thread(target=call.make, name="autodist-run", daemon=True).start()
+        while not call.is_done.wait(_SECONDS_BETWEEN_LOOKS):
+            if self._failures:
+                raise self._cluster.error(self._failures, "while the session ran")
+        return call.result()
 
     def close(self) -> None:
         """See `Runner.close`."""
@@ -133,8 +149,10 @@ class ClusterRunner:
             session, self._session = self._session, None
             self._changed.notify_all()
         if session is not None:
-            session.close()
-        self._cluster.drop_container(self._container, _CLOSE_SECONDS)
+            closing = _Call(tf.compat.v1.Session.close, session)
+            threading.Thread(target=closing.make, name="autodist-close", daemon=True).start()
+            closing.is_done.wait(_CLOSE_SECONDS)
+        self._cluster.drop_container(self._transformer.builder.container, _CLOSE_SECONDS)
 
     def _begin(self) -> Any:
         with self._changed:
@@ -151,7 +169,10 @@ class ClusterRunner:
     def _open(self) -> None:
         """Opens a session, after a failure on servers that are all there again."""
         if self._failures:
-            for node in self._cluster.bring_up(self._start_timeout_seconds):
+            changed = self._cluster.bring_up(
+                self._silence_timeout_seconds, self._start_timeout_seconds
+            )
+            for node in changed:
                 _logger.warning(
                     "%s (%s) is another process now: what lay there is lost; restore a checkpoint",
                     node.address,
@@ -160,7 +181,7 @@ class ClusterRunner:
             self._cluster.claims.take(self._start_timeout_seconds)
             self._failures = []
         self._session = tf.compat.v1.Session(
-            self._cluster.target, graph=self._graph, config=self._config
+            self._cluster.target, graph=self._transformer.graph, config=self._config
         )
 
     def _failures_behind(self) -> list[Failure]:
@@ -181,17 +202,47 @@ class ClusterRunner:
                     return
                 if not self._active or self._failures:
                     continue
-            if self._cluster.survey(self._silence_timeout_seconds):
-                self._end_run()
+            failures = self._cluster.survey(self._silence_timeout_seconds * 3 / 4)
+            if failures:
+                self._give_up(failures)
 
-    def _end_run(self) -> None:
-        """Ends what runs, if the nodes that failed still fail."""
-        with self._changed:
-            self._changed.wait(_SECONDS_BEFORE_SECOND_QUESTION)
-        failures = self._cluster.survey(self._silence_timeout_seconds)
+    def _give_up(self, failures: list[Failure]) -> None:
+        """Has the runs end for whoever waits for them, if the nodes that failed still fail."""
+        if not all(f.is_silent for f in failures):
+            # A connection may break for a moment; a silence has lasted long enough.
+            with self._changed:
+                self._changed.wait(_SECONDS_BEFORE_SECOND_QUESTION)
+            failures = self._cluster.survey(self._silence_timeout_seconds / 2)
         with self._changed:
             if not failures or self._is_closed or self._session is None:
                 return
             self._failures = failures
             session = self._session
-        session.close()
+        # Ends the run on the nodes that are there.
+        closing = _Call(tf.compat.v1.Session.close, session)
+        threading.Thread(target=closing.make, name="autodist-close", daemon=True).start()
+
+
+class _Call(Generic[Result]):
+    """A call that one thread makes and another waits for."""
+
+    def __init__(self, call: Callable[[Any], Result], session: Any) -> None:
+        self.is_done = threading.Event()
+        self._call = call
+        self._session = session
+        self._results: list[Result] = []
+        self._error: BaseException | None = None
+
+    def make(self) -> None:
+        """Makes it."""
+        try:
+            self._results.append(self._call(self._session))
+        except BaseException as error:  # noqa: BLE001 - the thread that waits raises it
+            self._error = error
+        self.is_done.set()
+
+    def result(self) -> Result:
+        """What it returned, once it is done; or raises what it raised."""
+        if self._error is not None:
+            raise self._error
+        return self._results[0]

@@ -45,7 +45,16 @@ class Status:
 
 
 class NoAnswerError(Exception):
-    """A server did not answer; the message says how."""
+    """A server did not answer; the message says how.
+
+    Args:
+      message: how.
+      is_silence: whether it was asked, and the time was over.
+    """
+
+    def __init__(self, message: str, *, is_silence: bool = False) -> None:
+        super().__init__(message)
+        self.is_silence = is_silence
 
 
 class ServerStub:
@@ -83,7 +92,7 @@ class ServerStub:
             try:
                 answer = future.result()
             except grpc.RpcError as error:
-                raise NoAnswerError(_reason(error, timeout_seconds)) from error
+                raise _no_answer(error, timeout_seconds) from error
             return _parse(answer)
 
         return wait
@@ -100,7 +109,7 @@ class ServerStub:
                 names.SerializeToString(), timeout=timeout_seconds
             )
         except grpc.RpcError as error:
-            raise NoAnswerError(_reason(error, timeout_seconds)) from error
+            raise _no_answer(error, timeout_seconds) from error
 
     def close(self) -> None:
         """Closes the connection."""
@@ -117,10 +126,10 @@ def _parse(answer: bytes) -> Status:
     return Status(int(first.incarnation), tuple(str(d.name) for d in devices))
 
 
-def _reason(error: grpc.RpcError, timeout_seconds: float) -> str:
+def _no_answer(error: grpc.RpcError, timeout_seconds: float) -> NoAnswerError:
     code = error.code()
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-        return f"no answer within {timeout_seconds:.3g} s"
+        return NoAnswerError(f"no answer within {timeout_seconds:.3g} s", is_silence=True)
     if code == grpc.StatusCode.UNIMPLEMENTED:
-        return "it is no TensorFlow server"
-    return f"no connection ({code.name})"
+        return NoAnswerError("it is no TensorFlow server")
+    return NoAnswerError(f"no connection ({code.name})")

@@ -21,6 +21,8 @@ from autodist.runtime.server_status import NoAnswerError, ServerStub
 READY = "autodist serve: ready"
 
 _CHECK_SECONDS = 1.0
+_PATIENCE_SECONDS = 60.0
+_MOST_MISSES = 2
 _logger = _log.get_logger()
 
 
@@ -139,34 +141,44 @@ def start_server(task: ServedTask) -> Any:
         ) from error
 
 
-def serve(task: ServedTask, *, ends_with_stdin: bool, ends_with_chief: bool) -> None:
-    """Serves until the process is killed.
-
-    Args:
-      task: what to serve.
-      ends_with_stdin: whether to return once standard input ends or the parent process does; so it is for a server that
-        a chief has started.
-      ends_with_chief: whether to return once a chief's server that has answered answers no more.
+def serve_chief(task: ServedTask) -> None:
+    """Serves the chief that started this process, until standard input ends or the parent process does.
 
     Raises:
       GraphStateError: if the server cannot start.
     """
     parent = os.getppid()
+    _start_and_say(task)
+    while not _has_ended(_CHECK_SECONDS) and os.getppid() == parent:
+        pass
+
+
+def serve_until_chief_ends(task: ServedTask) -> None:
+    """Serves until a chief's server that was there is gone.
+
+    Raises:
+      GraphStateError: if the server cannot start.
+    """
+    _start_and_say(task)
+    chief = ServerStub(task.chief_address)
+    known, misses = None, 0
+    while misses < _MOST_MISSES:
+        time.sleep(_CHECK_SECONDS)
+        try:
+            now = chief.status(_PATIENCE_SECONDS).incarnation
+        except NoAnswerError as error:
+            # A chief that is stopped is there; one that is gone refuses connections.
+            misses += known is not None and not error.is_silence
+            continue
+        if known is not None and now != known:
+            return
+        known, misses = now, 0
+
+
+def _start_and_say(task: ServedTask) -> None:
     start_server(task)
     sys.stdout.write(f"{READY} at {task.address}, /job:{task.job}/task:{task.task}\n")
     sys.stdout.flush()
-    chief = ServerStub(task.chief_address) if ends_with_chief else None
-    known: int | None = None
-    while True:
-        if ends_with_stdin and (_has_ended(_CHECK_SECONDS) or os.getppid() != parent):
-            return
-        if not ends_with_stdin:
-            time.sleep(_CHECK_SECONDS)
-        if chief is not None:
-            now = _incarnation(chief)
-            if known is not None and now != known:
-                return
-            known = now
 
 
 def _has_ended(timeout_seconds: float) -> bool:
@@ -174,11 +186,3 @@ def _has_ended(timeout_seconds: float) -> bool:
     stdin = sys.stdin.fileno()
     readable, _, _ = select.select([stdin], [], [], timeout_seconds)
     return bool(readable) and not os.read(stdin, 4096)
-
-
-def _incarnation(chief: ServerStub) -> int | None:
-    """The chief's incarnation; None while there is no connection to it."""
-    try:
-        return chief.status(60.0).incarnation
-    except NoAnswerError:
-        return None

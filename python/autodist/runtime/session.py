@@ -77,8 +77,7 @@ class DistributedSession(tf.compat.v1.Session):
 
     def list_devices(self) -> Any:
         """The devices of the session that runs the transformed graph."""
-        with self._runner.running() as inner:
-            return inner.list_devices()
+        return self._runner.run(lambda inner: inner.list_devices())
 
     def close(self) -> None:
         """Closes the session and frees its variables."""
@@ -102,8 +101,7 @@ class DistributedSession(tf.compat.v1.Session):
         with self._fetching(fetches):
             wanted = self._fetched(tensors)
         wanted += [new for op in ops for new in self._transformer.targets(op)]
-        with self._runner.running() as inner:
-            handle = inner.partial_run_setup(wanted, plan.targets)
+        handle = self._runner.run(lambda inner: inner.partial_run_setup(wanted, plan.targets))
         self._partial_runs[handle] = PartialRun(flat, tensors)
         return handle
 
@@ -208,10 +206,12 @@ class DistributedSession(tf.compat.v1.Session):
         fetches = self._fetched(fetch_list)
         targets = [new for op in target_list for new in self._transformer.targets(op)]
         has_collectives = self._transformer.has_collectives([*targets, *fetches])
-        with self._runner.running(has_collectives=has_collectives) as inner:
-            results = tf_internals.run_tensors(
+        results = self._runner.run(
+            lambda inner: tf_internals.run_tensors(
                 inner, handle, targets, fetches, feeds, options, run_metadata
-            )
+            ),
+            has_collectives=has_collectives,
+        )
         if handle is not None and self._partial_run(handle).is_done(tensors, fetch_list):
             del self._partial_runs[handle]
         return results

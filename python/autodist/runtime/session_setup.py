@@ -43,9 +43,8 @@ def make_runner(transformer: Transformer, spec: ResourceSpec, config: Any) -> Ru
     start = settings.start_timeout_seconds()
     silence = settings.silence_timeout_seconds()
     cluster = Cluster.join(spec, start)
-    container = transformer.builder.container
-    cluster.claims.add_container(container, start)
-    return ClusterRunner(cluster, transformer.graph, made, container, start, silence)
+    cluster.claims.add_container(transformer.builder.container, start)
+    return ClusterRunner(cluster, transformer, made, start, silence)
 
 
 def check_gpus(spec: ResourceSpec) -> None:
