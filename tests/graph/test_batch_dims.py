@@ -229,3 +229,18 @@ def test_a_vector_that_scales_the_columns_does_not_keep_a_batch_from_being_split
     assert session.run(scaled, {"x:0": np.ones([3, 6])}).tolist() == [KNOWN_ROWS.tolist()] * 3
     names = [op.name for op in session.transformed_graph.get_operations()]
     assert any(name.startswith("replica_1/") for name in names)
+
+
+def test_a_batch_of_known_size_that_is_asked_for_meets_one_of_unknown_size(
+    distribute_with: Any,
+) -> None:
+    def build() -> Any:
+        x = tf1.placeholder(tf.float64, [5], "x")
+        y = tf1.placeholder(tf.float64, [None], "y")
+        return tf.reduce_mean(tf.square(x - y)), x - y
+
+    session, fetches = distribute_with(build, {"x:0": 0})
+    assert len(session._transformer.batch.roots) == 2
+    mean, rows = session.run(fetches, {"x:0": np.arange(5.0), "y:0": np.ones(5)})
+    np.testing.assert_allclose(mean, 3.0)
+    np.testing.assert_array_equal(rows, np.arange(5.0) - 1.0)

@@ -223,12 +223,13 @@ class BatchAnalysis:
         takers = {
             op: self._masks[op] & ~(LOCAL | asked)
             for op in ops
-            if takes_whole(op) or meets_known_rows(op, lambda t: bool(self.tensor_mask(t) & ~asked))
+            if takes_whole(op) or meets_known_rows(op, lambda t: bool(self.tensor_mask(t)))
         }
         takers = {op: mask for op, mask in takers.items() if mask}
         if not takers:
             return
         dropped = linked(set(self._masks.values()), functools.reduce(operator.or_, takers.values()))
+        dropped &= ~asked
         taker = next(iter(takers))
         for tensor in self._candidates:
             if not self._root_bits.get(key_of(tensor), 0) & dropped:

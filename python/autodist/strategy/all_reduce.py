@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from autodist.strategy.base import (
     Devices,
@@ -13,11 +14,22 @@ from autodist.strategy.base import (
     VariableGroup,
 )
 from autodist.strategy.cutting import Cut, PartitioningBuilder
+from autodist.strategy.foreign_options import COPIED, SHARED, check_options
 from autodist.strategy.ps import PSLoadBalancing
 
 
 class AllReduce(StrategyBuilder):
-    """Every variable whole on every replica; the copies see the same mean gradient and stay equal."""
+    """Every variable whole on every replica; the copies see the same mean gradient and stay equal.
+
+    Args:
+      **options: those of AutoDist's `AllReduce`; see `foreign_options`.
+
+    Raises:
+      ValueError: if an option asks for something that is not done, such as `chunk_size=128`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        check_options(self, COPIED, options)
 
     def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
         """See `StrategyBuilder.build`."""
@@ -34,10 +46,22 @@ class PartitionedAR(PartitioningBuilder):
         many shards as it has indices.
       axis: the dimension to cut; None: the first that is longer than 1.
       min_variable_bytes: variables smaller than this stay whole.
+      **options: those of AutoDist's `PartitionedAR`; see `foreign_options`.
 
     Raises:
-      ValueError: if `num_shards` is below 1 or `min_variable_bytes` is negative.
+      ValueError: if `num_shards` is below 1 or `min_variable_bytes` is negative, or an option asks for something that
+        is not done, such as `chunk_size=128`.
     """
+
+    def __init__(
+        self,
+        num_shards: int | None = None,
+        axis: int | None = None,
+        min_variable_bytes: int = 1024,
+        **options: Any,
+    ) -> None:
+        check_options(self, COPIED, options)
+        super().__init__(num_shards, axis, min_variable_bytes)
 
     def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
         """See `StrategyBuilder.build`."""
@@ -57,12 +81,17 @@ class RandomAxisPartitionAR(PartitionedAR):
       seed: of the draws; the same seed gives the same layouts for the same graph.
       num_shards: as for `PartitionedAR`.
       min_variable_bytes: as for `PartitionedAR`.
+      **options: as for `PartitionedAR`.
     """
 
     def __init__(
-        self, seed: int = 0, num_shards: int | None = None, min_variable_bytes: int = 1024
+        self,
+        seed: int = 0,
+        num_shards: int | None = None,
+        min_variable_bytes: int = 1024,
+        **options: Any,
     ) -> None:
-        super().__init__(num_shards, None, min_variable_bytes)
+        super().__init__(num_shards, None, min_variable_bytes, **options)
         self._seed = seed
 
     def _cut(self, group: VariableGroup, default_count: int) -> Cut:
@@ -75,7 +104,17 @@ class RandomAxisPartitionAR(PartitionedAR):
 
 
 class Parallax(StrategyBuilder):
-    """Variables with sparse gradients as `PSLoadBalancing` has them, all others as `AllReduce`."""
+    """Variables with sparse gradients as `PSLoadBalancing` has them, all others as `AllReduce`.
+
+    Args:
+      **options: those of AutoDist's `Parallax`; see `foreign_options`.
+
+    Raises:
+      ValueError: if an option asks for something that is not done, such as `sync=False`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        check_options(self, SHARED + COPIED, options)
 
     def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
         """See `StrategyBuilder.build`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from autodist.strategy.base import (
     Devices,
     GraphItem,
@@ -11,6 +13,7 @@ from autodist.strategy.base import (
     least_loaded,
 )
 from autodist.strategy.cutting import Cut, PartitioningBuilder
+from autodist.strategy.foreign_options import SHARED, check_options
 
 
 class PartitionedPS(PartitioningBuilder):
@@ -21,10 +24,22 @@ class PartitionedPS(PartitioningBuilder):
         than that gives as many shards as it has indices.
       axis: the dimension to cut; None: the first that is longer than 1.
       min_variable_bytes: variables smaller than this stay whole.
+      **options: those of AutoDist's strategy of this name; see `foreign_options`.
 
     Raises:
-      ValueError: if `num_shards` is below 1 or `min_variable_bytes` is negative.
+      ValueError: if `num_shards` is below 1 or `min_variable_bytes` is negative, or an option asks for something that
+        is not done, such as `sync=False`.
     """
+
+    def __init__(
+        self,
+        num_shards: int | None = None,
+        axis: int | None = None,
+        min_variable_bytes: int = 1024,
+        **options: Any,
+    ) -> None:
+        check_options(self, SHARED, options)
+        super().__init__(num_shards, axis, min_variable_bytes)
 
     def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
         """See `StrategyBuilder.build`."""

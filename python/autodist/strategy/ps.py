@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from autodist.strategy.base import (
     Devices,
     GraphItem,
@@ -10,10 +12,21 @@ from autodist.strategy.base import (
     StrategyBuilder,
     least_loaded,
 )
+from autodist.strategy.foreign_options import SHARED, check_options
 
 
 class PS(StrategyBuilder):
-    """Every variable whole, all of them on the first server device, shared by the replicas."""
+    """Every variable whole, all of them on the first server device, shared by the replicas.
+
+    Args:
+      **options: those of AutoDist's `PS`; see `foreign_options`.
+
+    Raises:
+      ValueError: if an option asks for something that is not done, such as `sync=False`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        check_options(self, SHARED, options)
 
     def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
         """See `StrategyBuilder.build`."""
@@ -23,7 +36,17 @@ class PS(StrategyBuilder):
 
 
 class PSLoadBalancing(StrategyBuilder):
-    """Every variable whole; each group goes to the server device with the fewest bytes so far."""
+    """Every variable whole; each group goes to the server device with the fewest bytes so far.
+
+    Args:
+      **options: those of AutoDist's `PSLoadBalancing`; see `foreign_options`.
+
+    Raises:
+      ValueError: if an option asks for something that is not done, such as `sync=False`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        check_options(self, SHARED, options)
 
     def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
         """See `StrategyBuilder.build`."""
