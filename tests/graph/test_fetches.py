@@ -41,6 +41,12 @@ COMPUTED: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "complex": (lambda x: tf.reduce_mean(tf.complex(x, x)), 3.0 + 3.0j),
     "constant": (lambda _: tf.constant(4), 4),
     "the batch": (lambda x: x, ROWS),
+    "largest": (lambda x: tf.reduce_max(x - 6.5), -0.5),
+    "largest of a column": (lambda x: tf.reduce_max(tf.stack([x, -x], 1), 0), [6.0, 0.0]),
+    "largest of rows": (lambda x: tf.reduce_max(tf.stack([x, -x], 1), 1), ROWS),
+    "smallest integer": (lambda x: tf.reduce_min(tf.cast(x, tf.int32)), 0),
+    "any": (lambda x: tf.reduce_any(x > 5.0), True),
+    "all": (lambda x: tf.cast(tf.reduce_all(x > 0.0), tf.float32), 0.0),
 }
 
 
@@ -57,7 +63,7 @@ def test_the_fetched_value_is_that_of_the_whole_batch(name: str, distribute: Any
 
 WITHOUT_A_RULE: dict[str, Callable[[Any], Any]] = {
     "largest index": tf.argmax,
-    "any": lambda x: tf.reduce_any(x > 3.0),
+    "product": lambda x: tf.reduce_prod(tf.cast(x, tf.int32)),
     "size": tf.shape,
     "text": lambda x: tf.strings.reduce_join(tf.strings.as_string(x)),
 }

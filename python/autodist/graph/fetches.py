@@ -9,6 +9,7 @@ The rule for a tensor whose replicas differ:
 | read from a variable whose copies differ | the copies, aggregated as they are saved |
 | computed from such values alone, outside of branches and loops | the same, computed from the aggregated values |
 | with a batch dimension (`batch_axis`) | the replicas' tensors, concatenated in batch order |
+| the largest or smallest over the rows, `reduce_all`, `reduce_any` | the same of the replicas' |
 | floating or complex of unknown rank | a scalar: the weighted mean; else concatenated |
 | floating or complex, static first dimension or scalar | the mean, weighted by the parts of the batch |
 | a sum of integers | the sum |
@@ -25,7 +26,7 @@ from autodist import tf_internals
 from autodist.errors import UnsupportedGraphError
 from autodist.graph.batch import LOCAL
 from autodist.graph.placement import PlacedVariable
-from autodist.graph.scalars import is_integer_sum
+from autodist.graph.scalars import extreme_of, is_integer_sum
 from autodist.graph.values import Value
 
 if TYPE_CHECKING:
@@ -70,6 +71,9 @@ def _combine_parts(walk: Transformer, tensor: Any, pieces: list[Any], mask: int)
     axis = walk.batch.batch_axis(tensor, pieces[0])
     if axis is not None:
         return walk.means.join(pieces, mask, axis)
+    extreme = extreme_of(tensor)
+    if extreme is not None:
+        return _extreme(walk, pieces, extreme)
     if is_numeric and tensor.shape.rank is None:
         return walk.means.mean_or_join(pieces, mask)
     if is_numeric:
@@ -77,6 +81,16 @@ def _combine_parts(walk: Transformer, tensor: Any, pieces: list[Any], mask: int)
     if tensor.shape.rank is not None and is_integer_sum(tensor):
         return walk.means.sum(pieces, mask)
     raise _refusal(tensor)
+
+
+def _extreme(walk: Transformer, pieces: list[Any], kind: str) -> Any:
+    """The extreme of the replicas' extremes; one without a part has that of a row that others have, too."""
+    raw = tf.raw_ops
+    with walk.builder.adding(f"{kind}/{pieces[0].op.name}", pieces[0].device):
+        stacked = tf.stack(pieces)
+        if pieces[0].dtype == tf.bool:
+            return (raw.Any if kind in ("Any", "Max") else raw.All)(input=stacked, axis=0)
+        return (raw.Max if kind in ("Any", "Max") else raw.Min)(input=stacked, axis=0)
 
 
 def _recompute(walk: Transformer, tensor: Any) -> Any:
@@ -129,6 +143,6 @@ def _refusal(tensor: Any) -> UnsupportedGraphError:
     return UnsupportedGraphError(
         f"cannot fetch {tensor.name!r} ({tensor.dtype.name}, shape {tensor.shape}): each replica has its own value, "
         "computed from its part of the batch, and there is no rule that makes one of them. Expected a tensor "
-        "whose first dimension is the batch (unknown), a floating-point tensor (its mean is fetched) or a sum of "
-        "integers. Cast it to a float, or fetch what it was computed from."
+        "whose first dimension is the batch (unknown), a floating-point tensor (its mean is fetched), a sum of "
+        "integers or an extreme over the rows. Cast it to a float, or fetch what it was computed from."
     )

@@ -1,4 +1,4 @@
-"""Scalars that the replicas compute from their parts of a batch: means, and sums.
+"""Scalars that the replicas compute from their parts of a batch: means, sums, extremes.
 
 A mean over the batch is the replicas' means, weighted by the sizes of their parts; a sum is the sum of theirs. Which of
 the two a scalar is shows where it was reduced: one traced back to a reduction of something with a batch dimension, or
@@ -13,10 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import tensorflow as tf
+
 from autodist.graph import op_kinds
+from autodist.graph.roles import has_batch_dimension
 
 _SUMS = frozenset({"Sum", "SegmentSum", "UnsortedSegmentSum", "Bincount", "DenseBincount"})
 _PASS = frozenset({"Identity", "Cast", "Squeeze", "Reshape", "StopGradient", "ExpandDims"})
+_EXTREMES = frozenset({"Max", "Min", "All", "Any"})
 _SCALE = frozenset({"Mul", "MulNoNan", "Neg", "RealDiv", "Div", "DivNoNan"})
 
 
@@ -58,3 +63,17 @@ def is_mean(tensor: Any, varies: Callable[[Any], bool]) -> bool:
 def is_mean_update(op: Any, shape: tuple[int, ...] | None, varies: Callable[[Any], bool]) -> bool:
     """Whether `op` assigns a mean over the batch to a scalar variable, or adds one to it."""
     return shape == () and op.type in op_kinds.ASSIGNS and is_mean(op.inputs[1], varies)
+
+
+def extreme_of(tensor: Any) -> str | None:
+    """`Max`, `Min`, `All` or `Any` where such a reduction over the rows of the batch made a tensor; else None."""
+    op = tensor.op
+    while op.type in _PASS:
+        op = op.inputs[0].op
+    if op.type not in _EXTREMES or not has_batch_dimension(op.inputs[0]):
+        return None
+    axes = tf.get_static_value(op.inputs[1])
+    if axes is None:
+        return None
+    rank = op.inputs[0].shape.rank
+    return str(op.type) if 0 in [int(axis) % rank for axis in np.ravel(axes)] else None
