@@ -2,6 +2,7 @@
 
 #include "bundle/bundle_files.h"
 
+#include <filesystem>
 #include <mutex>
 #include <utility>
 
@@ -49,7 +50,20 @@ absl::StatusOr<std::unique_ptr<BundleFiles>> BundleFiles::OpenAndCreate(const st
   }
   absl::StatusOr<std::unique_ptr<SaveDirectory>> directory = SaveDirectory::OpenParent(prefix);
   if (!directory.ok()) return directory.status();
-  return CreateIn(*std::move(directory), SplitPath(prefix).name, durable);
+  const SplitPath split(prefix);
+  absl::StatusOr<std::unique_ptr<BundleFiles>> files =
+      CreateIn(*std::move(directory), split.name, durable);
+  if (const std::string path = PosixPath(prefix); files.ok() && !path.empty()) {
+    const std::string parent = SplitPath(path).directory();
+    std::error_code error;
+    (*files)->directory_path_ =
+        std::filesystem::absolute(parent.empty() ? "." : parent, error).string();
+  }
+  return files;
+}
+
+std::string BundleFiles::data_path() const {
+  return directory_path_.empty() ? "" : absl::StrCat(directory_path_, "/", data_->name());
 }
 
 absl::StatusOr<std::unique_ptr<BundleFiles>> BundleFiles::CreateIn(

@@ -49,6 +49,8 @@ class BundleFiles {
 
   // See SaveDirectory and NewFile.
   bool is_sequential() const { return directory_->is_sequential(); }
+  // The path of the data file as it is now, for other processes to write to; "" where they cannot.
+  std::string data_path() const;
   absl::Status ReserveData(int64_t size_bytes) { return data_->file().Reserve(size_bytes); }
   absl::Status WriteData(int64_t offset, absl::string_view bytes) {
     return data_->file().WriteAt(offset, bytes);
@@ -72,6 +74,7 @@ class BundleFiles {
   const bool durable_;
   int data_file_count_ = 0;  // 0: not chosen yet
   std::unique_ptr<StagedFile> data_;
+  std::string directory_path_;  // absolute; empty where it is none of system calls
   std::string made_directory_;  // the path of the directory if Create() made it
 };
 

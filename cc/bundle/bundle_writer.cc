@@ -1,240 +1,41 @@
-// See the header for the idea; task_queue.h for how the threads share the work.
+// See the header for the idea.
 
 #include "bundle/bundle_writer.h"
 
-#include <map>
 #include <memory>
-#include <new>
-#include <utility>
 #include <vector>
 
-#include "absl/crc/crc32c.h"
-#include "absl/strings/str_cat.h"
 #include "bundle/block.h"
 #include "bundle/bundle_files.h"
+#include "bundle/data_writer.h"
 #include "bundle/file_plan.h"
+#include "bundle/index_entries.h"
 #include "bundle/index_table.h"
-#include "bundle/masked_crc.h"
 #include "bundle/posix_io.h"
-#include "bundle/task_queue.h"
 #include "bundle/tensor_stream.h"
-#include "bundle/threads.h"
-#include "bundle/unit_reader.h"
-#include "tensorflow/core/util/saved_tensor_slice_util.h"
 
 namespace autodist {
-namespace {
-
-// A large unit that the threads share.
-struct OpenRead : OpenUnit {
-  OpenRead(int unit, int64_t block_count, const UnitReader* reader)
-      : OpenUnit{unit, block_count}, reader(reader) {}
-  const UnitReader* reader;
-};
-
-// Writes the data file. Run() is called once.
-class DataWriter {
- public:
-  DataWriter(const SavePlan& plan, const FilePlan& file, std::vector<TensorStream>* streams,
-             Sources* sources, BundleFiles* files, const std::atomic<bool>* cancelled)
-      : plan_(plan),
-        file_(file),
-        streams_(*streams),
-        sources_(*sources),
-        files_(*files),
-        queue_(&file.tasks, cancelled),
-        unit_crcs_(file.units.size()) {}
-
-  absl::Status Run(int thread_count) {
-    RunThreads(thread_count, [this] { Work(); });
-    return queue_.status();
-  }
-
-  // The CRCs of the planned tensors, unmasked. REQUIRES: Run() has succeeded.
-  std::vector<uint32_t> TensorCrcs() const {
-    std::vector<absl::crc32c_t> crcs(plan_.tensors.size(), absl::crc32c_t{0});
-    for (size_t i = 0; i < file_.units.size(); ++i) {
-      const Unit& unit = file_.units[i];
-      absl::crc32c_t& crc = crcs[unit.tensor];
-      for (size_t block = 0; block < unit_crcs_[i].size(); ++block) {
-        crc = absl::ConcatCrc32c(crc, unit_crcs_[i][block], BlockSize(unit.size_bytes, block));
-      }
-    }
-    std::vector<uint32_t> result;
-    result.reserve(crcs.size());
-    for (size_t i = 0; i < crcs.size(); ++i) {
-      const EncodedStream* stream = streams_[i].stream.get();
-      result.push_back(stream ? stream->crc32c() : static_cast<uint32_t>(crcs[i]));
-    }
-    return result;
-  }
-
- private:
-  void Work() {
-    BlockBuffer buffer;
-    if (buffer.data() == nullptr) {
-      queue_.Fail(absl::ResourceExhaustedError("no memory for a block of the data file"));
-    }
-    while (true) {
-      const TaskQueue::Work work = queue_.Next();
-      if (work.kind == TaskQueue::Work::Kind::kNone) return;
-      absl::Status status;
-      if (work.kind == TaskQueue::Work::Kind::kBlock) {
-        status = WriteBlock(static_cast<OpenRead*>(work.unit), work.block, buffer.data());
-      } else {
-        status = WriteTask(file_.tasks[work.task], buffer.data());
-      }
-      if (!status.ok()) queue_.Fail(std::move(status));
-    }
-  }
-
-  absl::Status WriteTask(const Task& task, char* buffer) {
-    try {
-      switch (task.kind) {
-        case Task::Kind::kBatch:
-          return WriteBatch(task, buffer);
-        case Task::Kind::kBlocks:
-          return WriteBlocks(task, buffer);
-        case Task::Kind::kStream:
-          return WriteStream(task, buffer);
-      }
-    } catch (const std::bad_alloc&) {
-      // On a thread of ours nobody else would catch it.
-      return absl::ResourceExhaustedError("no memory to read a variable for the save");
-    }
-    return absl::InternalError("unknown kind of task");
-  }
-
-  absl::StatusOr<std::unique_ptr<HeldValues>> Acquire(const Unit& unit, Sources::Hold hold) {
-    const PlannedTensor& planned = plan_.tensors[unit.tensor];
-    auto values = sources_.Acquire(SourcesOf(planned, unit.shards), hold);
-    if (!values.ok()) return values;
-    const absl::Status fits = CheckValues(planned, unit.shards, (*values)->tensors());
-    if (!fits.ok()) return fits;
-    return values;
-  }
-
-  absl::Status WriteBatch(const Task& task, char* buffer) {
-    for (int i = task.first; i < task.last; ++i) {
-      const Unit& unit = file_.units[i];
-      auto values = Acquire(unit, Sources::Hold::kBrief);
-      if (!values.ok()) return values.status();
-      const UnitReader reader(plan_.tensors[unit.tensor], unit, (*values)->tensors());
-      unit_crcs_[i].push_back(
-          reader.Read(0, unit.size_bytes, buffer + (unit.offset - task.offset)));
-    }
-    return files_.WriteData(task.offset, absl::string_view(buffer, task.size_bytes));
-  }
-
-  absl::Status WriteBlocks(const Task& task, char* buffer) {
-    const Unit& unit = file_.units[task.first];
-    auto values = Acquire(unit, Sources::Hold::kLong);
-    if (!values.ok()) return values.status();
-    const UnitReader reader(plan_.tensors[unit.tensor], unit, (*values)->tensors());
-    OpenRead open(task.first, BlockCount(unit.size_bytes), &reader);
-    unit_crcs_[task.first].resize(open.block_count);
-    queue_.Open(&open);
-    absl::Status status;
-    int64_t block;
-    while (status.ok() && queue_.TakeBlock(&open, &block)) {
-      status = WriteBlock(&open, block, buffer);
-    }
-    // Others stop taking blocks before this thread waits for them.
-    if (!status.ok()) queue_.Fail(status);
-    queue_.Close(&open);
-    return status;
-  }
-
-  absl::Status WriteBlock(OpenRead* open, int64_t block, char* buffer) {
-    const Unit& unit = file_.units[open->unit];
-    const int64_t begin = block * kBlockBytes;
-    const int64_t size = BlockSize(unit.size_bytes, block);
-    unit_crcs_[open->unit][block] = open->reader->Read(begin, begin + size, buffer);
-    absl::Status status = files_.WriteData(unit.offset + begin, absl::string_view(buffer, size));
-    queue_.FinishBlock(open);
-    return status;
-  }
-
-  absl::Status WriteStream(const Task& task, char* buffer) {
-    EncodedStream& stream = *streams_[task.first].stream;
-    int64_t position = 0;
-    while (const size_t size = stream.Next(buffer, kBlockBytes)) {
-      if (position + static_cast<int64_t>(size) > task.size_bytes) break;
-      absl::Status status =
-          files_.WriteData(task.offset + position, absl::string_view(buffer, size));
-      if (status.ok()) status = queue_.CheckCancelled();
-      if (!status.ok()) return status;
-      position += size;
-    }
-    if (position == task.size_bytes) return absl::OkStatus();
-    return absl::AbortedError(absl::StrCat(plan_.tensors[task.first].ToString(),
-                                           ": its strings changed during the save"));
-  }
-
-  const SavePlan& plan_;
-  const FilePlan& file_;
-  std::vector<TensorStream>& streams_;
-  Sources& sources_;
-  BundleFiles& files_;
-  TaskQueue queue_;
-  std::vector<std::vector<absl::crc32c_t>> unit_crcs_;  // by unit, by block
-};
-
-tensorflow::TensorShapeProto ShapeProto(const Dims& dims) {
-  tensorflow::TensorShapeProto proto;
-  for (int64_t dim : dims) proto.add_dim()->set_size(dim);
-  return proto;
-}
-
-// The entries stock BundleWriter::Add and AddSlice make.
-std::map<std::string, tensorflow::BundleEntryProto> IndexEntries(
-    const SavePlan& plan, const FilePlan& file, const std::vector<uint32_t>& crcs) {
-  std::map<std::string, tensorflow::BundleEntryProto> entries;
-  for (size_t i = 0; i < plan.tensors.size(); ++i) {
-    const PlannedTensor& planned = plan.tensors[i];
-    std::string key = planned.name;
-    if (planned.slice_of.has_value()) {
-      tensorflow::BundleEntryProto& full = entries[planned.name];
-      full.set_dtype(planned.dtype);
-      *full.mutable_shape() = ShapeProto(planned.slice_of->full_shape);
-      planned.slice_of->slice.AsProto(full.add_slices());
-      key = tensorflow::checkpoint::EncodeTensorNameSlice(planned.name, planned.slice_of->slice);
-    }
-    tensorflow::BundleEntryProto& entry = entries[key];
-    entry.set_dtype(planned.dtype);
-    *entry.mutable_shape() = ShapeProto(planned.shape);
-    entry.set_offset(file.extents[i].offset);
-    entry.set_size(file.extents[i].size_bytes);
-    entry.set_crc32c(MaskCrc(crcs[i]));
-  }
-  return entries;
-}
-
-}  // namespace
 
 absl::StatusOr<int64_t> WriteBundle(const std::string& prefix, const SavePlan& plan,
                                     Sources* sources, const WriteOptions& options) {
   const FileSizeErrors file_size_errors;
-  std::vector<TensorStream> streams(plan.tensors.size());
-  std::vector<int64_t> stream_bytes(plan.tensors.size(), 0);
-  for (size_t i = 0; i < plan.tensors.size(); ++i) {
-    if (SavedElementBytes(plan.tensors[i].dtype) != 0) continue;
-    absl::StatusOr<TensorStream> stream = MakeTensorStream(plan.tensors[i], sources);
-    if (!stream.ok()) return stream.status();
-    streams[i] = *std::move(stream);
-    stream_bytes[i] = streams[i].stream->size_bytes();
-  }
-  const FilePlan file = PlanFile(plan, stream_bytes, kBlockBytes);
+  absl::StatusOr<std::vector<TensorStream>> streams = MakeStreams(plan, sources);
+  if (!streams.ok()) return streams.status();
+  const FilePlan file = PlanFile(plan, StreamBytes(*streams), kBlockBytes);
 
   absl::StatusOr<std::unique_ptr<BundleFiles>> files = BundleFiles::Create(prefix, options.durable);
   if (!files.ok()) return files.status();
   absl::Status status = (*files)->ReserveData(file.size_bytes);
   if (!status.ok()) return status;
-  DataWriter writer(plan, file, &streams, sources, files->get(), options.cancelled);
-  status =
-      writer.Run((*files)->is_sequential() ? 1 : ThreadCount(options.threads, file.size_bytes));
-  if (!status.ok()) return status;
-  const auto entries = IndexEntries(plan, file, writer.TensorCrcs());
+  const DataSink sink = [&](int64_t offset, absl::string_view bytes) {
+    return (*files)->WriteData(offset, bytes);
+  };
+  const int threads =
+      (*files)->is_sequential() ? 1 : ThreadCount(options.threads, file.size_bytes);
+  const absl::StatusOr<std::vector<uint32_t>> crcs =
+      WriteData(plan, file, &*streams, sources, sink, threads, options.cancelled);
+  if (!crcs.ok()) return crcs.status();
+  const auto entries = IndexEntries(plan, file.extents, *crcs);
   status = (*files)->Commit([&](int file_count) { return BuildIndexTable(entries, file_count); });
   if (!status.ok()) return status;
   return file.size_bytes;

@@ -1,11 +1,6 @@
 // Writes a checkpoint: plan and sources in, `<prefix>.data-00000-of-00001` and `<prefix>.index`
 // out, byte for byte what stock TensorFlow's SaveV2 writes for the same values. (Over a checkpoint
 // in use the data file gets another number, see bundle_files.h.)
-//
-// Several threads each read a block of about 1 MiB into a buffer of their own, sum it there and
-// write it at its final offset; the sums of the blocks are joined in file order. What was summed is
-// what is written, whatever happens to the sources meanwhile. Memory: one block per thread,
-// whatever the model.
 
 #ifndef AUTODIST_BUNDLE_BUNDLE_WRITER_H_
 #define AUTODIST_BUNDLE_BUNDLE_WRITER_H_

@@ -17,7 +17,8 @@ class FilePlanner {
 
   void AddStream(int tensor, int64_t size_bytes) {
     plan_.extents.push_back({plan_.size_bytes, size_bytes});
-    AddTask(Task::Kind::kStream, tensor, tensor + 1, size_bytes);
+    plan_.tasks.push_back({Task::Kind::kStream, tensor, tensor + 1, plan_.size_bytes, size_bytes});
+    plan_.size_bytes += size_bytes;
   }
 
   void AddUnits(int tensor, const PlannedTensor& planned) {
@@ -28,7 +29,7 @@ class FilePlanner {
     for (const PlannedShard& shard : planned.shards) boxes.push_back(shard.box);
     for (Slab& slab : PlanSlabs(planned.shape, boxes)) {
       AddUnit({tensor, slab.begin, slab.end, offset + slab.begin * element_bytes,
-               (slab.end - slab.begin) * element_bytes, std::move(slab.boxes)});
+               (slab.end - slab.begin) * element_bytes, std::move(slab.boxes), {}});
     }
     plan_.extents.push_back({offset, plan_.size_bytes - offset});
   }
@@ -37,25 +38,9 @@ class FilePlanner {
 
  private:
   void AddUnit(Unit unit) {
-    const int index = static_cast<int>(plan_.units.size());
-    const int64_t size_bytes = unit.size_bytes;
+    AddUnitTask(unit, static_cast<int>(plan_.units.size()), block_bytes_, &plan_.tasks);
+    plan_.size_bytes += unit.size_bytes;
     plan_.units.push_back(std::move(unit));
-    Task* last = plan_.tasks.empty() ? nullptr : &plan_.tasks.back();
-    if (size_bytes > block_bytes_) {
-      AddTask(Task::Kind::kBlocks, index, index + 1, size_bytes);
-    } else if (last != nullptr && last->kind == Task::Kind::kBatch &&
-               last->size_bytes + size_bytes <= block_bytes_) {
-      last->last = index + 1;
-      last->size_bytes += size_bytes;
-      plan_.size_bytes += size_bytes;
-    } else {
-      AddTask(Task::Kind::kBatch, index, index + 1, size_bytes);
-    }
-  }
-
-  void AddTask(Task::Kind kind, int first, int last, int64_t size_bytes) {
-    plan_.tasks.push_back({kind, first, last, plan_.size_bytes, size_bytes});
-    plan_.size_bytes += size_bytes;
   }
 
   const int64_t block_bytes_;
@@ -63,6 +48,20 @@ class FilePlanner {
 };
 
 }  // namespace
+
+void AddUnitTask(const Unit& unit, int index, int64_t block_bytes, std::vector<Task>* tasks) {
+  Task* last = tasks->empty() ? nullptr : &tasks->back();
+  if (unit.size_bytes > block_bytes) {
+    tasks->push_back({Task::Kind::kBlocks, index, index + 1, unit.offset, unit.size_bytes});
+  } else if (last != nullptr && last->kind == Task::Kind::kBatch &&
+             last->offset + last->size_bytes == unit.offset &&
+             last->size_bytes + unit.size_bytes <= block_bytes) {
+    last->last = index + 1;
+    last->size_bytes += unit.size_bytes;
+  } else {
+    tasks->push_back({Task::Kind::kBatch, index, index + 1, unit.offset, unit.size_bytes});
+  }
+}
 
 FilePlan PlanFile(const SavePlan& plan, const std::vector<int64_t>& stream_bytes,
                   int64_t block_bytes) {

@@ -20,6 +20,12 @@
 
 namespace autodist {
 
+// Where a source's value stands in its shard, and where what is needed of it begins, in elements.
+struct ValueRange {
+  int64_t first;
+  int64_t needed;
+};
+
 struct Unit {
   int tensor;     // index into SavePlan::tensors
   int64_t begin;  // in elements of that tensor, half-open
@@ -27,6 +33,8 @@ struct Unit {
   int64_t offset;  // of its first byte in the data file
   int64_t size_bytes;
   std::vector<int> shards;  // indices into PlannedTensor::shards
+  // One per source, where their values need not be whole shards; else empty.
+  std::vector<ValueRange> ranges;
 };
 
 struct Task {
@@ -54,6 +62,10 @@ struct FilePlan {
   std::vector<Task> tasks;      // ascending by offset; together they cover the file
   int64_t size_bytes = 0;
 };
+
+// Appends what is to be done for `unit`, number `index` of the units, to `tasks`: to the last batch if
+// it goes on where that ends.
+void AddUnitTask(const Unit& unit, int index, int64_t block_bytes, std::vector<Task>* tasks);
 
 // `stream_bytes` has one number per planned tensor: its encoded size where elements vary in size,
 // ignored for the others.

@@ -43,6 +43,15 @@ absl::StatusOr<PosixFile> PosixFile::Create(int directory, const std::string& na
   return PosixFile(path, descriptor);
 }
 
+absl::StatusOr<PosixFile> PosixFile::OpenForWriting(const std::string& path) {
+  int descriptor;
+  do {
+    descriptor = open(path.c_str(), O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+  } while (descriptor < 0 && errno == EINTR);
+  if (descriptor < 0) return PosixError("cannot open", path, errno);
+  return PosixFile(path, descriptor);
+}
+
 PosixFile::PosixFile(std::string path, int descriptor)
     : path_(std::move(path)), descriptor_(descriptor) {}
 

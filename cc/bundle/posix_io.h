@@ -33,13 +33,16 @@ class Descriptor {
   int number_;
 };
 
-// A file this process created. Closed by the destructor; never removed by it.
+// A file that is written. Closed by the destructor; never removed by it.
 class PosixFile {
  public:
   // Creates the file `name` in an open directory for writing; fails when it exists. `path` is for
   // messages.
   static absl::StatusOr<PosixFile> Create(int directory, const std::string& name,
                                           const std::string& path);
+
+  // Opens a file that another process created, for writing.
+  static absl::StatusOr<PosixFile> OpenForWriting(const std::string& path);
 
   const std::string& path() const { return path_; }
 

@@ -24,6 +24,9 @@ class StagedFile {
   // under `name` itself, which must then be the target.
   absl::Status Create(const std::string& name);
 
+  // As it is now; empty if there is none.
+  const std::string& name() const { return name_; }
+
   // REQUIRES: Create() has succeeded.
   NewFile& file() { return *file_; }
 
@@ -47,7 +50,7 @@ class StagedFile {
   SaveDirectory& directory_;
   const bool durable_;
   std::unique_ptr<NewFile> file_;
-  std::string name_;  // as it is now; empty if there is none
+  std::string name_;
   bool is_moved_ = false;
   bool was_there_before_ = false;  // under its final name, where it was written
 };

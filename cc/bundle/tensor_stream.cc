@@ -47,7 +47,7 @@ absl::StatusOr<TensorStream> MakeTensorStream(const PlannedTensor& planned, Sour
   absl::StatusOr<std::vector<tensorflow::Tensor>> values =
       sources->Snapshot(SourcesOf(planned, shards));
   if (!values.ok()) return values.status();
-  const absl::Status fits = CheckValues(planned, shards, *values);
+  const absl::Status fits = CheckValues(planned, shards, *values, false);
   if (!fits.ok()) return fits;
 
   TensorStream result;

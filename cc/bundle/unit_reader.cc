@@ -30,15 +30,17 @@ std::vector<int> SourcesOf(const PlannedTensor& planned, absl::Span<const int> s
 }
 
 absl::Status CheckValues(const PlannedTensor& planned, absl::Span<const int> shards,
-                         absl::Span<const tensorflow::Tensor> values) {
+                         absl::Span<const tensorflow::Tensor> values, bool may_be_parts) {
   const tensorflow::Tensor* value = values.data();
   for (int index : shards) {
     const PlannedShard& shard = planned.shards[index];
     for (size_t replica = 0; replica < shard.sources.size(); ++replica, ++value) {
       const auto sizes = value->shape().dim_sizes();
+      const bool is_part = may_be_parts && value->dims() == 1;
       const bool fits =
           value->dtype() == planned.dtype &&
-          std::equal(sizes.begin(), sizes.end(), shard.box.extent.begin(), shard.box.extent.end());
+          (is_part ||
+           std::equal(sizes.begin(), sizes.end(), shard.box.extent.begin(), shard.box.extent.end()));
       if (fits) continue;
       return absl::FailedPreconditionError(absl::StrCat(
           planned.ToString(), ": shard ", shard.box.ToString(), " was planned as ",
@@ -57,9 +59,11 @@ UnitReader::UnitReader(const PlannedTensor& planned, const Unit& unit,
       element_bytes_(SavedElementBytes(planned.dtype)),
       first_element_(unit.begin) {
   const tensorflow::Tensor* value = values.data();
+  const ValueRange* range = unit.ranges.empty() ? nullptr : unit.ranges.data();
   if (unit.shards.size() == 1 && planned.shards[unit.shards[0]].sources.size() == 1) {
     // A unit of one shard has nothing between the shard's elements.
     contiguous_ = BytesOf(*value);
+    if (range != nullptr) contiguous_ += (range->needed - range->first) * element_bytes_;
     return;
   }
   shards_.reserve(unit.shards.size());
@@ -67,7 +71,8 @@ UnitReader::UnitReader(const PlannedTensor& planned, const Unit& unit,
     const PlannedShard& shard = planned.shards[index];
     shards_.push_back({RunPlan(planned.shape, shard.box), {}});
     for (size_t replica = 0; replica < shard.sources.size(); ++replica, ++value) {
-      shards_.back().replicas.push_back(BytesOf(*value));
+      const int64_t first = range == nullptr ? 0 : range++->first;
+      shards_.back().replicas.push_back({BytesOf(*value), first * element_bytes_});
     }
   }
 }
@@ -103,12 +108,12 @@ void UnitReader::GatherRun(const Shard& shard, const Run& run, char* out) const 
   const int64_t position = run.source * element_bytes_;
   const int64_t size = run.count * element_bytes_;
   if (shard.replicas.size() == 1) {
-    std::memcpy(out, static_cast<const char*>(shard.replicas[0]) + position, size);
+    std::memcpy(out, shard.replicas[0].bytes + (position - shard.replicas[0].first_byte), size);
     return;
   }
   absl::InlinedVector<const void*, 8> sources(shard.replicas.size());
   for (size_t i = 0; i < sources.size(); ++i) {
-    sources[i] = static_cast<const char*>(shard.replicas[i]) + position;
+    sources[i] = shard.replicas[i].bytes + (position - shard.replicas[i].first_byte);
   }
   Reduce(aggregation_, arithmetic_.type, sources.data(), static_cast<int>(sources.size()),
          size / ElementBytes(arithmetic_.type), out, arithmetic_.codec);

@@ -22,14 +22,15 @@ namespace autodist {
 std::vector<int> SourcesOf(const PlannedTensor& planned, absl::Span<const int> shards);
 
 // Whether `values`, of SourcesOf(planned, shards), have the dtype and shapes they were planned
-// with. A variable may have been assigned something else since.
+// with. A variable may have been assigned something else since. With `may_be_parts` a value of one
+// axis is taken for a part of its shard.
 absl::Status CheckValues(const PlannedTensor& planned, absl::Span<const int> shards,
-                         absl::Span<const tensorflow::Tensor> values);
+                         absl::Span<const tensorflow::Tensor> values, bool may_be_parts);
 
 // Thread-safe once made.
 class UnitReader {
  public:
-  // REQUIRES: CheckValues(planned, unit.shards, values) is ok, and `values` outlive the reader.
+  // REQUIRES: CheckValues() of them is ok, and `values` outlive the reader.
   UnitReader(const PlannedTensor& planned, const Unit& unit,
              absl::Span<const tensorflow::Tensor> values);
 
@@ -39,9 +40,15 @@ class UnitReader {
   absl::crc32c_t Read(int64_t begin, int64_t end, char* out) const;
 
  private:
+  // The bytes of a value and the place of the first of them in the shard.
+  struct Replica {
+    const char* bytes;
+    int64_t first_byte;
+  };
+
   struct Shard {
     RunPlan runs;
-    std::vector<const void*> replicas;
+    std::vector<Replica> replicas;
   };
 
   void Gather(int64_t begin, int64_t end, char* out) const;

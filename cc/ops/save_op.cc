@@ -80,23 +80,6 @@ threads: How many threads write; 0 lets the machine decide.
 durable: Whether the files are on the device when the op is done; else only the order of the steps is kept.
 )doc");
 
-SourceValue VariableValue(tensorflow::Var* variable) {
-  SourceValue value;
-  value.variable = variable;
-  tensorflow::tf_shared_lock lock(*variable->mu());
-  value.dtype = variable->tensor()->dtype();
-  value.shape = variable->tensor()->shape();
-  return value;
-}
-
-SourceValue TensorValue(const Tensor& tensor) {
-  SourceValue value;
-  value.tensor = tensor;
-  value.dtype = tensor.dtype();
-  value.shape = tensor.shape();
-  return value;
-}
-
 // All that a save needs, unpacked from the inputs of the op.
 struct SaveRequest {
   std::string prefix;

@@ -52,6 +52,23 @@ void CopyInto(const Tensor& value, Tensor* copy) {
 
 }  // namespace
 
+SourceValue VariableValue(Var* variable) {
+  SourceValue value;
+  value.variable = variable;
+  tensorflow::tf_shared_lock lock(*variable->mu());
+  value.dtype = variable->tensor()->dtype();
+  value.shape = variable->tensor()->shape();
+  return value;
+}
+
+SourceValue TensorValue(const Tensor& tensor) {
+  SourceValue value;
+  value.tensor = tensor;
+  value.dtype = tensor.dtype();
+  value.shape = tensor.shape();
+  return value;
+}
+
 // The locks on some variables: exclusive on those in copy-on-read mode, shared on the others.
 class VariableSources::Locks {
  public:

@@ -15,6 +15,7 @@
 
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "bundle/sources.h"
@@ -34,7 +35,11 @@ struct SourceValue {
   tensorflow::Tensor tensor;      // where `variable` is null
   tensorflow::DataType dtype;     // as the save was planned
   tensorflow::TensorShape shape;  // likewise
+  std::string name = {};          // for messages; may be empty
 };
+
+SourceValue VariableValue(tensorflow::Var* variable);
+SourceValue TensorValue(const tensorflow::Tensor& tensor);
 
 class VariableSources : public Sources {
  public:

@@ -1,0 +1,208 @@
+// See the header for the idea; task_queue.h for how the threads share the work.
+
+#include "bundle/data_writer.h"
+
+#include <memory>
+#include <new>
+#include <utility>
+
+#include "absl/crc/crc32c.h"
+#include "absl/strings/str_cat.h"
+#include "bundle/block.h"
+#include "bundle/element_type.h"
+#include "bundle/task_queue.h"
+#include "bundle/threads.h"
+#include "bundle/unit_reader.h"
+
+namespace autodist {
+namespace {
+
+// A large unit that the threads share.
+struct OpenRead : OpenUnit {
+  OpenRead(int unit, int64_t block_count, const UnitReader* reader)
+      : OpenUnit{unit, block_count}, reader(reader) {}
+  const UnitReader* reader;
+};
+
+// Writes the data file. Run() is called once.
+class DataWriter {
+ public:
+  DataWriter(const SavePlan& plan, const FilePlan& file, std::vector<TensorStream>* streams,
+             Sources* sources, const DataSink& sink, const std::atomic<bool>* cancelled)
+      : plan_(plan),
+        file_(file),
+        streams_(*streams),
+        sources_(*sources),
+        sink_(sink),
+        queue_(&file.tasks, cancelled),
+        unit_crcs_(file.units.size()) {}
+
+  absl::Status Run(int thread_count) {
+    RunThreads(thread_count, [this] { Work(); });
+    return queue_.status();
+  }
+
+  // The CRCs of the planned tensors, unmasked. REQUIRES: Run() has succeeded.
+  std::vector<uint32_t> TensorCrcs() const {
+    std::vector<absl::crc32c_t> crcs(plan_.tensors.size(), absl::crc32c_t{0});
+    for (size_t i = 0; i < file_.units.size(); ++i) {
+      const Unit& unit = file_.units[i];
+      absl::crc32c_t& crc = crcs[unit.tensor];
+      for (size_t block = 0; block < unit_crcs_[i].size(); ++block) {
+        crc = absl::ConcatCrc32c(crc, unit_crcs_[i][block], BlockSize(unit.size_bytes, block));
+      }
+    }
+    std::vector<uint32_t> result;
+    result.reserve(crcs.size());
+    for (size_t i = 0; i < crcs.size(); ++i) {
+      const EncodedStream* stream = streams_[i].stream.get();
+      result.push_back(stream ? stream->crc32c() : static_cast<uint32_t>(crcs[i]));
+    }
+    return result;
+  }
+
+ private:
+  void Work() {
+    BlockBuffer buffer;
+    if (buffer.data() == nullptr) {
+      queue_.Fail(absl::ResourceExhaustedError("no memory for a block of the data file"));
+    }
+    while (true) {
+      const TaskQueue::Work work = queue_.Next();
+      if (work.kind == TaskQueue::Work::Kind::kNone) return;
+      absl::Status status;
+      if (work.kind == TaskQueue::Work::Kind::kBlock) {
+        status = WriteBlock(static_cast<OpenRead*>(work.unit), work.block, buffer.data());
+      } else {
+        status = WriteTask(file_.tasks[work.task], buffer.data());
+      }
+      if (!status.ok()) queue_.Fail(std::move(status));
+    }
+  }
+
+  absl::Status WriteTask(const Task& task, char* buffer) {
+    try {
+      switch (task.kind) {
+        case Task::Kind::kBatch:
+          return WriteBatch(task, buffer);
+        case Task::Kind::kBlocks:
+          return WriteBlocks(task, buffer);
+        case Task::Kind::kStream:
+          return WriteStream(task, buffer);
+      }
+    } catch (const std::bad_alloc&) {
+      // On a thread of ours nobody else would catch it.
+      return absl::ResourceExhaustedError("no memory to read a variable for the save");
+    }
+    return absl::InternalError("unknown kind of task");
+  }
+
+  absl::StatusOr<std::unique_ptr<HeldValues>> Acquire(const Unit& unit, Sources::Hold hold) {
+    const PlannedTensor& planned = plan_.tensors[unit.tensor];
+    auto values = sources_.Acquire(SourcesOf(planned, unit.shards), hold);
+    if (!values.ok()) return values;
+    const absl::Status fits = CheckValues(planned, unit.shards, (*values)->tensors(), !unit.ranges.empty());
+    if (!fits.ok()) return fits;
+    return values;
+  }
+
+  absl::Status WriteBatch(const Task& task, char* buffer) {
+    for (int i = task.first; i < task.last; ++i) {
+      const Unit& unit = file_.units[i];
+      auto values = Acquire(unit, Sources::Hold::kBrief);
+      if (!values.ok()) return values.status();
+      const UnitReader reader(plan_.tensors[unit.tensor], unit, (*values)->tensors());
+      unit_crcs_[i].push_back(
+          reader.Read(0, unit.size_bytes, buffer + (unit.offset - task.offset)));
+    }
+    return sink_(task.offset, absl::string_view(buffer, task.size_bytes));
+  }
+
+  absl::Status WriteBlocks(const Task& task, char* buffer) {
+    const Unit& unit = file_.units[task.first];
+    auto values = Acquire(unit, Sources::Hold::kLong);
+    if (!values.ok()) return values.status();
+    const UnitReader reader(plan_.tensors[unit.tensor], unit, (*values)->tensors());
+    OpenRead open(task.first, BlockCount(unit.size_bytes), &reader);
+    unit_crcs_[task.first].resize(open.block_count);
+    queue_.Open(&open);
+    absl::Status status;
+    int64_t block;
+    while (status.ok() && queue_.TakeBlock(&open, &block)) {
+      status = WriteBlock(&open, block, buffer);
+    }
+    // Others stop taking blocks before this thread waits for them.
+    if (!status.ok()) queue_.Fail(status);
+    queue_.Close(&open);
+    return status;
+  }
+
+  absl::Status WriteBlock(OpenRead* open, int64_t block, char* buffer) {
+    const Unit& unit = file_.units[open->unit];
+    const int64_t begin = block * kBlockBytes;
+    const int64_t size = BlockSize(unit.size_bytes, block);
+    unit_crcs_[open->unit][block] = open->reader->Read(begin, begin + size, buffer);
+    absl::Status status = sink_(unit.offset + begin, absl::string_view(buffer, size));
+    queue_.FinishBlock(open);
+    return status;
+  }
+
+  absl::Status WriteStream(const Task& task, char* buffer) {
+    EncodedStream& stream = *streams_[task.first].stream;
+    int64_t position = 0;
+    while (const size_t size = stream.Next(buffer, kBlockBytes)) {
+      if (position + static_cast<int64_t>(size) > task.size_bytes) break;
+      absl::Status status =
+          sink_(task.offset + position, absl::string_view(buffer, size));
+      if (status.ok()) status = queue_.CheckCancelled();
+      if (!status.ok()) return status;
+      position += size;
+    }
+    if (position == task.size_bytes) return absl::OkStatus();
+    return absl::AbortedError(absl::StrCat(plan_.tensors[task.first].ToString(),
+                                           ": its strings changed during the save"));
+  }
+
+  const SavePlan& plan_;
+  const FilePlan& file_;
+  std::vector<TensorStream>& streams_;
+  Sources& sources_;
+  const DataSink& sink_;
+  TaskQueue queue_;
+  std::vector<std::vector<absl::crc32c_t>> unit_crcs_;  // by unit, by block
+};
+
+}  // namespace
+
+absl::StatusOr<std::vector<TensorStream>> MakeStreams(const SavePlan& plan, Sources* sources) {
+  std::vector<TensorStream> streams(plan.tensors.size());
+  for (size_t i = 0; i < plan.tensors.size(); ++i) {
+    if (SavedElementBytes(plan.tensors[i].dtype) != 0) continue;
+    absl::StatusOr<TensorStream> stream = MakeTensorStream(plan.tensors[i], sources);
+    if (!stream.ok()) return stream.status();
+    streams[i] = *std::move(stream);
+  }
+  return streams;
+}
+
+std::vector<int64_t> StreamBytes(const std::vector<TensorStream>& streams) {
+  std::vector<int64_t> sizes;
+  sizes.reserve(streams.size());
+  for (const TensorStream& stream : streams) {
+    sizes.push_back(stream.stream == nullptr ? 0 : stream.stream->size_bytes());
+  }
+  return sizes;
+}
+
+absl::StatusOr<std::vector<uint32_t>> WriteData(const SavePlan& plan, const FilePlan& file,
+                                                std::vector<TensorStream>* streams,
+                                                Sources* sources, const DataSink& sink,
+                                                int thread_count,
+                                                const std::atomic<bool>* cancelled) {
+  DataWriter writer(plan, file, streams, sources, sink, cancelled);
+  absl::Status status = writer.Run(thread_count);
+  if (!status.ok()) return status;
+  return writer.TensorCrcs();
+}
+
+}  // namespace autodist

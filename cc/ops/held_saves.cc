@@ -1,0 +1,176 @@
+// See the header for what this is for.
+
+#include "ops/held_saves.h"
+
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace autodist {
+namespace {
+
+std::string NameOf(const SourceValue& value) {
+  return value.name.empty() ? "a value" : absl::StrCat("variable '", value.name, "'");
+}
+
+}  // namespace
+
+bool HeldSave::OpenData(const std::string& path) {
+  absl::StatusOr<PosixFile> file = PosixFile::OpenForWriting(path);
+  if (!file.ok()) return false;
+  std::lock_guard<std::mutex> lock(mutex_);
+  data_ = std::make_unique<PosixFile>(*std::move(file));
+  return true;
+}
+
+void HeldSave::AddSource(int64_t number, SourceValue value) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  sources_[number] = std::move(value);
+}
+
+absl::StatusOr<SourceValue> HeldSave::Source(int64_t number) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = sources_.find(number);
+  if (found == sources_.end()) {
+    return absl::InternalError(absl::StrCat("source ", number, " of the save is not on this task"));
+  }
+  SourceValue value = found->second;
+  if (const auto kept = kept_.find(number); kept != kept_.end()) {
+    value.variable = nullptr;
+    value.tensor = kept->second.value;
+  }
+  return value;
+}
+
+absl::Status HeldSave::Keep(const std::vector<int64_t>& numbers, int64_t budget_bytes) {
+  for (int64_t number : numbers) {
+    absl::StatusOr<SourceValue> source = Source(number);
+    if (!source.ok()) return source.status();
+    if (source->variable == nullptr) continue;
+    const int64_t size_bytes =
+        source->shape.num_elements() * tensorflow::DataTypeSize(source->dtype);
+    // The mode is never switched off, but may be switched on between this and the copy.
+    const bool is_copied = source->variable->copy_on_read_mode.load();
+    if (is_copied && copied_bytes_ + size_bytes > budget_bytes) {
+      return absl::ResourceExhaustedError(absl::StrCat(
+          NameOf(*source), " is updated in place and has to be copied before it is sent: ", size_bytes,
+          " bytes beside ", copied_bytes_, " that are copied already, of ", budget_bytes,
+          " allowed. Raise Saver(memory_bytes=...)"));
+    }
+    VariableSources sources({*source}, LockMode::kCopy);
+    absl::StatusOr<std::vector<tensorflow::Tensor>> value = sources.Snapshot({0});
+    if (!value.ok()) return value.status();
+    if ((*value)[0].shape() != source->shape || (*value)[0].dtype() != source->dtype) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(NameOf(*source), " got another shape during the save"));
+    }
+    std::lock_guard<std::mutex> lock(mutex_);
+    copied_bytes_ += is_copied ? size_bytes : 0;
+    kept_[number] = {std::move((*value)[0]), is_copied ? size_bytes : 0};
+  }
+  return absl::OkStatus();
+}
+
+void HeldSave::LetGo(const std::vector<int64_t>& numbers) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (int64_t number : numbers) {
+    const auto kept = kept_.find(number);
+    if (kept == kept_.end()) continue;
+    copied_bytes_ -= kept->second.copied_bytes;
+    kept_.erase(kept);
+  }
+}
+
+absl::Status HeldSave::Write(int64_t offset, absl::string_view bytes) {
+  if (files_ != nullptr) return files_->WriteData(offset, bytes);
+  if (data_ != nullptr) return data_->WriteAt(offset, bytes);
+  return absl::InternalError("this task has no file to write to");
+}
+
+absl::Status HeldSave::Finish(bool durable) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  kept_.clear();
+  sources_.clear();
+  pins_.clear();
+  const std::unique_ptr<PosixFile> data = std::move(data_);
+  lock.unlock();
+  if (data == nullptr) return absl::OkStatus();
+  absl::Status status = durable ? data->Sync() : absl::OkStatus();
+  if (status.ok()) status = data->Finish();
+  return status;
+}
+
+void HeldSave::Touch() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  touched_ = Clock::now();
+}
+
+bool HeldSave::IsExpired() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return Clock::now() - touched_ > lease_;
+}
+
+HeldSaves& HeldSaves::Get() {
+  static HeldSaves* const saves = new HeldSaves;
+  return *saves;
+}
+
+absl::StatusOr<std::shared_ptr<HeldSave>> HeldSaves::Add(const std::string& id,
+                                                         std::chrono::seconds lease) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const auto [found, is_new] = saves_.emplace(id, nullptr);
+  if (!is_new) return absl::AlreadyExistsError(absl::StrCat("save ", id, " was begun before"));
+  found->second = std::make_shared<HeldSave>(lease);
+  if (!is_watched_) {
+    is_watched_ = true;
+    std::thread([this] {
+      while (true) {
+        std::this_thread::sleep_for(std::chrono::seconds(1));
+        RemoveExpired();
+      }
+    }).detach();
+  }
+  return found->second;
+}
+
+absl::StatusOr<std::shared_ptr<HeldSave>> HeldSaves::Find(const std::string& id) {
+  std::shared_ptr<HeldSave> save = FindOrNull(id);
+  if (save != nullptr) return save;
+  return absl::FailedPreconditionError(
+      absl::StrCat("save ", id, " is not held here: this task was restarted, or it has heard nothing of "
+                                "the save for longer than Saver(timeout_seconds=...)"));
+}
+
+std::shared_ptr<HeldSave> HeldSaves::FindOrNull(const std::string& id) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = saves_.find(id);
+  if (found == saves_.end()) return nullptr;
+  found->second->Touch();
+  return found->second;
+}
+
+void HeldSaves::Remove(const std::string& id) {
+  std::shared_ptr<HeldSave> save;  // destroyed without the lock
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = saves_.find(id);
+  if (found == saves_.end()) return;
+  save = std::move(found->second);
+  saves_.erase(found);
+}
+
+void HeldSaves::RemoveExpired() {
+  std::vector<std::shared_ptr<HeldSave>> expired;  // destroyed without the lock
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (auto it = saves_.begin(); it != saves_.end();) {
+    // An op that is at work refers to it too.
+    if (it->second.use_count() == 1 && it->second->IsExpired()) {
+      expired.push_back(std::move(it->second));
+      it = saves_.erase(it);
+    } else {
+      ++it;
+    }
+  }
+}
+
+}  // namespace autodist

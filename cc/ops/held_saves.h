@@ -1,0 +1,104 @@
+// Saves of a cluster while they are on their way, on one of its tasks.
+//
+// A save of several tasks is many ops that the client runs one after the other. What must live from one
+// to the next is held here under the save's id: the variables it reads, what it keeps of them while they
+// are sent, the file it writes. A client that falls silent loses it: after the lease nothing is held any
+// more, and a file that was begun is gone.
+
+#ifndef AUTODIST_OPS_HELD_SAVES_H_
+#define AUTODIST_OPS_HELD_SAVES_H_
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "bundle/bundle_files.h"
+#include "bundle/data_writer.h"
+#include "bundle/posix_io.h"
+#include "ops/pinned_variables.h"
+#include "ops/variable_sources.h"
+
+namespace autodist {
+
+// Thread-safe, but for what is said.
+class HeldSave {
+ public:
+  explicit HeldSave(std::chrono::seconds lease) : lease_(lease), touched_(Clock::now()) {}
+
+  // The bundle that this task writes, on the chief; before any other call.
+  void SetFiles(std::unique_ptr<BundleFiles> files) { files_ = std::move(files); }
+  BundleFiles* files() { return files_.get(); }
+
+  // The data file of another task's bundle. False if this task does not reach it.
+  bool OpenData(const std::string& path);
+
+  // A value that can be read, by its number, and what keeps it alive.
+  void AddSource(int64_t number, SourceValue value);
+  void KeepAlive(PinnedVariables pins) { pins_.push_back(std::move(pins)); }
+
+  // The value of a source: as it was kept, or as the variable is.
+  absl::StatusOr<SourceValue> Source(int64_t number);
+
+  // Keeps sources as they are now until they are let go. A variable in copy-on-read mode is copied;
+  // ResourceExhausted, naming it, if the copies would be larger than `budget_bytes` together.
+  absl::Status Keep(const std::vector<int64_t>& numbers, int64_t budget_bytes);
+  void LetGo(const std::vector<int64_t>& numbers);
+
+  absl::Status Write(int64_t offset, absl::string_view bytes);
+
+  // Syncs the file of another task's bundle, if there is one and `durable`, and lets go of all.
+  absl::Status Finish(bool durable);
+
+  void Touch();
+  bool IsExpired();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  struct Kept {
+    tensorflow::Tensor value;
+    int64_t copied_bytes;
+  };
+
+  const std::chrono::seconds lease_;
+  std::mutex mutex_;
+  Clock::time_point touched_;
+  std::unique_ptr<BundleFiles> files_;
+  std::unique_ptr<PosixFile> data_;
+  std::vector<PinnedVariables> pins_;
+  std::unordered_map<int64_t, SourceValue> sources_;
+  std::unordered_map<int64_t, Kept> kept_;
+  int64_t copied_bytes_ = 0;
+};
+
+// All of this process, which may be several tasks. Never destroyed.
+class HeldSaves {
+ public:
+  static HeldSaves& Get();
+
+  // AlreadyExists where the id is in use.
+  absl::StatusOr<std::shared_ptr<HeldSave>> Add(const std::string& id, std::chrono::seconds lease);
+  // Renews the lease. FailedPrecondition if there is none, as after the lease.
+  absl::StatusOr<std::shared_ptr<HeldSave>> Find(const std::string& id);
+  std::shared_ptr<HeldSave> FindOrNull(const std::string& id);
+  void Remove(const std::string& id);
+
+ private:
+  HeldSaves() = default;
+  void RemoveExpired();
+
+  std::mutex mutex_;
+  bool is_watched_ = false;
+  std::map<std::string, std::shared_ptr<HeldSave>> saves_;
+};
+
+}  // namespace autodist
+
+#endif  // AUTODIST_OPS_HELD_SAVES_H_

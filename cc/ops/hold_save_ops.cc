@@ -1,0 +1,373 @@
+// The ops of a save of several tasks, but for those that move bytes: part_ops.cc.
+//
+//   chief                        every task                    writers         chief
+//   AutodistOpenSave(id)  -->    AutodistHoldSave(id)    -->   ...      -->    AutodistCommitSave(id)
+//   makes the file               looks variables up, and                       writes the index, renames
+//                                whether it sees the file
+//
+// AutodistDropSave(id) ends a save on a task, at any time. The client runs them in a graph of its own.
+
+#include <atomic>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "bundle/data_writer.h"
+#include "bundle/element_type.h"
+#include "bundle/index_table.h"
+#include "bundle/save_plan.h"
+#include "ops/held_saves.h"
+#include "ops/kernel_inputs.h"
+#include "ops/save_task.h"
+#include "tensorflow/core/framework/common_shape_fns.h"
+#include "tensorflow/core/framework/op.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/protobuf/tensor_bundle.pb.h"
+
+namespace autodist {
+namespace {
+
+using tensorflow::OpKernelContext;
+using tensorflow::Tensor;
+using tensorflow::TensorShape;
+using tensorflow::tstring;
+using tensorflow::shape_inference::ScalarShape;
+using tensorflow::shape_inference::UnknownShape;
+
+REGISTER_OP("AutodistOpenSave")
+    .Input("save_id: string")
+    .Input("prefix: string")
+    .Input("lease_seconds: int64")
+    .Output("path: string")
+    .Attr("durable: bool = true")
+    .SetIsStateful()
+    .SetShapeFn(ScalarShape)
+    .Doc(R"doc(
+Begins a save of several tasks on the chief: makes the data file under a temporary name.
+
+save_id: Scalar. A name for the save that no other has.
+prefix: Scalar. The prefix of the checkpoint.
+lease_seconds: Scalar. For how long a task holds the save without hearing of it.
+path: The absolute path of the data file; empty where it is none that other processes could open.
+durable: Whether all is synced.
+)doc");
+
+REGISTER_OP("AutodistHoldSave")
+    .Input("save_id: string")
+    .Input("path: string")
+    .Input("lease_seconds: int64")
+    .Input("sources: int64")
+    .Input("names: string")
+    .Input("pins: num_pins * variant")
+    .Input("tensors: tensor_types")
+    .Output("reaches: bool")
+    .Output("facts: int64")
+    .Attr("num_pins: int >= 0")
+    .Attr("tensor_types: list(type) >= 0")
+    .SetIsStateful()
+    .SetShapeFn([](tensorflow::shape_inference::InferenceContext* context) {
+      context->set_output(0, context->Scalar());
+      context->set_output(1, context->Vector(context->UnknownDim()));
+      return absl::OkStatus();
+    })
+    .Doc(R"doc(
+Holds what a task has to a save of several tasks.
+
+save_id: As in AutodistOpenSave.
+path: The path of the data file; empty if this task is not to write.
+lease_seconds: As in AutodistOpenSave.
+sources: The numbers of the variables of `pins`, followed by those of `tensors`.
+names: What messages call them.
+pins: Variables, from AutodistPinVariables.
+tensors: Other values.
+reaches: Whether this task can write to `path`, or has begun the save itself.
+facts: For each source its rank, its shape and, of strings and variants, the size of its encoding; else 0.
+)doc");
+
+REGISTER_OP("AutodistKeepSources")
+    .Input("save_id: string")
+    .Input("keep: int64")
+    .Input("let_go: int64")
+    .Input("budget_bytes: int64")
+    .Output("done: int64")
+    .SetIsStateful()
+    .SetShapeFn(ScalarShape)
+    .Doc(R"doc(
+Keeps sources of a save as they are now, while they are sent.
+
+save_id: As in AutodistOpenSave.
+keep: Numbers of sources.
+let_go: Numbers of sources that were kept and need not be any more; done first.
+budget_bytes: Scalar. What copies of variables that are updated in place may need together.
+done: How many are kept.
+)doc");
+
+REGISTER_OP("AutodistFinishParts")
+    .Input("save_id: string")
+    .Output("done: int64")
+    .Attr("durable: bool = true")
+    .SetIsStateful()
+    .SetShapeFn(ScalarShape)
+    .Doc(R"doc(
+Ends the save on a task that is not the chief: what it wrote is synced, what it held is let go.
+
+save_id: As in AutodistOpenSave.
+durable: Whether to sync.
+done: 1.
+)doc");
+
+REGISTER_OP("AutodistCommitSave")
+    .Input("save_id: string")
+    .Input("keys: string")
+    .Input("entries: string")
+    .SetIsStateful()
+    .SetShapeFn(tensorflow::shape_inference::NoOutputs)
+    .Doc(R"doc(
+Makes the checkpoint appear under its prefix, and ends the save on the chief.
+
+save_id: As in AutodistOpenSave.
+keys: The keys of the index, but for its header.
+entries: For each key its serialized BundleEntryProto.
+)doc");
+
+REGISTER_OP("AutodistDropSave")
+    .Input("save_id: string")
+    .SetIsStateful()
+    .SetShapeFn(tensorflow::shape_inference::NoOutputs)
+    .Doc(R"doc(
+Ends a save on a task, if it is held there, and takes back what was written.
+
+save_id: As in AutodistOpenSave.
+)doc");
+
+// An op whose work is done on a thread of its own.
+class SaveTaskOp : public tensorflow::AsyncOpKernel {
+ public:
+  explicit SaveTaskOp(tensorflow::OpKernelConstruction* context) : AsyncOpKernel(context) {}
+
+  void ComputeAsync(OpKernelContext* context, DoneCallback done) override {
+    RunOnOwnThread(
+        context, [this, context](const std::atomic<bool>&) { return Work(context); },
+        std::move(done));
+  }
+
+ protected:
+  virtual absl::Status Work(OpKernelContext* context) = 0;
+
+  static void SetScalar(OpKernelContext* context, int64_t value) {
+    Tensor output(tensorflow::DT_INT64, TensorShape({}));
+    output.scalar<int64_t>()() = value;
+    context->set_output(0, output);
+  }
+};
+
+class OpenSaveOp : public SaveTaskOp {
+ public:
+  explicit OpenSaveOp(tensorflow::OpKernelConstruction* context) : SaveTaskOp(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("durable", &durable_));
+  }
+
+ private:
+  absl::Status Work(OpKernelContext* context) override {
+    absl::StatusOr<std::string> prefix = PrefixInput(context->input(1));
+    if (!prefix.ok()) return prefix.status();
+    absl::StatusOr<std::unique_ptr<BundleFiles>> files = BundleFiles::Create(*prefix, durable_);
+    if (!files.ok()) return files.status();
+    absl::StatusOr<std::shared_ptr<HeldSave>> save =
+        HeldSaves::Get().Add(SaveIdInput(context), LeaseInput(context, 2));
+    if (!save.ok()) return save.status();
+    Tensor path(tensorflow::DT_STRING, TensorShape({}));
+    path.scalar<tstring>()() = (*files)->data_path();
+    (*save)->SetFiles(*std::move(files));
+    context->set_output(0, path);
+    return absl::OkStatus();
+  }
+
+  bool durable_;
+};
+
+// A stream of strings or variants has the size of its encoding.
+absl::StatusOr<int64_t> EncodedBytes(const SourceValue& value) {
+  if (SavedElementBytes(value.dtype) != 0) return 0;
+  SavePlan plan;
+  const Dims shape = [&] {
+    const auto sizes = value.shape.dim_sizes();
+    return Dims(sizes.begin(), sizes.end());
+  }();
+  PlannedTensor planned;
+  planned.name = value.name;
+  planned.dtype = value.dtype;
+  planned.shape = shape;
+  planned.shards.push_back({Box::Whole(shape), {0}});
+  plan.tensors.push_back(std::move(planned));
+  VariableSources sources({value}, LockMode::kCopy);
+  absl::StatusOr<std::vector<TensorStream>> streams = MakeStreams(plan, &sources);
+  if (!streams.ok()) return streams.status();
+  return StreamBytes(*streams)[0];
+}
+
+class HoldSaveOp : public SaveTaskOp {
+ public:
+  explicit HoldSaveOp(tensorflow::OpKernelConstruction* context) : SaveTaskOp(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("num_pins", &num_pins_));
+  }
+
+ private:
+  absl::Status Work(OpKernelContext* context) override {
+    const std::string id = SaveIdInput(context);
+    std::shared_ptr<HeldSave> save = HeldSaves::Get().FindOrNull(id);
+    const std::string path(context->input(1).flat<tstring>()(0));
+    bool reaches = save != nullptr;
+    if (save == nullptr) {
+      auto added = HeldSaves::Get().Add(id, LeaseInput(context, 2));
+      if (!added.ok()) return added.status();
+      save = *std::move(added);
+      reaches = !path.empty() && save->OpenData(path);
+    }
+    absl::StatusOr<std::vector<SourceValue>> values = Values(context, save.get());
+    if (!values.ok()) return values.status();
+    const auto numbers = context->input(3).flat<int64_t>();
+    std::vector<int64_t> facts;
+    for (size_t i = 0; i < values->size(); ++i) {
+      const SourceValue& value = (*values)[i];
+      absl::StatusOr<int64_t> encoded = EncodedBytes(value);
+      if (!encoded.ok()) return encoded.status();
+      facts.push_back(value.shape.dims());
+      for (int64_t size : value.shape.dim_sizes()) facts.push_back(size);
+      facts.push_back(*encoded);
+      save->AddSource(numbers(i), value);
+    }
+    Tensor reached(tensorflow::DT_BOOL, TensorShape({}));
+    reached.scalar<bool>()() = reaches;
+    context->set_output(0, reached);
+    Tensor output(tensorflow::DT_INT64, TensorShape({static_cast<int64_t>(facts.size())}));
+    std::copy(facts.begin(), facts.end(), output.flat<int64_t>().data());
+    context->set_output(1, output);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::vector<SourceValue>> Values(OpKernelContext* context, HeldSave* save) const {
+    std::vector<SourceValue> values;
+    for (int i = kFixedInputs; i < context->num_inputs(); ++i) {
+      if (i >= kFixedInputs + num_pins_) {
+        if (!context->input(i).IsInitialized()) {
+          return absl::FailedPreconditionError(
+              absl::StrCat("input ", i, " of ", name(), " is not initialized"));
+        }
+        values.push_back(TensorValue(context->input(i)));
+        continue;
+      }
+      absl::StatusOr<const PinnedVariables*> pins = PinsInput(context, i);
+      if (!pins.ok()) return pins.status();
+      for (const PinnedVariable& pinned : (*pins)->variables()) {
+        values.push_back(VariableValue(pinned.variable.get()));
+      }
+      save->KeepAlive(**pins);
+    }
+    auto names = StringVector(context->input(4), "names", values.size());
+    if (!names.ok()) return names.status();
+    if (context->input(3).NumElements() != static_cast<int64_t>(values.size())) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("there are ", values.size(), " values but sources has the shape ",
+                       context->input(3).shape().DebugString()));
+    }
+    for (size_t i = 0; i < values.size(); ++i) values[i].name = (*names)[i];
+    return values;
+  }
+
+  static constexpr int kFixedInputs = 5;  // save_id, path, lease_seconds, sources, names
+
+  int num_pins_;
+};
+
+class KeepSourcesOp : public SaveTaskOp {
+ public:
+  using SaveTaskOp::SaveTaskOp;
+
+ private:
+  absl::Status Work(OpKernelContext* context) override {
+    absl::StatusOr<std::shared_ptr<HeldSave>> save = HeldSaves::Get().Find(SaveIdInput(context));
+    if (!save.ok()) return save.status();
+    (*save)->LetGo(NumbersInput(context, 2));
+    const std::vector<int64_t> kept = NumbersInput(context, 1);
+    absl::Status status = (*save)->Keep(kept, context->input(3).flat<int64_t>()(0));
+    if (!status.ok()) return status;
+    SetScalar(context, static_cast<int64_t>(kept.size()));
+    return absl::OkStatus();
+  }
+};
+
+class FinishPartsOp : public SaveTaskOp {
+ public:
+  explicit FinishPartsOp(tensorflow::OpKernelConstruction* context) : SaveTaskOp(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("durable", &durable_));
+  }
+
+ private:
+  absl::Status Work(OpKernelContext* context) override {
+    const std::string id = SaveIdInput(context);
+    absl::StatusOr<std::shared_ptr<HeldSave>> save = HeldSaves::Get().Find(id);
+    if (!save.ok()) return save.status();
+    absl::Status status = (*save)->Finish(durable_);
+    HeldSaves::Get().Remove(id);
+    if (!status.ok()) return status;
+    SetScalar(context, 1);
+    return absl::OkStatus();
+  }
+
+  bool durable_;
+};
+
+class CommitSaveOp : public SaveTaskOp {
+ public:
+  using SaveTaskOp::SaveTaskOp;
+
+ private:
+  absl::Status Work(OpKernelContext* context) override {
+    const std::string id = SaveIdInput(context);
+    absl::StatusOr<std::shared_ptr<HeldSave>> save = HeldSaves::Get().Find(id);
+    if (!save.ok()) return save.status();
+    if ((*save)->files() == nullptr) {
+      return absl::InternalError(absl::StrCat("save ", id, " was not begun on this task"));
+    }
+    const size_t count = context->input(1).NumElements();
+    auto keys = StringVector(context->input(1), "keys", count);
+    if (!keys.ok()) return keys.status();
+    auto protos = StringVector(context->input(2), "entries", count);
+    if (!protos.ok()) return protos.status();
+    std::map<std::string, tensorflow::BundleEntryProto> entries;
+    for (size_t i = 0; i < count; ++i) {
+      const tstring& proto = (*protos)[i];
+      if (!entries[(*keys)[i]].ParseFromArray(proto.data(), static_cast<int>(proto.size()))) {
+        return absl::InvalidArgumentError(absl::StrCat("entry ", i, " is no BundleEntryProto"));
+      }
+    }
+    absl::Status status = (*save)->files()->Commit(
+        [&](int file_count) { return BuildIndexTable(entries, file_count); });
+    HeldSaves::Get().Remove(id);
+    return status;
+  }
+};
+
+class DropSaveOp : public SaveTaskOp {
+ public:
+  using SaveTaskOp::SaveTaskOp;
+
+ private:
+  absl::Status Work(OpKernelContext* context) override {
+    HeldSaves::Get().Remove(SaveIdInput(context));
+    return absl::OkStatus();
+  }
+};
+
+REGISTER_KERNEL_BUILDER(Name("AutodistOpenSave").Device(tensorflow::DEVICE_CPU), OpenSaveOp);
+REGISTER_KERNEL_BUILDER(Name("AutodistHoldSave").Device(tensorflow::DEVICE_CPU), HoldSaveOp);
+REGISTER_KERNEL_BUILDER(Name("AutodistKeepSources").Device(tensorflow::DEVICE_CPU), KeepSourcesOp);
+REGISTER_KERNEL_BUILDER(Name("AutodistFinishParts").Device(tensorflow::DEVICE_CPU), FinishPartsOp);
+REGISTER_KERNEL_BUILDER(Name("AutodistCommitSave").Device(tensorflow::DEVICE_CPU), CommitSaveOp);
+REGISTER_KERNEL_BUILDER(Name("AutodistDropSave").Device(tensorflow::DEVICE_CPU), DropSaveOp);
+
+}  // namespace
+}  // namespace autodist

@@ -1,0 +1,220 @@
+// See the header for what this is for; bundle/part_plan.h for the idea.
+
+#include "python/cluster_plan.h"
+
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <map>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "absl/crc/crc32c.h"
+#include "absl/strings/str_cat.h"
+#include "bundle/element_type.h"
+#include "bundle/index_entries.h"
+#include "bundle/part_codec.h"
+#include "bundle/part_plan.h"
+#include "bundle/save_plan.h"
+#include "python/status_exceptions.h"
+
+namespace py = pybind11;
+
+namespace autodist {
+namespace {
+
+// What the lengths of an encoded string tensor are followed by.
+constexpr int64_t kLengthsCrcBytes = 4;
+
+py::array_t<int64_t> Array(const std::vector<int64_t>& numbers) {
+  return py::array_t<int64_t>(static_cast<py::ssize_t>(numbers.size()), numbers.data());
+}
+
+class ClusterPlan {
+ public:
+  using Entry = std::tuple<std::string, std::string, std::string, int, Dims, int, int64_t>;
+
+  ClusterPlan(const std::vector<Entry>& entries, const std::string& layout, int chief,
+              const std::vector<bool>& writers, int64_t part_bytes, int64_t group_bytes) {
+    absl::StatusOr<SaveLayout> parsed = ParseSaveLayout(layout);
+    Check(parsed.status());
+    std::vector<SaveEntry> save_entries;
+    std::vector<int64_t> encoded_bytes;
+    for (const auto& [name, slice, aggregation, dtype, shape, task, bytes] : entries) {
+      tensorflow::TensorShape tensor_shape;
+      Check(tensorflow::TensorShape::BuildTensorShape(shape, &tensor_shape));
+      save_entries.push_back({name, slice, aggregation, static_cast<int>(save_entries.size()),
+                              static_cast<tensorflow::DataType>(dtype), tensor_shape});
+      tasks_.push_back(task);
+      encoded_bytes.push_back(bytes);
+    }
+    py::gil_scoped_release release;
+    absl::StatusOr<SavePlan> plan = BuildSavePlan(save_entries, *parsed);
+    Check(plan.status());
+    plan_ = *std::move(plan);
+    parts_ = PlanParts(plan_, StreamBytes(encoded_bytes), tasks_,
+                       {chief, writers, part_bytes, group_bytes});
+    groups_.resize(parts_.group_count);
+    for (size_t i = 0; i < parts_.parts.size(); ++i) {
+      const Part& part = parts_.parts[i];
+      if (part.group != Part::kDirect) groups_[part.group].push_back(static_cast<int>(i));
+    }
+  }
+
+  int64_t size_bytes() const { return parts_.size_bytes; }
+  int64_t variable_count() const { return plan_.variable_count; }
+  int64_t shard_count() const { return plan_.shard_count; }
+  int64_t replica_count() const { return plan_.replica_count; }
+  int group_count() const { return parts_.group_count; }
+  int64_t part_count() const { return static_cast<int64_t>(parts_.parts.size()); }
+
+  py::dict Direct() const {
+    std::map<int, std::vector<int>> by_writer;
+    for (size_t i = 0; i < parts_.parts.size(); ++i) {
+      const Part& part = parts_.parts[i];
+      if (part.group == Part::kDirect) by_writer[part.writer].push_back(static_cast<int>(i));
+    }
+    return Encode(by_writer);
+  }
+
+  py::dict GroupSources(int group) const {
+    std::map<int, std::map<int64_t, bool>> by_task;
+    for (int index : groups_.at(group)) {
+      for (const PartSource& source : parts_.parts[index].sources) {
+        by_task[tasks_[source.source]][source.source] = true;
+      }
+    }
+    py::dict result;
+    for (const auto& [task, sources] : by_task) {
+      std::vector<int64_t> numbers;
+      for (const auto& [source, unused] : sources) numbers.push_back(source);
+      result[py::int_(task)] = Array(numbers);
+    }
+    return result;
+  }
+
+  py::list Rounds(int group, int64_t round_bytes) const {
+    std::vector<std::map<int, std::vector<int>>> rounds;
+    std::map<int, std::pair<size_t, int64_t>> last;  // by writer: its last round, bytes in it
+    for (int index : groups_.at(group)) {
+      const Part& part = parts_.parts[index];
+      const auto [found, is_new] = last.emplace(part.writer, std::make_pair(0, 0));
+      auto& [round, bytes] = found->second;
+      if (!is_new && bytes + part.size_bytes > round_bytes) {
+        ++round;
+        bytes = 0;
+      }
+      bytes += part.size_bytes;
+      if (round == rounds.size()) rounds.emplace_back();
+      rounds[round][part.writer].push_back(index);
+    }
+    py::list result;
+    for (const auto& round : rounds) result.append(Encode(round));
+    return result;
+  }
+
+  py::tuple Index(const std::vector<int64_t>& crcs) const {
+    if (crcs.size() != parts_.parts.size()) {
+      throw StatusException(absl::InvalidArgumentError(absl::StrCat(
+          "there are ", parts_.parts.size(), " parts but ", crcs.size(), " checksums")));
+    }
+    std::vector<absl::crc32c_t> joined(plan_.tensors.size(), absl::crc32c_t{0});
+    for (size_t i = 0; i < crcs.size(); ++i) {
+      const Part& part = parts_.parts[i];
+      joined[part.tensor] =
+          absl::ConcatCrc32c(joined[part.tensor], absl::crc32c_t{static_cast<uint32_t>(crcs[i])},
+                             static_cast<size_t>(part.size_bytes));
+    }
+    std::vector<uint32_t> tensor_crcs;
+    for (absl::crc32c_t crc : joined) tensor_crcs.push_back(static_cast<uint32_t>(crc));
+    py::list keys, protos;
+    for (const auto& [key, entry] : IndexEntries(plan_, parts_.extents, tensor_crcs)) {
+      keys.append(py::bytes(key));
+      protos.append(py::bytes(entry.SerializeAsString()));
+    }
+    return py::make_tuple(keys, protos);
+  }
+
+ private:
+  // The encoded size of each planned tensor of strings or variants.
+  std::vector<int64_t> StreamBytes(const std::vector<int64_t>& encoded_bytes) const {
+    std::vector<int64_t> sizes;
+    for (const PlannedTensor& planned : plan_.tensors) {
+      int64_t size = 0;
+      if (SavedElementBytes(planned.dtype) == 0) {
+        for (const PlannedShard& shard : planned.shards) size += encoded_bytes[shard.sources[0]];
+        size -= static_cast<int64_t>(planned.shards.size() - 1) * kLengthsCrcBytes;
+      }
+      sizes.push_back(size);
+    }
+    return sizes;
+  }
+
+  // By writer: the numbers of its parts, the names of their variables, what it and others are told.
+  py::dict Encode(const std::map<int, std::vector<int>>& by_writer) const {
+    py::dict result;
+    for (const auto& [writer, indices] : by_writer) {
+      std::vector<const Part*> parts;
+      py::list names;
+      std::vector<int64_t> numbers(indices.begin(), indices.end());
+      for (int index : indices) {
+        parts.push_back(&parts_.parts[index]);
+        names.append(py::bytes(plan_.tensors[parts.back()->tensor].name));
+      }
+      const EncodedParts encoded = EncodeParts(plan_, parts, tasks_);
+      py::dict reads;
+      for (const auto& [task, read] : encoded.read) reads[py::int_(task)] = Array(read);
+      result[py::int_(writer)] = py::make_tuple(Array(numbers), names, Array(encoded.write), reads);
+    }
+    return result;
+  }
+
+  std::vector<int> tasks_;  // by source
+  SavePlan plan_;
+  PartPlan parts_;
+  std::vector<std::vector<int>> groups_;  // numbers of parts
+};
+
+}  // namespace
+
+void RegisterClusterPlan(py::module_& module) {
+  py::class_<ClusterPlan>(module, "ClusterPlan",
+                          "Which task of a cluster writes which bytes of a checkpoint.")
+      .def(py::init<const std::vector<ClusterPlan::Entry>&, const std::string&, int,
+                    const std::vector<bool>&, int64_t, int64_t>(),
+           py::arg("entries"), py::arg("layout"), py::kw_only(), py::arg("chief"),
+           py::arg("writers"), py::arg("part_bytes"), py::arg("group_bytes"),
+           R"doc(Plans a save. Pure: reads no value and touches no file.
+
+Args:
+    entries: Per source (name, shape_and_slice, aggregation, dtype as a number, shape, task, size of
+        its encoding if it is strings or variants). Entries of one name and different slices are
+        shards, of one name and slice replicas.
+    layout: 'original', 'slices' or 'restorable', as in AutodistSave.
+    chief: The number of the task that writes what no other can.
+    writers: For each task whether it reaches the file.
+    part_bytes: The size of a part that is sent, at most.
+    group_bytes: Sources that a task keeps at a time while they are sent.
+
+Raises:
+    ValueError: The entries do not make whole variables; names the variable.)doc")
+      .def_property_readonly("size_bytes", &ClusterPlan::size_bytes, "Of the data file.")
+      .def_property_readonly("variable_count", &ClusterPlan::variable_count)
+      .def_property_readonly("shard_count", &ClusterPlan::shard_count)
+      .def_property_readonly("replica_count", &ClusterPlan::replica_count)
+      .def_property_readonly("part_count", &ClusterPlan::part_count)
+      .def_property_readonly("group_count", &ClusterPlan::group_count)
+      .def("direct", &ClusterPlan::Direct,
+           "What tasks write of their own: by writer (parts, names, what it is told, {}).")
+      .def("group_sources", &ClusterPlan::GroupSources, py::arg("group"),
+           "The sources of a group of parts that are sent, by task.")
+      .def("rounds", &ClusterPlan::Rounds, py::arg("group"), py::arg("round_bytes"),
+           "The parts of a group in rounds: by writer (parts, names, what it is told, and by task "
+           "what others are told).")
+      .def("index", &ClusterPlan::Index, py::arg("crcs"),
+           "The keys and serialized entries of the index, from the checksum of each part.");
+}
+
+}  // namespace autodist

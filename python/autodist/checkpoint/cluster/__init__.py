@@ -1,0 +1,11 @@
+"""Saves whose variables lie on several tasks of a cluster: `docs/clusters.md`, "How the bytes travel".
+
+The ops that do it run in a graph and a session of their own beside the user's, on the same servers. The
+user's graph is only read::
+
+    sources     what the `SaveV2` node of a graph reads, and on which task it lies
+    tasks       the tasks of a session, and which of them answer
+    channel     the session of our own, watched while it runs
+    save_graph  its ops
+    save        the steps of one save
+"""

@@ -1,0 +1,139 @@
+"""A session of our own beside the user's, on the same servers, watched while it runs."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from autodist.checkpoint.cluster import tasks
+
+# How long a run may take before it is asked whether all tasks are there; a share of the timeout.
+_PATIENCE = 0.25
+
+_LOST = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.UnavailableError,
+)
+
+
+class Channel:
+    """Runs ops on some tasks of a cluster, and says which of them does not answer.
+
+    Attributes:
+        graph: Its graph.
+        broken: Whether a task was lost; then another channel is needed.
+    """
+
+    def __init__(
+        self, target: str, master: str, involved: Iterable[str], timeout_seconds: float
+    ) -> None:
+        """Opens a session.
+
+        Args:
+            target: The target of the user's session.
+            master: The task of its master.
+            involved: The tasks that are needed, and no others.
+            timeout_seconds: For how long a task may not answer.
+        """
+        self.graph = tf.Graph()
+        self.broken = False
+        self._target = target
+        self._master = master
+        self._tasks = sorted({master, *involved})
+        self._timeout = timeout_seconds
+        config = tf.compat.v1.ConfigProto(
+            device_filters=tasks.filters_of(self._tasks),
+            operation_timeout_in_ms=int(timeout_seconds * 1000),
+        )
+        config.graph_options.rewrite_options.disable_meta_optimizer = True
+        self._session = tf.compat.v1.Session(target, graph=self.graph, config=config)
+
+    def run(self, fetches: Any, feeds: dict[Any, Any]) -> Any:
+        """Runs ops of the graph.
+
+        Args:
+            fetches: As for `tf.compat.v1.Session.run`.
+            feeds: Likewise.
+
+        Raises:
+            tf.errors.UnavailableError: Tasks do not answer; names them.
+            tf.errors.OpError: An op failed.
+        """
+        return self.wait(self.start(fetches, feeds))
+
+    def start(self, fetches: Any, feeds: dict[Any, Any]) -> concurrent.futures.Future[Any]:
+        """Begins a run, for `wait`."""
+        running: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+        def work() -> None:
+            try:
+                running.set_result(self._session.run(fetches, feeds))
+            except BaseException as error:
+                running.set_exception(error)
+
+        # A run on a task that hangs may never end, and must not keep the process from ending.
+        threading.Thread(target=work, name="autodist-save", daemon=True).start()
+        return running
+
+    def wait(self, running: concurrent.futures.Future[Any]) -> Any:
+        """Returns what a run returns; raises as `run` does."""
+        while True:
+            try:
+                with self._naming_lost_tasks():
+                    return running.result(timeout=max(1.0, self._timeout * _PATIENCE))
+            except concurrent.futures.TimeoutError:
+                self._check_tasks(None)
+
+    def map(self, calls: Iterable[Callable[[], tuple[Any, dict[Any, Any]]]], width: int) -> Iterator[Any]:
+        """Yields what runs return, in order, with some of them under way at a time.
+
+        Args:
+            calls: Make the fetches and feeds of a run, when it is begun.
+            width: How many are under way at most.
+        """
+        running: list[concurrent.futures.Future[Any]] = []
+        try:
+            for call in calls:
+                if len(running) == width:
+                    yield self.wait(running.pop(0))
+                running.append(self.start(*call()))
+            while running:
+                yield self.wait(running.pop(0))
+        finally:
+            if not self.broken:
+                concurrent.futures.wait(running, timeout=self._timeout)
+
+    def close(self) -> None:
+        """Closes the session; one that is broken is left to its end."""
+        if not self.broken:
+            with contextlib.suppress(tf.errors.OpError):
+                self._session.close()
+
+    @contextlib.contextmanager
+    def _naming_lost_tasks(self) -> Iterator[None]:
+        try:
+            yield
+        except _LOST as error:
+            self.broken = True
+            self._check_tasks(error)
+            raise
+
+    def _check_tasks(self, error: Any) -> None:
+        """Raises if tasks do not answer."""
+        silent = tasks.silent(self._target, self._master, self._tasks, self._timeout)
+        if not silent:
+            return
+        self.broken = True
+        raise tf.errors.UnavailableError(
+            None,
+            None,
+            f"{', '.join(silent)} did not answer within {self._timeout:g} s"
+            + (f": {error.message}" if error is not None else ""),
+        ) from error

@@ -1,0 +1,264 @@
+"""The steps of a save whose variables lie on several tasks.
+
+1. The chief makes the data file under a temporary name.
+2. Every task looks its variables up, and whether it sees that file.
+3. The plan: who writes which bytes.
+4. Tasks write what they hold; what they cannot write is sent, a bounded part of it at a time.
+5. Tasks sync what they wrote; the chief writes the index and commits.
+
+A save that fails is dropped on every task that answers; one that does not forgets it after a while.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import secrets
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from autodist import _bundle, _log
+from autodist.checkpoint.cluster import channel as channels
+from autodist.checkpoint.cluster import save_graph, tasks
+
+if TYPE_CHECKING:
+    from autodist.checkpoint.cluster.sources import SaveNode
+
+_LOGGER = _log.get_logger()
+
+# How the memory that a save may need on a task is divided: what is kept of variables while they are sent, and
+# how much is on its way at a time; a buffer may be there twice, as a message and as a tensor.
+_KEPT_SHARE = 1 / 2
+_ROUNDS_UNDER_WAY = 4
+_ROUND_SHARE = 1 / 16
+
+# Longer than a client may be silent, so that a lease never ends a save that goes on.
+_LEASE_FACTOR = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Transport:
+    """How the bytes of a save travel.
+
+    Attributes:
+        way: `'shared'`: every task writes to the file; `'stream'`: only the chief does, the others send; `None`:
+            whoever reaches the file writes.
+        memory_bytes: What a save may need on a task beside the variables.
+        timeout_seconds: For how long a task may not answer.
+    """
+
+    way: str | None = None
+    memory_bytes: int = 256 << 20
+    timeout_seconds: float = 120.0
+
+
+class ClusterSave:
+    """Saves what one node reads, as often as it is asked."""
+
+    def __init__(
+        self, target: str, master: str, node: SaveNode, places: list[str], transport: Transport
+    ) -> None:
+        """Opens a session of our own and builds its graph.
+
+        Args:
+            target: The target of the user's session.
+            master: The task of its master.
+            node: What is saved.
+            places: The task of each source.
+            transport: How the bytes travel.
+        """
+        self._node = node
+        self._transport = transport
+        self._chief = tasks.task_of(node.device, master)
+        involved = {self._chief, *places}
+        self._channel = channels.Channel(target, master, involved, transport.timeout_seconds)
+        self._graph = save_graph.SaveGraph(self._channel.graph, node, places, self._chief)
+        self._task_numbers = {task: number for number, task in enumerate(self._graph.tasks)}
+        self._places = [self._task_numbers[place] for place in places]
+        for number in (i for i, source in enumerate(node.sources) if source.is_encoded):
+            self._places[number] = 0
+        for number in self._graph.plain:
+            self._places[number] = 0
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether no task was lost since."""
+        return not self._channel.broken
+
+    def close(self) -> None:
+        """Closes the session."""
+        self._channel.close()
+
+    def save(self, prefix: str, plain_values: list[Any]) -> None:
+        """Saves.
+
+        Args:
+            prefix: The checkpoint's.
+            plain_values: The values of the sources that are no variables, in their order.
+
+        Raises:
+            tf.errors.UnavailableError: A task does not answer; names it.
+            tf.errors.FailedPreconditionError: A variable has no value; or a task does not reach the file and
+                has to.
+            tf.errors.OpError: What else went wrong, with the path or variable.
+        """
+        start = time.monotonic()
+        feeds = {
+            self._graph.save_id: secrets.token_hex(8),
+            self._graph.lease: int(self._transport.timeout_seconds * _LEASE_FACTOR) + 1,
+        }
+        with self._dropping(feeds):
+            path = self._channel.run(self._graph.open, {**feeds, self._graph.prefix: prefix})
+            reaches, facts = self._hold(feeds, path, plain_values)
+            plan = self._plan(self._writers(path, reaches), facts)
+            crcs = np.zeros(plan.part_count, np.int64)
+            self._write_direct(feeds, plan, crcs)
+            self._send(feeds, plan, crcs)
+            keys, entries = plan.index(crcs)
+            self._channel.run(
+                self._graph.commit, {**feeds, self._graph.keys: keys, self._graph.entries: entries}
+            )
+        seconds = time.monotonic() - start
+        _LOGGER.info(
+            "saved %s: %d bytes of %d tasks in %.3f s (%.2f GB/s); %s",
+            prefix,
+            plan.size_bytes,
+            len(self._graph.tasks),
+            seconds,
+            plan.size_bytes / max(seconds, 1e-9) / 1e9,
+            self._describe(reaches),
+        )
+
+    def _hold(
+        self, feeds: dict[Any, Any], path: bytes, plain_values: list[Any]
+    ) -> tuple[dict[int, bool], dict[int, tuple[tuple[int, ...], int]]]:
+        """Returns per task whether it reaches the file, and per source its shape and encoded size."""
+        given = dict(zip(self._graph.values, plain_values, strict=True))
+        outputs = self._channel.run(
+            {index: outputs for index, (_, outputs) in self._graph.holds.items()},
+            {**feeds, **given, self._graph.path: path if self._transport.way != "stream" else b""},
+        )
+        facts: dict[int, tuple[tuple[int, ...], int]] = {}
+        for index, output in outputs.items():
+            numbers = list(output.facts)
+            for source in self._graph.holds[index][0]:
+                rank = int(numbers[0])
+                facts[source] = tuple(map(int, numbers[1 : rank + 1])), int(numbers[rank + 1])
+                del numbers[: rank + 2]
+        return {index: bool(output.reaches) for index, output in outputs.items()}, facts
+
+    def _writers(self, path: bytes, reaches: dict[int, bool]) -> list[bool]:
+        """Returns for each task whether it writes; refuses what was asked for and cannot be."""
+        out_of_reach = [self._graph.tasks[index] for index, seen in reaches.items() if not seen]
+        if self._transport.way == "shared" and out_of_reach:
+            raise tf.errors.FailedPreconditionError(
+                None,
+                None,
+                f"transport='shared', but {', '.join(out_of_reach)} cannot open {path.decode()}, which "
+                f"{self._chief} made. Save to a directory that all tasks share, or leave transport out: then "
+                "what they hold is sent",
+            )
+        return [reaches.get(index, False) for index in range(len(self._graph.tasks))]
+
+    def _plan(
+        self, writers: list[bool], facts: dict[int, tuple[tuple[int, ...], int]]
+    ) -> _bundle.ClusterPlan:
+        entries = []
+        for number, source in enumerate(self._node.sources):
+            shape, encoded_bytes = facts[number]
+            entries.append(
+                (
+                    source.name,
+                    source.slice_spec,
+                    source.aggregation,
+                    source.dtype.as_datatype_enum,
+                    shape,
+                    self._places[number],
+                    encoded_bytes,
+                )
+            )
+        memory = self._transport.memory_bytes
+        try:
+            return _bundle.ClusterPlan(
+                entries,
+                self._node.layout,
+                chief=0,
+                writers=writers,
+                part_bytes=self._round_bytes,
+                group_bytes=int(memory * _KEPT_SHARE),
+            )
+        except ValueError as error:
+            raise tf.errors.InvalidArgumentError(None, None, str(error)) from error
+
+    @property
+    def _round_bytes(self) -> int:
+        return max(1, int(self._transport.memory_bytes * _ROUND_SHARE))
+
+    def _write_direct(self, feeds: dict[Any, Any], plan: Any, crcs: Any) -> None:
+        """Lets tasks write what they hold, all at once."""
+        direct = plan.direct()
+        if direct:
+            self._write(feeds, [direct], crcs)
+
+    def _send(self, feeds: dict[Any, Any], plan: Any, crcs: Any) -> None:
+        """Sends the rest, group by group."""
+        kept: dict[int, Any] = {}
+        for group in range(plan.group_count):
+            sources = plan.group_sources(group)
+            self._keep(feeds, sources, kept)
+            kept = sources
+            self._write(feeds, plan.rounds(group, self._round_bytes), crcs)
+        if kept:
+            self._keep(feeds, {}, kept)
+
+    def _keep(self, feeds: dict[Any, Any], keep: dict[int, Any], let_go: dict[int, Any]) -> None:
+        concerned = sorted({*keep, *let_go})
+        self._channel.run(
+            [self._graph.keeps[index] for index in concerned],
+            {
+                **feeds,
+                **self._graph.keep_feeds(keep, let_go),
+                self._graph.budget: int(self._transport.memory_bytes * (1 - _KEPT_SHARE / 2)),
+            },
+        )
+
+    def _write(self, feeds: dict[Any, Any], rounds: list[dict[int, Any]], crcs: Any) -> None:
+        """Lets tasks write, some rounds at a time, and notes the checksums of the parts."""
+
+        def call(one: dict[int, Any]) -> tuple[Any, dict[Any, Any]]:
+            fetches, given = {}, dict(feeds)
+            for writer, (_, names, parts, reads) in one.items():
+                fetches[writer], more = self._graph.write(writer, names, parts, reads)
+                given.update(more)
+            return fetches, given
+
+        calls = [functools.partial(call, one) for one in rounds]
+        for one, results in zip(
+            rounds, self._channel.map(calls, _ROUNDS_UNDER_WAY), strict=True
+        ):
+            for writer, (numbers, *_) in one.items():
+                crcs[numbers] = results[writer]
+
+    def _describe(self, reaches: dict[int, bool]) -> str:
+        silent = [self._graph.tasks[index] for index, seen in reaches.items() if not seen]
+        if not silent:
+            return "every task wrote what it holds"
+        return f"{', '.join(silent)} sent what they hold to {self._chief}"
+
+    @contextlib.contextmanager
+    def _dropping(self, feeds: dict[Any, Any]) -> Iterator[None]:
+        """Ends the save on every task where it fails."""
+        try:
+            yield
+        except BaseException:
+            # One after the other: a task that is lost must not keep the others from being told.
+            for drop in self._graph.drops:
+                with contextlib.suppress(tf.errors.OpError):
+                    if not self._channel.broken:
+                        self._channel.run(drop, feeds)
+            raise

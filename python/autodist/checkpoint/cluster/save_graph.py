@@ -1,0 +1,201 @@
+"""The ops of a save of several tasks, in a graph of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from autodist import _native
+from autodist.checkpoint.cluster import tasks
+
+if TYPE_CHECKING:
+    from autodist.checkpoint.cluster.sources import SaveNode, Source
+
+_VARIABLE_ATTRIBUTES = ("container", "shared_name", "dtype", "shape")
+
+
+class SaveGraph:
+    """Builds the ops; those of a step that several saves may take are built when they are first needed.
+
+    Attributes:
+        plain: The numbers of the sources that are no variables: their values are fed.
+        tasks: All tasks, the chief first.
+    """
+
+    def __init__(self, graph: Any, node: SaveNode, places: Sequence[str], chief: str) -> None:
+        """Builds the ops that begin and end a save.
+
+        Args:
+            graph: The graph to build in.
+            node: What is saved.
+            places: The task of each source.
+            chief: The task that makes the files.
+        """
+        self._graph = graph
+        self._node = node
+        self.tasks = [chief, *sorted(set(places) - {chief})]
+        self.plain = [i for i, source in enumerate(node.sources) if source.variable is None]
+        self._writers: dict[tuple[int, tuple[int, ...]], Any] = {}
+        with graph.as_default():
+            self.save_id = tf.compat.v1.placeholder(tf.string, [])
+            self.prefix = tf.compat.v1.placeholder(tf.string, [])
+            self.path = tf.compat.v1.placeholder(tf.string, [])
+            self.lease = tf.compat.v1.placeholder(tf.int64, [])
+            self.budget = tf.compat.v1.placeholder(tf.int64, [])
+            self.values = [
+                tf.compat.v1.placeholder(node.sources[number].dtype) for number in self.plain
+            ]
+            self.keys = tf.compat.v1.placeholder(tf.string, [None])
+            self.entries = tf.compat.v1.placeholder(tf.string, [None])
+            self._keep = [tf.compat.v1.placeholder(tf.int64, [None]) for _ in self.tasks]
+            self._let_go = [tf.compat.v1.placeholder(tf.int64, [None]) for _ in self.tasks]
+            self._build(places)
+
+    def _build(self, places: Sequence[str]) -> None:
+        ops = _native.ops()
+        node = self._node
+        with self._on(0):
+            self.open = ops.autodist_open_save(
+                self.save_id, self.prefix, self.lease, durable=node.durable
+            )
+        variables = [self._variable(source) for source in node.sources]
+        # Per task: numbers and outputs of its hold.
+        self.holds: dict[int, tuple[list[int], Any]] = {}
+        for index, task in enumerate(self.tasks):
+            held, read = [], []
+            for number, source in enumerate(node.sources):
+                if source.is_resource and not source.is_encoded:
+                    if places[number] == task:
+                        held.append(number)
+                elif (source.is_encoded or source.variable is None) and index == 0:
+                    read.append(number)
+                elif not source.is_encoded and source.variable is not None:
+                    if places[number] == task:
+                        read.append(number)
+            if held or read:
+                self.holds[index] = self._hold(index, held, read, variables)
+        self.drops = []
+        for index in range(len(self.tasks)):
+            with self._on(index):
+                self.drops.append(ops.autodist_drop_save(self.save_id))
+        self.keeps = []
+        finishes = []
+        for index in range(len(self.tasks)):
+            with self._on(index):
+                self.keeps.append(
+                    ops.autodist_keep_sources(
+                        self.save_id, self._keep[index], self._let_go[index], self.budget
+                    )
+                )
+                if index in self.holds and index != 0:
+                    finishes.append(
+                        ops.autodist_finish_parts(self.save_id, durable=node.durable).op
+                    )
+        with self._on(0), tf.control_dependencies(finishes):
+            self.commit = ops.autodist_commit_save(self.save_id, self.keys, self.entries)
+
+    def keep_feeds(self, keep: Mapping[int, Any], let_go: Mapping[int, Any]) -> dict[Any, Any]:
+        """Returns what to feed `keeps`: per task the numbers of sources."""
+        feeds: dict[Any, Any] = {}
+        for index in range(len(self.tasks)):
+            feeds[self._keep[index]] = keep.get(index, [])
+            feeds[self._let_go[index]] = let_go.get(index, [])
+        return feeds
+
+    def write(
+        self, writer: int, names: list[bytes], parts: Any, reads: Mapping[int, Any]
+    ) -> tuple[Any, dict[Any, Any]]:
+        """Returns the fetch and the feeds that write parts on a task.
+
+        Args:
+            writer: The number of the task.
+            names: What the plan says, likewise the next two.
+            parts: For the writer.
+            reads: By task, for those that send to it.
+        """
+        key = writer, tuple(sorted(reads))
+        if key not in self._writers:
+            self._writers[key] = self._write(*key)
+        fetch, names_in, parts_in, reads_in = self._writers[key]
+        feeds = {names_in: names, parts_in: parts}
+        feeds.update({placeholder: reads[task] for task, placeholder in reads_in.items()})
+        return fetch, feeds
+
+    def _write(self, writer: int, senders: tuple[int, ...]) -> tuple[Any, Any, Any, dict[int, Any]]:
+        ops = _native.ops()
+        with self._graph.as_default():
+            names = tf.compat.v1.placeholder(tf.string, [None])
+            parts = tf.compat.v1.placeholder(tf.int64, [None])
+            reads = {task: tf.compat.v1.placeholder(tf.int64, [None]) for task in senders}
+            buffers = []
+            for task, placeholder in reads.items():
+                with self._on(task):
+                    buffers.append(ops.autodist_read_parts(self.save_id, placeholder))
+            with self._on(writer):
+                crcs = ops.autodist_write_parts(
+                    self.save_id,
+                    names,
+                    parts,
+                    buffers,
+                    lock=self._node.lock,
+                    threads=self._node.threads,
+                )
+        return crcs, names, parts, reads
+
+    def _hold(
+        self, index: int, held: list[int], read: list[int], variables: Sequence[Any]
+    ) -> tuple[list[int], Any]:
+        ops = _native.ops()
+        by_device: dict[str, list[int]] = {}
+        for number in held:
+            by_device.setdefault(variables[number].device, []).append(number)
+        pins = []
+        numbers: list[int] = []
+        for device, on_device in by_device.items():
+            with tf.device(device):
+                pins.append(ops.autodist_pin_variables([variables[i] for i in on_device]))
+            numbers.extend(on_device)
+        tensors = []
+        for number in read:
+            source = self._node.sources[number]
+            tensors.append(
+                self.values[self.plain.index(number)]
+                if source.variable is None
+                else _value(source, variables[number])
+            )
+        numbers.extend(read)
+        with self._on(index):
+            outputs = ops.autodist_hold_save(
+                save_id=self.save_id,
+                path=self.path,
+                lease_seconds=self.lease,
+                sources=tf.constant(numbers, tf.int64, [len(numbers)]),
+                names=tf.constant([self._node.sources[i].name for i in numbers], tf.string),
+                pins=pins,
+                tensors=tensors,
+            )
+        return numbers, outputs
+
+    def _variable(self, source: Source) -> Any:
+        """Returns the variable of a source, as this graph names it."""
+        if source.variable is None:
+            return None
+        op = source.variable
+        attributes = {name: op.get_attr(name) for name in _VARIABLE_ATTRIBUTES}
+        # Without a shared name the node's name is the variable's.
+        attributes["shared_name"] = attributes["shared_name"] or op.name.encode()
+        with tf.device(op.device):
+            make = tf.raw_ops.VarHandleOp if source.is_resource else tf.raw_ops.VariableV2
+            return make(**attributes)
+
+    def _on(self, index: int) -> Any:
+        return tf.device(tasks.processor_of(self.tasks[index]))
+
+
+def _value(source: Source, variable: Any) -> Any:
+    if not source.is_resource:
+        return variable
+    with tf.device(variable.device):
+        return tf.raw_ops.ReadVariableOp(resource=variable, dtype=source.dtype)
