@@ -30,8 +30,7 @@ absl::StatusOr<int64_t> WriteBundle(const std::string& prefix, const SavePlan& p
   const DataSink sink = [&](int64_t offset, absl::string_view bytes) {
     return (*files)->WriteData(offset, bytes);
   };
-  const int threads =
-      (*files)->is_sequential() ? 1 : ThreadCount(options.threads, file.size_bytes);
+  const int threads = (*files)->is_sequential() ? 1 : ThreadCount(options.threads, file.size_bytes);
   const absl::StatusOr<std::vector<uint32_t>> crcs =
       WriteData(plan, file, &*streams, sources, sink, threads, options.cancelled);
   if (!crcs.ok()) return crcs.status();

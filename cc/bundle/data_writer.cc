@@ -101,7 +101,8 @@ class DataWriter {
     const PlannedTensor& planned = plan_.tensors[unit.tensor];
     auto values = sources_.Acquire(SourcesOf(planned, unit.shards), hold);
     if (!values.ok()) return values;
-    const absl::Status fits = CheckValues(planned, unit.shards, (*values)->tensors(), !unit.ranges.empty());
+    const absl::Status fits =
+        CheckValues(planned, unit.shards, (*values)->tensors(), !unit.ranges.empty());
     if (!fits.ok()) return fits;
     return values;
   }
@@ -152,8 +153,7 @@ class DataWriter {
     int64_t position = 0;
     while (const size_t size = stream.Next(buffer, kBlockBytes)) {
       if (position + static_cast<int64_t>(size) > task.size_bytes) break;
-      absl::Status status =
-          sink_(task.offset + position, absl::string_view(buffer, size));
+      absl::Status status = sink_(task.offset + position, absl::string_view(buffer, size));
       if (status.ok()) status = queue_.CheckCancelled();
       if (!status.ok()) return status;
       position += size;

@@ -25,8 +25,8 @@ namespace autodist {
 // Writes bytes at an offset of the data file; called from all threads.
 using DataSink = std::function<absl::Status(int64_t offset, absl::string_view bytes)>;
 
-// The streams of a plan, one per planned tensor, empty where its elements are of one size. Reads the
-// values of those that have one.
+// The streams of a plan, one per planned tensor, empty where its elements are of one size. Reads
+// the values of those that have one.
 absl::StatusOr<std::vector<TensorStream>> MakeStreams(const SavePlan& plan, Sources* sources);
 
 // The encoded size of each stream, 0 for none: what PlanFile() takes.

@@ -28,8 +28,13 @@ class FilePlanner {
     boxes.reserve(planned.shards.size());
     for (const PlannedShard& shard : planned.shards) boxes.push_back(shard.box);
     for (Slab& slab : PlanSlabs(planned.shape, boxes)) {
-      AddUnit({tensor, slab.begin, slab.end, offset + slab.begin * element_bytes,
-               (slab.end - slab.begin) * element_bytes, std::move(slab.boxes), {}});
+      AddUnit({tensor,
+               slab.begin,
+               slab.end,
+               offset + slab.begin * element_bytes,
+               (slab.end - slab.begin) * element_bytes,
+               std::move(slab.boxes),
+               {}});
     }
     plan_.extents.push_back({offset, plan_.size_bytes - offset});
   }

@@ -63,8 +63,8 @@ struct FilePlan {
   int64_t size_bytes = 0;
 };
 
-// Appends what is to be done for `unit`, number `index` of the units, to `tasks`: to the last batch if
-// it goes on where that ends.
+// Appends what is to be done for `unit`, number `index` of the units, to `tasks`: to the last batch
+// if it goes on where that ends.
 void AddUnitTask(const Unit& unit, int index, int64_t block_bytes, std::vector<Task>* tasks);
 
 // `stream_bytes` has one number per planned tensor: its encoded size where elements vary in size,

@@ -1,6 +1,7 @@
 // See the header for what this is for.
 //
-//   parts:  count, then per part: dtype, aggregation, begin, end, offset, size, rank, shape, number of
+//   parts:  count, then per part: dtype, aggregation, begin, end, offset, size, rank, shape, number
+//   of
 //           shards, then per shard: start, extent, number of replicas, then per replica: buffer,
 //           source or offset, first element, elements
 //   reads:  count, then per read: source, first element, elements

@@ -1,8 +1,9 @@
-// Parts of a plan as numbers, which the client that made the plan sends to the tasks that write them.
+// Parts of a plan as numbers, which the client that made the plan sends to the tasks that write
+// them.
 //
-// A writer is told for each part its bytes in the file, the boxes that are in it, and for each source
-// where its elements are: in a value that the task holds itself, or in a buffer that another task
-// sends. That task is told which elements of which of its sources to send, in the same order.
+// A writer is told for each part its bytes in the file, the boxes that are in it, and for each
+// source where its elements are: in a value that the task holds itself, or in a buffer that another
+// task sends. That task is told which elements of which of its sources to send, in the same order.
 
 #ifndef AUTODIST_BUNDLE_PART_CODEC_H_
 #define AUTODIST_BUNDLE_PART_CODEC_H_
@@ -34,11 +35,11 @@ EncodedParts EncodeParts(const SavePlan& plan, absl::Span<const Part* const> par
 struct PartValue {
   static constexpr int kHeld = -1;
 
-  int buffer;       // number of a buffer, or kHeld
-  int64_t source;   // where it is held: its number
-  int64_t offset;   // in a buffer: of its first byte
-  int64_t first;    // element of the shard
-  int64_t count;    // elements
+  int buffer;      // number of a buffer, or kHeld
+  int64_t source;  // where it is held: its number
+  int64_t offset;  // in a buffer: of its first byte
+  int64_t first;   // element of the shard
+  int64_t count;   // elements
 };
 
 // What a writer does: one planned tensor for each part, whose sources number `values`.
@@ -48,8 +49,8 @@ struct PartWork {
   std::vector<PartValue> values;
 };
 
-// `names` has the name of the variable of each part. InvalidArgument where the numbers cannot be what
-// EncodeParts() made.
+// `names` has the name of the variable of each part. InvalidArgument where the numbers cannot be
+// what EncodeParts() made.
 absl::StatusOr<PartWork> DecodeParts(absl::Span<const int64_t> numbers,
                                      const std::vector<std::string>& names, int64_t block_bytes);
 

@@ -30,9 +30,10 @@ class PartPlanner {
   void AddStream(int tensor, int64_t size_bytes) {
     std::vector<int> shards(plan_.tensors[tensor].shards.size());
     for (size_t i = 0; i < shards.size(); ++i) shards[i] = static_cast<int>(i);
-    Part part{tensor, 0, 0, result_.size_bytes, size_bytes, options_.chief, Part::kDirect, shards,
-              {}};
-    for (int source : SourcesOf(plan_.tensors[tensor], shards)) part.sources.push_back({source, 0, 0});
+    Part part{tensor,        0,      0, result_.size_bytes, size_bytes, options_.chief,
+              Part::kDirect, shards, {}};
+    for (int source : SourcesOf(plan_.tensors[tensor], shards))
+      part.sources.push_back({source, 0, 0});
     Append(std::move(part));
   }
 
@@ -115,8 +116,15 @@ class PartPlanner {
   void AddPart(const Unit& unit, int64_t begin, int64_t end, int writer, int group) {
     const PlannedTensor& planned = plan_.tensors[unit.tensor];
     const int64_t element_bytes = SavedElementBytes(planned.dtype);
-    Part part{unit.tensor, begin, end,   unit.offset + (begin - unit.begin) * element_bytes,
-              (end - begin) * element_bytes, writer, group, {}, {}};
+    Part part{unit.tensor,
+              begin,
+              end,
+              unit.offset + (begin - unit.begin) * element_bytes,
+              (end - begin) * element_bytes,
+              writer,
+              group,
+              {},
+              {}};
     for (int index : unit.shards) {
       const PlannedShard& shard = planned.shards[index];
       const bool is_all = begin == unit.begin && end == unit.end;
@@ -158,7 +166,8 @@ PartPlan PlanParts(const SavePlan& plan, const std::vector<int64_t>& stream_byte
     if (SavedElementBytes(plan.tensors[tensor].dtype) == 0) {
       planner.AddStream(static_cast<int>(tensor), stream_bytes[tensor]);
     }
-    for (; unit < file.units.size() && file.units[unit].tensor == static_cast<int>(tensor); ++unit) {
+    for (; unit < file.units.size() && file.units[unit].tensor == static_cast<int>(tensor);
+         ++unit) {
       planner.AddUnit(file.units[unit]);
     }
   }

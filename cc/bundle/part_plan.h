@@ -9,8 +9,8 @@
 //   a.1      1              direct, by 1                       parts, by 0, from 1
 //   b        0 and 1, mean  parts, by 0 and 1, from each other parts, by 0, from 1
 //
-// Parts that are sent are grouped: the sources of a group are kept as they are while the group is on
-// its way, and a task keeps no more than `group_bytes` of them, unless a single unit has more.
+// Parts that are sent are grouped: the sources of a group are kept as they are while the group is
+// on its way, and a task keeps no more than `group_bytes` of them, unless a single unit has more.
 //
 // Pure: nothing here touches values or files. Near-linear in the number of units.
 
@@ -57,8 +57,8 @@ struct PartPlan {
 struct PartOptions {
   int chief = 0;
   std::vector<bool> writers;  // by task: whether it reaches the file; the chief does
-  int64_t part_bytes = 0;   // of a part that is sent, at most; at least one element
-  int64_t group_bytes = 0;  // of sources that a task keeps at a time
+  int64_t part_bytes = 0;     // of a part that is sent, at most; at least one element
+  int64_t group_bytes = 0;    // of sources that a task keeps at a time
 };
 
 // `tasks` has the task of each source; `stream_bytes` is as in PlanFile().

@@ -37,10 +37,9 @@ absl::Status CheckValues(const PlannedTensor& planned, absl::Span<const int> sha
     for (size_t replica = 0; replica < shard.sources.size(); ++replica, ++value) {
       const auto sizes = value->shape().dim_sizes();
       const bool is_part = may_be_parts && value->dims() == 1;
-      const bool fits =
-          value->dtype() == planned.dtype &&
-          (is_part ||
-           std::equal(sizes.begin(), sizes.end(), shard.box.extent.begin(), shard.box.extent.end()));
+      const bool fits = value->dtype() == planned.dtype &&
+                        (is_part || std::equal(sizes.begin(), sizes.end(), shard.box.extent.begin(),
+                                               shard.box.extent.end()));
       if (fits) continue;
       return absl::FailedPreconditionError(absl::StrCat(
           planned.ToString(), ": shard ", shard.box.ToString(), " was planned as ",

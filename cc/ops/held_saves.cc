@@ -54,9 +54,9 @@ absl::Status HeldSave::Keep(const std::vector<int64_t>& numbers, int64_t budget_
     const bool is_copied = source->variable->copy_on_read_mode.load();
     if (is_copied && copied_bytes_ + size_bytes > budget_bytes) {
       return absl::ResourceExhaustedError(absl::StrCat(
-          NameOf(*source), " is updated in place and has to be copied before it is sent: ", size_bytes,
-          " bytes beside ", copied_bytes_, " that are copied already, of ", budget_bytes,
-          " allowed. Raise Saver(memory_bytes=...)"));
+          NameOf(*source), " is updated in place and has to be copied before it is sent: ",
+          size_bytes, " bytes beside ", copied_bytes_, " that are copied already, of ",
+          budget_bytes, " allowed. Raise Saver(memory_bytes=...)"));
     }
     VariableSources sources({*source}, LockMode::kCopy);
     absl::StatusOr<std::vector<tensorflow::Tensor>> value = sources.Snapshot({0});
@@ -138,8 +138,9 @@ absl::StatusOr<std::shared_ptr<HeldSave>> HeldSaves::Find(const std::string& id)
   std::shared_ptr<HeldSave> save = FindOrNull(id);
   if (save != nullptr) return save;
   return absl::FailedPreconditionError(
-      absl::StrCat("save ", id, " is not held here: this task was restarted, or it has heard nothing of "
-                                "the save for longer than Saver(timeout_seconds=...)"));
+      absl::StrCat("save ", id,
+                   " is not held here: this task was restarted, or it has heard nothing of "
+                   "the save for longer than Saver(timeout_seconds=...)"));
 }
 
 std::shared_ptr<HeldSave> HeldSaves::FindOrNull(const std::string& id) {

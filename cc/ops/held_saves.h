@@ -1,9 +1,9 @@
 // Saves of a cluster while they are on their way, on one of its tasks.
 //
-// A save of several tasks is many ops that the client runs one after the other. What must live from one
-// to the next is held here under the save's id: the variables it reads, what it keeps of them while they
-// are sent, the file it writes. A client that falls silent loses it: after the lease nothing is held any
-// more, and a file that was begun is gone.
+// A save of several tasks is many ops that the client runs one after the other. What must live from
+// one to the next is held here under the save's id: the variables it reads, what it keeps of them
+// while they are sent, the file it writes. A client that falls silent loses it: after the lease
+// nothing is held any more, and a file that was begun is gone.
 
 #ifndef AUTODIST_OPS_HELD_SAVES_H_
 #define AUTODIST_OPS_HELD_SAVES_H_

@@ -1,11 +1,13 @@
 // The ops of a save of several tasks, but for those that move bytes: part_ops.cc.
 //
 //   chief                        every task                    writers         chief
-//   AutodistOpenSave(id)  -->    AutodistHoldSave(id)    -->   ...      -->    AutodistCommitSave(id)
-//   makes the file               looks variables up, and                       writes the index, renames
+//   AutodistOpenSave(id)  -->    AutodistHoldSave(id)    -->   ...      --> AutodistCommitSave(id)
+//   makes the file               looks variables up, and                       writes the index,
+//   renames
 //                                whether it sees the file
 //
-// AutodistDropSave(id) ends a save on a task, at any time. The client runs them in a graph of its own.
+// AutodistDropSave(id) ends a save on a task, at any time. The client runs them in a graph of its
+// own.
 
 #include <atomic>
 #include <map>
@@ -269,9 +271,9 @@ class HoldSaveOp : public SaveTaskOp {
     auto names = StringVector(context->input(4), "names", values.size());
     if (!names.ok()) return names.status();
     if (context->input(3).NumElements() != static_cast<int64_t>(values.size())) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("there are ", values.size(), " values but sources has the shape ",
-                       context->input(3).shape().DebugString()));
+      return absl::InvalidArgumentError(absl::StrCat("there are ", values.size(),
+                                                     " values but sources has the shape ",
+                                                     context->input(3).shape().DebugString()));
     }
     for (size_t i = 0; i < values.size(); ++i) values[i].name = (*names)[i];
     return values;

@@ -1,5 +1,5 @@
-// The ops that move the bytes of a save of several tasks: one writes parts of the data file, from what
-// its task holds and from what others send; the other sends.
+// The ops that move the bytes of a save of several tasks: one writes parts of the data file, from
+// what its task holds and from what others send; the other sends.
 
 #include <atomic>
 #include <cstring>
@@ -75,8 +75,8 @@ absl::StatusOr<Tensor> View(const Tensor& buffer, int64_t offset, int64_t count,
   const int64_t element_bytes = SavedElementBytes(dtype);
   const int64_t total = buffer.NumElements();
   if (element_bytes == 0 || offset > total || count > (total - offset) / element_bytes) {
-    return absl::InvalidArgumentError(absl::StrCat("a buffer of ", total, " bytes has no ", count,
-                                                   " elements at ", offset));
+    return absl::InvalidArgumentError(
+        absl::StrCat("a buffer of ", total, " bytes has no ", count, " elements at ", offset));
   }
   Tensor view;
   const Tensor bytes = buffer.Slice(offset, offset + count * element_bytes);
@@ -108,8 +108,9 @@ class ReadPartsOp : public tensorflow::AsyncOpKernel {
       const int64_t elements = value->shape.num_elements();
       const int64_t element_bytes = SavedElementBytes(value->dtype);
       if (element_bytes == 0 || read.first > elements || read.count > elements - read.first) {
-        return absl::InvalidArgumentError(absl::StrCat("source ", read.source, " of the save has no ",
-                                                       read.count, " elements at ", read.first));
+        return absl::InvalidArgumentError(absl::StrCat("source ", read.source,
+                                                       " of the save has no ", read.count,
+                                                       " elements at ", read.first));
       }
       size_bytes += AlignedSize(read.count * element_bytes);
       values.push_back(*std::move(value));
@@ -176,8 +177,8 @@ class WritePartsOp : public tensorflow::AsyncOpKernel {
     if (!crcs.ok()) return crcs.status();
     (*save)->Touch();
     Tensor* output;
-    TF_RETURN_IF_ERROR(context->allocate_output(
-        0, TensorShape({static_cast<int64_t>(crcs->size())}), &output));
+    TF_RETURN_IF_ERROR(
+        context->allocate_output(0, TensorShape({static_cast<int64_t>(crcs->size())}), &output));
     std::copy(crcs->begin(), crcs->end(), output->flat<int64_t>().data());
     return absl::OkStatus();
   }

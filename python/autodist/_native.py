@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import functools
+import importlib
 import os
 import threading
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,12 @@ def ops() -> ModuleType:
     """
     with _lock:
         return _load_ops()
+
+
+@functools.cache
+def bundle() -> ModuleType:
+    """The module `_bundle`, which has no source for those who follow imports."""
+    return importlib.import_module("autodist._bundle")
 
 
 def last_save(prefix: str | os.PathLike[str]) -> SaveReport | None:

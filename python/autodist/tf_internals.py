@@ -22,6 +22,9 @@ from tensorflow.python.client import pywrap_tf_session
 # What turns the fetches of a run into lists of tensors and ops, errors included.
 from tensorflow.python.client import session as session_module
 
+# What `Saver.save` takes a session for.
+from tensorflow.python.client.session import SessionInterface
+
 # Public code meets variables of these classes but cannot name the classes.
 from tensorflow.python.distribute.sharded_variable import ShardedVariable
 from tensorflow.python.distribute.values import DistributedVariable
@@ -47,6 +50,7 @@ __all__ = [
     "DeviceAttributes",
     "DistributedVariable",
     "PartitionedVariable",
+    "SessionInterface",
     "OpTemplate",
     "PreparedRun",
     "ShardedVariable",

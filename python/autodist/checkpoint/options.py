@@ -11,6 +11,10 @@ from autodist import errors
 LAYOUTS = ("original", "slices")
 LOCKS = ("block", "copy")
 VERIFY = ("before", "during")
+TRANSPORTS = ("shared", "stream")
+
+# Of what travels between tasks, some parts are under way at a time; smaller ones would take forever.
+LEAST_MEMORY_BYTES = 16 << 20
 
 # What stock TensorFlow can restore into slices again is written whole, the rest as slices.
 DEFAULT_LAYOUT = "restorable"
@@ -36,6 +40,10 @@ class SaveOptions:
         durable: Whether all is synced to the device; else only the order of the steps is kept.
         verify: When what is read is found right: `'before'` a variable that has a value is written,
             or `'during'` that.
+        transport: How the bytes of variables on several tasks travel: `'shared'`, every task writes to the file;
+            `'stream'`, one does, and the others send; `None`, whoever reaches the file writes.
+        memory_bytes: What that may need on a task beside the variables.
+        timeout_seconds: For how long a task may not answer.
     """
 
     aggregation: Any = None
@@ -44,6 +52,9 @@ class SaveOptions:
     layout: str | None = None
     durable: bool = True
     verify: str = "before"
+    transport: str | None = None
+    memory_bytes: int = 256 << 20
+    timeout_seconds: float = 120.0
 
     def __post_init__(self) -> None:
         """Refuses values that mean nothing.
@@ -74,6 +85,31 @@ class SaveOptions:
                 aggregation_name(value)
         elif self.aggregation is not None:
             aggregation_name(self.aggregation)
+        self._check_transport()
+
+    def _check_transport(self) -> None:
+        if self.transport is not None and self.transport not in TRANSPORTS:
+            raise errors.ArgumentError(
+                f"transport must be one of {TRANSPORTS} or None, not {self.transport!r}"
+            )
+        if isinstance(self.memory_bytes, bool) or not isinstance(self.memory_bytes, int):
+            raise errors.ArgumentTypeError(
+                f"memory_bytes must be an int, not {self.memory_bytes!r}"
+            )
+        if self.memory_bytes < LEAST_MEMORY_BYTES:
+            raise errors.ArgumentError(
+                f"memory_bytes must be at least {LEAST_MEMORY_BYTES}, not {self.memory_bytes}"
+            )
+        if isinstance(self.timeout_seconds, bool) or not isinstance(
+            self.timeout_seconds, (int, float)
+        ):
+            raise errors.ArgumentTypeError(
+                f"timeout_seconds must be a number, not {self.timeout_seconds!r}"
+            )
+        if not self.timeout_seconds > 0:
+            raise errors.ArgumentError(
+                f"timeout_seconds must be more than 0, not {self.timeout_seconds}"
+            )
 
     @property
     def leaves_gaps_to_stock(self) -> bool:

@@ -33,6 +33,8 @@ from autodist.checkpoint import (
     variable_list,
 )
 from autodist.checkpoint import options as save_options
+from autodist.checkpoint.cluster import save as cluster_save
+from autodist.checkpoint.cluster import saver_session
 
 _LOGGER = _log.get_logger()
 
@@ -76,6 +78,9 @@ class Saver(retention.RetainingSaver):
         layout: str | None = None,
         durable: bool = True,
         verify: str = "before",
+        transport: str | None = None,
+        memory_bytes: int = 256 << 20,
+        timeout_seconds: float = 120.0,
     ) -> None:
         """Creates a `Saver`; the arguments up to `filename` are TensorFlow's.
 
@@ -115,6 +120,12 @@ class Saver(retention.RetainingSaver):
                 checkpoint was read and found right, `'before'`, which reads it twice; or
                 `'during'` the only reading: then a variable whose bytes turn out to be damaged is
                 left uninitialized, and the restore raises.
+            transport: How a save gets the bytes of variables on several tasks of a cluster: with
+                `'shared'` every task writes its own into the one file, with `'stream'` they are sent
+                to the task that the graph puts the save on. `None` finds out which tasks reach the
+                file.
+            memory_bytes: What a save may need for that on each task beside the variables.
+            timeout_seconds: For how long a task may not answer before the save fails and names it.
 
         Raises:
             ImportError: The op library is missing or was built for another TensorFlow.
@@ -124,7 +135,18 @@ class Saver(retention.RetainingSaver):
             RuntimeError: The graph is finalized, or executing eagerly without `var_list`.
         """
         self._options = save_options.SaveOptions(
-            aggregation, threads, lock, layout, durable, verify
+            aggregation,
+            threads,
+            lock,
+            layout,
+            durable,
+            verify,
+            transport,
+            memory_bytes,
+            timeout_seconds,
+        )
+        self._cluster_saves = saver_session.ClusterSaves(
+            cluster_save.Transport(transport, memory_bytes, float(timeout_seconds))
         )
         super().__init__(
             var_list=var_list,
@@ -407,11 +429,12 @@ class Saver(retention.RetainingSaver):
     ) -> str | None:
         """Runs the nodes that write the bundle, and returns its prefix if there was something to save."""
         save = functools.partial(super().save, write_meta_graph=False, write_state=False)
-        is_ours = self._writes_v2() and any(
-            map(tagging.is_tagged, tagging.find_saves(getattr(sess, "graph", None), self.saver_def))
-        )
+        found = tagging.find_saves(getattr(sess, "graph", None), self.saver_def)
+        is_ours = self._writes_v2() and any(map(tagging.is_tagged, found))
         if is_ours or not self._writes_v2() or not save_arguments.can_stage_bundle(sess, prefix):
-            path: str | None = save(sess, save_path, global_step, latest_filename)
+            # Where several tasks have variables another saves in the session's place.
+            stand_in = self._cluster_saves.wrap(sess, found[0]) if is_ours else sess
+            path: str | None = save(stand_in, save_path, global_step, latest_filename)
             if path is not None:
                 if self._options.durable and not is_ours:
                     bundle.sync(prefix)

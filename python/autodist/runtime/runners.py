@@ -48,6 +48,10 @@ _SYMPTOMS = (
 class Runner(Protocol):
     """Runs calls of the session on the transformed graph."""
 
+    @property
+    def target(self) -> str:
+        """Of that session; empty in this process."""
+
     def run(self, call: Callable[[Any], Result], *, has_collectives: bool = False) -> Result:
         """Calls `call` with the `tf.compat.v1.Session` and returns what it returns.
 
@@ -65,6 +69,11 @@ class LocalRunner:
 
     def __init__(self, graph: Any, config: Any) -> None:
         self._session = tf.compat.v1.Session(graph=graph, config=config)
+
+    @property
+    def target(self) -> str:
+        """See `Runner.target`."""
+        return ""
 
     def run(self, call: Callable[[Any], Result], *, has_collectives: bool = False) -> Result:
         """See `Runner.run`."""
@@ -107,6 +116,11 @@ class ClusterRunner:
         self._changed = threading.Condition()
         self._collectives = threading.Lock()
         self._watch = threading.Thread(target=self._keep_watch, name="autodist-watch", daemon=True)
+
+    @property
+    def target(self) -> str:
+        """See `Runner.target`."""
+        return self._cluster.target
 
     def run(self, call: Callable[[Any], Result], *, has_collectives: bool = False) -> Result:
         """See `Runner.run`; two calls with collectives never overlap.

@@ -75,6 +75,20 @@ class DistributedSession(tf.compat.v1.Session):
             )
         return self._transformer.stored_parts[op]
 
+    def stored_values(self, tensors: Any) -> list[Any]:
+        """The values of tensors of the transformed graph that `stored_parts` names.
+
+        Args:
+          tensors: those tensors.
+        """
+        self._check_open()
+        return list(self._runner.run(lambda inner: inner.run(list(tensors))))
+
+    @property
+    def target(self) -> str:
+        """The target of the session that runs the transformed graph; empty in this process."""
+        return self._runner.target
+
     def list_devices(self) -> Any:
         """The devices of the session that runs the transformed graph."""
         return self._runner.run(lambda inner: inner.list_devices())

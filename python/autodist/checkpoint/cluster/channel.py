@@ -75,7 +75,7 @@ class Channel:
         def work() -> None:
             try:
                 running.set_result(self._session.run(fetches, feeds))
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 it is for whoever waits
                 running.set_exception(error)
 
         # A run on a task that hangs may never end, and must not keep the process from ending.
@@ -84,14 +84,14 @@ class Channel:
 
     def wait(self, running: concurrent.futures.Future[Any]) -> Any:
         """Returns what a run returns; raises as `run` does."""
-        while True:
-            try:
-                with self._naming_lost_tasks():
-                    return running.result(timeout=max(1.0, self._timeout * _PATIENCE))
-            except concurrent.futures.TimeoutError:
-                self._check_tasks(None)
+        while not concurrent.futures.wait([running], max(1.0, self._timeout * _PATIENCE)).done:
+            self._check_tasks(None)
+        with self._naming_lost_tasks():
+            return running.result()
 
-    def map(self, calls: Iterable[Callable[[], tuple[Any, dict[Any, Any]]]], width: int) -> Iterator[Any]:
+    def map(
+        self, calls: Iterable[Callable[[], tuple[Any, dict[Any, Any]]]], width: int
+    ) -> Iterator[Any]:
         """Yields what runs return, in order, with some of them under way at a time.
 
         Args:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from autodist import _bundle, _log
+from autodist import _log, _native
 from autodist.checkpoint.cluster import channel as channels
 from autodist.checkpoint.cluster import save_graph, tasks
 
@@ -75,15 +75,15 @@ class ClusterSave:
         self._node = node
         self._transport = transport
         self._chief = tasks.task_of(node.device, master)
-        involved = {self._chief, *places}
-        self._channel = channels.Channel(target, master, involved, transport.timeout_seconds)
-        self._graph = save_graph.SaveGraph(self._channel.graph, node, places, self._chief)
-        self._task_numbers = {task: number for number, task in enumerate(self._graph.tasks)}
-        self._places = [self._task_numbers[place] for place in places]
-        for number in (i for i, source in enumerate(node.sources) if source.is_encoded):
-            self._places[number] = 0
-        for number in self._graph.plain:
-            self._places[number] = 0
+        homes = [
+            self._chief if source.goes_to_chief else place
+            for source, place in zip(node.sources, places, strict=True)
+        ]
+        self._channel = channels.Channel(
+            target, master, {self._chief, *places}, transport.timeout_seconds
+        )
+        self._graph = save_graph.SaveGraph(self._channel.graph, node, homes, self._chief)
+        self._homes = [self._graph.tasks.index(home) for home in homes]
 
     @property
     def is_usable(self) -> bool:
@@ -165,9 +165,7 @@ class ClusterSave:
             )
         return [reaches.get(index, False) for index in range(len(self._graph.tasks))]
 
-    def _plan(
-        self, writers: list[bool], facts: dict[int, tuple[tuple[int, ...], int]]
-    ) -> _bundle.ClusterPlan:
+    def _plan(self, writers: list[bool], facts: dict[int, tuple[tuple[int, ...], int]]) -> Any:
         entries = []
         for number, source in enumerate(self._node.sources):
             shape, encoded_bytes = facts[number]
@@ -178,13 +176,13 @@ class ClusterSave:
                     source.aggregation,
                     source.dtype.as_datatype_enum,
                     shape,
-                    self._places[number],
+                    self._homes[number],
                     encoded_bytes,
                 )
             )
         memory = self._transport.memory_bytes
         try:
-            return _bundle.ClusterPlan(
+            return _native.bundle().ClusterPlan(
                 entries,
                 self._node.layout,
                 chief=0,
@@ -238,9 +236,7 @@ class ClusterSave:
             return fetches, given
 
         calls = [functools.partial(call, one) for one in rounds]
-        for one, results in zip(
-            rounds, self._channel.map(calls, _ROUNDS_UNDER_WAY), strict=True
-        ):
+        for one, results in zip(rounds, self._channel.map(calls, _ROUNDS_UNDER_WAY), strict=True):
             for writer, (numbers, *_) in one.items():
                 crcs[numbers] = results[writer]
 

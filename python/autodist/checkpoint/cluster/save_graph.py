@@ -24,18 +24,18 @@ class SaveGraph:
         tasks: All tasks, the chief first.
     """
 
-    def __init__(self, graph: Any, node: SaveNode, places: Sequence[str], chief: str) -> None:
+    def __init__(self, graph: Any, node: SaveNode, homes: Sequence[str], chief: str) -> None:
         """Builds the ops that begin and end a save.
 
         Args:
             graph: The graph to build in.
             node: What is saved.
-            places: The task of each source.
+            homes: The task that holds each source.
             chief: The task that makes the files.
         """
         self._graph = graph
         self._node = node
-        self.tasks = [chief, *sorted(set(places) - {chief})]
+        self.tasks = [chief, *sorted(set(homes) - {chief})]
         self.plain = [i for i, source in enumerate(node.sources) if source.variable is None]
         self._writers: dict[tuple[int, tuple[int, ...]], Any] = {}
         with graph.as_default():
@@ -51,9 +51,9 @@ class SaveGraph:
             self.entries = tf.compat.v1.placeholder(tf.string, [None])
             self._keep = [tf.compat.v1.placeholder(tf.int64, [None]) for _ in self.tasks]
             self._let_go = [tf.compat.v1.placeholder(tf.int64, [None]) for _ in self.tasks]
-            self._build(places)
+            self._build(homes)
 
-    def _build(self, places: Sequence[str]) -> None:
+    def _build(self, homes: Sequence[str]) -> None:
         ops = _native.ops()
         node = self._node
         with self._on(0):
@@ -64,16 +64,9 @@ class SaveGraph:
         # Per task: numbers and outputs of its hold.
         self.holds: dict[int, tuple[list[int], Any]] = {}
         for index, task in enumerate(self.tasks):
-            held, read = [], []
-            for number, source in enumerate(node.sources):
-                if source.is_resource and not source.is_encoded:
-                    if places[number] == task:
-                        held.append(number)
-                elif (source.is_encoded or source.variable is None) and index == 0:
-                    read.append(number)
-                elif not source.is_encoded and source.variable is not None:
-                    if places[number] == task:
-                        read.append(number)
+            here = [number for number, home in enumerate(homes) if home == task]
+            held = [number for number in here if node.sources[number].is_pinned]
+            read = [number for number in here if not node.sources[number].is_pinned]
             if held or read:
                 self.holds[index] = self._hold(index, held, read, variables)
         self.drops = []

@@ -9,9 +9,8 @@ import tensorflow as tf
 
 _RESOURCE_VARIABLE = "VarHandleOp"
 _REF_VARIABLES = ("VariableV2", "Variable")
-# Inputs of `SaveV2` before the values, and of `AutodistSave` before the pins.
+# Inputs of `SaveV2` before the values.
 _FIRST_VALUE = 3
-_FIRST_PIN = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Source:
         name: The name in the checkpoint.
         slice_spec: TensorFlow's text form of a slice; empty for a whole tensor.
         aggregation: How replicas become one value.
-        tensor: The `tf.Tensor` or handle in the graph that was read.
+        tensor: The `tf.Tensor` that is saved, or the variable's handle.
         variable: The operation that holds the variable; `None` for any other value.
     """
 
@@ -43,6 +42,16 @@ class Source:
     def is_encoded(self) -> bool:
         """Whether its elements vary in size: strings and variants."""
         return self.dtype in (tf.string, tf.variant)
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether it is read in place, where it lies."""
+        return self.is_resource and not self.is_encoded
+
+    @property
+    def goes_to_chief(self) -> bool:
+        """Whether the chief gets its value as a whole before the save."""
+        return self.is_encoded or self.variable is None
 
     @property
     def is_resource(self) -> bool:
@@ -72,48 +81,29 @@ class SaveNode:
 
 
 def read(op: Any) -> SaveNode | None:
-    """Returns what a tagged `SaveV2` or an `AutodistSave` says; `None` if its names are computed."""
-    names, specs = (_constant(tensor) for tensor in op.inputs[1:3])
+    """Returns what a tagged `SaveV2` says; `None` if its names are computed."""
+    names, specs = (_constant(tensor) for tensor in op.inputs[1:_FIRST_VALUE])
     if names is None or specs is None:
         return None
-    prefix = "" if op.type == "AutodistSave" else "_autodist_"
-    if op.type == "AutodistSave":
-        tensors = _values(op)
-        aggregations = _constant(op.inputs[3])
-        if aggregations is None:
-            return None
-    else:
-        tensors = list(op.inputs)[_FIRST_VALUE:]
-        aggregations = _attribute(op, "_autodist_aggregations", [b"MEAN"] * len(tensors))
+    tensors = list(op.inputs)[_FIRST_VALUE:]
+    aggregations = attribute(op, "_autodist_aggregations", default=[b"MEAN"] * len(tensors))
     sources = tuple(
         Source(name, spec, aggregation, tensor, _variable(tensor))
         for name, spec, aggregation, tensor in zip(names, specs, aggregations, tensors, strict=True)
     )
     return SaveNode(
         sources,
-        _attribute(op, prefix + "layout", b"restorable").decode(),
-        _attribute(op, prefix + "lock", b"block").decode(),
-        _attribute(op, prefix + "threads", 0),
-        _attribute(op, prefix + "durable", True),
+        attribute(op, "_autodist_layout", default=b"restorable").decode(),
+        attribute(op, "_autodist_lock", default=b"block").decode(),
+        attribute(op, "_autodist_threads", default=0),
+        attribute(op, "_autodist_durable", default=True),
         op.device,
     )
 
 
-def _values(op: Any) -> list[Any]:
-    """Returns the value or handle of each entry of an `AutodistSave`."""
-    pins = op.get_attr("num_pins")
-    values: list[Any] = []
-    for pin in op.inputs[_FIRST_PIN : _FIRST_PIN + pins]:
-        values.extend(pin.op.inputs)
-    values.extend(op.inputs[_FIRST_PIN + pins :])
-    return [values[index] for index in op.get_attr("value_index")]
-
-
 def _variable(tensor: Any) -> Any:
-    """Returns the operation of the variable that a tensor is the plain value or the handle of."""
+    """Returns the operation of the variable that a tensor is the plain value of."""
     op = tensor.op
-    if tensor.dtype == tf.resource:
-        return op if op.type == _RESOURCE_VARIABLE else None
     while op.type == "Identity":
         op = op.inputs[0].op
     if op.type in _REF_VARIABLES:
@@ -130,7 +120,8 @@ def _constant(tensor: Any) -> list[bytes] | None:
     return [bytes(value) for value in tf.make_ndarray(tensor.op.get_attr("value")).ravel()]
 
 
-def _attribute(op: Any, name: str, default: Any) -> Any:
+def attribute(op: Any, name: str, *, default: Any) -> Any:
+    """Returns an attribute of an operation that it may lack."""
     try:
         return op.get_attr(name)
     except ValueError:

@@ -33,12 +33,11 @@ def filters_of(tasks: Iterable[str]) -> list[str]:
     return sorted({f"/job:{spec.job}/task:{spec.task}" for spec in specs})
 
 
-def master_of(target: str, config: Any, timeout_seconds: float) -> str:
+def master_of(target: str, timeout_seconds: float) -> str:
     """Returns the task of a session's master.
 
     Args:
         target: The session's target.
-        config: Its `ConfigProto`.
         timeout_seconds: How long to wait for an answer.
 
     Raises:
@@ -48,6 +47,7 @@ def master_of(target: str, config: Any, timeout_seconds: float) -> str:
     options = tf.compat.v1.RunOptions(
         output_partition_graphs=True, timeout_in_ms=_milliseconds(timeout_seconds)
     )
+    config = tf.compat.v1.ConfigProto(operation_timeout_in_ms=_milliseconds(timeout_seconds))
     with tf.Graph().as_default() as graph:
         now = tf.raw_ops.Timestamp()
         with tf.compat.v1.Session(target, graph=graph, config=config) as session:

@@ -1,0 +1,123 @@
+"""Stands in for a session while TensorFlow's `Saver.save` runs: its one run is done in our way."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import tensorflow as tf
+
+from autodist import _log, _native
+from autodist.checkpoint.cluster import save, sessions, sources, tasks
+from autodist.tf_internals import SessionInterface
+
+_LOGGER = _log.get_logger()
+
+
+class SaverSession(SessionInterface):
+    """Saves through a `ClusterSave` where `Saver.save` of the base class would run a node."""
+
+    def __init__(self, session: Any, cluster_save: save.ClusterSave, plain: list[Any]) -> None:
+        """Wraps a session.
+
+        Args:
+            session: The session.
+            cluster_save: What saves.
+            plain: The sources that are no variables.
+        """
+        self._session = session
+        self._cluster_save = cluster_save
+        self._plain = plain
+
+    @property
+    def graph(self) -> Any:
+        """As of the session."""
+        return self._session.graph
+
+    @property
+    def sess_str(self) -> Any:
+        """As of the session."""
+        return self._session.sess_str
+
+    def run(
+        self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None
+    ) -> Any:
+        """Saves; `feed_dict` has one value, the prefix."""
+        del fetches, options, run_metadata
+        (prefix,) = feed_dict.values()
+        self._cluster_save.save(prefix, sessions.values(self._session, self._plain))
+        return prefix
+
+
+class ClusterSaves:
+    """The `ClusterSave` of each session that a saver was given."""
+
+    def __init__(self, transport: save.Transport) -> None:
+        """Has none yet.
+
+        Args:
+            transport: How the bytes travel.
+        """
+        self._transport = transport
+        self._saves: weakref.WeakKeyDictionary[Any, tuple[Any, save.ClusterSave | None]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def wrap(self, session: Any, save_op: Any) -> Any:
+        """Returns what to hand to TensorFlow's `Saver.save`: a stand-in if several tasks take part, else `session`.
+
+        Args:
+            session: The session.
+            save_op: The saver's `SaveV2` in its graph.
+        """
+        target = sessions.target_of(session)
+        if not target:
+            return session
+        node = sessions.read(session, save_op)
+        if node is None:
+            return session
+        known, cluster_save = self._saves.get(session, (None, None))
+        if known != node or (cluster_save is not None and not cluster_save.is_usable):
+            if cluster_save is not None:
+                cluster_save.close()
+            cluster_save = self._open(target, node)
+            self._saves[session] = node, cluster_save
+        if cluster_save is None:
+            return session
+        plain = [source.tensor for source in node.sources if source.variable is None]
+        return SaverSession(session, cluster_save, plain)
+
+    def _open(self, target: str, node: sources.SaveNode) -> save.ClusterSave | None:
+        timeout = self._transport.timeout_seconds
+        master = tasks.master_of(target, timeout)
+        chief = tasks.task_of(node.device, master)
+        places = [
+            chief if source.variable is None else tasks.task_of(source.variable.device, master)
+            for source in node.sources
+        ]
+        involved = sorted({chief, *places})
+        if involved == [chief]:
+            return None
+        lacking = [
+            task
+            for task in dict.fromkeys([master, *involved])
+            if not tasks.has_op(target, master, task, _probe, timeout)
+        ]
+        if lacking:
+            what = "which is the session's master, " if master in lacking else ""
+            _LOGGER.warning(
+                "%s, %shas not loaded autodist's ops: TensorFlow sends whole variables to %s, within its limit of "
+                "2 GiB each. Start servers with `autodist serve`, or call `autodist.load_ops()` in them, and each "
+                "task saves what it holds",
+                ", ".join(lacking),
+                what,
+                chief,
+            )
+            return None
+        if any(source.variable is None and source.dtype == tf.variant for source in node.sources):
+            return None
+        return save.ClusterSave(target, master, node, places, self._transport)
+
+
+def _probe() -> Any:
+    return _native.ops().autodist_drop_save("")

@@ -1,0 +1,73 @@
+"""What a session tells a save: where its master is, and what the saver's node reads there.
+
+A session of the user's runs the graph that the saver is in. A distributed session runs a transformed one and says
+by `stored_parts` and `stored_values` what of it the node stands for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from autodist.checkpoint.cluster import sources
+
+# Of a distributed session, which is not known here by its class.
+_INTERFACE = ("stored_parts", "stored_values", "target", "transformed_graph")
+
+
+def target_of(session: Any) -> str:
+    """Returns the target of a session; empty if it runs in this process."""
+    if _is_distributed(session):
+        return str(session.target)
+    return str(tf.compat.as_str(getattr(session, "sess_str", None) or ""))
+
+
+def read(session: Any, save_op: Any) -> sources.SaveNode | None:
+    """Returns what a saver's node reads where the session runs; `None` if its names are computed.
+
+    Args:
+        session: The session.
+        save_op: A `SaveV2` of its graph.
+    """
+    if not _is_distributed(session):
+        return sources.read(save_op)
+    parts = session.stored_parts(save_op)
+    graph = session.transformed_graph
+    return sources.SaveNode(
+        tuple(_source(graph, part) for part in parts),
+        # Whole variables, unless slices are asked for: how ours are cut is no concern of a checkpoint's readers.
+        "slices"
+        if sources.attribute(save_op, "_autodist_layout", default=b"") == b"slices"
+        else "original",
+        sources.attribute(save_op, "_autodist_lock", default=b"block").decode(),
+        sources.attribute(save_op, "_autodist_threads", default=0),
+        sources.attribute(save_op, "_autodist_durable", default=True),
+        "",
+    )
+
+
+def values(session: Any, tensors: Sequence[Any]) -> list[Any]:
+    """Returns the values of sources that are no variables."""
+    if not tensors:
+        return []
+    if _is_distributed(session):
+        return list(session.stored_values(tensors))
+    return list(session.run(list(tensors)))
+
+
+def _is_distributed(session: Any) -> bool:
+    return all(hasattr(session, name) for name in _INTERFACE)
+
+
+def _source(graph: Any, part: Any) -> sources.Source:
+    op = graph.get_operation_by_name(part.node)
+    is_variable = part.output is None
+    return sources.Source(
+        part.tensor_name.encode(),
+        part.slice.encode(),
+        (part.aggregation or "MEAN").encode(),
+        op.outputs[part.output or 0],
+        op if is_variable else None,
+    )
