@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -48,10 +47,8 @@ class Channel:
         self._master = master
         self._tasks = sorted({master, *involved})
         self._timeout = timeout_seconds
-        config = tf.compat.v1.ConfigProto(
-            device_filters=tasks.filters_of(self._tasks),
-            operation_timeout_in_ms=int(timeout_seconds * 1000),
-        )
+        self._lost: list[str] = []
+        config = tf.compat.v1.ConfigProto(device_filters=tasks.filters_of(self._tasks))
         config.graph_options.rewrite_options.disable_meta_optimizer = True
         self._session = tf.compat.v1.Session(target, graph=self.graph, config=config)
 
@@ -70,17 +67,7 @@ class Channel:
 
     def start(self, fetches: Any, feeds: dict[Any, Any]) -> concurrent.futures.Future[Any]:
         """Begins a run, for `wait`."""
-        running: concurrent.futures.Future[Any] = concurrent.futures.Future()
-
-        def work() -> None:
-            try:
-                running.set_result(self._session.run(fetches, feeds))
-            except BaseException as error:  # noqa: BLE001 it is for whoever waits
-                running.set_exception(error)
-
-        # A run on a task that hangs may never end, and must not keep the process from ending.
-        threading.Thread(target=work, name="autodist-save", daemon=True).start()
-        return running
+        return tasks.start(lambda: self._session.run(fetches, feeds))
 
     def wait(self, running: concurrent.futures.Future[Any]) -> Any:
         """Returns what a run returns; raises as `run` does."""
@@ -110,6 +97,15 @@ class Channel:
             if not self.broken:
                 concurrent.futures.wait(running, timeout=self._timeout)
 
+    def tell(self, op: Any) -> None:
+        """Runs an op on every task that answers; that none was lost is not needed.
+
+        Args:
+            op: A function that makes it, in a graph of its own.
+        """
+        present = [task for task in self._tasks if task not in self._lost]
+        tasks.tell(self._target, self._master, present, op, self._timeout)
+
     def close(self) -> None:
         """Closes the session; one that is broken is left to its end."""
         if not self.broken:
@@ -131,6 +127,7 @@ class Channel:
         if not silent:
             return
         self.broken = True
+        self._lost = silent
         raise tf.errors.UnavailableError(
             None,
             None,

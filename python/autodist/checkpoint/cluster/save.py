@@ -252,9 +252,6 @@ class ClusterSave:
         try:
             yield
         except BaseException:
-            # One after the other: a task that is lost must not keep the others from being told.
-            for drop in self._graph.drops:
-                with contextlib.suppress(tf.errors.OpError):
-                    if not self._channel.broken:
-                        self._channel.run(drop, feeds)
+            save_id = feeds[self._graph.save_id]
+            self._channel.tell(lambda: _native.ops().autodist_drop_save(save_id))
             raise

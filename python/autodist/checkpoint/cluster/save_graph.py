@@ -69,10 +69,6 @@ class SaveGraph:
             read = [number for number in here if not node.sources[number].is_pinned]
             if held or read:
                 self.holds[index] = self._hold(index, held, read, variables)
-        self.drops = []
-        for index in range(len(self.tasks)):
-            with self._on(index):
-                self.drops.append(ops.autodist_drop_save(self.save_id))
         self.keeps = []
         finishes = []
         for index in range(len(self.tasks)):

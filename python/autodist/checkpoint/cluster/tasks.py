@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import tensorflow as tf
+
+# A filter that lets through no task but the master.
+_NOBODY = "/job:autodist_nobody"
 
 
 def task_of(device: str, default: str) -> str:
@@ -33,6 +37,23 @@ def filters_of(tasks: Iterable[str]) -> list[str]:
     return sorted({f"/job:{spec.job}/task:{spec.task}" for spec in specs})
 
 
+def start(work: Callable[[], Any]) -> concurrent.futures.Future[Any]:
+    """Begins to call a function in a thread that does not keep the process from ending.
+
+    A call to a server that hangs may never return, whatever timeouts it was given (TF 2.21).
+    """
+    future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+    def call() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 it is for whoever waits
+            future.set_exception(error)
+
+    threading.Thread(target=call, name="autodist-save", daemon=True).start()
+    return future
+
+
 def master_of(target: str, timeout_seconds: float) -> str:
     """Returns the task of a session's master.
 
@@ -43,17 +64,17 @@ def master_of(target: str, timeout_seconds: float) -> str:
     Raises:
         tf.errors.DeadlineExceededError: It does not answer.
     """
-    metadata = tf.compat.v1.RunMetadata()
-    options = tf.compat.v1.RunOptions(
-        output_partition_graphs=True, timeout_in_ms=_milliseconds(timeout_seconds)
-    )
-    config = tf.compat.v1.ConfigProto(operation_timeout_in_ms=_milliseconds(timeout_seconds))
-    with tf.Graph().as_default() as graph:
-        now = tf.raw_ops.Timestamp()
-        with tf.compat.v1.Session(target, graph=graph, config=config) as session:
-            session.run(now, options=options, run_metadata=metadata)
-    devices = {node.device for part in metadata.partition_graphs for node in part.node}
-    return task_of(next(iter(devices)), "")
+
+    def ask() -> str:
+        metadata = tf.compat.v1.RunMetadata()
+        with tf.Graph().as_default() as graph:
+            now = tf.raw_ops.Timestamp()
+            options = tf.compat.v1.RunOptions(output_partition_graphs=True)
+            _run(target, [_NOBODY], graph, now, options, metadata)
+        devices = {node.device for part in metadata.partition_graphs for node in part.node}
+        return task_of(next(iter(devices)), "")
+
+    return str(_within(start(ask), timeout_seconds, f"the master {target}"))
 
 
 def silent(target: str, master: str, tasks: Iterable[str], timeout_seconds: float) -> list[str]:
@@ -65,10 +86,30 @@ def silent(target: str, master: str, tasks: Iterable[str], timeout_seconds: floa
         tasks: The tasks to ask, at once.
         timeout_seconds: How long to wait for an answer.
     """
-    asked = sorted(set(tasks))
-    with concurrent.futures.ThreadPoolExecutor(max(1, len(asked))) as pool:
-        answers = pool.map(lambda task: _answers(target, master, task, timeout_seconds), asked)
-        return [task for task, answer in zip(asked, answers, strict=True) if not answer]
+    asked = {
+        task: start(lambda task=task: _run_on(target, master, task, tf.no_op))  # type: ignore[misc]
+        for task in tasks
+    }
+    concurrent.futures.wait(asked.values(), timeout_seconds)
+    return sorted(
+        task
+        for task, answer in asked.items()
+        if not answer.done() or answer.exception() is not None
+    )
+
+
+def tell(target: str, master: str, tasks: Iterable[str], op: Any, timeout_seconds: float) -> None:
+    """Runs an op on each task that answers, in sessions of their own.
+
+    Args:
+        target: The session's target.
+        master: The task of its master.
+        tasks: The tasks, all at once.
+        op: A function that makes the op.
+        timeout_seconds: How long to wait for all.
+    """
+    told = [start(lambda task=task: _run_on(target, master, task, op)) for task in tasks]  # type: ignore[misc]
+    concurrent.futures.wait(told, timeout_seconds)
 
 
 def has_op(target: str, master: str, task: str, op: Any, timeout_seconds: float) -> bool:
@@ -85,7 +126,8 @@ def has_op(target: str, master: str, task: str, op: Any, timeout_seconds: float)
         tf.errors.OpError: The task does not answer.
     """
     try:
-        _run_on(target, master, task, op, timeout_seconds)
+        asked = start(lambda: _run_on(target, master, task, op))
+        _within(asked, timeout_seconds, task)
     except (tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
         if "Op type not registered" in error.message or "No OpKernel" in error.message:
             return False
@@ -93,30 +135,32 @@ def has_op(target: str, master: str, task: str, op: Any, timeout_seconds: float)
     return True
 
 
-def _answers(target: str, master: str, task: str, timeout_seconds: float) -> bool:
+def _within(asked: concurrent.futures.Future[Any], timeout_seconds: float, who: str) -> Any:
+    """Returns what a call returns that is made of a task, if that is soon enough."""
     try:
-        _run_on(target, master, task, tf.no_op, timeout_seconds)
-    except tf.errors.OpError:
-        return False
-    return True
+        return asked.result(timeout_seconds)
+    except concurrent.futures.TimeoutError:
+        raise tf.errors.DeadlineExceededError(
+            None, None, f"{who} did not answer within {timeout_seconds:g} s"
+        ) from None
 
 
-def _run_on(target: str, master: str, task: str, op: Any, timeout_seconds: float) -> None:
+def _run_on(target: str, master: str, task: str, op: Any) -> None:
     """Runs an op on a task in a session that needs nobody else but the master."""
-    config = tf.compat.v1.ConfigProto(
-        device_filters=filters_of([master, task]),
-        operation_timeout_in_ms=_milliseconds(timeout_seconds),
-    )
-    options = tf.compat.v1.RunOptions(timeout_in_ms=_milliseconds(timeout_seconds))
     with tf.Graph().as_default() as graph:
         with tf.device(processor_of(task)):
             fetched = op()
-        session = tf.compat.v1.Session(target, graph=graph, config=config)
-        try:
-            session.run(fetched, options=options)
-        finally:
-            session.close()
+        _run(target, filters_of([master, task]), graph, fetched)
 
 
-def _milliseconds(seconds: float) -> int:
-    return max(1, int(seconds * 1000))
+def _run(  # noqa: PLR0917 as Session.run
+    target: str,
+    device_filters: list[str],
+    graph: Any,
+    fetched: Any,
+    options: Any = None,
+    metadata: Any = None,
+) -> None:
+    config = tf.compat.v1.ConfigProto(device_filters=device_filters)
+    with tf.compat.v1.Session(target, graph=graph, config=config) as session:
+        session.run(fetched, options=options, run_metadata=metadata)

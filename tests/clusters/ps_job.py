@@ -1,0 +1,111 @@
+"""A parameter-server job of real processes: two servers, and this process as the worker that is its chief."""
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import tensorflow as tf
+
+SERVER = """
+import json, sys
+import tensorflow as tf
+cluster, task, has_library = json.loads(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "library"
+if has_library:
+    from autodist import _native
+    _native.ops()
+server = tf.distribute.Server(tf.train.ClusterSpec(cluster), job_name="ps", task_index=task)
+print("ready", flush=True)
+server.join()
+"""
+
+# A server that sees nothing of what others put under /dev/shm.
+UNSHARED = 'mount -t tmpfs none /dev/shm && exec "$@"'
+
+
+@dataclasses.dataclass
+class PsJob:
+    """The job: its target, and its servers by number."""
+
+    target: str
+    cluster: dict[str, list[str]]
+    servers: dict[int, subprocess.Popen[bytes]] = dataclasses.field(default_factory=dict)
+
+    def start(self, number: int, *, library: bool = True, unshared: bool = False) -> None:
+        """Starts a server, again if it was killed."""
+        import json
+
+        command = [
+            sys.executable,
+            "-c",
+            SERVER,
+            json.dumps(self.cluster),
+            str(number),
+            "library" if library else "none",
+        ]
+        if unshared:
+            command = ["unshare", "-m", "sh", "-c", UNSHARED, "sh", *command]
+        server = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+        self.servers[number] = server
+
+    def wait(self, *numbers: int) -> None:
+        """Returns once servers serve that were started."""
+        for number in numbers:
+            stdout = self.servers[number].stdout
+            assert stdout is not None
+            assert stdout.readline() == b"ready\n"
+
+    def kill(self, number: int) -> None:
+        """Kills a server."""
+        server = self.servers.pop(number)
+        server.kill()
+        server.wait()
+        if server.stdout is not None:
+            server.stdout.close()
+
+
+def can_unshare() -> bool:
+    """Tells whether this process may give another a mount namespace of its own."""
+    if shutil.which("unshare") is None:
+        return False
+    command = ["unshare", "-m", "sh", "-c", UNSHARED, "sh", "true"]
+    return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
+@contextlib.contextmanager
+def running(ports: list[int], **how: bool) -> Iterator[PsJob]:
+    """Runs a job whose worker is this process.
+
+    Args:
+        ports: Of the worker and of the servers.
+        **how: As for `PsJob.start`.
+    """
+    worker, *ps = (f"127.0.0.1:{port}" for port in ports)
+    cluster = {"worker": [worker], "ps": ps}
+    own = tf.distribute.Server(tf.train.ClusterSpec(cluster), job_name="worker", task_index=0)
+    job = PsJob(own.target, cluster)
+    try:
+        for number in range(len(ps)):
+            job.start(number, **how)
+        job.wait(*job.servers)
+        yield job
+    finally:
+        for number in list(job.servers):
+            job.kill(number)
+
+
+def files(prefix: Path) -> tuple[bytes, bytes]:
+    """The bytes of a checkpoint's files."""
+    return (
+        prefix.with_name(prefix.name + ".index").read_bytes(),
+        prefix.with_name(prefix.name + ".data-00000-of-00001").read_bytes(),
+    )

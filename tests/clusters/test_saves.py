@@ -1,0 +1,165 @@
+"""Saves whose variables lie on parameter servers, in real processes: stock TensorFlow's bytes, whatever the way."""
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import free_ports
+from ps_job import PsJob, can_unshare, files, running
+
+from autodist.checkpoint.saver import Saver
+
+tf1 = tf.compat.v1
+
+needs_namespaces = pytest.mark.skipif(not can_unshare(), reason="needs the right to unshare mounts")
+
+# A process that has not imported autodist saves the same values from one machine.
+STOCK = """
+import sys
+import numpy as np
+import tensorflow.compat.v1 as tf
+values = np.load(sys.argv[1], allow_pickle=True).item()
+with tf.Graph().as_default(), tf.Session() as session:
+    for name, value in values.items():
+        tf.get_variable(name, initializer=value, use_resource=True)
+    session.run(tf.global_variables_initializer())
+    tf.train.Saver().save(session, sys.argv[2], write_meta_graph=False)
+assert "autodist" not in sys.modules
+"""
+
+
+@pytest.fixture(scope="module")
+def job() -> Iterator[PsJob]:
+    with running(free_ports(3)) as job:
+        yield job
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory that servers in other mount namespaces do not see."""
+    path = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def build(rows: int = 300) -> None:
+    """Variables of many kinds on the servers; the job's worker is the device of all else."""
+    uniform = tf1.random_uniform_initializer()
+    with tf1.device(
+        tf1.train.replica_device_setter(ps_tasks=2, worker_device="/job:worker/task:0")
+    ):
+        for name, axis in (("rows", 0), ("columns", 1)):
+            tf1.get_variable(
+                name,
+                [rows, 50],
+                initializer=uniform,
+                partitioner=tf1.fixed_size_partitioner(3, axis),
+                use_resource=True,
+            )
+        tf1.get_variable("small", [7], tf.float64, uniform, use_resource=True)
+        tf1.get_variable("empty", [0, 3], initializer=tf1.zeros_initializer(), use_resource=True)
+        tf1.get_variable("ref", [9, 3], initializer=uniform, use_resource=False)
+        tf1.get_variable("text", initializer=np.array([b"one", b"three" * 70]), use_resource=True)
+        tf1.get_variable("flag", initializer=True, use_resource=True)
+        tf1.train.get_or_create_global_step()
+
+
+def values_of(session: Any) -> dict[str, Any]:
+    values: dict[str, list[Any]] = {}
+    axes = {"rows": 0, "columns": 1}
+    for variable in tf1.global_variables():
+        name = variable.op.name.split("/part_")[0]
+        values.setdefault(name, []).append(session.run(variable))
+    return {n: np.concatenate(v, axes[n]) if n in axes else v[0] for n, v in values.items()}
+
+
+def save_by_stock(values: dict[str, Any], directory: Path) -> Path:
+    np.save(directory / "values.npy", values, allow_pickle=True)
+    prefix = directory / "stock"
+    subprocess.run(
+        [sys.executable, "-c", STOCK, directory / "values.npy", prefix],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": ""},
+    )
+    return prefix
+
+
+def test_every_way_writes_the_bytes_of_stock(
+    job: PsJob, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with tf.Graph().as_default(), tf1.Session(job.target) as session:
+        build()
+        savers = {way: Saver(transport=way) for way in (None, "shared", "stream")}
+        session.run(tf1.global_variables_initializer())
+        expected = files(save_by_stock(values_of(session), directory))
+        for way, saver in savers.items():
+            prefix = directory / f"ours_{way}"
+            with caplog.at_level(logging.INFO, logger="autodist"):
+                # Twice: also over a prefix in use.
+                for _ in range(2):
+                    saver.save(session, str(prefix), write_meta_graph=False)
+            assert files(prefix) == expected, way
+            wrote = "sent what they hold" if way == "stream" else "every task wrote"
+            assert wrote in caplog.records[-1].getMessage()
+    left = [path.name for path in directory.iterdir() if ".autodist" in path.name]
+    assert left == []
+
+
+def test_other_saveables_and_slices(job: PsJob, directory: Path) -> None:
+    """A table's tensors are no variables; slices stay slices where they are asked for."""
+    with tf.Graph().as_default(), tf1.Session(job.target) as session:
+        build()
+        table = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1)
+        insert = table.insert(tf.constant(["a", "b"]), tf.constant([1, 2], tf.int64))
+        ours, stock = Saver(layout="slices"), tf1.train.Saver()
+        session.run([tf1.global_variables_initializer(), insert])
+        stock.save(session, str(directory / "stock"), write_meta_graph=False)
+        ours.save(session, str(directory / "ours"), write_meta_graph=False)
+    assert files(directory / "ours") == files(directory / "stock")
+
+
+@needs_namespaces
+def test_servers_that_do_not_see_the_files_send(directory: Path) -> None:
+    script = Path(__file__).with_name("unshared_program.py")
+    done = subprocess.run(
+        [sys.executable, script, directory], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "transport='shared', but /job:ps/replica:0/task:0, /job:ps" in done.stdout
+    assert files(directory / "sent") == files(directory / "stock")
+
+
+def test_a_server_killed_during_a_save_is_named_and_nothing_is_lost(directory: Path) -> None:
+    script = Path(__file__).with_name("killed_program.py")
+    done = subprocess.run(
+        [sys.executable, script, directory], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "all trouble was survived" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"transport": "pigeon"}, "transport must be one of"),
+        ({"memory_bytes": 1}, "memory_bytes must be at least"),
+        ({"memory_bytes": 2.5e8}, "memory_bytes must be an int"),
+        ({"timeout_seconds": 0}, "timeout_seconds must be more than 0"),
+        ({"timeout_seconds": "1"}, "timeout_seconds must be a number"),
+    ],
+)
+def test_arguments_are_checked(arguments: dict[str, Any], message: str) -> None:
+    with tf.Graph().as_default():
+        tf1.get_variable("v", [1])
+        with pytest.raises((ValueError, TypeError), match=message):
+            Saver(**arguments)

@@ -1,0 +1,29 @@
+"""Saves to a directory that the servers do not see; its argument is the directory."""
+
+import sys
+from pathlib import Path
+
+import tensorflow as tf
+from conftest import free_ports
+from ps_job import running
+from test_saves import build, save_by_stock, values_of
+
+from autodist.checkpoint.saver import Saver
+
+directory = Path(sys.argv[1])
+with (
+    running(free_ports(3), unshared=True) as job,
+    tf.Graph().as_default(),
+    tf.compat.v1.Session(job.target) as session,
+):
+    build()
+    shared, found_out = Saver(transport="shared"), Saver()
+    session.run(tf.compat.v1.global_variables_initializer())
+    save_by_stock(values_of(session), directory)
+    before = sorted(directory.iterdir())
+    try:
+        shared.save(session, str(directory / "refused"))
+    except tf.errors.FailedPreconditionError as error:
+        print(error.message)
+    assert sorted(directory.iterdir()) == before
+    found_out.save(session, str(directory / "sent"), write_meta_graph=False)
