@@ -1,5 +1,5 @@
-// Plans over random layouts: the parts cover the file, each task is asked only for what it holds, and a
-// task that does as it is told writes what one machine would have written.
+// Plans over random layouts: the parts cover the file, each task is asked only for what it holds,
+// and a task that does as it is told writes what one machine would have written.
 
 #include "bundle/part_plan.h"
 

@@ -429,8 +429,10 @@ class Saver(retention.RetainingSaver):
     ) -> str | None:
         """Runs the nodes that write the bundle, and returns its prefix if there was something to save."""
         save = functools.partial(super().save, write_meta_graph=False, write_state=False)
-        found = tagging.find_saves(getattr(sess, "graph", None), self.saver_def)
-        is_ours = self._writes_v2() and any(map(tagging.is_tagged, found))
+        found: list[Any] = []
+        if self._writes_v2():
+            found = tagging.find_saves(getattr(sess, "graph", None), self.saver_def)
+        is_ours = any(map(tagging.is_tagged, found))
         if is_ours or not self._writes_v2() or not save_arguments.can_stage_bundle(sess, prefix):
             # Where several tasks have variables another saves in the session's place.
             is_one = is_ours and len(found) == 1
