@@ -441,7 +441,8 @@ class Saver(retention.RetainingSaver):
             if path is not None:
                 if self._options.durable and not is_ours:
                     bundle.sync(prefix)
-                report.log_save(prefix, prefix)
+                if stand_in is sess:
+                    report.log_save(prefix, prefix)
             return path
         # TensorFlow's own nodes would replace a checkpoint in use file by file.
         staged = _native.StagedBundle()
