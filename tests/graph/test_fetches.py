@@ -41,6 +41,8 @@ COMPUTED: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "complex": (lambda x: tf.reduce_mean(tf.complex(x, x)), 3.0 + 3.0j),
     "constant": (lambda _: tf.constant(4), 4),
     "the batch": (lambda x: x, ROWS),
+    "rows": (lambda x: tf.shape(x)[0], 7),
+    "elements": (lambda x: tf.cast(tf.size(tf.stack([x, x], 1)), tf.int64), 14),
     "largest": (lambda x: tf.reduce_max(x - 6.5), -0.5),
     "largest of a column": (lambda x: tf.reduce_max(tf.stack([x, -x], 1), 0), [6.0, 0.0]),
     "largest of rows": (lambda x: tf.reduce_max(tf.stack([x, -x], 1), 1), ROWS),

@@ -22,7 +22,8 @@ import tensorflow as tf
 from autodist import tf_internals
 from autodist.graph import op_kinds
 from autodist.graph.batch import LOCAL
-from autodist.graph.roles import Key, has_batch_dimension, key_of
+from autodist.graph.roles import Key, key_of
+from autodist.graph.scalars import is_count
 
 if TYPE_CHECKING:
     from autodist.graph.lowering import Transformer
@@ -79,7 +80,7 @@ class Quotients:
     def _is_sum(self, tensor: Any) -> bool:
         """Whether a scalar is a sum over the batch, a count of its elements, or proportional to such."""
         op = tensor.op
-        if self._is_batch_sum(tensor) or _is_count(tensor):
+        if self._is_batch_sum(tensor) or is_count(tensor):
             return True
         if op.type in _PASS or _is_sum_of_scalar(op):
             return tensor.shape.rank == 0 and self._is_sum(op.inputs[0])
@@ -134,18 +135,6 @@ class Quotients:
             return walk.means.sum(walk.replicas(value), walk.batch.tensor_mask(tensor))
         inputs = [self._total(t) for t in tensor.op.inputs]
         return walk.builder.copy(tensor.op, inputs, []).outputs[tensor.value_index]
-
-
-def _is_count(tensor: Any) -> bool:
-    """Whether a scalar is the number of rows or elements of a tensor with a batch dimension."""
-    op = tensor.op
-    if op.type == "Size":
-        return has_batch_dimension(op.inputs[0])
-    if op.type != "StridedSlice" or op.inputs[0].op.type != "Shape":
-        return False
-    first = tf.get_static_value(op.inputs[1])
-    is_first = first is not None and list(first) == [0] and tensor.shape.rank == 0
-    return is_first and has_batch_dimension(op.inputs[0].op.inputs[0])
 
 
 def _is_sum_of_scalar(op: Any) -> bool:

@@ -26,13 +26,24 @@ _SCALE = frozenset({"Mul", "MulNoNan", "Neg", "RealDiv", "Div", "DivNoNan"})
 
 
 def is_integer_sum(tensor: Any) -> bool:
-    """Whether an integer tensor was made by summing."""
+    """Whether an integer tensor was made by summing, or by counting rows or elements."""
     if not tensor.dtype.is_integer:
         return False
+    while tensor.op.type in _PASS:
+        tensor = tensor.op.inputs[0]
+    return tensor.op.type in _SUMS or is_count(tensor)
+
+
+def is_count(tensor: Any) -> bool:
+    """Whether a scalar is the number of rows or elements of a tensor with a batch dimension."""
     op = tensor.op
-    while op.type in _PASS:
-        op = op.inputs[0].op
-    return op.type in _SUMS
+    if op.type == "Size":
+        return has_batch_dimension(op.inputs[0])
+    if op.type != "StridedSlice" or op.inputs[0].op.type != "Shape":
+        return False
+    first = tf.get_static_value(op.inputs[1])
+    is_first = first is not None and list(first) == [0] and tensor.shape.rank == 0
+    return is_first and has_batch_dimension(op.inputs[0].op.inputs[0])
 
 
 def is_mean(tensor: Any, varies: Callable[[Any], bool]) -> bool:
