@@ -5,12 +5,16 @@
 # make asan    the C++ tests of the core and of the writer under AddressSanitizer and UndefinedBehaviorSanitizer
 # make tsan    the same under ThreadSanitizer
 # make torture every crash, power cut and error during a save, in full, and damaged files (an hour)
+# make torture-table stock TensorFlow in the same harness: the table of docs/durability.md (half an hour)
+# make fuzz    what reads checkpoints, under libFuzzer (an hour, or four times FUZZ_SECONDS)
 # make build   quick in-place build for development: then `PYTHONPATH=python`
 #
 # Each makes the virtual environment it needs, $(VENV), and redoes only what has changed.
 
 VENV ?= .venv
 PYTHON ?= python3
+# For each of the fuzzers.
+FUZZ_SECONDS ?= 900
 
 bin := $(VENV)/bin
 pip := $(bin)/python -m pip --disable-pip-version-check
@@ -24,7 +28,7 @@ build_files := CMakeLists.txt CMakePresets.json pyproject.toml \
 package_sources := $(cxx_sources) $(build_files) \
   $(shell find python -name '*.py' -not -name _build_info.py)
 
-.PHONY: demo test lint bench asan tsan torture build clean
+.PHONY: demo test lint bench asan tsan torture torture-table fuzz build clean
 
 demo: $(VENV)/.demo
 	$(bin)/autodist demo
@@ -50,7 +54,12 @@ asan tsan: $(VENV)/.tools
 
 torture: $(VENV)/.test
 	AUTODIST_TORTURE=full $(bin)/python -m pytest tests/torture tests/restore/test_damage.py $(PYTEST_ARGS)
-	$(bin)/python tests/torture/compare_with_stock.py
+
+torture-table: $(VENV)/.test
+	AUTODIST_TORTURE=full $(bin)/python tests/torture/compare_with_stock.py
+
+fuzz: $(VENV)/.tools
+	cc/bundle/fuzz/run.sh $(abspath $(bin))/python $(FUZZ_SECONDS)
 
 build: $(VENV)/.tools
 	cmake --preset default -DPython_EXECUTABLE=$(abspath $(bin))/python

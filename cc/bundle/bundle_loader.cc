@@ -3,6 +3,7 @@
 #include "bundle/bundle_loader.h"
 
 #include <memory>
+#include <new>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -107,6 +108,15 @@ class Pass {
   }
 
   void Work() {
+    try {
+      LoadUntilDone();
+    } catch (const std::bad_alloc&) {
+      // On a thread of ours nobody else would catch it.
+      queue_.Fail(absl::ResourceExhaustedError("no memory to restore"));
+    }
+  }
+
+  void LoadUntilDone() {
     BlockBuffer buffer;
     if (buffer.data() == nullptr) {
       queue_.Fail(absl::ResourceExhaustedError("no memory for a block of the data file"));

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "bundle/masked_crc.h"
 #include "bundle/table_reader.h"
+#include "core/printable.h"
 #include "tensorflow/core/framework/tensor_shape.h"
 #include "tensorflow/core/framework/tensor_slice.h"
 #include "tensorflow/core/protobuf/tensor_bundle.pb.h"
@@ -133,7 +134,7 @@ class IndexBuilder {
 };
 
 absl::Status Located(const std::string& path, const absl::Status& status) {
-  return absl::Status(status.code(), absl::StrCat(path, ": ", status.message()));
+  return absl::Status(status.code(), absl::StrCat(Printable(path), ": ", status.message()));
 }
 
 }  // namespace

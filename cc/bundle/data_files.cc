@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/printable.h"
 #include "tensorflow/core/util/tensor_bundle/naming.h"
 
 namespace autodist {
@@ -46,7 +47,8 @@ absl::Status DataFiles::Read(int shard_id, int64_t offset, int64_t size, char* o
 }
 
 std::string DataFiles::Range(int shard_id, int64_t offset, int64_t size_bytes) const {
-  return absl::StrCat("bytes [", offset, ", ", offset + size_bytes, ") of ", Path(shard_id));
+  return absl::StrCat("bytes [", offset, ", ", offset + size_bytes, ") of ",
+                      Printable(Path(shard_id)));
 }
 
 std::string DataFiles::Path(int shard_id) const {

@@ -15,11 +15,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/printable.h"
 
 namespace autodist {
 
 absl::Status PosixError(absl::string_view what, const std::string& path, int error) {
-  return absl::ErrnoToStatus(error, absl::StrCat(what, " ", path));
+  return absl::ErrnoToStatus(error, absl::StrCat(what, " ", Printable(path)));
 }
 
 Descriptor::Descriptor(Descriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}

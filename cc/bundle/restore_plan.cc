@@ -184,7 +184,8 @@ class Request {
     const BundleEntry& stored = index_.entries[found->second];
     absl::StatusOr<Box> box = Fit(entry, stored);
     if (!box.ok()) {
-      unfit_.push_back(absl::StrCat("tensor_name = ", entry.name, "; ", box.status().message()));
+      unfit_.push_back(absl::StrCat("tensor_name = ", absl::CHexEscape(entry.name), "; ",
+                                    box.status().message()));
       return;
     }
     if (entry.target_count == 0) return;

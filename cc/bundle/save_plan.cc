@@ -12,6 +12,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "bundle/element_type.h"
 #include "bundle/shape_and_slice.h"
@@ -49,7 +50,8 @@ struct Variable {
 };
 
 absl::Status Refuse(const std::string& name, absl::string_view problem) {
-  return absl::InvalidArgumentError(absl::StrCat("variable '", name, "': ", problem));
+  return absl::InvalidArgumentError(
+      absl::StrCat("variable '", absl::CHexEscape(name), "': ", problem));
 }
 
 absl::StatusOr<Aggregation> ParseAggregation(const SaveEntry& entry) {
@@ -177,8 +179,9 @@ bool IsWrittenWhole(const Variable& variable, SaveLayout layout) {
 }  // namespace
 
 std::string PlannedTensor::ToString() const {
-  if (!slice_of.has_value()) return absl::StrCat("variable '", name, "'");
-  return absl::StrCat("variable '", name, "', slice ", slice_of->slice.DebugString());
+  if (!slice_of.has_value()) return absl::StrCat("variable '", absl::CHexEscape(name), "'");
+  return absl::StrCat("variable '", absl::CHexEscape(name), "', slice ",
+                      slice_of->slice.DebugString());
 }
 
 absl::StatusOr<SaveLayout> ParseSaveLayout(absl::string_view name) {

@@ -22,22 +22,21 @@ constexpr int kOpenFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 // Deeper than any saver's files lie.
 constexpr int kMostLevels = 4;
 
-// Removes a directory and what is in it. Links are removed and not followed.
-void RemoveTree(int parent, const char* name, int levels) {
-  const int descriptor = openat(parent, name, kOpenFlags);
+// Removes what is in a directory, whose descriptor it closes. Links are removed and not followed.
+void RemoveContents(int descriptor, int levels) {
   DIR* const stream = descriptor < 0 ? nullptr : fdopendir(descriptor);
   if (stream == nullptr) {
     if (descriptor >= 0) close(descriptor);
     return;
   }
   while (const dirent* entry = readdir(stream)) {
-    if (std::strcmp(entry->d_name, ".") == 0 || std::strcmp(entry->d_name, "..") == 0) continue;
-    if (unlinkat(descriptor, entry->d_name, 0) != 0 && errno == EISDIR && levels > 0) {
-      RemoveTree(descriptor, entry->d_name, levels - 1);
-    }
+    const char* name = entry->d_name;
+    if (std::strcmp(name, ".") == 0 || std::strcmp(name, "..") == 0) continue;
+    if (unlinkat(descriptor, name, 0) == 0 || errno != EISDIR || levels == 0) continue;
+    RemoveContents(openat(descriptor, name, kOpenFlags), levels - 1);
+    unlinkat(descriptor, name, AT_REMOVEDIR);
   }
   closedir(stream);
-  unlinkat(parent, name, AT_REMOVEDIR);
 }
 
 }  // namespace
@@ -68,13 +67,16 @@ absl::Status ScratchDirectory::Create(const std::string& parent, const std::stri
 }
 
 ScratchDirectory::~ScratchDirectory() {
-  if (!name_.empty()) RemoveTree(parent_.get(), name_.c_str(), kMostLevels);
+  if (name_.empty()) return;
+  if (descriptor_.get() >= 0) RemoveContents(dup(descriptor_.get()), kMostLevels);
+  unlinkat(parent_.get(), name_.c_str(), AT_REMOVEDIR);
 }
 
 void RemoveScratchIfUnlocked(int parent, const std::string& name) {
   const Descriptor directory(openat(parent, name.c_str(), kOpenFlags));
   if (directory.get() < 0 || flock(directory.get(), LOCK_EX | LOCK_NB) != 0) return;
-  RemoveTree(parent, name.c_str(), kMostLevels);
+  RemoveContents(dup(directory.get()), kMostLevels);
+  unlinkat(parent, name.c_str(), AT_REMOVEDIR);
 }
 
 }  // namespace autodist

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -17,7 +18,8 @@ namespace autodist {
 absl::StatusOr<Place> ParseShapeAndSlice(absl::string_view text) {
   const auto refuse = [text](absl::string_view a, absl::string_view b = "",
                              absl::string_view c = "") {
-    return absl::InvalidArgumentError(absl::StrCat("shape and slice '", text, "' ", a, b, c));
+    return absl::InvalidArgumentError(absl::StrCat("shape and slice '", absl::CHexEscape(text),
+                                                   "' ", absl::CHexEscape(absl::StrCat(a, b, c))));
   };
   Place place;
   std::vector<absl::string_view> words = absl::StrSplit(text, ' ');

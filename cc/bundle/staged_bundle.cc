@@ -95,7 +95,10 @@ absl::Status StagedBundle::MoveIn(const std::vector<std::string>& data, int file
         directory_->Rename(absl::StrCat(scratch_.name(), "/", file), NameOf(file, file_count));
     if (!status.ok()) return status;
   }
-  return Sync();
+  absl::Status status = Sync();
+  // A name has moved for certain once both directories are synced.
+  if (status.ok() && durable_) status = directory_->SyncFile(scratch_.name());
+  return status;
 }
 
 absl::Status StagedBundle::Commit() {

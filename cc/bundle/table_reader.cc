@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "bundle/masked_crc.h"
 #include "bundle/varint.h"
+#include "core/printable.h"
 #include "tensorflow/core/platform/env.h"
 
 namespace autodist {
@@ -179,7 +180,7 @@ absl::Status ReadTable(
   if (!table.ok()) return table.status();
   const absl::Status status = VisitTable(*table, visit);
   if (status.ok() || !absl::IsDataLoss(status)) return status;
-  return absl::DataLossError(absl::StrCat(path, ": ", status.message()));
+  return absl::DataLossError(absl::StrCat(Printable(path), ": ", status.message()));
 }
 
 }  // namespace autodist

@@ -14,6 +14,7 @@
 #include "bundle/element_type.h"
 #include "bundle/entry_bytes.h"
 #include "bundle/masked_crc.h"
+#include "core/printable.h"
 #include "tensorflow/core/platform/env.h"
 #include "tensorflow/core/util/tensor_bundle/naming.h"
 
@@ -71,10 +72,11 @@ absl::Status VerifyEntry(const BundleEntry& entry, const std::string& path,
                          const tsl::RandomAccessFile* file, std::string* buffer) {
   if (entry.offset < 0 || entry.size_bytes < 0 || entry.offset > INT64_MAX - entry.size_bytes) {
     return absl::DataLossError(absl::StrCat(entry.ToString(), ": ", entry.size_bytes, " bytes at ",
-                                            entry.offset, " of ", path, " are not a range"));
+                                            entry.offset, " of ", Printable(path),
+                                            " are not a range"));
   }
   const std::string where = absl::StrCat(entry.ToString(), ": bytes [", entry.offset, ", ",
-                                         entry.offset + entry.size_bytes, ") of ", path);
+                                         entry.offset + entry.size_bytes, ") of ", Printable(path));
   EntryBytes bytes(file, entry, buffer);
   absl::crc32c_t crc{0};
   const bool parses = SumEntry(entry, &bytes, &crc);
@@ -104,7 +106,8 @@ absl::Status VerifyBundle(const std::string& prefix) {
     if (!entry.slices.empty()) continue;
     if (entry.shard_id < 0 || entry.shard_id >= index->shard_count) {
       return absl::DataLossError(absl::StrCat(entry.ToString(), " is in data file ", entry.shard_id,
-                                              " of ", index->shard_count, " of ", prefix));
+                                              " of ", index->shard_count, " of ",
+                                              Printable(prefix)));
     }
     entries.push_back(&entry);
   }

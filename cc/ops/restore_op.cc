@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "bundle/bundle_loader.h"
@@ -228,7 +229,8 @@ class RestoreOp : public tensorflow::AsyncOpKernel {
         const absl::Status fits =
             targets->CheckFits(target.number, group.dtype, ShapeOf(target.shape));
         if (!fits.ok())
-          unfit.push_back(absl::StrCat("tensor_name = ", group.name, "; ", fits.message()));
+          unfit.push_back(
+              absl::StrCat("tensor_name = ", absl::CHexEscape(group.name), "; ", fits.message()));
       }
     }
     if (!unfit.empty()) return absl::InvalidArgumentError(absl::StrJoin(unfit, "\n"));
@@ -269,7 +271,7 @@ class RestoreOp : public tensorflow::AsyncOpKernel {
             targets->CheckFits(entry.first_target + n, tensor.dtype(), tensor.shape());
         if (!status.ok()) {
           return absl::InvalidArgumentError(
-              absl::StrCat("tensor_name = ", entry.name, "; ", status.message()));
+              absl::StrCat("tensor_name = ", absl::CHexEscape(entry.name), "; ", status.message()));
         }
         targets->Set(entry.first_target + n,
                      n == 0 ? tensor : tensorflow::tensor::DeepCopy(tensor));

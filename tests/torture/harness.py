@@ -106,8 +106,15 @@ class Rig:
             raise RuntimeError(answer["broken"])
         return answer
 
-    def loop(self, directory: Path, progress: Path, seconds: float, size: int) -> None:
-        """Trains and saves in a directory, and kills that process after some time.
+    def loop(
+        self,
+        directory: Path,
+        progress: Path,
+        seconds: float,
+        size: int,
+        signal_name: str = "SIGKILL",
+    ) -> None:
+        """Trains and saves in a directory, and ends that process by a signal after some time.
 
         Raises:
             RuntimeError: It ended by itself.
@@ -118,11 +125,36 @@ class Rig:
                 "directory": str(directory),
                 "progress": str(progress),
                 "seconds": seconds,
+                "signal": signal_name,
                 "size": size,
             }
         )
-        if answer["signal"] != signal.SIGKILL:
+        if answer["signal"] != signal.Signals[signal_name]:
             raise RuntimeError(str(answer))
+
+    def save_with_fault(self, fault: str, amounts: list[int], directory: Path, **task: Any) -> Any:
+        """Saves under a fault of `victim_faults.py`, once for each amount, and tells what came of each.
+
+        Raises:
+            RuntimeError: The process died.
+            PermissionError: It may not mount a file system.
+        """
+        defaults = {"size": 300_000, "mount_bytes": 0, "step": None, "seconds_at_most": 120}
+        answer = self._victim.ask(
+            {
+                **defaults,
+                **task,
+                "kind": "fault",
+                "fault": fault,
+                "amounts": amounts,
+                "directory": str(directory),
+            }
+        )
+        if "MountError" in answer.get("broken", ""):
+            raise PermissionError(answer["broken"])
+        if "outcomes" not in answer:
+            raise RuntimeError(str(answer))
+        return answer["outcomes"]
 
     def judge_versions(self, directory: Path, versions: list[int], size: int) -> str | None:
         """Returns what is lost of a directory that `loop` saved into, or `None`."""

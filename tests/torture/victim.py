@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+import victim_faults
 import victim_models
 
 from autodist import _native
@@ -121,6 +122,64 @@ def save_versions(
     return answer
 
 
+def run_with_fault(_: Shim, task: dict[str, Any]) -> dict[str, Any]:
+    """Saves step 1, then step 2 under each amount of a fault, and after each without it."""
+    # What still hangs is killed.
+    signal.alarm(task["seconds_at_most"])
+    directory = Path(task["directory"])
+    if task["mount_bytes"]:
+        victim_faults.mount_small(directory, task["mount_bytes"])
+        directory = directory / "inside"
+        directory.mkdir()
+    model = victim_models.Model({**task, "keep": 2})
+    model.load(1)
+    step = 1
+    model.saver.save(model.session, f"{directory}/m", step)
+    outcomes = []
+    for amount in task["amounts"]:
+        step += 1
+        model.load(step)
+        outcome: dict[str, Any] = {"amount": amount, "error": None, "before": step - 1}
+        try:
+            with victim_faults.FAULTS[task["fault"]](directory, amount):
+                model.saver.save(model.session, f"{directory}/m", task["step"] or step)
+        except BaseException as failure:  # noqa: BLE001 the report's reader judges it
+            outcome["error"] = str(failure)
+            outcome["types"] = [kind.__name__ for kind in type(failure).__mro__]
+        outcome["left"] = files_below(str(directory))
+        outcome["found"] = version_found(directory)
+        step += 1
+        model.load(step)
+        directory.mkdir(exist_ok=True)
+        outcome["again"] = told(
+            lambda step=step: model.saver.save(
+                model.session, f"{directory}/m", task["step"] or step
+            )
+        )
+        outcome["left_again"] = files_below(str(directory))
+        outcome["found_again"] = version_found(directory)
+        outcomes.append(outcome)
+    return {"outcomes": outcomes}
+
+
+def version_found(directory: Path) -> int | str | None:
+    """The version of the checkpoint that the state file names, by TensorFlow's own reader."""
+    try:
+        latest = tf.train.latest_checkpoint(str(directory))
+        if latest is None:
+            return None
+        reader = tf.train.load_checkpoint(latest)
+        version = int(reader.get_tensor("small")[0])
+        if (
+            int(reader.get_tensor("words")[1]) != version
+            or reader.get_tensor("large")[0, 0] != version
+        ):
+            return "not of one version"
+    except Exception as failure:  # noqa: BLE001 the report's reader judges it
+        return repr(failure)
+    return version
+
+
 def run_builder(shim: Shim, task: dict[str, Any]) -> dict[str, Any]:
     """Exports version 1 as a SavedModel with an asset."""
     model = victim_models.Model(task)
@@ -210,7 +269,12 @@ MODELS = {
     "session": victim_models.DistributedModel,
     "monitored": victim_models.MonitoredModel,
 }
-RUNNERS = {**dict.fromkeys(MODELS, run_saver), "saved_model": run_builder, "loop": run_loop}
+RUNNERS = {
+    **dict.fromkeys(MODELS, run_saver),
+    "saved_model": run_builder,
+    "loop": run_loop,
+    "fault": run_with_fault,
+}
 
 
 def run(shim: Shim, task: dict[str, Any]) -> dict[str, Any]:
@@ -229,7 +293,7 @@ def run(shim: Shim, task: dict[str, Any]) -> dict[str, Any]:
     os.close(write_end)
     if "seconds" in task:
         time.sleep(task["seconds"])
-        os.kill(child, signal.SIGKILL)
+        os.kill(child, signal.Signals[task["signal"]])
     with os.fdopen(read_end, "rb") as pipe:
         told = pipe.read()
     _, status = os.waitpid(child, 0)

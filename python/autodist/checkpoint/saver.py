@@ -300,9 +300,10 @@ class Saver(retention.RetainingSaver):
                 try:
                     if is_early:
                         stage(files, prefix)
-                    path = self._save_bundle(
-                        sess, save_path, global_step, prefix, latest_filename=latest_filename
-                    )
+                    with save_arguments.path_in_errors(prefix):
+                        path = self._save_bundle(
+                            sess, save_path, global_step, prefix, latest_filename=latest_filename
+                        )
                     if path is not None and write_state:
                         save_arguments.check_parent(save_path)
                     if not is_early:

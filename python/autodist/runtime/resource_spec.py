@@ -19,13 +19,10 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import yaml
-
 from autodist.errors import ArgumentError
-from autodist.runtime import spec_parsing, tf_config
+from autodist.runtime import spec_parsing, tf_config, untrusted_yaml
 from autodist.runtime.nodes import Node
 
 
@@ -97,11 +94,7 @@ class ResourceSpec:
           FileNotFoundError: if there is no such file.
           ArgumentError: if it is not a resource spec; the message says what was expected, found and where.
         """
-        try:
-            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ArgumentError(f"resource spec {path!r} is not YAML: {error}") from error
-        return ResourceSpec.from_mapping(content, path)
+        return ResourceSpec.from_mapping(untrusted_yaml.read(path, "resource spec"), path)
 
     @staticmethod
     def from_mapping(content: Any, where: str = "resource spec") -> ResourceSpec:
@@ -110,7 +103,10 @@ class ResourceSpec:
         Raises:
           ArgumentError: if it is not a resource spec.
         """
-        return ResourceSpec(spec_parsing.parse(content, where))
+        try:
+            return ResourceSpec(spec_parsing.parse(content, where))
+        except ArgumentError as error:
+            raise ArgumentError(untrusted_yaml.shorten(str(error))) from error
 
     @staticmethod
     def from_environment(environment: Mapping[str, str] = os.environ) -> ResourceSpec:
@@ -139,5 +135,5 @@ def _tf_config(environment: Mapping[str, str]) -> Any:
         )
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ArgumentError(f"TF_CONFIG is not JSON: {error}") from error

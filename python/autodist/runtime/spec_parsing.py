@@ -12,6 +12,9 @@ from autodist.runtime.nodes import Node, SshConfig, is_loopback, split_address
 
 DEFAULT_PORT = 15000
 
+# TensorFlow makes all devices up to the largest number.
+_MOST_DEVICES = 1024
+
 _TOP_KEYS = frozenset({"nodes", "ssh"})
 _NODE_KEYS = frozenset({"address", "cpus", "gpus", "chief", "ssh_config", "network_bandwidth"})
 _SSH_KEYS = frozenset({"username", "port", "key_file", "python_venv", "shared_envs", "known_hosts"})
@@ -189,9 +192,11 @@ def _check_keys(mapping: dict[Any, Any], known: frozenset[str], where: str) -> N
 
 
 def _numbers(value: Any, where: str) -> tuple[int, ...]:
-    is_list = isinstance(value, list) and all(type(i) is int and i >= 0 for i in value)
+    is_list = isinstance(value, list) and all(
+        type(i) is int and 0 <= i < _MOST_DEVICES for i in value
+    )
     if not is_list or len(set(value)) != len(value):
         raise ArgumentError(
-            f"{where}: expected a list of different device numbers, found {value!r}"
+            f"{where}: expected a list of different device numbers below {_MOST_DEVICES}, found {value!r}"
         )
     return tuple(value)
