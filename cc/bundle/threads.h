@@ -10,8 +10,9 @@
 
 namespace autodist {
 
-// Calls `work`, which does not throw, in this thread and in `count` - 1 others; returns when all are
-// done. If the process may start no more threads, or has no memory for them, fewer do the same work.
+// Calls `work`, which does not throw, in this thread and in `count` - 1 others; returns when all
+// are done. If the process may start no more threads, or has no memory for them, fewer do the same
+// work.
 template <typename Function>
 void RunThreads(int count, const Function& work) {
   std::vector<std::thread> others;
