@@ -7,6 +7,7 @@ public one would do. Read in TensorFlow 2.21.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -73,6 +74,7 @@ __all__ = [
     "resource_variables_by_default",
     "run_tensors",
     "set_attribute",
+    "takes_functions",
     "update_input",
 ]
 
@@ -123,6 +125,13 @@ def set_attribute(op: Any, name: str, value: Any) -> None:
 def argument_names(op_type: str) -> list[str]:
     """The names of the arguments of an op type that are tensors."""
     return [argument.name for argument in op_def_registry.get(op_type).input_arg]
+
+
+@functools.cache
+def takes_functions(op_type: str) -> bool:
+    """Whether attributes of an op type name functions."""
+    definition = op_def_registry.get(op_type)
+    return definition is not None and any("func" in attr.type for attr in definition.attr)
 
 
 def function_definition(graph: Any, name: str) -> Any:

@@ -82,7 +82,7 @@ class Builder:
         changed = self._contained(template.attributes)
         if replica:
             name = f"replica_{replica}/{name}"
-            changed |= self._of_replica(template.attributes, replica)
+            changed |= self._of_replica(template, replica)
         if device is None:
             device = self._device(inputs, replica)
             if "_lower_using_switch_merge" in template.attributes:
@@ -138,10 +138,11 @@ class Builder:
         with self.adding(f"{tensor.op.name}/brought", device):
             return tf.identity(tensor)
 
-    def _of_replica(self, attributes: Mapping[str, Any], replica: int) -> dict[str, Any]:
+    def _of_replica(self, template: Any, replica: int) -> dict[str, Any]:
         """The attributes that give a replica's copy of an op its own random stream and its own loop frame."""
+        attributes = template.attributes
         changed = random_ops.seeds_of_replica(attributes, replica)
-        changed.update(self._random_functions.attributes_of(attributes, replica))
+        changed.update(self._random_functions.attributes_of(template.type, attributes, replica))
         if "frame_name" in attributes:
             frame = attributes["frame_name"].s + f"/replica_{replica}".encode()
             changed["frame_name"] = tf.compat.v1.AttrValue(s=frame)

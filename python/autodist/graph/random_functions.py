@@ -30,9 +30,13 @@ class RandomFunctions:
         self._is_random: dict[str, bool] = {}
         self._copied: set[str] = set()
 
-    def attributes_of(self, attributes: Mapping[str, Any], replica: int) -> dict[str, Any]:
+    def attributes_of(
+        self, op_type: str, attributes: Mapping[str, Any], replica: int
+    ) -> dict[str, Any]:
         """The attributes, among those of an op, that name other functions in the copy for `replica`."""
-        changed = {}
+        changed: dict[str, Any] = {}
+        if not tf_internals.takes_functions(op_type):
+            return changed
         for name, value in attributes.items():
             if any(self._draws(function.name) for function in _functions_in(value)):
                 made = tf1.AttrValue()
@@ -77,7 +81,7 @@ class RandomFunctions:
 
     def _change_seeds(self, definition: Any, replica: int) -> None:
         for node in list(definition.node_def):
-            for attribute, value in self.attributes_of(node.attr, replica).items():
+            for attribute, value in self.attributes_of(node.op, node.attr, replica).items():
                 node.attr[attribute].CopyFrom(value)
             for attribute, value in random_ops.seeds_of_replica(node.attr, replica).items():
                 node.attr[attribute].CopyFrom(value)
