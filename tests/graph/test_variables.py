@@ -37,7 +37,7 @@ def read_copies(session: Any, name: str) -> list[np.ndarray]:
             [tf.raw_ops.ReadVariableOp(resource=h, dtype=placed.logical.dtype) for h in row]
             for row in placed.handles
         ]
-    rows = session._inner.run(reads)
+    rows = session._runner.run(lambda inner: inner.run(reads))
     axis = placed.grid.cut_axes[0] if placed.grid is not None else 0
     return [np.concatenate(row, axis) for row in rows]
 
