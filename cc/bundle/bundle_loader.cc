@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "bundle/block.h"
 #include "bundle/data_files.h"
 #include "bundle/group_loader.h"
@@ -38,6 +39,10 @@ struct Writes {
   bool live;
 };
 
+absl::Status Located(const BundleEntry& entry, const absl::Status& status) {
+  return absl::Status(status.code(), absl::StrCat(entry.ToString(), ": ", status.message()));
+}
+
 // A large group that the threads share.
 struct OpenGroup : OpenUnit {
   OpenGroup(int group, GroupLoader* loader)
@@ -49,13 +54,26 @@ struct OpenGroup : OpenUnit {
 class Pass {
  public:
   Pass(Load* load, Writes writes, const std::atomic<bool>* cancelled)
-      : load_(*load), writes_(writes), tasks_(MakeTasks()), queue_(&tasks_, cancelled) {}
+      : load_(*load),
+        writes_(writes),
+        tasks_(MakeTasks()),
+        queue_(&tasks_, cancelled),
+        was_opened_(load->plan.groups.size(), false) {}
 
   int64_t size_bytes() const { return size_bytes_; }
 
   absl::Status Run(int threads) {
     RunThreads(ThreadCount(threads, size_bytes_), [this] { Work(); });
     return queue_.status();
+  }
+
+  // The groups of which live targets were written to, or begun to be. REQUIRES: Run() has returned.
+  std::vector<int> opened_groups() const {
+    std::vector<int> opened;
+    for (size_t i = 0; i < was_opened_.size(); ++i) {
+      if (was_opened_[i]) opened.push_back(static_cast<int>(i));
+    }
+    return opened;
   }
 
  private:
@@ -178,18 +196,33 @@ class Pass {
         load_.targets.Open(live, group.dtype, live_shapes);
     if (!open.ok()) return open.status();
     memory.open = *std::move(open);
+    was_opened_[number] = true;
     for (size_t i = 0; i < live.size(); ++i) {
       memory.tensors[live_places[i]] = memory.open->tensors()[i];
     }
     return memory;
   }
 
-  absl::Status LoadBatch(const Task& task, char* buffer) {
+  // Reads what the groups of a batch have in the file.
+  absl::Status ReadBatch(const Task& task, char* buffer) {
+    if (task.size_bytes == 0) return absl::OkStatus();
     const int shard = ShardOf(load_.plan.groups[task.first]);
-    if (task.size_bytes > 0) {
-      absl::Status status = load_.files.Read(shard, task.offset, task.size_bytes, buffer);
-      if (!status.ok()) return status;
+    if (load_.files.Read(shard, task.offset, task.size_bytes, buffer).ok()) return absl::OkStatus();
+    // Once more, one by one, to tell which of them cannot be read.
+    for (int i = task.first; i < task.last; ++i) {
+      for (const Piece& piece : load_.plan.groups[i].pieces) {
+        const BundleEntry& entry = load_.index.entries[piece.entry];
+        const absl::Status status = load_.files.Read(shard, entry.offset, entry.size_bytes,
+                                                     buffer + (entry.offset - task.offset));
+        if (!status.ok()) return Located(entry, status);
+      }
     }
+    return absl::OkStatus();
+  }
+
+  absl::Status LoadBatch(const Task& task, char* buffer) {
+    const absl::Status read = ReadBatch(task, buffer);
+    if (!read.ok()) return read;
     for (int i = task.first; i < task.last; ++i) {
       absl::StatusOr<Memory> memory = MakeMemory(i);
       if (!memory.ok()) return memory.status();
@@ -254,11 +287,9 @@ class Pass {
       const absl::Status status =
           DecodeStrings(&bytes, entry.crc32c, absl::MakeSpan(elements.data(), elements.size()));
       if (!status.ok()) {
-        return absl::Status(
-            status.code(),
-            absl::StrCat(entry.ToString(), ": ",
-                         load_.files.Range(entry.shard_id, entry.offset, entry.size_bytes), ": ",
-                         status.message()));
+        const std::string range = load_.files.Range(entry.shard_id, entry.offset, entry.size_bytes);
+        return Located(entry,
+                       absl::Status(status.code(), absl::StrCat(range, ": ", status.message())));
       }
       for (const Delivery& delivery : piece.deliveries) {
         tensorflow::tstring* to = tensors[delivery.target].flat<tensorflow::tstring>().data();
@@ -276,7 +307,36 @@ class Pass {
   int64_t size_bytes_ = 0;
   const std::vector<Task> tasks_;
   TaskQueue queue_;
+  // By group; each is written by one thread. Not bool, whose neighbours share a byte.
+  std::vector<char> was_opened_;
 };
+
+// Most names that a message lists.
+constexpr size_t kMostNames = 8;
+
+// Takes the values of all live targets that a pass wrote to before it failed, so that none of them
+// is of another state than the rest. Returns the error with what was done.
+absl::Status Withdraw(Load* load, const Pass& pass, const absl::Status& error) {
+  std::vector<std::string> names;
+  const std::vector<int> groups = pass.opened_groups();
+  for (int number : groups) {
+    const Group& group = load->plan.groups[number];
+    for (size_t i = 0; i < group.targets.size(); ++i) {
+      if (load->is_live[number][i]) load->targets.Withdraw(group.targets[i].number);
+    }
+    if (names.size() < kMostNames) names.push_back(absl::StrCat("'", group.name, "'"));
+  }
+  if (groups.empty()) return error;
+  if (groups.size() > names.size()) {
+    names.push_back(absl::StrCat("and ", groups.size() - names.size(), " more"));
+  }
+  return absl::Status(
+      error.code(),
+      absl::StrCat(error.message(),
+                   "\nIt was right when it was read before, and was being restored. What "
+                   "takes these tensors has no value now, all else has its former: ",
+                   absl::StrJoin(names, ", ")));
+}
 
 }  // namespace
 
@@ -311,7 +371,7 @@ absl::StatusOr<int64_t> LoadBundle(const std::string& prefix, const BundleIndex&
   // Half of a restore is worse than a late end of one that was cancelled.
   Pass second(&load, {/*fresh=*/false, /*live=*/true}, /*cancelled=*/nullptr);
   status = second.Run(options.threads);
-  if (!status.ok()) return status;
+  if (!status.ok()) return Withdraw(&load, second, status);
   return first.size_bytes() + second.size_bytes();
 }
 

@@ -13,8 +13,9 @@
 //                                                      is summed again
 //
 // So a checkpoint that is damaged, too short or unreadable is refused before any value has changed.
-// Should a byte differ in the second pass that did not in the first, the targets it touched are
-// left without a value.
+// Should a byte differ in the second pass that did not in the first, or be unreadable, all live
+// targets that the pass has written to are left without a value: others have their former one, and
+// never do some have the stored value and some the former.
 
 #ifndef AUTODIST_BUNDLE_BUNDLE_LOADER_H_
 #define AUTODIST_BUNDLE_BUNDLE_LOADER_H_

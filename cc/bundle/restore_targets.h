@@ -50,6 +50,9 @@ class RestoreTargets {
   virtual absl::StatusOr<std::unique_ptr<OpenTargets>> Open(
       absl::Span<const int> targets, tensorflow::DataType dtype,
       absl::Span<const tensorflow::TensorShape> shapes) = 0;
+
+  // Takes the value of a live target, if it has one. REQUIRES: it is not open.
+  virtual void Withdraw(int target) = 0;
 };
 
 }  // namespace autodist

@@ -42,6 +42,11 @@ absl::Status WrongShape(const std::string& variable, const std::string& restored
                    " rhs shape= ", restored));
 }
 
+// Takes a variable that lost its value from its resource manager. REQUIRES: its lock is not held.
+void Forget(const PinnedVariable& pinned) {
+  if (!pinned.handle.IsRefCounting()) pinned.manager->Delete(pinned.handle).IgnoreError();
+}
+
 }  // namespace
 
 // Variables that are locked while they are written.
@@ -99,9 +104,7 @@ class VariableTargets::OpenVariables : public OpenTargets {
     // Nobody else may refer to the memory of a variable in copy-on-read mode once it is unlocked.
     tensors_.clear();
     for (const PinnedVariable* pinned : in_lock_order_) pinned->variable->mu()->unlock();
-    for (const PinnedVariable* pinned : lost) {
-      if (!pinned->handle.IsRefCounting()) pinned->manager->Delete(pinned->handle).IgnoreError();
-    }
+    for (const PinnedVariable* pinned : lost) Forget(*pinned);
   }
 
  private:
@@ -155,6 +158,16 @@ absl::StatusOr<std::unique_ptr<OpenTargets>> VariableTargets::Open(
   const absl::Status status = open->Prepare(dtype, shapes);
   if (!status.ok()) return status;
   return open;
+}
+
+void VariableTargets::Withdraw(int target) {
+  const PinnedVariable& pinned = *destinations_[target].pinned;
+  {
+    tensorflow::mutex_lock lock(*pinned.variable->mu());
+    if (!HasValue(*pinned.variable)) return;
+    pinned.variable->Uninitialize();
+  }
+  Forget(pinned);
 }
 
 absl::Status VariableTargets::Publish() {

@@ -46,6 +46,7 @@ class VariableTargets : public RestoreTargets {
   absl::StatusOr<std::unique_ptr<OpenTargets>> Open(
       absl::Span<const int> targets, tensorflow::DataType dtype,
       absl::Span<const tensorflow::TensorShape> shapes) override;
+  void Withdraw(int target) override;
 
   // What a target that is not live becomes, where that is not loaded.
   void Set(int target, tensorflow::Tensor tensor) { fresh_[target] = {true, std::move(tensor)}; }

@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ INDEX, DATA = ".index", ".data-00000-of-00001"
 
 # Of each file. `make torture` tries many more.
 IS_FULL = os.environ.get("AUTODIST_TORTURE") == "full"
-FLIPS, TRUNCATIONS = (5000, 500) if IS_FULL else (120, 40)
+FLIPS, TRUNCATIONS, RUNS = (5000, 500, 1000) if IS_FULL else (120, 40, 15)
 
 
 class Checkpoint:
@@ -124,6 +124,64 @@ def test_a_file_that_ends_early_is_refused(
         checkpoint.set_bytes(suffix, content[:size])
         with pytest.raises(tf.errors.DataLossError, match=re.escape(str(checkpoint.files[suffix]))):
             checkpoint.saver.restore(session, checkpoint.prefix)
+        checkpoint.expect(session, restored=False)
+
+
+def swap(content: bytearray, a: slice, b: slice) -> None:
+    content[a], content[b] = content[b], content[a]
+
+
+def overwrite(byte: int) -> Callable:
+    def damage(content: bytearray, a: slice, _: slice) -> None:
+        content[a] = bytes([byte]) * (a.stop - a.start)
+
+    return damage
+
+
+def repeat(content: bytearray, a: slice, b: slice) -> None:
+    content[b] = content[a]
+
+
+def cut_out(content: bytearray, a: slice, _: slice) -> None:
+    del content[a]
+
+
+def double(content: bytearray, a: slice, _: slice) -> None:
+    content[a.start : a.start] = content[a]
+
+
+def reverse(content: bytearray, a: slice, _: slice) -> None:
+    content[a] = content[a][::-1]
+
+
+@pytest.mark.parametrize("suffix", [INDEX, DATA])
+@pytest.mark.parametrize(
+    "damage",
+    [swap, overwrite(0), overwrite(255), repeat, cut_out, double, reverse],
+    ids=["swapped", "zeros", "ones", "repeated", "cut out", "doubled", "reversed"],
+)
+def test_runs_of_damaged_bytes_change_nothing(
+    checkpoint: Checkpoint, session: Any, suffix: str, damage: Callable
+) -> None:
+    content = checkpoint.bytes[suffix]
+    generator = np.random.default_rng(6)
+    for _ in range(RUNS):
+        size = int(generator.integers(1, 40))
+        first, second = sorted(
+            int(at) for at in generator.integers(len(content) - 2 * size, size=2)
+        )
+        damaged = bytearray(content)
+        damage(damaged, slice(first, first + size), slice(second + size, second + 2 * size))
+        checkpoint.set_bytes(suffix, bytes(damaged))
+        try:
+            checkpoint.saver.restore(session, checkpoint.prefix)
+        except tf.errors.OpError as error:
+            message = str(error)
+            assert str(checkpoint.files[suffix]) in message
+        else:
+            # What was damaged was not read, or has become what it was.
+            checkpoint.expect(session, restored=True)
+            session.run(checkpoint.initialize)
         checkpoint.expect(session, restored=False)
 
 
