@@ -95,6 +95,14 @@ def _add_demo(commands: Any) -> None:
         metavar="N",
         help="how often each timed save is repeated; the best counts",
     )
+    demo.add_argument(
+        "--nodes",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="train on a cluster of so many servers, which the demo starts on this machine; 1: on two replicas "
+        "in one process",
+    )
     demo.set_defaults(run=_run_demo)
 
 
@@ -129,7 +137,9 @@ def _run_demo(parsed: argparse.Namespace) -> None:
     from autodist.demo import demonstration
     from autodist.demo.options import Options
 
-    demonstration.run(Options(parsed.output, parsed.steps, parsed.large_mib, parsed.repeats))
+    demonstration.run(
+        Options(parsed.output, parsed.steps, parsed.large_mib, parsed.repeats, parsed.nodes)
+    )
 
 
 def _run_serve(parsed: argparse.Namespace) -> None:

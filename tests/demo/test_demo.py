@@ -10,9 +10,11 @@ import pytest
 from autodist import cli
 from autodist.demo.errors import DemoError
 from autodist.demo.measurement import check_same_files
+from autodist.demo.output import Output
 from autodist.demo.plain.handover import Handover, MismatchError, check_variables
 from autodist.demo.processes import run_plain
 from autodist.demo.scenario import check_against_single_node
+from autodist.runtime.resource_spec import ResourceSpec
 
 STEPS = 6
 
@@ -118,3 +120,10 @@ def test_options_are_checked(steps: str, capsys: pytest.CaptureFixture[str]) -> 
 
 def flip_a_bit(array: np.ndarray) -> None:
     array.reshape(-1).view(np.uint32)[7] ^= 1
+
+
+def test_a_cluster_of_the_demo_is_on_this_machine(tmp_path: Path) -> None:
+    written = Output.create(tmp_path / "output", nodes=3).resource_spec
+    spec = ResourceSpec.from_file(str(written))
+    assert [node.is_loopback for node in spec.nodes] == [True, True, True]
+    assert len(spec.replica_devices) == 3

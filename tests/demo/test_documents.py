@@ -74,7 +74,7 @@ def write_files(blocks: list[Block], directory: Path) -> list[str]:
 
 def test_the_example_of_the_readme_runs_as_written(tmp_path: Path) -> None:
     names = write_files(read_blocks("README.md"), tmp_path)
-    assert names == ["model.py", "resource_spec.yml", "train.py", "fine_tune.py"]
+    assert names == ["model.py", "resource_spec.yml", "train.py", "fine_tune.py", "cluster.yml"]
     (distributed,) = losses_in(run(["train.py"], tmp_path))
     from_checkpoint, from_saved_model = losses_in(run(["fine_tune.py"], tmp_path))
     assert from_checkpoint < distributed
@@ -95,7 +95,7 @@ def test_the_programs_of_the_user_guide_run_as_written(tmp_path: Path) -> None:
 
 
 def test_documents_link_to_files_that_exist() -> None:
-    for document in (ROOT / "README.md", ROOT / "docs/user-guide.md"):
+    for document in (ROOT / "README.md", ROOT / "docs/user-guide.md", ROOT / "docs/clusters.md"):
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text(encoding="utf-8")):
             assert (document.parent / target).is_file(), (document.name, target)
 

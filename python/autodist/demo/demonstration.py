@@ -20,7 +20,7 @@ def run(options: Options) -> None:
     """
     begin = time.perf_counter()
     narrator = Narrator()
-    output = Output.create(options.output)
+    output = Output.create(options.output, options.nodes)
     narrator.heading("Getting ready")
     with narrator.step("import TensorFlow"):
         import_tensorflow()

@@ -40,10 +40,12 @@ class Distribution:
     replica_count: int
 
 
-DISTRIBUTIONS = (
-    Distribution("PartitionedPS", PartitionedPS(num_shards=8), 8, 1),
-    Distribution("AllReduce", AllReduce(), 1, 2),
-)
+def distributions(replicas: int) -> tuple[Distribution, ...]:
+    """How the large model is distributed where there are so many replicas."""
+    return (
+        Distribution("PartitionedPS", PartitionedPS(num_shards=8), 8, 1),
+        Distribution("AllReduce", AllReduce(), 1, replicas),
+    )
 
 
 def measure_large_save(

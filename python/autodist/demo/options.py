@@ -15,12 +15,24 @@ class Options:
         steps: distributed training steps before the save.
         large_mib: size in MiB of the large model whose save is timed.
         repeats: how often each timed save is repeated.
+        nodes: servers on this machine; 1: none, and two replicas in the demo's own process.
     """
 
     output: Path
     steps: int
     large_mib: int
     repeats: int
+    nodes: int = 1
+
+    @property
+    def replicas(self) -> int:
+        """How many replicas the model is trained on: one per node, or two in one process."""
+        return 2 if self.nodes == 1 else self.nodes
+
+    @property
+    def replicas_text(self) -> str:
+        """The same in words."""
+        return "2 replicas" if self.nodes == 1 else f"{self.nodes} nodes"
 
     @property
     def later_steps(self) -> int:

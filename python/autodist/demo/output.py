@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
+import socket
 from pathlib import Path
 
 from autodist.demo.errors import DemoError
 
 _MARKER = ".autodist-demo"
-_RESOURCE_SPEC = """\
+_THIS_PROCESS = """\
 nodes:
   - address: localhost
     cpus: [0, 1]
@@ -27,8 +29,12 @@ class Output:
     root: Path
 
     @staticmethod
-    def create(root: Path) -> Output:
+    def create(root: Path, nodes: int = 1) -> Output:
         """Makes an empty output directory, in place of that of an earlier demo if there is one.
+
+        Args:
+            root: the directory.
+            nodes: how many the resource spec in it has, all on this machine.
 
         Raises:
             DemoError: there is something else at `root`.
@@ -49,12 +55,12 @@ class Output:
         root.mkdir(parents=True, exist_ok=True)
         marker.touch()
         output = Output(root)
-        output.resource_spec.write_text(_RESOURCE_SPEC)
+        output.resource_spec.write_text(_THIS_PROCESS if nodes == 1 else _loopback_spec(nodes))
         return output
 
     @property
     def resource_spec(self) -> Path:
-        """The resource spec: this machine, two replicas."""
+        """The resource spec: this machine, two replicas or several servers."""
         return self.root / "resource_spec.yml"
 
     @property
@@ -72,3 +78,15 @@ class Output:
         path = self.root / name
         path.mkdir()
         return path
+
+
+def _loopback_spec(nodes: int) -> str:
+    """A resource spec of several servers on this machine, at ports that are free now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(nodes)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        ports = [each.getsockname()[1] for each in sockets]
+    lines = [f"  - address: 127.0.0.1:{port}\n    cpus: [0]" for port in ports]
+    lines[0] += "\n    chief: true"
+    return "\n".join(["nodes:", *lines, ""])

@@ -103,6 +103,7 @@ class Journey:
         self._steps = options.steps
         self._later_steps = options.later_steps
         self._repeats = options.repeats
+        self._replicas_text = options.replicas_text
         self._narrator = narrator
 
     def run(self) -> Outcome:
@@ -129,7 +130,7 @@ class Journey:
         scenario, narrator, steps = self._scenario, self._narrator, self._steps
         checkpoint = self._root / "checkpoint"
         with DistributedTraining.start(self._spec, scenario.builder, self._digits) as training:
-            with narrator.step(f"train {steps} steps on 2 replicas") as step:
+            with narrator.step(f"train {steps} steps on {self._replicas_text}") as step:
                 losses = training.train(step.track(range(steps), steps))
             with narrator.step("save with Saver, export with SavedModelBuilder"):
                 report = training.save(checkpoint)
@@ -203,7 +204,7 @@ class Journey:
         back_at = self._steps + self._later_steps
         name, elsewhere = self._scenario.name, self._scenario.restored_text
         curves = (
-            Curve(f"{name}, 2 replicas", 0, trained.losses, "#1668c1"),
+            Curve(f"{name}, {self._replicas_text}", 0, trained.losses, "#1668c1"),
             Curve(
                 "TensorFlow alone, from the checkpoint", restored_at, fine_tuned.losses, "#e8590c"
             ),
@@ -214,7 +215,12 @@ class Journey:
                 "#111111",
                 is_dashed=True,
             ),
-            Curve(f"PartitionedPS, {elsewhere}, 2 replicas", back_at, last.losses, "#7b2cbf"),
+            Curve(
+                f"PartitionedPS, {elsewhere}, {self._replicas_text}",
+                back_at,
+                last.losses,
+                "#7b2cbf",
+            ),
         )
         marks = (
             (restored_at, "saved, exported;\nrestored by\nTensorFlow alone"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from autodist.demo import picture
-from autodist.demo.large_model import DISTRIBUTIONS, measure_large_save
+from autodist.demo.large_model import distributions, measure_large_save
 from autodist.demo.measurement import Measurement, scratch_directory
 from autodist.demo.narrator import Narrator
 from autodist.demo.options import Options
@@ -53,7 +53,7 @@ def _measure_large(
     mebibytes, repeats = options.large_mib, options.repeats
     measurements = []
     with scratch_directory(output.root, 4 * mebibytes * 2**20) as directory:
-        for distribution in DISTRIBUTIONS:
+        for distribution in distributions(options.replicas):
             with narrator.step(
                 f"{distribution.name}: save {mebibytes} MiB, in turns with TensorFlow"
             ) as step:
