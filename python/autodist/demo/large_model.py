@@ -97,6 +97,7 @@ def measure_large_save(
             save_with(saver, session),
             save_with(stock_saver, stock_session),
             gathered if is_exact else None,
+            session,
         )
         return measure(f"{mebibytes} MiB, {distribution.name}", saves, directory, rounds)
 

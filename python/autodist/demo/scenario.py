@@ -144,7 +144,12 @@ class Journey:
             ):
                 rounds = step.track(range(self._repeats), self._repeats)
                 title = f"digits, {scenario.name}"
-                measurement = measure(title, Saves(training.timed_save(), stock), directory, rounds)
+                measurement = measure(
+                    title,
+                    Saves(training.timed_save(), stock, session=training.session),
+                    directory,
+                    rounds,
+                )
         return trained, report, measurement
 
     def _fine_tune(self) -> tuple[Handover, Handover]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from autodist import AutoDist, _native
 from autodist.checkpoint.saved_model_builder import SavedModelBuilder
 from autodist.checkpoint.saver import Saver
 from autodist.demo.errors import DemoError
-from autodist.demo.measurement import Save, save_with
+from autodist.demo.measurement import Save, report_of, save_with
 from autodist.demo.plain import digits_model
 from autodist.demo.plain.digits_model import Digits, Model
 from autodist.demo.plain.handover import (
@@ -74,15 +75,15 @@ class DistributedTraining:
         """Saves the original model as a checkpoint, its graph and the state file.
 
         Raises:
-            DemoError: the save op reports nothing.
+            DemoError: nothing was saved.
         """
         directory.mkdir()
         step = tf1.train.get_global_step()
+        begin = time.perf_counter()
         path = self.saver.save(self.session, str(directory / CHECKPOINT_NAME), global_step=step)
-        report = None if path is None else _native.last_save(path)
-        if report is None:
-            raise DemoError(f"the save op reports no save to {directory}")
-        return report
+        if path is None:
+            raise DemoError(f"nothing was saved to {directory}")
+        return report_of(self.session, path, time.perf_counter() - begin)
 
     def export(self, directory: Path) -> None:
         """Exports the original model, its training op included, as a SavedModel."""
