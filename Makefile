@@ -53,7 +53,8 @@ asan tsan: $(VENV)/.tools
 	ctest --preset $@
 
 torture: $(VENV)/.test
-	AUTODIST_TORTURE=full $(bin)/python -m pytest tests/torture tests/restore/test_damage.py $(PYTEST_ARGS)
+	AUTODIST_TORTURE=full $(bin)/python -m pytest tests/torture tests/restore/test_damage.py \
+	  tests/restore/test_any_layout.py $(PYTEST_ARGS)
 
 torture-table: $(VENV)/.test
 	AUTODIST_TORTURE=full $(bin)/python tests/torture/compare_with_stock.py

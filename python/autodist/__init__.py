@@ -13,9 +13,10 @@ from autodist import _compat
 _compat.check_build()
 
 if TYPE_CHECKING:
+    from autodist._native import load_ops
     from autodist.autodist import AutoDist
 
-__all__ = ["AutoDist", "__version__"]
+__all__ = ["AutoDist", "__version__", "load_ops"]
 
 __version__ = _compat.build_info().VERSION
 
@@ -25,6 +26,10 @@ def __getattr__(name: str) -> Any:
         from autodist.autodist import AutoDist
 
         return AutoDist
+    if name == "load_ops":
+        from autodist._native import load_ops
+
+        return load_ops
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

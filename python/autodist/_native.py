@@ -100,6 +100,18 @@ def ops() -> ModuleType:
         return _load_ops()
 
 
+def load_ops() -> None:
+    """Loads autodist's ops into this process, once; thread-safe.
+
+    A server of one's own that has done this, before or after its `tf.distribute.Server` is made,
+    saves what it holds itself. A process that makes a `Saver` of ours has done it.
+
+    Raises:
+        tf.errors.NotFoundError: the library cannot be loaded.
+    """
+    ops()
+
+
 @functools.cache
 def bundle() -> ModuleType:
     """The module `_bundle`, which has no source for those who follow imports."""

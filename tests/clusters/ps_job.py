@@ -16,8 +16,8 @@ import json, sys
 import tensorflow as tf
 cluster, task, has_library = json.loads(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "library"
 if has_library:
-    from autodist import _native
-    _native.ops()
+    import autodist
+    autodist.load_ops()
 server = tf.distribute.Server(tf.train.ClusterSpec(cluster), job_name="ps", task_index=task)
 print("ready", flush=True)
 server.join()

@@ -1,5 +1,6 @@
 """Every dtype, from every stored layout and writer, into every other layout."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from autodist import _native
 from autodist.checkpoint.saver import Saver
 
 tf1 = tf.compat.v1
+
+# `make torture` tries more of them.
+EXAMPLES = 400 if os.environ.get("AUTODIST_TORTURE") == "full" else 20
 
 HALF_BYTES = (tf.dtypes.experimental.int4, tf.dtypes.experimental.uint4)
 
@@ -37,13 +41,13 @@ def variables(draw: st.DrawFn) -> tuple[Any, Any, Any]:
     """A value, the cuts it is stored with, and those it is wanted with."""
     shape = tuple(draw(st.lists(st.sampled_from([1, 2, 3, 5, 7]), max_size=3)))
     value = layouts.random_values(
-        draw(st.sampled_from(layouts.DTYPES)), shape, draw(st.integers(0, 99))
+        draw(st.sampled_from(layouts.DTYPES + layouts.FLOAT8)), shape, draw(st.integers(0, 99))
     )
     return value, draw(cuts_of(shape)), draw(cuts_of(shape))
 
 
 @hypothesis.settings(
-    max_examples=20,
+    max_examples=EXAMPLES,
     deadline=None,
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
 )
@@ -65,6 +69,9 @@ def test_any_layout_is_restored_from_any_other(  # noqa: PLR0917 given by name
     tmp_path: Path,
 ) -> None:
     values = {f"v{number}": value for number, (value, _, _) in enumerate(cases)}
+    # TensorFlow has no ref variables of float8.
+    float8 = {dtype.as_numpy_dtype for dtype in layouts.FLOAT8}
+    use_resource = use_resource or any(value.dtype.type in float8 for value in values.values())
     stored = {f"v{number}": cuts for number, (_, cuts, _) in enumerate(cases)}
     prefix = layouts.WRITERS[writer](str(tmp_path / "m"), values, stored)
     with tf.Graph().as_default(), tf1.Session() as session:
