@@ -12,6 +12,7 @@
 
 #include "bundle/posix_io.h"
 #include "bundle/save_directory.h"
+#include "bundle/scratch_directory.h"
 #include "bundle/staged_file.h"
 #include "bundle/temporary_name.h"
 #include "bundle/testing_directory.h"
@@ -98,15 +99,21 @@ TEST(FilesOfAnotherKernelStayForAnHour) {
   EXPECT_EQ(directory.Names().size(), 0u);
 }
 
-TEST(OnlyRegularFilesAreRemoved) {
+TEST(LinksAndPipesStayAndScratchDirectoriesOfTheDeadGo) {
   const TemporaryDirectory directory;
   WriteFile(directory.path() + "/target", "kept");
   const std::string link = directory.path() + "/" + TemporaryName("link");
   EXPECT_EQ(symlink("target", link.c_str()), 0);
-  EXPECT_EQ(mkdir((directory.path() + "/" + TemporaryName("below")).c_str(), 0777), 0);
+  const std::string abandoned = directory.path() + "/" + TemporaryName("abandoned");
+  EXPECT_EQ(mkdir(abandoned.c_str(), 0777), 0);
+  WriteFile(abandoned + "/part", "of a dead saver");
+  ScratchDirectory held;
+  EXPECT_EQ(held.Create(directory.path(), TemporaryName("held")), absl::OkStatus());
   EXPECT_EQ(mkfifo((directory.path() + "/" + TemporaryName("pipe")).c_str(), 0666), 0);
   CleanUp(directory.path());
+  // All but the abandoned one: what the link leads to, the link, the pipe, the one that is held.
   EXPECT_EQ(directory.Names().size(), 4u);
+  EXPECT_TRUE(access(abandoned.c_str(), F_OK) != 0);
 }
 
 TEST(ADirectoryThatWasMovedAwayIsNotWrittenToAndNothingIsLeftInIt) {
