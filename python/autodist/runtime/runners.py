@@ -9,6 +9,7 @@ what lies on the servers stays there.
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
@@ -162,6 +163,9 @@ class ClusterRunner:
             self._is_closed = True
             session, self._session = self._session, None
             self._changed.notify_all()
+        if sys.is_finalizing():
+            # A thread started now never runs; what the session holds ends with the process.
+            return
         if session is not None:
             closing = _Call(tf.compat.v1.Session.close, session)
             threading.Thread(target=closing.make, name="autodist-close", daemon=True).start()

@@ -27,7 +27,8 @@ class Channel:
 
     Attributes:
         graph: Its graph.
-        broken: Whether a task was lost; then another channel is needed.
+        broken: Whether a task was lost, or its session there; then another channel is needed.
+        lost: The tasks that do not answer.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Channel:
         self._master = master
         self._tasks = sorted({master, *involved})
         self._timeout = timeout_seconds
-        self._lost: list[str] = []
+        self.lost: list[str] = []
         config = tf.compat.v1.ConfigProto(device_filters=tasks.filters_of(self._tasks))
         config.graph_options.rewrite_options.disable_meta_optimizer = True
         self._session = tf.compat.v1.Session(target, graph=self.graph, config=config)
@@ -103,7 +104,7 @@ class Channel:
         Args:
             op: A function that makes it, in a graph of its own.
         """
-        present = [task for task in self._tasks if task not in self._lost]
+        present = [task for task in self._tasks if task not in self.lost]
         tasks.tell(self._target, self._master, present, op, self._timeout)
 
     def close(self) -> None:
@@ -127,7 +128,7 @@ class Channel:
         if not silent:
             return
         self.broken = True
-        self._lost = silent
+        self.lost = silent
         raise tf.errors.UnavailableError(
             None,
             None,

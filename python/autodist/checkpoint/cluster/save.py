@@ -72,6 +72,7 @@ class ClusterSave:
             places: The task of each source.
             transport: How the bytes travel.
         """
+        self._has_saved = False
         self._node = node
         self._transport = transport
         self._chief = tasks.task_of(node.device, master)
@@ -89,6 +90,11 @@ class ClusterSave:
     def is_usable(self) -> bool:
         """Whether no task was lost since."""
         return not self._channel.broken
+
+    @property
+    def was_forgotten(self) -> bool:
+        """Whether it saved before, and then failed although all tasks answer: a server was started again."""
+        return self._has_saved and self._channel.broken and not self._channel.lost
 
     def close(self) -> None:
         """Closes the session."""
@@ -123,6 +129,7 @@ class ClusterSave:
             self._channel.run(
                 self._graph.commit, {**feeds, self._graph.keys: keys, self._graph.entries: entries}
             )
+        self._has_saved = True
         seconds = time.monotonic() - start
         _LOGGER.info(
             "saved %s: %d bytes of %d tasks in %.3f s (%.2f GB/s); %s",

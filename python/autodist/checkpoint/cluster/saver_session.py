@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
 
-from autodist import _log, _native
+from autodist import _log, _native, errors
 from autodist.checkpoint.cluster import save, sessions, sources, tasks
 from autodist.tf_internals import SessionInterface
 
@@ -17,16 +18,18 @@ _LOGGER = _log.get_logger()
 class SaverSession(SessionInterface):
     """Saves through a `ClusterSave` where `Saver.save` of the base class would run a node."""
 
-    def __init__(self, session: Any, cluster_save: save.ClusterSave, plain: list[Any]) -> None:
+    def __init__(
+        self, session: Any, attempts: Callable[[], Iterator[save.ClusterSave]], plain: list[Any]
+    ) -> None:
         """Wraps a session.
 
         Args:
             session: The session.
-            cluster_save: What saves.
+            attempts: Yields what to save with; then, where its servers have forgotten that one, another.
             plain: The sources that are no variables.
         """
         self._session = session
-        self._cluster_save = cluster_save
+        self._attempts = attempts
         self._plain = plain
 
     @property
@@ -45,8 +48,20 @@ class SaverSession(SessionInterface):
         """Saves; `feed_dict` has one value, the prefix."""
         del fetches, options, run_metadata
         (prefix,) = feed_dict.values()
-        self._cluster_save.save(prefix, sessions.values(self._session, self._plain))
-        return prefix
+        values = sessions.values(self._session, self._plain)
+        forgotten: Exception | None = None
+        for cluster_save in self._attempts():
+            try:
+                cluster_save.save(prefix, values)
+            except tf.errors.OpError as error:
+                if not cluster_save.was_forgotten:
+                    raise
+                forgotten = error
+            else:
+                return prefix
+        raise errors.GraphStateError(
+            f"nothing was saved to {prefix}: the servers that saved before do no longer"
+        ) from forgotten
 
 
 class ClusterSaves:
@@ -76,16 +91,31 @@ class ClusterSaves:
         node = sessions.read(session, save_op)
         if node is None:
             return session
+        if self._find(session, target, node) is None:
+            return session
+        plain = [source.tensor for source in node.sources if source.variable is None]
+        return SaverSession(session, lambda: self._attempts(session, target, node), plain)
+
+    def _attempts(
+        self, session: Any, target: str, node: sources.SaveNode
+    ) -> Iterator[save.ClusterSave]:
+        """Yields what was opened for the session before, then, once, a new one.
+
+        A server that was started again since knows nothing of a session that was opened before.
+        """
+        for _ in range(2):
+            cluster_save = self._find(session, target, node)
+            if cluster_save is not None:
+                yield cluster_save
+
+    def _find(self, session: Any, target: str, node: sources.SaveNode) -> save.ClusterSave | None:
         known, cluster_save = self._saves.get(session, (None, None))
         if known != node or (cluster_save is not None and not cluster_save.is_usable):
             if cluster_save is not None:
                 cluster_save.close()
             cluster_save = self._open(target, node)
             self._saves[session] = node, cluster_save
-        if cluster_save is None:
-            return session
-        plain = [source.tensor for source in node.sources if source.variable is None]
-        return SaverSession(session, cluster_save, plain)
+        return cluster_save
 
     def _open(self, target: str, node: sources.SaveNode) -> save.ClusterSave | None:
         timeout = self._transport.timeout_seconds
