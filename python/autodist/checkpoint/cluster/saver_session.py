@@ -49,19 +49,25 @@ class SaverSession(SessionInterface):
         del fetches, options, run_metadata
         (prefix,) = feed_dict.values()
         values = sessions.values(self._session, self._plain)
-        forgotten: Exception | None = None
+        forgotten = None
         for cluster_save in self._attempts():
-            try:
-                cluster_save.save(prefix, values)
-            except tf.errors.OpError as error:
-                if not cluster_save.was_forgotten:
-                    raise
-                forgotten = error
-            else:
+            forgotten = _save(cluster_save, prefix, values)
+            if forgotten is None:
                 return prefix
         raise errors.GraphStateError(
             f"nothing was saved to {prefix}: the servers that saved before do no longer"
         ) from forgotten
+
+
+def _save(cluster_save: save.ClusterSave, prefix: str, values: list[Any]) -> Exception | None:
+    """Saves; returns the error where servers have forgotten the session that they are asked in."""
+    try:
+        cluster_save.save(prefix, values)
+    except tf.errors.OpError as error:
+        if not cluster_save.was_forgotten:
+            raise
+        return error
+    return None
 
 
 class ClusterSaves:
