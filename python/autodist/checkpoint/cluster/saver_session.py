@@ -66,7 +66,8 @@ def _save(cluster_save: save.ClusterSave, prefix: str, values: list[Any]) -> Exc
     except tf.errors.OpError as error:
         if not cluster_save.was_forgotten:
             raise
-        return error
+        forgotten: Exception = error
+        return forgotten
     return None
 
 
