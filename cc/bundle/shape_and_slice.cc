@@ -18,8 +18,8 @@ namespace autodist {
 absl::StatusOr<Place> ParseShapeAndSlice(absl::string_view text) {
   const auto refuse = [text](absl::string_view a, absl::string_view b = "",
                              absl::string_view c = "") {
-    return absl::InvalidArgumentError(absl::StrCat("shape and slice '", absl::CHexEscape(text),
-                                                   "' ", absl::CHexEscape(absl::StrCat(a, b, c))));
+    return absl::InvalidArgumentError(
+        absl::StrCat("shape and slice '", absl::CHexEscape(text), "' ", a, absl::CHexEscape(b), c));
   };
   Place place;
   std::vector<absl::string_view> words = absl::StrSplit(text, ' ');

@@ -22,6 +22,7 @@ from autodist.runtime.nodes import Node
 from autodist.runtime.serving import ServedTask
 
 _TAIL_LINES = 30
+_SECONDS_TO_END = 0.5
 _SERVE = ("-m", "autodist.cli", "serve", "--from-chief")
 
 
@@ -100,8 +101,10 @@ class LocalServer(LaunchedServer):
     @property
     def how(self) -> str:
         """How it runs, or how it ended, in words."""
-        code = self._process.poll()
-        if code is None:
+        try:
+            # A process that was killed a moment ago may not be gone yet.
+            code = self._process.wait(_SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
             return f"still running as process {self._process.pid}"
         return f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
