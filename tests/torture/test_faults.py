@@ -124,9 +124,12 @@ def test_a_handler_of_sigterm_that_raises(rig: Any) -> None:
         assert not any(".autodist" in name for name in outcome["left"])
         assert outcome["again"] is None
         assert outcome["found_again"] == outcome["before"] + 2
-    assert {outcome["types"][0] for outcome in outcomes if outcome["error"] is not None} == {
-        "SystemExit"
-    }
+    failures = [outcome for outcome in outcomes if outcome["error"] is not None]
+    assert failures
+    for outcome in failures:
+        # Where it is raised while TensorFlow's binding makes an exception, that makes another of the two.
+        is_replaced = "REPLACED BY SystemExit" in outcome["error"]
+        assert outcome["types"][0] == "SystemExit" or is_replaced
 
 
 def test_sigterm_without_a_handler(rig: Any, tmp_path: Path) -> None:
