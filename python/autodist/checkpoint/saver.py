@@ -436,7 +436,8 @@ class Saver(retention.RetainingSaver):
         is_ours = any(map(tagging.is_tagged, found))
         if is_ours or not self._writes_v2() or not save_arguments.can_stage_bundle(sess, prefix):
             # Where several tasks have variables another saves in the session's place.
-            is_one = is_ours and len(found) == 1
+            # (TensorFlow's other file systems take bytes in order from one task.)
+            is_one = is_ours and len(found) == 1 and paths.is_local(prefix)
             stand_in = self._cluster_saves.wrap(sess, found[0]) if is_one else sess
             path: str | None = save(stand_in, save_path, global_step, latest_filename)
             if path is not None:

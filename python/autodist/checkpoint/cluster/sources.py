@@ -28,7 +28,8 @@ class Source:
     name: bytes
     slice_spec: bytes
     aggregation: bytes
-    tensor: Any
+    # Symbolic tensors compare by adding an op to their graph.
+    tensor: Any = dataclasses.field(compare=False)
     variable: Any
 
     @property
