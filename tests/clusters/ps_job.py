@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -82,11 +82,12 @@ def can_unshare() -> bool:
 
 
 @contextlib.contextmanager
-def running(ports: list[int], **how: bool) -> Iterator[PsJob]:
+def running(ports: list[int], lacking: Sequence[int] = (), **how: bool) -> Iterator[PsJob]:
     """Runs a job whose worker is this process.
 
     Args:
         ports: Of the worker and of the servers.
+        lacking: The servers that do not load our library.
         **how: As for `PsJob.start`.
     """
     worker, *ps = (f"127.0.0.1:{port}" for port in ports)
@@ -95,7 +96,7 @@ def running(ports: list[int], **how: bool) -> Iterator[PsJob]:
     job = PsJob(own.target, cluster)
     try:
         for number in range(len(ps)):
-            job.start(number, **how)
+            job.start(number, library=number not in lacking, **how)
         job.wait(*job.servers)
         yield job
     finally:

@@ -7,5 +7,7 @@ user's graph is only read::
     tasks       the tasks of a session, and which of them answer
     channel     the session of our own, watched while it runs
     save_graph  its ops
+    plain_tasks, plain_sources
+                the same for tasks that have not loaded our ops
     save        the steps of one save
 """

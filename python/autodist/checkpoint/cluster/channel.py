@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -98,27 +98,33 @@ class Channel:
             if not self.broken:
                 concurrent.futures.wait(running, timeout=self._timeout)
 
-    def tell(self, op: Any) -> None:
-        """Runs an op on every task that answers; that none was lost is not needed.
+    def tell(self, ops: Mapping[str, Callable[[], Any]]) -> None:
+        """Runs ops on every task that answers; that none was lost is not needed.
 
         Args:
-            op: A function that makes it, in a graph of its own.
+            ops: By task a function that makes them, in a graph of its own.
         """
-        present = [task for task in self._tasks if task not in self.lost]
-        tasks.tell(self._target, self._master, present, op, self._timeout)
+        present = {task: op for task, op in ops.items() if task not in self.lost}
+        tasks.tell(self._target, self._master, present, self._timeout)
 
     def close(self) -> None:
-        """Closes the session; one that is broken is left to its end."""
+        """Closes the session, unless it was given up."""
         if not self.broken:
             with contextlib.suppress(tf.errors.OpError):
                 self._session.close()
+
+    def _give_up(self) -> None:
+        """Lets the session end by itself: closing it, also as garbage, waits until lost tasks are back."""
+        if not self.broken:
+            self.broken = True
+            tasks.start(self._session.close)
 
     @contextlib.contextmanager
     def _naming_lost_tasks(self) -> Iterator[None]:
         try:
             yield
         except _LOST as error:
-            self.broken = True
+            self._give_up()
             self._check_tasks(error)
             raise
 
@@ -127,7 +133,7 @@ class Channel:
         silent = tasks.silent(self._target, self._master, self._tasks, self._timeout)
         if not silent:
             return
-        self.broken = True
+        self._give_up()
         self.lost = silent
         raise tf.errors.UnavailableError(
             None,

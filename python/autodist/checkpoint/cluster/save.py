@@ -16,7 +16,7 @@ import dataclasses
 import functools
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from autodist import _log, _native
 from autodist.checkpoint.cluster import channel as channels
-from autodist.checkpoint.cluster import save_graph, tasks
+from autodist.checkpoint.cluster import plain_sources, plain_tasks, save_graph, tasks
 
 if TYPE_CHECKING:
     from autodist.checkpoint.cluster.sources import SaveNode
@@ -61,7 +61,14 @@ class ClusterSave:
     """Saves what one node reads, as often as it is asked."""
 
     def __init__(
-        self, target: str, master: str, node: SaveNode, places: list[str], transport: Transport
+        self,
+        target: str,
+        master: str,
+        node: SaveNode,
+        places: list[str],
+        *,
+        lacking: Collection[str],
+        transport: Transport,
     ) -> None:
         """Opens a session of our own and builds its graph.
 
@@ -70,21 +77,37 @@ class ClusterSave:
             master: The task of its master.
             node: What is saved.
             places: The task of each source.
+            lacking: The tasks that have not loaded our ops; neither the master nor the chief.
             transport: How the bytes travel.
         """
         self._has_saved = False
         self._node = node
         self._transport = transport
         self._chief = tasks.task_of(node.device, master)
+        by_value = {
+            number
+            for number, (source, place) in enumerate(zip(node.sources, places, strict=True))
+            if source.goes_to_chief or (place in lacking and not plain_tasks.can_slice(source))
+        }
         homes = [
-            self._chief if source.goes_to_chief else place
-            for source, place in zip(node.sources, places, strict=True)
+            self._chief if number in by_value else place for number, place in enumerate(places)
         ]
         self._channel = channels.Channel(
             target, master, {self._chief, *places}, transport.timeout_seconds
         )
-        self._graph = save_graph.SaveGraph(self._channel.graph, node, homes, self._chief)
+        self._graph = save_graph.SaveGraph(
+            self._channel.graph,
+            node,
+            homes,
+            by_value=by_value,
+            chief=self._chief,
+            lacking=lacking,
+            label=f"{master}/{node.name}",
+        )
         self._homes = [self._graph.tasks.index(home) for home in homes]
+        self._plain = plain_sources.PlainSources(
+            self._channel, self._graph.plain_tasks, self._budget_bytes
+        )
 
     @property
     def is_usable(self) -> bool:
@@ -118,7 +141,7 @@ class ClusterSave:
             self._graph.save_id: secrets.token_hex(8),
             self._graph.lease: int(self._transport.timeout_seconds * _LEASE_FACTOR) + 1,
         }
-        with self._dropping(feeds):
+        with self._plain.saving(feeds), self._dropping(feeds):
             path = self._channel.run(self._graph.open, {**feeds, self._graph.prefix: prefix})
             reaches, facts = self._hold(feeds, path, plain_values)
             plan = self._plan(self._writers(path, reaches), facts)
@@ -150,14 +173,16 @@ class ClusterSave:
             {index: outputs for index, (_, outputs) in self._graph.holds.items()},
             {**feeds, **given, self._graph.path: path if self._transport.way != "stream" else b""},
         )
-        facts: dict[int, tuple[tuple[int, ...], int]] = {}
+        reaches = dict.fromkeys(self._graph.plain_tasks, False)
+        facts = {number: (shape, 0) for number, shape in self._plain.facts(feeds).items()}
         for index, output in outputs.items():
+            reaches[index] = bool(output.reaches)
             numbers = list(output.facts)
             for source in self._graph.holds[index][0]:
                 rank = int(numbers[0])
                 facts[source] = tuple(map(int, numbers[1 : rank + 1])), int(numbers[rank + 1])
                 del numbers[: rank + 2]
-        return {index: bool(output.reaches) for index, output in outputs.items()}, facts
+        return reaches, facts
 
     def _writers(self, path: bytes, reaches: dict[int, bool]) -> list[bool]:
         """Returns for each task whether it writes; refuses what was asked for and cannot be."""
@@ -201,6 +226,10 @@ class ClusterSave:
             raise tf.errors.InvalidArgumentError(None, None, str(error)) from error
 
     @property
+    def _budget_bytes(self) -> int:
+        return int(self._transport.memory_bytes * (1 - _KEPT_SHARE / 2))
+
+    @property
     def _round_bytes(self) -> int:
         return max(1, int(self._transport.memory_bytes * _ROUND_SHARE))
 
@@ -222,15 +251,17 @@ class ClusterSave:
             self._keep(feeds, {}, kept)
 
     def _keep(self, feeds: dict[Any, Any], keep: dict[int, Any], let_go: dict[int, Any]) -> None:
-        concerned = sorted({*keep, *let_go})
-        self._channel.run(
-            [self._graph.keeps[index] for index in concerned],
+        self._plain.let_go(feeds, let_go)
+        concerned = sorted({*keep, *let_go} & {*self._graph.keeps})
+        _, shapes = self._channel.run(
+            ([self._graph.keeps[index] for index in concerned], self._plain.keeps(keep)),
             {
                 **feeds,
                 **self._graph.keep_feeds(keep, let_go),
-                self._graph.budget: int(self._transport.memory_bytes * (1 - _KEPT_SHARE / 2)),
+                self._graph.budget: self._budget_bytes,
             },
         )
+        self._plain.check_kept(shapes)
 
     def _write(self, feeds: dict[Any, Any], rounds: list[dict[int, Any]], crcs: Any) -> None:
         """Lets tasks write, some rounds at a time, and notes the checksums of the parts."""
@@ -251,7 +282,10 @@ class ClusterSave:
         silent = [self._graph.tasks[index] for index, seen in reaches.items() if not seen]
         if not silent:
             return "every task wrote what it holds"
-        return f"{', '.join(silent)} sent what they hold to {self._chief}"
+        what = f"{', '.join(silent)} sent what they hold to {self._chief}"
+        if not self._plain.tasks:
+            return what
+        return f"{what} ({', '.join(self._plain.tasks)}: as plain tensors)"
 
     @contextlib.contextmanager
     def _dropping(self, feeds: dict[Any, Any]) -> Iterator[None]:
@@ -260,5 +294,8 @@ class ClusterSave:
             yield
         except BaseException:
             save_id = feeds[self._graph.save_id]
-            self._channel.tell(lambda: _native.ops().autodist_drop_save(save_id))
+            drops = dict.fromkeys(
+                self._graph.tasks, lambda: _native.ops().autodist_drop_save(save_id)
+            )
+            self._channel.tell({**drops, **self._plain.drops()})
             raise

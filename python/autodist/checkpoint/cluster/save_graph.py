@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from autodist import _native
-from autodist.checkpoint.cluster import tasks
+from autodist.checkpoint.cluster import plain_tasks, tasks
 
 if TYPE_CHECKING:
     from autodist.checkpoint.cluster.sources import SaveNode, Source
@@ -22,22 +22,37 @@ class SaveGraph:
     Attributes:
         plain: The numbers of the sources that are no variables: their values are fed.
         tasks: All tasks, the chief first.
+        plain_tasks: Those without our ops, by number.
     """
 
-    def __init__(self, graph: Any, node: SaveNode, homes: Sequence[str], chief: str) -> None:
+    def __init__(
+        self,
+        graph: Any,
+        node: SaveNode,
+        homes: Sequence[str],
+        *,
+        by_value: Collection[int],
+        chief: str,
+        lacking: Collection[str],
+        label: str,
+    ) -> None:
         """Builds the ops that begin and end a save.
 
         Args:
             graph: The graph to build in.
             node: What is saved.
-            homes: The task that holds each source.
+            homes: The task that each source is read or sent from.
+            by_value: The sources whose values are read as a whole, by number.
             chief: The task that makes the files.
+            lacking: The tasks that have not loaded our ops.
+            label: A name for the saver and its master.
         """
         self._graph = graph
         self._node = node
         self.tasks = [chief, *sorted(set(homes) - {chief})]
         self.plain = [i for i, source in enumerate(node.sources) if source.variable is None]
-        self._writers: dict[tuple[int, tuple[int, ...]], Any] = {}
+        self.plain_tasks: dict[int, plain_tasks.PlainTask] = {}
+        self._writers: dict[tuple[Any, ...], Any] = {}
         with graph.as_default():
             self.save_id = tf.compat.v1.placeholder(tf.string, [])
             self.prefix = tf.compat.v1.placeholder(tf.string, [])
@@ -51,9 +66,15 @@ class SaveGraph:
             self.entries = tf.compat.v1.placeholder(tf.string, [None])
             self._keep = [tf.compat.v1.placeholder(tf.int64, [None]) for _ in self.tasks]
             self._let_go = [tf.compat.v1.placeholder(tf.int64, [None]) for _ in self.tasks]
-            self._build(homes)
+            self._build(homes, by_value, lacking, label)
 
-    def _build(self, homes: Sequence[str]) -> None:
+    def _build(
+        self,
+        homes: Sequence[str],
+        by_value: Collection[int],
+        lacking: Collection[str],
+        label: str,
+    ) -> None:
         ops = _native.ops()
         node = self._node
         with self._on(0):
@@ -65,18 +86,31 @@ class SaveGraph:
         self.holds: dict[int, tuple[list[int], Any]] = {}
         for index, task in enumerate(self.tasks):
             here = [number for number, home in enumerate(homes) if home == task]
-            held = [number for number in here if node.sources[number].is_pinned]
-            read = [number for number in here if not node.sources[number].is_pinned]
+            if task in lacking:
+                self.plain_tasks[index] = plain_tasks.PlainTask(
+                    task,
+                    {number: node.sources[number] for number in here},
+                    {number: variables[number] for number in here},
+                    label=label,
+                    save_id=self.save_id,
+                )
+                continue
+            held = [
+                number
+                for number in here
+                if node.sources[number].is_pinned and number not in by_value
+            ]
+            read = [number for number in here if number not in held]
             if held or read:
                 self.holds[index] = self._hold(index, held, read, variables)
-        self.keeps = []
+        self.keeps: dict[int, Any] = {}
         finishes = []
         for index in range(len(self.tasks)):
+            if index in self.plain_tasks:
+                continue
             with self._on(index):
-                self.keeps.append(
-                    ops.autodist_keep_sources(
-                        self.save_id, self._keep[index], self._let_go[index], self.budget
-                    )
+                self.keeps[index] = ops.autodist_keep_sources(
+                    self.save_id, self._keep[index], self._let_go[index], self.budget
                 )
                 if index in self.holds and index != 0:
                     finishes.append(
@@ -104,7 +138,14 @@ class SaveGraph:
             parts: For the writer.
             reads: By task, for those that send to it.
         """
-        key = writer, tuple(sorted(reads))
+        reads = dict(reads)
+        senders = []
+        for task in sorted(reads):
+            numbers = None
+            if task in self.plain_tasks:
+                numbers, reads[task] = self.plain_tasks[task].arguments(reads[task])
+            senders.append((task, numbers))
+        key = writer, tuple(senders)
         if key not in self._writers:
             self._writers[key] = self._write(*key)
         fetch, names_in, parts_in, reads_in = self._writers[key]
@@ -112,16 +153,23 @@ class SaveGraph:
         feeds.update({placeholder: reads[task] for task, placeholder in reads_in.items()})
         return fetch, feeds
 
-    def _write(self, writer: int, senders: tuple[int, ...]) -> tuple[Any, Any, Any, dict[int, Any]]:
+    def _write(
+        self, writer: int, senders: tuple[tuple[int, Any], ...]
+    ) -> tuple[Any, Any, Any, dict[int, Any]]:
         ops = _native.ops()
+        reads: dict[int, Any] = {}
         with self._graph.as_default():
             names = tf.compat.v1.placeholder(tf.string, [None])
             parts = tf.compat.v1.placeholder(tf.int64, [None])
-            reads = {task: tf.compat.v1.placeholder(tf.int64, [None]) for task in senders}
             buffers = []
-            for task, placeholder in reads.items():
+            for task, numbers in senders:
+                if numbers is not None:
+                    buffer, reads[task] = self.plain_tasks[task].read(numbers)
+                    buffers.append(buffer)
+                    continue
+                reads[task] = tf.compat.v1.placeholder(tf.int64, [None])
                 with self._on(task):
-                    buffers.append(ops.autodist_read_parts(self.save_id, placeholder))
+                    buffers.append(ops.autodist_read_parts(self.save_id, reads[task]))
             with self._on(writer):
                 crcs = ops.autodist_write_parts(
                     self.save_id,

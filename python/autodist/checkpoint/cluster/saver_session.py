@@ -14,6 +14,8 @@ from autodist.tf_internals import SessionInterface
 
 _LOGGER = _log.get_logger()
 
+_LOAD = "Start servers with `autodist serve`, or call `autodist.load_ops()` in them, and"
+
 
 class SaverSession(SessionInterface):
     """Saves through a `ClusterSave` where `Saver.save` of the base class would run a node."""
@@ -84,6 +86,7 @@ class ClusterSaves:
         self._saves: weakref.WeakKeyDictionary[Any, tuple[Any, save.ClusterSave | None]] = (
             weakref.WeakKeyDictionary()
         )
+        self._told: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
     def wrap(self, session: Any, save_op: Any) -> Any:
         """Returns what to hand to TensorFlow's `Saver.save`: a stand-in if several tasks take part, else `session`.
@@ -120,11 +123,11 @@ class ClusterSaves:
         if known != node or (cluster_save is not None and not cluster_save.is_usable):
             if cluster_save is not None:
                 cluster_save.close()
-            cluster_save = self._open(target, node)
+            cluster_save = self._open(session, target, node)
             self._saves[session] = node, cluster_save
         return cluster_save
 
-    def _open(self, target: str, node: sources.SaveNode) -> save.ClusterSave | None:
+    def _open(self, session: Any, target: str, node: sources.SaveNode) -> save.ClusterSave | None:
         timeout = self._transport.timeout_seconds
         master = tasks.master_of(target, timeout)
         chief = tasks.task_of(node.device, master)
@@ -135,25 +138,48 @@ class ClusterSaves:
         involved = sorted({chief, *places})
         if involved == [chief]:
             return None
-        lacking = [
-            task
-            for task in dict.fromkeys([master, *involved])
-            if not tasks.has_op(target, master, task, _probe, timeout)
-        ]
+        lacking = [] if tasks.has_op(target, master, master, _probe, timeout) else [master]
+        if not lacking:
+            lacking = [
+                task
+                for task in involved
+                if task != master and not tasks.has_op(target, master, task, _probe, timeout)
+            ]
         if lacking:
-            what = "which is the session's master, " if master in lacking else ""
-            _LOGGER.warning(
-                "%s, %shas not loaded autodist's ops: TensorFlow sends whole variables to %s, within its limit of "
-                "2 GiB each. Start servers with `autodist serve`, or call `autodist.load_ops()` in them, and each "
-                "task saves what it holds",
-                ", ".join(lacking),
-                what,
-                chief,
-            )
+            self._tell_lacking(session, lacking, master, chief)
+        if not {master, chief}.isdisjoint(lacking):
             return None
         if any(source.variable is None and source.dtype == tf.variant for source in node.sources):
             return None
-        return save.ClusterSave(target, master, node, places, self._transport)
+        return save.ClusterSave(
+            target, master, node, places, lacking=lacking, transport=self._transport
+        )
+
+    def _tell_lacking(self, session: Any, lacking: list[str], master: str, chief: str) -> None:
+        """Says once for each session which tasks have not loaded our ops, and what that means.
+
+        Raises:
+            tf.errors.FailedPreconditionError: Every task was to write.
+        """
+        roles = {chief: ", the saver's own task,", master: ", the session's master,"}
+        who = ", ".join(task + roles.get(task, "") for task in lacking).removesuffix(",")
+        if self._transport.way == "shared":
+            raise tf.errors.FailedPreconditionError(
+                None,
+                None,
+                f"transport='shared', but autodist's ops are not loaded in {who}. {_LOAD} each task saves what it "
+                "holds; or leave transport out: then what they hold is sent",
+            )
+        if {master, chief}.isdisjoint(lacking):
+            how = "what they hold comes as plain tensors, in parts"
+        else:
+            how = f"TensorFlow sends whole variables to {chief}, within its limit of 2 GiB each"
+        message = (
+            f"autodist's ops are not loaded in {who}: {how}. {_LOAD} each task saves what it holds"
+        )
+        if self._told.get(session) != message:
+            self._told[session] = message
+            _LOGGER.warning("%s", message)
 
 
 def _probe() -> Any:

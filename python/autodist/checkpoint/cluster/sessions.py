@@ -45,6 +45,7 @@ def read(session: Any, save_op: Any) -> sources.SaveNode | None:
         sources.attribute(save_op, "_autodist_threads", default=0),
         sources.attribute(save_op, "_autodist_durable", default=True),
         "",
+        save_op.name,
     )
 
 

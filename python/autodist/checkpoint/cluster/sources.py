@@ -71,6 +71,7 @@ class SaveNode:
         threads: How many threads write; 0 lets the machine decide.
         durable: Whether all is synced.
         device: Where the graph puts the node.
+        name: Its name in the graph that the saver is in.
     """
 
     sources: tuple[Source, ...]
@@ -79,6 +80,7 @@ class SaveNode:
     threads: int
     durable: bool
     device: str
+    name: str
 
 
 def read(op: Any) -> SaveNode | None:
@@ -99,6 +101,7 @@ def read(op: Any) -> SaveNode | None:
         attribute(op, "_autodist_threads", default=0),
         attribute(op, "_autodist_durable", default=True),
         op.device,
+        op.name,
     )
 
 

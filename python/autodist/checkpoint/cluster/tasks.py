@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -98,17 +98,21 @@ def silent(target: str, master: str, tasks: Iterable[str], timeout_seconds: floa
     )
 
 
-def tell(target: str, master: str, tasks: Iterable[str], op: Any, timeout_seconds: float) -> None:
-    """Runs an op on each task that answers, in sessions of their own.
+def tell(
+    target: str, master: str, ops: Mapping[str, Callable[[], Any]], timeout_seconds: float
+) -> None:
+    """Runs ops on each task that answers, in sessions of their own.
 
     Args:
         target: The session's target.
         master: The task of its master.
-        tasks: The tasks, all at once.
-        op: A function that makes the op.
+        ops: By task, all at once, a function that makes the ops.
         timeout_seconds: How long to wait for all.
     """
-    told = [start(lambda task=task: _run_on(target, master, task, op)) for task in tasks]  # type: ignore[misc]
+    told = [
+        start(lambda task=task, op=op: _run_on(target, master, task, op))  # type: ignore[misc]
+        for task, op in ops.items()
+    ]
     concurrent.futures.wait(told, timeout_seconds)
 
 
