@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import tensorflow as tf
 from conftest import free_ports
 from ps_job import PsJob, can_unshare, files, running
 
+from autodist.checkpoint.cluster import save
 from autodist.checkpoint.saver import Saver
 
 tf1 = tf.compat.v1
@@ -126,6 +128,27 @@ def test_other_saveables_and_slices(job: PsJob, directory: Path) -> None:
         stock.save(session, str(directory / "stock"), write_meta_graph=False)
         ours.save(session, str(directory / "ours"), write_meta_graph=False)
     assert files(directory / "ours") == files(directory / "stock")
+
+
+def test_a_task_that_waits_longer_than_its_lease_still_holds_the_save(
+    job: PsJob, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = save.ClusterSave._send
+
+    def send_late(self: Any, *given: Any) -> None:
+        time.sleep(3.5)
+        send(self, *given)
+
+    monkeypatch.setattr(save, "_LEASE_FACTOR", 1 / 3)
+    monkeypatch.setattr(save.ClusterSave, "_send", send_late)
+    with tf.Graph().as_default(), tf1.Session(job.target) as session:
+        build()
+        saver = Saver(transport="stream", timeout_seconds=5)
+        session.run(tf1.global_variables_initializer())
+        saver.save(session, str(directory / "model"), write_meta_graph=False)
+        expected = values_of(session)["small"]
+    reader = tf.train.load_checkpoint(str(directory / "model"))
+    np.testing.assert_array_equal(reader.get_tensor("small"), expected)
 
 
 @needs_namespaces

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -97,6 +98,22 @@ class Channel:
         finally:
             if not self.broken:
                 concurrent.futures.wait(running, timeout=self._timeout)
+
+    @contextlib.contextmanager
+    def repeating(self, fetches: Any, feeds: dict[Any, Any], seconds: float) -> Iterator[None]:
+        """Runs ops every so many seconds while the block lasts; whether they fail is no matter."""
+        ended = threading.Event()
+
+        def repeat() -> None:
+            while not ended.wait(seconds):
+                with contextlib.suppress(tf.errors.OpError):
+                    self._session.run(fetches, feeds)
+
+        tasks.start(repeat)
+        try:
+            yield
+        finally:
+            ended.set()
 
     def tell(self, ops: Mapping[str, Callable[[], Any]]) -> None:
         """Runs ops on every task that answers; that none was lost is not needed.

@@ -39,6 +39,7 @@ _ROUND_SHARE = 1 / 16
 
 # Longer than a client may be silent, so that a lease never ends a save that goes on.
 _LEASE_FACTOR = 3
+_RENEWALS_PER_LEASE = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +142,7 @@ class ClusterSave:
             self._graph.save_id: secrets.token_hex(8),
             self._graph.lease: int(self._transport.timeout_seconds * _LEASE_FACTOR) + 1,
         }
-        with self._plain.saving(feeds), self._dropping(feeds):
+        with self._plain.saving(feeds), self._dropping(feeds), self._renewing(feeds):
             path = self._channel.run(self._graph.open, {**feeds, self._graph.prefix: prefix})
             reaches, facts = self._hold(feeds, path, plain_values)
             plan = self._plan(self._writers(path, reaches), facts)
@@ -286,6 +287,14 @@ class ClusterSave:
         if not self._plain.tasks:
             return what
         return f"{what} ({', '.join(self._plain.tasks)}: as plain tensors)"
+
+    def _renewing(self, feeds: dict[Any, Any]) -> contextlib.AbstractContextManager[None]:
+        """Lets tasks hear of the save while others are at work."""
+        return self._channel.repeating(
+            list(self._graph.keeps.values()),
+            {**feeds, **self._graph.keep_feeds({}, {}), self._graph.budget: 0},
+            feeds[self._graph.lease] / _RENEWALS_PER_LEASE,
+        )
 
     @contextlib.contextmanager
     def _dropping(self, feeds: dict[Any, Any]) -> Iterator[None]:
