@@ -164,15 +164,18 @@ class PlainTask:
     def _read(self, numbers: tuple[int, ...]) -> tuple[Any, Any]:
         parts = tf.compat.v1.placeholder(tf.int64, [3 * len(numbers)])
         pieces = []
-        for position, number in enumerate(numbers):
-            first, count, pad = (parts[3 * position + i : 3 * position + i + 1] for i in range(3))
-            with tf.device(self._variables[number].device):
-                pieces.append(self._bytes(number, first, count))
-            if len(numbers) > 1:
-                with self._on_task():
-                    pieces.append(tf.zeros(pad, tf.uint8))
         with self._on_task():
-            whole = tf.concat(pieces, 0) if len(pieces) > 1 else pieces[0]
+            # Few ops, for there may be many variables.
+            each = iter(tf.split(parts, 3 * len(numbers)))
+            flat, start = tf.constant([-1]), tf.constant([0], tf.int64)
+            zeros = tf.zeros(_ALIGNMENT, tf.uint8)
+        for number in numbers:
+            with tf.device(self._variables[number].device):
+                pieces.append(self._bytes(number, next(each), next(each), flat))
+            with self._on_task():
+                pieces.append(tf.raw_ops.Slice(input=zeros, begin=start, size=next(each)))
+        with self._on_task():
+            whole = tf.raw_ops.ConcatV2(values=pieces, axis=0) if len(numbers) > 1 else pieces[0]
             with tf.control_dependencies([whole]):
                 mark = tf.raw_ops.ReadVariableOp(resource=self._mark, dtype=tf.string)
             own = tf.debugging.assert_equal(
@@ -183,15 +186,17 @@ class PlainTask:
             with tf.control_dependencies([own]):
                 return tf.identity(whole), parts
 
-    def _bytes(self, number: int, first: Any, count: Any) -> Any:
+    def _bytes(self, number: int, first: Any, count: Any, flat: Any) -> Any:
         source = self._sources[number]
         value = self._variables[number]
         if source.is_resource:
             value = tf.raw_ops.ReadVariableOp(resource=self._kept[number], dtype=source.dtype)
-        piece = tf.raw_ops.Slice(input=tf.reshape(value, [-1]), begin=first, size=count)
+        value = tf.raw_ops.Reshape(tensor=value, shape=flat)
+        piece = tf.raw_ops.Slice(input=value, begin=first, size=count)
         if source.dtype == tf.bool:
-            return tf.cast(piece, tf.uint8)
-        return tf.reshape(tf.bitcast(piece, tf.uint8), [-1])
+            return tf.raw_ops.Cast(x=piece, DstT=tf.uint8)
+        piece = tf.raw_ops.Bitcast(input=piece, type=tf.uint8)
+        return piece if source.dtype.size == 1 else tf.raw_ops.Reshape(tensor=piece, shape=flat)
 
     def _is_there(self, number: int) -> Any:
         variable = self._variables[number]
