@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
+from autodist.checkpoint.cluster.plain_tasks import CONTAINER
+
 if TYPE_CHECKING:
     from autodist.checkpoint.cluster.channel import Channel
     from autodist.checkpoint.cluster.plain_tasks import PlainTask
@@ -49,6 +51,9 @@ class PlainSources:
 
         Args:
             feeds: What every run of the save is fed with, likewise below.
+
+        Raises:
+            tf.errors.AbortedError: Another process took what this one kept.
         """
         if not self._tasks:
             yield
@@ -57,7 +62,18 @@ class PlainSources:
             if not self._is_clean:
                 self.let_go(feeds, {index: plain.numbers for index, plain in self._tasks.items()})
             self._is_clean = False
-            yield
+            try:
+                yield
+            except tf.errors.OpError as error:
+                if isinstance(error, tf.errors.UnavailableError) or CONTAINER not in error.message:
+                    raise
+                raise tf.errors.AbortedError(
+                    None,
+                    None,
+                    f"what {', '.join(self.tasks)} kept for this save was taken by another: a second process with "
+                    "the same master saves too, by a saver of the same name. Let one of them save, or load "
+                    "autodist's ops there",
+                ) from error
             self._is_clean = True
 
     def facts(self, feeds: Mapping[Any, Any]) -> dict[int, tuple[int, ...]]:

@@ -25,7 +25,8 @@ from autodist.checkpoint.cluster import tasks
 if TYPE_CHECKING:
     from autodist.checkpoint.cluster.sources import Source
 
-_CONTAINER = "autodist_kept"
+# Errors about what is kept have it in their text.
+CONTAINER = "autodist_kept"
 
 # As the buffers of `AutodistReadParts`.
 _ALIGNMENT = 64
@@ -181,7 +182,7 @@ class PlainTask:
             own = tf.debugging.assert_equal(
                 mark,
                 self._save_id,
-                message=f"another process with this session's master saves {self._label} too",
+                message=f"{CONTAINER}/{self._label} is of another save",
             )
             with tf.control_dependencies([own]):
                 return tf.identity(whole), parts
@@ -229,7 +230,7 @@ class PlainTask:
 
     def _variable(self, name: str, dtype: Any) -> Any:
         return tf.raw_ops.VarHandleOp(
-            container=_CONTAINER, shared_name=f"{self._label}/{name}", dtype=dtype, shape=None
+            container=CONTAINER, shared_name=f"{self._label}/{name}", dtype=dtype, shape=None
         )
 
     def _on_task(self) -> Any:
