@@ -9,7 +9,7 @@ from typing import Any
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
-def run_benchmark(name: str, arguments: list[str], results: Path) -> Any:
+def run_benchmark(name: str, arguments: list[str], results: Path, report: str | None = None) -> Any:
     command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *arguments]
     subprocess.run(
         [*command, "--results", str(results), "--keep"],
@@ -17,8 +17,9 @@ def run_benchmark(name: str, arguments: list[str], results: Path) -> Any:
         capture_output=True,
         timeout=300,
     )
-    assert (results / f"{name}.md").read_text().startswith("# ")
-    return json.loads((results / f"{name}.json").read_text())
+    report = report or name
+    assert (results / f"{report}.md").read_text().startswith("# ")
+    return json.loads((results / f"{report}.json").read_text())
 
 
 def test_a_step_is_compared_with_its_rival_and_the_control(tmp_path: Path) -> None:
@@ -31,3 +32,15 @@ def test_a_transformation_is_measured_by_part(tmp_path: Path) -> None:
     (row,) = run_benchmark("transform_benchmark", arguments, tmp_path)["rows"]
     assert set(row["seconds"]) == {"build", "in scope", "transform", "save"}
     assert row["made"] > row["nodes"]
+
+
+def test_a_cluster_is_compared_with_stock_and_the_limit(tmp_path: Path) -> None:
+    arguments = ["--mib", "2", "--rounds", "1", "--memory-rounds", "0", "--tmpfs", str(tmp_path)]
+    report = run_benchmark(
+        "cluster_benchmark", arguments, tmp_path / "results", "cluster_benchmark.tmpfs"
+    )
+    ways = {"autodist shared", "autodist stream", "stock sharded=False", "stock sharded=True"}
+    for operation in ("save", "restore"):
+        assert set(report["operations"][operation]) == ways | {"limit", "limit again"}
+    assert len(report["targets"]) == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
