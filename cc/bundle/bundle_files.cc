@@ -3,7 +3,6 @@
 #include "bundle/bundle_files.h"
 
 #include <filesystem>
-#include <mutex>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -18,6 +17,7 @@ BundleFiles::BundleFiles(std::unique_ptr<SaveDirectory> directory, std::string n
 
 BundleFiles::~BundleFiles() {
   data_.reset();
+  lock_.reset();
   if (!made_directory_.empty()) tsl::Env::Default()->DeleteDir(made_directory_).IgnoreError();
 }
 
@@ -74,6 +74,10 @@ absl::StatusOr<std::unique_ptr<BundleFiles>> BundleFiles::CreateIn(
 }
 
 absl::Status BundleFiles::CreateData() {
+  absl::StatusOr<std::unique_ptr<NameLock>> lock =
+      directory_->Lock(tensorflow::MetaFilename(name_));
+  if (!lock.ok()) return lock.status();
+  lock_ = *std::move(lock);
   if (absl::Status status = RemoveAbandoned(directory_.get()); !status.ok()) return status;
   if (!directory_->can_rename()) {
     absl::StatusOr<FormerBundle> former = FindFormerBundle(directory_.get(), name_);
@@ -92,7 +96,6 @@ std::string BundleFiles::DataName(int data_file_count) const {
 absl::Status BundleFiles::Commit(const IndexOf& index) {
   absl::Status status = data_->Finish();
   if (!status.ok()) return status;
-  std::lock_guard<std::mutex> lock(CommitMutex(name_));
   absl::StatusOr<FormerBundle> former = FindFormerBundle(directory_.get(), name_);
   if (!former.ok()) return former.status();
   if (data_file_count_ == 0) data_file_count_ = former->ChooseFileCount(1);

@@ -10,6 +10,7 @@
 //
 //   m.index -> m.data-00000-of-00001, then -> m.data-00000-of-00002, then -> m.data-00000-of-00001
 //
+// Of two saves to one prefix at the same time the second is refused before it writes anything.
 // A commit that fails, and an object destroyed without one, leave what was there before, the
 // directory gone again if Create() made it. Files of dead savers are removed by Create().
 
@@ -72,7 +73,8 @@ class BundleFiles {
   const std::unique_ptr<SaveDirectory> directory_;
   const std::string name_;
   const bool durable_;
-  int data_file_count_ = 0;  // 0: not chosen yet
+  std::unique_ptr<NameLock> lock_;  // of the index
+  int data_file_count_ = 0;         // 0: not chosen yet
   std::unique_ptr<StagedFile> data_;
   std::string directory_path_;  // absolute; empty where it is none of system calls
   std::string made_directory_;  // the path of the directory if Create() made it

@@ -57,6 +57,10 @@ class EnvDirectory : public SaveDirectory {
     return std::unique_ptr<NewFile>(std::make_unique<EnvFile>(start_ + name, std::move(file)));
   }
 
+  absl::StatusOr<std::unique_ptr<NameLock>> Lock(const std::string& name) override {
+    return NameLock::AcquireInProcess(start_ + name);
+  }
+
   absl::Status Rename(const std::string& from, const std::string& to) override {
     return env_->RenameFile(start_ + from, start_ + to);
   }

@@ -83,6 +83,10 @@ class FaultyDirectory : public SaveDirectory {
     if (!file.ok()) return file.status();
     return std::unique_ptr<NewFile>(std::make_unique<FaultyFile>(&faults_, *std::move(file)));
   }
+  absl::StatusOr<std::unique_ptr<NameLock>> Lock(const std::string& name) override {
+    if (absl::Status status = faults_.Count("lock"); !status.ok()) return status;
+    return directory_->Lock(name);
+  }
   absl::Status Rename(const std::string& from, const std::string& to) override {
     const absl::Status status = faults_.Count("rename");
     return status.ok() ? directory_->Rename(from, to) : status;

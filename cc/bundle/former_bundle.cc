@@ -3,8 +3,6 @@
 #include "bundle/former_bundle.h"
 
 #include <algorithm>
-#include <array>
-#include <functional>
 #include <set>
 
 #include "absl/strings/match.h"
@@ -63,11 +61,6 @@ absl::StatusOr<FormerBundle> FindFormerBundle(SaveDirectory* directory, const st
     if (IsDataFile(file, name)) former.data_names.push_back(file);
   }
   return former;
-}
-
-std::mutex& CommitMutex(const std::string& name) {
-  static auto* const mutexes = new std::array<std::mutex, 16>;
-  return (*mutexes)[std::hash<std::string>()(name) % mutexes->size()];
 }
 
 absl::Status RemoveAbandoned(SaveDirectory* directory) {

@@ -3,7 +3,6 @@
 #ifndef AUTODIST_BUNDLE_FORMER_BUNDLE_H_
 #define AUTODIST_BUNDLE_FORMER_BUNDLE_H_
 
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -31,9 +30,6 @@ bool IsDataFile(absl::string_view file, absl::string_view name);
 // REQUIRES: IsDataFile().
 int FileNumberOf(absl::string_view data_file);
 int FileCountOf(absl::string_view data_file);
-
-// Commits of one prefix by several threads take turns; others seldom wait for each other.
-std::mutex& CommitMutex(const std::string& name);
 
 // Removes what dead savers left in a directory; nothing where files have their names from the
 // start.

@@ -63,6 +63,10 @@ class PosixDirectory : public SaveDirectory {
     return std::unique_ptr<NewFile>(std::make_unique<PosixNewFile>(*std::move(file)));
   }
 
+  absl::StatusOr<std::unique_ptr<NameLock>> Lock(const std::string& name) override {
+    return NameLock::Acquire(descriptor_.get(), path_, name);
+  }
+
   absl::Status Rename(const std::string& from, const std::string& to) override {
     absl::Status status = CheckPath();
     if (!status.ok()) return status;
@@ -120,7 +124,10 @@ class PosixDirectory : public SaveDirectory {
     const int directory = descriptor_.get();
     struct stat named;
     if (fstatat(directory, name.c_str(), &named, AT_SYMLINK_NOFOLLOW) != 0) return;
-    if (!IsOfThisBoot(name) && std::time(nullptr) - named.st_mtime < kForeignAgeSeconds) return;
+    if (!IsOfThisBoot(name) && !IsLockName(name) &&
+        std::time(nullptr) - named.st_mtime < kForeignAgeSeconds) {
+      return;
+    }
     if (S_ISDIR(named.st_mode)) return RemoveScratchIfUnlocked(directory, name);
     // Writable, for a lock over NFS asks for that.
     const Descriptor file(

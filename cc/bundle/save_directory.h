@@ -19,6 +19,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "bundle/name_lock.h"
 
 namespace autodist {
 
@@ -58,6 +59,9 @@ class SaveDirectory {
   // Creates a file for writing and, where that is possible, locks it for as long as the object
   // lives or the process does. Fails when it exists, if can_rename().
   virtual absl::StatusOr<std::unique_ptr<NewFile>> Create(const std::string& name) = 0;
+
+  // Locks a name (name_lock.h). AlreadyExists, saying who holds it, if another save does.
+  virtual absl::StatusOr<std::unique_ptr<NameLock>> Lock(const std::string& name) = 0;
 
   // Renames, replacing what is there. Fails also when the directory's path leads elsewhere by now.
   virtual absl::Status Rename(const std::string& from, const std::string& to) = 0;

@@ -3,7 +3,6 @@
 #include "bundle/staged_bundle.h"
 
 #include <map>
-#include <mutex>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -56,6 +55,9 @@ absl::StatusOr<std::unique_ptr<StagedBundle>> StagedBundle::CreateIn(
     bool durable) {
   std::unique_ptr<StagedBundle> bundle(
       new StagedBundle(std::move(directory), parent, name, durable));
+  auto lock = bundle->directory_->Lock(tensorflow::MetaFilename(name));
+  if (!lock.ok()) return lock.status();
+  bundle->lock_ = *std::move(lock);
   absl::Status status = RemoveAbandoned(bundle->directory_.get());
   if (status.ok()) status = bundle->scratch_.Create(parent, name);
   if (!status.ok()) return status;
@@ -112,7 +114,6 @@ absl::Status StagedBundle::Commit() {
     if (!status.ok()) return status;
   }
 
-  std::lock_guard<std::mutex> lock(CommitMutex(name_));
   const absl::StatusOr<FormerBundle> former = FindFormerBundle(directory_.get(), name_);
   if (!former.ok()) return former.status();
   const int file_count = former->ChooseFileCount(index->shard_count);

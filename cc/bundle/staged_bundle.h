@@ -58,6 +58,7 @@ class StagedBundle {
   const std::string parent_;
   const std::string name_;
   const bool durable_;
+  std::unique_ptr<NameLock> lock_;  // of the index
   ScratchDirectory scratch_;
 };
 

@@ -135,7 +135,7 @@ TEST(TheDirectoryOfADeadSaverIsRemovedAndThatOfALivingOneIsNot) {
   std::filesystem::create_directory_symlink(directory.path(), dead + "/link");
   const std::string user = directory.path() + "/m.autodist";
   EXPECT_TRUE(std::filesystem::create_directory(user));
-  auto living = StagedBundle::Create(directory.path() + "/m", true);
+  auto living = StagedBundle::Create(directory.path() + "/other", true);
   EXPECT_TRUE(living.ok());
   EXPECT_EQ(Save(directory, 1, 1.0f), absl::OkStatus());
   EXPECT_TRUE(!std::filesystem::exists(dead));
@@ -143,6 +143,17 @@ TEST(TheDirectoryOfADeadSaverIsRemovedAndThatOfALivingOneIsNot) {
   EXPECT_EQ(WriteSharded((*living)->prefix(), 1, 2.0f), absl::OkStatus());
   EXPECT_EQ((*living)->Commit(), absl::OkStatus());
   living->reset();
+  EXPECT_TRUE(Load(directory, 1) == 1.0f && !HasTemporaryFile(directory));
+  EXPECT_TRUE(std::filesystem::exists(directory.path() + "/other.index"));
+}
+
+TEST(ASecondSaveToAPrefixIsRefused) {
+  const TemporaryDirectory directory;
+  auto first = StagedBundle::Create(directory.path() + "/m", true);
+  EXPECT_TRUE(absl::IsAlreadyExists(Save(directory, 1, 1.0f)));
+  EXPECT_EQ(WriteSharded((*first)->prefix(), 1, 2.0f), absl::OkStatus());
+  EXPECT_EQ((*first)->Commit(), absl::OkStatus());
+  first->reset();
   EXPECT_TRUE(Load(directory, 1) == 2.0f && !HasTemporaryFile(directory));
 }
 

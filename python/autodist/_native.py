@@ -196,6 +196,44 @@ class StagedFile:
         _c_library().autodist_discard_file(ctypes.byref(self._file))
 
 
+class PrefixLock:
+    """The lock on the prefix of a checkpoint, which ends with this process."""
+
+    def __init__(self) -> None:
+        self._lock = ctypes.c_void_p()
+
+    def acquire(self, prefix: str, *, durable: bool) -> bool:
+        """Locks the prefix, and makes its directory if it is not there. Once.
+
+        Args:
+            prefix: The prefix, on any file system that TensorFlow knows.
+            durable: Whether a new directory is made durable.
+
+        Returns:
+            Whether other processes are kept out, and not only the threads of this one.
+
+        Raises:
+            tf.errors.AlreadyExistsError: Another save has the lock; names its process.
+            tf.errors.OpError: The lock's file cannot be written.
+        """
+        message = ctypes.create_string_buffer(_MESSAGE_BYTES)
+        excludes_processes = ctypes.c_int()
+        code = _c_library().autodist_lock_prefix(
+            os.fsencode(prefix),
+            durable,
+            ctypes.byref(self._lock),
+            ctypes.byref(excludes_processes),
+            message,
+            len(message),
+        )
+        _check(code, message)
+        return bool(excludes_processes.value)
+
+    def release(self) -> None:
+        """Ends the lock, if it is held."""
+        _c_library().autodist_unlock_prefix(ctypes.byref(self._lock))
+
+
 class StagedBundle:
     """A checkpoint's bundle that TensorFlow's own ops write beside its prefix before it replaces what is there.
 
@@ -291,6 +329,17 @@ def _c_library() -> ctypes.CDLL:
     library.autodist_commit_file.restype = ctypes.c_int
     library.autodist_discard_file.argtypes = (ctypes.POINTER(ctypes.c_void_p),)
     library.autodist_discard_file.restype = None
+    library.autodist_lock_prefix.argtypes = (
+        ctypes.c_char_p,
+        ctypes.c_int,
+        ctypes.POINTER(ctypes.c_void_p),
+        ctypes.POINTER(ctypes.c_int),
+        ctypes.c_char_p,
+        ctypes.c_int64,
+    )
+    library.autodist_lock_prefix.restype = ctypes.c_int
+    library.autodist_unlock_prefix.argtypes = (ctypes.POINTER(ctypes.c_void_p),)
+    library.autodist_unlock_prefix.restype = None
     library.autodist_stage_bundle.argtypes = (
         ctypes.c_char_p,
         ctypes.c_int,

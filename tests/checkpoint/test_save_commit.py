@@ -62,7 +62,7 @@ def test_over_a_prefix_in_use_all_is_written_before_the_bundle_is_replaced(
     monkeypatch.setattr(tf1.train.Saver, "save", save)
     saver.save(session, str(tmp_path / "m"), 1)
 
-    assert staged_before == ["checkpoint", "m-1.meta"]
+    assert staged_before == ["checkpoint", "m-1", "m-1.meta"]  # the second is the lock
     assert files(tmp_path) == {*BUNDLE, "m-1.meta", "checkpoint"}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from autodist import _log, tf_internals
-from autodist.checkpoint import bundle, paths
+from autodist.checkpoint import paths, prefix_lock
 
 _LOGGER = _log.get_logger()
 
@@ -72,7 +72,7 @@ class RetainingSaver(tf.compat.v1.train.Saver):
             return
         meta_path = tf_internals.meta_graph_filename(prefix, meta_graph_suffix)
         is_v2 = self.saver_def.version == _SaverDef.V2
-        bundle.remove(prefix, meta_path, *([] if is_v2 else [prefix]))
+        prefix_lock.remove_unless_held(prefix, meta_path, *([] if is_v2 else [prefix]))
 
 
 def reason_to_keep(prefix: str, kept: Iterable[str], *, is_own: bool) -> str | None:

@@ -13,6 +13,7 @@ each written under another name, synced and renamed, where stock TensorFlow writ
 syncs nothing. A save that fails takes back what it wrote.
 """
 
+import contextlib
 import functools
 from typing import Any
 
@@ -23,6 +24,7 @@ from autodist.checkpoint import (
     bundle,
     meta_graph,
     paths,
+    prefix_lock,
     report,
     restore_hints,
     retention,
@@ -259,6 +261,8 @@ class Saver(retention.RetainingSaver):
             ValueError: `latest_filename` holds a path or collides with `save_path`, or the parent
                 directory of `save_path` is missing.
             RuntimeError: The nodes were not built, or the state file collides with the checkpoint.
+            tf.errors.AlreadyExistsError: Another process or thread is saving to the same prefix; it
+                is named, and nothing was written.
         """
         if not self._is_built:
             # Executing eagerly, or a mistake that the base class tells.
@@ -275,7 +279,7 @@ class Saver(retention.RetainingSaver):
             )
             return eager_path
         save_path = tf.compat.as_str(save_path)
-        with save_arguments.inside_graph(sess):
+        with save_arguments.inside_graph(sess), contextlib.ExitStack() as held:
             # Once, so that all files are of one step even if training goes on.
             if global_step is not None and not isinstance(global_step, tf.compat.integral_types):
                 global_step = tf.compat.v1.train.global_step(sess, global_step)
@@ -290,12 +294,23 @@ class Saver(retention.RetainingSaver):
                 strip_default_attrs=strip_default_attrs,
                 save_debug_info=save_debug_info,
             )
+            # Of two saves to one prefix at once one gets an error here, before it writes anything.
+            lock = held.enter_context(
+                prefix_lock.held(
+                    prefix,
+                    durable=self._options.durable,
+                    # TensorFlow's own nodes make none.
+                    makes_directory=not self.saver_def.sharded,
+                    is_needed=self._writes_v2(),
+                )
+            )
             # Over a checkpoint in use nothing but renames is left once the op has committed.
             is_overwritten = self._writes_v2() and bundle.exists(prefix)
             is_early = is_overwritten and save_arguments.can_stage_early(
                 sess, save_path, latest_filename
             )
             kept = list(self._last_checkpoints), list(self._checkpoints_to_be_deleted)
+            path = None
             with staged_files.StagedFiles(durable=self._options.durable) as files:
                 try:
                     if is_early:
@@ -304,16 +319,19 @@ class Saver(retention.RetainingSaver):
                         path = self._save_bundle(
                             sess, save_path, global_step, prefix, latest_filename=latest_filename
                         )
+                    lock.take_back_directory()
                     if path is not None and write_state:
                         save_arguments.check_parent(save_path)
                     if not is_early:
                         stage(files, path)
                     files.commit()
-                except BaseException:
+                except BaseException as error:
+                    # What another save writes there, whom the op left the prefix to, is not ours.
+                    is_another = path is None and isinstance(error, tf.errors.AlreadyExistsError)
                     # Once the state file names it, a checkpoint stays.
                     if state_path not in files.moved:
                         self._last_checkpoints, self._checkpoints_to_be_deleted = kept
-                        if self._writes_v2() and not is_overwritten:
+                        if self._writes_v2() and not is_overwritten and not is_another:
                             bundle.remove(prefix, *files.moved)
                     raise
         if path is not None and write_state:

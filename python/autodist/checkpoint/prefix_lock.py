@@ -1,0 +1,110 @@
+"""The lock on a prefix, from the begin of a save to its end: of two saves at once, one gets an error."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from autodist import _log, _native
+from autodist.checkpoint import bundle, paths
+
+_LOGGER = _log.get_logger()
+
+
+class HeldPrefix:
+    """A prefix that no other save may write to."""
+
+    def __init__(self, prefix: str) -> None:
+        """Does not lock it yet."""
+        self._prefix = prefix
+        self._lock = _native.PrefixLock()
+        self._made_directory = False
+
+    def acquire(self, *, durable: bool, makes_directory: bool) -> None:
+        """Locks the prefix.
+
+        Where there is no directory and none is made, nothing is locked: the save will say so in its own words.
+
+        Args:
+            durable: Whether a new directory is made durable.
+            makes_directory: Whether to make the directory if it is not there.
+
+        Raises:
+            tf.errors.AlreadyExistsError: Another save has the lock; names its process.
+            tf.errors.OpError: The lock's file cannot be written.
+        """
+        directory = paths.parent(self._prefix) or "."
+        was_there = tf.io.gfile.isdir(directory)
+        if not was_there and not makes_directory:
+            return
+        try:
+            excludes_processes = self._lock.acquire(self._prefix, durable=durable)
+        except tf.errors.OpError:
+            if tf.io.gfile.isdir(directory):
+                raise
+            return
+        self._made_directory = not was_there
+        if not excludes_processes:
+            _LOGGER.info(
+                "%s: its file system has no locks; nothing keeps other processes from saving to it "
+                "at the same time",
+                self._prefix,
+            )
+
+    def take_back_directory(self) -> None:
+        """Ends the lock, and removes the directory made for it, if the bundle was written elsewhere.
+
+        That is where the session's tasks have other files than this process.
+        """
+        if self._made_directory and not bundle.exists(self._prefix):
+            self.release()
+
+    def release(self) -> None:
+        """Ends the lock, if it is held."""
+        self._lock.release()
+
+
+@contextlib.contextmanager
+def held(
+    prefix: str, *, durable: bool, makes_directory: bool = True, is_needed: bool = True
+) -> Iterator[HeldPrefix]:
+    """Holds the lock on a prefix.
+
+    Args:
+        prefix: The prefix.
+        durable: Whether a directory that is made for it is made durable.
+        makes_directory: Whether to make its directory if it is not there.
+        is_needed: Whether to lock at all.
+
+    Raises:
+        tf.errors.AlreadyExistsError: Another save has the lock; names its process.
+        tf.errors.OpError: The lock's file cannot be written.
+    """
+    lock = HeldPrefix(prefix)
+    try:
+        if is_needed:
+            lock.acquire(durable=durable, makes_directory=makes_directory)
+        yield lock
+    finally:
+        lock.release()
+
+
+def remove_unless_held(prefix: str, *others: str) -> None:
+    """Removes a checkpoint, unless another save is writing to its prefix.
+
+    Args:
+        prefix: The prefix.
+        *others: As for `bundle.remove`.
+    """
+    lock = _native.PrefixLock()
+    try:
+        # Without a lock where its file cannot be written: removing is what helps a full disk.
+        with contextlib.suppress(tf.errors.ResourceExhaustedError, tf.errors.NotFoundError):
+            lock.acquire(prefix, durable=False)
+        bundle.remove(prefix, *others)
+    except tf.errors.OpError as error:
+        _LOGGER.warning("the old checkpoint %r is not removed: %s", prefix, error.message)
+    finally:
+        lock.release()
