@@ -154,7 +154,9 @@ class SshServer(LaunchedServer):
         except (paramiko.SSHException, OSError) as error:
             self._client.close()
             raise LaunchError(f"ssh to {node.host}:{node.ssh.port}: {error}") from error
-        self._collect(self._channel.makefile("r", errors="replace"))
+        # paramiko's text mode ends with the first byte that is no UTF-8.
+        output = self._channel.makefile("rb")
+        self._collect(line.decode(errors="replace") for line in output)
 
     def _open(self, command: str, timeout_seconds: float) -> Any:
         transport = self._client.get_transport()
