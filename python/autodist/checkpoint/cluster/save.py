@@ -105,7 +105,8 @@ class ClusterSave:
             lacking=lacking,
             label=f"{master}/{node.name}",
         )
-        self._homes = [self._graph.tasks.index(home) for home in homes]
+        number_of = {task: number for number, task in enumerate(self._graph.tasks)}
+        self._homes = [number_of[home] for home in homes]
         self._plain = plain_sources.PlainSources(
             self._channel, self._graph.plain_tasks, self._budget_bytes
         )
@@ -258,7 +259,7 @@ class ClusterSave:
             ([self._graph.keeps[index] for index in concerned], self._plain.keeps(keep)),
             {
                 **feeds,
-                **self._graph.keep_feeds(keep, let_go),
+                **self._graph.keep_feeds(concerned, keep, let_go),
                 self._graph.budget: self._budget_bytes,
             },
         )
@@ -292,7 +293,7 @@ class ClusterSave:
         """Lets tasks hear of the save while others are at work."""
         return self._channel.repeating(
             list(self._graph.keeps.values()),
-            {**feeds, **self._graph.keep_feeds({}, {}), self._graph.budget: 0},
+            {**feeds, **self._graph.keep_feeds(self._graph.keeps, {}, {}), self._graph.budget: 0},
             feeds[self._graph.lease] / _RENEWALS_PER_LEASE,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -62,6 +62,7 @@ class SaveGraph:
             self.values = [
                 tf.compat.v1.placeholder(node.sources[number].dtype) for number in self.plain
             ]
+            self._value_of = dict(zip(self.plain, self.values, strict=True))
             self.keys = tf.compat.v1.placeholder(tf.string, [None])
             self.entries = tf.compat.v1.placeholder(tf.string, [None])
             self._keep = [tf.compat.v1.placeholder(tf.int64, [None]) for _ in self.tasks]
@@ -82,10 +83,13 @@ class SaveGraph:
                 self.save_id, self.prefix, self.lease, durable=node.durable
             )
         variables = [self._variable(source) for source in node.sources]
+        by_home: dict[str, list[int]] = {}
+        for number, home in enumerate(homes):
+            by_home.setdefault(home, []).append(number)
         # Per task: numbers and outputs of its hold.
         self.holds: dict[int, tuple[list[int], Any]] = {}
         for index, task in enumerate(self.tasks):
-            here = [number for number, home in enumerate(homes) if home == task]
+            here = by_home.get(task, [])
             if task in lacking:
                 self.plain_tasks[index] = plain_tasks.PlainTask(
                     task,
@@ -95,12 +99,10 @@ class SaveGraph:
                     save_id=self.save_id,
                 )
                 continue
-            held = [
-                number
-                for number in here
-                if node.sources[number].is_pinned and number not in by_value
-            ]
-            read = [number for number in here if number not in held]
+            held, read = [], []
+            for number in here:
+                is_held = node.sources[number].is_pinned and number not in by_value
+                (held if is_held else read).append(number)
             if held or read:
                 self.holds[index] = self._hold(index, held, read, variables)
         self.keeps: dict[int, Any] = {}
@@ -119,10 +121,18 @@ class SaveGraph:
         with self._on(0), tf.control_dependencies(finishes):
             self.commit = ops.autodist_commit_save(self.save_id, self.keys, self.entries)
 
-    def keep_feeds(self, keep: Mapping[int, Any], let_go: Mapping[int, Any]) -> dict[Any, Any]:
-        """Returns what to feed `keeps`: per task the numbers of sources."""
+    def keep_feeds(
+        self, concerned: Iterable[int], keep: Mapping[int, Any], let_go: Mapping[int, Any]
+    ) -> dict[Any, Any]:
+        """Returns what to feed `keeps`: per task the numbers of sources.
+
+        Args:
+            concerned: The numbers of the tasks whose `keeps` are run.
+            keep: The sources to keep, by task.
+            let_go: Those to let go.
+        """
         feeds: dict[Any, Any] = {}
-        for index in range(len(self.tasks)):
+        for index in concerned:
             feeds[self._keep[index]] = keep.get(index, [])
             feeds[self._let_go[index]] = let_go.get(index, [])
         return feeds
@@ -198,7 +208,7 @@ class SaveGraph:
         for number in read:
             source = self._node.sources[number]
             tensors.append(
-                self.values[self.plain.index(number)]
+                self._value_of[number]
                 if source.variable is None
                 else _value(source, variables[number])
             )
