@@ -99,7 +99,8 @@ class SaveGraph:
                     save_id=self.save_id,
                 )
                 continue
-            held, read = [], []
+            held: list[int] = []
+            read: list[int] = []
             for number in here:
                 is_held = node.sources[number].is_pinned and number not in by_value
                 (held if is_held else read).append(number)
