@@ -144,17 +144,32 @@ std::string BundleEntry::ToString() const {
   return slice.has_value() ? absl::StrCat(quoted, ", slice ", slice->DebugString()) : quoted;
 }
 
-absl::StatusOr<BundleIndex> ReadBundleIndex(const std::string& prefix) {
+absl::StatusOr<BundleIndex> ReadBundleIndex(const std::string& prefix, IndexRows* rows) {
   const std::string path = tensorflow::MetaFilename(prefix);
   IndexBuilder builder;
   absl::Status status = ReadTable(path, [&](const std::string& key, absl::string_view value) {
     const absl::Status added = builder.Add(key, value);
+    if (rows != nullptr) rows->emplace_back(key, value);
     return added.ok() ? added : Located(path, added);
   });
   if (!status.ok()) return status;
   absl::StatusOr<BundleIndex> index = std::move(builder).Build();
   if (!index.ok()) return Located(path, index.status());
   return index;
+}
+
+absl::StatusOr<BundleIndex> ParseBundleIndex(const IndexRows& rows) {
+  IndexBuilder builder;
+  for (const auto& [key, value] : rows) {
+    const absl::Status added = builder.Add(key, value);
+    if (!added.ok()) return added;
+  }
+  return std::move(builder).Build();
+}
+
+std::string KeyOf(const BundleEntry& entry) {
+  return entry.slice ? tensorflow::checkpoint::EncodeTensorNameSlice(entry.name, *entry.slice)
+                     : entry.name;
 }
 
 }  // namespace autodist

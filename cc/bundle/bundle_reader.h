@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -40,9 +41,18 @@ struct BundleIndex {
   std::vector<BundleEntry> entries;  // in the order of the index
 };
 
+// The key and the value of each row of an index file, the header's first.
+using IndexRows = std::vector<std::pair<std::string, std::string>>;
+
 // DataLoss if the index cannot be read as one. An entry of a slice that no variable lists is left
-// out.
-absl::StatusOr<BundleIndex> ReadBundleIndex(const std::string& prefix);
+// out. `rows`, unless null, gets the rows of the file.
+absl::StatusOr<BundleIndex> ReadBundleIndex(const std::string& prefix, IndexRows* rows = nullptr);
+
+// The same from rows; they may be those of some variables only, with their slices.
+absl::StatusOr<BundleIndex> ParseBundleIndex(const IndexRows& rows);
+
+// The key of an entry's row.
+std::string KeyOf(const BundleEntry& entry);
 
 // Recomputes the CRC of every entry. DataLoss naming the first tensor, in file order, whose bytes
 // are not those that were written, its file and the range of its bytes.

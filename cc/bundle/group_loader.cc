@@ -12,16 +12,38 @@
 
 namespace autodist {
 
+namespace {
+
+std::vector<PieceRange> WholePieces(const BundleIndex& index, const Group& group) {
+  std::vector<PieceRange> ranges;
+  for (size_t i = 0; i < group.pieces.size(); ++i) {
+    ranges.push_back({static_cast<int>(i), 0, index.entries[group.pieces[i].entry].size_bytes});
+  }
+  return ranges;
+}
+
+}  // namespace
+
 GroupLoader::GroupLoader(const BundleIndex& index, const DataFiles& files, const Group& group,
                          absl::Span<const tensorflow::Tensor> targets)
-    : index_(index), files_(files), group_(group), element_bytes_(SavedElementBytes(group.dtype)) {
+    : GroupLoader(index, files, group, targets, WholePieces(index, group)) {}
+
+GroupLoader::GroupLoader(const BundleIndex& index, const DataFiles& files, const Group& group,
+                         absl::Span<const tensorflow::Tensor> targets,
+                         absl::Span<const PieceRange> ranges)
+    : index_(index),
+      files_(files),
+      group_(group),
+      element_bytes_(SavedElementBytes(group.dtype)),
+      ranges_(ranges.begin(), ranges.end()) {
   for (const tensorflow::Tensor& target : targets) {
     memory_.push_back(static_cast<char*>(target.data()));
   }
-  for (size_t i = 0; i < group.pieces.size(); ++i) {
-    const int64_t size_bytes = index.entries[group.pieces[i].entry].size_bytes;
-    for (int64_t block = 0; block < BlockCount(size_bytes); ++block) {
-      blocks_.push_back({static_cast<int>(i), block * kBlockBytes, BlockSize(size_bytes, block)});
+  for (size_t i = 0; i < ranges_.size(); ++i) {
+    const auto& [piece, begin, end] = ranges_[i];
+    for (int64_t block = 0; block < BlockCount(end - begin); ++block) {
+      blocks_.push_back(
+          {static_cast<int>(i), piece, begin + block * kBlockBytes, BlockSize(end - begin, block)});
     }
   }
 }
@@ -99,18 +121,32 @@ void GroupLoader::LoadFrom(const char* bytes, int64_t offset) {
   }
 }
 
+void GroupLoader::LoadFromRange(int64_t number, const char* bytes) {
+  Block& block = blocks_[number];
+  const char* from = bytes + (block.begin - ranges_[block.range].begin);
+  block.crc = Sum(from, block.size);
+  Scatter(block, from);
+}
+
+std::vector<uint32_t> GroupLoader::RangeSums() const {
+  std::vector<absl::crc32c_t> sums(ranges_.size(), absl::crc32c_t{0});
+  for (const Block& block : blocks_) {
+    sums[block.range] = absl::ConcatCrc32c(sums[block.range], block.crc, block.size);
+  }
+  std::vector<uint32_t> numbers;
+  for (absl::crc32c_t sum : sums) numbers.push_back(static_cast<uint32_t>(sum));
+  return numbers;
+}
+
 absl::Status GroupLoader::CheckSums() const {
-  size_t block = 0;
-  for (size_t i = 0; i < group_.pieces.size(); ++i) {
-    absl::crc32c_t crc{0};
-    for (; block < blocks_.size() && blocks_[block].piece == static_cast<int>(i); ++block) {
-      crc = absl::ConcatCrc32c(crc, blocks_[block].crc, blocks_[block].size);
-    }
-    const BundleEntry& entry = index_.entries[group_.pieces[i].entry];
-    if (static_cast<uint32_t>(crc) == entry.crc32c) continue;
+  const std::vector<uint32_t> sums = RangeSums();
+  for (size_t i = 0; i < sums.size(); ++i) {
+    const BundleEntry& entry = index_.entries[group_.pieces[ranges_[i].piece].entry];
+    const uint32_t crc = sums[i];
+    if (crc == entry.crc32c) continue;
     return absl::DataLossError(absl::StrCat(
         entry.ToString(), ": ", files_.Range(entry.shard_id, entry.offset, entry.size_bytes),
-        " have the CRC ", absl::Hex(static_cast<uint32_t>(crc), absl::kZeroPad8), ", written with ",
+        " have the CRC ", absl::Hex(crc, absl::kZeroPad8), ", written with ",
         absl::Hex(entry.crc32c, absl::kZeroPad8)));
   }
   return absl::OkStatus();

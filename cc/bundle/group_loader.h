@@ -14,6 +14,13 @@
 
 namespace autodist {
 
+// Some bytes of a piece; whole elements.
+struct PieceRange {
+  int piece;
+  int64_t begin;
+  int64_t end;
+};
+
 // Thread-safe once made, for different blocks.
 class GroupLoader {
  public:
@@ -22,6 +29,10 @@ class GroupLoader {
   GroupLoader(const BundleIndex& index, const DataFiles& files, const Group& group,
               absl::Span<const tensorflow::Tensor> targets);
 
+  // The same for some ranges of pieces only.
+  GroupLoader(const BundleIndex& index, const DataFiles& files, const Group& group,
+              absl::Span<const tensorflow::Tensor> targets, absl::Span<const PieceRange> ranges);
+
   int64_t block_count() const { return static_cast<int64_t>(blocks_.size()); }
 
   // Reads a block from its file; `buffer` has room for one.
@@ -29,11 +40,20 @@ class GroupLoader {
   // Takes all blocks from memory that holds the bytes of the group's file from `offset` on.
   void LoadFrom(const char* bytes, int64_t offset);
 
-  // Compares the sums with the stored ones. REQUIRES: every block has been loaded.
+  // Takes a block from memory that holds the bytes of its range.
+  void LoadFromRange(int64_t block, const char* bytes);
+  // The number of the block's range.
+  int range_of(int64_t block) const { return blocks_[block].range; }
+
+  // The sum of each range. REQUIRES: every block has been loaded.
+  std::vector<uint32_t> RangeSums() const;
+
+  // Compares the sums with the stored ones. REQUIRES: every block has been loaded, of whole pieces.
   absl::Status CheckSums() const;
 
  private:
   struct Block {
+    int range;
     int piece;
     int64_t begin;  // in the piece's bytes
     int64_t size;
@@ -52,6 +72,7 @@ class GroupLoader {
   const Group& group_;
   const int64_t element_bytes_;
   std::vector<char*> memory_;  // of each target; null for those left out
+  std::vector<PieceRange> ranges_;
   std::vector<Block> blocks_;
 };
 

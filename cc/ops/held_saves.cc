@@ -2,7 +2,6 @@
 
 #include "ops/held_saves.h"
 
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -99,79 +98,6 @@ absl::Status HeldSave::Finish(bool durable) {
   absl::Status status = durable ? data->Sync() : absl::OkStatus();
   if (status.ok()) status = data->Finish();
   return status;
-}
-
-void HeldSave::Touch() {
-  std::lock_guard<std::mutex> lock(mutex_);
-  touched_ = Clock::now();
-}
-
-bool HeldSave::IsExpired() {
-  std::lock_guard<std::mutex> lock(mutex_);
-  return Clock::now() - touched_ > lease_;
-}
-
-HeldSaves& HeldSaves::Get() {
-  static HeldSaves* const saves = new HeldSaves;
-  return *saves;
-}
-
-absl::StatusOr<std::shared_ptr<HeldSave>> HeldSaves::Add(const std::string& id,
-                                                         std::chrono::seconds lease) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  const auto [found, is_new] = saves_.emplace(id, nullptr);
-  if (!is_new) return absl::AlreadyExistsError(absl::StrCat("save ", id, " was begun before"));
-  found->second = std::make_shared<HeldSave>(lease);
-  if (!is_watched_) {
-    is_watched_ = true;
-    std::thread([this] {
-      while (true) {
-        std::this_thread::sleep_for(std::chrono::seconds(1));
-        RemoveExpired();
-      }
-    }).detach();
-  }
-  return found->second;
-}
-
-absl::StatusOr<std::shared_ptr<HeldSave>> HeldSaves::Find(const std::string& id) {
-  std::shared_ptr<HeldSave> save = FindOrNull(id);
-  if (save != nullptr) return save;
-  return absl::FailedPreconditionError(
-      absl::StrCat("save ", id,
-                   " is not held here: this task was restarted, or it has heard nothing of "
-                   "the save for longer than Saver(timeout_seconds=...)"));
-}
-
-std::shared_ptr<HeldSave> HeldSaves::FindOrNull(const std::string& id) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  const auto found = saves_.find(id);
-  if (found == saves_.end()) return nullptr;
-  found->second->Touch();
-  return found->second;
-}
-
-void HeldSaves::Remove(const std::string& id) {
-  std::shared_ptr<HeldSave> save;  // destroyed without the lock
-  const std::lock_guard<std::mutex> lock(mutex_);
-  const auto found = saves_.find(id);
-  if (found == saves_.end()) return;
-  save = std::move(found->second);
-  saves_.erase(found);
-}
-
-void HeldSaves::RemoveExpired() {
-  std::vector<std::shared_ptr<HeldSave>> expired;  // destroyed without the lock
-  std::lock_guard<std::mutex> lock(mutex_);
-  for (auto it = saves_.begin(); it != saves_.end();) {
-    // An op that is at work refers to it too.
-    if (it->second.use_count() == 1 && it->second->IsExpired()) {
-      expired.push_back(std::move(it->second));
-      it = saves_.erase(it);
-    } else {
-      ++it;
-    }
-  }
 }
 
 }  // namespace autodist

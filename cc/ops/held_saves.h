@@ -8,9 +8,7 @@
 #ifndef AUTODIST_OPS_HELD_SAVES_H_
 #define AUTODIST_OPS_HELD_SAVES_H_
 
-#include <chrono>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -22,15 +20,18 @@
 #include "bundle/bundle_files.h"
 #include "bundle/data_writer.h"
 #include "bundle/posix_io.h"
+#include "ops/leases.h"
 #include "ops/pinned_variables.h"
 #include "ops/variable_sources.h"
 
 namespace autodist {
 
 // Thread-safe, but for what is said.
-class HeldSave {
+class HeldSave : public Leased {
  public:
-  explicit HeldSave(std::chrono::seconds lease) : lease_(lease), touched_(Clock::now()) {}
+  static constexpr char kWhat[] = "save";
+
+  using Leased::Leased;
 
   // The bundle that this task writes, on the chief; before any other call.
   void SetFiles(std::unique_ptr<BundleFiles> files) { files_ = std::move(files); }
@@ -56,20 +57,13 @@ class HeldSave {
   // Syncs the file of another task's bundle, if there is one and `durable`, and lets go of all.
   absl::Status Finish(bool durable);
 
-  void Touch();
-  bool IsExpired();
-
  private:
-  using Clock = std::chrono::steady_clock;
-
   struct Kept {
     tensorflow::Tensor value;
     int64_t copied_bytes;
   };
 
-  const std::chrono::seconds lease_;
   std::mutex mutex_;
-  Clock::time_point touched_;
   std::unique_ptr<BundleFiles> files_;
   std::unique_ptr<PosixFile> data_;
   std::vector<PinnedVariables> pins_;
@@ -78,26 +72,7 @@ class HeldSave {
   int64_t copied_bytes_ = 0;
 };
 
-// All of this process, which may be several tasks. Never destroyed.
-class HeldSaves {
- public:
-  static HeldSaves& Get();
-
-  // AlreadyExists where the id is in use.
-  absl::StatusOr<std::shared_ptr<HeldSave>> Add(const std::string& id, std::chrono::seconds lease);
-  // Renews the lease. FailedPrecondition if there is none, as after the lease.
-  absl::StatusOr<std::shared_ptr<HeldSave>> Find(const std::string& id);
-  std::shared_ptr<HeldSave> FindOrNull(const std::string& id);
-  void Remove(const std::string& id);
-
- private:
-  HeldSaves() = default;
-  void RemoveExpired();
-
-  std::mutex mutex_;
-  bool is_watched_ = false;
-  std::map<std::string, std::shared_ptr<HeldSave>> saves_;
-};
+using HeldSaves = Leases<HeldSave>;
 
 }  // namespace autodist
 

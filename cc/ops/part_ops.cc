@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -84,6 +85,20 @@ absl::StatusOr<Tensor> View(const Tensor& buffer, int64_t offset, int64_t count,
   return view;
 }
 
+// Elements of a value that is kept, in its own memory; nothing where that is not as a buffer's.
+std::optional<Tensor> ViewOf(const SourceValue& value, const PartRead& read) {
+  if (value.variable != nullptr) return std::nullopt;
+  const int64_t size = value.tensor.TotalBytes();
+  const int64_t element_bytes = SavedElementBytes(value.tensor.dtype());
+  const int64_t begin = read.first * element_bytes, end = begin + read.count * element_bytes;
+  if (begin % kBufferAlignment != 0 || AlignedSize(end) != end || end > size) return std::nullopt;
+  Tensor bytes;
+  if (!bytes.BitcastFrom(value.tensor, tensorflow::DT_UINT8, TensorShape({size})).ok()) {
+    return std::nullopt;
+  }
+  return bytes.Slice(begin, end);
+}
+
 class ReadPartsOp : public tensorflow::AsyncOpKernel {
  public:
   explicit ReadPartsOp(tensorflow::OpKernelConstruction* context) : AsyncOpKernel(context) {}
@@ -114,6 +129,13 @@ class ReadPartsOp : public tensorflow::AsyncOpKernel {
       }
       size_bytes += AlignedSize(read.count * element_bytes);
       values.push_back(*std::move(value));
+    }
+    if (reads->size() == 1) {
+      const std::optional<Tensor> view = ViewOf(values[0], (*reads)[0]);
+      if (view) {
+        context->set_output(0, *view);
+        return absl::OkStatus();
+      }
     }
     Tensor* buffer;
     TF_RETURN_IF_ERROR(context->allocate_output(0, TensorShape({size_bytes}), &buffer));

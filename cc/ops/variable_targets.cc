@@ -170,6 +170,47 @@ void VariableTargets::Withdraw(int target) {
   Forget(pinned);
 }
 
+absl::StatusOr<Tensor> VariableTargets::Take(int target, DataType dtype, const TensorShape& shape) {
+  Var& variable = *destinations_[target].pinned->variable;
+  Tensor value;
+  {
+    tensorflow::mutex_lock lock(*variable.mu());
+    Tensor& present = *variable.tensor();
+    if (HasValue(variable) && present.RefCountIsOne() && present.dtype() == dtype &&
+        present.shape() == shape) {
+      value = std::move(present);
+    } else {
+      absl::StatusOr<Tensor> tensor = NewTensor(dtype, shape);
+      if (!tensor.ok()) return tensor.status();
+      value = *std::move(tensor);
+    }
+    variable.Uninitialize();
+  }
+  taken_.push_back(target);
+  fresh_[target] = {true, value};
+  return value;
+}
+
+void VariableTargets::ForgetTaken() {
+  for (const int target : taken_) {
+    fresh_[target] = Fresh();
+    Forget(*destinations_[target].pinned);
+  }
+  taken_.clear();
+}
+
+void VariableTargets::WithdrawAll() {
+  for (size_t i = 0; i < destinations_.size(); ++i) {
+    const PinnedVariable* pinned = destinations_[i].pinned;
+    if (pinned == nullptr) continue;
+    if (pinned->variable == nullptr) {
+      Forget(*pinned);
+    } else {
+      Withdraw(static_cast<int>(i));
+    }
+  }
+}
+
 absl::Status VariableTargets::Publish() {
   for (size_t i = 0; i < destinations_.size(); ++i) {
     const PinnedVariable* pinned = destinations_[i].pinned;

@@ -51,8 +51,19 @@ class VariableTargets : public RestoreTargets {
   // What a target that is not live becomes, where that is not loaded.
   void Set(int target, tensorflow::Tensor tensor) { fresh_[target] = {true, std::move(tensor)}; }
 
-  // Gives every variable that new memory was made for its new value.
+  // Takes the memory of a live target, or new memory where others refer to that, to be written; the
+  // variable has no value until Publish(). Once for each, by one thread at a time.
+  absl::StatusOr<tensorflow::Tensor> Take(int target, tensorflow::DataType dtype,
+                                          const tensorflow::TensorShape& shape);
+
+  // Gives every variable that new memory was made for, or whose memory was taken, its new value.
   absl::Status Publish();
+
+  // Lets every variable be as one that was never initialized whose memory was taken; or all of
+  // them.
+  void ForgetTaken();
+  void WithdrawAll();
+
   // What a target that is a tensor has become.
   const tensorflow::Tensor& tensor(int target) const { return fresh_[target].tensor; }
 
@@ -66,6 +77,7 @@ class VariableTargets : public RestoreTargets {
 
   const std::vector<Destination> destinations_;
   std::vector<Fresh> fresh_;  // by target; each is written by one thread
+  std::vector<int> taken_;
 };
 
 }  // namespace autodist

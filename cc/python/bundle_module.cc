@@ -8,6 +8,7 @@
 
 #include "bundle/bundle_reader.h"
 #include "python/cluster_plan.h"
+#include "python/cluster_restore_plan.h"
 #include "python/status_exceptions.h"
 #include "tensorflow/core/util/tensor_bundle/tensor_bundle.h"
 
@@ -113,6 +114,7 @@ Raises:
     FileNotFoundError: the index or a data file is missing.
     DataLossError: bytes are not those that were written; names the tensor, the file and the range.)doc");
   autodist::RegisterClusterPlan(module);
+  autodist::RegisterClusterRestorePlan(module);
   module.def("build_info", &autodist::BuildInfo,
              "What this module was compiled with: the compiler, its ABI and the version of the "
              "checkpoint format.");

@@ -139,7 +139,7 @@ def test_a_task_that_waits_longer_than_its_lease_still_holds_the_save(
         time.sleep(3.5)
         send(self, *given)
 
-    monkeypatch.setattr(save, "_LEASE_FACTOR", 1 / 3)
+    monkeypatch.setattr(save, "LEASE_FACTOR", 1 / 3)
     monkeypatch.setattr(save.ClusterSave, "_send", send_late)
     with tf.Graph().as_default(), tf1.Session(job.target) as session:
         build()
@@ -158,14 +158,20 @@ def test_servers_that_do_not_see_the_files_send(directory: Path) -> None:
         [sys.executable, script, directory], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "transport='shared', but /job:ps/replica:0/task:0, /job:ps" in done.stdout
+    assert done.stdout.count("transport='shared', but /job:ps/replica:0/task:0, /job:ps") == 2
     assert files(directory / "sent") == files(directory / "stock")
 
 
-def test_a_server_killed_during_a_save_is_named_and_nothing_is_lost(directory: Path) -> None:
+@pytest.mark.parametrize(("operation", "way"), [("save", "stream"), ("restore", "shared")])
+def test_a_server_that_is_lost_is_named_and_nothing_else_is(
+    directory: Path, operation: str, way: str
+) -> None:
     script = Path(__file__).with_name("killed_program.py")
     done = subprocess.run(
-        [sys.executable, script, directory], capture_output=True, text=True, check=False
+        [sys.executable, script, directory, operation, "1", way],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "all trouble was survived" in done.stdout

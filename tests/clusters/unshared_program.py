@@ -1,8 +1,9 @@
-"""Saves to a directory that the servers do not see; its argument is the directory."""
+"""Saves to and restores from a directory that the servers do not see; its argument is the directory."""
 
 import sys
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from conftest import free_ports
 from ps_job import running
@@ -27,3 +28,12 @@ with (
         print(error.message)
     assert sorted(directory.iterdir()) == before
     found_out.save(session, str(directory / "sent"), write_meta_graph=False)
+    expected = values_of(session)
+    session.run(tf.compat.v1.global_variables_initializer())
+    try:
+        shared.restore(session, str(directory / "stock"))
+    except tf.errors.FailedPreconditionError as error:
+        print(error.message)
+    found_out.restore(session, str(directory / "stock"))
+    for name, value in values_of(session).items():
+        np.testing.assert_array_equal(value, expected[name])

@@ -35,8 +35,8 @@ from autodist.checkpoint import (
     variable_list,
 )
 from autodist.checkpoint import options as save_options
+from autodist.checkpoint.cluster import restorer_session, saver_session
 from autodist.checkpoint.cluster import save as cluster_save
-from autodist.checkpoint.cluster import saver_session
 
 _LOGGER = _log.get_logger()
 
@@ -122,12 +122,13 @@ class Saver(retention.RetainingSaver):
                 checkpoint was read and found right, `'before'`, which reads it twice; or
                 `'during'` the only reading: then a variable whose bytes turn out to be damaged is
                 left uninitialized, and the restore raises.
-            transport: How a save gets the bytes of variables on several tasks of a cluster: with
-                `'shared'` every task writes its own into the one file, with `'stream'` they are sent
-                to the task that the graph puts the save on. `None` finds out which tasks reach the
-                file.
-            memory_bytes: What a save may need for that on each task beside the variables.
-            timeout_seconds: For how long a task may not answer before the save fails and names it.
+            transport: How the bytes of variables on several tasks of a cluster travel: with
+                `'shared'` every task writes its own into the one file and reads its own, with
+                `'stream'` the task that the graph puts the saver on writes and reads, and the others
+                send and are sent to. `None` finds out which tasks reach the file.
+            memory_bytes: What that may need on each task beside the variables.
+            timeout_seconds: For how long a task may not answer before the save or restore fails and
+                names it.
 
         Raises:
             ImportError: The op library is missing or was built for another TensorFlow.
@@ -147,9 +148,9 @@ class Saver(retention.RetainingSaver):
             memory_bytes,
             timeout_seconds,
         )
-        self._cluster_saves = saver_session.ClusterSaves(
-            cluster_save.Transport(transport, memory_bytes, float(timeout_seconds))
-        )
+        way = cluster_save.Transport(transport, memory_bytes, float(timeout_seconds))
+        self._cluster_saves = saver_session.ClusterSaves(way)
+        self._cluster_restores = restorer_session.ClusterRestores(way)
         super().__init__(
             var_list=var_list,
             reshape=reshape,
@@ -362,9 +363,14 @@ class Saver(retention.RetainingSaver):
             save_arguments.inside_graph(sess),
             restore_hints.in_errors(getattr(sess, "graph", None), self.saver_def, save_path),
         ):
-            super().restore(sess, save_path)
-        if save_path is not None and not self._is_empty:
-            report.log_restore(tf.compat.as_str(save_path))
+            if save_path is None or self._is_empty:
+                super().restore(sess, save_path)
+                return
+            prefix = tf.compat.as_str(save_path)
+            stand_in = self._cluster_restores.wrap(sess, self.saver_def, prefix)
+            super().restore(stand_in, save_path)
+        if stand_in is sess:
+            report.log_restore(prefix)
 
     def export_meta_graph(  # noqa: PLR0917 TensorFlow's signature
         self,

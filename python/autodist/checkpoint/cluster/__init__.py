@@ -1,4 +1,4 @@
-"""Saves whose variables lie on several tasks of a cluster: `docs/clusters.md`, "How the bytes travel".
+"""Saves and restores whose variables lie on several tasks of a cluster: `docs/clusters.md`, "How the bytes travel".
 
 The ops that do it run in a graph and a session of their own beside the user's, on the same servers. The
 user's graph is only read::
@@ -10,4 +10,9 @@ user's graph is only read::
     plain_tasks, plain_sources
                 the same for tasks that have not loaded our ops
     save        the steps of one save
+    takers      what a saver restores, and into which variables
+    restore_graph, restore
+                the ops and the steps of one restore
+    variables, lacking
+                what both need to know of variables and of tasks
 """

@@ -34,12 +34,12 @@ _LOGGER = _log.get_logger()
 # How the memory that a save may need on a task is divided: what is kept of variables while they are sent, and
 # how much is on its way at a time; a buffer may be there twice, as a message and as a tensor.
 _KEPT_SHARE = 1 / 2
-_ROUNDS_UNDER_WAY = 4
-_ROUND_SHARE = 1 / 16
+ROUNDS_UNDER_WAY = 4
+ROUND_SHARE = 1 / 16
 
 # Longer than a client may be silent, so that a lease never ends a save that goes on.
-_LEASE_FACTOR = 3
-_RENEWALS_PER_LEASE = 3
+LEASE_FACTOR = 3
+RENEWALS_PER_LEASE = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +141,7 @@ class ClusterSave:
         start = time.monotonic()
         feeds = {
             self._graph.save_id: secrets.token_hex(8),
-            self._graph.lease: int(self._transport.timeout_seconds * _LEASE_FACTOR) + 1,
+            self._graph.lease: int(self._transport.timeout_seconds * LEASE_FACTOR) + 1,
         }
         with self._plain.saving(feeds), self._dropping(feeds), self._renewing(feeds):
             path = self._channel.run(self._graph.open, {**feeds, self._graph.prefix: prefix})
@@ -233,7 +233,7 @@ class ClusterSave:
 
     @property
     def _round_bytes(self) -> int:
-        return max(1, int(self._transport.memory_bytes * _ROUND_SHARE))
+        return max(1, int(self._transport.memory_bytes * ROUND_SHARE))
 
     def _write_direct(self, feeds: dict[Any, Any], plan: Any, crcs: Any) -> None:
         """Lets tasks write what they hold, all at once."""
@@ -276,7 +276,7 @@ class ClusterSave:
             return fetches, given
 
         calls = [functools.partial(call, one) for one in rounds]
-        for one, results in zip(rounds, self._channel.map(calls, _ROUNDS_UNDER_WAY), strict=True):
+        for one, results in zip(rounds, self._channel.map(calls, ROUNDS_UNDER_WAY), strict=True):
             for writer, (numbers, *_) in one.items():
                 crcs[numbers] = results[writer]
 
@@ -294,7 +294,7 @@ class ClusterSave:
         return self._channel.repeating(
             list(self._graph.keeps.values()),
             {**feeds, **self._graph.keep_feeds(self._graph.keeps, {}, {}), self._graph.budget: 0},
-            feeds[self._graph.lease] / _RENEWALS_PER_LEASE,
+            feeds[self._graph.lease] / RENEWALS_PER_LEASE,
         )
 
     @contextlib.contextmanager

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from autodist import _native
-from autodist.checkpoint.cluster import plain_tasks, tasks
+from autodist.checkpoint.cluster import plain_tasks, tasks, variables
 
 if TYPE_CHECKING:
     from autodist.checkpoint.cluster.sources import SaveNode, Source
-
-_VARIABLE_ATTRIBUTES = ("container", "shared_name", "dtype", "shape")
 
 
 class SaveGraph:
@@ -82,10 +80,13 @@ class SaveGraph:
             self.open = ops.autodist_open_save(
                 self.save_id, self.prefix, self.lease, durable=node.durable
             )
-        variables = [self._variable(source) for source in node.sources]
         by_home: dict[str, list[int]] = {}
         for number, home in enumerate(homes):
             by_home.setdefault(home, []).append(number)
+        stand_ins = [
+            None if source.variable is None else variables.stand_in(source.variable)
+            for source in node.sources
+        ]
         # Per task: numbers and outputs of its hold.
         self.holds: dict[int, tuple[list[int], Any]] = {}
         for index, task in enumerate(self.tasks):
@@ -94,7 +95,7 @@ class SaveGraph:
                 self.plain_tasks[index] = plain_tasks.PlainTask(
                     task,
                     {number: node.sources[number] for number in here},
-                    {number: variables[number] for number in here},
+                    {number: stand_ins[number] for number in here},
                     label=label,
                     save_id=self.save_id,
                 )
@@ -105,7 +106,7 @@ class SaveGraph:
                 is_held = node.sources[number].is_pinned and number not in by_value
                 (held if is_held else read).append(number)
             if held or read:
-                self.holds[index] = self._hold(index, held, read, variables)
+                self.holds[index] = self._hold(index, held, read, stand_ins)
         self.keeps: dict[int, Any] = {}
         finishes = []
         for index in range(len(self.tasks)):
@@ -193,25 +194,17 @@ class SaveGraph:
         return crcs, names, parts, reads
 
     def _hold(
-        self, index: int, held: list[int], read: list[int], variables: Sequence[Any]
+        self, index: int, held: list[int], read: list[int], stand_ins: Sequence[Any]
     ) -> tuple[list[int], Any]:
         ops = _native.ops()
-        by_device: dict[str, list[int]] = {}
-        for number in held:
-            by_device.setdefault(variables[number].device, []).append(number)
-        pins = []
-        numbers: list[int] = []
-        for device, on_device in by_device.items():
-            with tf.device(device):
-                pins.append(ops.autodist_pin_variables([variables[i] for i in on_device]))
-            numbers.extend(on_device)
+        numbers, pins = variables.pin(held, stand_ins)
         tensors = []
         for number in read:
             source = self._node.sources[number]
             tensors.append(
                 self._value_of[number]
                 if source.variable is None
-                else _value(source, variables[number])
+                else _value(source, stand_ins[number])
             )
         numbers.extend(read)
         with self._on(index):
@@ -225,18 +218,6 @@ class SaveGraph:
                 tensors=tensors,
             )
         return numbers, outputs
-
-    def _variable(self, source: Source) -> Any:
-        """Returns the variable of a source, as this graph names it."""
-        if source.variable is None:
-            return None
-        op = source.variable
-        attributes = {name: op.get_attr(name) for name in _VARIABLE_ATTRIBUTES}
-        # Without a shared name the node's name is the variable's.
-        attributes["shared_name"] = attributes["shared_name"] or op.name.encode()
-        with tf.device(op.device):
-            make = tf.raw_ops.VarHandleOp if source.is_resource else tf.raw_ops.VariableV2
-            return make(**attributes)
 
     def _on(self, index: int) -> Any:
         return tf.device(tasks.processor_of(self.tasks[index]))

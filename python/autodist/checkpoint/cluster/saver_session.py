@@ -8,13 +8,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist import _log, _native, errors
+from autodist import _log, errors
+from autodist.checkpoint.cluster import lacking as lacking_tasks
 from autodist.checkpoint.cluster import save, sessions, sources, tasks
 from autodist.tf_internals import SessionInterface
 
 _LOGGER = _log.get_logger()
-
-_LOAD = "Start servers with `autodist serve`, or call `autodist.load_ops()` in them, and"
 
 
 class SaverSession(SessionInterface):
@@ -138,13 +137,7 @@ class ClusterSaves:
         involved = sorted({chief, *places})
         if involved == [chief]:
             return None
-        lacking = [] if tasks.has_op(target, master, master, _probe, timeout) else [master]
-        if not lacking:
-            lacking = [
-                task
-                for task in involved
-                if task != master and not tasks.has_op(target, master, task, _probe, timeout)
-            ]
+        lacking = lacking_tasks.find(target, master, involved, timeout)
         if lacking:
             self._tell_lacking(session, lacking, master, chief)
         if not {master, chief}.isdisjoint(lacking):
@@ -161,26 +154,19 @@ class ClusterSaves:
         Raises:
             tf.errors.FailedPreconditionError: Every task was to write.
         """
-        roles = {chief: ", the saver's own task,", master: ", the session's master,"}
-        who = ", ".join(task + roles.get(task, "") for task in lacking).removesuffix(",")
+        who = lacking_tasks.describe(lacking, master, chief)
         if self._transport.way == "shared":
             raise tf.errors.FailedPreconditionError(
                 None,
                 None,
-                f"transport='shared', but autodist's ops are not loaded in {who}. {_LOAD} each task saves what it "
-                "holds; or leave transport out: then what they hold is sent",
+                f"transport='shared', but autodist's ops are not loaded in {who}. {lacking_tasks.ADVICE} each task "
+                "saves what it holds; or leave transport out: then what they hold is sent",
             )
         if {master, chief}.isdisjoint(lacking):
             how = "what they hold comes as plain tensors, in parts"
         else:
             how = f"TensorFlow sends whole variables to {chief}, within its limit of 2 GiB each"
-        message = (
-            f"autodist's ops are not loaded in {who}: {how}. {_LOAD} each task saves what it holds"
-        )
+        message = f"autodist's ops are not loaded in {who}: {how}. {lacking_tasks.ADVICE} each task saves what it holds"
         if self._told.get(session) != message:
             self._told[session] = message
             _LOGGER.warning("%s", message)
-
-
-def _probe() -> Any:
-    return _native.ops().autodist_drop_save("")

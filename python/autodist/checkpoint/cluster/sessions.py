@@ -19,7 +19,7 @@ _INTERFACE = ("stored_parts", "stored_values", "target", "transformed_graph")
 
 def target_of(session: Any) -> str:
     """Returns the target of a session; empty if it runs in this process."""
-    if _is_distributed(session):
+    if is_distributed(session):
         return str(session.target)
     return str(tf.compat.as_str(getattr(session, "sess_str", None) or ""))
 
@@ -31,7 +31,7 @@ def read(session: Any, save_op: Any) -> sources.SaveNode | None:
         session: The session.
         save_op: A `SaveV2` of its graph.
     """
-    if not _is_distributed(session):
+    if not is_distributed(session):
         return sources.read(save_op)
     parts = session.stored_parts(save_op)
     graph = session.transformed_graph
@@ -53,12 +53,13 @@ def values(session: Any, tensors: Sequence[Any]) -> list[Any]:
     """Returns the values of sources that are no variables."""
     if not tensors:
         return []
-    if _is_distributed(session):
+    if is_distributed(session):
         return list(session.stored_values(tensors))
     return list(session.run(list(tensors)))
 
 
-def _is_distributed(session: Any) -> bool:
+def is_distributed(session: Any) -> bool:
+    """Tells whether a session is a distributed one."""
     return all(hasattr(session, name) for name in _INTERFACE)
 
 

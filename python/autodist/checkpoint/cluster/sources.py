@@ -7,8 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-_RESOURCE_VARIABLE = "VarHandleOp"
-_REF_VARIABLES = ("VariableV2", "Variable")
+from autodist.checkpoint.cluster import variables
+
 # Inputs of `SaveV2` before the values.
 _FIRST_VALUE = 3
 
@@ -57,7 +57,7 @@ class Source:
     @property
     def is_resource(self) -> bool:
         """Whether it is a resource variable."""
-        return self.variable is not None and self.variable.type == _RESOURCE_VARIABLE
+        return self.variable is not None and self.variable.type == variables.RESOURCE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,7 @@ class SaveNode:
 
 def read(op: Any) -> SaveNode | None:
     """Returns what a tagged `SaveV2` says; `None` if its names are computed."""
-    names, specs = (_constant(tensor) for tensor in op.inputs[1:_FIRST_VALUE])
+    names, specs = (constant(tensor) for tensor in op.inputs[1:_FIRST_VALUE])
     if names is None or specs is None:
         return None
     tensors = list(op.inputs)[_FIRST_VALUE:]
@@ -110,14 +110,14 @@ def _variable(tensor: Any) -> Any:
     op = tensor.op
     while op.type == "Identity":
         op = op.inputs[0].op
-    if op.type in _REF_VARIABLES:
+    if op.type in variables.REFS:
         return op
-    if op.type == "ReadVariableOp" and op.inputs[0].op.type == _RESOURCE_VARIABLE:
+    if op.type == "ReadVariableOp" and op.inputs[0].op.type == variables.RESOURCE:
         return op.inputs[0].op
     return None
 
 
-def _constant(tensor: Any) -> list[bytes] | None:
+def constant(tensor: Any) -> list[bytes] | None:
     """Returns the elements of a constant of strings, else `None`."""
     if tensor.op.type != "Const":
         return None

@@ -1,0 +1,210 @@
+// See the header for what this is for.
+
+#include "ops/held_restores.h"
+
+#include <map>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "bundle/block.h"
+#include "bundle/element_type.h"
+#include "bundle/group_loader.h"
+#include "bundle/parallel_blocks.h"
+#include "bundle/shape_and_slice.h"
+
+namespace autodist {
+
+using tensorflow::Tensor;
+
+HeldRestore::~HeldRestore() {
+  if (targets_ != nullptr && !is_published_) targets_->ForgetTaken();
+}
+
+void HeldRestore::SetFiles(std::string prefix, int shard_count) {
+  prefix_ = std::move(prefix);
+  shard_count_ = shard_count;
+  files_ = std::make_unique<DataFiles>(prefix_, shard_count_);
+}
+
+absl::StatusOr<std::vector<std::string>> HeldRestore::SetTargets(
+    BundleIndex index, const std::vector<RestoreEntry>& entries,
+    std::vector<Destination> destinations, std::vector<PinnedVariables> pins) {
+  index_ = std::move(index);
+  pins_ = std::move(pins);
+  targets_ = std::make_unique<VariableTargets>(std::move(destinations));
+  absl::StatusOr<RestorePlan> all = BuildRestorePlan(index_, entries);
+  if (!all.ok()) return all.status();
+  live_.assign(entries.size(), false);
+  shapes_.resize(entries.size());
+  std::vector<std::string> unfit;
+  for (const Group& group : all->groups) {
+    for (const Target& target : group.targets) {
+      shapes_[target.number] = {group.dtype, target.shape};
+      const tensorflow::TensorShape shape = ShapeOf(target.shape);
+      const absl::Status fits = targets_->CheckFits(target.number, group.dtype, shape);
+      if (!fits.ok()) {
+        unfit.push_back(
+            absl::StrCat("tensor_name = ", absl::CHexEscape(group.name), "; ", fits.message()));
+      }
+      live_[target.number] = targets_->IsLive(target.number, group.dtype, shape);
+    }
+  }
+  for (const bool live : {false, true}) {
+    Half& half = halves_[live];
+    std::vector<RestoreEntry> taken;
+    for (const RestoreEntry& entry : entries) {
+      if (live_[entry.first_target] == live) taken.push_back(entry);
+    }
+    absl::StatusOr<RestorePlan> plan = BuildRestorePlan(index_, taken);
+    if (!plan.ok()) return plan.status();
+    half.plan = *std::move(plan);
+    for (size_t group = 0; group < half.plan.groups.size(); ++group) {
+      const std::vector<Piece>& pieces = half.plan.groups[group].pieces;
+      for (size_t piece = 0; piece < pieces.size(); ++piece) {
+        half.places[pieces[piece].entry] = {static_cast<int>(group), static_cast<int>(piece)};
+      }
+    }
+  }
+  return unfit;
+}
+
+bool HeldRestore::OpenFiles() {
+  if (files_ == nullptr) return false;
+  for (const Half& half : halves_) {
+    for (const Group& group : half.plan.groups) {
+      for (const Piece& piece : group.pieces) {
+        if (!files_->Open(index_.entries[piece.entry]).ok()) return false;
+      }
+    }
+  }
+  return true;
+}
+
+absl::StatusOr<std::vector<Tensor>> HeldRestore::Memory(bool live, const Group& group) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  std::vector<Tensor> tensors;
+  for (const Target& target : group.targets) {
+    const auto found = memory_.find(target.number);
+    if (found != memory_.end()) {
+      tensors.push_back(found->second);
+      continue;
+    }
+    const tensorflow::TensorShape shape = ShapeOf(target.shape);
+    absl::StatusOr<Tensor> tensor = live ? targets_->Take(target.number, group.dtype, shape)
+                                         : targets_->Allocate(target.number, group.dtype, shape);
+    if (!tensor.ok()) {
+      return absl::Status(
+          tensor.status().code(),
+          absl::StrCat("tensor '", absl::CHexEscape(group.name), "': ", tensor.status().message()));
+    }
+    memory_[target.number] = *tensor;
+    tensors.push_back(*std::move(tensor));
+  }
+  return tensors;
+}
+
+absl::StatusOr<std::vector<uint32_t>> HeldRestore::Fill(bool live, absl::Span<const Range> ranges,
+                                                        absl::string_view bytes, int threads,
+                                                        const std::atomic<bool>* cancelled) {
+  const Half& half = halves_[live];
+  // By group: which ranges are of it, in what order.
+  struct Part {
+    std::vector<PieceRange> ranges;
+    std::vector<size_t> numbers;
+  };
+  std::map<int, Part> parts;
+  std::vector<int64_t> places;  // of each range in `bytes`
+  int64_t total = 0;
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    const auto& [entry, begin, end] = ranges[i];
+    const auto found = half.places.find(entry);
+    if (found == half.places.end()) {
+      return absl::InvalidArgumentError(absl::StrCat("entry ", entry, " is not restored here"));
+    }
+    const auto [group, piece] = found->second;
+    const int64_t element_bytes = SavedElementBytes(half.plan.groups[group].dtype);
+    if (begin < 0 || begin > end || end > index_.entries[entry].size_bytes ||
+        begin % element_bytes != 0 || end % element_bytes != 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("entry ", entry, " has no elements in bytes ", begin, " to ", end));
+    }
+    Part& part = parts[group];
+    part.ranges.push_back({piece, begin, end});
+    part.numbers.push_back(i);
+    places.push_back(total);
+    total += end - begin;
+  }
+  if (bytes.data() == nullptr && files_ == nullptr) {
+    return absl::InternalError("this task has no files to read");
+  }
+  if (bytes.data() != nullptr && total != static_cast<int64_t>(bytes.size())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(bytes.size(), " bytes were sent, but ", total, " are to be taken"));
+  }
+  const DataFiles none("", 0);
+  struct Loader {
+    GroupLoader loader;
+    const Part* part;
+  };
+  std::vector<Loader> loaders;
+  loaders.reserve(parts.size());
+  std::vector<std::pair<Loader*, int64_t>> blocks;
+  for (const auto& [number, part] : parts) {
+    const Group& group = half.plan.groups[number];
+    absl::StatusOr<std::vector<Tensor>> memory = Memory(live, group);
+    if (!memory.ok()) return memory.status();
+    loaders.push_back(
+        {GroupLoader(index_, files_ == nullptr ? none : *files_, group, *memory, part.ranges),
+         &part});
+    for (int64_t block = 0; block < loaders.back().loader.block_count(); ++block) {
+      blocks.emplace_back(&loaders.back(), block);
+    }
+  }
+  const absl::Status status =
+      ForEachBlock(static_cast<int64_t>(blocks.size()), ThreadCount(threads, total), cancelled,
+                   [&](int64_t number, char* buffer) {
+                     auto& [loader, block] = blocks[number];
+                     if (bytes.data() == nullptr) return loader->loader.Load(block, buffer);
+                     const size_t range = loader->part->numbers[loader->loader.range_of(block)];
+                     loader->loader.LoadFromRange(block, bytes.data() + places[range]);
+                     return absl::OkStatus();
+                   });
+  if (!status.ok()) return status;
+  std::vector<uint32_t> sums(ranges.size());
+  for (const Loader& loader : loaders) {
+    const std::vector<uint32_t> found = loader.loader.RangeSums();
+    for (size_t i = 0; i < found.size(); ++i) sums[loader.part->numbers[i]] = found[i];
+  }
+  return sums;
+}
+
+absl::Status HeldRestore::Publish() {
+  for (size_t i = 0; i < shapes_.size(); ++i) {
+    const int number = static_cast<int>(i);
+    if (memory_.count(number) > 0) continue;
+    const auto& [dtype, dims] = shapes_[i];
+    const tensorflow::TensorShape shape = ShapeOf(dims);
+    if (shape.num_elements() != 0) {
+      return absl::InternalError(absl::StrCat("target ", i, " of the restore was not written"));
+    }
+    if (live_[i]) continue;
+    const absl::Status status = targets_->Allocate(number, dtype, shape).status();
+    if (!status.ok()) return status;
+  }
+  // Nobody else may refer to the memory of a variable that is updated in place.
+  memory_.clear();
+  const absl::Status status = targets_->Publish();
+  is_published_ = status.ok();
+  return status;
+}
+
+void HeldRestore::Withdraw() {
+  if (targets_ == nullptr) return;
+  if (is_published_) {
+    targets_->WithdrawAll();
+  } else {
+    targets_->ForgetTaken();
+  }
+}
+
+}  // namespace autodist

@@ -1,0 +1,247 @@
+// See the header for what this is for; bundle/restore_ranges.h for the idea.
+
+#include "python/cluster_restore_plan.h"
+
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "bundle/bundle_reader.h"
+#include "bundle/restore_plan.h"
+#include "bundle/restore_ranges.h"
+#include "python/planned_arrays.h"
+#include "python/status_exceptions.h"
+
+namespace py = pybind11;
+
+namespace autodist {
+namespace {
+
+using Numbers = std::vector<int64_t>;
+
+class ClusterRestorePlan {
+ public:
+  using Entry = std::tuple<std::string, std::string, int, int>;
+
+  ClusterRestorePlan(std::string prefix, const IndexRows& rows, const std::vector<Entry>& entries,
+                     int task_count)
+      : prefix_(std::move(prefix)), entries_of_(task_count) {
+    std::vector<RestoreEntry> wanted;
+    for (const auto& [name, slice, dtype, task] : entries) {
+      const int number = static_cast<int>(wanted.size());
+      wanted.push_back({name, slice, static_cast<tensorflow::DataType>(dtype), number, 1});
+      options_.tasks.push_back(task);
+      (void)entries_of_.at(task);
+    }
+    py::gil_scoped_release release;
+    absl::StatusOr<BundleIndex> index = ParseBundleIndex(rows);
+    Check(index.status());
+    index_ = *std::move(index);
+    absl::StatusOr<RestorePlan> plan = BuildRestorePlan(index_, wanted);
+    Check(plan.status());
+    plan_ = *std::move(plan);
+    header_ = rows.at(0);
+    for (const auto& [key, value] : rows) values_.emplace(key, value);
+    CollectEntries(entries);
+  }
+
+  py::tuple IndexRowsOf(int task) const {
+    py::list keys, values;
+    const auto add = [&](const std::string& key, const std::string& value) {
+      keys.append(py::bytes(key));
+      values.append(py::bytes(value));
+    };
+    add(header_.first, header_.second);
+    for (const int number : entries_of_.at(task)) {
+      const std::string key = KeyOf(index_.entries[number]);
+      add(key, values_.at(key));
+    }
+    return py::make_tuple(keys, values);
+  }
+
+  void Share(const std::vector<bool>& live, const std::vector<bool>& readers, bool verify_first,
+             int64_t segment_bytes) {
+    py::gil_scoped_release release;
+    options_.live = live;
+    options_.readers = readers;
+    options_.verify_first = verify_first;
+    options_.segment_bytes = segment_bytes;
+    ranges_ = PlanRestoreRanges(index_, plan_, options_);
+    sums_.emplace(&index_, &ranges_.segments, prefix_);
+  }
+
+  int64_t size_bytes() const {
+    int64_t size = 0;
+    for (const Group& group : plan_.groups) size += group.size_bytes;
+    return size;
+  }
+  int64_t variable_count() const { return static_cast<int64_t>(plan_.groups.size()); }
+
+  py::dict Checks() const {
+    py::dict result;
+    for (size_t task = 0; task < ranges_.checks.size(); ++task) {
+      const std::vector<int>& segments = ranges_.checks[task];
+      if (segments.empty()) continue;
+      Numbers numbers, reads;
+      for (const int segment : segments) AddRead(segment, &numbers, &reads);
+      result[py::int_(task)] =
+          py::make_tuple(ToArray(std::move(numbers)), ToArray(std::move(reads)));
+    }
+    return result;
+  }
+
+  py::dict Direct(bool live) const {
+    const TaskSegments& taken = live ? ranges_.live : ranges_.fresh;
+    py::dict result;
+    for (size_t task = 0; task < taken.size(); ++task) {
+      if (taken[task].empty() || !options_.readers[task]) continue;
+      Numbers numbers, fills;
+      for (const int segment : taken[task]) AddFill(task, segment, &numbers, &fills);
+      result[py::int_(task)] =
+          py::make_tuple(ToArray(std::move(numbers)), ToArray(std::move(fills)));
+    }
+    return result;
+  }
+
+  py::list Rounds(bool live, int64_t round_bytes) const {
+    const TaskSegments& taken = live ? ranges_.live : ranges_.fresh;
+    // Of each task what it is sent at once; the tasks take turns.
+    std::vector<std::vector<py::tuple>> sent(taken.size());
+    size_t most = 0;
+    for (size_t task = 0; task < taken.size(); ++task) {
+      if (options_.readers[task]) continue;
+      Numbers numbers, fills, reads, ignored;
+      int64_t bytes = 0;
+      const auto send = [&] {
+        sent[task].push_back(py::make_tuple(py::int_(task), ToArray(std::exchange(numbers, {})),
+                                            ToArray(std::exchange(fills, {})),
+                                            ToArray(std::exchange(reads, {}))));
+        bytes = 0;
+      };
+      for (const int segment : taken[task]) {
+        const int64_t size = ranges_.segments[segment].end - ranges_.segments[segment].begin;
+        if (bytes > 0 && bytes + size > round_bytes) send();
+        AddFill(task, segment, &numbers, &fills);
+        AddRead(segment, &ignored, &reads);
+        bytes += size;
+      }
+      if (bytes > 0) send();
+      most = std::max(most, sent[task].size());
+    }
+    py::list rounds;
+    for (size_t turn = 0; turn < most; ++turn) {
+      for (const std::vector<py::tuple>& of_task : sent) {
+        if (turn < of_task.size()) rounds.append(of_task[turn]);
+      }
+    }
+    return rounds;
+  }
+
+  void AddSums(const Numbers& numbers, const Numbers& crcs) { Check(sums_->Add(numbers, crcs)); }
+  void Verify() const { Check(sums_->Verify()); }
+
+ private:
+  // Of each task the index entries of what it restores, with their slices.
+  void CollectEntries(const std::vector<Entry>& entries) {
+    std::unordered_map<std::string, int> by_name;
+    for (size_t i = 0; i < index_.entries.size(); ++i) {
+      if (!index_.entries[i].slice) by_name.emplace(index_.entries[i].name, static_cast<int>(i));
+    }
+    for (const auto& [name, slice, dtype, task] : entries) {
+      const int number = by_name.at(name);
+      std::vector<int>& needed = entries_of_[task];
+      // Replicas and shards of a variable mostly follow each other.
+      if (std::exchange(last_of_[task], number) == number && !needed.empty()) continue;
+      needed.push_back(number);
+      const std::vector<int>& slices = index_.entries[number].slice_entries;
+      needed.insert(needed.end(), slices.begin(), slices.end());
+    }
+    for (std::vector<int>& needed : entries_of_) {
+      std::sort(needed.begin(), needed.end());
+      needed.erase(std::unique(needed.begin(), needed.end()), needed.end());
+    }
+  }
+
+  void AddRead(int number, Numbers* numbers, Numbers* reads) const {
+    const Segment& segment = ranges_.segments[number];
+    const BundleEntry& entry = index_.entries[segment.entry];
+    numbers->push_back(number);
+    reads->insert(reads->end(),
+                  {entry.shard_id, entry.offset + segment.begin, segment.end - segment.begin});
+  }
+
+  void AddFill(size_t task, int number, Numbers* numbers, Numbers* fills) const {
+    const Segment& segment = ranges_.segments[number];
+    const std::vector<int>& known = entries_of_[task];
+    const auto place = std::lower_bound(known.begin(), known.end(), segment.entry);
+    numbers->push_back(number);
+    fills->insert(fills->end(), {place - known.begin(), segment.begin, segment.end});
+  }
+
+  const std::string prefix_;
+  std::pair<std::string, std::string> header_;
+  std::unordered_map<std::string, std::string> values_;  // of the index, by key
+  BundleIndex index_;
+  RestorePlan plan_;
+  std::vector<std::vector<int>> entries_of_;  // by task
+  std::unordered_map<int, int> last_of_;
+  RangeOptions options_;
+  RestoreRanges ranges_;
+  std::optional<SegmentSums> sums_;
+};
+
+}  // namespace
+
+void RegisterClusterRestorePlan(py::module_& module) {
+  py::class_<ClusterRestorePlan>(
+      module, "ClusterRestorePlan",
+      "Which task of a cluster reads and takes which bytes of a checkpoint.")
+      .def(py::init<std::string, const IndexRows&, const std::vector<ClusterRestorePlan::Entry>&,
+                    int>(),
+           py::arg("prefix"), py::arg("rows"), py::arg("entries"), py::arg("task_count"),
+           R"doc(Finds what is restored in an index. Pure: touches no file.
+
+Args:
+    prefix: The checkpoint's, for messages.
+    rows: The keys and values of its index, the header's first.
+    entries: Per target (name, shape_and_slice, dtype as a number, task); not of strings or variants.
+    task_count: How many tasks there are; the first reads the files.
+
+Raises:
+    FileNotFoundError: Names are not in the checkpoint; lists all.
+    ValueError: Another dtype or full shape than wanted; lists all.
+    DataLossError: The index contradicts itself.)doc")
+      .def_property_readonly("size_bytes", &ClusterRestorePlan::size_bytes, "Of what is read.")
+      .def_property_readonly("variable_count", &ClusterRestorePlan::variable_count)
+      .def("index_rows", &ClusterRestorePlan::IndexRowsOf, py::arg("task"),
+           "The keys and values that a task needs of the index.")
+      .def("share", &ClusterRestorePlan::Share, py::kw_only(), py::arg("live"), py::arg("readers"),
+           py::arg("verify_first"), py::arg("segment_bytes"),
+           R"doc(Shares out what there is to do; once.
+
+Args:
+    live: For each target whether it has a value.
+    readers: For each task whether it reads the files.
+    verify_first: Whether what live targets take is summed before.
+    segment_bytes: The size of what is sent as one, at most.)doc")
+      .def("checks", &ClusterRestorePlan::Checks,
+           "What is only summed: by task (segments, ranges of files).")
+      .def("direct", &ClusterRestorePlan::Direct, py::arg("live"),
+           "What tasks read for themselves: by task (segments, ranges of entries).")
+      .def("rounds", &ClusterRestorePlan::Rounds, py::arg("live"), py::arg("round_bytes"),
+           "What is sent: (task, segments, ranges of entries, ranges of files).")
+      .def("add_sums", &ClusterRestorePlan::AddSums, py::arg("segments"), py::arg("crcs"),
+           "Notes the sums of segments; DataLossError if another was found before.")
+      .def("verify", &ClusterRestorePlan::Verify,
+           "Raises DataLossError, naming tensor, file and bytes, unless all sums are the stored "
+           "ones.");
+}
+
+}  // namespace autodist

@@ -1,0 +1,122 @@
+"""Stands in for a session while TensorFlow's `Saver.restore` runs: its one run is done in our way."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from autodist import _log
+from autodist.checkpoint import bundle
+from autodist.checkpoint.cluster import lacking as lacking_tasks
+from autodist.checkpoint.cluster import restore, sessions, takers, tasks
+from autodist.tf_internals import SessionInterface
+
+if TYPE_CHECKING:
+    from autodist.checkpoint.cluster.save import Transport
+
+_LOGGER = _log.get_logger()
+
+
+class RestorerSession(SessionInterface):
+    """Restores through a `ClusterRestore` where `Saver.restore` of the base class would run a node."""
+
+    def __init__(self, session: Any, cluster_restore: restore.ClusterRestore, others: Any) -> None:
+        """Wraps a session.
+
+        Args:
+            session: The session.
+            cluster_restore: What restores.
+            others: The operations that restore what it does not.
+        """
+        self._session = session
+        self._restore = cluster_restore
+        self._others = list(others)
+
+    @property
+    def graph(self) -> Any:
+        """As of the session."""
+        return self._session.graph
+
+    @property
+    def sess_str(self) -> Any:
+        """As of the session."""
+        return self._session.sess_str
+
+    def run(
+        self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None
+    ) -> Any:
+        """Restores; `feed_dict` has one value, the prefix."""
+        del fetches, options, run_metadata
+        (prefix,) = feed_dict.values()
+
+        def run_others() -> None:
+            if self._others:
+                self._session.run(self._others, feed_dict)
+
+        self._restore.restore(tf.compat.as_str(prefix), run_others)
+
+
+class ClusterRestores:
+    """Finds out how a saver restores in a session."""
+
+    def __init__(self, transport: Transport) -> None:
+        """Has told nobody anything yet.
+
+        Args:
+            transport: How the bytes travel.
+        """
+        self._transport = transport
+        self._told: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+
+    def wrap(self, session: Any, saver_def: Any, prefix: str) -> Any:
+        """Returns what to hand to TensorFlow's `Saver.restore`: a stand-in if several tasks take part, else `session`.
+
+        Args:
+            session: The session.
+            saver_def: The saver's `SaverDef`.
+            prefix: The checkpoint's prefix.
+        """
+        target = sessions.target_of(session)
+        # Checkpoints of the V1 format are TensorFlow's.
+        if not target or not bundle.exists(prefix):
+            return session
+        restored = takers.read(session, saver_def)
+        if restored is None or not restored.takers:
+            return session
+        timeout = self._transport.timeout_seconds
+        master = tasks.master_of(target, timeout)
+        chief = tasks.task_of(restored.device, master)
+        homes = [tasks.task_of(taker.variable.device, master) for taker in restored.takers]
+        involved = sorted({chief, *homes})
+        if involved == [chief]:
+            return session
+        lacking = lacking_tasks.find(target, master, involved, timeout)
+        if lacking:
+            self._tell_lacking(session, lacking, master, chief)
+            return session
+        cluster_restore = restore.ClusterRestore(target, master, restored, homes, self._transport)
+        return RestorerSession(session, cluster_restore, restored.others)
+
+    def _tell_lacking(self, session: Any, lacking: list[str], master: str, chief: str) -> None:
+        """Says once for each session which tasks have not loaded our ops, and what that means.
+
+        Raises:
+            tf.errors.FailedPreconditionError: Every task was to read.
+        """
+        who = lacking_tasks.describe(lacking, master, chief)
+        if self._transport.way == "shared":
+            raise tf.errors.FailedPreconditionError(
+                None,
+                None,
+                f"transport='shared', but autodist's ops are not loaded in {who}. {lacking_tasks.ADVICE} each task "
+                "reads what it holds; or leave transport out: then it is sent",
+            )
+        message = (
+            f"autodist's ops are not loaded in {who}: {chief} reads the checkpoint, and TensorFlow sends whole "
+            f"values, within its limit of 2 GiB each. {lacking_tasks.ADVICE} each task reads what it holds"
+        )
+        if self._told.get(session) != message:
+            self._told[session] = message
+            _LOGGER.warning("%s", message)

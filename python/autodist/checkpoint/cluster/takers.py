@@ -1,0 +1,165 @@
+"""What a saver restores: for each variable its name in the checkpoint and its slice, and where it lies."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from autodist.checkpoint import tagging
+from autodist.checkpoint.cluster import sessions, sources, variables
+
+_ASSIGNS = ("Assign", "AssignVariableOp")
+
+
+@dataclasses.dataclass(frozen=True)
+class Taker:
+    """A variable, or a shard or replica of one, that takes a value.
+
+    Attributes:
+        name: The name in the checkpoint.
+        slice_spec: TensorFlow's text form of a slice; empty for a whole tensor.
+        variable: The operation that holds the variable.
+        validate_shape: Whether the variable keeps its shape.
+    """
+
+    name: bytes
+    slice_spec: bytes
+    variable: Any
+    validate_shape: bool = False
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the value."""
+        return tf.as_dtype(self.variable.get_attr("dtype"))
+
+    @property
+    def shape(self) -> Any:
+        """The static shape that the value must be compatible with."""
+        if self.is_resource or self.validate_shape:
+            return tf.TensorShape(self.variable.get_attr("shape"))
+        return tf.TensorShape(None)
+
+    @property
+    def is_resource(self) -> bool:
+        """Whether it is a resource variable."""
+        return bool(self.variable.type == variables.RESOURCE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """What a saver restores.
+
+    Attributes:
+        takers: The variables of fixed-size elements.
+        others: The operations of the session's graph that restore all else.
+        verify: `'before'` or `'during'`.
+        threads: How many threads read; 0 lets the machine decide.
+        device: Where the graph puts the node that reads.
+    """
+
+    takers: tuple[Taker, ...]
+    others: tuple[Any, ...]
+    verify: str
+    threads: int
+    device: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Assignment:
+    """An operation that gives a variable an output of a `RestoreV2`."""
+
+    op: Any
+    restore_op: Any
+    output: int
+
+
+def read(session: Any, saver_def: Any) -> Restored | None:
+    """Returns what a saver restores in a session; `None` if it is not known or TensorFlow's own nodes do it.
+
+    Args:
+        session: The session.
+        saver_def: The saver's `SaverDef`.
+    """
+    graph = session.graph
+    nodes = tagging.find_restores(graph, saver_def)
+    if not nodes or not all(
+        sources.attribute(n, "_autodist_restore", default=False) for n in nodes
+    ):
+        return None
+    names: dict[Any, list[tuple[bytes, bytes]]] = {}
+    for node in nodes:
+        entries = _entries(node)
+        if entries is None:
+            return None
+        names[node] = entries
+    assignments, others = [], []
+    for op in _leaves(graph.get_operation_by_name(saver_def.restore_op_name)):
+        assignment = _assignment(op, nodes)
+        if assignment is None:
+            others.append(op)
+        else:
+            assignments.append(assignment)
+    takers: list[Taker] = []
+    if sessions.is_distributed(session):
+        for node in nodes:
+            takers += _parts(session, node)
+        stored = {taker.name for taker in takers}
+        others += [a.op for a in assignments if names[a.restore_op][a.output][0] not in stored]
+    else:
+        takers = [
+            Taker(name, spec, a.op.inputs[0].op, a.op.get_attr("validate_shape"))
+            for a in assignments
+            for name, spec in [names[a.restore_op][a.output]]
+        ]
+    first = nodes[0]
+    return Restored(
+        tuple(takers),
+        tuple(others),
+        sources.attribute(first, "_autodist_verify", default=b"before").decode(),
+        sources.attribute(first, "_autodist_threads", default=0),
+        "" if sessions.is_distributed(session) else first.device,
+    )
+
+
+def _entries(node: Any) -> list[tuple[bytes, bytes]] | None:
+    """Returns the names and slices of a `RestoreV2`; `None` if they are computed."""
+    names, specs = (sources.constant(tensor) for tensor in node.inputs[1:3])
+    return None if names is None or specs is None else list(zip(names, specs, strict=True))
+
+
+def _leaves(restore_all: Any) -> Iterator[Any]:
+    """Yields the operations that a saver's restore is the group of."""
+    waiting, seen = [restore_all], set()
+    while waiting:
+        op = waiting.pop()
+        if op in seen:
+            continue
+        seen.add(op)
+        if op.type == "NoOp":
+            waiting.extend(op.control_inputs)
+        else:
+            yield op
+
+
+def _assignment(op: Any, nodes: list[Any]) -> _Assignment | None:
+    """Returns how an operation gives a variable of fixed-size elements a value; `None` if it does something else."""
+    if op.type not in _ASSIGNS or op.inputs[0].op.type not in (variables.RESOURCE, *variables.REFS):
+        return None
+    value = op.inputs[1]
+    while value.op.type == "Identity":
+        value = value.op.inputs[0]
+    if value.op not in nodes or value.dtype.base_dtype in (tf.string, tf.variant):
+        return None
+    return _Assignment(op, value.op, value.value_index)
+
+
+def _parts(session: Any, node: Any) -> Iterator[Taker]:
+    """Yields the variables of the graph that runs in a distributed session."""
+    graph = session.transformed_graph
+    for part in session.stored_parts(node):
+        if part.output is None and part.dtype.base_dtype not in (tf.string, tf.variant):
+            variable = graph.get_operation_by_name(part.node)
+            yield Taker(part.tensor_name.encode(), part.slice.encode(), variable)
