@@ -1,0 +1,74 @@
+"""What the graph of a save takes in the chief's process, in a process of its own, without servers."""
+
+from __future__ import annotations
+
+import dataclasses
+import resource
+import time
+
+import measuring
+
+_CHIEF = "/job:worker/replica:0/task:0"
+
+
+@dataclasses.dataclass(frozen=True)
+class Built:
+    """What was found.
+
+    Attributes:
+        graph_seconds: Processor time of the ops that begin and end a save.
+        writer_seconds: Of the ops with which each server writes.
+        op_count: Of both.
+        peak_bytes: Of the process, TensorFlow and the user's graph included.
+    """
+
+    graph_seconds: float
+    writer_seconds: float
+    op_count: int
+    peak_bytes: int
+
+
+def run(servers: int, shards: int) -> Built:
+    """Builds the graph of a save of resource variables that lie on the servers in turn.
+
+    Args:
+        servers: How many.
+        shards: Likewise.
+    """
+    return measuring.in_new_process(_build, servers, shards, is_memory_returned=False)
+
+
+def _build(servers: int, shards: int) -> Built:
+    import tensorflow as tf
+
+    from autodist import _native
+    from autodist.checkpoint.cluster import save_graph, sources
+
+    homes = [f"/job:ps/replica:0/task:{number % servers}" for number in range(shards)]
+    found = []
+    with tf.Graph().as_default():
+        for number, home in enumerate(homes):
+            with tf.device(f"{home}/device:CPU:0"):
+                handle = tf.raw_ops.VarHandleOp(
+                    dtype=tf.float32, shape=[4], shared_name=f"v{number}"
+                )
+            found.append(sources.Source(f"v{number}".encode(), b"", b"MEAN", handle, handle.op))
+    node = sources.SaveNode(
+        tuple(found), "original", "block", 0, durable=True, device="", name="save"
+    )
+    _native.ops()
+    graph = tf.Graph()
+    start = time.process_time()
+    built = save_graph.SaveGraph(
+        graph, node, homes, by_value=(), chief=_CHIEF, lacking=(), label="benchmark"
+    )
+    middle = time.process_time()
+    for writer in range(1, len(built.tasks)):
+        built.write(writer, [], [], {})
+    end = time.process_time()
+    return Built(
+        middle - start,
+        end - middle,
+        len(graph.get_operations()),
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10,
+    )
