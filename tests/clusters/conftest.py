@@ -1,10 +1,11 @@
 """What the tests of clusters share: a cluster of real processes, started once, and a program that trains on it.
 
-A process has one TensorFlow server for its life, so this one is the chief of one cluster, of three nodes. A session
-on one or two of them is one whose strategies see the devices of those only.
+A process has one TensorFlow server for its life, so this one is the chief of one cluster, of three nodes or as many as
+`AUTODIST_TEST_NODES` says. A session on fewer of them is one whose strategies see the devices of those only.
 """
 
 import dataclasses
+import os
 import socket
 import sys
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from autodist.runtime.resource_spec import ResourceSpec
 from autodist.strategy import StrategyBuilder
 
 sys.path.append(str(Path(__file__).parent))
+
+# Of the cluster that the tests share.
+NODES = int(os.environ.get("AUTODIST_TEST_NODES", "3"))
 
 
 def free_ports(count: int) -> list[int]:
@@ -54,7 +58,7 @@ def write_spec(tmp_path: Path) -> Callable[..., str]:
 def cluster_file(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The resource spec of the cluster that this process is the chief of; it starts with the first session."""
     path = tmp_path_factory.mktemp("cluster") / "resource_spec.yml"
-    path.write_text(spec_text(free_ports(3)))
+    path.write_text(spec_text(free_ports(NODES)))
     return str(path)
 
 
@@ -62,7 +66,7 @@ def cluster_file(tmp_path_factory: pytest.TempPathFactory) -> str:
 def make_autodist(cluster_file: str) -> Callable[..., AutoDist]:
     """Makes an `AutoDist` on the first nodes of the cluster."""
 
-    def make(strategy: StrategyBuilder, nodes: int = 3) -> AutoDist:
+    def make(strategy: StrategyBuilder, nodes: int = NODES) -> AutoDist:
         autodist = AutoDist(cluster_file, strategy)
         spec = autodist.resource_spec
         idle = [

@@ -6,6 +6,7 @@ from typing import Any
 import digits
 import pytest
 import tensorflow as tf
+from conftest import NODES
 
 from autodist.checkpoint.saver import Saver
 from autodist.strategy import (
@@ -41,22 +42,24 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[digits.Trained,
 
 
 @pytest.mark.filterwarnings("ignore:Converting sparse IndexedSlices")
-@pytest.mark.parametrize("nodes", [3, 2, 1])
+@pytest.mark.parametrize("nodes", [NODES, 2, 1])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_training_and_checkpoints_are_those_of_one_machine(
     strategy: str, nodes: int, reference: Any, make_autodist: Any, tmp_path: Path
 ) -> None:
     expected, stock_prefix = reference
-    prefix = str(tmp_path / "model.ckpt")
     autodist = make_autodist(STRATEGIES[strategy], nodes)
     with tf.Graph().as_default(), autodist.scope():
         program = digits.build()
-        saver = Saver()
+        savers = {way: Saver(transport=way) for way in ("shared", "stream")}
         with autodist.create_distributed_session() as session:
             digits.assert_equal(digits.run(session, program), expected)
-            saver.restore(session, stock_prefix)
-            saver.save(session, prefix, write_meta_graph=False)
-    assert digits.files(prefix) == digits.files(stock_prefix)
+            for way, saver in savers.items():
+                prefix = str(tmp_path / way)
+                session.run(tf1.global_variables_initializer())
+                saver.restore(session, stock_prefix)
+                saver.save(session, prefix, write_meta_graph=False)
+                assert digits.files(prefix) == digits.files(stock_prefix), way
 
 
 def test_what_follows_a_mean_over_tasks_sees_it_whole(make_autodist: Any, tmp_path: Path) -> None:
