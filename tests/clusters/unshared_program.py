@@ -18,20 +18,21 @@ with (
     tf.compat.v1.Session(job.target) as session,
 ):
     build()
-    shared, found_out = Saver(transport="shared"), Saver()
+    refused, found_out = [Saver(transport=way) for way in ("shared", "files")], Saver()
     session.run(tf.compat.v1.global_variables_initializer())
     save_by_stock(values_of(session), directory)
     before = sorted(directory.iterdir())
-    try:
-        shared.save(session, str(directory / "refused"))
-    except tf.errors.FailedPreconditionError as error:
-        print(error.message)
-    assert sorted(directory.iterdir()) == before
+    for saver in refused:
+        try:
+            saver.save(session, str(directory / "refused"))
+        except tf.errors.FailedPreconditionError as error:
+            print(error.message)
+        assert sorted(directory.iterdir()) == before
     found_out.save(session, str(directory / "sent"), write_meta_graph=False)
     expected = values_of(session)
     session.run(tf.compat.v1.global_variables_initializer())
     try:
-        shared.restore(session, str(directory / "stock"))
+        refused[0].restore(session, str(directory / "stock"))
     except tf.errors.FailedPreconditionError as error:
         print(error.message)
     found_out.restore(session, str(directory / "stock"))

@@ -25,9 +25,9 @@ def remove(prefix: str, *others: str) -> None:
     data: list[str] = []
     with contextlib.suppress(tf.errors.OpError):
         if exists(prefix):
-            data = _data_files(prefix)
+            data = data_files(prefix)
     for path in [prefix + ".index", *data, *others]:
-        _remove_file(path)
+        remove_file(path)
 
 
 def sync(prefix: str) -> None:
@@ -41,17 +41,27 @@ def sync(prefix: str) -> None:
     """
     if not paths.is_local(prefix) or not exists(prefix):
         return
-    for path in [*_data_files(prefix), prefix + ".index", paths.parent(prefix)]:
+    for path in [*data_files(prefix), prefix + ".index", paths.parent(prefix)]:
         paths.sync(path)
 
 
-def _data_files(prefix: str) -> list[str]:
+def data_files(prefix: str) -> list[str]:
+    """Returns the paths of all data files under a prefix.
+
+    Args:
+        prefix: The bundle's prefix.
+    """
     start = prefix[: len(prefix) - len(paths.name(prefix))]
     names = tf.io.gfile.listdir(start or ".")
     return [start + name for name in names if name.startswith(paths.name(prefix) + ".data-")]
 
 
-def _remove_file(path: str) -> None:
+def remove_file(path: str) -> None:
+    """Removes a file if it is there and can be removed.
+
+    Args:
+        path: Its path.
+    """
     with contextlib.suppress(tf.errors.OpError):
         if tf.io.gfile.exists(path):
             tf.io.gfile.remove(path)

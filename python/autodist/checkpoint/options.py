@@ -11,7 +11,7 @@ from autodist import errors
 LAYOUTS = ("original", "slices")
 LOCKS = ("block", "copy")
 VERIFY = ("before", "during")
-TRANSPORTS = ("shared", "stream")
+TRANSPORTS = ("shared", "stream", "files")
 
 # Of what travels between tasks, some parts are under way at a time; smaller ones would take forever.
 LEAST_MEMORY_BYTES = 16 << 20
@@ -41,7 +41,8 @@ class SaveOptions:
         verify: When what is read is found right: `'before'` a variable that has a value is written,
             or `'during'` that.
         transport: How the bytes of variables on several tasks travel: `'shared'`, every task writes to the file;
-            `'stream'`, one does, and the others send; `None`, whoever reaches the file writes.
+            `'stream'`, one does, and the others send; `'files'`, every task writes a data file of its own; `None`,
+            whoever reaches the file writes, and `'files'` where it is not on a local file system.
         memory_bytes: What that may need on a task beside the variables.
         timeout_seconds: For how long a task may not answer.
     """

@@ -27,6 +27,11 @@ def relative(path: str, directory: str) -> str:
     return os.path.relpath(path, directory) if os.path.isabs(path) else path  # noqa: PTH117
 
 
+def absolute(path: str) -> str:
+    """Returns a path that means the same in other working directories."""
+    return os.path.abspath(path) if is_local(path) else path  # noqa: PTH100
+
+
 def split_extension(path: str) -> tuple[str, str]:
     """Returns a path in two: all before the extension, and the extension with its dot."""
     return os.path.splitext(path)  # noqa: PTH122

@@ -15,6 +15,7 @@ syncs nothing. A save that fails takes back what it wrote.
 
 import contextlib
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -125,7 +126,9 @@ class Saver(retention.RetainingSaver):
             transport: How the bytes of variables on several tasks of a cluster travel: with
                 `'shared'` every task writes its own into the one file and reads its own, with
                 `'stream'` the task that the graph puts the saver on writes and reads, and the others
-                send and are sent to. `None` finds out which tasks reach the file.
+                send and are sent to; with `'files'` every task writes a data file of its own. `None`
+                finds out which tasks reach the file; on object stores and the like saves are as
+                with `'files'`, if all do.
             memory_bytes: What that may need on each task beside the variables.
             timeout_seconds: For how long a task may not answer before the save or restore fails and
                 names it.
@@ -460,9 +463,10 @@ class Saver(retention.RetainingSaver):
         is_ours = any(map(tagging.is_tagged, found))
         if is_ours or not self._writes_v2() or not save_arguments.can_stage_bundle(sess, prefix):
             # Where several tasks have variables another saves in the session's place.
-            # (TensorFlow's other file systems take bytes in order from one task.)
-            is_one = is_ours and len(found) == 1 and paths.is_local(prefix)
-            stand_in = self._cluster_saves.wrap(sess, found[0]) if is_one else sess
+            is_one = is_ours and len(found) == 1
+            stand_in = self._cluster_saves.wrap(sess, found[0], prefix) if is_one else sess
+            if stand_in is not sess and stand_in.stages_bundle:
+                return self._save_staged(functools.partial(save, stand_in), prefix, latest_filename)
             path: str | None = save(stand_in, save_path, global_step, latest_filename)
             if path is not None:
                 if self._options.durable and not is_ours:
@@ -470,11 +474,16 @@ class Saver(retention.RetainingSaver):
                 if stand_in is sess:
                     report.log_save(prefix, prefix)
             return path
-        # TensorFlow's own nodes would replace a checkpoint in use file by file.
+        return self._save_staged(functools.partial(save, sess), prefix, latest_filename)
+
+    def _save_staged(
+        self, save: Callable[..., Any], prefix: str, latest_filename: str | None
+    ) -> str:
+        """Saves beside the prefix first: TensorFlow's own nodes would replace a checkpoint in use file by file."""
         staged = _native.StagedBundle()
         try:
             staged.stage(prefix, durable=self._options.durable)
-            save(sess, staged.staged_prefix, None, latest_filename)
+            save(staged.staged_prefix, None, latest_filename)
             staged.commit()
         finally:
             staged.discard()

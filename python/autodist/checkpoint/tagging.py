@@ -243,6 +243,15 @@ def sliced_variables(save_op: Any) -> dict[str, list[Entry]]:
     return variables
 
 
+def is_restorable_into_slices(dtype: Any) -> bool:
+    """Tells whether stock TensorFlow can restore slices of a dtype as a whole, and a whole into slices.
+
+    Args:
+        dtype: The `tf.DType`.
+    """
+    return dtype.name in _RESTORABLE_INTO_SLICES
+
+
 def dtypes_kept_as_slices(variables: Mapping[str, list[Entry]]) -> list[str]:
     """Returns the dtypes that the default layout writes as slices, sorted by name.
 

@@ -15,7 +15,8 @@ from autodist.checkpoint.cluster import tasks
 # How long a run may take before it is asked whether all tasks are there; a share of the timeout.
 _PATIENCE = 0.25
 
-_LOST = (
+# What a task that was lost may raise.
+LOST = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
     tf.errors.DeadlineExceededError,
@@ -140,7 +141,7 @@ class Channel:
     def _naming_lost_tasks(self) -> Iterator[None]:
         try:
             yield
-        except _LOST as error:
+        except LOST as error:
             self._give_up()
             self._check_tasks(error)
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,18 +10,32 @@ from typing import Any
 import tensorflow as tf
 
 from autodist import _log, errors
+from autodist.checkpoint import paths, report
+from autodist.checkpoint.cluster import files_save, save, sessions, sources, tasks
 from autodist.checkpoint.cluster import lacking as lacking_tasks
-from autodist.checkpoint.cluster import save, sessions, sources, tasks
 from autodist.tf_internals import SessionInterface
 
 _LOGGER = _log.get_logger()
 
+_Save = save.ClusterSave | files_save.FilesSave
+
 
 class SaverSession(SessionInterface):
-    """Saves through a `ClusterSave` where `Saver.save` of the base class would run a node."""
+    """Saves in our way where `Saver.save` of the base class would run a node.
+
+    Attributes:
+        stages_bundle: Whether the bundle must be written beside its prefix first: it is not committed as one.
+    """
 
     def __init__(
-        self, session: Any, attempts: Callable[[], Iterator[save.ClusterSave]], plain: list[Any]
+        self,
+        session: Any,
+        attempts: Callable[[], Iterator[_Save]],
+        plain: list[Any],
+        *,
+        prefix: str,
+        stages_bundle: bool,
+        leave: Callable[[str], None],
     ) -> None:
         """Wraps a session.
 
@@ -28,10 +43,16 @@ class SaverSession(SessionInterface):
             session: The session.
             attempts: Yields what to save with; then, where its servers have forgotten that one, another.
             plain: The sources that are no variables.
+            prefix: The checkpoint's, as the log calls it.
+            stages_bundle: As the attribute.
+            leave: Called with the reason when the save is left to TensorFlow; raises if it may not be.
         """
         self._session = session
         self._attempts = attempts
         self._plain = plain
+        self._prefix = prefix
+        self._leave = leave
+        self.stages_bundle = stages_bundle
 
     @property
     def graph(self) -> Any:
@@ -47,33 +68,49 @@ class SaverSession(SessionInterface):
         self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None
     ) -> Any:
         """Saves; `feed_dict` has one value, the prefix."""
-        del fetches, options, run_metadata
         (prefix,) = feed_dict.values()
         values = sessions.values(self._session, self._plain)
         forgotten = None
-        for cluster_save in self._attempts():
-            forgotten = _save(cluster_save, prefix, values)
-            if forgotten is None:
-                return prefix
+        try:
+            for attempt in self._attempts():
+                forgotten = _save(attempt, prefix, values, self._prefix)
+                if forgotten is None:
+                    return prefix
+        except files_save.UnreachedError as error:
+            self._leave(str(error))
+            saved = self._session.run(fetches, feed_dict, options, run_metadata)
+            report.log_save(self._prefix, prefix)
+            return saved
         raise errors.GraphStateError(
             f"nothing was saved to {prefix}: the servers that saved before do no longer"
         ) from forgotten
 
 
-def _save(cluster_save: save.ClusterSave, prefix: str, values: list[Any]) -> Exception | None:
+def _save(attempt: _Save, prefix: str, values: list[Any], shown: str) -> Exception | None:
     """Saves; returns the error where servers have forgotten the session that they are asked in."""
     try:
-        cluster_save.save(prefix, values)
+        if isinstance(attempt, files_save.FilesSave):
+            attempt.save(prefix, values, shown)
+        else:
+            attempt.save(prefix, values)
     except tf.errors.OpError as error:
-        if not cluster_save.was_forgotten:
+        if not attempt.was_forgotten:
             raise
         forgotten: Exception = error
         return forgotten
     return None
 
 
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """What is saved, and whether every task writes a data file of its own."""
+
+    node: sources.SaveNode
+    as_files: bool
+
+
 class ClusterSaves:
-    """The `ClusterSave` of each session that a saver was given."""
+    """What saves for each session that a saver was given."""
 
     def __init__(self, transport: save.Transport) -> None:
         """Has none yet.
@@ -82,17 +119,21 @@ class ClusterSaves:
             transport: How the bytes travel.
         """
         self._transport = transport
-        self._saves: weakref.WeakKeyDictionary[Any, tuple[Any, save.ClusterSave | None]] = (
+        self._saves: weakref.WeakKeyDictionary[Any, tuple[Any, _Save | None]] = (
             weakref.WeakKeyDictionary()
         )
         self._told: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
-    def wrap(self, session: Any, save_op: Any) -> Any:
+    def wrap(self, session: Any, save_op: Any, prefix: str) -> Any:
         """Returns what to hand to TensorFlow's `Saver.save`: a stand-in if several tasks take part, else `session`.
 
         Args:
             session: The session.
             save_op: The saver's `SaveV2` in its graph.
+            prefix: The checkpoint's.
+
+        Raises:
+            tf.errors.FailedPreconditionError: It cannot be saved there in the way that was asked for.
         """
         target = sessions.target_of(session)
         if not target:
@@ -100,33 +141,45 @@ class ClusterSaves:
         node = sessions.read(session, save_op)
         if node is None:
             return session
-        if self._find(session, target, node) is None:
+        is_local = paths.is_local(prefix)
+        asked = _Asked(node, as_files=self._transport.way == "files" or not is_local)
+        if self._find(session, target, asked) is None:
             return session
-        plain = [source.tensor for source in node.sources if source.variable is None]
-        return SaverSession(session, lambda: self._attempts(session, target, node), plain)
+        if not is_local and self._transport.way in ("shared", "stream"):
+            raise _refused(
+                f"transport='{self._transport.way}' writes one file out of order, which the file system of {prefix} "
+                "does not do. Leave transport out, or transport='files': every task writes a data file of its own"
+            )
+        return SaverSession(
+            session,
+            lambda: self._attempts(session, target, asked),
+            [source.tensor for source in node.sources if source.variable is None],
+            prefix=prefix,
+            stages_bundle=asked.as_files and is_local,
+            leave=lambda why: self._leave(session, prefix, why),
+        )
 
-    def _attempts(
-        self, session: Any, target: str, node: sources.SaveNode
-    ) -> Iterator[save.ClusterSave]:
+    def _attempts(self, session: Any, target: str, asked: _Asked) -> Iterator[_Save]:
         """Yields what was opened for the session before, then, once, a new one.
 
         A server that was started again since knows nothing of a session that was opened before.
         """
         for _ in range(2):
-            cluster_save = self._find(session, target, node)
-            if cluster_save is not None:
-                yield cluster_save
+            found = self._find(session, target, asked)
+            if found is not None:
+                yield found
 
-    def _find(self, session: Any, target: str, node: sources.SaveNode) -> save.ClusterSave | None:
-        known, cluster_save = self._saves.get(session, (None, None))
-        if known != node or (cluster_save is not None and not cluster_save.is_usable):
-            if cluster_save is not None:
-                cluster_save.close()
-            cluster_save = self._open(session, target, node)
-            self._saves[session] = node, cluster_save
-        return cluster_save
+    def _find(self, session: Any, target: str, asked: _Asked) -> _Save | None:
+        known, found = self._saves.get(session, (None, None))
+        if known != asked or (found is not None and not found.is_usable):
+            if found is not None:
+                found.close()
+            found = self._open(session, target, asked)
+            self._saves[session] = asked, found
+        return found
 
-    def _open(self, session: Any, target: str, node: sources.SaveNode) -> save.ClusterSave | None:
+    def _open(self, session: Any, target: str, asked: _Asked) -> _Save | None:
+        node = asked.node
         timeout = self._transport.timeout_seconds
         master = tasks.master_of(target, timeout)
         chief = tasks.task_of(node.device, master)
@@ -138,35 +191,65 @@ class ClusterSaves:
         if involved == [chief]:
             return None
         lacking = lacking_tasks.find(target, master, involved, timeout)
+        is_left = not {master, chief}.isdisjoint(lacking) or bool(asked.as_files and lacking)
         if lacking:
-            self._tell_lacking(session, lacking, master, chief)
-        if not {master, chief}.isdisjoint(lacking):
+            self._tell_lacking(session, lacking, master, chief, is_left=is_left)
+        if is_left:
             return None
         if any(source.variable is None and source.dtype == tf.variant for source in node.sources):
             return None
+        if asked.as_files:
+            return files_save.FilesSave(target, master, node, places, transport=self._transport)
         return save.ClusterSave(
             target, master, node, places, lacking=lacking, transport=self._transport
         )
 
-    def _tell_lacking(self, session: Any, lacking: list[str], master: str, chief: str) -> None:
+    def _leave(self, session: Any, prefix: str, why: str) -> None:
+        """Says that a save is left to TensorFlow, once for each session.
+
+        Raises:
+            tf.errors.FailedPreconditionError: Every task was to write a data file.
+        """
+        if self._transport.way == "files":
+            raise _refused(
+                f"transport='files', but {why}. Save to {prefix} where all tasks reach it, or leave transport out: "
+                "then what they hold is sent"
+            )
+        self._tell(
+            session,
+            f"{why}: TensorFlow sends whole variables to one task, within its limit of 2 GiB each. On a file "
+            "system that all tasks reach each writes a data file of its own",
+        )
+
+    def _tell_lacking(
+        self, session: Any, lacking: list[str], master: str, chief: str, *, is_left: bool
+    ) -> None:
         """Says once for each session which tasks have not loaded our ops, and what that means.
 
         Raises:
             tf.errors.FailedPreconditionError: Every task was to write.
         """
         who = lacking_tasks.describe(lacking, master, chief)
-        if self._transport.way == "shared":
-            raise tf.errors.FailedPreconditionError(
-                None,
-                None,
-                f"transport='shared', but autodist's ops are not loaded in {who}. {lacking_tasks.ADVICE} each task "
-                "saves what it holds; or leave transport out: then what they hold is sent",
+        if self._transport.way in ("shared", "files"):
+            raise _refused(
+                f"transport='{self._transport.way}', but autodist's ops are not loaded in {who}. "
+                f"{lacking_tasks.ADVICE} each task saves what it holds; or leave transport out: then what they hold is "
+                "sent"
             )
-        if {master, chief}.isdisjoint(lacking):
+        if not is_left:
             how = "what they hold comes as plain tensors, in parts"
         else:
             how = f"TensorFlow sends whole variables to {chief}, within its limit of 2 GiB each"
         message = f"autodist's ops are not loaded in {who}: {how}. {lacking_tasks.ADVICE} each task saves what it holds"
+        self._tell(session, message)
+
+    def _tell(self, session: Any, message: str) -> None:
+        """Warns, once for each session."""
         if self._told.get(session) != message:
             self._told[session] = message
             _LOGGER.warning("%s", message)
+
+
+def _refused(message: str) -> Exception:
+    error: Exception = tf.errors.FailedPreconditionError(None, None, message)
+    return error
