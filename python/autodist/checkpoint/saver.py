@@ -304,7 +304,7 @@ class Saver(retention.RetainingSaver):
                     prefix,
                     durable=self._options.durable,
                     # TensorFlow's own nodes make none.
-                    makes_directory=not self.saver_def.sharded,
+                    makes_directory=self._writes_v2() and not self.saver_def.sharded,
                     is_needed=self._writes_v2(),
                 )
             )
