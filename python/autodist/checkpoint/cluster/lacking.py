@@ -22,10 +22,14 @@ def find(target: str, master: str, involved: Iterable[str], timeout_seconds: flo
     """
     if not tasks.has_op(target, master, master, _probe, timeout_seconds):
         return [master]
-    others = [task for task in involved if task != master]
-    return [
-        task for task in others if not tasks.has_op(target, master, task, _probe, timeout_seconds)
-    ]
+    asked = {
+        task: tasks.start(
+            lambda task=task: tasks.has_op(target, master, task, _probe, timeout_seconds)  # type: ignore[misc]
+        )
+        for task in involved
+        if task != master
+    }
+    return [task for task, answer in asked.items() if not answer.result()]
 
 
 def describe(lacking: Collection[str], master: str, chief: str) -> str:
