@@ -15,6 +15,9 @@ from autodist.checkpoint.cluster import tasks
 # How long a run may take before it is asked whether all tasks are there; a share of the timeout.
 _PATIENCE = 0.25
 
+# How long it is waited for tasks that are told something; a share of the timeout.
+_COURTESY = 0.5
+
 # What a task that was lost may raise.
 LOST = (
     tf.errors.AbortedError,
@@ -123,7 +126,7 @@ class Channel:
             ops: By task a function that makes them, in a graph of its own.
         """
         present = {task: op for task, op in ops.items() if task not in self.lost}
-        tasks.tell(self._target, self._master, present, self._timeout)
+        tasks.tell(self._target, self._master, present, self._timeout * _COURTESY)
 
     def close(self) -> None:
         """Closes the session, unless it was given up."""
