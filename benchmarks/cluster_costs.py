@@ -94,7 +94,10 @@ def _measure(arguments: argparse.Namespace) -> tuple[str, str, Any]:
         for case in cost_runs.CASES
         for one in cost_runs.run(case, arguments.rounds, arguments.tmpfs, arguments.disk)
     ]
-    fits = {way: {kind: _fit(found, way, kind) for kind in _KINDS} for way in cost_runs.WAYS}
+    fits = {
+        way: {kind: _fit(found, way, kind) for kind in (*_KINDS, "restore")}
+        for way in cost_runs.WAYS
+    }
     commits = {way: _commit(found, way) for way in cost_runs.WAYS}
     facts = _describe({"tmpfs": arguments.tmpfs, "disk": arguments.disk}, load)
     content = {
@@ -110,7 +113,7 @@ def _measure(arguments: argparse.Namespace) -> tuple[str, str, Any]:
         "saves": [dataclasses.asdict(one) for one in found],
     }
     parts = [
-        f"# Terms of a save over servers, {arguments.rounds} steady saves of each size",
+        f"# Terms of saves and restores over servers, {arguments.rounds} of each size",
         _WORDS,
         _table(_rows_of_terms(fits)),
         "A durable save takes more:",
@@ -156,7 +159,7 @@ def _commit(found: Sequence[cost_runs.Found], way: str) -> Commit:
 
 
 def _rows_of_terms(fits: dict[str, dict[str, dict[str, Fit]]]) -> list[list[str]]:
-    head = ["way", "save", "time of"]
+    head = ["way", "what", "time of"]
     head += [f"{term}, {_UNITS[term][0]}" for term in cost_model.TERMS] + ["residual"]
     rows = [head, ["---", "---", "---", *["--:"] * (len(head) - 3)]]
     for way, of_way in fits.items():

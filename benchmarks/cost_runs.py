@@ -13,6 +13,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,12 @@ CASES = (
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """Seconds of one case, one way, one kind of save.
+    """Seconds of one case, one way, one kind of save, or of a restore.
 
     Attributes:
         case: What was saved.
         way: How.
-        kind: `'first'`, `'steady'`, `'on disk'` or `'on disk, synced'`.
+        kind: `'first'`, `'steady'`, `'restore'`, `'on disk'` or `'on disk, synced'`.
         wall: The median.
         chief: Processor time of the chief's process, the mean.
         servers: Likewise of all servers together.
@@ -121,6 +122,7 @@ def _run(case: Case, rounds: int, memory: Path, disk: Path) -> list[Found]:
             steady = _saver(case, way)
             timer.save(steady, memory)
             found.append(timer.measure(way, "steady", [steady] * rounds, memory))
+            found.append(timer.measure_restores(way, steady, rounds, memory))
             if not case.is_synced:
                 continue
             synced = _saver(case, way, durable=True)
@@ -158,9 +160,29 @@ class _Timer:
 
     def measure(self, way: str, kind: str, savers: list[Any], parent: Path) -> Found:
         """Saves once with each."""
+        return self._measure(way, kind, [lambda saver=s: self.save(saver, parent) for s in savers])
+
+    def measure_restores(self, way: str, saver: Any, rounds: int, parent: Path) -> Found:
+        """Restores one checkpoint again and again, over values; the first is not counted."""
+        directory = Path(tempfile.mkdtemp(prefix="cluster_costs_", dir=parent))
+        prefix = str(directory / "model")
+
+        def restore() -> float:
+            start = time.perf_counter()
+            saver.restore(self._session, prefix)
+            return time.perf_counter() - start
+
+        try:
+            saver.save(self._session, prefix, write_meta_graph=False, write_state=False)
+            restore()
+            return self._measure(way, "restore", [restore] * rounds)
+        finally:
+            shutil.rmtree(directory)
+
+    def _measure(self, way: str, kind: str, calls: Sequence[Callable[[], float]]) -> Found:
         chief, servers = time.process_time(), self._server_seconds()
-        wall = [self.save(saver, parent) for saver in savers]
-        count = len(savers)
+        wall = [call() for call in calls]
+        count = len(calls)
         return Found(
             self._case,
             way,
