@@ -41,7 +41,7 @@ _LOGGER = _log.get_logger()
 # Segments begin at whole elements, of up to so many bytes.
 _ALIGNMENT = 64
 
-_WITHDRAWN = "Variables that were being restored have no value now, all of them on the tasks that answer: restore again"
+_WITHDRAWN = "Variables that were being restored have no value now, the others what they had before: restore again"
 
 
 class ClusterRestore:
