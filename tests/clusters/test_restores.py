@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import free_ports
-from ps_job import PsJob, running
+from ps_job import PsJob, files, running
 from test_saves import build, values_of
 
+from autodist.checkpoint.cluster import variables
 from autodist.checkpoint.saver import Saver
 
 tf1 = tf.compat.v1
@@ -231,3 +232,18 @@ def test_any_slices_into_any_others(job: PsJob, directory: Path) -> None:
             Saver(transport=way).restore(session, prefix)
             restored = np.concatenate(session.run(list(variable)), 1)
             np.testing.assert_array_equal(restored, value)
+
+
+def test_variables_elsewhere_than_in_a_processors_memory_travel_as_tensors(
+    job: PsJob, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(variables, "is_pinnable", lambda op: False)
+    expected = expected_values()
+    with fresh(job) as session:
+        build()
+        saver = Saver()
+        session.run(tf1.global_variables_initializer())
+        saver.restore(session, stored(directory, expected))
+        assert_equal(values_of(session), expected)
+        saver.save(session, str(directory / "model"), write_meta_graph=False)
+    assert files(directory / "model") == files(directory / "stock")

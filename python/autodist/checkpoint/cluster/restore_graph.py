@@ -11,7 +11,7 @@ from autodist import _native
 from autodist.checkpoint.cluster import tasks, variables
 
 if TYPE_CHECKING:
-    from autodist.checkpoint.cluster.takers import Restored
+    from autodist.checkpoint.cluster.takers import Restored, Taker
 
 
 class RestoreGraph:
@@ -72,9 +72,9 @@ class RestoreGraph:
 
     def _hold(self, index: int, here: list[int], stand_ins: Sequence[Any]) -> tuple[list[int], Any]:
         takers = self._restored.takers
-        pinned = [number for number in here if takers[number].is_resource]
-        numbers, pins = variables.pin(pinned, stand_ins, may_be_uninitialized=True)
-        numbers += [number for number in here if not takers[number].is_resource]
+        pinned = {number for number in here if variables.is_pinnable(takers[number].variable)}
+        numbers, pins = variables.pin(sorted(pinned), stand_ins, may_be_uninitialized=True)
+        numbers += [number for number in here if number not in pinned]
         with self._on(index):
             keys, rows = (tf.compat.v1.placeholder(tf.string, [None]) for _ in range(2))
             self.rows[index] = keys, rows
@@ -97,24 +97,21 @@ class RestoreGraph:
     def _publish(self, index: int, stand_ins: Sequence[Any]) -> list[Any]:
         """Returns the ops that publish what a task holds."""
         takers = self._restored.takers
-        refs = [number for number in self.holds[index][0] if not takers[number].is_resource]
+        assigned = [
+            number
+            for number in self.holds[index][0]
+            if not variables.is_pinnable(takers[number].variable)
+        ]
         with self._on(index):
             published = _native.ops().autodist_publish_restore(
-                self.restore_id, dtypes=[takers[i].dtype for i in refs]
+                self.restore_id, dtypes=[takers[i].dtype for i in assigned]
             )
-        if not refs:
+        if not assigned:
             return [published]
-        assigned = []
-        for number, tensor in zip(refs, published, strict=True):
-            with tf.device(stand_ins[number].device):
-                assigned.append(
-                    tf.raw_ops.Assign(
-                        ref=stand_ins[number],
-                        value=tensor,
-                        validate_shape=takers[number].validate_shape,
-                    ).op
-                )
-        return assigned
+        return [
+            _assign(takers[number], stand_ins[number], tensor)
+            for number, tensor in zip(assigned, published, strict=True)
+        ]
 
     def sum(self, index: int) -> tuple[Any, Any]:
         """Returns the fetch that sums ranges on a task, and the placeholder of these."""
@@ -155,3 +152,11 @@ class RestoreGraph:
 
     def _on(self, index: int) -> Any:
         return tf.device(tasks.processor_of(self.tasks[index]))
+
+
+def _assign(taker: Taker, stand_in: Any, tensor: Any) -> Any:
+    """Returns an op that gives a variable a value."""
+    with tf.device(stand_in.device):
+        if taker.is_resource:
+            return tf.raw_ops.AssignVariableOp(resource=stand_in, value=tensor)
+        return tf.raw_ops.Assign(ref=stand_in, value=tensor, validate_shape=taker.validate_shape).op

@@ -47,7 +47,11 @@ class Source:
     @property
     def is_pinned(self) -> bool:
         """Whether it is read in place, where it lies."""
-        return self.is_resource and not self.is_encoded
+        return (
+            self.variable is not None
+            and variables.is_pinnable(self.variable)
+            and not self.is_encoded
+        )
 
     @property
     def goes_to_chief(self) -> bool:

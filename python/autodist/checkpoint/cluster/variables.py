@@ -14,6 +14,16 @@ REFS = ("VariableV2", "Variable")
 _ATTRIBUTES = ("container", "shared_name", "dtype", "shape")
 
 
+def is_pinnable(op: Any) -> bool:
+    """Tells whether a variable can be read and written in place: a resource variable in a processor's memory.
+
+    Args:
+        op: The operation that holds the variable.
+    """
+    device_type = tf.DeviceSpec.from_string(op.device or "").device_type
+    return op.type == RESOURCE and device_type in (None, "CPU")
+
+
 def stand_in(op: Any) -> Any:
     """Adds an op for the same variable to the default graph, on the same device.
 
