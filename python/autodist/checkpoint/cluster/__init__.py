@@ -15,4 +15,8 @@ user's graph is only read::
                 the ops and the steps of one restore
     variables, lacking
                 what both need to know of variables and of tasks
+    files_plan, files_graph, files_save
+                the save in which every task writes a data file of its own
+    saver_session, restorer_session, stand_in
+                what TensorFlow's `Saver` is given in place of a session
 """

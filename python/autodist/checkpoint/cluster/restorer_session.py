@@ -10,8 +10,7 @@ import tensorflow as tf
 from autodist import _log
 from autodist.checkpoint import bundle
 from autodist.checkpoint.cluster import lacking as lacking_tasks
-from autodist.checkpoint.cluster import restore, sessions, takers, tasks
-from autodist.tf_internals import SessionInterface
+from autodist.checkpoint.cluster import restore, sessions, stand_in, takers, tasks
 
 if TYPE_CHECKING:
     from autodist.checkpoint.cluster.save import Transport
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 _LOGGER = _log.get_logger()
 
 
-class RestorerSession(SessionInterface):
+class RestorerSession(stand_in.StandIn):
     """Restores through a `ClusterRestore` where `Saver.restore` of the base class would run a node."""
 
     def __init__(self, session: Any, cluster_restore: restore.ClusterRestore, others: Any) -> None:
@@ -30,19 +29,9 @@ class RestorerSession(SessionInterface):
             cluster_restore: What restores.
             others: The operations that restore what it does not.
         """
-        self._session = session
+        super().__init__(session)
         self._restore = cluster_restore
         self._others = list(others)
-
-    @property
-    def graph(self) -> Any:
-        """As of the session."""
-        return self._session.graph
-
-    @property
-    def sess_str(self) -> Any:
-        """As of the session."""
-        return self._session.sess_str
 
     def run(
         self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None

@@ -11,16 +11,15 @@ import tensorflow as tf
 
 from autodist import _log, errors
 from autodist.checkpoint import paths, report
-from autodist.checkpoint.cluster import files_save, save, sessions, sources, tasks
+from autodist.checkpoint.cluster import files_save, save, sessions, sources, stand_in, tasks
 from autodist.checkpoint.cluster import lacking as lacking_tasks
-from autodist.tf_internals import SessionInterface
 
 _LOGGER = _log.get_logger()
 
 _Save = save.ClusterSave | files_save.FilesSave
 
 
-class SaverSession(SessionInterface):
+class SaverSession(stand_in.StandIn):
     """Saves in our way where `Saver.save` of the base class would run a node.
 
     Attributes:
@@ -47,22 +46,12 @@ class SaverSession(SessionInterface):
             stages_bundle: As the attribute.
             leave: Called with the reason when the save is left to TensorFlow; raises if it may not be.
         """
-        self._session = session
+        super().__init__(session)
         self._attempts = attempts
         self._plain = plain
         self._prefix = prefix
         self._leave = leave
         self.stages_bundle = stages_bundle
-
-    @property
-    def graph(self) -> Any:
-        """As of the session."""
-        return self._session.graph
-
-    @property
-    def sess_str(self) -> Any:
-        """As of the session."""
-        return self._session.sess_str
 
     def run(
         self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None
