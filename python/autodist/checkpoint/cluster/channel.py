@@ -15,7 +15,7 @@ from autodist.checkpoint.cluster import tasks
 # How long a run may take before it is asked whether all tasks are there; a share of the timeout.
 _PATIENCE = 0.25
 
-# How long it is waited for tasks that are told something; a share of the timeout.
+# How long it is waited for those that are told something and have no files; a share of the timeout.
 _COURTESY = 0.5
 
 # What a task that was lost may raise.
@@ -123,10 +123,13 @@ class Channel:
         """Runs ops on every task that answers; that none was lost is not needed.
 
         Args:
-            ops: By task a function that makes them, in a graph of its own.
+            ops: By task a function that makes them, in a graph of its own. The first task is the one that has the
+                files: it is waited for.
         """
         present = {task: op for task, op in ops.items() if task not in self.lost}
-        tasks.tell(self._target, self._master, present, self._timeout * _COURTESY)
+        told = tasks.tell(self._target, self._master, present)
+        concurrent.futures.wait(told[:1], self._timeout)
+        concurrent.futures.wait(told, self._timeout * _COURTESY)
 
     def close(self) -> None:
         """Closes the session, unless it was given up."""

@@ -99,21 +99,19 @@ def silent(target: str, master: str, tasks: Iterable[str], timeout_seconds: floa
 
 
 def tell(
-    target: str, master: str, ops: Mapping[str, Callable[[], Any]], timeout_seconds: float
-) -> None:
-    """Runs ops on each task that answers, in sessions of their own.
+    target: str, master: str, ops: Mapping[str, Callable[[], Any]]
+) -> list[concurrent.futures.Future[Any]]:
+    """Begins to run ops on tasks, in sessions of their own.
 
     Args:
         target: The session's target.
         master: The task of its master.
         ops: By task, all at once, a function that makes the ops.
-        timeout_seconds: How long to wait for all.
     """
-    told = [
+    return [
         start(lambda task=task, op=op: _run_on(target, master, task, op))  # type: ignore[misc]
         for task, op in ops.items()
     ]
-    concurrent.futures.wait(told, timeout_seconds)
 
 
 def has_op(target: str, master: str, task: str, op: Any, timeout_seconds: float) -> bool:
