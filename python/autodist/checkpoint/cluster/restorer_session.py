@@ -71,6 +71,7 @@ class ClusterRestores:
         # Checkpoints of the V1 format are TensorFlow's.
         if not target or not bundle.exists(prefix):
             return session
+        sessions.bring_back(session)
         restored = takers.read(session, saver_def)
         if restored is None or not restored.takers:
             return session

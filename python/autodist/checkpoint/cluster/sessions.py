@@ -24,6 +24,12 @@ def target_of(session: Any) -> str:
     return str(tf.compat.as_str(getattr(session, "sess_str", None) or ""))
 
 
+def bring_back(session: Any) -> None:
+    """Lets a distributed session start servers again that were lost: it does so before whatever it runs."""
+    if is_distributed(session):
+        session.list_devices()
+
+
 def read(session: Any, save_op: Any) -> sources.SaveNode | None:
     """Returns what a saver's node reads where the session runs; `None` if its names are computed.
 
