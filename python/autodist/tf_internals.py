@@ -66,6 +66,7 @@ __all__ = [
     "imperative_grad",
     "is_at_top_level",
     "is_resource_variable",
+    "leave_to_process_end",
     "make_callable_from_options",
     "make_saveables",
     "meta_graph_filename",
@@ -305,6 +306,14 @@ def flatten_fetches(graph: Any, fetches: Any) -> tuple[list[Any], list[Any]]:
     """
     handler = fetch_handler(graph, fetches)
     return handler.fetches(), handler.targets()
+
+
+def leave_to_process_end(session: Any) -> None:
+    """Keeps a session from being closed when it is collected, which waits for servers that hang or are gone.
+
+    Public code cannot: `tf.compat.v1.Session.__del__` closes.
+    """
+    session._session = None
 
 
 def make_callable_from_options(session: Any, options: Any) -> Any:

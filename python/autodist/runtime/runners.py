@@ -16,7 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import tensorflow as tf
 
-from autodist import _log
+from autodist import _log, tf_internals
 from autodist.errors import GraphStateError
 from autodist.graph.lowering import Transformer
 from autodist.runtime.cluster import Cluster, Failure
@@ -165,6 +165,8 @@ class ClusterRunner:
             self._changed.notify_all()
         if sys.is_finalizing():
             # A thread started now never runs; what the session holds ends with the process.
+            if session is not None:
+                tf_internals.leave_to_process_end(session)
             return
         if session is not None:
             closing = _Call(tf.compat.v1.Session.close, session)
