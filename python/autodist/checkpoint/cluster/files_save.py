@@ -21,7 +21,7 @@ import tensorflow as tf
 from autodist import _log
 from autodist.checkpoint import bundle, paths
 from autodist.checkpoint.cluster import channel as channels
-from autodist.checkpoint.cluster import files_graph, files_plan, tasks
+from autodist.checkpoint.cluster import files_graph, files_plan, kept_save, tasks
 
 if TYPE_CHECKING:
     from autodist.checkpoint.cluster.save import Transport
@@ -37,7 +37,7 @@ class UnreachedError(Exception):
     """Tasks do not reach the directory of the checkpoint; nothing was written of it."""
 
 
-class FilesSave:
+class FilesSave(kept_save.KeptSave):
     """Saves what one node reads, as often as it is asked."""
 
     def __init__(
@@ -52,7 +52,6 @@ class FilesSave:
             places: The task of each source.
             transport: How the bytes travel.
         """
-        self._has_saved = False
         self._node = node
         self._transport = transport
         self._chief = tasks.task_of(node.device, master)
@@ -83,20 +82,6 @@ class FilesSave:
                 if size is None and not node.sources[number].is_encoded
             ],
         )
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether no task was lost since."""
-        return not self._channel.broken
-
-    @property
-    def was_forgotten(self) -> bool:
-        """Whether it saved before, and then failed although all tasks answer: a server was started again."""
-        return self._has_saved and self._channel.broken and not self._channel.lost
-
-    def close(self) -> None:
-        """Closes the session."""
-        self._channel.close()
 
     def save(self, prefix: str, plain_values: list[Any], shown: str) -> None:
         """Saves.

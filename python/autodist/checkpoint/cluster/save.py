@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from autodist import _log, _native
 from autodist.checkpoint.cluster import channel as channels
-from autodist.checkpoint.cluster import plain_sources, plain_tasks, save_graph, tasks
+from autodist.checkpoint.cluster import kept_save, plain_sources, plain_tasks, save_graph, tasks
 
 if TYPE_CHECKING:
     from autodist.checkpoint.cluster.sources import SaveNode
@@ -58,7 +58,7 @@ class Transport:
     timeout_seconds: float = 120.0
 
 
-class ClusterSave:
+class ClusterSave(kept_save.KeptSave):
     """Saves what one node reads, as often as it is asked."""
 
     def __init__(
@@ -81,7 +81,6 @@ class ClusterSave:
             lacking: The tasks that have not loaded our ops; neither the master nor the chief.
             transport: How the bytes travel.
         """
-        self._has_saved = False
         self._node = node
         self._transport = transport
         self._chief = tasks.task_of(node.device, master)
@@ -110,20 +109,6 @@ class ClusterSave:
         self._plain = plain_sources.PlainSources(
             self._channel, self._graph.plain_tasks, self._budget_bytes
         )
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether no task was lost since."""
-        return not self._channel.broken
-
-    @property
-    def was_forgotten(self) -> bool:
-        """Whether it saved before, and then failed although all tasks answer: a server was started again."""
-        return self._has_saved and self._channel.broken and not self._channel.lost
-
-    def close(self) -> None:
-        """Closes the session."""
-        self._channel.close()
 
     def save(self, prefix: str, plain_values: list[Any]) -> None:
         """Saves.
