@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "bundle/element_type.h"
 #include "bundle/shape_and_slice.h"
+#include "bundle/unique_lines.h"
 #include "core/tiling.h"
 #include "core/transfers.h"
 
@@ -177,15 +178,14 @@ class Request {
   void Add(const RestoreEntry& entry) {
     const auto found = by_name_.find(entry.name);
     if (found == by_name_.end()) {
-      const std::string name = absl::CHexEscape(entry.name);
-      missing_.push_back(absl::StrCat("Key ", name, " not found in checkpoint"));
+      missing_.Add(absl::StrCat("Key ", absl::CHexEscape(entry.name), " not found in checkpoint"));
       return;
     }
     const BundleEntry& stored = index_.entries[found->second];
     absl::StatusOr<Box> box = Fit(entry, stored);
     if (!box.ok()) {
-      unfit_.push_back(absl::StrCat("tensor_name = ", absl::CHexEscape(entry.name), "; ",
-                                    box.status().message()));
+      unfit_.Add(absl::StrCat("tensor_name = ", absl::CHexEscape(entry.name), "; ",
+                              box.status().message()));
       return;
     }
     if (entry.target_count == 0) return;
@@ -197,8 +197,8 @@ class Request {
   }
 
   absl::Status status() const {
-    if (!missing_.empty()) return absl::NotFoundError(absl::StrJoin(missing_, "\n"));
-    if (!unfit_.empty()) return absl::InvalidArgumentError(absl::StrJoin(unfit_, "\n"));
+    if (!missing_.empty()) return absl::NotFoundError(missing_.text());
+    if (!unfit_.empty()) return absl::InvalidArgumentError(unfit_.text());
     return absl::OkStatus();
   }
 
@@ -227,8 +227,8 @@ class Request {
   std::unordered_map<absl::string_view, size_t> by_name_;
   std::unordered_map<std::string, size_t> group_of_;
   std::vector<Wanted> wanted_;
-  std::vector<std::string> missing_;
-  std::vector<std::string> unfit_;
+  UniqueLines missing_;
+  UniqueLines unfit_;
 };
 
 }  // namespace

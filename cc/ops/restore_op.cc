@@ -8,11 +8,11 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "bundle/bundle_loader.h"
 #include "bundle/bundle_reader.h"
 #include "bundle/restore_plan.h"
 #include "bundle/shape_and_slice.h"
+#include "bundle/unique_lines.h"
 #include "ops/kernel_inputs.h"
 #include "ops/reports.h"
 #include "ops/stock_restore.h"
@@ -32,6 +32,9 @@ using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
+
+// What the error of a restore adds that failed before it wrote to a variable.
+constexpr absl::string_view kUnchanged = "The variables of this restore op keep their values.";
 
 absl::Status RestoreShape(InferenceContext* context) {
   ShapeHandle unused;
@@ -150,7 +153,11 @@ class RestoreOp : public tensorflow::AsyncOpKernel {
     absl::Status status = IsV1(*prefix)
                               ? LoadByStock(context, *request, all, &targets)
                               : Load(context, *prefix, *request, &targets, cancelled, &report);
-    if (!status.ok()) return status;
+    if (!status.ok()) {
+      return targets.has_touched_live()
+                 ? status
+                 : absl::Status(status.code(), absl::StrCat(status.message(), "\n", kUnchanged));
+    }
     for (const auto& [output, target] : request->outputs) {
       context->set_output(output, targets.tensor(target));
     }
@@ -223,17 +230,17 @@ class RestoreOp : public tensorflow::AsyncOpKernel {
     }
     absl::StatusOr<RestorePlan> plan = BuildRestorePlan(*index, entries);
     if (!plan.ok()) return plan.status();
-    std::vector<std::string> unfit;
+    UniqueLines unfit;
     for (const Group& group : plan->groups) {
       for (const Target& target : group.targets) {
         const absl::Status fits =
             targets->CheckFits(target.number, group.dtype, ShapeOf(target.shape));
-        if (!fits.ok())
-          unfit.push_back(
-              absl::StrCat("tensor_name = ", absl::CHexEscape(group.name), "; ", fits.message()));
+        if (fits.ok()) continue;
+        unfit.Add(
+            absl::StrCat("tensor_name = ", absl::CHexEscape(group.name), "; ", fits.message()));
       }
     }
-    if (!unfit.empty()) return absl::InvalidArgumentError(absl::StrJoin(unfit, "\n"));
+    if (!unfit.empty()) return absl::InvalidArgumentError(unfit.text());
     if (!variants.empty()) {
       absl::Status status = LoadByStock(context, request, variants, targets);
       if (!status.ok()) return status;

@@ -152,6 +152,7 @@ absl::StatusOr<Tensor> VariableTargets::Allocate(int target, DataType dtype,
 
 absl::StatusOr<std::unique_ptr<OpenTargets>> VariableTargets::Open(
     absl::Span<const int> targets, DataType dtype, absl::Span<const TensorShape> shapes) {
+  has_touched_live_ = true;
   std::vector<const PinnedVariable*> variables;
   for (int target : targets) variables.push_back(destinations_[target].pinned);
   auto open = std::make_unique<OpenVariables>(std::move(variables));
@@ -171,6 +172,7 @@ void VariableTargets::Withdraw(int target) {
 }
 
 absl::StatusOr<Tensor> VariableTargets::Take(int target, DataType dtype, const TensorShape& shape) {
+  has_touched_live_ = true;
   Var& variable = *destinations_[target].pinned->variable;
   Tensor value;
   {

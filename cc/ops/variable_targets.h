@@ -9,6 +9,7 @@
 #ifndef AUTODIST_OPS_VARIABLE_TARGETS_H_
 #define AUTODIST_OPS_VARIABLE_TARGETS_H_
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -64,6 +65,9 @@ class VariableTargets : public RestoreTargets {
   void ForgetTaken();
   void WithdrawAll();
 
+  // Whether a variable that had a value may have lost it.
+  bool has_touched_live() const { return has_touched_live_; }
+
   // What a target that is a tensor has become.
   const tensorflow::Tensor& tensor(int target) const { return fresh_[target].tensor; }
 
@@ -78,6 +82,7 @@ class VariableTargets : public RestoreTargets {
   const std::vector<Destination> destinations_;
   std::vector<Fresh> fresh_;  // by target; each is written by one thread
   std::vector<int> taken_;
+  std::atomic<bool> has_touched_live_ = false;
 };
 
 }  // namespace autodist

@@ -14,6 +14,9 @@ from typing import Any
 # Public code gets this from a session only; a server's answer to `GetStatus` is a list of them.
 from tensorflow.core.framework.device_attributes_pb2 import DeviceAttributes
 
+# What an object-based checkpoint holds under `OBJECT_GRAPH_KEY`.
+from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
+
 # Without a public name.
 from tensorflow.python.checkpoint.checkpoint_management import meta_graph_filename
 
@@ -41,21 +44,31 @@ from tensorflow.python.framework import errors, op_def_registry, ops
 from tensorflow.python.framework import ops as framework_ops
 from tensorflow.python.ops import gradients_util, resource_variable_ops, resource_variables_toggle
 
-# Without a public name; `tf.compat.v1.get_variable` returns one.
+# `PartitionedVariable` has no public name; `tf.compat.v1.get_variable` returns one. What a `Saver` saves by default.
 from tensorflow.python.ops.variables import PartitionedVariable
+from tensorflow.python.ops.variables import _all_saveable_objects as all_saveable_objects
+from tensorflow.python.trackable.base import OBJECT_GRAPH_PROTO_KEY as OBJECT_GRAPH_KEY
 
-# How a `Saver` names what it is given in a list.
-from tensorflow.python.training.saving.saveable_object_util import op_list_to_dict
+# How a `Saver` names what it is given in a list, and the saveable objects that it makes of it.
+from tensorflow.python.training.saving.saveable_object import SaveableObject
+from tensorflow.python.training.saving.saveable_object_util import (
+    op_list_to_dict,
+    validate_and_slice_inputs,
+)
 
 __all__ = [
     "DeviceAttributes",
     "DistributedVariable",
+    "OBJECT_GRAPH_KEY",
     "PartitionedVariable",
     "SessionInterface",
     "OpTemplate",
     "PreparedRun",
+    "SaveableObject",
     "ShardedVariable",
+    "TrackableObjectGraph",
     "add_control_inputs",
+    "all_saveable_objects",
     "argument_names",
     "copy_functions",
     "fetch_handler",
@@ -77,6 +90,7 @@ __all__ = [
     "set_attribute",
     "takes_functions",
     "update_input",
+    "validate_and_slice_inputs",
 ]
 
 # Public code can only ask `isinstance(v, tf.Variable)`, which is also true of ref variables.

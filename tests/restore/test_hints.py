@@ -44,7 +44,7 @@ def test_all_missing_names_are_listed_with_the_nearest(tmp_path: Path) -> None:
     assert "Key dense/ww not found in checkpoint" in message
     assert "Key other not found in checkpoint" in message
     assert "'dense/ww': nearest are 'dense/w'" in message
-    assert "'other': none is near" in message
+    assert "'other': nearest are 'dense/" in message
 
 
 @pytest.mark.parametrize(
@@ -103,3 +103,76 @@ def test_another_dtype_keeps_the_text_of_tensorflow(tmp_path: Path) -> None:
         pytest.raises(tf.errors.InvalidArgumentError, match="expected dtype int32 does not equal"),
     ):
         saver.restore(session, prefix)
+
+
+def test_another_dtype_is_in_the_summary_once_for_all_slices(tmp_path: Path) -> None:
+    prefix = save(tmp_path)
+    tf1.get_variable("w", [2, 3], tf.int32, partitioner=tf1.fixed_size_partitioner(2))
+    saver = Saver()
+    with tf1.Session() as session, pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        saver.restore(session, prefix)
+    assert caught.value.message.count("tensor_name = w;") == 1
+    assert caught.value.message.count("'w': the graph has dtype int32, the checkpoint float32") == 1
+
+
+def test_a_missing_name_is_listed_once_for_all_slices(tmp_path: Path) -> None:
+    prefix = save(tmp_path)
+    tf1.get_variable("nothing_like_it", [3, 3], partitioner=tf1.fixed_size_partitioner(3))
+    saver = Saver()
+    with tf1.Session() as session, pytest.raises(tf.errors.NotFoundError) as caught:
+        saver.restore(session, prefix)
+    assert caught.value.message.count("Key nothing_like_it") == 1
+    assert caught.value.message.count("'nothing_like_it': nearest are") == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("", "it is a directory, not the prefix of a checkpoint. Did you mean {}?"),
+        ("m-7.index", "it is a file of a checkpoint, not its prefix. Did you mean {}?"),
+        ("m-7.meta", "it is a file of a checkpoint, not its prefix. Did you mean {}?"),
+        ("m-7.data-00000-of-00001", "not its prefix. Did you mean {}?"),
+        ("m", "m.index. Did you mean {}?"),
+        ("m-8", "m-8.index. Did you mean {}?"),
+        ("other/m", "other/m"),
+    ],
+)
+def test_a_path_that_is_no_prefix(tmp_path: Path, path: str, says: str) -> None:
+    tf1.get_variable("w", [2, 3])
+    saver = Saver()
+    with tf1.Session() as session:
+        session.run(tf1.global_variables_initializer())
+        prefix = saver.save(session, str(tmp_path / "m"), 7)
+        with pytest.raises(ValueError, match="is not a valid checkpoint") as caught:
+            saver.restore(session, str(tmp_path / path))
+    assert says.format(prefix) in str(caught.value)
+
+
+def damage_data(path: Path) -> None:
+    with path.with_suffix(".data-00000-of-00001").open("r+b") as file:
+        file.write(b"\xff\xff")
+
+
+def remove_data(path: Path) -> None:
+    path.with_suffix(".data-00000-of-00001").unlink()
+
+
+def damage_index(path: Path) -> None:
+    path.with_suffix(".index").write_bytes(b"not an index")
+
+
+@pytest.mark.parametrize("damage", [damage_data, remove_data, damage_index])
+def test_damage_says_what_became_of_the_variables_and_what_to_do(
+    tmp_path: Path, damage: Any
+) -> None:
+    tf1.get_variable("w", [2, 3])
+    saver = Saver()
+    with tf1.Session() as session:
+        session.run(tf1.global_variables_initializer())
+        former = saver.save(session, str(tmp_path / "former"))
+        prefix = saver.save(session, str(tmp_path / "m"))
+        damage(Path(prefix))
+        with pytest.raises((tf.errors.DataLossError, tf.errors.NotFoundError)) as caught:
+            saver.restore(session, prefix)
+    assert "The variables of this restore op keep their values." in caught.value.message
+    assert f"Restore another checkpoint, such as {former}" in caught.value.message

@@ -26,7 +26,8 @@ class RetainingSaver(tf.compat.v1.train.Saver):
     _last_checkpoints: list[tuple[str, float]]
     _checkpoints_to_be_deleted: list[tuple[str, float]]
     _next_checkpoint_time: float
-    _is_empty: bool
+    _is_empty: bool | None
+    _write_version: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Takes the arguments of TensorFlow's."""
@@ -41,14 +42,15 @@ class RetainingSaver(tf.compat.v1.train.Saver):
         Args:
             checkpoint_paths: Their prefixes, as in a state file. Those that are not there are left out.
         """
-        if self._writes_v2():
+        # Before the first save, executing eagerly or with `defer_build`, there is no `SaverDef`.
+        if self._write_version == _SaverDef.V2:
             self.set_last_checkpoints_with_time(recover(checkpoint_paths))
         else:
             super().recover_last_checkpoints(checkpoint_paths)
 
     def _writes_v2(self) -> bool:
         """Tells whether there is something to save, and that in a format with an index."""
-        return not self._is_empty and self.saver_def.version == _SaverDef.V2
+        return not self._is_empty and self._write_version == _SaverDef.V2
 
     def _RecordLastCheckpoint(self, latest_save_path: str) -> None:  # noqa: N802 of the base class
         super()._RecordLastCheckpoint(latest_save_path)
@@ -71,7 +73,7 @@ class RetainingSaver(tf.compat.v1.train.Saver):
             _LOGGER.warning("the old checkpoint %r is not removed: %s", prefix, reason)
             return
         meta_path = tf_internals.meta_graph_filename(prefix, meta_graph_suffix)
-        is_v2 = self.saver_def.version == _SaverDef.V2
+        is_v2 = self._write_version == _SaverDef.V2
         prefix_lock.remove_unless_held(prefix, meta_path, *([] if is_v2 else [prefix]))
 
 

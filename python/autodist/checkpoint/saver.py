@@ -24,10 +24,11 @@ from autodist import _log, _native, errors, tf_internals
 from autodist.checkpoint import (
     bundle,
     meta_graph,
+    object_checkpoint,
     paths,
     prefix_lock,
     report,
-    restore_hints,
+    restore_errors,
     retention,
     save_arguments,
     staged_files,
@@ -55,7 +56,7 @@ class Saver(retention.RetainingSaver):
 
     # Of the base class.
     _var_list: Any
-    _is_empty: bool
+    _reshape: bool
 
     def __init__(  # noqa: PLR0917 TensorFlow's signature
         self,
@@ -154,6 +155,8 @@ class Saver(retention.RetainingSaver):
         way = cluster_save.Transport(transport, memory_bytes, float(timeout_seconds))
         self._cluster_saves = saver_session.ClusterSaves(way)
         self._cluster_restores = restorer_session.ClusterRestores(way)
+        # The keys of the last object-based checkpoint, and what restores from such keys.
+        self._object_saver: tuple[object_checkpoint.KeysByName, Saver | None] = ({}, None)
         super().__init__(
             var_list=var_list,
             reshape=reshape,
@@ -196,6 +199,12 @@ class Saver(retention.RetainingSaver):
         self._var_list = variable_list.expand(given)
         try:
             super()._build(checkpoint_path, build_save, build_restore)
+        except tf.errors.NotFoundError:
+            # Executing eagerly, building restores.
+            keys = object_checkpoint.keys_by_name(checkpoint_path) if checkpoint_path else None
+            if keys is None:
+                raise
+            self._restore_objects(None, checkpoint_path, keys)
         finally:
             if given is not None:
                 self._var_list = given
@@ -359,21 +368,49 @@ class Saver(retention.RetainingSaver):
                 variables keep their values, unless `verify='during'` was chosen.
         """
         if not self._is_built:
+            if not tf.executing_eagerly() and self.saver_def is None:
+                raise errors.GraphStateError(
+                    "`build()` should be called before restore if defer_build==True"
+                )
             # Executing eagerly, or a mistake that the base class tells.
+            if save_path is not None:
+                restore_errors.check_prefix(tf.compat.as_str(save_path))
             super().restore(sess, save_path)
             return
         with (
             save_arguments.inside_graph(sess),
-            restore_hints.in_errors(getattr(sess, "graph", None), self.saver_def, save_path),
+            restore_errors.in_errors(getattr(sess, "graph", None), self.saver_def, save_path),
         ):
             if save_path is None or self._is_empty:
                 super().restore(sess, save_path)
                 return
             prefix = tf.compat.as_str(save_path)
+            restore_errors.check_prefix(prefix)
             stand_in = self._cluster_restores.wrap(sess, self.saver_def, prefix)
-            super().restore(stand_in, save_path)
+            by_object = object_checkpoint.ObjectCheckpointSession(
+                stand_in, functools.partial(self._restore_objects, sess)
+            )
+            super().restore(by_object, save_path)
+            if by_object.error is not None:
+                raise by_object.error
         if stand_in is sess:
             report.log_restore(prefix)
+
+    def _restore_objects(self, sess: Any, prefix: str, keys: object_checkpoint.KeysByName) -> None:
+        """Restores an object-based checkpoint, with nodes that are added to the graph once for the same keys."""
+        known, saver = self._object_saver
+        if saver is None or known != keys:
+            saver = Saver(
+                object_checkpoint.var_list(self._var_list, prefix, keys),
+                reshape=self._reshape,
+                threads=self._options.threads,
+                verify=self._options.verify,
+                transport=self._options.transport,
+                memory_bytes=self._options.memory_bytes,
+                timeout_seconds=self._options.timeout_seconds,
+            )
+            self._object_saver = keys, saver
+        saver.restore(sess, prefix)
 
     def export_meta_graph(  # noqa: PLR0917 TensorFlow's signature
         self,

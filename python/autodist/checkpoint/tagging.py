@@ -118,10 +118,12 @@ class RestoreEntry:
         name: The name in the checkpoint.
         full_shape: Of the variable that it is a slice of, or is assigned to as a whole; `None` if
             that is not known.
+        dtype: The `tf.DType` that is read.
     """
 
     name: str
     full_shape: tuple[int, ...] | None
+    dtype: Any
 
 
 def read_restore_entries(restore_op: Any) -> list[RestoreEntry]:
@@ -135,7 +137,11 @@ def read_restore_entries(restore_op: Any) -> list[RestoreEntry]:
     if names is None or slices is None:
         return []
     return [
-        RestoreEntry(tf.compat.as_str(name), _full_shape(tf.compat.as_str(spec), output))
+        RestoreEntry(
+            tf.compat.as_str(name),
+            _full_shape(tf.compat.as_str(spec), output),
+            output.dtype.base_dtype,
+        )
         for name, spec, output in zip(
             names.ravel(), slices.ravel(), restore_op.outputs, strict=True
         )

@@ -1,11 +1,12 @@
 """A `var_list` with variables of several parts, in the form that TensorFlow's `Saver` saves right.
 
-Of a `ShardedVariable` in a list, the stock `Saver` saves the last shard alone, and it has no
-conversion for variables of `tf.distribute` in a dict when executing eagerly (TF 2.21). What does
-save and restore them right is the `SaveableObject` that each of them makes of itself.
+Of a `ShardedVariable` in a list, and of saveable objects of one name, the stock `Saver` saves the last
+alone, and it has no conversion for variables of `tf.distribute` in a dict when executing eagerly (TF
+2.21). What does save and restore them right is a dict of `SaveableObject`s with a key for each.
 """
 
-from collections.abc import Mapping
+import collections
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -32,9 +33,33 @@ def expand(var_list: Any) -> Any:
     if not isinstance(var_list, list | tuple | set):
         return var_list
     flat = tf.nest.flatten(list(var_list))
-    sharded = [value for value in flat if isinstance(value, tf_internals.ShardedVariable)]
-    if not sharded:
+    saveables = [value for value in flat if isinstance(value, tf_internals.SaveableObject)]
+    if len({saveable.name for saveable in saveables}) < len(saveables):
+        others = [value for value in flat if not isinstance(value, tf_internals.SaveableObject)]
+        return {**_named(others), **by_unique_name(saveables)}
+    if not any(isinstance(value, tf_internals.ShardedVariable) for value in flat):
         return var_list
+    return _named(flat)
+
+
+def by_unique_name(saveables: Iterable[Any]) -> dict[str, Any]:
+    """Returns saveable objects by their names; those of one name get keys that sort right behind it.
+
+    Args:
+        saveables: The `SaveableObject`s. Their keys in a checkpoint are those of their specs.
+    """
+    named: dict[str, Any] = {}
+    counts: collections.Counter[str] = collections.Counter()
+    for saveable in saveables:
+        number = counts[saveable.name]
+        counts[saveable.name] += 1
+        named[f"{saveable.name}\1{number:09d}" if number else saveable.name] = saveable
+    return named
+
+
+def _named(flat: list[Any]) -> dict[str, Any]:
+    """Returns values by name, sharded variables as what they say is to be saved of them."""
+    sharded = [value for value in flat if isinstance(value, tf_internals.ShardedVariable)]
     others = [value for value in flat if not isinstance(value, tf_internals.ShardedVariable)]
     named = dict(tf_internals.op_list_to_dict(others))
     for value in sharded:

@@ -133,7 +133,7 @@ class ClusterRestore:
         )
         unfit = [text.decode() for outputs in held.values() for text in outputs.unfit]
         if unfit:
-            raise tf.errors.InvalidArgumentError(None, None, "\n".join(unfit))
+            raise tf.errors.InvalidArgumentError(None, None, "\n".join(dict.fromkeys(unfit)))
         reaches = {index: bool(outputs.reaches) for index, outputs in held.items()}
         out_of_reach = [graph.tasks[index] for index, seen in reaches.items() if not seen]
         if self._transport.way == "shared" and out_of_reach:
