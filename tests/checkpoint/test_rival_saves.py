@@ -1,17 +1,21 @@
-"""Two savers on one prefix at once: one wins whole, the other gets an error; real processes."""
+"""Two savers on one prefix at once: of processes one gets an error, threads wait for each other."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tensorflow as tf
 
-from autodist.checkpoint import prefix_lock
+from autodist import tf_internals
+from autodist.checkpoint import prefix_lock, prefix_turns
 from autodist.checkpoint.saver import Saver
 
 tf1 = tf.compat.v1
@@ -149,32 +153,165 @@ def test_the_lock_is_held_to_the_end_of_the_save_and_ends_with_its_process(
     assert sorted(path.name for path in directory.iterdir()) == NAMES
 
 
-def test_of_two_threads_one_gets_an_error_and_the_next_save_works(
+class Gate:
+    """Holds the first save of a process where its bundle is about to be written."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.inside, self.go_on = threading.Event(), threading.Event()
+        self.fails = False
+        self.in_it: list[int] = []
+        save_bundle = Saver._save_bundle
+
+        def pause(saver: Saver, *arguments: object, **options: object) -> object:
+            self.in_it.append(threading.get_ident())
+            if not self.inside.is_set():
+                self.inside.set()
+                assert self.go_on.wait(60)
+                if self.fails:
+                    raise tf.errors.DataLossError(None, None, "the first save fails")
+            return save_bundle(saver, *arguments, **options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(Saver, "_save_bundle", pause)
+
+
+def is_inside(thread: threading.Thread, path: str) -> bool:
+    """Tells whether a thread is in a function of a file that it has called."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None and frame.f_code.co_filename != path:
+        frame = frame.f_back
+    return frame is not None
+
+
+@pytest.mark.parametrize("how", ["same", "relative", "symlink", "slashes", "file", "sharded"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_of_two_threads_the_second_waits_for_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, fails: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # The first save makes the directory, and takes it back if it fails.
+    directory = tmp_path / "made"
+    (tmp_path / "link").symlink_to(tmp_path)
+    if how == "sharded":
+        directory.mkdir()
+    prefix = str(directory / "m")
+    other = {
+        "relative": "made/m",
+        "symlink": str(tmp_path / "link" / "made" / "m"),
+        "slashes": f"{tmp_path}//made/./m",
+        "file": f"file://{prefix}",
+    }.get(how, prefix)
+    gate = Gate(monkeypatch)
+    gate.fails = fails
+    with tf.Graph().as_default(), tf1.Session() as session:
+        tf1.get_variable("v", initializer=1.0)
+        savers = Saver(sharded=how == "sharded"), Saver()
+        session.run(tf1.global_variables_initializer())
+        errors: dict[int, BaseException] = {}
+
+        def save(number: int, path: str) -> None:
+            try:
+                savers[number].save(session, path)
+            except tf.errors.OpError as error:
+                errors[number] = error
+
+        threads = [
+            threading.Thread(target=save, args=arguments) for arguments in ((0, prefix), (1, other))
+        ]
+        threads[0].start()
+        assert gate.inside.wait(60)
+        threads[1].start()
+        while not is_inside(threads[1], prefix_turns.__file__) and len(gate.in_it) == 1:
+            time.sleep(0.01)
+        assert gate.in_it == [threads[0].ident]
+        gate.go_on.set()
+        for thread in threads:
+            thread.join()
+    assert list(errors) == ([0] if fails else [])
+    assert sorted(path.name for path in directory.iterdir()) == NAMES
+
+
+def test_a_thread_that_waits_too_long_gets_an_error_and_the_next_save_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = str(tmp_path / "m")
+    gate = Gate(monkeypatch)
+    with tf.Graph().as_default(), tf1.Session() as session:
+        tf1.get_variable("v", initializer=1.0)
+        first, hasty = Saver(), Saver(timeout_seconds=0.2)
+        session.run(tf1.global_variables_initializer())
+        thread = threading.Thread(target=first.save, args=(session, prefix))
+        thread.start()
+        assert gate.inside.wait(60)
+        with pytest.raises(tf.errors.AlreadyExistsError, match=r"another thread .* within 0.2 s"):
+            hasty.save(session, prefix)
+        # Another prefix is free.
+        hasty.save(session, str(tmp_path / "other"), write_state=False)
+        # So is this one in a child, whose parent is another process.
+        child = os.fork()
+        if child == 0:
+            try:
+                with prefix_lock.held(prefix, durable=False, timeout_seconds=60):
+                    os._exit(1)
+            except tf.errors.AlreadyExistsError as error:
+                os._exit(0 if f"process {os.getppid()} on" in error.message else 2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        gate.go_on.set()
+        thread.join()
+        hasty.save(session, prefix)
+    assert {path.name for path in tmp_path.iterdir()} >= set(NAMES)
+
+
+class NestingSession(tf_internals.SessionInterface):
+    """Saves to the same prefix within a save, as a debugger's session may, and can fail after it."""
+
+    def __init__(self, session: Any, prefix: str) -> None:
+        self.session, self.prefix = session, prefix
+        self.saver, self.fails = Saver(), False
+
+    @property
+    def graph(self) -> Any:
+        return self.session.graph
+
+    @property
+    def sess_str(self) -> Any:
+        return self.session.sess_str
+
+    def run(self, *arguments: Any, **options: Any) -> Any:
+        self.saver.save(self.session, self.prefix)
+        if self.fails:
+            raise tf.errors.DataLossError(None, None, "the outer save fails")
+        return self.session.run(*arguments, **options)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_save_within_a_save_of_one_thread_does_not_wait_for_itself(
+    tmp_path: Path, fails: bool
 ) -> None:
     prefix = str(tmp_path / "m")
     with tf.Graph().as_default(), tf1.Session() as session:
         tf1.get_variable("v", initializer=1.0)
-        savers = Saver(), Saver()
+        outer, nesting = Saver(), NestingSession(session, prefix)
+        nesting.fails = fails
         session.run(tf1.global_variables_initializer())
-        inside, go_on = threading.Event(), threading.Event()
-        save_bundle = Saver._save_bundle
-
-        def pause(self: Saver, *arguments: object, **options: object) -> object:
-            inside.set()
-            assert go_on.wait(30)
-            return save_bundle(self, *arguments, **options)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(Saver, "_save_bundle", pause)
-        thread = threading.Thread(target=savers[0].save, args=(session, prefix))
-        thread.start()
-        assert inside.wait(30)
-        with pytest.raises(tf.errors.AlreadyExistsError, match=f"{os.getpid()} on .* is saving"):
-            savers[1].save(session, prefix)
-        go_on.set()
-        thread.join()
-        savers[1].save(session, prefix)
+        with pytest.raises(tf.errors.DataLossError) if fails else contextlib.nullcontext():
+            outer.save(nesting, prefix)
+    # What the inner one saved stays.
     assert sorted(path.name for path in tmp_path.iterdir()) == NAMES
+
+
+def test_a_supervisor_saves_beside_the_program(tmp_path: Path) -> None:
+    with tf.Graph().as_default():
+        tf1.get_variable("v", initializer=1.0)
+        supervisor = tf1.train.Supervisor(
+            logdir=str(tmp_path), saver=Saver(durable=False), save_model_secs=0.001
+        )
+        session = supervisor.prepare_or_wait_for_session("", start_standard_services=True)
+        for _ in range(40):
+            supervisor.saver.save(session, supervisor.save_path)
+        # Raises what its thread raised.
+        supervisor.stop()
+    assert tf.train.latest_checkpoint(str(tmp_path)) == supervisor.save_path
+    assert tf.train.load_checkpoint(supervisor.save_path).get_tensor("v") == 1.0
 
 
 def test_a_rival_that_saves_without_a_saver_keeps_its_bundle(
@@ -207,7 +344,7 @@ def test_an_old_checkpoint_that_another_save_writes_anew_stays(
         saver = Saver(max_to_keep=1)
         session.run(tf1.global_variables_initializer())
         saver.save(session, str(tmp_path / "m"))
-        with prefix_lock.held(str(tmp_path / "m"), durable=True):
+        with prefix_lock.held(str(tmp_path / "m"), durable=True, timeout_seconds=60):
             saver.save(session, str(tmp_path / "next"))
     assert "is not removed" in caplog.text
     assert {path.name for path in tmp_path.iterdir()} >= set(NAMES)

@@ -1,4 +1,7 @@
-"""The lock on a prefix, from the begin of a save to its end: of two saves at once, one gets an error."""
+"""The lock on a prefix, from the begin of a save to its end.
+
+Of two processes that save to it at once, one gets an error. Threads of one process wait for each other.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from autodist import _log, _native
-from autodist.checkpoint import bundle, paths
+from autodist.checkpoint import bundle, paths, prefix_turns
 
 _LOGGER = _log.get_logger()
 
@@ -16,9 +19,15 @@ _LOGGER = _log.get_logger()
 class HeldPrefix:
     """A prefix that no other save may write to."""
 
-    def __init__(self, prefix: str) -> None:
-        """Does not lock it yet."""
+    def __init__(self, prefix: str, turn: prefix_turns.Turn | None = None) -> None:
+        """Does not lock it yet.
+
+        Args:
+            prefix: The prefix.
+            turn: The turn that this save takes among the threads of this process.
+        """
         self._prefix = prefix
+        self._turn = turn
         self._lock = _native.PrefixLock()
         self._made_directory = False
 
@@ -53,6 +62,11 @@ class HeldPrefix:
                 self._prefix,
             )
 
+    @property
+    def has_saved_within(self) -> bool:
+        """Whether this thread began and ended another save to the prefix meanwhile."""
+        return self._turn is not None and self._turn.has_saved_within
+
     def take_back_directory(self) -> None:
         """Ends the lock, and removes the directory made for it, if the bundle was written elsewhere.
 
@@ -68,27 +82,39 @@ class HeldPrefix:
 
 @contextlib.contextmanager
 def held(
-    prefix: str, *, durable: bool, makes_directory: bool = True, is_needed: bool = True
+    prefix: str,
+    *,
+    durable: bool,
+    timeout_seconds: float,
+    makes_directory: bool = True,
+    is_needed: bool = True,
 ) -> Iterator[HeldPrefix]:
     """Holds the lock on a prefix.
 
     Args:
         prefix: The prefix.
         durable: Whether a directory that is made for it is made durable.
+        timeout_seconds: How long to wait for another thread of this process that saves to it.
         makes_directory: Whether to make its directory if it is not there.
         is_needed: Whether to lock at all.
 
     Raises:
-        tf.errors.AlreadyExistsError: Another save has the lock; names its process.
+        tf.errors.AlreadyExistsError: Another process has the lock, or another thread of this one for too long; it is
+            named.
         tf.errors.OpError: The lock's file cannot be written.
     """
-    lock = HeldPrefix(prefix)
-    try:
-        if is_needed:
-            lock.acquire(durable=durable, makes_directory=makes_directory)
-        yield lock
-    finally:
-        lock.release()
+    if not is_needed:
+        yield HeldPrefix(prefix)
+        return
+    with prefix_turns.taken(prefix, timeout_seconds) as turn:
+        lock = HeldPrefix(prefix, turn)
+        try:
+            # A save within a save of the same thread has the lock already.
+            if turn.depth == 1:
+                lock.acquire(durable=durable, makes_directory=makes_directory)
+            yield lock
+        finally:
+            lock.release()
 
 
 def remove_unless_held(prefix: str, *others: str) -> None:

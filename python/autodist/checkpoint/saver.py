@@ -132,7 +132,7 @@ class Saver(retention.RetainingSaver):
                 with `'files'`, if all do.
             memory_bytes: What that may need on each task beside the variables.
             timeout_seconds: For how long a task may not answer before the save or restore fails and
-                names it.
+                names it; and how long a save waits for another thread that saves to its prefix.
 
         Raises:
             ImportError: The op library is missing or was built for another TensorFlow.
@@ -274,8 +274,9 @@ class Saver(retention.RetainingSaver):
             ValueError: `latest_filename` holds a path or collides with `save_path`, or the parent
                 directory of `save_path` is missing.
             RuntimeError: The nodes were not built, or the state file collides with the checkpoint.
-            tf.errors.AlreadyExistsError: Another process or thread is saving to the same prefix; it
-                is named, and nothing was written.
+            tf.errors.AlreadyExistsError: Another process is saving to the same prefix, or another
+                thread of this one for longer than `timeout_seconds`; it is named, and nothing was
+                written.
         """
         if not self._is_built:
             # Executing eagerly, or a mistake that the base class tells.
@@ -307,11 +308,12 @@ class Saver(retention.RetainingSaver):
                 strip_default_attrs=strip_default_attrs,
                 save_debug_info=save_debug_info,
             )
-            # Of two saves to one prefix at once one gets an error here, before it writes anything.
+            # Of two processes that save to one prefix at once, one gets an error here, before it writes anything.
             lock = held.enter_context(
                 prefix_lock.held(
                     prefix,
                     durable=self._options.durable,
+                    timeout_seconds=self._options.timeout_seconds,
                     # TensorFlow's own nodes make none.
                     makes_directory=self._writes_v2() and not self.saver_def.sharded,
                     is_needed=self._writes_v2(),
@@ -344,7 +346,8 @@ class Saver(retention.RetainingSaver):
                     # Once the state file names it, a checkpoint stays.
                     if state_path not in files.moved:
                         self._last_checkpoints, self._checkpoints_to_be_deleted = kept
-                        if self._writes_v2() and not is_overwritten and not is_another:
+                        is_kept = is_overwritten or is_another or lock.has_saved_within
+                        if self._writes_v2() and not is_kept:
                             bundle.remove(prefix, *files.moved)
                     raise
         if path is not None and write_state:
