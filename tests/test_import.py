@@ -17,6 +17,52 @@ def test_import_needs_no_tensorflow():
     assert result.stdout.split() == [_build_info.VERSION, "False"]
 
 
+def run_python(code: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from autodist import Saver",
+        "from autodist.checkpoint.saved_model_builder import SavedModelBuilder",
+    ],
+)
+def test_importing_what_saves_loads_the_ops(statement):
+    # A server that knows the ops runs them for whoever asks.
+    code = f"""if True:
+        {statement}
+        from tensorflow.python.framework import op_def_registry
+        print(op_def_registry.get("AutodistSave").name)
+    """
+    assert run_python(code).stdout == "AutodistSave\n"
+
+
+def test_a_library_that_cannot_be_loaded_stops_only_savers(tmp_path):
+    broken = tmp_path / "broken.so"
+    broken.write_bytes(b"no library")
+    code = f"""if True:
+        from autodist import _native
+        _native._library_path = lambda: {str(broken)!r}
+        from autodist.checkpoint.saver import Saver
+        import tensorflow as tf
+        with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+            variable = tf.compat.v1.get_variable("v", initializer=1.0)
+            session.run(variable.initializer)
+            print(session.run(variable))
+            try:
+                Saver()
+            except tf.errors.NotFoundError as error:
+                print(error.message)
+    """
+    done = run_python(code)
+    value, error = done.stdout.splitlines()
+    assert value == "1.0"
+    assert str(broken) in error
+    assert "autodist's ops cannot be loaded" in done.stderr
+    assert str(broken) in done.stderr
+
+
 def test_bundle_module_loads_without_tensorflow():
     code = "import autodist._bundle, sys; print('tensorflow' in sys.modules)"
     result = subprocess.run(

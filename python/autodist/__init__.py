@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from autodist import _compat
@@ -15,21 +16,25 @@ _compat.check_build()
 if TYPE_CHECKING:
     from autodist._native import load_ops
     from autodist.autodist import AutoDist
+    from autodist.checkpoint.saved_model_builder import SavedModelBuilder
+    from autodist.checkpoint.saver import Saver
 
-__all__ = ["AutoDist", "__version__", "load_ops"]
+__all__ = ["AutoDist", "SavedModelBuilder", "Saver", "__version__", "load_ops"]
+
+# Where the names are that need TensorFlow.
+_MODULES = {
+    "AutoDist": "autodist.autodist",
+    "SavedModelBuilder": "autodist.checkpoint.saved_model_builder",
+    "Saver": "autodist.checkpoint.saver",
+    "load_ops": "autodist._native",
+}
 
 __version__ = _compat.build_info().VERSION
 
 
 def __getattr__(name: str) -> Any:
-    if name == "AutoDist":
-        from autodist.autodist import AutoDist
-
-        return AutoDist
-    if name == "load_ops":
-        from autodist._native import load_ops
-
-        return load_ops
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

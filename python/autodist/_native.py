@@ -10,7 +10,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from autodist import _compat, errors
+from autodist import _compat, _log, errors
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -104,12 +104,28 @@ def load_ops() -> None:
     """Loads autodist's ops into this process, once; thread-safe.
 
     A server of one's own that has done this, before or after its `tf.distribute.Server` is made,
-    saves what it holds itself. A process that makes a `Saver` of ours has done it.
+    saves what it holds itself. A program that imports `Saver` has done it.
 
     Raises:
         tf.errors.NotFoundError: the library cannot be loaded.
     """
     ops()
+
+
+def load_ops_if_possible() -> None:
+    """Loads autodist's ops as `load_ops` does; where they cannot be loaded it warns, and a `Saver` raises the error.
+
+    A program that only trains or serves needs no ops.
+    """
+    import tensorflow as tf
+
+    try:
+        ops()
+    except (ImportError, tf.errors.OpError) as error:
+        _log.get_logger().warning(
+            "autodist's ops cannot be loaded, so that this process can save nothing itself: %s",
+            error,
+        )
 
 
 @functools.cache

@@ -111,7 +111,7 @@ def _add_serve(commands: Any) -> None:
         "serve",
         help="run the TensorFlow server of one node of a cluster",
         description="Runs the TensorFlow server of one node, with autodist's ops loaded, until it is killed; "
-        "anew for each chief. Which node: one of a resource spec, or the task of TF_CONFIG.",
+        "anew for each chief of an AutoDist program. Which node: one of a resource spec, or the task of TF_CONFIG.",
     )
     serve.add_argument(
         "--resource-spec",
@@ -148,7 +148,10 @@ def _run_serve(parsed: argparse.Namespace) -> None:
     if parsed.from_chief:
         serving.serve_chief(serving.ServedTask.from_line(sys.stdin.readline()))
     else:
-        serving.serve_until_chief_ends(serving.find_task(parsed.resource_spec, parsed.node))
+        serving.serve_until_chief_ends(
+            serving.find_task(parsed.resource_spec, parsed.node),
+            also_unclaimed=parsed.until_chief_ends,
+        )
         if not parsed.until_chief_ends:
             # A TensorFlow server keeps what its chief left in it; the next chief gets a new process.
             again = ["-m", "autodist.cli", "serve", *_serve_options(parsed)]

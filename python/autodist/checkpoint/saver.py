@@ -42,6 +42,9 @@ from autodist.checkpoint.cluster import save as cluster_save
 
 _LOGGER = _log.get_logger()
 
+# A parameter server runs the program that imports this module, and builds no `Saver`: it needs the ops all the same.
+_native.load_ops_if_possible()
+
 _SaverDef = tf.compat.v1.train.SaverDef
 
 

@@ -60,7 +60,7 @@ class Claims:
         config = tf1.ConfigProto(operation_timeout_in_ms=max(1, int(timeout_seconds * 1000)))
         nodes, left = self._spec.nodes, []
         with tf.Graph().as_default(), tf1.Session(self._target, config=config) as session:
-            handles = [_handle(node) for node in nodes]
+            handles = [_handle(node.task_device) for node in nodes]
             held = session.run([tf.raw_ops.VarIsInitializedOp(resource=h) for h in handles])
             for node, handle, is_held in zip(nodes, handles, held, strict=True):
                 _check_library(session, node)
@@ -120,8 +120,31 @@ class Claims:
         return True
 
 
-def _handle(node: Node) -> Any:
-    with tf.device(f"{node.task_device}/device:CPU:0"):
+def is_claimed(target: str, task_device: str, incarnation: int, timeout_seconds: float) -> bool:
+    """Whether a chief has claimed a server.
+
+    Args:
+      target: the server.
+      task_device: the task that it is.
+      incarnation: of the chief's server.
+      timeout_seconds: for an answer.
+
+    Raises:
+      tf.errors.OpError: if there is none.
+    """
+    config = tf1.ConfigProto(
+        operation_timeout_in_ms=max(1, int(timeout_seconds * 1000)), device_filters=[task_device]
+    )
+    with tf.Graph().as_default(), tf1.Session(target, config=config) as session:
+        handle = _handle(task_device)
+        if not session.run(tf.raw_ops.VarIsInitializedOp(resource=handle)):
+            return False
+        claim = session.run(tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.string))
+    return bool(json.loads(claim)["incarnation"] == incarnation)
+
+
+def _handle(task_device: str) -> Any:
+    with tf.device(f"{task_device}/device:CPU:0"):
         return tf.raw_ops.VarHandleOp(
             dtype=tf.string, shape=[], container=_CONTAINER, shared_name="claim"
         )
@@ -138,5 +161,5 @@ def _check_library(session: Any, node: Node) -> None:
             raise
         raise GraphStateError(
             f"the server at {node.address} ({node.task_device}) has not loaded autodist's op library. Start it with "
-            "'autodist serve', or import it there: from autodist import _native; _native.ops()"
+            "'autodist serve', or call autodist.load_ops() there"
         ) from error

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from autodist import _log, _native
 from autodist.errors import ArgumentError, GraphStateError
+from autodist.runtime import claims
 from autodist.runtime.nodes import Node
 from autodist.runtime.resource_spec import ResourceSpec
 from autodist.runtime.server_status import NoAnswerError, ServerStub
@@ -82,6 +83,11 @@ class ServedTask:
     def address(self) -> str:
         """Its own address."""
         return self.cluster[self.job][self.task]
+
+    @property
+    def device(self) -> str:
+        """The task it is, `/job:worker/task:1`."""
+        return f"/job:{self.job}/task:{self.task}"
 
 
 def find_task(resource_spec: str | None, number: int | None) -> ServedTask:
@@ -153,32 +159,64 @@ def serve_chief(task: ServedTask) -> None:
         pass
 
 
-def serve_until_chief_ends(task: ServedTask) -> None:
+def serve_until_chief_ends(task: ServedTask, *, also_unclaimed: bool) -> None:
     """Serves until a chief's server that was there is gone.
+
+    A program of the user's that has no `AutoDist` claims nothing: what it keeps here outlives the process that is its
+    chief.
+
+    Args:
+      task: what to serve.
+      also_unclaimed: whether that may be a chief that has not claimed this server.
 
     Raises:
       GraphStateError: if the server cannot start.
     """
-    _start_and_say(task)
+    server = _start_and_say(task)
     chief = ServerStub(task.chief_address)
     known, misses = None, 0
-    while misses < _MOST_MISSES:
+    while True:
         time.sleep(_CHECK_SECONDS)
+        now = None
         try:
             now = chief.status(_PATIENCE_SECONDS).incarnation
         except NoAnswerError as error:
             # A chief that is stopped is there; one that is gone refuses connections.
             misses += known is not None and not error.is_silence
+        else:
+            misses = 0
+            if known is None:
+                known = now
+                _logger.info("%s: serves the chief at %s", task.address, task.chief_address)
+            if known == now:
+                continue
+        if known is None or (now is None and misses < _MOST_MISSES):
             continue
-        if known is not None and now != known:
+        if also_unclaimed:
             return
-        known, misses = now, 0
+        try:
+            if claims.is_claimed(server.target, task.device, known, _PATIENCE_SECONDS):
+                return
+        except tf.errors.OpError as error:
+            _logger.warning(
+                "%s: its claim cannot be read, which is tried again: %s",
+                task.address,
+                error.message,
+            )
+            continue
+        _logger.info(
+            "%s: the chief at %s is gone; it has claimed nothing, so that all variables here are kept",
+            task.address,
+            task.chief_address,
+        )
+        known, misses = None, 0
 
 
-def _start_and_say(task: ServedTask) -> None:
-    start_server(task)
-    sys.stdout.write(f"{READY} at {task.address}, /job:{task.job}/task:{task.task}\n")
+def _start_and_say(task: ServedTask) -> Any:
+    server = start_server(task)
+    sys.stdout.write(f"{READY} at {task.address}, {task.device}\n")
     sys.stdout.flush()
+    return server
 
 
 def _has_ended(timeout_seconds: float) -> bool:

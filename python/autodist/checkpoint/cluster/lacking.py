@@ -8,7 +8,7 @@ from typing import Any
 from autodist import _native
 from autodist.checkpoint.cluster import tasks
 
-ADVICE = "Start servers with `autodist serve`, or call `autodist.load_ops()` in them, and"
+ADVICE = "Call `autodist.load_ops()` where these servers start, and"
 
 
 def find(target: str, master: str, involved: Iterable[str], timeout_seconds: float) -> list[str]:
