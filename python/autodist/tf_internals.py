@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,8 +27,8 @@ from tensorflow.python.client import pywrap_tf_session
 # What turns the fetches of a run into lists of tensors and ops, errors included.
 from tensorflow.python.client import session as session_module
 
-# What `Saver.save` takes a session for.
-from tensorflow.python.client.session import SessionInterface
+# What `Saver.save` takes a session for, and what all of TensorFlow's own sessions are.
+from tensorflow.python.client.session import BaseSession, SessionInterface
 
 # Public code meets variables of these classes but cannot name the classes.
 from tensorflow.python.distribute.sharded_variable import ShardedVariable
@@ -57,6 +58,7 @@ from tensorflow.python.training.saving.saveable_object_util import (
 )
 
 __all__ = [
+    "BaseSession",
     "DeviceAttributes",
     "DistributedVariable",
     "OBJECT_GRAPH_KEY",
@@ -70,6 +72,7 @@ __all__ = [
     "add_control_inputs",
     "all_saveable_objects",
     "argument_names",
+    "call_before_close",
     "copy_functions",
     "fetch_handler",
     "flatten_fetches",
@@ -78,6 +81,7 @@ __all__ = [
     "gradients_util",
     "imperative_grad",
     "is_at_top_level",
+    "is_closed",
     "is_resource_variable",
     "leave_to_process_end",
     "make_callable_from_options",
@@ -87,6 +91,7 @@ __all__ = [
     "ordered_branches",
     "resource_variables_by_default",
     "run_tensors",
+    "session_config",
     "set_attribute",
     "takes_functions",
     "update_input",
@@ -328,6 +333,42 @@ def leave_to_process_end(session: Any) -> None:
     Public code cannot: `tf.compat.v1.Session.__del__` closes.
     """
     session._session = None
+
+
+def session_config(session: Any) -> Any:
+    """The `ConfigProto` of a session; None for what is no session of TensorFlow's own classes."""
+    return getattr(session, "_config", None)
+
+
+def is_closed(session: Any) -> bool:
+    """Whether a session was closed."""
+    return bool(getattr(session, "_closed", False))
+
+
+def call_before_close(session: Any, action: Callable[[], None]) -> None:
+    """Calls a function when a session is closed, before it is.
+
+    TensorFlow tells nobody that a session is closed. The session's own `close` is replaced; it does not refer to the
+    session, which is collected when it would be otherwise.
+
+    Args:
+        session: A session of TensorFlow's own classes.
+        action: The function.
+    """
+    reference, native, former = weakref.ref(session), session._session, vars(session).get("close")
+
+    def close() -> None:
+        action()
+        found = reference()
+        if found is None:
+            # Part of a cycle that is collected: `__del__` calls this when no reference finds the session any more.
+            pywrap_tf_session.TF_CloseSession(native)
+        elif former is not None:
+            former()
+        else:
+            type(found).close(found)
+
+    session.close = close
 
 
 def make_callable_from_options(session: Any, options: Any) -> Any:

@@ -53,6 +53,10 @@ class Runner(Protocol):
     def target(self) -> str:
         """Of that session; empty in this process."""
 
+    @property
+    def config(self) -> Any:
+        """The `ConfigProto` of that session."""
+
     def run(self, call: Callable[[Any], Result], *, has_collectives: bool = False) -> Result:
         """Calls `call` with the `tf.compat.v1.Session` and returns what it returns.
 
@@ -69,6 +73,7 @@ class LocalRunner:
     """A session of this process."""
 
     def __init__(self, graph: Any, config: Any) -> None:
+        self.config = config
         self._session = tf.compat.v1.Session(graph=graph, config=config)
 
     @property
@@ -107,7 +112,7 @@ class ClusterRunner:
     ) -> None:
         self._cluster = cluster
         self._transformer = transformer
-        self._config = config
+        self.config = config
         self._start_timeout_seconds = start_timeout_seconds
         self._silence_timeout_seconds = silence_timeout_seconds
         self._session: Any = None
@@ -201,7 +206,7 @@ class ClusterRunner:
             self._cluster.claims.take(self._start_timeout_seconds)
             self._failures = []
         self._session = tf.compat.v1.Session(
-            self._cluster.target, graph=self._transformer.graph, config=self._config
+            self._cluster.target, graph=self._transformer.graph, config=self.config
         )
 
     def _failures_behind(self) -> list[Failure]:

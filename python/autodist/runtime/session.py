@@ -75,19 +75,30 @@ class DistributedSession(tf.compat.v1.Session):
             )
         return self._transformer.stored_parts[op]
 
-    def stored_values(self, tensors: Any) -> list[Any]:
+    def stored_values(
+        self, elements: Any, options: Any = None, run_metadata: Any = None
+    ) -> list[Any]:
         """The values of tensors of the transformed graph that `stored_parts` names.
 
         Args:
-          tensors: those tensors.
+          elements: those tensors, or ops.
+          options: as for `run`.
+          run_metadata: as for `run`.
         """
         self._check_open()
-        return list(self._runner.run(lambda inner: inner.run(list(tensors))))
+        return list(
+            self._runner.run(lambda inner: inner.run(list(elements), None, options, run_metadata))
+        )
 
     @property
     def target(self) -> str:
         """The target of the session that runs the transformed graph; empty in this process."""
         return self._runner.target
+
+    @property
+    def session_config(self) -> Any:
+        """The `ConfigProto` of the session that runs the transformed graph."""
+        return self._runner.config
 
     def list_devices(self) -> Any:
         """The devices of the session that runs the transformed graph."""

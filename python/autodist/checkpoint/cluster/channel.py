@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist.checkpoint.cluster import tasks
+from autodist.checkpoint.cluster import own_sessions, tasks
 
 # How long a run may take before it is asked whether all tasks are there; a share of the timeout.
 _PATIENCE = 0.25
@@ -37,7 +37,11 @@ class Channel:
     """
 
     def __init__(
-        self, target: str, master: str, involved: Iterable[str], timeout_seconds: float
+        self,
+        target: tasks.Target,
+        master: str,
+        involved: Iterable[str],
+        timeout_seconds: float,
     ) -> None:
         """Opens a session.
 
@@ -54,9 +58,9 @@ class Channel:
         self._tasks = sorted({master, *involved})
         self._timeout = timeout_seconds
         self.lost: list[str] = []
-        config = tf.compat.v1.ConfigProto(device_filters=tasks.filters_of(self._tasks))
-        config.graph_options.rewrite_options.disable_meta_optimizer = True
-        self._session = tf.compat.v1.Session(target, graph=self.graph, config=config)
+        self._session, self._end = own_sessions.open_session(
+            self, target, self.graph, tasks.filters_of(self._tasks)
+        )
 
     def run(self, fetches: Any, feeds: dict[Any, Any]) -> Any:
         """Runs ops of the graph.
@@ -133,15 +137,22 @@ class Channel:
 
     def close(self) -> None:
         """Closes the session, unless it was given up."""
-        if not self.broken:
-            with contextlib.suppress(tf.errors.OpError):
-                self._session.close()
+        self.broken = True
+        own_sessions.close([self._end])
+
+    def end_with(self, session: Any) -> None:
+        """Closes the session when the user's session is closed."""
+        own_sessions.end_with(session, [self._end])
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the session was closed, or closes."""
+        return not self._end.alive
 
     def _give_up(self) -> None:
-        """Lets the session end by itself: closing it, also as garbage, waits until lost tasks are back."""
-        if not self.broken:
-            self.broken = True
-            tasks.start(self._session.close)
+        """Lets the session end by itself: closing it waits until lost tasks are back."""
+        self.broken = True
+        self._end()
 
     @contextlib.contextmanager
     def _naming_lost_tasks(self) -> Iterator[None]:
@@ -159,9 +170,4 @@ class Channel:
             return
         self._give_up()
         self.lost = silent
-        raise tf.errors.UnavailableError(
-            None,
-            None,
-            f"{', '.join(silent)} did not answer within {self._timeout:g} s"
-            + (f": {error.message}" if error is not None else ""),
-        ) from error
+        raise tasks.lost_error(silent, self._timeout, error) from error

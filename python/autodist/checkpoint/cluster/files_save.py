@@ -41,7 +41,13 @@ class FilesSave(kept_save.KeptSave):
     """Saves what one node reads, as often as it is asked."""
 
     def __init__(
-        self, target: str, master: str, node: SaveNode, places: list[str], *, transport: Transport
+        self,
+        target: tasks.Target,
+        master: str,
+        node: SaveNode,
+        places: list[str],
+        *,
+        transport: Transport,
     ) -> None:
         """Opens a session of our own and builds its graph.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from autodist.checkpoint.cluster import channel as channels
 
 
@@ -14,13 +16,17 @@ class KeptSave:
 
     @property
     def is_usable(self) -> bool:
-        """Whether no task was lost since."""
-        return not self._channel.broken
+        """Whether no task was lost since, and the user's session is open."""
+        return not (self._channel.broken or self._channel.is_closed)
 
     @property
     def was_forgotten(self) -> bool:
         """Whether it saved before, and then failed although all tasks answer: a server was started again."""
         return self._has_saved and self._channel.broken and not self._channel.lost
+
+    def end_with(self, session: Any) -> None:
+        """Closes the session when the user's session is closed."""
+        self._channel.end_with(session)
 
     def close(self) -> None:
         """Closes the session."""

@@ -11,7 +11,9 @@ from autodist.checkpoint.cluster import tasks
 ADVICE = "Call `autodist.load_ops()` where these servers start, and"
 
 
-def find(target: str, master: str, involved: Iterable[str], timeout_seconds: float) -> list[str]:
+def find(
+    target: tasks.Target, master: str, involved: Iterable[str], timeout_seconds: float
+) -> list[str]:
     """Returns the tasks that have not loaded our ops; only the master, which all others need, if it has not.
 
     Args:

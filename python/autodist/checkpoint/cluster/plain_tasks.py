@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from autodist.checkpoint.cluster import tasks
+from autodist.checkpoint.cluster.variables import is_in_processor_memory
 
 if TYPE_CHECKING:
     from autodist.checkpoint.cluster.sources import Source
@@ -57,7 +58,11 @@ _DENSE_USES = frozenset(
 
 def can_slice(source: Source) -> bool:
     """Whether TensorFlow's ops can send a variable in parts."""
-    return source.variable is not None and source.dtype in _SLICED
+    return (
+        source.variable is not None
+        and source.dtype in _SLICED
+        and is_in_processor_memory(source.variable)
+    )
 
 
 class PlainTask:
@@ -116,7 +121,7 @@ class PlainTask:
         source = self._sources[number]
         return source.is_resource and any(
             op.type not in _DENSE_USES and not op.type.startswith("ResourceApply")
-            for op in source.variable.outputs[0].consumers()
+            for op in source.variable.op.outputs[0].consumers()
         )
 
     def keeps(self, numbers: Sequence[int]) -> dict[int, Any]:

@@ -48,7 +48,12 @@ class ClusterRestore:
     """Restores once."""
 
     def __init__(
-        self, target: str, master: str, restored: Restored, homes: list[str], transport: Transport
+        self,
+        target: tasks.Target,
+        master: str,
+        restored: Restored,
+        homes: list[str],
+        transport: Transport,
     ) -> None:
         """Opens a session of our own and builds its graph.
 

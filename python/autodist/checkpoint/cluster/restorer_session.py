@@ -10,7 +10,16 @@ import tensorflow as tf
 from autodist import _log
 from autodist.checkpoint import bundle
 from autodist.checkpoint.cluster import lacking as lacking_tasks
-from autodist.checkpoint.cluster import restore, sessions, stand_in, takers, tasks
+from autodist.checkpoint.cluster import (
+    masters,
+    placement,
+    restore,
+    sessions,
+    stand_in,
+    takers,
+    tasks,
+    visible_values,
+)
 
 if TYPE_CHECKING:
     from autodist.checkpoint.cluster.save import Transport
@@ -21,17 +30,25 @@ _LOGGER = _log.get_logger()
 class RestorerSession(stand_in.StandIn):
     """Restores through a `ClusterRestore` where `Saver.restore` of the base class would run a node."""
 
-    def __init__(self, session: Any, cluster_restore: restore.ClusterRestore, others: Any) -> None:
+    def __init__(
+        self,
+        session: Any,
+        cluster_restore: restore.ClusterRestore,
+        restored: takers.Restored,
+        timeout_seconds: float,
+    ) -> None:
         """Wraps a session.
 
         Args:
             session: The session.
             cluster_restore: What restores.
-            others: The operations that restore what it does not.
+            restored: What is restored.
+            timeout_seconds: For how long a task may not answer.
         """
         super().__init__(session)
         self._restore = cluster_restore
-        self._others = list(others)
+        self._restored = restored
+        self._timeout = timeout_seconds
 
     def run(
         self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None
@@ -41,10 +58,11 @@ class RestorerSession(stand_in.StandIn):
         (prefix,) = feed_dict.values()
 
         def run_others() -> None:
-            if self._others:
-                self._session.run(self._others, feed_dict)
+            if self._restored.others:
+                self._session.run(list(self._restored.others), feed_dict)
 
         self._restore.restore(tf.compat.as_str(prefix), run_others)
+        visible_values.check(self._session, self._restored, self._timeout)
 
 
 class ClusterRestores:
@@ -69,14 +87,38 @@ class ClusterRestores:
         """
         target = sessions.target_of(session)
         # Checkpoints of the V1 format are TensorFlow's.
-        if not target or not bundle.exists(prefix):
+        if target is None or not bundle.exists(prefix):
             return session
         sessions.bring_back(session)
         restored = takers.read(session, saver_def)
         if restored is None or not restored.takers:
             return session
+        reached = self._reach(session, target, restored)
+        return session if reached is None else self._open(session, target, *reached)
+
+    def _reach(
+        self, session: Any, target: tasks.Target, restored: takers.Restored
+    ) -> tuple[takers.Restored, str] | None:
+        """Returns what is restored with its devices, and the master's task.
+
+        Returns `None` if all is on one task, or if only the user's session itself sees the variables.
+        """
         timeout = self._transport.timeout_seconds
-        master = tasks.master_of(target, timeout)
+        try:
+            restored = placement.of_restore(session, restored, timeout)
+            held = [taker.variable.device for taker in restored.takers]
+            if tasks.are_of_one([restored.device, *held]):
+                return None
+            return restored, masters.shared_task(target, timeout)
+        except tasks.UnreachableStateError as error:
+            self._tell_unreachable(session, str(error))
+            return None
+
+    def _open(
+        self, session: Any, target: tasks.Target, restored: takers.Restored, master: str
+    ) -> Any:
+        """Returns what restores in the session's place; the session where TensorFlow's own nodes have to."""
+        timeout = self._transport.timeout_seconds
         chief = tasks.task_of(restored.device, master)
         homes = [tasks.task_of(taker.variable.device, master) for taker in restored.takers]
         involved = sorted({chief, *homes})
@@ -87,7 +129,26 @@ class ClusterRestores:
             self._tell_lacking(session, lacking, master, chief)
             return session
         cluster_restore = restore.ClusterRestore(target, master, restored, homes, self._transport)
-        return RestorerSession(session, cluster_restore, restored.others)
+        return RestorerSession(session, cluster_restore, restored, timeout)
+
+    def _tell_unreachable(self, session: Any, why: str) -> None:
+        """Says once for each session why it restores by itself.
+
+        Raises:
+            tf.errors.FailedPreconditionError: Another way was asked for.
+        """
+        if self._transport.way in ("shared", "stream"):
+            raise tf.errors.FailedPreconditionError(
+                None,
+                None,
+                f"transport='{self._transport.way}', but {why}: only that session itself can restore them. Leave "
+                "transport out: then TensorFlow reads at the task of the saver's node and sends whole values",
+            )
+        self._tell(
+            session,
+            f"{why}: it restores by itself, and TensorFlow sends whole values from the task of the saver's node, "
+            "within its limit of 2 GiB each",
+        )
 
     def _tell_lacking(self, session: Any, lacking: list[str], master: str, chief: str) -> None:
         """Says once for each session which tasks have not loaded our ops, and what that means.
@@ -107,6 +168,10 @@ class ClusterRestores:
             f"autodist's ops are not loaded in {who}: {chief} reads the checkpoint, and TensorFlow sends whole "
             f"values, within its limit of 2 GiB each. {lacking_tasks.ADVICE} each task reads what it holds"
         )
+        self._tell(session, message)
+
+    def _tell(self, session: Any, message: str) -> None:
+        """Warns, once for each session."""
         if self._told.get(session) != message:
             self._told[session] = message
             _LOGGER.warning("%s", message)

@@ -63,7 +63,7 @@ class ClusterSave(kept_save.KeptSave):
 
     def __init__(
         self,
-        target: str,
+        target: tasks.Target,
         master: str,
         node: SaveNode,
         places: list[str],

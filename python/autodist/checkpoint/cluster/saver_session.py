@@ -11,7 +11,16 @@ import tensorflow as tf
 
 from autodist import _log, errors
 from autodist.checkpoint import paths, report
-from autodist.checkpoint.cluster import files_save, save, sessions, sources, stand_in, tasks
+from autodist.checkpoint.cluster import (
+    files_save,
+    masters,
+    placement,
+    save,
+    sessions,
+    sources,
+    stand_in,
+    tasks,
+)
 from autodist.checkpoint.cluster import lacking as lacking_tasks
 
 _LOGGER = _log.get_logger()
@@ -125,7 +134,7 @@ class ClusterSaves:
             tf.errors.FailedPreconditionError: It cannot be saved there in the way that was asked for.
         """
         target = sessions.target_of(session)
-        if not target:
+        if target is None:
             return session
         node = sessions.read(session, save_op)
         if node is None:
@@ -148,7 +157,7 @@ class ClusterSaves:
             leave=lambda why: self._leave(session, prefix, why),
         )
 
-    def _attempts(self, session: Any, target: str, asked: _Asked) -> Iterator[_Save]:
+    def _attempts(self, session: Any, target: tasks.Target, asked: _Asked) -> Iterator[_Save]:
         """Yields what was opened for the session before, then, once, a new one.
 
         A server that was started again since knows nothing of a session that was opened before.
@@ -158,19 +167,23 @@ class ClusterSaves:
             if found is not None:
                 yield found
 
-    def _find(self, session: Any, target: str, asked: _Asked) -> _Save | None:
+    def _find(self, session: Any, target: tasks.Target, asked: _Asked) -> _Save | None:
         known, found = self._saves.get(session, (None, None))
         if known != asked or (found is not None and not found.is_usable):
             if found is not None:
                 found.close()
             found = self._open(session, target, asked)
+            if found is not None:
+                found.end_with(sessions.unwrapped(session))
             self._saves[session] = asked, found
         return found
 
-    def _open(self, session: Any, target: str, asked: _Asked) -> _Save | None:
-        node = asked.node
+    def _open(self, session: Any, target: tasks.Target, asked: _Asked) -> _Save | None:
+        reached = self._reach(session, target, asked.node)
+        if reached is None:
+            return None
+        node, master = reached
         timeout = self._transport.timeout_seconds
-        master = tasks.master_of(target, timeout)
         chief = tasks.task_of(node.device, master)
         places = [
             chief if source.variable is None else tasks.task_of(source.variable.device, master)
@@ -193,6 +206,24 @@ class ClusterSaves:
             target, master, node, places, lacking=lacking, transport=self._transport
         )
 
+    def _reach(
+        self, session: Any, target: tasks.Target, node: sources.SaveNode
+    ) -> tuple[sources.SaveNode, str] | None:
+        """Returns a node with its devices, and the master's task.
+
+        Returns `None` if all is on one task, or if only the user's session itself sees the variables.
+        """
+        timeout = self._transport.timeout_seconds
+        try:
+            node = placement.of_save(session, node, timeout)
+            held = [source.variable.device for source in node.sources if source.variable]
+            if tasks.are_of_one([node.device, *held]):
+                return None
+            return node, masters.shared_task(target, timeout)
+        except tasks.UnreachableStateError as error:
+            self._tell_unreachable(session, str(error))
+            return None
+
     def _leave(self, session: Any, prefix: str, why: str) -> None:
         """Says that a save is left to TensorFlow, once for each session.
 
@@ -208,6 +239,23 @@ class ClusterSaves:
             session,
             f"{why}: TensorFlow sends whole variables to one task, within its limit of 2 GiB each. On a file "
             "system that all tasks reach each writes a data file of its own",
+        )
+
+    def _tell_unreachable(self, session: Any, why: str) -> None:
+        """Says once for each session why it saves by itself.
+
+        Raises:
+            tf.errors.FailedPreconditionError: Another way was asked for.
+        """
+        if self._transport.way is not None:
+            raise _refused(
+                f"transport='{self._transport.way}', but {why}: only that session itself can save them. Leave "
+                "transport out: then TensorFlow sends whole variables to the task of the saver's node"
+            )
+        self._tell(
+            session,
+            f"{why}: it saves by itself, and TensorFlow sends whole variables to the task of the saver's node, within "
+            "its limit of 2 GiB each",
         )
 
     def _tell_lacking(

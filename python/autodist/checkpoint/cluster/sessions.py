@@ -11,17 +11,45 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist.checkpoint.cluster import sources
+from autodist import tf_internals
+from autodist.checkpoint.cluster import sources, tasks
 
 # Of a distributed session, which is not known here by its class.
-_INTERFACE = ("stored_parts", "stored_values", "target", "transformed_graph")
+_INTERFACE = ("session_config", "stored_parts", "stored_values", "target", "transformed_graph")
 
 
-def target_of(session: Any) -> str:
-    """Returns the target of a session; empty if it runs in this process."""
+def target_of(session: Any) -> tasks.Target | None:
+    """Returns the target of a session; `None` if it runs in this process, or was closed."""
     if is_distributed(session):
-        return str(session.target)
-    return str(tf.compat.as_str(getattr(session, "sess_str", None) or ""))
+        address, config = session.target, session.session_config
+    else:
+        session = unwrapped(session)
+        address = tf.compat.as_str(getattr(session, "sess_str", None) or "")
+        config = tf_internals.session_config(session)
+    if not address or tf_internals.is_closed(session):
+        return None
+    return tasks.Target(str(address), config)
+
+
+def run_stored(session: Any, fetches: Sequence[Any], options: Any, metadata: Any) -> Any:
+    """Runs ops or tensors of the graph that a session runs.
+
+    Args:
+        session: The session.
+        fetches: The ops or tensors.
+        options: `RunOptions`, or `None`.
+        metadata: `RunMetadata`, which is filled, or `None`.
+    """
+    if is_distributed(session):
+        return session.stored_values(fetches, options, metadata)
+    return unwrapped(session).run(list(fetches), options=options, run_metadata=metadata)
+
+
+def unwrapped(session: Any) -> Any:
+    """Returns the session that a wrapper, as the debugger's, was made for."""
+    while not isinstance(session, tf_internals.BaseSession) and hasattr(session, "session"):
+        session = session.session
+    return session
 
 
 def bring_back(session: Any) -> None:
@@ -52,6 +80,7 @@ def read(session: Any, save_op: Any) -> sources.SaveNode | None:
         sources.attribute(save_op, "_autodist_durable", default=True),
         "",
         save_op.name,
+        None,
     )
 
 

@@ -22,7 +22,8 @@ class Source:
         slice_spec: TensorFlow's text form of a slice; empty for a whole tensor.
         aggregation: How replicas become one value.
         tensor: The `tf.Tensor` that is saved, or the variable's handle.
-        variable: The operation that holds the variable; `None` for any other value.
+        variable: The operation that holds the variable, or where a session has put it (`variables.Variable`); `None`
+            for any other value.
     """
 
     name: bytes
@@ -74,8 +75,9 @@ class SaveNode:
         lock: `'block'` or `'copy'`.
         threads: How many threads write; 0 lets the machine decide.
         durable: Whether all is synced.
-        device: Where the graph puts the node.
+        device: Where the node lies; empty: at the session's master.
         name: Its name in the graph that the saver is in.
+        names: The constant of its tensor names; `None` in a distributed session.
     """
 
     sources: tuple[Source, ...]
@@ -85,6 +87,7 @@ class SaveNode:
     durable: bool
     device: str
     name: str
+    names: Any
 
 
 def read(op: Any) -> SaveNode | None:
@@ -106,6 +109,7 @@ def read(op: Any) -> SaveNode | None:
         attribute(op, "_autodist_durable", default=True),
         op.device,
         op.name,
+        op.inputs[1].op,
     )
 
 

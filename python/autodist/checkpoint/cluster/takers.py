@@ -21,7 +21,7 @@ class Taker:
     Attributes:
         name: The name in the checkpoint.
         slice_spec: TensorFlow's text form of a slice; empty for a whole tensor.
-        variable: The operation that holds the variable.
+        variable: The operation that holds the variable, or where a session has put it (`variables.Variable`).
         validate_shape: Whether the variable keeps its shape.
     """
 
@@ -57,7 +57,8 @@ class Restored:
         others: The operations of the session's graph that restore all else.
         verify: `'before'` or `'during'`.
         threads: How many threads read; 0 lets the machine decide.
-        device: Where the graph puts the node that reads.
+        device: Where the node that reads lies; empty: at the session's master.
+        names: The constant of its tensor names; `None` in a distributed session.
     """
 
     takers: tuple[Taker, ...]
@@ -65,6 +66,7 @@ class Restored:
     verify: str
     threads: int
     device: str
+    names: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +123,7 @@ def read(session: Any, saver_def: Any) -> Restored | None:
         sources.attribute(first, "_autodist_verify", default=b"before").decode(),
         sources.attribute(first, "_autodist_threads", default=0),
         "" if sessions.is_distributed(session) else first.device,
+        None if sessions.is_distributed(session) else first.inputs[1].op,
     )
 
 

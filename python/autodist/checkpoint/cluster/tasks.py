@@ -3,14 +3,55 @@
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import tensorflow as tf
 
-# A filter that lets through no task but the master.
-_NOBODY = "/job:autodist_nobody"
+
+class UnreachableStateError(Exception):
+    """No session of our own reaches what the user's session has; the text says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What a session of our own is opened with.
+
+    Attributes:
+        address: The target of the user's session.
+        config: The `ConfigProto` of the user's session; `None` if it is of an unknown class.
+    """
+
+    address: str
+    config: Any
+
+    def __str__(self) -> str:
+        return self.address
+
+    @property
+    def why_unreachable(self) -> str:
+        """Why no session of ours may be opened; empty if one may."""
+        if self.config is None:
+            return "the config of the session is not known"
+        if self.config.cluster_def.job:
+            return "the session's config has a cluster_def, which gives it variables of its own"
+        return ""
+
+    def config_for(self, filters: Iterable[str]) -> Any:
+        """Returns the user's config for a session that sees some tasks only.
+
+        Args:
+            filters: Device filters, in place of the user's.
+        """
+        config = tf.compat.v1.ConfigProto()
+        config.CopyFrom(self.config)
+        config.device_filters[:] = filters
+        # Our ops name whole devices. One that is not there must be an error, not another device.
+        config.allow_soft_placement = False
+        config.log_device_placement = False
+        return config
 
 
 def task_of(device: str, default: str) -> str:
@@ -24,6 +65,11 @@ def task_of(device: str, default: str) -> str:
     if spec.job is None:
         return default
     return f"/job:{spec.job}/replica:{spec.replica or 0}/task:{spec.task or 0}"
+
+
+def are_of_one(devices: Iterable[str]) -> bool:
+    """Tells whether whole devices are all of one task."""
+    return len({task_of(device, "") for device in devices}) == 1
 
 
 def processor_of(task: str) -> str:
@@ -54,30 +100,7 @@ def start(work: Callable[[], Any]) -> concurrent.futures.Future[Any]:
     return future
 
 
-def master_of(target: str, timeout_seconds: float) -> str:
-    """Returns the task of a session's master.
-
-    Args:
-        target: The session's target.
-        timeout_seconds: How long to wait for an answer.
-
-    Raises:
-        tf.errors.DeadlineExceededError: It does not answer.
-    """
-
-    def ask() -> str:
-        metadata = tf.compat.v1.RunMetadata()
-        with tf.Graph().as_default() as graph:
-            now = tf.raw_ops.Timestamp()
-            options = tf.compat.v1.RunOptions(output_partition_graphs=True)
-            _run(target, [_NOBODY], graph, now, options, metadata)
-        devices = {node.device for part in metadata.partition_graphs for node in part.node}
-        return task_of(next(iter(devices)), "")
-
-    return str(_within(start(ask), timeout_seconds, f"the master {target}"))
-
-
-def silent(target: str, master: str, tasks: Iterable[str], timeout_seconds: float) -> list[str]:
+def silent(target: Target, master: str, tasks: Iterable[str], timeout_seconds: float) -> list[str]:
     """Returns the tasks that do not answer, sorted; all of them if the master does not.
 
     Args:
@@ -99,7 +122,7 @@ def silent(target: str, master: str, tasks: Iterable[str], timeout_seconds: floa
 
 
 def tell(
-    target: str, master: str, ops: Mapping[str, Callable[[], Any]]
+    target: Target, master: str, ops: Mapping[str, Callable[[], Any]]
 ) -> list[concurrent.futures.Future[Any]]:
     """Begins to run ops on tasks, in sessions of their own.
 
@@ -114,7 +137,7 @@ def tell(
     ]
 
 
-def has_op(target: str, master: str, task: str, op: Any, timeout_seconds: float) -> bool:
+def has_op(target: Target, master: str, task: str, op: Any, timeout_seconds: float) -> bool:
     """Tells whether a task can run an op.
 
     Args:
@@ -129,7 +152,7 @@ def has_op(target: str, master: str, task: str, op: Any, timeout_seconds: float)
     """
     try:
         asked = start(lambda: _run_on(target, master, task, op))
-        _within(asked, timeout_seconds, task)
+        within(asked, timeout_seconds, task)
     except (tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
         if "Op type not registered" in error.message or "No OpKernel" in error.message:
             return False
@@ -137,8 +160,33 @@ def has_op(target: str, master: str, task: str, op: Any, timeout_seconds: float)
     return True
 
 
-def _within(asked: concurrent.futures.Future[Any], timeout_seconds: float, who: str) -> Any:
-    """Returns what a call returns that is made of a task, if that is soon enough."""
+def lost_error(silent_tasks: Iterable[str], timeout_seconds: float, cause: Any) -> Any:
+    """Returns the error that names tasks which do not answer.
+
+    Args:
+        silent_tasks: The tasks.
+        timeout_seconds: For how long they did not answer.
+        cause: What TensorFlow said of it; may be `None`.
+    """
+    return tf.errors.UnavailableError(
+        None,
+        None,
+        f"{', '.join(silent_tasks)} did not answer within {timeout_seconds:g} s"
+        + (f": {cause.message}" if cause is not None else ""),
+    )
+
+
+def within(asked: concurrent.futures.Future[Any], timeout_seconds: float, who: str) -> Any:
+    """Returns the result of a call.
+
+    Args:
+        asked: The call.
+        timeout_seconds: How long to wait for it.
+        who: What is called, for the error.
+
+    Raises:
+        tf.errors.DeadlineExceededError: It does not answer.
+    """
     try:
         return asked.result(timeout_seconds)
     except concurrent.futures.TimeoutError:
@@ -147,7 +195,7 @@ def _within(asked: concurrent.futures.Future[Any], timeout_seconds: float, who: 
         ) from None
 
 
-def _run_on(target: str, master: str, task: str, op: Any) -> None:
+def _run_on(target: Target, master: str, task: str, op: Any) -> None:
     """Runs an op on a task in a session that needs nobody else but the master."""
     with tf.Graph().as_default() as graph:
         with tf.device(processor_of(task)):
@@ -155,14 +203,7 @@ def _run_on(target: str, master: str, task: str, op: Any) -> None:
         _run(target, filters_of([master, task]), graph, fetched)
 
 
-def _run(  # noqa: PLR0917 as Session.run
-    target: str,
-    device_filters: list[str],
-    graph: Any,
-    fetched: Any,
-    options: Any = None,
-    metadata: Any = None,
-) -> None:
-    config = tf.compat.v1.ConfigProto(device_filters=device_filters)
-    with tf.compat.v1.Session(target, graph=graph, config=config) as session:
-        session.run(fetched, options=options, run_metadata=metadata)
+def _run(target: Target, device_filters: list[str], graph: Any, fetched: Any) -> None:
+    config = target.config_for(device_filters)
+    with tf.compat.v1.Session(target.address, graph=graph, config=config) as session:
+        session.run(fetched)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,27 +15,50 @@ REFS = ("VariableV2", "Variable")
 _ATTRIBUTES = ("container", "shared_name", "dtype", "shape")
 
 
-def is_pinnable(op: Any) -> bool:
-    """Tells whether a variable can be read and written in place: a resource variable in a processor's memory.
+@dataclasses.dataclass(frozen=True)
+class Variable:
+    """A variable, and where the user's session has put it.
 
-    Args:
+    Attributes:
         op: The operation that holds the variable.
+        device: The whole name of its device.
     """
-    device_type = tf.DeviceSpec.from_string(op.device or "").device_type
-    return op.type == RESOURCE and device_type in (None, "CPU")
+
+    op: Any
+    device: str
+
+    @property
+    def type(self) -> str:
+        """The type of the operation."""
+        return str(self.op.type)
+
+    @property
+    def name(self) -> str:
+        """The name of the operation."""
+        return str(self.op.name)
+
+    def get_attr(self, name: str) -> Any:
+        """Returns an attribute of the operation."""
+        return self.op.get_attr(name)
 
 
-def stand_in(op: Any) -> Any:
-    """Adds an op for the same variable to the default graph, on the same device.
+def is_in_processor_memory(variable: Variable) -> bool:
+    """Tells whether a variable lies in the memory of a processor, not of an accelerator."""
+    return bool(tf.DeviceSpec.from_string(variable.device).device_type == "CPU")
 
-    Args:
-        op: The operation that holds the variable.
-    """
-    attributes = {name: op.get_attr(name) for name in _ATTRIBUTES}
+
+def is_pinnable(variable: Variable) -> bool:
+    """Tells whether a variable can be read and written in place: a resource variable in a processor's memory."""
+    return variable.type == RESOURCE and is_in_processor_memory(variable)
+
+
+def stand_in(variable: Variable) -> Any:
+    """Adds an op for the same variable to the default graph, on the same device."""
+    attributes = {name: variable.get_attr(name) for name in _ATTRIBUTES}
     # Without a shared name the node's name is the variable's.
-    attributes["shared_name"] = attributes["shared_name"] or op.name.encode()
-    with tf.device(op.device):
-        make = tf.raw_ops.VarHandleOp if op.type == RESOURCE else tf.raw_ops.VariableV2
+    attributes["shared_name"] = attributes["shared_name"] or variable.name.encode()
+    with tf.device(variable.device):
+        make = tf.raw_ops.VarHandleOp if variable.type == RESOURCE else tf.raw_ops.VariableV2
         return make(**attributes)
 
 
