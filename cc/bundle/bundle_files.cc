@@ -69,11 +69,11 @@ std::string BundleFiles::data_path() const {
 absl::StatusOr<std::unique_ptr<BundleFiles>> BundleFiles::CreateIn(
     std::unique_ptr<SaveDirectory> directory, const std::string& name, bool durable) {
   std::unique_ptr<BundleFiles> files(new BundleFiles(std::move(directory), name, durable));
-  if (absl::Status status = files->CreateData(); !status.ok()) return status;
+  if (absl::Status status = files->Prepare(); !status.ok()) return status;
   return files;
 }
 
-absl::Status BundleFiles::CreateData() {
+absl::Status BundleFiles::Prepare() {
   absl::StatusOr<std::unique_ptr<NameLock>> lock =
       directory_->Lock(tensorflow::MetaFilename(name_));
   if (!lock.ok()) return lock.status();
@@ -84,6 +84,17 @@ absl::Status BundleFiles::CreateData() {
     if (!former.ok()) return former.status();
     data_file_count_ = former->ChooseFileCount(1);
   }
+  return CreateData();
+}
+
+absl::StatusOr<bool> BundleFiles::BeginAgainInOrder() {
+  if (is_sequential() || !data_->refused_offset()) return false;
+  directory_->WriteInOrder();
+  if (absl::Status status = CreateData(); !status.ok()) return status;
+  return true;
+}
+
+absl::Status BundleFiles::CreateData() {
   data_ = std::make_unique<StagedFile>(directory_.get(), durable_);
   return data_->Create(data_file_count_ > 0 ? DataName(data_file_count_)
                                             : absl::StrCat(name_, ".data"));

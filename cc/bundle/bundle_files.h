@@ -57,6 +57,10 @@ class BundleFiles {
     return data_->file().WriteAt(offset, bytes);
   }
 
+  // Called after an error: whether all can be written again, in order, since the file system takes
+  // nothing else. The data file is empty then.
+  absl::StatusOr<bool> BeginAgainInOrder();
+
   // Makes the bundle appear under its prefix. At most once.
   absl::Status Commit(const IndexOf& index);
 
@@ -66,6 +70,7 @@ class BundleFiles {
   static absl::StatusOr<std::unique_ptr<BundleFiles>> OpenAndCreate(const std::string& prefix,
                                                                     bool durable,
                                                                     bool is_new_directory);
+  absl::Status Prepare();
   absl::Status CreateData();
   std::string DataName(int data_file_count) const;
   void RenameToOne(const IndexOf& index);

@@ -16,28 +16,41 @@
 
 namespace autodist {
 
-absl::StatusOr<int64_t> WriteBundle(const std::string& prefix, const SavePlan& plan,
-                                    Sources* sources, const WriteOptions& options) {
-  const FileSizeErrors file_size_errors;
+namespace {
+
+// Writes the data file and commits.
+absl::StatusOr<int64_t> WriteInto(BundleFiles* files, const SavePlan& plan, Sources* sources,
+                                  const WriteOptions& options) {
   absl::StatusOr<std::vector<TensorStream>> streams = MakeStreams(plan, sources);
   if (!streams.ok()) return streams.status();
   const FilePlan file = PlanFile(plan, StreamBytes(*streams), kBlockBytes);
-
-  absl::StatusOr<std::unique_ptr<BundleFiles>> files = BundleFiles::Create(prefix, options.durable);
-  if (!files.ok()) return files.status();
-  absl::Status status = (*files)->ReserveData(file.size_bytes);
+  absl::Status status = files->ReserveData(file.size_bytes);
   if (!status.ok()) return status;
   const DataSink sink = [&](int64_t offset, absl::string_view bytes) {
-    return (*files)->WriteData(offset, bytes);
+    return files->WriteData(offset, bytes);
   };
-  const int threads = (*files)->is_sequential() ? 1 : ThreadCount(options.threads, file.size_bytes);
+  const int threads = files->is_sequential() ? 1 : ThreadCount(options.threads, file.size_bytes);
   const absl::StatusOr<std::vector<uint32_t>> crcs =
       WriteData(plan, file, &*streams, sources, sink, threads, options.cancelled);
   if (!crcs.ok()) return crcs.status();
   const auto entries = IndexEntries(plan, file.extents, *crcs);
-  status = (*files)->Commit([&](int file_count) { return BuildIndexTable(entries, file_count); });
+  status = files->Commit([&](int file_count) { return BuildIndexTable(entries, file_count); });
   if (!status.ok()) return status;
   return file.size_bytes;
+}
+
+}  // namespace
+
+absl::StatusOr<int64_t> WriteBundle(const std::string& prefix, const SavePlan& plan,
+                                    Sources* sources, const WriteOptions& options) {
+  const FileSizeErrors file_size_errors;
+  absl::StatusOr<std::unique_ptr<BundleFiles>> files = BundleFiles::Create(prefix, options.durable);
+  if (!files.ok()) return files.status();
+  const absl::StatusOr<int64_t> written = WriteInto(files->get(), plan, sources, options);
+  if (written.ok()) return written;
+  const absl::StatusOr<bool> again = (*files)->BeginAgainInOrder();
+  if (!again.ok()) return again.status();
+  return *again ? WriteInto(files->get(), plan, sources, options) : written;
 }
 
 }  // namespace autodist

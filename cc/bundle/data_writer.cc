@@ -159,8 +159,8 @@ class DataWriter {
       position += size;
     }
     if (position == task.size_bytes) return absl::OkStatus();
-    return absl::AbortedError(absl::StrCat(plan_.tensors[task.first].ToString(),
-                                           ": its strings changed during the save"));
+    return absl::FailedPreconditionError(absl::StrCat(plan_.tensors[task.first].ToString(),
+                                                      ": its strings changed during the save"));
   }
 
   const SavePlan& plan_;

@@ -78,6 +78,8 @@ class EnvDirectory : public SaveDirectory {
     return names;
   }
 
+  bool Exists(const std::string& name) override { return env_->FileExists(start_ + name).ok(); }
+
   absl::Status Sync() override { return absl::OkStatus(); }
 
   absl::Status SyncFile(const std::string& name) override {

@@ -103,6 +103,7 @@ class FaultyDirectory : public SaveDirectory {
     if (absl::Status status = faults_.Count("list"); !status.ok()) return status;
     return directory_->List();
   }
+  bool Exists(const std::string& name) override { return directory_->Exists(name); }
   absl::Status Sync() override {
     const absl::Status status = faults_.Count("sync directory");
     return status.ok() ? directory_->Sync() : status;

@@ -25,6 +25,20 @@ int NumberOf(absl::string_view digits) {
 
 constexpr absl::string_view kForm = ".data-00000-of-00000";
 
+// The same of a directory that cannot be listed: the names are tried.
+FormerBundle ProbeFormerBundle(SaveDirectory* directory, const std::string& name) {
+  constexpr int kMostFiles = 64;
+  FormerBundle former;
+  former.has_index = directory->Exists(tensorflow::MetaFilename(name));
+  for (int count = 1; former.has_index && count <= kMostFiles; ++count) {
+    for (int number = 0; number < count; ++number) {
+      std::string file = tensorflow::DataFilename(name, number, count);
+      if (directory->Exists(file)) former.data_names.push_back(std::move(file));
+    }
+  }
+  return former;
+}
+
 }  // namespace
 
 bool IsDataFile(absl::string_view file, absl::string_view name) {
@@ -53,6 +67,7 @@ int FormerBundle::ChooseFileCount(int least) const {
 
 absl::StatusOr<FormerBundle> FindFormerBundle(SaveDirectory* directory, const std::string& name) {
   const auto names = directory->List();
+  if (absl::IsPermissionDenied(names.status())) return ProbeFormerBundle(directory, name);
   if (!names.ok()) return names.status();
   const std::string index_name = tensorflow::MetaFilename(name);
   FormerBundle former;
@@ -66,6 +81,7 @@ absl::StatusOr<FormerBundle> FindFormerBundle(SaveDirectory* directory, const st
 absl::Status RemoveAbandoned(SaveDirectory* directory) {
   if (!directory->can_rename()) return absl::OkStatus();
   const auto names = directory->List();
+  if (absl::IsPermissionDenied(names.status())) return absl::OkStatus();
   if (!names.ok()) return names.status();
   for (const std::string& file : *names) {
     if (IsTemporaryName(file)) directory->RemoveIfAbandoned(file);

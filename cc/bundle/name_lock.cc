@@ -15,9 +15,11 @@
 #include <set>
 #include <utility>
 
+#include "absl/crc/crc32c.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "bundle/temporary_name.h"
 #include "core/printable.h"
 
 namespace autodist {
@@ -82,13 +84,22 @@ void WriteHolder(int file) {
 
 int OpenLockFile(int directory, const char* name) {
   constexpr int kFlags = O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
-  int file;
-  do {
-    file = openat(directory, name, O_RDWR | kFlags, 0666);
-  } while (file < 0 && errno == EINTR);
+  const int file = Uninterrupted([=] { return openat(directory, name, O_RDWR | kFlags, 0666); });
+  if (file >= 0 || errno != EACCES) return file;
   // What another user's dead process left can be locked all the same.
-  return file < 0 && errno == EACCES ? openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
-                                     : file;
+  const int left = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+  // Where there is none, none may be made.
+  if (left < 0 && errno == ENOENT) errno = EACCES;
+  return left;
+}
+
+// The same for one name in every process; not cut off alike for two long ones.
+std::string LockFileName(const std::string& name) {
+  constexpr size_t kSumDigits = 8;
+  const absl::string_view kept = ShortenedFor(name, kSumDigits + kLockSuffix.size());
+  if (kept.size() == name.size()) return absl::StrCat(name, kLockSuffix);
+  const auto sum = static_cast<uint32_t>(absl::ComputeCrc32c(name));
+  return absl::StrCat(kept, absl::Hex(sum, absl::kZeroPad8), kLockSuffix);
 }
 
 bool IsNamed(int file, int directory, const char* name) {
@@ -126,7 +137,7 @@ absl::StatusOr<std::unique_ptr<NameLock>> NameLock::AcquireInProcess(const std::
 absl::StatusOr<std::unique_ptr<NameLock>> NameLock::Acquire(int directory,
                                                             const std::string& directory_path,
                                                             const std::string& name) {
-  const std::string file_name = absl::StrCat(name, kLockSuffix);
+  const std::string file_name = LockFileName(name);
   const std::string path = absl::StrCat(directory_path, "/", name);
   int attempts = 0;
   while (true) {

@@ -6,8 +6,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <ctime>
+#include <mutex>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -28,24 +31,91 @@ bool IsSameFile(const struct stat& a, const struct stat& b) {
 
 class PosixNewFile : public NewFile {
  public:
-  explicit PosixNewFile(PosixFile file) : file_(std::move(file)) {}
-  absl::Status Reserve(int64_t size_bytes) override { return file_.Reserve(size_bytes); }
-  absl::Status WriteAt(int64_t offset, absl::string_view bytes) override {
-    return file_.WriteAt(offset, bytes);
+  PosixNewFile(PosixFile file, bool in_order) : file_(std::move(file)), in_order_(in_order) {}
+
+  absl::Status Reserve(int64_t size_bytes) override {
+    return in_order_ ? absl::OkStatus() : file_.Reserve(size_bytes);
   }
+
+  absl::Status WriteAt(int64_t offset, absl::string_view bytes) override {
+    if (!in_order_) {
+      bool refused = false;
+      absl::Status status = file_.WriteAt(offset, bytes, &refused);
+      if (refused) refused_offset_ = true;
+      return status;
+    }
+    if (offset != position_) {
+      return absl::InternalError(absl::StrCat(file_.path(), ": bytes for offset ", offset,
+                                              " came at position ", position_));
+    }
+    position_ += bytes.size();
+    return file_.Append(bytes);
+  }
+
   absl::Status Sync() override { return file_.Sync(); }
   absl::Status Finish() override { return file_.Finish(); }
+  bool refused_offset() const override { return refused_offset_; }
 
  private:
   const PosixFile file_;
+  const bool in_order_;
+  int64_t position_ = 0;  // used in order
+  std::atomic<bool> refused_offset_{false};
 };
+
+// The file systems, by device, that were found to take bytes in order only. Never destroyed.
+class SequentialDevices {
+ public:
+  static SequentialDevices& Get() {
+    static auto* const devices = new SequentialDevices;
+    return *devices;
+  }
+
+  void Add(dev_t device) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    devices_.insert(device);
+  }
+
+  bool Has(dev_t device) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return devices_.count(device) > 0;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::set<dev_t> devices_;
+};
+
+dev_t DeviceOf(int descriptor) {
+  struct stat status;
+  return fstat(descriptor, &status) == 0 ? status.st_dev : 0;
+}
+
+// Makes a directory durable that cannot be opened for reading, which fsync would need.
+absl::Status SyncUnreadable(int directory, const std::string& path) {
+  // The whole file system, through a file that has no name or is removed at once.
+  constexpr int kFlags = O_WRONLY | O_CLOEXEC;
+  int file = openat(directory, ".", kFlags | O_TMPFILE, 0600);
+  if (file < 0) {
+    const std::string name = TemporaryName("sync");
+    file = openat(directory, name.c_str(), kFlags | O_CREAT | O_EXCL, 0600);
+    if (file >= 0) unlinkat(directory, name.c_str(), 0);
+  }
+  const Descriptor opened(file);
+  if (file < 0 || syncfs(file) != 0) return PosixError("cannot sync", path, errno);
+  return absl::OkStatus();
+}
 
 class PosixDirectory : public SaveDirectory {
  public:
   PosixDirectory(std::string path, Descriptor descriptor)
-      : path_(std::move(path)), descriptor_(std::move(descriptor)) {}
+      : path_(std::move(path)),
+        descriptor_(std::move(descriptor)),
+        device_(DeviceOf(descriptor_.get())) {}
 
-  bool is_sequential() const override { return false; }
+  bool is_sequential() const override { return SequentialDevices::Get().Has(device_); }
+
+  void WriteInOrder() override { SequentialDevices::Get().Add(device_); }
 
   bool can_rename() const override { return true; }
 
@@ -60,7 +130,8 @@ class PosixDirectory : public SaveDirectory {
         return PosixError("another process removed", PathOf(name), EEXIST);
       }
     }
-    return std::unique_ptr<NewFile>(std::make_unique<PosixNewFile>(*std::move(file)));
+    return std::unique_ptr<NewFile>(
+        std::make_unique<PosixNewFile>(*std::move(file), is_sequential()));
   }
 
   absl::StatusOr<std::unique_ptr<NameLock>> Lock(const std::string& name) override {
@@ -71,10 +142,10 @@ class PosixDirectory : public SaveDirectory {
     absl::Status status = CheckPath();
     if (!status.ok()) return status;
     const int directory = descriptor_.get();
-    if (renameat(directory, from.c_str(), directory, to.c_str()) != 0) {
-      return PosixError(absl::StrCat("cannot rename ", PathOf(from), " to"), PathOf(to), errno);
-    }
-    return absl::OkStatus();
+    if (renameat(directory, from.c_str(), directory, to.c_str()) == 0) return absl::OkStatus();
+    const int error = errno;
+    if (error == EEXIST && ReplaceAside(from, to)) return absl::OkStatus();
+    return PosixError(absl::StrCat("cannot rename ", PathOf(from), " to"), PathOf(to), error);
   }
 
   absl::Status Link(const std::string& name, const std::string& second) override {
@@ -93,7 +164,8 @@ class PosixDirectory : public SaveDirectory {
   }
 
   absl::StatusOr<std::vector<std::string>> List() override {
-    const int descriptor = openat(descriptor_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const int descriptor = Uninterrupted(
+        [this] { return openat(descriptor_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
     DIR* const stream = descriptor < 0 ? nullptr : fdopendir(descriptor);
     if (stream == nullptr) {
       const int error = errno;
@@ -112,7 +184,16 @@ class PosixDirectory : public SaveDirectory {
     return names;
   }
 
-  absl::Status Sync() override { return SyncDescriptor(descriptor_.get(), path_); }
+  bool Exists(const std::string& name) override {
+    struct stat status;
+    return fstatat(descriptor_.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+  }
+
+  absl::Status Sync() override {
+    const int flags = fcntl(descriptor_.get(), F_GETFL);
+    return flags >= 0 && (flags & O_PATH) != 0 ? SyncUnreadable(descriptor_.get(), path_)
+                                               : SyncDescriptor(descriptor_.get(), path_);
+  }
 
   absl::Status SyncFile(const std::string& name) override {
     const Descriptor file(openat(descriptor_.get(), name.c_str(), O_RDONLY | O_CLOEXEC));
@@ -155,15 +236,29 @@ class PosixDirectory : public SaveDirectory {
         absl::StrCat("another directory was put in the place of ", path_, " during the save"));
   }
 
+  // Replaces a file where a rename does not: not at one instant.
+  bool ReplaceAside(const std::string& from, const std::string& to) const {
+    const int directory = descriptor_.get();
+    const std::string aside = TemporaryName(to);
+    if (renameat(directory, to.c_str(), directory, aside.c_str()) != 0) return false;
+    if (renameat(directory, from.c_str(), directory, to.c_str()) != 0) {
+      renameat(directory, aside.c_str(), directory, to.c_str());
+      return false;
+    }
+    unlinkat(directory, aside.c_str(), 0);
+    return true;
+  }
+
   const std::string path_;
   const Descriptor descriptor_;
+  const dev_t device_;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SaveDirectory>> OpenPosixDirectory(const std::string& directory) {
   std::string path = directory.empty() ? "." : directory;
-  Descriptor descriptor(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  Descriptor descriptor = OpenDirectory(AT_FDCWD, path);
   if (descriptor.get() < 0) return PosixError("cannot open directory", path, errno);
   return std::unique_ptr<SaveDirectory>(
       std::make_unique<PosixDirectory>(std::move(path), std::move(descriptor)));

@@ -182,7 +182,7 @@ TEST(AFileThatMayNotGrowIsAnErrorAndNoSignal) {
       StagedFile file(opened.get(), true);
       file.Create("m").IgnoreError();
       std::thread([&] {
-        is_error = absl::IsOutOfRange(file.file().WriteAt(0, std::string(2000, 'x')));
+        is_error = absl::IsResourceExhausted(file.file().WriteAt(0, std::string(2000, 'x')));
       }).join();
       is_error = is_error && !file.file().WriteAt(0, std::string(2000, 'x')).ok();
     }

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -15,12 +16,37 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "bundle/final_status.h"
 #include "core/printable.h"
 
 namespace autodist {
+namespace {
+
+// Whether a file system that writes in order only may say so by this.
+bool IsRefusal(int error) {
+  return error == EOPNOTSUPP || error == ENOTSUP || error == EINVAL || error == ESPIPE ||
+         error == ENOSYS || error == EPERM;
+}
+
+// Whether an error of fsync says that the file system has none for this kind of file.
+bool HasNoSync(int descriptor, int error) {
+  if (error == EINVAL || error == ENOSYS || error == EOPNOTSUPP) return true;
+  struct stat status;
+  if (fstat(descriptor, &status) != 0 || !S_ISDIR(status.st_mode)) return false;
+  if (error == EROFS) {
+    // A file system that became read-only after an error says so too, and has lost what it had.
+    struct statvfs file_system;
+    return fstatvfs(descriptor, &file_system) == 0 && (file_system.f_flag & ST_RDONLY) == 0;
+  }
+  return error == EBADF || error == EACCES || error == EPERM || error == EISDIR ||
+         error == ENOTTY || error == ESPIPE;
+}
+
+}  // namespace
 
 absl::Status PosixError(absl::string_view what, const std::string& path, int error) {
-  return absl::ErrnoToStatus(error, absl::StrCat(what, " ", Printable(path)));
+  const absl::Status status = absl::ErrnoToStatus(error, absl::StrCat(what, " ", Printable(path)));
+  return absl::Status(CodeOfErrno(error), status.message());
 }
 
 Descriptor::Descriptor(Descriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
@@ -36,19 +62,16 @@ Descriptor::~Descriptor() {
 
 absl::StatusOr<PosixFile> PosixFile::Create(int directory, const std::string& name,
                                             const std::string& path) {
-  int descriptor;
-  do {
-    descriptor = openat(directory, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  } while (descriptor < 0 && errno == EINTR);
+  constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
+  const int descriptor =
+      Uninterrupted([&] { return openat(directory, name.c_str(), kFlags, 0666); });
   if (descriptor < 0) return PosixError("cannot create", path, errno);
   return PosixFile(path, descriptor);
 }
 
 absl::StatusOr<PosixFile> PosixFile::OpenForWriting(const std::string& path) {
-  int descriptor;
-  do {
-    descriptor = open(path.c_str(), O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
-  } while (descriptor < 0 && errno == EINTR);
+  constexpr int kFlags = O_WRONLY | O_NOFOLLOW | O_CLOEXEC;
+  const int descriptor = Uninterrupted([&] { return open(path.c_str(), kFlags); });
   if (descriptor < 0) return PosixError("cannot open", path, errno);
   return PosixFile(path, descriptor);
 }
@@ -57,24 +80,33 @@ PosixFile::PosixFile(std::string path, int descriptor)
     : path_(std::move(path)), descriptor_(descriptor) {}
 
 bool PosixFile::Lock() const {
-  int result;
-  do {
-    result = flock(descriptor_.get(), LOCK_EX);
-  } while (result != 0 && errno == EINTR);
-  return result == 0;
+  return Uninterrupted([this] { return flock(descriptor_.get(), LOCK_EX); }) == 0;
 }
 
-absl::Status PosixFile::WriteAt(int64_t offset, absl::string_view bytes) const {
+absl::Status PosixFile::WriteAt(int64_t offset, absl::string_view bytes, bool* refused) const {
   while (!bytes.empty()) {
-    const ssize_t written = pwrite(descriptor_.get(), bytes.data(), bytes.size(), offset);
+    const ssize_t written = Uninterrupted(
+        [&] { return pwrite(descriptor_.get(), bytes.data(), bytes.size(), offset); });
     if (written < 0) {
-      if (errno == EINTR) continue;
+      if (refused != nullptr) *refused = IsRefusal(errno);
       return PosixError(
           absl::StrCat("cannot write ", bytes.size(), " bytes at offset ", offset, " of"), path_,
           errno);
     }
     bytes.remove_prefix(written);
     offset += written;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PosixFile::Append(absl::string_view bytes) const {
+  while (!bytes.empty()) {
+    const ssize_t written =
+        Uninterrupted([&] { return write(descriptor_.get(), bytes.data(), bytes.size()); });
+    if (written < 0) {
+      return PosixError(absl::StrCat("cannot append ", bytes.size(), " bytes to"), path_, errno);
+    }
+    bytes.remove_prefix(written);
   }
   return absl::OkStatus();
 }
@@ -86,10 +118,7 @@ absl::Status PosixFile::Reserve(int64_t size_bytes) const {
       file_system.f_type == TMPFS_MAGIC || file_system.f_type == RAMFS_MAGIC) {
     return absl::OkStatus();
   }
-  int result;
-  do {
-    result = fallocate(descriptor_.get(), 0, 0, size_bytes);
-  } while (result != 0 && errno == EINTR);
+  const int result = Uninterrupted([&] { return fallocate(descriptor_.get(), 0, 0, size_bytes); });
   if (result != 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)) {
     return PosixError(absl::StrCat("cannot reserve ", size_bytes, " bytes for"), path_, errno);
   }
@@ -106,13 +135,19 @@ absl::Status PosixFile::Finish() const {
 }
 
 absl::Status SyncDescriptor(int descriptor, const std::string& path) {
-  int result;
-  do {
-    result = fsync(descriptor);
-  } while (result != 0 && errno == EINTR);
-  // EINVAL: a file system that has nothing to sync, or not its directories.
-  if (result != 0 && errno != EINVAL) return PosixError("cannot sync", path, errno);
-  return absl::OkStatus();
+  const int result = Uninterrupted([=] { return fsync(descriptor); });
+  const int error = errno;
+  if (result == 0 || HasNoSync(descriptor, error)) return absl::OkStatus();
+  return PosixError("cannot sync", path, error);
+}
+
+Descriptor OpenDirectory(int parent, const std::string& path) {
+  const auto open_with = [&](int flags) {
+    return Uninterrupted(
+        [&] { return openat(parent, path.c_str(), flags | O_DIRECTORY | O_CLOEXEC); });
+  };
+  const int readable = open_with(O_RDONLY);
+  return Descriptor(readable < 0 && errno == EACCES ? open_with(O_PATH) : readable);
 }
 
 FileSizeErrors::FileSizeErrors() {

@@ -1,12 +1,13 @@
 // The few POSIX calls a save needs, as functions that return typed statuses.
 //
-// Interrupted calls are repeated and short writes continued. Every error names
-// the path and carries the text of errno; its code is the one TensorFlow itself
-// uses for that errno (ENOSPC: ResourceExhausted, ENOENT: NotFound, ...).
+// Interrupted calls are repeated, but not for ever, and short writes continued.
+// Every error names the path and carries the text of errno; its code is that of
+// final_status.h (ENOSPC: ResourceExhausted, ENOENT: NotFound, ...).
 
 #ifndef AUTODIST_BUNDLE_POSIX_IO_H_
 #define AUTODIST_BUNDLE_POSIX_IO_H_
 
+#include <cerrno>
 #include <cstdint>
 #include <string>
 
@@ -18,6 +19,16 @@ namespace autodist {
 
 // "<what> <path>: <text of error>", typed by `error`, an errno value.
 absl::Status PosixError(absl::string_view what, const std::string& path, int error);
+
+// Repeats a system call while it is interrupted. A file system that answers with nothing else gets
+// its EINTR through.
+template <typename Call>
+auto Uninterrupted(const Call& call) {
+  constexpr int kMostInterruptions = 100000;
+  auto result = call();
+  for (int i = 0; result < 0 && errno == EINTR && i < kMostInterruptions; ++i) result = call();
+  return result;
+}
 
 // Owns a file descriptor; negative when there is none.
 class Descriptor {
@@ -50,8 +61,12 @@ class PosixFile {
   // locks.
   bool Lock() const;
 
-  // Writes all of `bytes` at `offset`. Safe to call from several threads.
-  absl::Status WriteAt(int64_t offset, absl::string_view bytes) const;
+  // Writes all of `bytes` at `offset`. Safe to call from several threads. Sets *refused, if it is
+  // given, where the file system does not write there, though it may elsewhere.
+  absl::Status WriteAt(int64_t offset, absl::string_view bytes, bool* refused = nullptr) const;
+
+  // Writes all of `bytes` at the end of what was appended before.
+  absl::Status Append(absl::string_view bytes) const;
 
   // Reserves `size_bytes` on disk where the file system gains by it, so that a
   // full disk is found before anything is written. A file system that cannot
@@ -72,8 +87,12 @@ class PosixFile {
   Descriptor descriptor_;
 };
 
-// fsync of a file or a directory.
+// fsync of a file or a directory. One that the file system has no sync for is no error.
 absl::Status SyncDescriptor(int descriptor, const std::string& path);
+
+// Opens a directory: to be read where that is permitted, else for calls relative to it alone.
+// Negative, with errno, where it cannot be.
+Descriptor OpenDirectory(int parent, const std::string& path);
 
 // While it lives, a file that grows beyond the process's limit is an error and not the signal
 // SIGXFSZ, whose default is to kill: for this thread and those it starts.

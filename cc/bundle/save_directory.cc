@@ -2,6 +2,7 @@
 
 #include "bundle/save_directory.h"
 
+#include "absl/strings/str_cat.h"
 #include "tensorflow/core/platform/path.h"
 
 namespace autodist {
@@ -21,8 +22,11 @@ std::string SplitPath::directory() const {
 std::string PosixPath(const std::string& path) {
   absl::string_view scheme, host, rest;
   tsl::io::ParseURI(path, &scheme, &host, &rest);
-  if (scheme.empty()) return path;
-  return scheme == "file" ? std::string(rest) : "";
+  if (!scheme.empty() && scheme != "file") return "";
+  const SplitPath split{std::string(rest)};
+  if (split.start.empty()) return split.name;
+  const std::string directory = tsl::io::CleanPath(split.start);
+  return absl::StrCat(directory, directory == "/" ? "" : "/", split.name);
 }
 
 absl::StatusOr<std::unique_ptr<SaveDirectory>> SaveDirectory::OpenParent(const std::string& path) {

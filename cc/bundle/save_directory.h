@@ -40,6 +40,9 @@ class NewFile {
 
   // Reports what closing the file finds. Nothing is written afterwards.
   virtual absl::Status Finish() = 0;
+
+  // Whether WriteAt() failed as it does where files are written in order only.
+  virtual bool refused_offset() const { return false; }
 };
 
 class SaveDirectory {
@@ -51,6 +54,9 @@ class SaveDirectory {
 
   // Whether WriteAt() must be called with ascending, gapless offsets by one thread.
   virtual bool is_sequential() const = 0;
+
+  // Makes the directory sequential, for files that are created from now on.
+  virtual void WriteInOrder() {}
 
   // Whether Rename() replaces a file at one instant; else files get their final names from the
   // start.
@@ -71,7 +77,11 @@ class SaveDirectory {
 
   virtual absl::Status Remove(const std::string& name) = 0;
 
+  // PermissionDenied for a directory that may be written to but not read.
   virtual absl::StatusOr<std::vector<std::string>> List() = 0;
+
+  // Whether there is a file of a name.
+  virtual bool Exists(const std::string& name) = 0;
 
   // Makes the names in the directory durable.
   virtual absl::Status Sync() = 0;
@@ -99,7 +109,8 @@ struct SplitPath {
   std::string name;
 };
 
-// `path` as one for system calls if it is (no scheme, or file://), else "".
+// `path` as one for system calls if it is (no scheme, or file://), else "". As TensorFlow's file
+// system has it: a name is taken away by `..` after it, whether there is such a directory or not.
 std::string PosixPath(const std::string& path);
 
 }  // namespace autodist

@@ -42,7 +42,7 @@ void RemoveContents(int descriptor, int levels) {
 }  // namespace
 
 absl::Status ScratchDirectory::Create(const std::string& parent, const std::string& name) {
-  parent_ = Descriptor(open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  parent_ = OpenDirectory(AT_FDCWD, parent);
   if (parent_.get() < 0) return PosixError("cannot open directory", parent, errno);
   std::string chosen, path;
   int made;

@@ -30,6 +30,9 @@ class StagedFile {
   // REQUIRES: Create() has succeeded.
   NewFile& file() { return *file_; }
 
+  // See NewFile.
+  bool refused_offset() const { return file_ != nullptr && file_->refused_offset(); }
+
   // Call once all is written: syncs the file and finds late errors.
   absl::Status Finish();
 

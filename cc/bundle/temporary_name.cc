@@ -14,6 +14,8 @@ namespace {
 constexpr absl::string_view kMark = ".autodist";
 constexpr size_t kBootDigits = 8;
 constexpr size_t kRandomDigits = 12;
+// Names of so many bytes fit into every file system.
+constexpr size_t kAlwaysFits = 128;
 constexpr size_t kSuffixSize = kMark.size() + kBootDigits + 1 + kRandomDigits;
 
 bool IsHexadecimal(absl::string_view text) {
@@ -38,7 +40,17 @@ const std::string& BootId() {
 
 std::string TemporaryName(absl::string_view name) {
   const std::string random = absl::StrCat(absl::Hex(tsl::random::New64(), absl::kZeroPad16));
-  return absl::StrCat(name, kMark, BootId(), "-", random.substr(0, kRandomDigits));
+  return absl::StrCat(ShortenedFor(name, kSuffixSize), kMark, BootId(), "-",
+                      random.substr(0, kRandomDigits));
+}
+
+absl::string_view ShortenedFor(absl::string_view name, size_t suffix_size) {
+  const size_t most = std::max(name.size(), kAlwaysFits);
+  if (name.size() + suffix_size <= most) return name;
+  size_t size = most - suffix_size;
+  // Not within a character of UTF-8, which some file systems insist on.
+  while (size > 0 && (name[size] & 0xC0) == 0x80) --size;
+  return name.substr(0, size);
 }
 
 bool IsTemporaryName(absl::string_view name) {

@@ -16,6 +16,10 @@ namespace autodist {
 // A new temporary name for the file `name`.
 std::string TemporaryName(absl::string_view name);
 
+// As much of `name` as leaves room for a suffix of so many bytes where the file system has room for
+// `name`: all of it, unless it is long.
+absl::string_view ShortenedFor(absl::string_view name, size_t suffix_size);
+
 // Whether `name` is one TemporaryName() makes, on any machine.
 bool IsTemporaryName(absl::string_view name);
 

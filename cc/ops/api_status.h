@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "bundle/final_status.h"
 
 namespace autodist {
 
@@ -23,7 +24,7 @@ inline void CopyText(absl::string_view text, char* to, int64_t capacity) {
 // Returns the status's code (0: fine).
 inline int Report(const absl::Status& status, char* message, int64_t capacity) {
   CopyText(status.message(), message, capacity);
-  return static_cast<int>(status.code());
+  return static_cast<int>(FinalStatus(status).code());
 }
 
 }  // namespace autodist

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "bundle/final_status.h"
 #include "tensorflow/core/framework/cancellation.h"
 #include "tensorflow/core/framework/variant.h"
 #include "tensorflow/core/platform/env.h"
@@ -75,7 +76,7 @@ void RunOnOwnThread(OpKernelContext* context,
       [context, cancelled, manager, token, work = std::move(work), done = std::move(done)] {
         const absl::Status status = WithinMemory(*context, [&] { return work(*cancelled); });
         if (manager != nullptr) manager->DeregisterCallback(token);
-        if (!status.ok()) context->SetStatus(status);
+        if (!status.ok()) context->SetStatus(FinalStatus(status));
         done();
       });
 }

@@ -1,5 +1,6 @@
 """The order in which a save commits its files, and what a failed save leaves behind."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -109,37 +110,69 @@ def test_an_uninitialised_variable_leaves_nothing_behind(
     assert saver.last_checkpoints == []
 
 
+def weights(prefix: str) -> list[float]:
+    found: list[float] = tf.train.load_variable(prefix, "w").tolist()
+    return found
+
+
+@pytest.mark.parametrize("sharded", [False, True], ids=["whole", "sharded"])
+@pytest.mark.parametrize("step", [0, 1], ids=["same prefix", "new prefix"])
 @pytest.mark.parametrize(
     ("owner", "name"),
     [(tf1.train, "export_meta_graph"), (state_file, "contents")],
     ids=["graph", "state"],
 )
-def test_a_save_that_fails_late_takes_back_what_it_wrote(
-    owner: Any, name: str, session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_variables_stay_without_the_graph_or_state_file(  # noqa: PLR0917 what pytest gives
+    owner: Any,
+    name: str,
+    step: int,
+    sharded: bool,
+    session: Any,
+    model: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    saver = Saver(max_to_keep=1)
+    saver = Saver(max_to_keep=1, sharded=sharded)
     kept = saver.save(session, str(tmp_path / "m"), 0)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    prefix = str(tmp_path / f"m-{step}")
+    model["w"].load([1.0, 2.0], session)
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, fail)
-        with pytest.raises(OSError, match="no space left"):
-            saver.save(session, str(tmp_path / "m"), 1)
+        with pytest.raises(OSError, match="no space left") as failure:
+            saver.save(session, str(tmp_path / "m"), step)
 
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert f"saver.restore(sess, {prefix!r})" in str(failure.value)
+    assert f"names {kept!r}" in str(failure.value) or name != "contents"
+    assert weights(prefix) == [1.0, 2.0]
+    assert not [name for name in files(tmp_path) if ".autodist" in name]
+    # What the state file names is whole, and the saver's list as before.
     assert saver.last_checkpoints == [kept]
     assert tf.train.latest_checkpoint(str(tmp_path)) == kept
+    assert weights(kept) == ([1.0, 2.0] if step == 0 else [5.0, 7.0])
+    model["w"].load([0.0, 0.0], session)
+    saver.restore(session, prefix)
+    assert session.run(model["w"]).tolist() == [1.0, 2.0]
     saver.save(session, str(tmp_path / "m"), 1)
     assert {name.split(".")[0] for name in files(tmp_path)} == {"checkpoint", "m-1"}
 
 
-def test_a_graph_that_cannot_be_renamed_leaves_no_temporary_file(
-    session: Any, tmp_path: Path
+@pytest.mark.parametrize("directory", ["m-1.meta", "checkpoint"])
+@pytest.mark.parametrize("is_used", [False, True], ids=["new prefix", "same prefix"])
+def test_the_variables_stay_where_a_directory_is_in_a_files_place(
+    directory: str, is_used: bool, session: Any, model: dict[str, Any], tmp_path: Path
 ) -> None:
-    (tmp_path / "m-1.meta").mkdir()
-    with pytest.raises(tf.errors.OpError):
-        Saver().save(session, str(tmp_path / "m"), 1)
-    assert not {name for name in files(tmp_path) if ".autodist" in name}
-    assert not BUNDLE & files(tmp_path)
+    saver = Saver()
+    prefix = str(tmp_path / "m-1")
+    if is_used:
+        saver.save(session, str(tmp_path / "m"), 1, write_meta_graph=False, write_state=False)
+    (tmp_path / directory).mkdir()
+    model["w"].load([1.0, 2.0], session)
+    with pytest.raises(tf.errors.OpError, match=re.escape(directory)) as failure:
+        saver.save(session, str(tmp_path / "m"), 1)
+    assert f"saver.restore(sess, {prefix!r})" in str(failure.value)
+    assert weights(prefix) == [1.0, 2.0]
+    assert not [name for name in files(tmp_path) if ".autodist" in name]
+    assert saver.last_checkpoints == []
 
 
 def test_a_checkpoint_under_a_name_that_was_there_is_not_taken_back(

@@ -180,3 +180,47 @@ def test_a_finalized_graph_needs_a_saver_built_before(
     builder = SavedModelBuilder(str(tmp_path / "b"))
     builder.add_meta_graph_and_variables(session, ["tag"], saver=saver)
     builder.save()
+
+
+@pytest.mark.parametrize("fault", ["export", "save"])
+def test_the_variables_stay_where_the_graph_cannot_be_written(
+    fault: str, session: Any, model: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError("the graph is larger than 2 GB")
+
+    def export(builder: SavedModelBuilder) -> None:
+        builder.add_meta_graph_and_variables(session, ["serve"])
+        builder.save()
+
+    builder = SavedModelBuilder(str(tmp_path / "export"))
+    prefix = str(tmp_path / "export" / "variables" / "variables")
+    with monkeypatch.context() as patch:
+        if fault == "export":
+            patch.setattr(tf1.train, "export_meta_graph", fail)
+        else:
+            (tmp_path / "export" / "saved_model.pb").mkdir()
+        with pytest.raises((ValueError, tf.errors.OpError)) as failure:
+            export(builder)
+    assert f"saver.restore(sess, {prefix!r})" in str(failure.value)
+    assert ("larger than 2 GB" if fault == "export" else "saved_model.pb") in str(failure.value)
+    assert tf.train.load_variable(prefix, "w").tolist() == [5.0, 7.0]
+    if fault == "export":
+        builder.add_meta_graph_and_variables(session, ["serve"])
+    else:
+        (tmp_path / "export" / "saved_model.pb").rmdir()
+    builder.save()
+    with tf1.Session(graph=tf.Graph()) as other:
+        tf1.saved_model.load(other, ["serve"], str(tmp_path / "export"))
+        assert other.run("w/Read/ReadVariableOp:0").tolist() == [5.0, 7.0]
+
+
+def test_an_export_that_fails_before_its_variables_are_saved_is_taken_back(
+    graph: Any, tmp_path: Path
+) -> None:
+    tf1.get_variable("u", [1])
+    builder = SavedModelBuilder(str(tmp_path / "export"))
+    with tf1.Session() as session, pytest.raises(tf.errors.FailedPreconditionError) as failure:
+        builder.add_meta_graph_and_variables(session, ["serve"])
+    assert "saved all the same" not in str(failure.value)
+    assert list((tmp_path / "export").iterdir()) == []

@@ -1,10 +1,15 @@
 """The files of a checkpoint on disk, found by its prefix."""
 
 import contextlib
+import itertools
+import os
 
 import tensorflow as tf
 
 from autodist.checkpoint import paths
+
+# Of data files whose directory cannot be listed.
+_MOST_TRIED = 64
 
 
 def exists(prefix: str) -> bool:
@@ -23,7 +28,7 @@ def remove(prefix: str, *others: str) -> None:
         *others: Other files that belong to it, in the order to remove them.
     """
     data: list[str] = []
-    with contextlib.suppress(tf.errors.OpError):
+    with contextlib.suppress(tf.errors.OpError, OSError):
         if exists(prefix):
             data = data_files(prefix)
     for path in [prefix + ".index", *data, *others]:
@@ -52,8 +57,32 @@ def data_files(prefix: str) -> list[str]:
         prefix: The bundle's prefix.
     """
     start = prefix[: len(prefix) - len(paths.name(prefix))]
-    names = tf.io.gfile.listdir(start or ".")
-    return [start + name for name in names if name.startswith(paths.name(prefix) + ".data-")]
+    try:
+        names = _names_in(start)
+    except (PermissionError, tf.errors.PermissionDeniedError, UnicodeDecodeError):
+        # The directory may be written to and not read, or holds names that TensorFlow cannot tell.
+        return [path for path in _possible_data_files(prefix) if tf.io.gfile.exists(path)]
+    first = paths.name(prefix) + ".data-"
+    # Of names that are no UTF-8 none is that of a data file.
+    return [
+        start + name for name in names if name.startswith(first) and name[len(first) :].isascii()
+    ]
+
+
+def _names_in(directory: str) -> list[str]:
+    """Returns the names in a directory, those too that are no UTF-8 if it is local."""
+    if not paths.is_local(directory):
+        names: list[str] = tf.io.gfile.listdir(directory)
+        return names
+    return os.listdir(paths.for_system_calls(directory) or ".")  # noqa: PTH208 a path of text
+
+
+def _possible_data_files(prefix: str) -> list[str]:
+    return [
+        f"{prefix}.data-{number:05d}-of-{count:05d}"
+        for count, number in itertools.product(range(1, _MOST_TRIED + 1), range(_MOST_TRIED))
+        if number < count
+    ]
 
 
 def remove_file(path: str) -> None:

@@ -3,8 +3,38 @@
 `pathlib` would make one slash of the two in `gs://bucket/model`, so none of it here.
 """
 
+import contextlib
+import errno
 import os
+import stat
 from collections.abc import Iterable
+from typing import Any
+
+_FILE_SCHEME = "file://"
+
+# By these `fsync` says that the file system has nothing to sync: of any file, and of directories alone.
+_NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
+_NO_SYNC_OF_DIRECTORIES = {
+    errno.EBADF,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EISDIR,
+    errno.ENOTTY,
+    errno.ESPIPE,
+}
+
+
+def text(path: Any) -> str:
+    """Returns a path as text.
+
+    Args:
+        path: A string, bytes in UTF-8, or a `pathlib.Path`.
+
+    Raises:
+        TypeError: It is none of these.
+    """
+    plain = os.fspath(path)
+    return plain.decode() if isinstance(plain, bytes) else plain
 
 
 def parent(path: str) -> str:
@@ -29,7 +59,7 @@ def relative(path: str, directory: str) -> str:
 
 def absolute(path: str) -> str:
     """Returns a path that means the same in other working directories."""
-    return os.path.abspath(path) if is_local(path) else path  # noqa: PTH100
+    return os.path.abspath(for_system_calls(path)) if is_local(path) else path  # noqa: PTH100
 
 
 def split_extension(path: str) -> tuple[str, str]:
@@ -39,11 +69,27 @@ def split_extension(path: str) -> tuple[str, str]:
 
 def is_local(path: str) -> bool:
     """Tells whether a path lies in a file system of this machine."""
-    return "://" not in path
+    return "://" not in path or path.startswith(_FILE_SCHEME)
+
+
+def for_system_calls(path: str) -> str:
+    """Returns a local path as the operating system has it.
+
+    TensorFlow's file system takes a name away by the `..` after it, whether there is such a directory or not.
+    """
+    if path.startswith(_FILE_SCHEME):
+        path = path[len(_FILE_SCHEME) :]
+        path = path[path.find("/") :]
+    if name(path) in {".", ".."}:
+        return os.path.normpath(path)
+    directory = parent(path)
+    return join(os.path.normpath(directory), name(path)) if directory else path
 
 
 def sync(path: str) -> None:
-    """Makes a file or directory durable, where the file system has a call for it.
+    """Makes a file or directory durable, where its file system has a call for it.
+
+    A directory that may be written to but not read is synced with all of its file system.
 
     Args:
         path: The path; empty for the current directory.
@@ -53,15 +99,38 @@ def sync(path: str) -> None:
     """
     if not is_local(path):
         return
+    path = for_system_calls(path) or "."
     try:
-        descriptor = os.open(path or ".", os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            descriptor = os.open(path, os.O_RDONLY)
+        except PermissionError:
+            if not os.path.isdir(path):  # noqa: PTH112
+                raise
+            os.sync()
+            return
+        try:
+            _sync_descriptor(descriptor)
         finally:
             os.close(descriptor)
     except OSError as error:
         # Errors of `fsync` and `close` do not know the path.
-        raise OSError(error.errno, os.strerror(error.errno or 0), path or ".") from error
+        raise OSError(error.errno, os.strerror(error.errno or 0), path) from error
+
+
+def _sync_descriptor(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno in _NO_SYNC:
+            return
+        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise
+        if error.errno == errno.EROFS:
+            # A file system that became read-only after an error says so too, and has lost what it had.
+            if os.fstatvfs(descriptor).f_flag & os.ST_RDONLY:
+                raise
+        elif error.errno not in _NO_SYNC_OF_DIRECTORIES:
+            raise
 
 
 def sync_tree(directory: str, but: Iterable[str] = ()) -> None:
@@ -76,9 +145,17 @@ def sync_tree(directory: str, but: Iterable[str] = ()) -> None:
     """
     if not is_local(directory):
         return
-    for entry in list(os.scandir(directory)):
-        if not entry.is_dir(follow_symlinks=False):
-            sync(entry.path)
+    try:
+        entries = list(os.scandir(for_system_calls(directory)))
+    except PermissionError:
+        # Nobody may list it: all of the file system.
+        os.sync()
+        return
+    for entry in entries:
+        if entry.is_symlink() or not entry.is_dir():
+            # What another process removes meanwhile is not of the tree.
+            with contextlib.suppress(FileNotFoundError):
+                sync(entry.path)
         elif entry.name not in but:
             sync_tree(entry.path)
     sync(directory)

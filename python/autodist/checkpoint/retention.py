@@ -31,7 +31,8 @@ class RetainingSaver(tf.compat.v1.train.Saver):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Takes the arguments of TensorFlow's."""
-        self._own_checkpoints: set[str] = set()
+        # By prefix the same, absolute: the current directory may be another when it is removed.
+        self._own_checkpoints: dict[str, str] = {}
         super().__init__(*args, **kwargs)
 
     def recover_last_checkpoints(self, checkpoint_paths: Iterable[str]) -> None:
@@ -42,11 +43,46 @@ class RetainingSaver(tf.compat.v1.train.Saver):
         Args:
             checkpoint_paths: Their prefixes, as in a state file. Those that are not there are left out.
         """
+        prefixes = [paths.text(path) for path in checkpoint_paths]
         # Before the first save, executing eagerly or with `defer_build`, there is no `SaverDef`.
         if self._write_version == _SaverDef.V2:
-            self.set_last_checkpoints_with_time(recover(checkpoint_paths))
+            self._last_checkpoints = recover(prefixes)
         else:
-            super().recover_last_checkpoints(checkpoint_paths)
+            own = dict(self._own_checkpoints)
+            super().recover_last_checkpoints(prefixes)
+            self._own_checkpoints = own
+
+    def set_last_checkpoints(self, last_checkpoints: list[Any]) -> None:
+        """Sets the checkpoints that are kept. None of these is ever removed.
+
+        Args:
+            last_checkpoints: Their prefixes, oldest first.
+
+        Raises:
+            AssertionError: It is not a list.
+        """
+        if isinstance(last_checkpoints, list):
+            last_checkpoints = [paths.text(path) for path in last_checkpoints]
+        super().set_last_checkpoints(last_checkpoints)
+
+    def set_last_checkpoints_with_time(
+        self, last_checkpoints_with_time: list[tuple[Any, float]]
+    ) -> None:
+        """Sets the checkpoints that are kept, and removed like those that the saver saved itself.
+
+        Args:
+            last_checkpoints_with_time: Their prefixes and the times they were saved at, in seconds, oldest first.
+
+        Raises:
+            AssertionError: It is not a list.
+        """
+        if isinstance(last_checkpoints_with_time, list):
+            last_checkpoints_with_time = [
+                (paths.text(path), saved_at) for path, saved_at in last_checkpoints_with_time
+            ]
+        super().set_last_checkpoints_with_time(last_checkpoints_with_time)
+        for prefix, _ in last_checkpoints_with_time:
+            self._own_checkpoints[prefix] = paths.absolute(prefix)
 
     def _writes_v2(self) -> bool:
         """Tells whether there is something to save, and that in a format with an index."""
@@ -54,7 +90,7 @@ class RetainingSaver(tf.compat.v1.train.Saver):
 
     def _RecordLastCheckpoint(self, latest_save_path: str) -> None:  # noqa: N802 of the base class
         super()._RecordLastCheckpoint(latest_save_path)
-        self._own_checkpoints.add(latest_save_path)
+        self._own_checkpoints[latest_save_path] = paths.absolute(latest_save_path)
 
     def _MaybeDeleteOldCheckpoints(  # noqa: N802 of the base class
         self, meta_graph_suffix: str = "meta"
@@ -67,7 +103,7 @@ class RetainingSaver(tf.compat.v1.train.Saver):
             self._next_checkpoint_time += self.saver_def.keep_checkpoint_every_n_hours * 3600
             return
         is_own = prefix in self._own_checkpoints
-        self._own_checkpoints.discard(prefix)
+        prefix = self._own_checkpoints.pop(prefix, prefix)
         reason = reason_to_keep(prefix, self.last_checkpoints, is_own=is_own)
         if reason is not None:
             _LOGGER.warning("the old checkpoint %r is not removed: %s", prefix, reason)
@@ -89,8 +125,8 @@ def reason_to_keep(prefix: str, kept: Iterable[str], *, is_own: bool) -> str | N
         The reason; `None` if there is none.
     """
     kept = list(kept)
-    place = _place(prefix)
-    if any(place == _place(other) for other in kept):
+    place, file = _place(prefix), _file(prefix)
+    if any(place == _place(other) or (file and file == _file(other)) for other in kept):
         return "it is the same as one that is kept"
     if not is_own and (not kept or place[0] != _place(kept[-1])[0]):
         return "this saver did not save it, and it lies in another directory"
@@ -118,4 +154,15 @@ def _place(prefix: str) -> tuple[str, str]:
     directory, name = paths.parent(prefix), paths.name(prefix)
     if not paths.is_local(prefix) or "\0" in prefix:
         return directory, name
-    return os.path.realpath(directory or "."), name
+    return os.path.realpath(paths.parent(paths.for_system_calls(prefix)) or "."), name
+
+
+def _file(prefix: str) -> tuple[int, int] | None:
+    """Returns which file the index of a local checkpoint is: of a name, case may make no difference."""
+    if not paths.is_local(prefix):
+        return None
+    try:
+        status = os.lstat(paths.for_system_calls(prefix) + ".index")
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino

@@ -1,7 +1,6 @@
 """What the arguments of a save say before it begins."""
 
 import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -47,19 +46,3 @@ def can_stage_bundle(sess: Any, prefix: str) -> bool:
         and paths.is_local(prefix)
         and tf.io.gfile.isdir(parent or ".")
     )
-
-
-@contextlib.contextmanager
-def path_in_errors(prefix: str) -> Iterator[None]:
-    """Adds the prefix to an error that says what there was too little of, and not for what.
-
-    Args:
-        prefix: The checkpoint's prefix.
-    """
-    try:
-        yield
-    except tf.errors.ResourceExhaustedError as error:
-        if paths.name(prefix) in error.message:
-            raise
-        message = f"cannot save {prefix}: {error.message}"
-        raise type(error)(error.node_def, error.op, message) from error

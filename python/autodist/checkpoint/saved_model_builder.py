@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from autodist import errors
-from autodist.checkpoint import paths, staged_files, tagging
+from autodist.checkpoint import bundle, final_errors, paths, staged_files, tagging, transaction
 from autodist.checkpoint import saver as autodist_saver
 
 _StockBuilder: Any = tf.compat.v1.saved_model.builder.SavedModelBuilder
@@ -25,7 +25,7 @@ class SavedModelBuilder(_StockBuilder):
     written as slices.
     """
 
-    def __init__(self, export_dir: str, *, durable: bool = True) -> None:
+    def __init__(self, export_dir: Any, *, durable: bool = True) -> None:
         """Creates a builder.
 
         Args:
@@ -36,9 +36,10 @@ class SavedModelBuilder(_StockBuilder):
         Raises:
             AssertionError: The directory holds something.
         """
+        export_dir = paths.text(export_dir)
         self._durable = durable
         # The directories that are about to be made, and the one that holds them.
-        self._new_parents = _parents_of_new(tf.compat.as_str(export_dir)) if durable else []
+        self._new_parents = _parents_of_new(export_dir) if durable else []
         # Not the stock class's own, which looks itself up by a name that a program may have replaced
         # by this class (TF 2.21).
         super(_StockBuilder, self).__init__(export_dir)
@@ -87,7 +88,11 @@ class SavedModelBuilder(_StockBuilder):
         # What is no session is for the base class to refuse.
         self._graph = getattr(sess, "graph", None) or tf.compat.v1.get_default_graph()
         self._train_op = train_op
-        with self._graph.as_default(), self._taken_back_on_failure():
+        with (
+            self._graph.as_default(),
+            final_errors.of_save(self._directory, sess),
+            self._taken_back_on_failure(),
+        ):
             super().add_meta_graph_and_variables(
                 sess,
                 tags,
@@ -171,15 +176,20 @@ class SavedModelBuilder(_StockBuilder):
         Raises:
             tf.errors.OpError: It cannot be written, or something of the export not be synced.
         """
-        if experimental_image_format:
+        with final_errors.of_save(self._directory), _told_to_stay(self._variables_prefix()):
+            if not experimental_image_format:
+                return self._write(as_text=as_text)
             path = super().save(
                 as_text,
                 experimental_image_format=True,
                 experimental_image_writer_options=experimental_image_writer_options,
             )
             self._sync_export()
-            return path
-        directory = tf.compat.as_str(self._export_dir)
+        return path
+
+    def _write(self, *, as_text: bool) -> bytes:
+        """Writes `saved_model.pb`, the last file of the export, and returns its path."""
+        directory = self._directory
         if not tf.io.gfile.exists(directory):
             tf.io.gfile.makedirs(directory)
         self._sync_export()
@@ -192,14 +202,24 @@ class SavedModelBuilder(_StockBuilder):
             path = paths.join(directory, tf.compat.v1.saved_model.constants.SAVED_MODEL_FILENAME_PB)
             contents = self._saved_model.SerializeToString(deterministic=True)
         staged_files.write(path, contents, durable=self._durable)
-        return tf.compat.as_bytes(path)
+        written: bytes = tf.compat.as_bytes(path)
+        return written
+
+    @property
+    def _directory(self) -> str:
+        return paths.text(self._export_dir)
+
+    def _variables_prefix(self) -> str:
+        constants = tf.compat.v1.saved_model.constants
+        directory = paths.join(self._directory, constants.VARIABLES_DIRECTORY)
+        return paths.join(directory, constants.VARIABLES_FILENAME)
 
     def _sync_export(self) -> None:
         """Makes durable all that is in the directory, and the directory itself."""
         if self._durable:
             variables = tf.compat.v1.saved_model.constants.VARIABLES_DIRECTORY
             paths.sync_tree(
-                tf.compat.as_str(self._export_dir),
+                self._directory,
                 but={variables} if self._are_variables_synced else set(),
             )
             for parent in self._new_parents:
@@ -207,8 +227,8 @@ class SavedModelBuilder(_StockBuilder):
 
     @contextlib.contextmanager
     def _taken_back_on_failure(self) -> Iterator[None]:
-        """Removes the directories that a failed export made, so that the next finds it empty."""
-        directory = tf.compat.as_str(self._export_dir)
+        """Removes the directories that a failed export made, so that the next finds it empty; never saved variables."""
+        directory = self._directory
         names = {
             tf.compat.v1.saved_model.constants.VARIABLES_DIRECTORY,
             tf.compat.v1.saved_model.constants.ASSETS_DIRECTORY,
@@ -218,13 +238,18 @@ class SavedModelBuilder(_StockBuilder):
             for path in (paths.join(directory, name) for name in sorted(names))
             if not tf.io.gfile.exists(path)
         ]
-        try:
+        prefix = self._variables_prefix()
+        if bundle.exists(prefix):
             yield
-        except BaseException:
-            for path in mine:
-                with contextlib.suppress(tf.errors.OpError):
-                    tf.io.gfile.rmtree(path)
-            raise
+            return
+        with _told_to_stay(prefix):
+            try:
+                yield
+            except BaseException:
+                for path in [] if bundle.exists(prefix) else mine:
+                    with contextlib.suppress(tf.errors.OpError):
+                        tf.io.gfile.rmtree(path)
+                raise
 
     def _add_collections(self, assets_collection: Any, main_op: Any, train_op: Any) -> None:
         """Adds to the collections; the base class knows of a train op here, but has no argument."""
@@ -258,6 +283,19 @@ class SavedModelBuilder(_StockBuilder):
         """Adds a graph without our marks, which a stock saver does not take out."""
         tagging.strip_tags(meta_graph_def.graph_def)
         super()._tag_and_add_meta_graph(meta_graph_def, tags, signature_def_map)
+
+
+@contextlib.contextmanager
+def _told_to_stay(prefix: str) -> Iterator[None]:
+    """Adds to an error that the variables are there, if they are."""
+    try:
+        yield
+    except Exception as error:
+        if not bundle.exists(prefix):
+            raise
+        message = getattr(error, "message", None) or str(error)
+        text = f"{message}\n\n{transaction.describe_saved(prefix)}"
+        raise final_errors.with_message(error, text) from error
 
 
 def _parents_of_new(directory: str) -> list[str]:

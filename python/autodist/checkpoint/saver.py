@@ -2,27 +2,20 @@
 
 The base class builds its stock nodes; ours only marks the `SaveV2` among them (`tagging`). What
 differs when saving is the order of commits, so that a `checkpoint` file never names a checkpoint
-that is not all there (docs/durability.md)::
-
-    data, index (the op)
-    .meta
-    checkpoint
-    old checkpoints deleted
-
-each written under another name, synced and renamed, where stock TensorFlow writes `.meta` last and
-syncs nothing. A save that fails takes back what it wrote.
+that is not all there: data and index, `.meta`, `checkpoint`, then old checkpoints are deleted
+(`transaction`, docs/durability.md). Stock TensorFlow writes `.meta` last and syncs nothing.
 """
 
 import contextlib
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from autodist import _log, _native, errors, tf_internals
+from autodist import _native, errors, tf_internals
 from autodist.checkpoint import (
-    bundle,
+    bundle_saves,
+    final_errors,
     meta_graph,
     object_checkpoint,
     paths,
@@ -34,13 +27,12 @@ from autodist.checkpoint import (
     staged_files,
     state_file,
     tagging,
+    transaction,
     variable_list,
 )
 from autodist.checkpoint import options as save_options
 from autodist.checkpoint.cluster import restorer_session, saver_session
 from autodist.checkpoint.cluster import save as cluster_save
-
-_LOGGER = _log.get_logger()
 
 # A parameter server runs the program that imports this module, and builds no `Saver`: it needs the ops all the same.
 _native.load_ops_if_possible()
@@ -175,7 +167,7 @@ class Saver(retention.RetainingSaver):
             write_version=write_version,
             pad_step_number=pad_step_number,
             save_relative_paths=save_relative_paths,
-            filename=filename,
+            filename=None if filename is None else paths.text(filename),
         )
 
     def _build(self, checkpoint_path: Any, build_save: bool, build_restore: bool) -> None:
@@ -194,7 +186,7 @@ class Saver(retention.RetainingSaver):
         _native.ops()
         self._build_stock(checkpoint_path, build_save, build_restore)
         if self.saver_def:
-            self._tag(graph)
+            tagging.tag_all(graph, self.saver_def, self._options)
 
     def _build_stock(self, checkpoint_path: Any, build_save: bool, build_restore: bool) -> None:
         """Builds the stock nodes, of all parts of the variables given."""
@@ -211,27 +203,6 @@ class Saver(retention.RetainingSaver):
         finally:
             if given is not None:
                 self._var_list = given
-
-    def _tag(self, graph: Any) -> None:
-        """Marks this saver's `SaveV2` and `RestoreV2` nodes."""
-        for restore_op in tagging.find_restores(graph, self.saver_def):
-            tagging.tag_restore(restore_op, self._options)
-        for save_op in tagging.find_saves(graph, self.saver_def):
-            sliced = tagging.sliced_variables(save_op)
-            gaps = tagging.names_with_gaps(sliced) if self._options.leaves_gaps_to_stock else []
-            if gaps:
-                _LOGGER.info(
-                    "slices of %s are missing: TensorFlow saves those there are", ", ".join(gaps)
-                )
-                continue
-            tagging.tag(save_op, self._options)
-            dtypes = tagging.dtypes_kept_as_slices(sliced) if self._options.layout is None else []
-            if dtypes:
-                _LOGGER.info(
-                    "partitioned variables of %s are saved as slices: stock TensorFlow cannot "
-                    "restore whole ones into slices. Saver(layout='original') saves them whole",
-                    ", ".join(dtypes),
-                )
 
     @staticmethod
     def from_proto(saver_def: Any, import_scope: str | None = None) -> "Saver":
@@ -280,36 +251,45 @@ class Saver(retention.RetainingSaver):
             tf.errors.AlreadyExistsError: Another process is saving to the same prefix, or another
                 thread of this one for longer than `timeout_seconds`; it is named, and nothing was
                 written.
+            tf.errors.OpError: Files cannot be written; of a type that no monitored session takes for
+                the end of the data or a lost task. The text says so where the variables are saved
+                and only the graph or the state file is not.
         """
+        save_path = paths.text(save_path)
+        latest_filename = None if latest_filename is None else paths.text(latest_filename)
         if not self._is_built:
             # Executing eagerly, or a mistake that the base class tells.
-            eager_path: str | None = super().save(
-                sess,
-                save_path,
-                global_step,
-                latest_filename,
-                meta_graph_suffix,
-                write_meta_graph,
-                write_state,
-                strip_default_attrs,
-                save_debug_info,
-            )
+            with final_errors.of_save(save_path):
+                eager_path: str | None = super().save(
+                    sess,
+                    save_path,
+                    global_step,
+                    latest_filename,
+                    meta_graph_suffix,
+                    write_meta_graph,
+                    write_state,
+                    strip_default_attrs,
+                    save_debug_info,
+                )
             return eager_path
-        save_path = tf.compat.as_str(save_path)
-        with save_arguments.inside_graph(sess), contextlib.ExitStack() as held:
+        with (
+            final_errors.of_save(save_path, sess),
+            save_arguments.inside_graph(sess),
+            contextlib.ExitStack() as held,
+        ):
             # Once, so that all files are of one step even if training goes on.
             if global_step is not None and not isinstance(global_step, tf.compat.integral_types):
                 global_step = tf.compat.v1.train.global_step(sess, global_step)
             prefix = self._checkpoint_prefix(save_path, global_step)
-            meta_path = tf_internals.meta_graph_filename(prefix, meta_graph_suffix)
-            state_path = state_file.path_of(paths.parent(save_path), latest_filename)
-            stage = functools.partial(
-                self._stage,
-                sess,
-                meta_path=meta_path if write_meta_graph else None,
-                state_path=state_path if write_state else None,
-                strip_default_attrs=strip_default_attrs,
-                save_debug_info=save_debug_info,
+            meta_path = (
+                tf_internals.meta_graph_filename(prefix, meta_graph_suffix)
+                if write_meta_graph
+                else None
+            )
+            state_path = (
+                state_file.path_of(paths.parent(save_path), latest_filename)
+                if write_state
+                else None
             )
             # Of two processes that save to one prefix at once, one gets an error here, before it writes anything.
             lock = held.enter_context(
@@ -322,37 +302,49 @@ class Saver(retention.RetainingSaver):
                     is_needed=self._writes_v2(),
                 )
             )
-            # Over a checkpoint in use nothing but renames is left once the op has committed.
-            is_overwritten = self._writes_v2() and bundle.exists(prefix)
-            is_early = is_overwritten and save_arguments.can_stage_early(
-                sess, save_path, latest_filename
-            )
             kept = list(self._last_checkpoints), list(self._checkpoints_to_be_deleted)
-            path = None
-            with staged_files.StagedFiles(durable=self._options.durable) as files:
-                try:
-                    if is_early:
-                        stage(files, prefix)
-                    with save_arguments.path_in_errors(prefix):
-                        path = self._save_bundle(
-                            sess, save_path, global_step, prefix, latest_filename=latest_filename
-                        )
-                    lock.take_back_directory()
-                    if path is not None and write_state:
-                        save_arguments.check_parent(save_path)
-                    if not is_early:
-                        stage(files, path)
-                    files.commit()
-                except BaseException as error:
-                    # What another save writes there, whom the op left the prefix to, is not ours.
-                    is_another = path is None and isinstance(error, tf.errors.AlreadyExistsError)
-                    # Once the state file names it, a checkpoint stays.
-                    if state_path not in files.moved:
-                        self._last_checkpoints, self._checkpoints_to_be_deleted = kept
-                        is_kept = is_overwritten or is_another or lock.has_saved_within
-                        if self._writes_v2() and not is_kept:
-                            bundle.remove(prefix, *files.moved)
-                    raise
+
+            def unrecord() -> None:
+                self._last_checkpoints, self._checkpoints_to_be_deleted = map(list, kept)
+
+            save = functools.partial(
+                super().save,
+                latest_filename=latest_filename,
+                write_meta_graph=False,
+                write_state=False,
+            )
+
+            def write_bundle() -> str | None:
+                path = bundle_saves.BundleSave(
+                    sess,
+                    prefix,
+                    self.saver_def if self._writes_v2() else None,
+                    durable=self._options.durable,
+                    cluster_saves=self._cluster_saves,
+                ).run(save, save_path, global_step)
+                lock.take_back_directory()
+                if path is not None and write_state:
+                    save_arguments.check_parent(save_path)
+                return path
+
+            path = transaction.Transaction(
+                prefix,
+                meta_path,
+                state_path,
+                stage=functools.partial(
+                    self._stage,
+                    sess,
+                    meta_path=meta_path,
+                    state_path=state_path,
+                    strip_default_attrs=strip_default_attrs,
+                    save_debug_info=save_debug_info,
+                ),
+                unrecord=unrecord,
+                durable=self._options.durable,
+                is_v2=self._writes_v2(),
+                is_anothers=lambda: lock.has_saved_within,
+                stages_early=save_arguments.can_stage_early(sess, save_path, latest_filename),
+            ).run(write_bundle)
         if path is not None and write_state:
             self._MaybeDeleteOldCheckpoints(meta_graph_suffix=meta_graph_suffix)
         return path
@@ -372,27 +364,31 @@ class Saver(retention.RetainingSaver):
                 listed.
             tf.errors.DataLossError: It is damaged; names the tensor, the file and the bytes. The
                 variables keep their values, unless `verify='during'` was chosen.
+            tf.errors.OpError: A file cannot be read; of a type as in `save`.
         """
+        if save_path is not None:
+            save_path = paths.text(save_path)
         if not self._is_built:
             if not tf.executing_eagerly() and self.saver_def is None:
                 raise errors.GraphStateError(
                     "`build()` should be called before restore if defer_build==True"
                 )
             # Executing eagerly, or a mistake that the base class tells.
-            if save_path is not None:
-                restore_errors.check_prefix(tf.compat.as_str(save_path))
-            super().restore(sess, save_path)
+            with final_errors.of_restore(save_path):
+                if save_path is not None:
+                    restore_errors.check_prefix(save_path)
+                super().restore(sess, save_path)
             return
         with (
+            final_errors.of_restore(save_path, sess),
             save_arguments.inside_graph(sess),
             restore_errors.in_errors(getattr(sess, "graph", None), self.saver_def, save_path),
         ):
             if save_path is None or self._is_empty:
                 super().restore(sess, save_path)
                 return
-            prefix = tf.compat.as_str(save_path)
-            restore_errors.check_prefix(prefix)
-            stand_in = self._cluster_restores.wrap(sess, self.saver_def, prefix)
+            restore_errors.check_prefix(save_path)
+            stand_in = self._cluster_restores.wrap(sess, self.saver_def, save_path)
             by_object = object_checkpoint.ObjectCheckpointSession(
                 stand_in, functools.partial(self._restore_objects, sess)
             )
@@ -400,7 +396,7 @@ class Saver(retention.RetainingSaver):
             if by_object.error is not None:
                 raise by_object.error
         if stand_in is sess:
-            report.log_restore(prefix)
+            report.log_restore(save_path)
 
     def _restore_objects(self, sess: Any, prefix: str, keys: object_checkpoint.KeysByName) -> None:
         """Restores an object-based checkpoint, with nodes that are added to the graph once for the same keys."""
@@ -447,7 +443,7 @@ class Saver(retention.RetainingSaver):
         """
         return meta_graph.export(
             self.saver_def,
-            None if filename is None else tf.compat.as_str(filename),
+            None if filename is None else paths.text(filename),
             durable=self._options.durable,
             collection_list=collection_list,
             as_text=as_text,
@@ -488,50 +484,6 @@ class Saver(retention.RetainingSaver):
                 state_path, latest, self.last_checkpoints, relative=self._save_relative_paths
             )
             files.add(state_path, state)
-
-    def _save_bundle(
-        self,
-        sess: Any,
-        save_path: str,
-        global_step: int | None,
-        prefix: str,
-        *,
-        latest_filename: str | None,
-    ) -> str | None:
-        """Runs the nodes that write the bundle, and returns its prefix if there was something to save."""
-        save = functools.partial(super().save, write_meta_graph=False, write_state=False)
-        found: list[Any] = []
-        if self._writes_v2():
-            found = tagging.find_saves(getattr(sess, "graph", None), self.saver_def)
-        is_ours = any(map(tagging.is_tagged, found))
-        if is_ours or not self._writes_v2() or not save_arguments.can_stage_bundle(sess, prefix):
-            # Where several tasks have variables another saves in the session's place.
-            is_one = is_ours and len(found) == 1
-            stand_in = self._cluster_saves.wrap(sess, found[0], prefix) if is_one else sess
-            if stand_in is not sess and stand_in.stages_bundle:
-                return self._save_staged(functools.partial(save, stand_in), prefix, latest_filename)
-            path: str | None = save(stand_in, save_path, global_step, latest_filename)
-            if path is not None:
-                if self._options.durable and not is_ours:
-                    bundle.sync(prefix)
-                if stand_in is sess:
-                    report.log_save(prefix, prefix)
-            return path
-        return self._save_staged(functools.partial(save, sess), prefix, latest_filename)
-
-    def _save_staged(
-        self, save: Callable[..., Any], prefix: str, latest_filename: str | None
-    ) -> str:
-        """Saves beside the prefix first: TensorFlow's own nodes would replace a checkpoint in use file by file."""
-        staged = _native.StagedBundle()
-        try:
-            staged.stage(prefix, durable=self._options.durable)
-            save(staged.staged_prefix, None, latest_filename)
-            staged.commit()
-        finally:
-            staged.discard()
-        report.log_save(prefix, staged.staged_prefix)
-        return prefix
 
 
 def is_durable(saver: Any) -> bool:

@@ -40,7 +40,11 @@ class StagedFiles(contextlib.AbstractContextManager["StagedFiles"]):
             tf.errors.OpError: It cannot be written.
         """
         file = self._files[path] = _native.StagedFile()
-        file.stage(path, contents, durable=self._durable)
+        try:
+            file.stage(path, contents, durable=self._durable)
+        except Exception:
+            del self._files[path]
+            raise
 
     def commit(self) -> None:
         """Gives the files their names, in the order in which they were added.
@@ -56,14 +60,19 @@ class StagedFiles(contextlib.AbstractContextManager["StagedFiles"]):
                 self._moved.discard(path)
                 raise
 
+    def discard(self) -> None:
+        """Removes what was not committed."""
+        for file in self._files.values():
+            file.discard()
+        self._files.clear()
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for file in self._files.values():
-            file.discard()
+        self.discard()
 
 
 def write(path: str, contents: bytes, *, durable: bool) -> None:

@@ -14,9 +14,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist import errors, layout
+from autodist import _log, errors, layout
 from autodist.checkpoint import options as save_options
 from autodist.tf_internals import PartitionedVariable, set_attribute
+
+_LOGGER = _log.get_logger()
 
 PREFIX = "_autodist"
 _SAVE = "_autodist_save"
@@ -94,6 +96,34 @@ def find_restores(graph: Any, saver_def: Any) -> list[Any]:
     except (KeyError, ValueError):
         return []
     return [op for op in filename.consumers() if op.type == "RestoreV2"]
+
+
+def tag_all(graph: Any, saver_def: Any, options: save_options.SaveOptions) -> None:
+    """Marks the `SaveV2` and `RestoreV2` nodes of a saver.
+
+    Args:
+        graph: Their graph.
+        saver_def: The saver's `SaverDef`.
+        options: The options of the saver.
+    """
+    for restore_op in find_restores(graph, saver_def):
+        tag_restore(restore_op, options)
+    for save_op in find_saves(graph, saver_def):
+        sliced = sliced_variables(save_op)
+        gaps = names_with_gaps(sliced) if options.leaves_gaps_to_stock else []
+        if gaps:
+            _LOGGER.info(
+                "slices of %s are missing: TensorFlow saves those there are", ", ".join(gaps)
+            )
+            continue
+        tag(save_op, options)
+        dtypes = dtypes_kept_as_slices(sliced) if options.layout is None else []
+        if dtypes:
+            _LOGGER.info(
+                "partitioned variables of %s are saved as slices: stock TensorFlow cannot "
+                "restore whole ones into slices. Saver(layout='original') saves them whole",
+                ", ".join(dtypes),
+            )
 
 
 def tag_restore(restore_op: Any, options: save_options.SaveOptions) -> None:

@@ -1,0 +1,78 @@
+"""Writes the bundle of one save: by our op, by the tasks of a cluster, or by TensorFlow beside its prefix."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from autodist import _native
+from autodist.checkpoint import bundle, report, save_arguments, tagging
+from autodist.checkpoint.cluster import saver_session
+
+
+@dataclasses.dataclass(frozen=True)
+class BundleSave:
+    """One bundle that is to be written.
+
+    Attributes:
+        session: The session.
+        prefix: The checkpoint's prefix.
+        saver_def: The saver's `SaverDef`; `None` for a format without an index.
+        durable: Whether all is synced.
+        cluster_saves: What saves where several tasks have variables.
+    """
+
+    session: Any
+    prefix: str
+    saver_def: Any
+    durable: bool
+    cluster_saves: saver_session.ClusterSaves
+
+    def run(self, save: Callable[..., Any], save_path: str, global_step: int | None) -> str | None:
+        """Runs the nodes that write the bundle.
+
+        Args:
+            save: `Saver.save` of the base class, but for the files beside the bundle; takes a session, a path and a
+                step.
+            save_path: The path that the saver was given.
+            global_step: The step that was read.
+
+        Returns:
+            The prefix; `None` if there was nothing to save.
+        """
+        session, prefix = self.session, self.prefix
+        found: list[Any] = []
+        if self.saver_def is not None:
+            found = tagging.find_saves(getattr(session, "graph", None), self.saver_def)
+        is_ours = any(map(tagging.is_tagged, found))
+        if (
+            not is_ours
+            and self.saver_def is not None
+            and save_arguments.can_stage_bundle(session, prefix)
+        ):
+            return self._run_staged(save, session)
+        # Where several tasks have variables another saves in the session's place.
+        is_one = is_ours and len(found) == 1
+        stand_in = self.cluster_saves.wrap(session, found[0], prefix) if is_one else session
+        if stand_in is not session and stand_in.stages_bundle:
+            return self._run_staged(save, stand_in)
+        path: str | None = save(stand_in, save_path, global_step)
+        if path is not None:
+            if self.durable and not is_ours:
+                bundle.sync(prefix)
+            if stand_in is session:
+                report.log_save(prefix, prefix)
+        return path
+
+    def _run_staged(self, save: Callable[..., Any], session: Any) -> str:
+        """Saves beside the prefix first: TensorFlow's own nodes would replace a checkpoint in use file by file."""
+        staged = _native.StagedBundle()
+        try:
+            staged.stage(self.prefix, durable=self.durable)
+            save(session, staged.staged_prefix, None)
+            staged.commit()
+        finally:
+            staged.discard()
+        report.log_save(self.prefix, staged.staged_prefix)
+        return self.prefix
