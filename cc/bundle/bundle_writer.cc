@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "bundle/block.h"
 #include "bundle/bundle_files.h"
 #include "bundle/data_writer.h"
@@ -18,6 +19,13 @@ namespace autodist {
 
 namespace {
 
+// An error of too little space, with how much is needed.
+absl::Status WithSize(const absl::Status& status, int64_t size_bytes) {
+  if (!absl::IsResourceExhausted(status)) return status;
+  return absl::Status(status.code(), absl::StrCat(status.message(), ". The data file takes ",
+                                                  size_bytes, " bytes"));
+}
+
 // Writes the data file and commits.
 absl::StatusOr<int64_t> WriteInto(BundleFiles* files, const SavePlan& plan, Sources* sources,
                                   const WriteOptions& options) {
@@ -25,14 +33,14 @@ absl::StatusOr<int64_t> WriteInto(BundleFiles* files, const SavePlan& plan, Sour
   if (!streams.ok()) return streams.status();
   const FilePlan file = PlanFile(plan, StreamBytes(*streams), kBlockBytes);
   absl::Status status = files->ReserveData(file.size_bytes);
-  if (!status.ok()) return status;
+  if (!status.ok()) return WithSize(status, file.size_bytes);
   const DataSink sink = [&](int64_t offset, absl::string_view bytes) {
     return files->WriteData(offset, bytes);
   };
   const int threads = files->is_sequential() ? 1 : ThreadCount(options.threads, file.size_bytes);
   const absl::StatusOr<std::vector<uint32_t>> crcs =
       WriteData(plan, file, &*streams, sources, sink, threads, options.cancelled);
-  if (!crcs.ok()) return crcs.status();
+  if (!crcs.ok()) return WithSize(crcs.status(), file.size_bytes);
   const auto entries = IndexEntries(plan, file.extents, *crcs);
   status = files->Commit([&](int file_count) { return BuildIndexTable(entries, file_count); });
   if (!status.ok()) return status;

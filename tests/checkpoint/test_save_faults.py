@@ -1,5 +1,6 @@
 """What comes from outside during a save: interruptions, and a session that is closed."""
 
+import resource
 import signal
 import threading
 import time
@@ -99,3 +100,28 @@ def test_over_a_prefix_in_use_on_a_file_system_that_is_not_posix(
         assert tf1.train.NewCheckpointReader(path).get_tensor("w").tolist() == [number, number]
         names = tf.io.gfile.listdir("ram://faults")
         assert sum(".data-" in name for name in names) == 1
+
+
+def test_too_little_space_says_how_much_is_needed_and_what_is_intact(
+    graph: Any, tmp_path: Path
+) -> None:
+    tf1.get_variable("v", [1 << 18])
+    saver = Saver()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with tf1.Session() as session:
+        session.run(tf1.global_variables_initializer())
+        former = saver.save(session, str(tmp_path / "m"), 1)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, hard))
+        try:
+            with pytest.raises(tf.errors.ResourceExhaustedError) as caught:
+                saver.save(session, str(tmp_path / "m"), 2)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        saver.restore(session, former)
+    message = caught.value.message
+    assert message.startswith(f"Cannot save {tmp_path / 'm-2'}: ")
+    assert f"The data file takes {4 << 18} bytes" in message
+    assert f"bytes are free in {str(tmp_path)!r}" in message
+    assert f"the checkpoint {former} is as it was" in message
+    assert "report_tensor_allocations" not in message
+    assert not list(tmp_path.glob("m-2*"))

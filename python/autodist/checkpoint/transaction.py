@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from autodist.checkpoint import bundle, final_errors, paths, staged_files
+from autodist.checkpoint import bundle, final_errors, no_space, paths, staged_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +65,8 @@ class Transaction:
                 is_another = isinstance(error, tf.errors.AlreadyExistsError) or self.is_anothers()
                 if self.is_v2 and not is_overwritten and not is_another:
                     bundle.remove(self.prefix)
+                if isinstance(error, tf.errors.ResourceExhaustedError):
+                    raise no_space.explained(error, self.prefix, self.state_path) from error
                 raise
             try:
                 if not is_staged:
