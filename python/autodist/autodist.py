@@ -9,31 +9,31 @@ with tf.Graph().as_default(), autodist.scope():
 from __future__ import annotations
 
 import contextlib
-import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from unittest import mock
 
 import tensorflow as tf
 
-from autodist import _log, tf_internals
+from autodist import tf_internals
 from autodist.errors import ArgumentTypeError, GraphStateError
-from autodist.graph import op_kinds
 from autodist.graph.batch_dims import BatchDims
 from autodist.graph.builder import Builder
 from autodist.graph.lowering import Transformer
 from autodist.graph.observe import Observer
-from autodist.runtime.initializers import initializer_stages
+from autodist.runtime import own_task
+from autodist.runtime.cluster_view import ClusterView
 from autodist.runtime.keras_bridge import KerasBridge
 from autodist.runtime.resource_spec import ResourceSpec
+from autodist.runtime.runners import Runner
+from autodist.runtime.scope_sessions import ScopeSessions
 from autodist.runtime.session import DistributedSession
 from autodist.runtime.session_setup import check_gpus, make_runner, new_container
 from autodist.runtime.step_function import step_function
 from autodist.strategy import PSLoadBalancing, StrategyBuilder
 
-_logger = _log.get_logger()
-# So many variables are logged one by one that the graph keeps from lying as the strategy would have them.
-_MOST_REASONS = 10
+IS_AUTODIST_CHIEF = True
+"""Whether this process runs the program on the chief, which no other process does; AutoDist programs import it."""
 
 
 class AutoDist:
@@ -41,13 +41,15 @@ class AutoDist:
 
     Args:
       resource_spec_file: path of a YAML resource spec; see `autodist.runtime.resource_spec`. None: the cluster that the
-        environment variable `TF_CONFIG` describes.
+        environment variable `TF_CONFIG` describes. In a process that is not the chief of that cluster the call serves
+        until the chief ends, and then ends the process.
       strategy_builder: decides which layout each variable gets; None: `PSLoadBalancing()`.
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: if the file is not a resource spec.
+      ValueError: if the file, or `TF_CONFIG`, is not a resource spec.
       TypeError: if `strategy_builder` is not a `StrategyBuilder`.
+      GraphStateError: if `TF_CONFIG` says that this process is not the one that runs the program.
     """
 
     def __init__(
@@ -62,18 +64,22 @@ class AutoDist:
                 "strategy_builder must be an instance of autodist.strategy.StrategyBuilder, such as "
                 f"PartitionedPS(); found {strategy_builder!r}"
             )
-        self._spec = (
-            ResourceSpec.from_environment()
-            if resource_spec_file is None
-            else ResourceSpec.from_file(resource_spec_file)
-        )
+        if resource_spec_file is None:
+            self._spec = ResourceSpec.from_environment()
+            own_task.serve_unless_chief(self._spec)
+        else:
+            self._spec = ResourceSpec.from_file(resource_spec_file)
+            own_task.check_given_spec(resource_spec_file)
         self._strategy_builder = strategy_builder
+        self._cluster = ClusterView(self._spec)
         self._graph: Any = None
         self._observer: Observer | None = None
         self._bridge: KerasBridge | None = None
-        self._is_in_scope = False
+        self._sessions: ScopeSessions | None = None
+        self._open_scopes = 0
+        self._patches = contextlib.ExitStack()
+        self._lock = threading.RLock()
         self._session: DistributedSession | None = None
-        self._implicit_session: DistributedSession | None = None
 
     @property
     def resource_spec(self) -> ResourceSpec:
@@ -86,17 +92,14 @@ class AutoDist:
 
         The graph is the default graph, or, where TensorFlow executes eagerly, one made here that is the default
         inside the scope. Variables are resource variables in it, also after `tf.compat.v1.disable_v2_behavior()`.
-        The scope may be entered again for the same graph.
+        A `tf.compat.v1.Session` on this graph that is made inside is a distributed session; see
+        `autodist.runtime.scope_sessions`. The scope may be entered again for the same graph.
 
         Raises:
           GraphStateError: if it was entered before with another graph.
         """
         with contextlib.ExitStack() as stack:
-            if self._graph is None:
-                eager = tf.executing_eagerly()
-                self._graph = tf.Graph() if eager else tf.compat.v1.get_default_graph()
-                self._observer = Observer(self._graph)
-                self._bridge = KerasBridge(self._graph, self.session_on_demand)
+            self._take_graph()
             if tf.executing_eagerly():
                 stack.enter_context(self._graph.as_default())
             elif tf.compat.v1.get_default_graph() is not self._graph:
@@ -104,16 +107,45 @@ class AutoDist:
                     "this AutoDist already has a graph, and the default graph is another one. "
                     "Make one AutoDist per graph."
                 )
-            if self._observer is not None and self._bridge is not None and not self._is_in_scope:
-                stack.enter_context(self._observer.observing())
-                stack.enter_context(self._bridge.connected())
-                stack.enter_context(mock.patch.object(self, "_is_in_scope", new=True))
-            stack.enter_context(tf_internals.resource_variables_by_default())
+            stack.enter_context(self._watched())
             yield self
+
+    def _take_graph(self) -> None:
+        """Takes the graph of the first scope."""
+        with self._lock:
+            if self._graph is None:
+                eager = tf.executing_eagerly()
+                self._graph = tf.Graph() if eager else tf.compat.v1.get_default_graph()
+                self._observer = Observer(self._graph)
+                self._bridge = KerasBridge(self._graph, self.session_on_demand)
+                self._sessions = ScopeSessions(self._graph, self._session_parts)
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Watches what is built, from the first scope that is entered, in any thread, to the last that is left."""
+        assert self._observer is not None
+        assert self._bridge is not None
+        assert self._sessions is not None
+        with self._lock:
+            if self._open_scopes == 0:
+                with contextlib.ExitStack() as stack:
+                    stack.enter_context(self._observer.observing())
+                    stack.enter_context(self._bridge.connected())
+                    stack.enter_context(self._sessions.distributed())
+                    stack.enter_context(tf_internals.resource_variables_by_default())
+                    self._patches = stack.pop_all()
+            self._open_scopes += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open_scopes -= 1
+                if self._open_scopes == 0:
+                    self._patches.close()
 
     def building(self) -> contextlib.AbstractContextManager[AutoDist]:
         """The scope, entered if it is not."""
-        return contextlib.nullcontext(self) if self._is_in_scope else self.scope()
+        return contextlib.nullcontext(self) if self._open_scopes else self.scope()
 
     def function(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A decorator: `function` builds a graph at its first call, and every call runs it in the distributed session.
@@ -133,11 +165,16 @@ class AutoDist:
         return step_function(self, function)
 
     def create_distributed_session(
-        self, config: Any = None, batch_dims: Mapping[Any, int | None] | None = None
+        self,
+        config: Any = None,
+        batch_dims: Mapping[Any, int | None] | None = None,
+        init_feed_dict: Mapping[Any, Any] | None = None,
     ) -> DistributedSession:
         """Transforms the graph, starts a session on the result and initialises its variables and tables.
 
-        Where Keras, in `model.fit` for one, or a function needed a session before this call, that one is returned.
+        Where there is an open session, because Keras or a function needed one or because of an earlier call, that one
+        is returned, and what was added to the graph since is initialised: variables that have a value keep it.
+        Initializers that depend on a placeholder that is not fed are left to the user, with a warning.
 
         Args:
           config: a `tf.compat.v1.ConfigProto` for the session; its CPU device count is raised to what the
@@ -145,6 +182,7 @@ class AutoDist:
           batch_dims: where the batch lies in a tensor (given as itself, as `tensor.ref()` or by name), where that is
             not the first dimension: the dimension along which it is split over the replicas, or None to give each
             replica all of it.
+          init_feed_dict: values that initializers need, by tensor.
 
         Returns:
           A session whose `graph` is the original graph; it is also Keras's session from now on.
@@ -156,14 +194,17 @@ class AutoDist:
           UnsupportedGraphError: if the graph holds something that cannot be distributed.
           NodeUnavailableError: if a node of the cluster is not there in time.
         """
-        if self._implicit_session is not None and not self._implicit_session.is_closed:
-            if config is not None or batch_dims is not None:
+        with self._lock:
+            session = self.open_session()
+            if session is not None and not (config is None and batch_dims is None):
                 raise GraphStateError(
-                    "Keras or a function already made the distributed session of this graph, without config and "
-                    "batch_dims. Call create_distributed_session before model.fit, get_weights or a function."
+                    "an earlier create_distributed_session, Keras or a function already made the distributed session "
+                    "of this graph, which is open: config and batch_dims come too late for it. Give them to the first "
+                    "call, before model.fit, get_weights or a function; or close that session."
                 )
-            return self._implicit_session
-        return self._new_session(config, batch_dims)
+            return self._initialized(
+                session or self._new_session(config, batch_dims), init_feed_dict
+            )
 
     def open_session(self) -> DistributedSession | None:
         """The last session made, if it is open."""
@@ -171,21 +212,41 @@ class AutoDist:
 
     def session_on_demand(self) -> DistributedSession:
         """The open session, or a new one: for Keras and functions, which cannot say how they want it."""
-        session = self.open_session()
-        if session is None:
-            session = self._implicit_session = self._new_session()
+        with self._lock:
+            return self.open_session() or self._initialized(self._new_session())
+
+    def _initialized(
+        self, session: DistributedSession, init_feed_dict: Mapping[Any, Any] | None = None
+    ) -> DistributedSession:
+        """Makes a session the open one, once all variables have their values."""
+        session.initialize(init_feed_dict)
+        self._session = session
+        if self._bridge is not None:
+            self._bridge.set_session(session)
         return session
 
     def _new_session(
         self, config: Any = None, batch_dims: Mapping[Any, int | None] | None = None
     ) -> DistributedSession:
+        transformer = self._transformer(batch_dims)
+        # Before servers are started: what cannot be distributed is refused at once.
+        transformer.extend()
+        transformer.lower_updates()
+        return DistributedSession(transformer, make_runner(transformer, self._spec, config))
+
+    def _session_parts(self, config: Any) -> tuple[Transformer, Runner]:
+        """What a session is made of that is made before or while the graph is built."""
+        transformer = self._transformer(None)
+        return transformer, make_runner(transformer, self._spec, config)
+
+    def _transformer(self, batch_dims: Mapping[Any, int | None] | None) -> Transformer:
         if self._graph is None or self._observer is None:
             raise GraphStateError(
                 "there is no graph to distribute: build the model inside `with autodist.scope():` first"
             )
         check_gpus(self._spec)
         dims = BatchDims(self._graph, batch_dims)
-        transformer = Transformer(
+        return Transformer(
             self._graph,
             self._observer,
             self._spec,
@@ -193,49 +254,3 @@ class AutoDist:
             dims,
             Builder(self._spec.replica_devices, self._spec.host_device, new_container(self._spec)),
         )
-        transformer.extend()
-        transformer.lower_updates()
-        session = DistributedSession(transformer, make_runner(transformer, self._spec, config))
-        _report(session, transformer)
-        for stage in initializer_stages(self._graph):
-            session.run(stage)
-        session.run(self._graph.get_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS))
-        self._session = session
-        if self._bridge is not None:
-            self._bridge.set_session(session)
-        return session
-
-
-def _report(session: DistributedSession, transformer: Transformer) -> None:
-    split = [t.name for t in transformer.batch.roots]
-    if transformer.replica_count > 1:
-        if split:
-            _logger.debug("split over %d replicas: %s", transformer.replica_count, ", ".join(split))
-        else:
-            _logger.warning(
-                "nothing is split over the %d replicas: the graph has no placeholder or iterator output whose "
-                "first dimension is unknown, or it is fed sparse tensors; each step computes the whole batch once",
-                transformer.replica_count,
-            )
-    rows = session.layout_table()
-    for tensor, taker in transformer.batch.fed_whole:
-        _logger.log(
-            logging.DEBUG if taker.type in op_kinds.ASSIGNS else logging.INFO,
-            "%s is not split over the replicas: %s (%s) needs all of it",
-            tensor.name,
-            taker.name,
-            taker.type,
-        )
-    for name, layout, reason in rows:
-        _logger.debug("%s: %s (%s)", name, layout, reason)
-    kept = [v for v in transformer.variables if v.kept]
-    for variable in kept[:_MOST_REASONS]:
-        _logger.info("variable %r stays %s", variable.logical.name, variable.kept)
-    if len(kept) > _MOST_REASONS:
-        _logger.info("and %d more variables; see session.layout_table()", len(kept) - _MOST_REASONS)
-    _logger.info(
-        "%d replicas, %d variables, %d of them cut into shards (session.layout_table() lists them)",
-        transformer.replica_count,
-        len(rows),
-        sum(v.grid is not None for v in transformer.variables),
-    )

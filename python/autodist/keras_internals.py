@@ -31,10 +31,28 @@ def current_graph(inputs: Any) -> Any:
     return backend()._current_graph(inputs)
 
 
+def session_given() -> Any:
+    """The session that Keras 2 keeps for this thread, as `set_session` gives it one; None where there is none."""
+    return getattr(backend()._SESSION, "session", None)
+
+
 def graph_model_class() -> Any:
     """The class that Keras 2 gives to models made in a graph; None without tf_keras."""
     module = _module("tf_keras.src.engine.training_v1")
     return None if module is None else module.Model
+
+
+def optimizer_bases() -> list[Any]:
+    """The base classes of the optimizers of Keras 2 and Keras 3, without those of `optimizers.legacy`."""
+    found = []
+    for name, base in (
+        ("tf_keras.src.optimizers.optimizer", "_BaseOptimizer"),
+        ("keras.src.optimizers.base_optimizer", "BaseOptimizer"),
+    ):
+        module = _module(name)
+        if module is not None:
+            found.append(getattr(module, base))
+    return found
 
 
 def keras3_trainer_class() -> Any:

@@ -50,6 +50,9 @@ from tensorflow.python.ops.variables import PartitionedVariable
 from tensorflow.python.ops.variables import _all_saveable_objects as all_saveable_objects
 from tensorflow.python.trackable.base import OBJECT_GRAPH_PROTO_KEY as OBJECT_GRAPH_KEY
 
+# The base class of all monitored sessions; `tf.compat.v1.train` exports its subclasses only.
+from tensorflow.python.training.monitored_session import _MonitoredSession as MonitoredSessionBase
+
 # How a `Saver` names what it is given in a list, and the saveable objects that it makes of it.
 from tensorflow.python.training.saving.saveable_object import SaveableObject
 from tensorflow.python.training.saving.saveable_object_util import (
@@ -57,10 +60,13 @@ from tensorflow.python.training.saving.saveable_object_util import (
     validate_and_slice_inputs,
 )
 
+from autodist.scope_patches import replaced
+
 __all__ = [
     "BaseSession",
     "DeviceAttributes",
     "DistributedVariable",
+    "MonitoredSessionBase",
     "OBJECT_GRAPH_KEY",
     "PartitionedVariable",
     "SessionInterface",
@@ -77,6 +83,7 @@ __all__ = [
     "fetch_handler",
     "flatten_fetches",
     "function_definition",
+    "graph_of_manager",
     "framework_ops",
     "gradients_util",
     "imperative_grad",
@@ -105,13 +112,9 @@ is_resource_variable = resource_variable_ops.is_resource_variable
 @contextlib.contextmanager
 def resource_variables_by_default() -> Iterator[None]:
     """Makes `tf.compat.v1` variables resource variables, also after `disable_v2_behavior()`."""
-    before = resource_variables_toggle.resource_variables_enabled()
-    resource_variables_toggle.enable_resource_variables()
-    try:
+    # The switch itself: several scopes may be open, and end in any order.
+    with replaced(resource_variables_toggle, "_DEFAULT_USE_RESOURCE", lambda _: True):
         yield
-    finally:
-        if not before:
-            resource_variables_toggle.disable_resource_variables()
 
 
 @contextlib.contextmanager
@@ -369,6 +372,11 @@ def call_before_close(session: Any, action: Callable[[], None]) -> None:
             type(found).close(found)
 
     session.close = close
+
+
+def graph_of_manager(manager: Any) -> Any:
+    """The graph of a `tf.compat.v1.train.SessionManager`."""
+    return manager._graph
 
 
 def make_callable_from_options(session: Any, options: Any) -> Any:

@@ -26,14 +26,15 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Iterator
 from typing import Any
-from unittest import mock
 
 import tensorflow as tf
 
 from autodist import tf_internals
 from autodist.errors import UnsupportedGraphError
 from autodist.graph import op_kinds
+from autodist.graph.declared_variables import initializer_op, variables_of
 from autodist.graph.functions import may_write
+from autodist.scope_patches import replaced
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,24 +112,28 @@ class Observer:
     def observing(self) -> Iterator[None]:
         """Watches gradients and optimizers until the context is left; then all is as it was."""
         with contextlib.ExitStack() as stack:
-            for module, name in (
-                (tf_internals.gradients_util, "_GradientsHelper"),
-                (tf_internals.imperative_grad, "imperative_grad"),
+            for owner, name, wrap in (
+                (tf_internals.gradients_util, "_GradientsHelper", self._watch_gradients),
+                (tf_internals.imperative_grad, "imperative_grad", self._watch_gradients),
+                (
+                    tf_internals.framework_ops,
+                    "get_gradient_function",
+                    self._watch_gradient_functions,
+                ),
+                (tf.SparseTensor, "__init__", self._watch_sparse_tensors),
+                *((owner, name, self._watch_optimizer) for owner, name in _optimizer_methods()),
             ):
-                wrapper = self._watch_gradients(getattr(module, name))
-                stack.enter_context(mock.patch.object(module, name, wrapper))
-            wrapper = self._watch_gradient_functions(
-                tf_internals.framework_ops.get_gradient_function
-            )
-            stack.enter_context(
-                mock.patch.object(tf_internals.framework_ops, "get_gradient_function", wrapper)
-            )
-            wrapper = self._watch_sparse_tensors(tf.SparseTensor.__init__)
-            stack.enter_context(mock.patch.object(tf.SparseTensor, "__init__", wrapper))
-            for owner, name in _optimizer_methods():
-                wrapper = self._watch_optimizer(vars(owner)[name])
-                stack.enter_context(mock.patch.object(owner, name, wrapper))
+                stack.enter_context(replaced(owner, name, wrap))
             yield
+
+    def _is_building(self) -> bool:
+        """Whether the default graph is the one that is watched, or the body of a function, branch or loop in it."""
+        if tf.executing_eagerly():
+            return False
+        graph = tf.compat.v1.get_default_graph()
+        while graph is not None and graph is not self._graph:
+            graph = getattr(graph, "outer_graph", None)
+        return graph is not None
 
     def _op_count(self) -> int:
         return len(self._graph.get_operations())
@@ -140,6 +145,8 @@ class Observer:
 
         @functools.wraps(function)
         def watched(*args: Any, **kwargs: Any) -> Any:
+            if not self._is_building():
+                return function(*args, **kwargs)
             self._gradient_depth += 1
             begin, reentry_count = self._op_count(), len(self.reentries)
             try:
@@ -152,7 +159,7 @@ class Observer:
                 self.differentiations.append((begin, self._op_count()))
             if sources_at == 2 and self._gradient_depth == 0 and self._born:
                 self._refuse_reentries(args[1] if len(args) > 1 else kwargs["target"])
-            if self._gradient_depth == 0 and not tf.executing_eagerly():
+            if self._gradient_depth == 0:
                 sources = kwargs[sources_name] if sources_name in kwargs else args[sources_at]
                 self._record_births(sources, gradients)
             return gradients
@@ -284,7 +291,7 @@ class Observer:
         gradients = [op for op in dict.fromkeys(gradients) if tf_internals.is_at_top_level(op)]
         if len(gradients) > 1:
             gradients = [_wait_for(gradients)]
-        initializers = {v.initializer for v in _variables_of(self._graph)}
+        initializers = {initializer_op(v) for v in variables_of(self._graph)}
         last_write: dict[Any, Any] = {}
         reads: dict[Any, list[Any]] = {}
         for op in graph_ops[:begin]:
@@ -379,12 +386,6 @@ def _birth(gradient: Any, handle_op: Any, seen_from: int) -> Birth:
     if isinstance(gradient, tf.IndexedSlices):
         return Birth(gradient.values, gradient.indices, handle_op, seen_from)
     return Birth(gradient, None, handle_op, seen_from)
-
-
-def _variables_of(graph: Any) -> list[Any]:
-    keys = tf.compat.v1.GraphKeys
-    found = graph.get_collection(keys.GLOBAL_VARIABLES) + graph.get_collection(keys.LOCAL_VARIABLES)
-    return [v for v in found if hasattr(v, "initializer")]
 
 
 # The base class of each family of optimizers. Read in TensorFlow 2.21, Keras 3.15 and tf_keras 2.21.

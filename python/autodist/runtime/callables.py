@@ -30,7 +30,6 @@ class MappedCallable:
     """
 
     def __init__(self, transformer: Transformer, runner: Runner, options: Any) -> None:
-        transformer.extend()
         graph = transformer.original
         fed = [_tensor(graph, name) for name in options.feed]
         self._plan = transformer.feed_plan(fed)

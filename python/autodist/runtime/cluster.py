@@ -229,6 +229,7 @@ class Cluster:
         deadline = begin + timeout_seconds
         stub = self._stubs[node]
         reason = "no answer"
+        gone_since = None
         while True:
             left = deadline - time.monotonic()
             server = self._launched.get(node)
@@ -251,7 +252,10 @@ class Cluster:
                 except launching.LaunchError as error:
                     return Failure(node, str(error))
             elif not server.is_running:
-                return Failure(node, self._with_log(node, reason))
+                # The node's own process may have been faster, and takes a moment to answer.
+                gone_since = gone_since or time.monotonic()
+                if time.monotonic() - gone_since > _GREETING_SECONDS:
+                    return Failure(node, self._with_log(node, reason))
             time.sleep(_POLL_SECONDS)
 
     def _launch(self, node: Node, timeout_seconds: float) -> bool:

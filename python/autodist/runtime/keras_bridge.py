@@ -12,12 +12,13 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any
-from unittest import mock
 
 import tensorflow as tf
 
 from autodist import keras_internals
-from autodist.errors import UnsupportedGraphError
+from autodist.errors import ArgumentError, UnsupportedGraphError
+from autodist.runtime.session import DistributedSession
+from autodist.scope_patches import replaced
 
 _KERAS_3_METHODS = (
     "fit",
@@ -50,12 +51,14 @@ class KerasBridge:
         with contextlib.ExitStack() as stack:
 
             def replace(owner: Any, name: str, wrap: Callable[[Any], Any]) -> None:
-                stack.enter_context(mock.patch.object(owner, name, wrap(getattr(owner, name))))
+                stack.enter_context(replaced(owner, name, wrap))
 
             backend = keras_internals.backend()
             if backend is not None:
                 replace(backend, "_get_session", self._answer)
                 replace(keras_internals.graph_model_class(), "compile", self._check_compile)
+            for optimizer in keras_internals.optimizer_bases():
+                replace(optimizer, "get_gradients", self._add_get_gradients)
             trainer = keras_internals.keras3_trainer_class()
             if trainer is not None:
                 for name in _KERAS_3_METHODS:
@@ -77,11 +80,33 @@ class KerasBridge:
                 or keras_internals.current_graph(op_input_list) is not self._graph
             ):
                 return stock(op_input_list)
+            given = keras_internals.session_given()
+            if (
+                isinstance(given, DistributedSession)
+                and given.graph is self._graph
+                and not given.is_closed
+            ):
+                return stock(op_input_list)
             session = self._session()
             self.set_session(session)
             return session
 
         return get_session
+
+    @staticmethod
+    def _add_get_gradients(_: Any) -> Callable[..., Any]:
+        """The method that Keras's optimizers had when programs for AutoDist were written."""
+
+        def get_gradients(optimizer: Any, loss: Any, params: Any) -> list[Any]:
+            del optimizer
+            variables = tf.nest.flatten(params)
+            gradients: list[Any] = tf.compat.v1.gradients(loss, variables)
+            for variable, gradient in zip(variables, gradients, strict=True):
+                if gradient is None:
+                    raise ArgumentError(f"the loss does not depend on variable {variable.name!r}")
+            return gradients
+
+        return get_gradients
 
     def _check_compile(self, stock: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(stock)

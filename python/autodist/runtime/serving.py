@@ -24,6 +24,7 @@ READY = "autodist serve: ready"
 _CHECK_SECONDS = 1.0
 _PATIENCE_SECONDS = 60.0
 _MOST_MISSES = 2
+_GREETING_SECONDS = 5.0
 _logger = _log.get_logger()
 
 
@@ -173,6 +174,16 @@ def serve_until_chief_ends(task: ServedTask, *, also_unclaimed: bool) -> None:
       GraphStateError: if the server cannot start.
     """
     server = _start_and_say(task)
+    wait_until_chief_ends(task, None if also_unclaimed else server.target)
+
+
+def wait_until_chief_ends(task: ServedTask, claimed_at: str | None = None) -> None:
+    """Waits until a chief's server that was there is gone.
+
+    Args:
+      task: whose chief.
+      claimed_at: the target of the task's server, which the chief must have claimed; None: any chief.
+    """
     chief = ServerStub(task.chief_address)
     known, misses = None, 0
     while True:
@@ -192,10 +203,10 @@ def serve_until_chief_ends(task: ServedTask, *, also_unclaimed: bool) -> None:
                 continue
         if known is None or (now is None and misses < _MOST_MISSES):
             continue
-        if also_unclaimed:
+        if claimed_at is None:
             return
         try:
-            if claims.is_claimed(server.target, task.device, known, _PATIENCE_SECONDS):
+            if claims.is_claimed(claimed_at, task.device, known, _PATIENCE_SECONDS):
                 return
         except tf.errors.OpError as error:
             _logger.warning(
@@ -210,6 +221,22 @@ def serve_until_chief_ends(task: ServedTask, *, also_unclaimed: bool) -> None:
             task.chief_address,
         )
         known, misses = None, 0
+
+
+def is_served(task: ServedTask) -> bool:
+    """Whether a server of this very task answers at its address, within a few seconds."""
+    stub = ServerStub(task.address)
+    deadline = time.monotonic() + _GREETING_SECONDS
+    while (found := _task_device(stub)) is None and time.monotonic() < deadline:
+        time.sleep(_CHECK_SECONDS / 10)
+    return found == task.device
+
+
+def _task_device(stub: ServerStub) -> str | None:
+    try:
+        return stub.status(_GREETING_SECONDS).task_device
+    except NoAnswerError:
+        return None
 
 
 def _start_and_say(task: ServedTask) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,9 @@ from autodist.graph.composites import find_composites
 from autodist.graph.lowering import Transformer
 from autodist.graph.roles import Key, key_of
 from autodist.graph.stored_parts import StoredPart
+from autodist.runtime import session_report
 from autodist.runtime.callables import MappedCallable
+from autodist.runtime.initialization import Initialization
 from autodist.runtime.partial_runs import PartialRun
 from autodist.runtime.run_plans import RunPlans
 from autodist.runtime.runners import Runner
@@ -31,7 +33,8 @@ class DistributedSession(tf.compat.v1.Session):
     """Runs a distributed graph in terms of the original one.
 
     `graph` is the original graph; everything that `run` takes and returns is meant in it. Made by
-    `AutoDist.create_distributed_session`.
+    `AutoDist.create_distributed_session`, and in place of a `tf.compat.v1.Session` that is made in the scope. The graph
+    is transformed at the first use.
     """
 
     def __init__(self, transformer: Transformer, runner: Runner) -> None:
@@ -41,6 +44,9 @@ class DistributedSession(tf.compat.v1.Session):
         self._plans = RunPlans(transformer, runner)
         self._partial_runs: dict[Any, PartialRun] = {}
         self._of_thread = threading.local()
+        self._initialization = Initialization(transformer, runner, self._run_once)
+        self._is_begun = False
+        self._is_fresh = True
         self._is_closed = False
 
     @property
@@ -53,9 +59,33 @@ class DistributedSession(tf.compat.v1.Session):
         """The graph that runs."""
         return self._transformer.graph
 
+    def begin(self) -> None:
+        """Transforms the graph as it is, or takes in what was added to it.
+
+        Raises:
+          UnsupportedGraphError: if the graph holds something that cannot be distributed.
+        """
+        self._transformer.extend()
+        if not self._is_begun:
+            self._is_begun = True
+            self._transformer.lower_updates()
+            session_report.write(self._transformer)
+
+    def initialize(self, feed_dict: Mapping[Any, Any] | None = None) -> None:
+        """Initialises the variables, tables and iterators of the graph that have no value; the others keep theirs.
+
+        An initializer runs after those of what it depends on. One that depends on a placeholder that is not fed is
+        left to the user, with a warning.
+
+        Args:
+          feed_dict: values that initializers need, by tensor.
+        """
+        self.begin()
+        self._initialization.complete(feed_dict, is_fresh=self._is_fresh)
+
     def layout_table(self) -> list[tuple[str, str, str]]:
         """Per variable: name, how it lies (shards, replicas, cuts), and why."""
-        self._transformer.extend()
+        self.begin()
         return self._transformer.layout_table()
 
     def stored_parts(self, op: Any) -> tuple[StoredPart, ...]:
@@ -67,7 +97,7 @@ class DistributedSession(tf.compat.v1.Session):
         Raises:
           ArgumentError: if it is another op, or one whose names are not constants.
         """
-        self._transformer.extend()
+        self.begin()
         self._transformer.require([op])
         if op not in self._transformer.stored_parts:
             raise ArgumentError(
@@ -86,6 +116,7 @@ class DistributedSession(tf.compat.v1.Session):
           run_metadata: as for `run`.
         """
         self._check_open()
+        self._is_fresh = False
         return list(
             self._runner.run(lambda inner: inner.run(list(elements), None, options, run_metadata))
         )
@@ -114,7 +145,7 @@ class DistributedSession(tf.compat.v1.Session):
     def partial_run_setup(self, fetches: Any, feeds: Any = None) -> Any:
         """As `tf.compat.v1.Session.partial_run_setup`; batches are split when they are fed."""
         self._check_open()
-        self._transformer.extend()
+        self._begin_run()
         if not isinstance(feeds, (list, tuple)):
             feeds = [] if feeds is None else [feeds]
         flat = [
@@ -137,7 +168,7 @@ class DistributedSession(tf.compat.v1.Session):
         if feed_list is not None and not isinstance(feed_list, (list, tuple)):
             raise ArgumentTypeError(f"feed_list must be a list or tuple, got {feed_list!r}")
         feeds = list(feed_list or [])
-        self._transformer.extend()
+        self.begin()
         with self._fetching(fetches):
             self._fetched(tf_internals.flatten_fetches(self.graph, fetches)[0])
 
@@ -155,7 +186,12 @@ class DistributedSession(tf.compat.v1.Session):
     def _make_callable_from_options(self, callable_options: Any) -> MappedCallable:
         """What Keras calls for each of its train, test and predict functions."""
         self._check_open()
+        self._begin_run()
         return MappedCallable(self._transformer, self._runner, callable_options)
+
+    def _begin_run(self) -> None:
+        self.begin()
+        self._is_fresh = False
 
     def _partial_run(self, handle: Any) -> PartialRun:
         if handle not in self._partial_runs:
@@ -186,6 +222,11 @@ class DistributedSession(tf.compat.v1.Session):
             self._plans.note(fetches, feed_dict)
         return results
 
+    def _run_once(self, fetches: Any, feed_dict: Any) -> Any:
+        """Runs what will not be run again, and needs no plan."""
+        with self._fetching(fetches):
+            return super()._run(None, fetches, feed_dict, None, None)
+
     @contextlib.contextmanager
     def _fetching(self, fetches: Any) -> Iterator[None]:
         """A run of `fetches`, in this thread: what is fetched of their components is that of the joined tensors."""
@@ -193,7 +234,7 @@ class DistributedSession(tf.compat.v1.Session):
         components: dict[Key, Any] = {}
         if not self._is_closed:
             for composite in find_composites(fetches):
-                self._transformer.extend()
+                self.begin()
                 components.update(self._transformer.fetch_composite(composite))
         self._of_thread.components = components
         try:
@@ -219,7 +260,7 @@ class DistributedSession(tf.compat.v1.Session):
         run_metadata: Any,
     ) -> Any:
         """Runs original ops and tensors; the one step of `tf.compat.v1.Session` that is replaced."""
-        self._transformer.extend()
+        self._begin_run()
         tensors = [ref.deref() for ref in feed_dict]
         arrays = list(feed_dict.values())
         if handle is None:

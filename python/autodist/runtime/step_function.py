@@ -17,7 +17,6 @@ import numpy as np
 import tensorflow as tf
 
 from autodist.errors import ArgumentTypeError
-from autodist.runtime.initializers import initializer_stages
 
 
 class Owner(Protocol):
@@ -26,11 +25,8 @@ class Owner(Protocol):
     def building(self) -> AbstractContextManager[Any]:
         """The scope, entered if it is not."""
 
-    def session_on_demand(self) -> Any:
-        """The distributed session, made if there is none."""
-
-    def open_session(self) -> Any:
-        """The distributed session; None if there is none."""
+    def create_distributed_session(self) -> Any:
+        """The distributed session, in which all variables have a value."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +81,6 @@ def _build(owner: Owner, function: Callable[..., Any], arguments: Any) -> _Step:
         return placeholder
 
     with owner.building():
-        graph = tf.compat.v1.get_default_graph()
-        before = {op for stage in initializer_stages(graph) for op in stage}
         args, kwargs = tf.nest.pack_sequence_as(
             arguments, [replace(a) for a in _flatten(arguments)]
         )
@@ -97,11 +91,7 @@ def _build(owner: Owner, function: Callable[..., Any], arguments: Any) -> _Step:
                 f"{function.__name__} returned {result!r}, in which there is nothing to run. Return the tensors to "
                 "compute and the op that trains."
             )
-        is_first = owner.open_session() is None
-        session = owner.session_on_demand()
-        if not is_first:
-            for stage in initializer_stages(graph):
-                session.run([op for op in stage if op not in before])
+        session = owner.create_distributed_session()
     return _Step(session, feeds, result, fetches, arguments)
 
 

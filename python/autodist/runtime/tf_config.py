@@ -12,6 +12,8 @@ from autodist.runtime.nodes import Node, split_address
 
 _CHIEF_JOBS = ("chief", "master")
 _JOBS = (*_CHIEF_JOBS, "worker", "ps")
+# TensorFlow lets a cluster list it, and leaves it out of training.
+_EVALUATOR = "evaluator"
 
 
 def parse(content: Any) -> tuple[Node, ...]:
@@ -50,11 +52,20 @@ def own_task(content: Any) -> tuple[str, int]:
       ArgumentError: if there is none, or it is none of the cluster's.
     """
     jobs = _jobs(content)
+    numbers = {job: len(addresses) for job, addresses in jobs.items()}
     task = content.get("task")
+    if task is None and sum(numbers.values()) == 1:
+        return next(iter(jobs)), 0
     job = task.get("type") if isinstance(task, dict) else None
     index = task.get("index", 0) if isinstance(task, dict) else None
-    if type(index) is not int or job not in jobs or not 0 <= index < len(jobs[job]):
-        numbers = {job: len(addresses) for job, addresses in jobs.items()}
+    if isinstance(index, str) and index.isdecimal():
+        index = int(index)  # As TensorFlow takes it.
+    if job == _EVALUATOR:
+        raise ArgumentError(
+            "TF_CONFIG: this process is an evaluator, which takes no part in training. Restore checkpoints in a "
+            "tf.compat.v1.Session without AutoDist, or give AutoDist a resource spec of the evaluator's own"
+        )
+    if type(index) is not int or job not in jobs or not 0 <= index < numbers[job]:
         raise ArgumentError(
             f"TF_CONFIG: expected a 'task' with a 'type' and an 'index' of the cluster's (so many of each: {numbers}); "
             f"found {task!r}"
@@ -71,13 +82,19 @@ def _jobs(content: Any) -> dict[str, list[tuple[str, int]]]:
         )
     jobs = {}
     for job, addresses in cluster.items():
+        if job == _EVALUATOR:
+            continue
         if job not in _JOBS:
-            raise ArgumentError(f"TF_CONFIG: unknown job {job!r}; known: {list(_JOBS)}")
+            raise ArgumentError(f"TF_CONFIG: unknown job {job!r}; known: {[*_JOBS, _EVALUATOR]}")
         if not isinstance(addresses, list) or not addresses:
             raise ArgumentError(
                 f"TF_CONFIG, cluster.{job}: expected a list of addresses, found {addresses!r}"
             )
         jobs[job] = [_address(a, f"TF_CONFIG, cluster.{job}[{i}]") for i, a in enumerate(addresses)]
+    if set(_CHIEF_JOBS) <= set(jobs):
+        raise ArgumentError(
+            "TF_CONFIG: the cluster has a 'chief' and a 'master'; expected one of them"
+        )
     every = [address for addresses in jobs.values() for address in addresses]
     twice = sorted({f"{h}:{p}" for h, p in every if every.count((h, p)) > 1})
     if twice:

@@ -1,4 +1,4 @@
-"""Strategies: which layout each variable gets.
+"""Strategies: which layout each variable gets. Each lies in the module that AutoDist has it in.
 
 Attributes:
   PS: every variable whole, all on one device.
@@ -11,12 +11,7 @@ Attributes:
   Parallax: variables with sparse gradients as PSLoadBalancing, the others as AllReduce.
 """
 
-from autodist.strategy.all_reduce import (
-    AllReduce,
-    Parallax,
-    PartitionedAR,
-    RandomAxisPartitionAR,
-)
+from autodist.strategy.all_reduce_strategy import AllReduce
 from autodist.strategy.base import (
     Devices,
     GraphItem,
@@ -26,8 +21,13 @@ from autodist.strategy.base import (
     VariableGroup,
     VariableInfo,
 )
-from autodist.strategy.partitioned_ps import PartitionedPS, UnevenPartitionedPS
-from autodist.strategy.ps import PS, PSLoadBalancing
+from autodist.strategy.parallax_strategy import Parallax
+from autodist.strategy.partitioned_all_reduce_strategy import PartitionedAR
+from autodist.strategy.partitioned_ps_strategy import PartitionedPS
+from autodist.strategy.ps_lb_strategy import PSLoadBalancing
+from autodist.strategy.ps_strategy import PS
+from autodist.strategy.random_axis_partition_all_reduce_strategy import RandomAxisPartitionAR
+from autodist.strategy.uneven_partition_ps_strategy import UnevenPartitionedPS
 
 __all__ = [
     "PS",

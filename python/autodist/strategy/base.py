@@ -126,6 +126,9 @@ class Strategy:
 class StrategyBuilder(abc.ABC):
     """Decides layouts. Subclass it to bring a strategy of your own."""
 
+    # AutoDist programs read it: how many steps a replica may run ahead. Training is synchronous.
+    _staleness = 0
+
     @abc.abstractmethod
     def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
         """Returns one `Placement` per group of `graph_item`.

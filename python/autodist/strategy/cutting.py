@@ -49,7 +49,9 @@ class Cutter:
     min_variable_bytes: int = 1024
 
     def __post_init__(self) -> None:
-        if self.num_shards is not None and self.num_shards < 1:
+        if self.num_shards is not None and (
+            isinstance(self.num_shards, bool) or self.num_shards < 1
+        ):
             raise ValueError(f"num_shards must be at least 1, got {self.num_shards}")
         if self.min_variable_bytes < 0:
             raise ValueError(

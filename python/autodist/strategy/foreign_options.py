@@ -1,7 +1,7 @@
 """The options that AutoDist's strategies of the same names have, and what they mean here.
 
-Each strategy takes those of its namesake, as far as they ask for what is done in any case; what asks for something else
-is refused, not ignored.
+Each strategy takes those of its namesake. One that asks for speed alone changes no value, and has no effect; the log
+says so. One that asks for other values than are computed here is refused.
 """
 
 from __future__ import annotations
@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from autodist import _log
 from autodist.errors import ArgumentError, ArgumentTypeError
 
+# In the order in which AutoDist's strategies take them.
 SHARED = ("local_proxy_variable", "sync", "staleness")
 COPIED = ("chunk_size", "all_reduce_spec", "compressor")
+
+_logger = _log.get_logger()
 
 # By option: the values that ask for what is done in any case, and what that is.
 _MEANINGS: dict[str, tuple[tuple[Any, ...], str]] = {
@@ -28,24 +32,47 @@ _MEANINGS: dict[str, tuple[tuple[Any, ...], str]] = {
 }
 
 
-def check_options(strategy: object, known: Iterable[str], options: dict[str, Any]) -> None:
-    """Refuses the options that have no meaning here.
+def _is_speed_alone(name: str, value: Any) -> bool:
+    """Whether an option asks for another way to compute the same values."""
+    if name == "local_proxy_variable":
+        return value is True
+    if name == "chunk_size":
+        return type(value) is int and value >= 1
+    return name == "all_reduce_spec" and value in ("NCCL", "RING")
+
+
+def check_options(
+    strategy: object,
+    known: Iterable[str],
+    options: dict[str, Any],
+    positional: tuple[Any, ...] = (),
+) -> None:
+    """Checks the options of a strategy.
 
     Args:
       strategy: the strategy that was given them.
-      known: the names of those that its namesake has.
+      known: the names of those that its namesake has, in its order.
       options: by name.
+      positional: those that were given by position.
 
     Raises:
       ArgumentError: if one asks for something that is not done.
-      ArgumentTypeError: if neither the strategy nor its namesake has one.
+      ArgumentTypeError: if neither the strategy nor its namesake has one, or one is given twice.
     """
     kind, names = type(strategy).__name__, tuple(known)
-    for name, value in options.items():
+    if len(positional) > len(names):
+        raise ArgumentTypeError(f"{kind} takes the options {names}; {len(positional)} were given")
+    given = dict(zip(names, positional, strict=False))
+    if given.keys() & options.keys():
+        raise ArgumentTypeError(f"{kind}: {sorted(given.keys() & options.keys())} given twice")
+    for name, value in (given | options).items():
         if name not in names:
             raise ArgumentTypeError(f"{kind} has no option {name!r}")
         accepted, meaning = _MEANINGS[name]
-        if not any(value is a or (type(value) is type(a) and value == a) for a in accepted):
+        if any(value is a or (type(value) is type(a) and value == a) for a in accepted):
+            continue
+        if not _is_speed_alone(name, value):
             raise ArgumentError(
                 f"{kind}({name}={value!r}) has no meaning here: {meaning}. Leave {name} out."
             )
+        _logger.info("%s(%s=%r) has no effect: %s", kind, name, value, meaning)

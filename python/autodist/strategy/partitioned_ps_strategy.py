@@ -1,18 +1,11 @@
-"""The parameter-server strategies that cut large variables into shards."""
+"""The parameter-server strategy that cuts large variables into shards."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from autodist.strategy.base import (
-    Devices,
-    GraphItem,
-    Placement,
-    Strategy,
-    VariableGroup,
-    least_loaded,
-)
-from autodist.strategy.cutting import Cut, PartitioningBuilder
+from autodist.strategy.base import Devices, GraphItem, Placement, Strategy, least_loaded
+from autodist.strategy.cutting import PartitioningBuilder
 from autodist.strategy.foreign_options import SHARED, check_options
 
 
@@ -55,21 +48,3 @@ class PartitionedPS(PartitioningBuilder):
                 loads[device] += round(group.size_bytes * fraction)
             placements.append(Placement(cut.grid, (tuple(devices),), cut.reason))
         return Strategy(tuple(placements))
-
-
-class UnevenPartitionedPS(PartitionedPS):
-    """Like `PartitionedPS`, with shards of different sizes.
-
-    Where `num_shards` is None, a variable gets the smallest number of shards, 2 or more, that does not divide
-    its dimension, so that the sizes differ by one; for a dimension that all smaller numbers divide, as many shards
-    as `PartitionedPS` gives.
-    """
-
-    def _cut(self, group: VariableGroup, default_count: int) -> Cut:
-        even = self._cutter.cut(group, default_count)
-        if even.grid is None or self._cutter.num_shards is not None:
-            return even
-        (axis,) = even.grid.cut_axes
-        dim = even.grid.shape[axis]
-        count = next((n for n in range(2, dim) if dim % n), default_count)
-        return self._cutter.cut(group, count)

@@ -1,0 +1,42 @@
+"""The strategy that shares variables with sparse gradients and copies the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autodist.strategy.all_reduce_strategy import AllReduce
+from autodist.strategy.base import Devices, GraphItem, Strategy, StrategyBuilder
+from autodist.strategy.foreign_options import SHARED, check_options
+from autodist.strategy.ps_lb_strategy import PSLoadBalancing
+
+_OPTIONS = ("chunk_size", *SHARED, "all_reduce_spec", "compressor")
+
+
+class Parallax(StrategyBuilder):
+    """Variables with sparse gradients as `PSLoadBalancing` has them, all others as `AllReduce`.
+
+    Args:
+      *positional: options in the order of AutoDist's.
+      **options: those of AutoDist's `Parallax`; see `foreign_options`.
+
+    Raises:
+      ValueError: if an option asks for something that is not done, such as `sync=False`.
+    """
+
+    def __init__(self, *positional: Any, **options: Any) -> None:
+        check_options(self, _OPTIONS, options, positional)
+
+    def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
+        """See `StrategyBuilder.build`."""
+        sparse = [any(v.is_sparse for v in group.variables) for group in graph_item.groups]
+        groups = tuple(
+            g for g, is_sparse in zip(graph_item.groups, sparse, strict=True) if is_sparse
+        )
+        shared = iter(PSLoadBalancing().build(GraphItem(groups), resource_spec).placements)
+        copied = AllReduce().build(graph_item, resource_spec).placements
+        return Strategy(
+            tuple(
+                next(shared) if is_sparse else copy
+                for copy, is_sparse in zip(copied, sparse, strict=True)
+            )
+        )

@@ -1,0 +1,45 @@
+"""The strategy in which every replica has a copy of each variable, cut into shards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autodist.strategy.base import Devices, GraphItem, Placement, Strategy
+from autodist.strategy.cutting import PartitioningBuilder
+from autodist.strategy.foreign_options import COPIED, check_options
+
+
+class PartitionedAR(PartitioningBuilder):
+    """Every replica has a copy of every variable, in which each large variable and its slots are cut into shards.
+
+    Args:
+      num_shards: shards per variable; None: one per replica, at least 2. A dimension shorter than that gives as
+        many shards as it has indices.
+      axis: the dimension to cut; None: the first that is longer than 1.
+      min_variable_bytes: variables smaller than this stay whole.
+      **options: those of AutoDist's `PartitionedAR`; see `foreign_options`.
+
+    Raises:
+      ValueError: if `num_shards` is below 1 or `min_variable_bytes` is negative, or an option asks for something that
+        is not done, such as `compressor='HorovodCompressor'`.
+    """
+
+    def __init__(
+        self,
+        num_shards: int | None = None,
+        axis: int | None = None,
+        min_variable_bytes: int = 1024,
+        **options: Any,
+    ) -> None:
+        check_options(self, COPIED, options)
+        super().__init__(num_shards, axis, min_variable_bytes)
+
+    def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
+        """See `StrategyBuilder.build`."""
+        replicas = resource_spec.replica_devices
+        placements = []
+        for group in graph_item.groups:
+            cut = self._cut(group, max(2, len(replicas)))
+            devices = tuple((device,) * cut.shard_count for device in replicas)
+            placements.append(Placement(cut.grid, devices, f"on each replica: {cut.reason}"))
+        return Strategy(tuple(placements))
