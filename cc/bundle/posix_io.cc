@@ -22,6 +22,9 @@
 namespace autodist {
 namespace {
 
+// What the client of a save of several tasks looks for (saver_session.py).
+constexpr absl::string_view kInOrderOnly = " (its file system may take bytes in order only)";
+
 // Whether a file system that writes in order only may say so by this.
 bool IsRefusal(int error) {
   return error == EOPNOTSUPP || error == ENOTSUP || error == EINVAL || error == ESPIPE ||
@@ -88,10 +91,13 @@ absl::Status PosixFile::WriteAt(int64_t offset, absl::string_view bytes, bool* r
     const ssize_t written = Uninterrupted(
         [&] { return pwrite(descriptor_.get(), bytes.data(), bytes.size(), offset); });
     if (written < 0) {
-      if (refused != nullptr) *refused = IsRefusal(errno);
-      return PosixError(
+      const int error = errno;
+      absl::Status status = PosixError(
           absl::StrCat("cannot write ", bytes.size(), " bytes at offset ", offset, " of"), path_,
-          errno);
+          error);
+      if (offset == 0 || !IsRefusal(error)) return status;
+      if (refused != nullptr) *refused = true;
+      return absl::UnimplementedError(absl::StrCat(status.message(), kInOrderOnly));
     }
     bytes.remove_prefix(written);
     offset += written;

@@ -61,8 +61,8 @@ class PosixFile {
   // locks.
   bool Lock() const;
 
-  // Writes all of `bytes` at `offset`. Safe to call from several threads. Sets *refused, if it is
-  // given, where the file system does not write there, though it may elsewhere.
+  // Writes all of `bytes` at `offset`. Safe to call from several threads. Unimplemented, and sets
+  // *refused if it is given, where the file system may take bytes in order only.
   absl::Status WriteAt(int64_t offset, absl::string_view bytes, bool* refused = nullptr) const;
 
   // Writes all of `bytes` at the end of what was appended before.

@@ -8,6 +8,7 @@ Reads cases from standard input, a list in JSON, and prints for each a list of w
     mode         permissions of the directory
     user         the user to become
     prefix       the last part of the prefixes
+    cluster      whether the variables lie on two servers
     fails        the type of error that every save must end with, and how its text must go on
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -32,18 +34,40 @@ tf1.disable_eager_execution()
 tf.get_logger().setLevel("ERROR")
 
 
+def make_servers() -> list[Any]:
+    """Starts two servers in this process."""
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(2)]
+    addresses = [f"localhost:{taken.getsockname()[1]}" for taken in sockets]
+    for taken in sockets:
+        taken.close()
+    cluster = tf.train.ClusterSpec({"worker": addresses})
+    return [tf.distribute.Server(cluster, "worker", task) for task in range(2)]
+
+
 class Model:
     """Two variables in a session, and a saver for each way to save them."""
 
-    def __init__(self) -> None:
-        self.large = tf1.get_variable("large", [5 << 18], use_resource=True)
-        with tf.device("/cpu:1"):
+    def __init__(self, *, is_cluster: bool) -> None:
+        devices = ["/cpu:0", "/cpu:1"]
+        target = ""
+        if is_cluster:
+            self._servers = make_servers()
+            target = self._servers[0].target
+            devices = ["/job:worker/task:0/cpu:0", "/job:worker/task:1/cpu:0"]
+        with tf.device(devices[0]):
+            self.large = tf1.get_variable("large", [5 << 18], use_resource=True)
+        with tf.device(devices[1]):
             self.text = tf1.get_variable("text", initializer=["a", "b"], use_resource=True)
         self.savers = {
             "whole": Saver(max_to_keep=2, threads=4),
             "sharded": Saver(max_to_keep=2, sharded=True),
         }
-        self.session = tf1.Session(config=tf1.ConfigProto(device_count={"CPU": 2}))
+        if is_cluster:
+            self.savers = {
+                "whole": Saver(max_to_keep=2),
+                "files": Saver(max_to_keep=2, transport="files"),
+            }
+        self.session = tf1.Session(target, config=tf1.ConfigProto(device_count={"CPU": 2}))
         self.version = 0
         self.next_version()
 
@@ -96,7 +120,7 @@ def run(case: dict[str, Any], directory: Path) -> list[str]:
         os.setgroups([])
         os.setgid(case["user"])
         os.setuid(case["user"])
-    model = Model()
+    model = Model(is_cluster=case.get("cluster", False))
     wrong = []
     for save in SAVES:
         for way in model.savers:

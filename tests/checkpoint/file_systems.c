@@ -5,7 +5,8 @@
    FS_NO_LINK          has no hard links
    FS_NO_REPLACE       does not rename over a file
    FS_NAME_MAX=n       has names of at most n bytes
-   FS_CALL, FS_ERRNO   a call that always fails, by its name without numbers and "at", and its error
+   FS_CALL, FS_ERRNO   a call that always fails, by its name without numbers and "at", and its error; "read" of data
+                       files alone
 
    All are looked up at each call, so that a program can change them. */
 
@@ -34,18 +35,23 @@ static int number(const char* name) {
   return value ? atoi(value) : 0;
 }
 
+/* The path of a descriptor, in memory of the thread's own; "" if it has none. */
+static const char* path_of(int fd) {
+  static __thread char found[4096];
+  char link[64];
+  snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+  const ssize_t size = readlink(link, found, sizeof(found) - 1);
+  found[size > 0 ? size : 0] = 0;
+  return found;
+}
+
 static int is_below(int directory, const char* path) {
   const char* root = getenv("FS_DIR");
-  char link[64], found[4096];
   if (!root) return 0;
   if (path && (path[0] == '/' || directory == AT_FDCWD)) {
     return strncmp(path, root, strlen(root)) == 0;
   }
-  snprintf(link, sizeof(link), "/proc/self/fd/%d", directory);
-  const ssize_t size = readlink(link, found, sizeof(found) - 1);
-  if (size <= 0) return 0;
-  found[size] = 0;
-  return strncmp(found, root, strlen(root)) == 0;
+  return strncmp(path_of(directory), root, strlen(root)) == 0;
 }
 
 static int fails(const char* call) {
@@ -72,6 +78,16 @@ ssize_t pwrite64(int fd, const void* bytes, size_t size, off64_t offset) {
 }
 ssize_t pwrite(int fd, const void* bytes, size_t size, off_t offset) {
   return pwrite64(fd, bytes, size, offset);
+}
+
+ssize_t pread64(int fd, void* bytes, size_t size, off64_t offset) {
+  REAL(ssize_t, pread64, int, void*, size_t, off64_t);
+  return fails("read") && is_below(fd, NULL) && strstr(path_of(fd), ".data-")
+             ? fail(fails("read"))
+             : real(fd, bytes, size, offset);
+}
+ssize_t pread(int fd, void* bytes, size_t size, off_t offset) {
+  return pread64(fd, bytes, size, offset);
 }
 
 ssize_t write(int fd, const void* bytes, size_t size) {

@@ -1,4 +1,4 @@
-"""Trains in monitored sessions whose saves meet errors that `file_systems.c`, preloaded, makes of system calls.
+"""Trains in monitored sessions whose saves and restores meet errors that `file_systems.c`, preloaded, makes of calls.
 
     python save_errors_program.py DIRECTORY
 
@@ -6,8 +6,10 @@ Reads cases from standard input, a list in JSON, and prints for each a list of w
 
     call, errno  as `FS_CALL` and `FS_ERRNO`
     sharded      whether TensorFlow's own nodes write the files
+    cluster      whether the variables lie on two servers
+    transport    as of `Saver`
     at           `hook`: the save of a hook after a step; `end`: the one at the end of training; `thread`: that of a
-                 `Supervisor`'s thread
+                 `Supervisor`'s thread; `restore`: the restore of the next session
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from file_system_program import make_servers
 
 from autodist.checkpoint.saver import Saver
 
@@ -63,9 +66,13 @@ def train_monitored(case: dict[str, Any], directory: Path, failing: Failing) -> 
     with tf.Graph().as_default():
         step = tf1.train.create_global_step()
         train_op = tf1.assign_add(step, 1)
-        saver = Saver(sharded=case["sharded"])
+        for task in range(2 if case["cluster"] else 0):
+            with tf.device(f"/job:worker/task:{task}/cpu:0"):
+                tf1.get_variable(f"v{task}", [10], use_resource=True)
+        saver = Saver(sharded=case["sharded"], transport=case.get("transport"))
         hooks = [Watch(failing), tf1.train.StopAtStepHook(last_step=MOST // 2)]
         with tf1.train.MonitoredTrainingSession(
+            make_servers()[0].target if case["cluster"] else "",
             scaffold=tf1.train.Scaffold(saver=saver),
             checkpoint_dir=str(directory),
             save_checkpoint_steps=1 if case["at"] == "hook" else 1000,
@@ -102,6 +109,9 @@ def run(case: dict[str, Any], directory: Path) -> list[str]:
     failing = Failing(case)
     train = train_supervised if case["at"] == "thread" else train_monitored
     try:
+        if case["at"] == "restore":
+            train_monitored({**case, "call": "none"}, directory, Failing({**case, "call": "none"}))
+            failing.begin()
         train(case, directory, failing)
     except Exception as error:  # noqa: BLE001 judged below
         wrong = []
@@ -114,7 +124,7 @@ def run(case: dict[str, Any], directory: Path) -> list[str]:
         if isinstance(error, quiet):
             wrong.append(f"of type {type(error).__name__}")
         if str(directory) not in str(error) or os.strerror(case["errno"]) not in str(error):
-            wrong.append(f"does not name the save: {error}")
+            wrong.append(f"does not name the checkpoint: {error}")
         if not isinstance(error, (tf.errors.OpError, OSError)):
             wrong.append(f"of type {type(error).__name__}: {error}")
         return wrong

@@ -28,12 +28,15 @@ CASES: dict[str, dict[str, Any]] = {
     "like any": {},
     **{
         f"append only: {errno.errorcode[error]}": with_error("FS_APPEND", error)
-        for error in (errno.EOPNOTSUPP, errno.EINVAL, errno.ESPIPE, errno.EPERM)
+        for error in (errno.EOPNOTSUPP, errno.EINVAL)
     },
     **{
         f"directories without sync: {errno.errorcode[error]}": with_error("FS_SYNC_DIR", error)
-        for error in (errno.EINVAL, errno.EROFS, errno.EBADF, errno.EOPNOTSUPP)
+        for error in (errno.EROFS, errno.EBADF)
     },
+    "append only, a cluster": {**with_error("FS_APPEND", errno.EOPNOTSUPP), "cluster": True},
+    "no directory sync, a cluster": {**with_error("FS_SYNC_DIR", errno.EROFS), "cluster": True},
+    "the longest name, a cluster": {"prefix": "m" * 233, "cluster": True},
     "no links": {"environment": {"FS_NO_LINK": "1"}},
     "no rename over a file": {"environment": {"FS_NO_REPLACE": "1"}},
     "the longest name": {"prefix": "m" * (255 - len("-1.data-00000-of-00001"))},
@@ -201,7 +204,7 @@ ERRORS = (
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a library of Linux is preloaded")
-def test_no_error_of_a_save_ends_training_quietly_or_begins_it_again(
+def test_no_error_of_a_save_or_restore_ends_training_quietly_or_begins_it_again(
     preloaded: str, tmp_path: Path
 ) -> None:
     cases = [
@@ -217,8 +220,19 @@ def test_no_error_of_a_save_ends_training_quietly_or_begins_it_again(
             for error in (errno.EFBIG, errno.ESTALE, errno.EAGAIN)
         ),
         {"call": "rename", "errno": errno.ESTALE, "at": "end", "sharded": True},
+        *(
+            {"call": "write", "errno": error, "at": "hook", "cluster": True, "transport": way}
+            for way in (None, "files")
+            for error in (errno.EFBIG, errno.ESTALE, errno.EAGAIN)
+        ),
+        {"call": "fopen", "errno": errno.ESTALE, "at": "end", "cluster": True, "sharded": True},
+        *(
+            {"call": "read", "errno": error, "at": "restore", "cluster": is_cluster}
+            for is_cluster in (False, True)
+            for error in (errno.EDEADLK, errno.ESTALE, errno.ECONNRESET)
+        ),
     ]
-    cases = [{"sharded": False, **case} for case in cases]
+    cases = [{"sharded": False, "cluster": False, **case} for case in cases]
     wrong = run("save_errors_program.py", preloaded, str(tmp_path), cases=cases)
     found = {json.dumps(case): faults for case, faults in zip(cases, wrong, strict=True) if faults}
     assert found == {}

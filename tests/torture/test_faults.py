@@ -8,6 +8,8 @@ import pytest
 MEGABYTE = 1 << 20
 # Of the model: a data file of 1.2 MB.
 DATA_BYTES = 1_200_000 + 24 + 30
+# What an error says of variables that stay.
+SAVED = "The variables are saved all the same"
 TYPES = {"OpError", "OSError", "ValueError", "AutoDistError"}
 
 
@@ -21,7 +23,9 @@ def problems(outcomes: list[dict[str, Any]], cause: str) -> list[str]:
                 found.append(f"{at}: {outcome['types'][0]}: {outcome['error']}")
             if "/work" not in outcome["error"]:
                 found.append(f"{at}: no path in {outcome['error']}")
-            if outcome["found"] != outcome["before"]:
+            # Over a prefix in use the variables may be saved though what stands beside them is not.
+            is_saved = SAVED in outcome["error"] and outcome["found"] == outcome["before"] + 1
+            if outcome["found"] != outcome["before"] and not is_saved:
                 found.append(f"{at}: version {outcome['found']}, not {outcome['before']}")
             if any(".autodist" in name for name in outcome["left"]):
                 found.append(f"{at}: left {outcome['left']}")

@@ -53,8 +53,30 @@ class BundleSave:
         ):
             return self._run_staged(save, session)
         # Where several tasks have variables another saves in the session's place.
-        is_one = is_ours and len(found) == 1
-        stand_in = self.cluster_saves.wrap(session, found[0], prefix) if is_one else session
+        node = found[0] if is_ours and len(found) == 1 else None
+        try:
+            return self._run_in(self._stand_in(node), save, save_path, global_step, is_ours=is_ours)
+        except saver_session.InOrderOnlyError as error:
+            self.cluster_saves.write_in_order(prefix, error)
+        return self._run_in(self._stand_in(node), save, save_path, global_step, is_ours=is_ours)
+
+    def _stand_in(self, node: Any) -> Any:
+        return (
+            self.session
+            if node is None
+            else self.cluster_saves.wrap(self.session, node, self.prefix)
+        )
+
+    def _run_in(
+        self,
+        stand_in: Any,
+        save: Callable[..., Any],
+        save_path: str,
+        global_step: int | None,
+        *,
+        is_ours: bool,
+    ) -> str | None:
+        session, prefix = self.session, self.prefix
         if stand_in is not session and stand_in.stages_bundle:
             return self._run_staged(save, stand_in)
         path: str | None = save(stand_in, save_path, global_step)

@@ -105,7 +105,7 @@ class FilesSave(kept_save.KeptSave):
         """
         start = time.monotonic()
         prefix = paths.absolute(prefix)
-        directory = f"{prefix}_temp-{secrets.token_hex(8)}"
+        directory = f"{prefix}_temp-{secrets.token_hex(6)}"
         feeds = {self._graph.directory: directory, self._graph.prefix: prefix}
         with _scratch(directory):
             self._probe(directory, feeds)

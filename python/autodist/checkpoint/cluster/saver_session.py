@@ -28,6 +28,14 @@ _LOGGER = _log.get_logger()
 _Save = save.ClusterSave | files_save.FilesSave
 
 
+# In the text of an error of our ops (posix_io.cc).
+_IN_ORDER_ONLY = "its file system may take bytes in order only"
+
+
+class InOrderOnlyError(Exception):
+    """A file system takes bytes in order only, so that no file can be written in parts; nothing was saved."""
+
+
 class SaverSession(stand_in.StandIn):
     """Saves in our way where `Saver.save` of the base class would run a node.
 
@@ -74,6 +82,10 @@ class SaverSession(stand_in.StandIn):
                 forgotten = _save(attempt, prefix, values, self._prefix)
                 if forgotten is None:
                     return prefix
+        except tf.errors.UnimplementedError as error:
+            if _IN_ORDER_ONLY not in error.message:
+                raise
+            raise InOrderOnlyError(error.message) from error
         except files_save.UnreachedError as error:
             self._leave(str(error))
             saved = self._session.run(fetches, feed_dict, options, run_metadata)
@@ -121,6 +133,26 @@ class ClusterSaves:
             weakref.WeakKeyDictionary()
         )
         self._told: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+        # Directories whose file systems take bytes in order only.
+        self._in_order: set[str] = set()
+
+    def write_in_order(self, prefix: str, error: InOrderOnlyError) -> None:
+        """Lets every task write a data file of its own where no file can be written in parts.
+
+        Args:
+            prefix: The checkpoint's.
+            error: What said so.
+
+        Raises:
+            tf.errors.FailedPreconditionError: Another way was asked for.
+        """
+        if self._transport.way in ("shared", "stream"):
+            raise _refused(
+                f"transport='{self._transport.way}' writes one file out of order: {error}. Leave transport out, or "
+                "transport='files': every task writes a data file of its own, in order"
+            )
+        _LOGGER.info("%s: %s; every task writes a data file of its own", prefix, error)
+        self._in_order.add(paths.parent(paths.absolute(prefix)))
 
     def wrap(self, session: Any, save_op: Any, prefix: str) -> Any:
         """Returns what to hand to TensorFlow's `Saver.save`: a stand-in if several tasks take part, else `session`.
@@ -140,7 +172,9 @@ class ClusterSaves:
         if node is None:
             return session
         is_local = paths.is_local(prefix)
-        asked = _Asked(node, as_files=self._transport.way == "files" or not is_local)
+        is_in_order = paths.parent(paths.absolute(prefix)) in self._in_order
+        as_files = self._transport.way == "files" or not is_local or is_in_order
+        asked = _Asked(node, as_files=as_files)
         if self._find(session, target, asked) is None:
             return session
         if not is_local and self._transport.way in ("shared", "stream"):
