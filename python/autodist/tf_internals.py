@@ -157,6 +157,13 @@ def takes_functions(op_type: str) -> bool:
     return definition is not None and any("func" in attr.type for attr in definition.attr)
 
 
+@functools.cache
+def is_stateful(op_type: str) -> bool:
+    """Whether ops of a type have a state or an effect; so it is said of a type that is not known."""
+    definition = op_def_registry.get(op_type)
+    return definition is None or bool(definition.is_stateful)
+
+
 def function_definition(graph: Any, name: str) -> Any:
     """The `FunctionDef` of a function of `graph`; None where it has none of that name."""
     function = graph._get_function(name)

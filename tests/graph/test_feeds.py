@@ -147,3 +147,46 @@ def test_a_list_of_settings_is_not_split(distribute: Any) -> None:
     rows = np.arange(5.0)
     got = session.run(y, {x: rows, scales: [3.0, 2.0], offsets: [0.5, 0.25]})
     np.testing.assert_array_equal(got, rows * 2.0 + 3.25)
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+@pytest.mark.parametrize("fed", ["rows", "total", "smallest"])
+def test_what_is_fed_in_place_of_a_tensor_reaches_the_updates_that_take_it(
+    fed: str, is_late: bool, distribute: Any
+) -> None:
+    values = {"rows": np.arange(5.0), "total": 7.0, "smallest": -3.0}
+
+    def build() -> Any:
+        x = tf1.placeholder(tf.float64, [None], "x")
+        rows = x * 2.0
+        total = tf.reduce_sum(rows)
+        smallest = tf.minimum(total, tf.reduce_min(rows))
+        variables = [tf.Variable(0.0, trainable=False, dtype=tf.float64) for _ in range(2)]
+        return {"rows": rows, "total": total, "smallest": smallest}, variables
+
+    def update(built: Any) -> Any:
+        tensors, (first, second) = built
+        return [first.assign(tensors["total"]).op, second.assign(tensors["smallest"]).op]
+
+    made: list[Any] = []
+
+    def build_and_update() -> Any:
+        built = build()
+        made.extend([] if is_late else update(built))
+        return built
+
+    session, built = distribute(build_and_update)
+    tensors, variables = built
+    feed = {tensors[fed]: values[fed]}
+    if fed != "rows":
+        feed["x:0"] = np.array([1.0, 2.0, 3.0])
+    if is_late:
+        session.run(tensors["rows"], feed)
+        made.extend(update(built))
+    session.run(made, feed)
+    session.run(made, feed)
+    total = 10.0 if fed == "rows" else values["total"] if fed == "total" else 12.0
+    smallest = (
+        values["smallest"] if fed == "smallest" else min(total, 0.0 if fed == "rows" else 2.0)
+    )
+    assert session.run(variables) == [total, smallest]

@@ -199,4 +199,4 @@ def test_a_variable_fetched_by_the_name_of_its_tensor_gives_its_value(
     for _ in range(2):
         found = session.run(["v:0", "average:0"])
         np.testing.assert_array_equal(found[0], ROWS)
-        np.testing.assert_array_equal(found[1], [3.0, 3.0])
+        np.testing.assert_array_equal(found[1], [6.0, 6.0])

@@ -1,8 +1,7 @@
-"""Variables that each replica updates with its own values: batch norm, metrics, running averages.
+"""Variables that are updated with values of the batch: batch norm, metrics, running averages, copies."""
 
-The reference is the same graph replicated by hand: each part of the batch by itself, and the replicas' copies averaged.
-"""
-
+import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +47,13 @@ def test_each_replica_normalises_its_own_part(strategy: Any, distribute: Any) ->
     np.testing.assert_allclose(got, np.concatenate(parts), rtol=1e-9, atol=1e-12)
 
 
-def test_moving_averages_are_averaged_when_fetched(strategy: Any, distribute: Any) -> None:
+def test_a_moving_average_is_that_of_the_whole_batch(strategy: Any, distribute: Any) -> None:
     session, built = distribute(build_batch_norm, strategy, 2)
-    expected = np.zeros([2, 2])
-    for rows in (6, 7):
+    expected = np.zeros(2)
+    for rows in (6, 7, 1):
         session.run(built["update"].op, {"x:0": draw(rows)})
-        hidden = draw(rows) @ np.ones([3, 2])
-        means = [p.mean(0) for p in np.split(hidden, [(rows + 1) // 2])]
-        expected = expected * 0.9 + np.stack(means) * 0.1
-    np.testing.assert_allclose(session.run(built["mean"]), expected.mean(0), rtol=1e-9)
+        expected = expected * 0.9 + (draw(rows) @ np.ones([3, 2])).mean(0) * 0.1
+    np.testing.assert_allclose(session.run(built["mean"]), expected, rtol=1e-9)
 
 
 def test_a_value_loaded_reaches_every_replicas_copy(strategy: Any, distribute: Any) -> None:
@@ -68,17 +65,15 @@ def test_a_value_loaded_reaches_every_replicas_copy(strategy: Any, distribute: A
     np.testing.assert_allclose(session.run(built["mean"]), [5.0, 6.0])
 
 
-def test_moving_averages_are_averaged_when_saved(
+def test_the_moving_average_of_the_whole_batch_is_saved(
     strategy: Any, distribute: Any, tmp_path: Path
 ) -> None:
     session, built = distribute(build_batch_norm, strategy, 3)
     session.run(built["update"].op, {"x:0": draw(7)})
     path = Saver().save(session, str(tmp_path / "m"))
     saved = tf.train.load_checkpoint(path).get_tensor("moving_mean")
-    np.testing.assert_allclose(saved, session.run(built["mean"]), rtol=1e-12)
-    hidden = draw(7) @ np.ones([3, 2])
-    means = [part.mean(0) for part in np.split(hidden, [3, 5])]
-    np.testing.assert_allclose(saved, np.mean(means, 0) * 0.1, rtol=1e-9)
+    np.testing.assert_array_equal(saved, session.run(built["mean"]))
+    np.testing.assert_allclose(saved, (draw(7) @ np.ones([3, 2])).mean(0) * 0.1, rtol=1e-9)
 
 
 def test_a_restored_moving_average_reaches_every_replicas_copy(
@@ -96,7 +91,7 @@ def test_a_restored_moving_average_reaches_every_replicas_copy(
 
 @pytest.mark.parametrize("v2", [False, True])
 @pytest.mark.parametrize("rows", [1, 5])
-def test_an_update_in_a_branch_is_made_on_each_replicas_copy(
+def test_an_update_in_a_branch_has_the_mean_of_the_whole_batch(
     rows: int, v2: bool, strategy: Any, distribute: Any
 ) -> None:
     def build() -> Any:
@@ -111,20 +106,34 @@ def test_an_update_in_a_branch_is_made_on_each_replicas_copy(
     session, (mean, update) = distribute(build, strategy, 2)
     for is_training in (True, False, True):
         session.run(update, {"x:0": draw(rows), "is_training:0": is_training})
-    parts = [p.mean(0) for p in np.split(draw(rows), [(rows + 1) // 2]) if len(p)]
-    np.testing.assert_allclose(session.run(mean), 2 * np.mean(parts, 0), rtol=1e-9)
+    np.testing.assert_allclose(session.run(mean), 2 * draw(rows).mean(0), rtol=1e-9)
 
 
-def test_a_count_in_a_branch_is_refused(distribute: Any) -> None:
+def test_a_count_in_a_branch_is_that_of_the_whole_batch(distribute: Any) -> None:
     def build() -> Any:
         x = tf1.placeholder(tf.float64, [None], "x")
         how = tf.VariableAggregation.SUM
         seen = tf.Variable(0.0, trainable=False, dtype=tf.float64, aggregation=how)
         count = tf.cast(tf.size(x), tf.float64)
-        return tf.cond(tf.constant(value=True), lambda: seen.assign_add(count), seen.read_value)
+        update = tf.cond(tf.constant(value=True), lambda: seen.assign_add(count), seen.read_value)
+        return seen, update
+
+    session, (seen, update) = distribute(build, replicas=3)
+    for rows in (7, 1):
+        session.run(update, {"x:0": np.zeros(rows)})
+    assert session.run(seen) == 8.0
+
+
+def test_a_sum_of_copies_in_a_branch_is_refused(distribute: Any) -> None:
+    def build() -> Any:
+        x = tf1.placeholder(tf.float64, [None], "x")
+        how = tf.VariableAggregation.SUM
+        seen = tf.Variable(0.0, trainable=False, dtype=tf.float64, aggregation=how)
+        made = tf.ensure_shape(tf1.py_func(np.sum, [x], tf.float64), [])
+        return tf.cond(tf.constant(value=True), lambda: seen.assign_add(made), seen.read_value)
 
     with pytest.raises(
-        UnsupportedGraphError, match=r"inside a function, branch or loop.*top level"
+        UnsupportedGraphError, match=r"inside a function, branch or loop.*PyFunc.*top level"
     ):
         distribute(build)
 
@@ -196,16 +205,16 @@ def test_accuracy_is_that_of_the_whole_batch(strategy: Any, distribute: Any) -> 
     assert session.run(value) == pytest.approx(0.6)
 
 
-def test_an_integer_counter_of_the_batch_is_refused_without_an_aggregation(
-    distribute: Any,
-) -> None:
+def test_an_integer_counter_of_the_batch_needs_no_aggregation(distribute: Any) -> None:
     def build() -> Any:
         x = tf1.placeholder(tf.float32, [None], "x")
         seen = tf1.get_variable("seen", initializer=tf.constant(0), trainable=False)
-        return seen.assign_add(tf.shape(x)[0])
+        return seen, seen.assign_add(tf.shape(x)[0]).op
 
-    with pytest.raises(UnsupportedGraphError, match=r"'seen'.*int32 has no mean.*aggregation"):
-        distribute(build)
+    session, (seen, update) = distribute(build, replicas=3)
+    for rows in (5, 1):
+        session.run(update, {"x:0": np.zeros(rows)})
+    assert session.run(seen) == 6
 
 
 def test_an_integer_counter_of_the_batch_is_summed_when_it_says_so(distribute: Any) -> None:
@@ -235,13 +244,53 @@ def test_a_batch_of_fewer_rows_than_replicas_counts_its_rows(distribute: Any) ->
     assert session.run(seen) == 1
 
 
-def test_only_the_first_replicas_copy_is_fetched_when_it_says_so(distribute: Any) -> None:
+COPIES = {"MEAN": (2.0 + 4.0) / 2, "SUM": 2.0 + 4.0, "ONLY_FIRST_REPLICA": 2.0}
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_copies_are_aggregated_as_the_variable_declares_where_nothing_is_proved(
+    how: str, distribute: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     def build() -> Any:
         x = tf1.placeholder(tf.float32, [None], "x")
-        aggregation = tf.VariableAggregation.ONLY_FIRST_REPLICA
+        aggregation = getattr(tf.VariableAggregation, how)
         last = tf.Variable(0.0, name="last", trainable=False, aggregation=aggregation)
-        return last, last.assign(tf.reduce_max(x))
+        largest = tf.ensure_shape(tf1.py_func(np.max, [x], tf.float32), [])
+        return last, last.assign(largest)
 
-    session, (last, assign) = distribute(build, replicas=2)
+    with caplog.at_level(logging.WARNING, "autodist"):
+        session, (last, assign) = distribute(build, replicas=2)
+    text = rf"copy of variable 'last'.*aggregation={how}.*'PyFunc' \(PyFunc\) has an effect"
+    assert [r for r in caplog.records if re.search(text, r.getMessage())]
     session.run(assign.op, {"x:0": [1.0, 2.0, 3.0, 4.0]})
-    assert session.run(last) == 2.0
+    assert session.run(last) == COPIES[how]
+    saved = Saver([last]).save(session, str(tmp_path / "m"))
+    assert tf.train.load_checkpoint(saved).get_tensor("last") == COPIES[how]
+
+
+def test_what_is_made_of_copies_is_made_of_their_aggregate(distribute: Any) -> None:
+    def build() -> Any:
+        x = tf1.placeholder(tf.float64, [None], "x")
+        how = tf.VariableAggregation.ONLY_FIRST_REPLICA
+        first = tf.Variable(0.0, trainable=False, dtype=tf.float64, aggregation=how)
+        largest = tf.ensure_shape(tf1.py_func(np.max, [x], tf.float64), [])
+        after = tf.Variable(0.0, trainable=False, dtype=tf.float64)
+        return first.assign(largest), after, after.assign(first.read_value() * 10.0)
+
+    session, (first, after, assign) = distribute(build, replicas=2)
+    session.run(first.op, {"x:0": [1.0, 2.0, 3.0, 4.0]})
+    session.run(assign.op)
+    assert session.run(after) == 20.0
+
+
+def test_a_variable_updated_with_copies_and_the_batch_is_refused(distribute: Any) -> None:
+    def build() -> Any:
+        x = tf1.placeholder(tf.float64, [None], "x")
+        how = tf.VariableAggregation.SUM
+        seen = tf.Variable(0.0, name="seen", trainable=False, dtype=tf.float64, aggregation=how)
+        made = tf.ensure_shape(tf1.py_func(np.sum, [x], tf.float64), [])
+        after = tf.Variable([0.0], name="after", trainable=False, dtype=tf.float64)
+        return [seen.assign_add(made), after.assign(tf1.py_func(np.sort, [seen], tf.float64)[:1])]
+
+    with pytest.raises(UnsupportedGraphError, match=r"'after' is updated.*PyFunc"):
+        distribute(build)

@@ -37,9 +37,11 @@ def build_captured() -> None:
 
 def build_averages() -> None:
     x = tf1.placeholder(tf.float32, [None, 4], "x")
-    average = tf1.get_variable("average", [4], trainable=False)
+    how = tf.VariableAggregation.MEAN
+    average = tf1.get_variable("average", [4], trainable=False, aggregation=how)
     tf1.get_variable("v", [4])
-    average.assign(0.9 * average + 0.1 * tf.reduce_mean(x, 0))
+    mean = tf1.py_func(lambda rows: rows.mean(0), [x], tf.float32)
+    average.assign(0.9 * average + 0.1 * tf.ensure_shape(mean, [4]))
 
 
 def build_accumulator() -> None:

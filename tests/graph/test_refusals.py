@@ -73,15 +73,18 @@ def test_a_second_derivative_of_single_rows_of_a_gradient_is_refused(distribute:
         distribute(lambda: build_second_derivative(lambda g: tf.reduce_sum(tf.gather(g, [1, 2]))))
 
 
-def test_an_update_inside_a_branch_with_the_batch_is_refused(distribute: Any) -> None:
-    def build() -> Any:
-        x = tf1.placeholder(tf.float32, [None], "x")
-        v = tf1.get_variable("v", initializer=1.0)
-        tf1.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_mean(x * v))
-        return tf.cond(tf.reduce_sum(x) > 0, lambda: v.assign_add(1.0), lambda: v.assign_sub(1.0))
-
-    with pytest.raises(UnsupportedGraphError, match=r"'v' is updated by op .*differ"):
-        distribute(build)
+def test_an_update_of_what_is_split_because_the_user_said_so_is_refused(
+    graph: Any, make_autodist: Any
+) -> None:
+    autodist = make_autodist()
+    with autodist.scope():
+        x = tf1.placeholder(tf.float32, [4], "x")
+        v = tf1.get_variable("v", initializer=1.0, trainable=False)
+        v.assign(tf.ensure_shape(tf1.py_func(np.max, [x], tf.float32), []), name="update")
+        with pytest.raises(
+            UnsupportedGraphError, match=r"'v' is updated by op 'update'.*'PyFunc'.*batch_dims"
+        ):
+            autodist.create_distributed_session(batch_dims={x: 0})
 
 
 OPTIONS_WITHOUT_EFFECT = {
@@ -192,14 +195,19 @@ def test_an_op_that_needs_a_cut_variable_whole_is_refused_once_the_session_exist
         session.run(total)
 
 
-def test_an_update_with_the_batch_is_refused_once_the_session_exists(distribute: Any) -> None:
+def test_an_update_that_needs_the_whole_batch_is_refused_once_the_session_exists(
+    distribute: Any,
+) -> None:
     def build() -> Any:
         v = tf1.get_variable("v", initializer=tf.zeros([2]))
         return tf1.placeholder(tf.float32, [None, 2], "x"), v
 
     session, (x, v) = distribute(build)
-    update = v.assign(tf.reduce_mean(x, 0))
-    with pytest.raises(UnsupportedGraphError, match="already holds it as one value"):
+    session.run(v.assign(tf.reduce_mean(x, 0)), {x: [[1.0, 2.0], [3.0, 4.0], [8.0, 3.0]]})
+    assert session.run(v).tolist() == [4.0, 3.0]
+    made = tf1.py_func(lambda rows: np.median(rows, 0), [x], tf.float32)
+    update = v.assign(tf.ensure_shape(made, [2]))
+    with pytest.raises(UnsupportedGraphError, match=r"needs all of 'x:0'.*PyFunc.*already splits"):
         session.run(update, {x: [[1.0, 2.0]]})
 
 

@@ -119,9 +119,7 @@ def build_by_hand(loss: Loss, replicas: int) -> tuple[list[Any], Any]:
         if gradients[0] is not None:
             pairs.append((weigh(gradients, shares), copies[0][1]))
     mean = weigh([found for found, _, _ in made], shares)
-    averages = {
-        name: tf.add_n([found[name] for _, _, found in made]) / replicas for name in made[0][2]
-    }
+    averages = {name: weigh([found[name] for _, _, found in made], shares) for name in made[0][2]}
     return [mean, optimizer.apply_gradients(pairs), *move(averages, values)], tf1.global_variables()
 
 

@@ -8,10 +8,10 @@ differ. All other ops run once. Five things end or begin a dependence:
 * a gradient's mean over the replicas does not vary; consumers created after the gradient's birth
   see it (`observe`);
 * an optimizer's update therefore does not vary;
-* a variable that is updated with something that varies (batch-norm averages, metrics) is *local*:
-  each replica keeps a copy of its own, and what is read from it varies;
-* saving, summaries, and updates of a scalar variable with a mean over the batch (`scalars`) combine the
-  replicas' values and do not vary;
+* an update of a variable with something that varies is made once, with what one node has, where that is proved
+  (`made_once`); otherwise the roots it depends on are not split, or, if the variable declares how copies become
+  one value, it is *local*: each replica keeps a copy of its own, and what is read from it varies;
+* saving and summaries combine the replicas' values and do not vary;
 * a stack or tensor array, in which one step keeps tensors, varies when something that varies uses
   it.
 
@@ -35,16 +35,23 @@ from autodist import tf_internals
 from autodist.errors import UnsupportedGraphError
 from autodist.graph import op_kinds
 from autodist.graph.batch_dims import BatchDims
-from autodist.graph.functions import handle_behind, may_write
+from autodist.graph.batch_updates import BatchUpdates
 from autodist.graph.observe import Birth, Observer, Reentry
-from autodist.graph.roles import Key, LogicalVariable, Roles, key_of, size_of
-from autodist.graph.scalars import is_mean_update
-from autodist.graph.whole import DATA_SOURCES, is_list, linked, meets_known_rows, takes_whole
+from autodist.graph.roles import Key, Roles, key_of, size_of
+from autodist.graph.whole import (
+    DATA_SOURCES,
+    is_list,
+    is_pivot,
+    linked,
+    meets_known_rows,
+    takes_whole,
+    writes_rows,
+)
 
+LOCAL = 1
 _STEP_STORES = frozenset(
     {"StackV2", "TensorArrayV3", "TensorArrayGradV3", "TensorArrayGradWithShape"}
 )
-LOCAL = 1
 COMBINING = frozenset({"SaveV2", "SaveSlices", "Save", "ScalarSummary", "HistogramSummary"})
 
 
@@ -53,7 +60,7 @@ class BatchAnalysis:
 
     Attributes:
       fed_whole: tensors that look like roots, and the op for which they are not split.
-      local: handle ops of the local variables.
+      updates: what is decided of the updates that depend on the batch.
     """
 
     def __init__(
@@ -64,7 +71,7 @@ class BatchAnalysis:
         self._replica_count = replica_count
         self._dims = dims
         self.fed_whole: list[tuple[Any, Any]] = []
-        self.local: set[Any] = set()
+        self.updates = BatchUpdates(self, roles, observer)
         self._candidates: list[Any] = []
         self._axes: list[int] = []
         self._root_bits: dict[Key, int] = {}
@@ -123,6 +130,32 @@ class BatchAnalysis:
         """The roots that a tensor depends on."""
         return self._masks[tensor.op] | self._root_bits.get(key_of(tensor), 0)
 
+    def varies(self, op: Any, tensor: Any) -> bool:
+        """Whether `tensor`, an input of `op`, differs from replica to replica as `op` sees it."""
+        return bool(self._mask_seen_by(op, tensor))
+
+    @property
+    def local(self) -> set[Any]:
+        """The handle ops of the local variables."""
+        return self.updates.local
+
+    def is_new(self, op: Any) -> bool:
+        """Whether `op` is of those that `extend` takes in."""
+        return op in self._new
+
+    def is_in_loop(self, op: Any) -> bool:
+        """Whether an op is in a loop of the v1 control flow."""
+        return self._loops[op] is not None
+
+    def is_forward(self, op: Any) -> bool:
+        """Whether no differentiation created `op`."""
+        return op not in self._numbers or not self.is_of_backward_pass(op)
+
+    def axis_of_root(self, tensor: Any) -> int | None:
+        """The dimension along which a tensor is split; None for one that is not."""
+        root = self.root_number(*key_of(tensor))
+        return None if root is None else self._axes[root]
+
     def sees_mean(self, op: Any, tensor: Any) -> bool:
         """Whether `op` sees the mean of the gradient `tensor` rather than its own replica's value."""
         seen_from = self._seen_from.get(key_of(tensor))
@@ -163,6 +196,7 @@ class BatchAnalysis:
           UnsupportedGraphError: if an update of a variable varies in a way that has no meaning.
         """
         self._take_births()
+        self.updates.extend(ordered)
         self._new = set(new_ops)
         for op in new_ops:
             self._numbers[op] = len(self._numbers)
@@ -173,8 +207,11 @@ class BatchAnalysis:
             self._find_roots(ordered)
         self._unsplit(ordered)
         frozen = set(settled)
-        while self._propagate(ordered, frozen):
-            pass
+        while True:
+            while self._spread(ordered):
+                pass
+            if not self.updates.decide(frozen):
+                break
 
     def _take_births(self) -> None:
         for birth in self._observer.births:
@@ -219,28 +256,60 @@ class BatchAnalysis:
         """Takes the roots back that an op needs whole, and those that are used together with them."""
         while self._spread(ops):
             pass
-        asked = self._asked_roots()
-        takers = {
-            op: self._masks[op] & ~(LOCAL | asked)
+        trained = self._trained_roots()
+        takers = [op for op in ops if takes_whole(op) or meets_known_rows(op, self._depends)]
+        # What fills a variable and trains nothing, such as its initial value, may have any number of rows.
+        takers += [
+            op
             for op in ops
-            if takes_whole(op) or meets_known_rows(op, lambda t: bool(self.tensor_mask(t)))
-        }
-        takers = {op: mask for op, mask in takers.items() if mask}
-        if not takers:
-            return
-        dropped = linked(set(self._masks.values()), functools.reduce(operator.or_, takers.values()))
-        dropped &= ~asked
-        taker = next(iter(takers))
+            if writes_rows(op) and not linked(set(self._masks.values()), self._masks[op]) & trained
+        ]
+        self.drop_roots(takers, ops)
+
+    def _depends(self, tensor: Any) -> bool:
+        return bool(self.tensor_mask(tensor))
+
+    def _trained_roots(self) -> int:
+        """The roots that gradients depend on."""
+        known = [b.values for b in self._observer.births if b.values.op in self._masks]
+        return functools.reduce(operator.or_, map(self.tensor_mask, known), 0)
+
+    def drop_roots(self, takers: list[Any], ops: list[Any]) -> bool:
+        """Has the roots that `takers` depend on not be split; False where they depend on none that may be dropped."""
+        asked = self._asked_roots()
+        masks = {op: self._masks[op] & ~(LOCAL | asked) for op in takers}
+        masks = {op: mask for op, mask in masks.items() if mask}
+        if not masks:
+            return False
+        # By set of roots that must go: the op because of which.
+        dropped: dict[int, Any] = {}
+        known = set(self._masks.values())
+        for taker, mask in masks.items():
+            if not any(mask & other for other in dropped):
+                dropped[linked(known, mask) & ~asked] = taker
         for tensor in self._candidates:
-            if not self._root_bits.get(key_of(tensor), 0) & dropped:
+            bit = self._root_bits.get(key_of(tensor), 0)
+            taker = next((op for other, op in dropped.items() if other & bit), None)
+            if taker is None:
                 continue
             if tensor.op not in self._new:
+                obstacle = self.updates.obstacles.get(taker)
+                why = (
+                    ""
+                    if obstacle is None
+                    else f" (its value does not follow from the replicas': {obstacle})"
+                )
                 raise UnsupportedGraphError(
-                    f"op {taker.name!r} ({taker.type}) needs all of {tensor.name!r}, which the session already splits "
-                    "over the replicas. Create the op before create_distributed_session()."
+                    f"op {taker.name!r} ({taker.type}) needs all of {tensor.name!r}{why}, which the session already "
+                    "splits over the replicas. Create the op before create_distributed_session()."
                 )
             del self._root_bits[key_of(tensor)]
             self.fed_whole.append((tensor, taker))
+        self.forget(ops)
+        return True
+
+    def forget(self, ops: list[Any]) -> None:
+        """Has what depends on the batch be found anew for `ops`."""
         for op in ops:
             self._masks[op] = 0
             self._loop_masks.pop(self._loops[op] or "", None)
@@ -264,13 +333,6 @@ class BatchAnalysis:
             return self._loops.get(op.inputs[0].op)
         return None
 
-    def _propagate(self, ops: list[Any], frozen: set[Any]) -> bool:
-        changed = self._spread(ops)
-        for op in ops:
-            if self._masks[op] and self._localise(op, frozen):
-                changed = True
-        return changed
-
     def _spread(self, ops: list[Any]) -> bool:
         changed = False
         for op in ops:
@@ -281,7 +343,7 @@ class BatchAnalysis:
                 if mask != self._loop_masks.get(loop, 0):
                     self._loop_masks[loop] = mask
                     changed = True
-            if mask and (op.type in COMBINING or self._takes_mean(op)):
+            if mask and (op.type in COMBINING or op in self.updates.made_once):
                 mask = 0
             if mask != self._masks[op]:
                 self._masks[op] = mask
@@ -307,81 +369,22 @@ class BatchAnalysis:
     def _input_mask(self, op: Any) -> int:
         mask = 0
         for tensor in op.inputs:
-            source = tensor.op
-            if source in self.local and not op_kinds.is_update(op.type):
-                mask |= LOCAL
-            if source not in self._masks:
-                continue
-            reentry = self.reentry(op, tensor)
-            if reentry is not None:
-                birth = reentry.birth
-                mask |= self.tensor_mask(birth.values) if self.has_own_rows(birth) else 0
-            elif not self.sees_mean(op, tensor):
-                mask |= self.tensor_mask(tensor)
+            mask |= self._mask_seen_by(op, tensor)
+        if not tf_internals.is_at_top_level(op):
+            # Where the replicas take different branches of the v1 control flow, what a branch makes varies.
+            for source in op.control_inputs:
+                if is_pivot(source):
+                    mask |= self._masks.get(source, 0)
         return mask
 
-    def _takes_mean(self, op: Any) -> bool:
-        """Whether `op` updates a scalar variable, one value for all replicas, with a mean over the batch."""
-        if op.type not in op_kinds.ASSIGNS or not tf_internals.is_at_top_level(op):
-            return False
-        variable = self._roles.variables.get(op.inputs[0].op)
-        if variable is None or variable.handle_op in self.local:
-            return False
-        if variable.aggregation == tf.VariableAggregation.ONLY_FIRST_REPLICA:
-            return False
-        return is_mean_update(op, variable.shape, lambda t: bool(self.tensor_mask(t)))
-
-    def _localise(self, op: Any, frozen: set[Any]) -> bool:
-        """Makes the variables local that `op`, which varies, writes."""
-        changed = False
-        for index, tensor in enumerate(op.inputs):
-            variable = self._roles.variables.get(handle_behind(tensor))
-            if variable is None or variable.handle_op in self.local or not may_write(op, index):
-                continue
-            is_trained = any(b.handle_op is variable.handle_op for b in self._observer.births)
-            _check_can_be_local(variable, op, variable.handle_op in frozen, is_trained)
-            self.local.add(variable.handle_op)
-            changed = True
-        return changed
-
-
-def _check_can_be_local(
-    variable: LogicalVariable, op: Any, is_settled: bool, is_trained: bool
-) -> None:
-    what = f"variable {variable.name!r} is updated by op {op.name!r} ({op.type})"
-    if op_kinds.is_dense_apply(op.type) or op_kinds.is_sparse_apply(op.type):
-        raise UnsupportedGraphError(
-            f"{what} with a gradient, or a setting, that differs from replica to replica. Gradients are averaged where "
-            "they are taken inside the scope: call tf.gradients, minimize and model.fit in `with autodist.scope():`."
-        )
-    is_inside = not (op_kinds.is_update(op.type) and tf_internals.is_at_top_level(op))
-    if is_inside and variable.aggregation == tf.VariableAggregation.SUM:
-        raise UnsupportedGraphError(
-            f"{what} with values that differ from replica to replica, inside a function, branch or loop, where a "
-            "replica without a part of a small batch would be counted too. Move the update of a variable with "
-            "aggregation=SUM to the top level of the graph."
-        )
-    if is_trained:
-        raise UnsupportedGraphError(
-            f"{what} with values that differ from replica to replica, although its gradient is averaged: its copies "
-            "would drift apart. Compute the update from gradients, or from values that do not depend on the batch."
-        )
-    if is_settled:
-        raise UnsupportedGraphError(
-            f"{what} with values that differ from replica to replica, but the session already holds "
-            "it as one value. Create that update before create_distributed_session()."
-        )
-    if (
-        not (variable.dtype.is_floating or variable.dtype.is_complex)
-        and not variable.declares_aggregation
-    ):
-        raise UnsupportedGraphError(
-            f"{what} with values that differ from replica to replica, and a {variable.dtype.name} has no "
-            "mean. Say what the replicas' copies make together with "
-            "tf.Variable(..., aggregation=tf.VariableAggregation.SUM or ONLY_FIRST_REPLICA)."
-        )
-    if variable.aggregation == tf.VariableAggregation.SUM and variable.dtype in (
-        tf.bool,
-        tf.string,
-    ):
-        raise UnsupportedGraphError(f"{what}: a {variable.dtype.name} cannot be summed.")
+    def _mask_seen_by(self, op: Any, tensor: Any) -> int:
+        """The roots that `tensor`, an input of `op`, depends on as `op` sees it."""
+        source = tensor.op
+        mask = LOCAL if source in self.updates.local and not op_kinds.is_update(op.type) else 0
+        if source not in self._masks:
+            return mask
+        reentry = self.reentry(op, tensor)
+        if reentry is not None:
+            birth = reentry.birth
+            return mask | (self.tensor_mask(birth.values) if self.has_own_rows(birth) else 0)
+        return mask if self.sees_mean(op, tensor) else mask | self.tensor_mask(tensor)

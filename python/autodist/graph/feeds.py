@@ -44,14 +44,20 @@ class FeedPlan:
         ]
         self.targets: list[Any] = []
         self._axes: list[int | None] = []
+        self._has_whole: list[bool] = []
         sizes: dict[int, int] = {}
         for index, (tensor, value) in enumerate(zip(self._tensors, self._values, strict=True)):
             axis = _batch_axis(walk, tensor, value)
             self._axes.append(axis)
             if value is None:
                 self.targets.append(walk.unsplit(tensor))
+                self._has_whole.append(False)
                 continue
             self.targets.extend(piece for row in value.pieces for piece in row)
+            whole = walk.whole_value(tensor) if value.varies else None
+            if whole is not None:
+                self.targets.append(whole)
+            self._has_whole.append(whole is not None)
             if axis is not None:
                 # What is computed from the batch is fed in its place: the parts have the sizes of what is fed.
                 for root in walk.means.roots_in(walk.batch.tensor_mask(tensor)) - fed_whole:
@@ -78,8 +84,10 @@ class FeedPlan:
         """
         check_lengths(self.lengths(arrays))
         found: list[Any] = []
-        for value, axis, array in zip(self._values, self._axes, arrays, strict=True):
+        parts = zip(self._values, self._axes, self._has_whole, arrays, strict=True)
+        for value, axis, has_whole, array in parts:
             found.extend([array] if value is None else _spread(value, axis, array))
+            found.extend([array] if has_whole else [])
         for index in self._sizes_of:
             rows = arrays[index].shape[self._axes[index]]
             found.append(even_sizes(rows, self._replica_count))

@@ -73,7 +73,7 @@ def _combine_parts(walk: Transformer, tensor: Any, pieces: list[Any], mask: int)
         return walk.means.join(pieces, mask, axis)
     extreme = extreme_of(tensor)
     if extreme is not None:
-        return _extreme(walk, pieces, extreme)
+        return extreme_of_replicas(walk, pieces, extreme)
     if is_numeric and tensor.shape.rank is None:
         return walk.means.mean_or_join(pieces, mask)
     if is_numeric:
@@ -83,7 +83,7 @@ def _combine_parts(walk: Transformer, tensor: Any, pieces: list[Any], mask: int)
     raise _refusal(tensor)
 
 
-def _extreme(walk: Transformer, pieces: list[Any], kind: str) -> Any:
+def extreme_of_replicas(walk: Transformer, pieces: list[Any], kind: str) -> Any:
     """The extreme of the replicas' extremes; one without a part has that of a row that others have, too."""
     raw = tf.raw_ops
     with walk.builder.adding(f"{kind}/{pieces[0].op.name}", pieces[0].device):

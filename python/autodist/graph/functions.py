@@ -114,14 +114,17 @@ def _find_uses(
 def _calls(op_type: str, attrs: Any, index: int) -> list[tuple[str, int]]:
     """The functions that an op calls, each with the number of its argument that is the op's input `index`."""
     argument = index - 1 if _BRANCHES.fullmatch(op_type) else index
-    if argument < 0:
-        return []
+    return [(name, argument) for name in _names(attrs)] if argument >= 0 else []
+
+
+def _names(attrs: Any) -> list[str]:
+    """The names of the functions that attributes name."""
     names = []
     for attr in attrs.values():
         if attr.WhichOneof("value") == "func":
             names.append(attr.func.name)
         names.extend(f.name for f in attr.list.func)
-    return [(name, argument) for name in names]
+    return names
 
 
 def _argument_is_written(
@@ -146,3 +149,30 @@ def _argument_is_written(
             elif node.op not in _READS:
                 return True
     return False
+
+
+_RANDOM_STATE = frozenset({"seed", "seed2"})
+_LOOKS_ONLY = _READS | {"LookupTableFind", "LookupTableFindV2", "LookupTableSizeV2"}
+
+
+def has_effect(op: Any) -> bool:
+    """Whether running an op once more may change something that lasts, in a function that it calls, too."""
+    return _node_has_effect(op.graph, op.type, op.node_def.attr, set())
+
+
+def _node_has_effect(graph: Any, op_type: str, attrs: Any, visited: set[str]) -> bool:
+    if tf_internals.takes_functions(op_type):
+        return any(_function_has_effect(graph, name, visited) for name in _names(attrs))
+    if op_type in _LOOKS_ONLY or op_type in ("Placeholder", "Assert"):
+        return False
+    return tf_internals.is_stateful(op_type) and not _RANDOM_STATE.issubset(attrs)
+
+
+def _function_has_effect(graph: Any, name: str, visited: set[str]) -> bool:
+    if name in visited:
+        return False
+    visited.add(name)
+    definition = tf_internals.function_definition(graph, name)
+    if definition is None:
+        return True
+    return any(_node_has_effect(graph, n.op, n.attr, visited) for n in definition.node_def)

@@ -42,7 +42,9 @@ from autodist.graph.quotients import Quotients
 from autodist.graph.repeated import Repeated
 from autodist.graph.roles import Key, Roles, key_of
 from autodist.graph.stored_parts import StoredPart
+from autodist.graph.update_report import UpdateReport
 from autodist.graph.values import Value
+from autodist.graph.whole_values import WholeValues
 from autodist.layout import Grid
 from autodist.strategy import Devices, StrategyBuilder
 
@@ -76,6 +78,7 @@ class Transformer:
         self.replica_count = len(devices.replica_devices)
         self.roles = Roles(original, observer)
         self.batch = BatchAnalysis(self.roles, observer, self.replica_count, batch_dims)
+        self._update_report = UpdateReport(self.batch)
         self._collectives = Collectives(self.builder)
         self.means = Means(self.builder, self._collectives)
         self.stored_parts: dict[Any, tuple[StoredPart, ...]] = {}
@@ -85,10 +88,11 @@ class Transformer:
         self._repeated = Repeated()
         self._values: dict[Key, Value] = {}
         self._fed: dict[Key, Any] = {}
-        self._feed_plans: dict[tuple[Key, ...], FeedPlan] = {}
+        self._feed_plans: dict[tuple[Any, ...], FeedPlan] = {}
         self._gradients = Gradients(self)
         self._quotients = Quotients(self)
         self._lowered: dict[Any, Lowered] = {}
+        self._whole_values = WholeValues(self)
         self._combined: dict[Key, Any] = {}
         self._composites: dict[int, tuple[Any, dict[Key, Any]]] = {}
         self._back_edges: dict[Key, list[tuple[Any, int, int]]] = {}
@@ -149,6 +153,7 @@ class Transformer:
         verify.check_copies(new_ops, self._placer.placed)
         ordered = topological(new_ops)
         self.batch.extend(new_ops, ordered, self._placer.placed)
+        self._update_report.tell()
         self._placer.place(variables, self.batch.local)
         if self.replica_count > 1:
             self._repeated.extend(ordered, self._is_per_replica)
@@ -202,6 +207,13 @@ class Transformer:
 
     def input(self, op: Any, tensor: Any) -> Value:
         """What stands for input `tensor` of the original `op`: for a gradient seen after its birth, the mean."""
+        value = self.seen(op, tensor)
+        if value.varies and op in self.batch.updates.made_once:
+            return Value([[self._whole_values.get(op, tensor)]])
+        return value
+
+    def seen(self, op: Any, tensor: Any) -> Value:
+        """The same, where `op` is made per replica."""
         reentry = self.batch.reentry(op, tensor)
         if reentry is not None:
             return self._gradients.behind(reentry)
@@ -264,8 +276,8 @@ class Transformer:
 
     def feed_plan(self, tensors: list[Any]) -> FeedPlan:
         """What to feed when original `tensors` are fed; made once per list of tensors."""
-        key = tuple(key_of(t) for t in tensors)
         with self._lock:
+            key = (len(self._whole_values), *map(key_of, tensors))
             if key not in self._feed_plans:
                 self._feed_plans[key] = FeedPlan(self, tensors)
             return self._feed_plans[key]
@@ -273,6 +285,10 @@ class Transformer:
     def unsplit(self, root: Any) -> Any:
         """The transformed tensor of a root before it is split."""
         return self._fed[key_of(root)]
+
+    def whole_value(self, tensor: Any) -> Any:
+        """One node's value of an original tensor, where an update that is made once takes it; else None."""
+        return self._whole_values.made(tensor)
 
     def has_collectives(self, elements: Iterable[Any]) -> bool:
         """Whether making `elements`, ops and tensors of the transformed graph, runs a collective of all tasks."""

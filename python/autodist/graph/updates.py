@@ -24,13 +24,7 @@ if TYPE_CHECKING:
 
 def is_supported(op: Any) -> bool:
     """Whether this module has a rule for `op`."""
-    return bool(
-        op.type in op_kinds.ASSIGNS
-        or op.type in op_kinds.SCATTERS
-        or op.type == op_kinds.DESTROY
-        or op_kinds.is_dense_apply(op.type)
-        or op_kinds.is_sparse_apply(op.type)
-    )
+    return bool(op_kinds.is_update(op.type) or op.type == op_kinds.DESTROY)
 
 
 def lower(walk: Transformer, op: Any, touched: list[PlacedVariable]) -> None:
@@ -64,8 +58,6 @@ def _whole_input(walk: Transformer, op: Any, index: int, replica: int) -> Any:
     variable = walk.placed(op.inputs[index])
     if variable is not None:
         return variable.handles[replica][0]
-    if walk.input(op, op.inputs[index]).varies and not walk.batch.mask(op):
-        return walk.fetch(op.inputs[index])
     return walk.whole_of(op, index, replica)
 
 

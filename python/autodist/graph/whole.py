@@ -42,9 +42,21 @@ _CONSUMERS = frozenset(
 
 def takes_whole(op: Any) -> bool:
     """Whether `op` needs all rows of the tensors it takes."""
-    if _DATASET.fullmatch(op.type) or op.type in _CONSUMERS or op.type in op_kinds.SCATTERS:
+    return _DATASET.fullmatch(op.type) is not None or op.type in _CONSUMERS
+
+
+def writes_rows(op: Any) -> bool:
+    """Whether `op` writes rows, as many as there are, to a variable."""
+    if op.type in op_kinds.SCATTERS:
         return True
     return op.type in op_kinds.ASSIGNS and has_batch_dimension(op.inputs[1])
+
+
+def is_pivot(op: Any) -> bool:
+    """Whether `op` says, by being dead or alive, which branch of a v1 `tf.cond` is taken."""
+    return bool(
+        op.type == "Identity" and op.inputs[0].op.type == "Switch" and op.inputs[0].dtype == tf.bool
+    )
 
 
 def is_list(tensor: Any) -> bool:

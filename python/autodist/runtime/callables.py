@@ -32,19 +32,17 @@ class MappedCallable:
     def __init__(self, transformer: Transformer, runner: Runner, options: Any) -> None:
         graph = transformer.original
         fed = [_tensor(graph, name) for name in options.feed]
-        self._plan = transformer.feed_plan(fed)
         fetches = [transformer.fetch(_tensor(graph, name)).name for name in options.fetch]
+        run = [getattr(e, "op", e) for e in map(graph.as_graph_element, options.target)]
+        targets = [op.name for element in run for op in transformer.targets(element)]
+        self._plan = transformer.feed_plan(fed)
         names = list(dict.fromkeys(fetches))
         self._order = [names.index(name) for name in fetches]
         translated = type(options)()
         translated.run_options.CopyFrom(options.run_options)
         translated.feed.extend(t.name for t in self._plan.targets)
         translated.fetch.extend(names)
-        for name in options.target:
-            element = graph.as_graph_element(name)
-            translated.target.extend(
-                op.name for op in transformer.targets(getattr(element, "op", element))
-            )
+        translated.target.extend(targets)
         for connection in options.tensor_connection:
             (target,) = _single_target(transformer, _tensor(graph, connection.to_tensor))
             source = transformer.fetch(_tensor(graph, connection.from_tensor))

@@ -89,10 +89,11 @@ class RunPlan:
             (t.dtype.as_numpy_dtype, None if t.shape.rank is None else t.shape.as_list())
             for t in fed.values()
         ]
-        self._feed_plan = transformer.feed_plan(list(fed.values()))
         self._runner = runner
+        # What is run comes first: an update may take another tensor in place of one that is fed.
         targets = [new for op in handler.targets() for new in transformer.targets(op)]
         fetches = [transformer.fetch(t) for t in handler.fetches()]
+        self._feed_plan = transformer.feed_plan(list(fed.values()))
         self._has_collectives = transformer.has_collectives([*targets, *fetches])
         self._prepared = tf_internals.PreparedRun(targets, fetches, self._feed_plan.targets)
 

@@ -153,10 +153,10 @@ class DistributedSession(tf.compat.v1.Session):
             for f in tf.nest.flatten(list(feeds), expand_composites=True)
         ]
         tensors, ops = tf_internals.flatten_fetches(self.graph, fetches)
-        plan = self._transformer.feed_plan(flat)
         with self._fetching(fetches):
             wanted = self._fetched(tensors)
         wanted += [new for op in ops for new in self._transformer.targets(op)]
+        plan = self._transformer.feed_plan(flat)
         handle = self._runner.run(lambda inner: inner.partial_run_setup(wanted, plan.targets))
         self._partial_runs[handle] = PartialRun(flat, tensors)
         return handle
@@ -263,14 +263,15 @@ class DistributedSession(tf.compat.v1.Session):
         self._begin_run()
         tensors = [ref.deref() for ref in feed_dict]
         arrays = list(feed_dict.values())
+        # What is run comes first: an update may take another tensor in place of one that is fed.
+        fetches = self._fetched(fetch_list)
+        targets = [new for op in target_list for new in self._transformer.targets(op)]
         if handle is None:
             plan = self._transformer.feed_plan(tensors)
         else:
             plan = self._partial_run(handle).feed_plan(self._transformer, tensors, arrays)
         parts = zip(plan.targets, plan.spread(arrays), strict=True)
         feeds = {target.ref(): np.asarray(part) for target, part in parts}
-        fetches = self._fetched(fetch_list)
-        targets = [new for op in target_list for new in self._transformer.targets(op)]
         has_collectives = self._transformer.has_collectives([*targets, *fetches])
         results = self._runner.run(
             lambda inner: tf_internals.run_tensors(

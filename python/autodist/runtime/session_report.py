@@ -26,9 +26,13 @@ def write(transformer: Transformer) -> None:
                 transformer.replica_count,
             )
     rows = transformer.layout_table()
+    obstacles = transformer.batch.updates.obstacles
     for tensor, taker in transformer.batch.fed_whole:
+        if taker in obstacles:
+            continue
+        level = logging.WARNING if taker.type in op_kinds.SCATTERS else logging.INFO
         _logger.log(
-            logging.DEBUG if taker.type in op_kinds.ASSIGNS else logging.INFO,
+            logging.DEBUG if taker.type in op_kinds.ASSIGNS else level,
             "%s is not split over the replicas: %s (%s) needs all of it",
             tensor.name,
             taker.name,

@@ -1,0 +1,152 @@
+"""Decides how the updates are made that depend on the batch.
+
+In this order, for each op that may change a variable with something that differs from replica to replica:
+
+1. It is *made once*, with what one node has, where that is proved (`made_once`).
+2. The roots that it depends on are not split where it is not: then nothing that it takes differs.
+3. Where the variable declares how copies become one value (`aggregation`), each replica updates a copy of its own
+   instead: the variable is *local*.
+4. It is refused where the roots are split because the user said so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from autodist.graph import kind_rules, op_kinds
+from autodist.graph.functions import handle_behind, may_write
+from autodist.graph.kinds import Kind, Kinds
+from autodist.graph.local_variables import check_can_be_local, check_gradient, refuse
+from autodist.graph.made_once import Obstacle, Proof
+from autodist.graph.observe import Observer
+from autodist.graph.roles import LogicalVariable, Roles
+
+if TYPE_CHECKING:
+    from autodist.graph.batch import BatchAnalysis
+
+_Refused = tuple[Any, list[LogicalVariable], "Obstacle | None"]
+"""An update, the variables it writes, and why it is not made once; None where a variable of it is local."""
+
+
+class BatchUpdates:
+    """What is decided of the updates that depend on the batch; grows as the graph grows.
+
+    Args:
+      batch: what depends on the batch.
+      roles: the variables.
+      observer: what was seen while the graph was built.
+
+    Attributes:
+      made_once: the updates that are made once, with what one node has.
+      local: handle ops of the local variables.
+      obstacles: by update that is not made once: why.
+    """
+
+    def __init__(self, batch: BatchAnalysis, roles: Roles, observer: Observer) -> None:
+        self._batch = batch
+        self._roles = roles
+        self._observer = observer
+        self._kinds = self._no_kinds()
+        self._older: list[Any] = []
+        self._ops: list[Any] = []
+        self.made_once: set[Any] = set()
+        self.local: set[Any] = set()
+        self.obstacles: dict[Any, Obstacle] = {}
+
+    def extend(self, ordered: list[Any]) -> None:
+        """Takes in ops added to the original graph, each after what it depends on."""
+        self._older += self._ops
+        self._ops = ordered
+
+    def kind(self, tensor: Any) -> Kind | None:
+        """How one node's value of a tensor that varies follows from the replicas'; None where no rule says so."""
+        return self._kinds.of_tensor(tensor)
+
+    def choice_behind(self, op: Any) -> Any:
+        """An op with random numbers or batch statistics of each replica's own that `op` depends on, or None."""
+        found = (self._kinds.by_choice.get(t.op) for t in op.inputs if self._batch.varies(op, t))
+        return next((choice for choice in found if choice is not None), None)
+
+    def in_order(self) -> list[Any]:
+        """The updates that are made once among the ops taken in last, in their order."""
+        return [op for op in self._ops if op in self.made_once]
+
+    def variables_of(self, op: Any) -> list[LogicalVariable]:
+        """The variables that `op` may change."""
+        found = []
+        for index, tensor in enumerate(op.inputs):
+            variable = self._roles.variables.get(handle_behind(tensor))
+            if variable is not None and may_write(op, index):
+                found.append(variable)
+        return found
+
+    def decide(self, settled: set[Any]) -> bool:
+        """Decides for the updates that vary; False when there was nothing to decide.
+
+        Args:
+          settled: handle ops of the variables that exist in the transformed graph; they can no longer become local.
+
+        Raises:
+          UnsupportedGraphError: if an update has no meaning.
+        """
+        writers = [(op, self.variables_of(op)) for op in self._ops if self._batch.mask(op)]
+        writers = [
+            (op, variables)
+            for op, variables in writers
+            if not all(v.handle_op in self.local for v in variables)
+        ]
+        if not writers:
+            return False
+        self._kinds = self._no_kinds()
+        self._kinds.extend([*self._older, *self._ops])
+        proof = Proof(self._batch, self._kinds)
+        proved: list[Any] = []
+        refused: list[_Refused] = []
+        for op, variables in writers:
+            check_gradient(self._batch, op, variables)
+            obstacle = proof.obstacle(op)
+            if obstacle is None and not any(v.handle_op in self.local for v in variables):
+                proved.append(op)
+            else:
+                refused.append((op, variables, obstacle))
+        if refused:
+            self._refuse(refused, settled)
+            self.made_once -= set(self._ops)
+        else:
+            self.made_once.update(proved)
+        self._batch.forget(self._ops)
+        return True
+
+    def _refuse(self, refused: list[_Refused], settled: set[Any]) -> None:
+        """Has what updates take that are not made once not be split, or variables be local."""
+        self.obstacles.update({op: found for op, _, found in refused if found is not None})
+        undeclared = [r for r in refused if not all(v.declares_aggregation for v in r[1])]
+        if not undeclared:
+            self._localise(*refused[0], settled)
+        elif not self._batch.drop_roots([op for op, *_ in undeclared], self._ops):
+            refuse(*undeclared[0])
+
+    def _localise(
+        self,
+        op: Any,
+        variables: list[LogicalVariable],
+        obstacle: Obstacle | None,
+        settled: set[Any],
+    ) -> None:
+        """Makes the variables local that `op` writes."""
+        for variable in variables:
+            if variable.handle_op in self.local:
+                continue
+            is_trained = any(b.handle_op is variable.handle_op for b in self._observer.births)
+            is_settled = variable.handle_op in settled
+            check_can_be_local(variable, op, obstacle, is_settled=is_settled, is_trained=is_trained)
+            self.local.add(variable.handle_op)
+
+    def _no_kinds(self) -> Kinds:
+        return Kinds(
+            kind_rules.RULES,
+            varies=self._batch.varies,
+            root_axis=self._batch.axis_of_root,
+            is_local_read=lambda op: op.type == op_kinds.READ and op.inputs[0].op in self.local,
+            is_forward=self._batch.is_forward,
+        )

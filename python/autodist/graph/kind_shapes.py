@@ -1,0 +1,406 @@
+"""Rules for the ops that arrange elements, and for the sizes of dimensions; see `kind_rules`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from autodist.graph.kinds import COUNT, MEAN, SAME, SUM, Kind, Kinds, Rule, rows
+from autodist.graph.roles import size_of
+
+Found = list[Kind | None]
+
+
+def _rows_of(kinds: Kinds, op: Any, index: int = 0) -> int | None:
+    """The dimension along which the rows of an input lie; None where it has none, or an unknown rank."""
+    kind = kinds.of(op, index)
+    is_known = kind is not None and kind.is_rows and op.inputs[index].shape.rank is not None
+    return kind.axis if kind is not None and is_known else None
+
+
+def _constant(tensor: Any) -> Any:
+    value = tf.get_static_value(tensor)
+    return None if value is None else np.asarray(value)
+
+
+# Sizes.
+
+
+def shape(kinds: Kinds, op: Any) -> Found:
+    """The sizes of rows: the number of rows, and sizes that all replicas share."""
+    found: Found = []
+    for index, (tensor, made) in enumerate(zip(op.inputs, op.outputs, strict=True)):
+        axis = _rows_of(kinds, op, index)
+        if axis is None:
+            kind = kinds.of(op, index)
+            # What is reduced has one shape on all replicas; of anything else nothing is known.
+            is_same = kind is not None and not kind.is_rows
+            found.append(SAME if is_same else None)
+            continue
+        sizes: list[Any] = list(tensor.shape.as_list())
+        sizes[axis] = COUNT
+        kinds.set_sizes(made, sizes)
+        found.append(None)
+    return found
+
+
+def size(kinds: Kinds, op: Any) -> Found:
+    """The number of elements of rows."""
+    if _rows_of(kinds, op) is None:
+        return [None]
+    kinds.set_sizes(op.outputs[0], [COUNT])
+    return [SUM]
+
+
+def rank(kinds: Kinds, op: Any) -> Found:
+    """The number of dimensions."""
+    return [SAME if kinds.of(op, 0) is not None else None]
+
+
+def _of_sizes(kinds: Kinds, made: Any, sizes: list[Any]) -> Found:
+    """The kind of a tensor of sizes, which it remembers."""
+    kinds.set_sizes(made, sizes)
+    if COUNT not in sizes:
+        return [SAME]
+    return [SUM if made.shape.rank == 0 else None]
+
+
+# Arrangements.
+
+
+def reshape(kinds: Kinds, op: Any) -> Found:
+    """Rows along dimension 0 that stay together; anything reduced."""
+    kind = kinds.of(op, 0)
+    if kind is not None and not kind.is_rows and kinds.of(op, 1) == SAME:
+        return [kind]
+    asked, before = (
+        kinds.sizes(op.inputs[1]),
+        op.inputs[0].shape.as_list() if op.inputs[0].shape.rank else None,
+    )
+    if kind != rows(0) or not asked or before is None:
+        return [None]
+    if asked[0] == COUNT and COUNT not in asked[1:]:
+        return [rows(0)]
+    if asked[0] != -1 or any(not isinstance(s, int) or s < 0 for s in asked[1:]):
+        return [None]
+    each = int(np.prod(asked[1:], dtype=np.int64))
+    # Each row must become whole rows: the elements of its last dimensions make some of them.
+    known = 1
+    for s in reversed(before[1:]):
+        if s is None:
+            break
+        known *= s
+        if known and each and known % each == 0:
+            return [rows(0)]
+    return [rows(0) if each == 1 else None]
+
+
+def squeeze(kinds: Kinds, op: Any) -> Found:
+    """Without dimensions that are not the rows'."""
+    kind, dims = kinds.of(op, 0), list(op.get_attr("squeeze_dims"))
+    if kind is not None and not kind.is_rows:
+        return [kind]
+    axis, count = _rows_of(kinds, op), op.inputs[0].shape.rank
+    if axis is None or not dims:
+        return [None]
+    dims = [d % count for d in dims]
+    return [None if axis in dims else rows(axis - sum(d < axis for d in dims))]
+
+
+def expand_dims(kinds: Kinds, op: Any) -> Found:
+    """With one more dimension."""
+    kind, where = kinds.of(op, 0), _constant(op.inputs[1])
+    if kind is not None and not kind.is_rows and kinds.of(op, 1) == SAME:
+        return [kind]
+    axis = _rows_of(kinds, op)
+    if axis is None or where is None:
+        return [None]
+    at = int(where.ravel()[0]) % (op.inputs[0].shape.rank + 1)
+    return [rows(axis + (at <= axis))]
+
+
+def transpose(kinds: Kinds, op: Any) -> Found:
+    """With the dimensions in another order."""
+    kind, order = kinds.of(op, 0), _constant(op.inputs[1])
+    if kind is not None and not kind.is_rows and kinds.of(op, 1) == SAME:
+        return [kind]
+    axis = _rows_of(kinds, op)
+    if axis is None or order is None:
+        return [None]
+    return [rows([int(i) % op.inputs[0].shape.rank for i in order].index(axis))]
+
+
+def pack(kinds: Kinds, op: Any) -> Found:
+    """Tensors of rows, or sizes, side by side."""
+    if all(t.shape.rank == 0 for t in op.inputs):
+        sizes = [
+            (kinds.sizes(t) or [None])[0] if kinds.of(op, i) in (SAME, SUM) else ""
+            for i, t in enumerate(op.inputs)
+        ]
+        counted = all(kinds.of(op, i) == SAME or s == COUNT for i, s in enumerate(sizes))
+        return _of_sizes(kinds, op.outputs[0], sizes) if counted else [None]
+    axes = {_rows_of(kinds, op, i) for i in range(len(op.inputs))}
+    axis = axes.pop() if len(axes) == 1 else None
+    if axis is None or op.outputs[0].shape.rank is None:
+        return [None]
+    at = op.get_attr("axis") % op.outputs[0].shape.rank
+    return [rows(axis + (at <= axis))]
+
+
+def unpack(kinds: Kinds, op: Any) -> Found:
+    """The parts along another dimension than that of the rows; single sizes."""
+    known = kinds.sizes(op.inputs[0])
+    if known is not None and len(known) == len(op.outputs):
+        return [_of_sizes(kinds, t, [s])[0] for t, s in zip(op.outputs, known, strict=True)]
+    axis = _rows_of(kinds, op)
+    if axis is None:
+        return [None] * len(op.outputs)
+    at = op.get_attr("axis") % op.inputs[0].shape.rank
+    return [None if at == axis else rows(axis - (at < axis))] * len(op.outputs)
+
+
+def concat(kinds: Kinds, op: Any) -> Found:
+    """Rows side by side, or sizes one after the other."""
+    parts, where = op.inputs[:-1], _constant(op.inputs[-1])
+    if all(t.shape.rank == 1 and t.dtype.is_integer for t in parts):
+        known = [kinds.sizes(t) for t in parts]
+        if all(s is not None for s in known):
+            return _of_sizes(kinds, op.outputs[0], [s for part in known for s in part or []])
+    axes = {_rows_of(kinds, op, i) for i in range(len(parts))}
+    axis = axes.pop() if len(axes) == 1 else None
+    if axis is None or where is None:
+        return [None]
+    return [None if int(where) % parts[0].shape.rank == axis else rows(axis)]
+
+
+def split(kinds: Kinds, op: Any) -> Found:
+    """`Split` and `SplitV` along another dimension than that of the rows."""
+    at, of = (0, 1) if op.type == "Split" else (2, 0)
+    axis, where = _rows_of(kinds, op, of), _constant(op.inputs[at])
+    fits = axis is not None and where is not None
+    fits = fits and (op.type == "Split" or kinds.of(op, 1) == SAME)
+    fits = fits and int(where) % op.inputs[of].shape.rank != axis
+    return [rows(axis) if fits and axis is not None else None] * len(op.outputs)
+
+
+def strided_slice(kinds: Kinds, op: Any) -> Found:
+    """All rows, and of each some elements; single sizes."""
+    known = kinds.sizes(op.inputs[0]) if op.inputs[0].shape.rank == 1 else None
+    bounds = [_constant(t) for t in op.inputs[1:]]
+    if known is not None and all(b is not None and b.size == 1 for b in bounds):
+        return _slice_of_sizes(kinds, op, known, [int(b.ravel()[0]) for b in bounds])
+    axis = _rows_of(kinds, op)
+    if axis is None or any(k != SAME for k in kinds.of_inputs(op)[1:]):
+        return [None]
+    place = _place_after_slice(op, axis)
+    return [None if place is None else rows(place)]
+
+
+def _slice_of_sizes(kinds: Kinds, op: Any, known: list[Any], bounds: list[int]) -> Found:
+    begin, end, stride = bounds
+    if op.get_attr("new_axis_mask") or op.get_attr("ellipsis_mask"):
+        return [None]
+    if op.get_attr("shrink_axis_mask") & 1:
+        picked = [known[begin]] if -len(known) <= begin < len(known) else []
+    else:
+        first = None if op.get_attr("begin_mask") & 1 else begin
+        last = None if op.get_attr("end_mask") & 1 else end
+        picked = known[first:last:stride]
+    return _of_sizes(kinds, op.outputs[0], picked) if picked else [None]
+
+
+def _place_after_slice(op: Any, axis: int) -> int | None:
+    """Where dimension `axis` of the input lies in the output of a slice that takes all of it; else None."""
+    count = op.inputs[1].shape.num_elements()
+    if count is None:
+        return None
+    masks = {
+        name: op.get_attr(f"{name}_mask")
+        for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")
+    }
+    is_new = [bool(masks["new_axis"] >> i & 1) for i in range(count)]
+    ellipses = [i for i in range(count) if masks["ellipsis"] >> i & 1]
+    if len(ellipses) > 1:
+        return None
+    taken = sum(not new for i, new in enumerate(is_new) if i not in ellipses)
+    dim = place = 0
+    for i in range(count):
+        if i in ellipses:
+            through = op.inputs[0].shape.rank - taken
+            if dim <= axis < dim + through:
+                return place + axis - dim
+            dim, place = dim + through, place + through
+        elif is_new[i]:
+            place += 1
+        else:
+            is_shrunk = bool(masks["shrink_axis"] >> i & 1)
+            if dim == axis:
+                return place if not is_shrunk and _takes_all(op, i, masks) else None
+            dim, place = dim + 1, place + (not is_shrunk)
+    return place + axis - dim
+
+
+def _takes_all(op: Any, i: int, masks: dict[str, int]) -> bool:
+    begin, stride = _constant(op.inputs[1]), _constant(op.inputs[3])
+    starts = masks["begin"] >> i & 1 or (begin is not None and begin[i] == 0)
+    return bool(starts and masks["end"] >> i & 1 and stride is not None and stride[i] == 1)
+
+
+def slice_(kinds: Kinds, op: Any) -> Found:
+    """All rows, and of each some elements."""
+    axis, begin, extent = _rows_of(kinds, op), _constant(op.inputs[1]), kinds.sizes(op.inputs[2])
+    if axis is None or begin is None or extent is None:
+        return [None]
+    if any(k not in (SAME, None) for k in kinds.of_inputs(op)[1:]):
+        return [None]
+    takes_all = begin[axis] == 0 and extent[axis] == -1 and COUNT not in extent
+    return [rows(axis) if takes_all else None]
+
+
+def gather(kinds: Kinds, op: Any) -> Found:
+    """Single sizes; rows of what all share, by numbers of the batch; columns of rows."""
+    known, numbers = kinds.sizes(op.inputs[0]), _constant(op.inputs[1])
+    if known is not None and op.inputs[0].shape.rank == 1 and numbers is not None:
+        picked = [int(i) for i in np.ravel(numbers)]
+        if numbers.ndim <= 1 and all(0 <= i < len(known) for i in picked):
+            return _of_sizes(kinds, op.outputs[0], [known[i] for i in picked])
+    axis = _constant(op.inputs[2]) if len(op.inputs) > 2 else np.array(0)
+    depth = op.inputs[0].shape.rank
+    if axis is None or depth is None:
+        return [None]
+    return [_gathered(kinds, op, int(axis) % depth)]
+
+
+def _gathered(kinds: Kinds, op: Any, axis: int) -> Kind | None:
+    """The kind of what is gathered along `axis`."""
+    params, indices = kinds.of(op, 0), kinds.of(op, 1)
+    extra = op.inputs[1].shape.rank
+    if op.type == "GatherV2" and op.get_attr("batch_dims"):
+        is_pair = params == indices == rows(0) and op.get_attr("batch_dims") > 0 and axis > 0
+        return rows(0) if is_pair else None
+    if params == SAME and indices is not None and indices.is_rows:
+        return rows(axis + indices.axis)
+    if params is None or not params.is_rows or indices != SAME or params.axis == axis:
+        return None
+    if params.axis < axis:
+        return params
+    return None if extra is None else rows(params.axis + extra - 1)
+
+
+def gather_nd(kinds: Kinds, op: Any) -> Found:
+    """Elements of what all share, by indices of the batch."""
+    axis, last = _rows_of(kinds, op, 1), op.inputs[1].shape.rank
+    fits = kinds.of(op, 0) == SAME and axis is not None and axis < last - 1
+    return [rows(axis) if fits and axis is not None else None]
+
+
+def one_hot(kinds: Kinds, op: Any) -> Found:
+    """One more dimension."""
+    axis = _rows_of(kinds, op)
+    if axis is None or any(k != SAME for k in kinds.of_inputs(op)[1:]):
+        return [None]
+    at = op.get_attr("axis") % (op.inputs[0].shape.rank + 1)
+    return [rows(axis + (at <= axis))]
+
+
+def tile(kinds: Kinds, op: Any) -> Found:
+    """Rows repeated along other dimensions; what all share repeated for each row."""
+    times = kinds.sizes(op.inputs[1])
+    axis = _rows_of(kinds, op)
+    if times is None:
+        return [None]
+    if axis is not None:
+        return [rows(axis) if times[axis] == 1 and COUNT not in times else None]
+    if kinds.of(op, 0) == SAME and times.count(COUNT) == 1:
+        place = times.index(COUNT)
+        is_one = op.inputs[0].shape.rank is not None and size_of(op.inputs[0], place) == 1
+        return [rows(place) if is_one else None]
+    return [None]
+
+
+def pad(kinds: Kinds, op: Any) -> Found:
+    """Rows padded along other dimensions."""
+    axis, margins = _rows_of(kinds, op), _constant(op.inputs[1])
+    if axis is None or margins is None or any(k != SAME for k in kinds.of_inputs(op)[1:]):
+        return [None]
+    return [None if margins[axis].any() else rows(axis)]
+
+
+def fill(kinds: Kinds, op: Any) -> Found:
+    """One value for each row."""
+    sizes = kinds.sizes(op.inputs[0])
+    if sizes is None or sizes.count(COUNT) != 1 or kinds.of(op, 1) != SAME:
+        return [None]
+    return [rows(sizes.index(COUNT))]
+
+
+def broadcast_to(kinds: Kinds, op: Any) -> Found:
+    """Rows, or what all share, for each row."""
+    sizes = kinds.sizes(op.inputs[1])
+    if sizes is None or sizes.count(COUNT) != 1 or op.inputs[0].shape.rank is None:
+        return [None]
+    place = sizes.index(COUNT)
+    inner = place - (len(sizes) - op.inputs[0].shape.rank)
+    if kinds.of(op, 0) == SAME:
+        return [rows(place) if inner < 0 or size_of(op.inputs[0], inner) == 1 else None]
+    return [rows(place) if _rows_of(kinds, op) == inner else None]
+
+
+def select(kinds: Kinds, op: Any) -> Found:
+    """Rows chosen by rows; a vector chooses whole rows."""
+    axes = [_rows_of(kinds, op, i) for i in range(3)]
+    ranks = [t.shape.rank for t in op.inputs]
+    fits = axes[0] is not None and len(set(axes)) == 1
+    fits = fits and (ranks[0] == ranks[1] or (ranks[0] == 1 and axes[0] == 0))
+    return [rows(axes[0]) if fits and axes[0] is not None else None]
+
+
+# Branches of the v1 control flow, outside of loops.
+
+
+def switch(kinds: Kinds, op: Any) -> Found:
+    """Both outputs are the input, one of them dead, where all replicas take one branch."""
+    return [kinds.of(op, 0) if kinds.of(op, 1) == SAME else None] * 2
+
+
+def merge(kinds: Kinds, op: Any) -> Found:
+    """The input that is alive, where all replicas take one branch."""
+    found = set(kinds.of_inputs(op))
+    if found == {MEAN, SAME}:
+        return [MEAN, SAME]
+    kind = found.pop() if len(found) == 1 else None
+    return [kind, SAME if kind is not None else None]
+
+
+RULES: dict[str, Rule] = {
+    "Shape": shape,
+    "ShapeN": shape,
+    "Size": size,
+    "Rank": rank,
+    "Reshape": reshape,
+    "Squeeze": squeeze,
+    "ExpandDims": expand_dims,
+    "Transpose": transpose,
+    "Pack": pack,
+    "Unpack": unpack,
+    "ConcatV2": concat,
+    "Split": split,
+    "SplitV": split,
+    "StridedSlice": strided_slice,
+    "Slice": slice_,
+    "GatherV2": gather,
+    "Gather": gather,
+    "GatherNd": gather_nd,
+    "OneHot": one_hot,
+    "Tile": tile,
+    "Pad": pad,
+    "PadV2": pad,
+    "MirrorPad": pad,
+    "Fill": fill,
+    "BroadcastTo": broadcast_to,
+    "Select": select,
+    "Switch": switch,
+    "Merge": merge,
+}
