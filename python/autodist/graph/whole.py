@@ -46,10 +46,17 @@ def takes_whole(op: Any) -> bool:
 
 
 def writes_rows(op: Any) -> bool:
-    """Whether `op` writes rows, as many as there are, to a variable."""
+    """Whether `op` fills a variable with rows: an assignment, or a scatter of what is fed or read."""
     if op.type in op_kinds.SCATTERS:
-        return True
+        return all(_is_plain_data(t) for t in op.inputs if t.dtype != tf.resource)
     return op.type in op_kinds.ASSIGNS and has_batch_dimension(op.inputs[1])
+
+
+def _is_plain_data(tensor: Any) -> bool:
+    op = tensor.op
+    while op.type == "Identity":
+        op = op.inputs[0].op
+    return op.type == "Const" or op.type in DATA_SOURCES
 
 
 def is_pivot(op: Any) -> bool:
