@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -18,7 +19,12 @@ cluster, task, has_library = json.loads(sys.argv[1]), int(sys.argv[2]), sys.argv
 if has_library:
     import autodist
     autodist.load_ops()
-server = tf.distribute.Server(tf.train.ClusterSpec(cluster), job_name="ps", task_index=task)
+if sys.argv[4]:
+    tf.load_library(sys.argv[4])
+config = tf.compat.v1.ConfigProto(isolate_session_state=sys.argv[5] == "isolated")
+server = tf.distribute.Server(
+    tf.train.ClusterSpec(cluster), job_name="ps", task_index=task, config=config
+)
 print("ready", flush=True)
 server.join()
 """
@@ -35,8 +41,24 @@ class PsJob:
     cluster: dict[str, list[str]]
     servers: dict[int, subprocess.Popen[bytes]] = dataclasses.field(default_factory=dict)
 
-    def start(self, number: int, *, library: bool = True, unshared: bool = False) -> None:
-        """Starts a server, again if it was killed."""
+    def start(
+        self,
+        number: int,
+        *,
+        library: bool = True,
+        unshared: bool = False,
+        plugin: str = "",
+        isolated: bool = False,
+    ) -> None:
+        """Starts a server, again if it was killed.
+
+        Args:
+            number: Its task.
+            library: Whether it loads our library.
+            unshared: Whether it sees nothing of what others put under /dev/shm.
+            plugin: A library to load, with a device.
+            isolated: Whether sessions that it is the master of have variables of their own.
+        """
         import json
 
         command = [
@@ -46,6 +68,8 @@ class PsJob:
             json.dumps(self.cluster),
             str(number),
             "library" if library else "none",
+            plugin,
+            "isolated" if isolated else "shared",
         ]
         if unshared:
             command = ["unshare", "-m", "sh", "-c", UNSHARED, "sh", *command]
@@ -82,7 +106,7 @@ def can_unshare() -> bool:
 
 
 @contextlib.contextmanager
-def running(ports: list[int], lacking: Sequence[int] = (), **how: bool) -> Iterator[PsJob]:
+def running(ports: list[int], lacking: Sequence[int] = (), **how: Any) -> Iterator[PsJob]:
     """Runs a job whose worker is this process.
 
     Args:

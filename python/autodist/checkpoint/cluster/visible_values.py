@@ -36,9 +36,9 @@ def check(session: Any, restored: takers.Restored, timeout_seconds: float) -> No
         return
     devices = {taker.variable.device for taker in asked}
     answers = user_runs.run(session, list(asked.values()), devices, timeout_seconds)
-    missing = [
+    missing = sorted(
         taker.variable.name for taker, answer in zip(asked, answers, strict=True) if not answer
-    ]
+    )
     if missing:
         raise tf.errors.FailedPreconditionError(
             None,
