@@ -4,8 +4,10 @@ The ops that do it run in a graph and a session of their own beside the user's, 
 user's graph is only read::
 
     sources     what the `SaveV2` node of a graph reads, and on which task it lies
+    placement   where the user's session has put that; user_runs runs ops in it, watched
     tasks       the tasks of a session, and which of them answer
-    channel     the session of our own, watched while it runs
+    masters     its master, and whether a session of our own sees the user's variables
+    channel     the session of our own, watched while it runs; own_sessions opens and ends it
     save_graph  its ops
     plain_tasks, plain_sources
                 the same for tasks that have not loaded our ops
@@ -13,6 +15,8 @@ user's graph is only read::
     takers      what a saver restores, and into which variables
     restore_graph, restore
                 the ops and the steps of one restore
+    visible_values
+                whether the user's session sees what was restored
     variables, lacking
                 what both need to know of variables and of tasks
     files_plan, files_graph, files_save
