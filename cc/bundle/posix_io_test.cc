@@ -7,11 +7,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <thread>
 
+#include "bundle/final_status.h"
+#include "bundle/temporary_name.h"
 #include "bundle/testing_directory.h"
 #include "core/testing.h"
 
@@ -48,6 +52,32 @@ TEST(BytesLandAtTheirOffsetsFromAnyThread) {
   std::string expected;
   for (int block = 0; block < 64; ++block) expected.append(1000, static_cast<char>(block));
   EXPECT_TRUE(ReadFile(path) == expected);
+}
+
+TEST(NoErrorOfAFileSystemIsTakenForTheEndOfTheDataOrALostTask) {
+  for (int error = 1; error < 134; ++error) {
+    const absl::Status status = PosixError("cannot write", "/ck/m", error);
+    EXPECT_TRUE(!status.ok() && FinalStatus(status) == status);
+    EXPECT_TRUE(!absl::IsOutOfRange(status) && !absl::IsAborted(status));
+    EXPECT_TRUE(!absl::IsUnavailable(status) && !absl::IsDeadlineExceeded(status));
+    EXPECT_TRUE(Contains(status, "cannot write /ck/m: "));
+  }
+  EXPECT_TRUE(absl::IsResourceExhausted(PosixError("", "m", EFBIG)));
+  EXPECT_TRUE(absl::IsResourceExhausted(FinalStatus(absl::OutOfRangeError("as an object store"))));
+  EXPECT_TRUE(absl::IsUnknown(FinalStatus(absl::AbortedError("All 10 retry attempts failed"))));
+  EXPECT_TRUE(absl::IsNotFound(FinalStatus(absl::NotFoundError("m"))));
+}
+
+TEST(TemporaryNamesFitWhereTheirNamesFit) {
+  const std::string letters = "\xc3\xa4";
+  std::string name = ".index";
+  for (int size = 6; size <= 255; size += 2, name = letters + name) {
+    const std::string temporary = TemporaryName(name);
+    EXPECT_TRUE(IsTemporaryName(temporary) && IsOfThisBoot(temporary));
+    EXPECT_TRUE(temporary.size() <= std::max<size_t>(name.size(), 128));
+    // Cut off between letters.
+    EXPECT_TRUE(size < 128 || temporary.find(".autodist") % 2 == 0);
+  }
 }
 
 TEST(AShortFileAndAnEmptyOne) {
