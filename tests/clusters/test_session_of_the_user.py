@@ -274,6 +274,26 @@ def test_what_the_session_does_not_see_is_never_taken_for_restored(
             saver.restore(session, str(tmp_path / "stock"))
 
 
+def test_a_task_that_hangs_when_it_is_first_asked_is_named(job: PsJob, tmp_path: Path) -> None:
+    devices = ["/job:ps/task:0", "/job:ps/task:1"]
+    with tf.Graph().as_default() as graph, graph.container(secrets.token_hex(4)):
+        made = make(constants(devices), devices)
+        saver = Saver(timeout_seconds=2)
+        with tf1.Session(master_with_accelerator(job)) as session:
+            session.run(tf1.global_variables_initializer())
+            job.servers[0].send_signal(signal.SIGSTOP)
+            try:
+                with pytest.raises(
+                    tf.errors.UnavailableError, match=r"^/job:ps/replica:0/task:0 did not answer"
+                ):
+                    saver.save(session, str(tmp_path / "model"))
+            finally:
+                job.servers[0].send_signal(signal.SIGCONT)
+            assert not list(tmp_path.iterdir())
+            Saver(name="again").save(session, str(tmp_path / "model"))
+            assert_equal(session, made, constants(devices))
+
+
 def test_our_session_ends_with_the_users(job: PsJob, tmp_path: Path) -> None:
     devices = ["/job:ps/task:0", "/job:ps/task:1"]
     with tf.Graph().as_default() as graph, graph.container(secrets.token_hex(4)):

@@ -14,6 +14,7 @@ import atexit
 import concurrent.futures
 import contextlib
 import sys
+import threading
 import weakref
 from collections.abc import Iterable
 from typing import Any
@@ -27,6 +28,7 @@ from autodist.checkpoint.cluster import tasks
 _CLOSE_SECONDS = 2.0
 
 _OPEN: set[weakref.finalize[..., Any]] = set()
+_OPEN_LOCK = threading.Lock()
 
 # By the user's session: what ends the sessions that belong to it.
 _BESIDE: weakref.WeakKeyDictionary[Any, list[weakref.finalize[..., Any]]] = (
@@ -52,8 +54,9 @@ def open_session(
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     session = tf.compat.v1.Session(target.address, graph=graph, config=config)
     end = weakref.finalize(owner, _end, session)
-    _OPEN.difference_update([each for each in _OPEN if not each.alive])
-    _OPEN.add(end)
+    with _OPEN_LOCK:
+        _OPEN.difference_update([each for each in _OPEN if not each.alive])
+        _OPEN.add(end)
     return session, end
 
 
@@ -103,4 +106,6 @@ def _end(session: Any) -> concurrent.futures.Future[Any] | None:
 
 @atexit.register
 def _end_all() -> None:
-    close(list(_OPEN))
+    with _OPEN_LOCK:
+        ends = list(_OPEN)
+    close(ends)
