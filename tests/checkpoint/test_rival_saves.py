@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 from autodist import tf_internals
-from autodist.checkpoint import prefix_lock, prefix_turns
+from autodist.checkpoint import bundle_saves, prefix_lock, prefix_turns
 from autodist.checkpoint.saver import Saver
 
 tf1 = tf.compat.v1
@@ -160,18 +160,18 @@ class Gate:
         self.inside, self.go_on = threading.Event(), threading.Event()
         self.fails = False
         self.in_it: list[int] = []
-        save_bundle = Saver._save_bundle
+        save_bundle = bundle_saves.BundleSave.run
 
-        def pause(saver: Saver, *arguments: object, **options: object) -> object:
+        def pause(save: bundle_saves.BundleSave, *arguments: object, **options: object) -> object:
             self.in_it.append(threading.get_ident())
             if not self.inside.is_set():
                 self.inside.set()
                 assert self.go_on.wait(60)
                 if self.fails:
                     raise tf.errors.DataLossError(None, None, "the first save fails")
-            return save_bundle(saver, *arguments, **options)  # type: ignore[arg-type]
+            return save_bundle(save, *arguments, **options)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(Saver, "_save_bundle", pause)
+        monkeypatch.setattr(bundle_saves.BundleSave, "run", pause)
 
 
 def is_inside(thread: threading.Thread, path: str) -> bool:
@@ -330,7 +330,7 @@ def test_a_rival_that_saves_without_a_saver_keeps_its_bundle(
             )
             raise tf.errors.AlreadyExistsError(None, None, "another is saving")
 
-        monkeypatch.setattr(Saver, "_save_bundle", refuse)
+        monkeypatch.setattr(bundle_saves.BundleSave, "run", refuse)
         with pytest.raises(tf.errors.AlreadyExistsError):
             saver.save(session, prefix)
     assert sorted(path.name for path in tmp_path.iterdir()) == NAMES[1:3]
