@@ -36,7 +36,7 @@ absl::StatusOr<SourceValue> HeldSave::Source(int64_t number) {
   }
   SourceValue value = found->second;
   if (const auto kept = kept_.find(number); kept != kept_.end()) {
-    value.variable = nullptr;
+    value.is_referenced = true;
     value.tensor = kept->second.value;
   }
   return value;
@@ -46,7 +46,7 @@ absl::Status HeldSave::Keep(const std::vector<int64_t>& numbers, int64_t budget_
   for (int64_t number : numbers) {
     absl::StatusOr<SourceValue> source = Source(number);
     if (!source.ok()) return source.status();
-    if (source->variable == nullptr) continue;
+    if (source->has_tensor()) continue;
     const int64_t size_bytes =
         source->shape.num_elements() * tensorflow::DataTypeSize(source->dtype);
     // The mode is never switched off, but may be switched on between this and the copy.
@@ -74,6 +74,7 @@ absl::Status HeldSave::Keep(const std::vector<int64_t>& numbers, int64_t budget_
 void HeldSave::LetGo(const std::vector<int64_t>& numbers) {
   std::lock_guard<std::mutex> lock(mutex_);
   for (int64_t number : numbers) {
+    sources_.erase(number);
     const auto kept = kept_.find(number);
     if (kept == kept_.end()) continue;
     copied_bytes_ -= kept->second.copied_bytes;

@@ -44,10 +44,11 @@ class HeldSave : public Leased {
   void AddSource(int64_t number, SourceValue value);
   void KeepAlive(PinnedVariables pins) { pins_.push_back(std::move(pins)); }
 
-  // The value of a source: as it was kept, or as the variable is.
+  // The value of a source: as it was when the save began here, or was kept, or as the variable is.
   absl::StatusOr<SourceValue> Source(int64_t number);
 
-  // Keeps sources as they are now until they are let go. A variable in copy-on-read mode is copied;
+  // Keeps sources as they are now until they are let go, after which they cannot be read any more.
+  // What was referred to when the save began stays as it was; any other is copied:
   // ResourceExhausted, naming it, if the copies would be larger than `budget_bytes` together.
   absl::Status Keep(const std::vector<int64_t>& numbers, int64_t budget_bytes);
   void LetGo(const std::vector<int64_t>& numbers);

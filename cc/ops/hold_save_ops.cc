@@ -22,6 +22,7 @@
 #include "bundle/save_plan.h"
 #include "ops/held_saves.h"
 #include "ops/kernel_inputs.h"
+#include "ops/referenced_variables.h"
 #include "ops/save_task.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
@@ -82,7 +83,7 @@ path: The path of the data file; empty if this task is not to write.
 lease_seconds: As in AutodistOpenSave.
 sources: The numbers of the variables of `pins`, followed by those of `tensors`.
 names: What messages call them.
-pins: Variables, from AutodistPinVariables.
+pins: Variables, from AutodistPinVariables; or, one input, from AutodistReferenceVariables.
 tensors: Other values.
 reaches: Whether this task can write to `path`, or has begun the save itself.
 facts: For each source its rank, its shape and, of strings and variants, the size of its encoding; else 0.
@@ -97,7 +98,8 @@ REGISTER_OP("AutodistKeepSources")
     .SetIsStateful()
     .SetShapeFn(ScalarShape)
     .Doc(R"doc(
-Keeps sources of a save as they are now, while they are sent.
+Keeps sources of a save, while they are sent, as they are now; as they were when the save began, if they could be
+referred to then.
 
 save_id: As in AutodistOpenSave.
 keep: Numbers of sources.
@@ -251,22 +253,16 @@ class HoldSaveOp : public SaveTaskOp {
   }
 
   absl::StatusOr<std::vector<SourceValue>> Values(OpKernelContext* context, HeldSave* save) const {
-    std::vector<SourceValue> values;
-    for (int i = kFixedInputs; i < context->num_inputs(); ++i) {
-      if (i >= kFixedInputs + num_pins_) {
-        if (!context->input(i).IsInitialized()) {
-          return absl::FailedPreconditionError(
-              absl::StrCat("input ", i, " of ", name(), " is not initialized"));
-        }
-        values.push_back(TensorValue(context->input(i)));
-        continue;
+    absl::StatusOr<SavedVariables> variables = VariablesInput(context, kFixedInputs, num_pins_);
+    if (!variables.ok()) return variables.status();
+    for (PinnedVariables& pins : variables->pins) save->KeepAlive(std::move(pins));
+    std::vector<SourceValue> values = std::move(variables->values);
+    for (int i = kFixedInputs + num_pins_; i < context->num_inputs(); ++i) {
+      if (!context->input(i).IsInitialized()) {
+        return absl::FailedPreconditionError(
+            absl::StrCat("input ", i, " of ", name(), " is not initialized"));
       }
-      absl::StatusOr<const PinnedVariables*> pins = PinsInput(context, i);
-      if (!pins.ok()) return pins.status();
-      for (const PinnedVariable& pinned : (*pins)->variables()) {
-        values.push_back(VariableValue(pinned.variable.get()));
-      }
-      save->KeepAlive(**pins);
+      values.push_back(TensorValue(context->input(i)));
     }
     auto names = StringVector(context->input(4), "names", values.size());
     if (!names.ok()) return names.status();

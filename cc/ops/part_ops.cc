@@ -87,7 +87,7 @@ absl::StatusOr<Tensor> View(const Tensor& buffer, int64_t offset, int64_t count,
 
 // Elements of a value that is kept, in its own memory; nothing where that is not as a buffer's.
 std::optional<Tensor> ViewOf(const SourceValue& value, const PartRead& read) {
-  if (value.variable != nullptr) return std::nullopt;
+  if (!value.has_tensor()) return std::nullopt;
   const int64_t size = value.tensor.TotalBytes();
   const int64_t element_bytes = SavedElementBytes(value.tensor.dtype());
   const int64_t begin = read.first * element_bytes, end = begin + read.count * element_bytes;

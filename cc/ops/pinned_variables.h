@@ -13,6 +13,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "tensorflow/core/framework/resource_handle.h"
 #include "tensorflow/core/framework/resource_mgr.h"
 #include "tensorflow/core/framework/resource_var.h"
@@ -51,6 +54,17 @@ class PinnedVariables {
  private:
   std::shared_ptr<const Variables> variables_;
 };
+
+// What ReadVariableOp says of a variable without a value.
+inline absl::Status UninitializedError(const tensorflow::ResourceHandle& handle,
+                                       absl::string_view reason) {
+  return absl::FailedPreconditionError(
+      absl::StrCat("Could not find variable ", handle.name(),
+                   ". This could mean that the variable has been deleted. In TF1, it can also mean "
+                   "the variable is "
+                   "uninitialized. Debug info: container=",
+                   handle.container(), ", status error message=", reason));
+}
 
 }  // namespace autodist
 

@@ -2,7 +2,9 @@
 //
 //   VarHandleOp -> ReadVariableOp -> Identity -> SaveV2        VarHandleOp -> AutodistPinVariables
 //                                   Variable  ----^     becomes                    v
-//                                                               Variable -> AutodistSave
+//                                                                      AutodistReferenceVariables
+//                                                                                  v
+//                                                                 Variable -> AutodistSave
 //
 // The graph that users and exporters see keeps its SaveV2; a process without this library runs
 // that. Each process replaces its own nodes, for only there is it certain that the library is
@@ -99,11 +101,16 @@ class Replacement {
                         absl::Hex(tensorflow::Hash64(contents), absl::kZeroPad16));
   }
 
-  absl::Status Build(const SaveTag& tag) {
+  // What takes all variables at one instant, or nothing.
+  absl::Status AddVariables(std::vector<NodeBuilder::NodeOut>* variables) {
+    if (pins_.empty()) return absl::OkStatus();
     std::vector<NodeBuilder::NodeOut> pins;
+    std::string contents;
     for (const auto& [device, pin] : pins_) {
       Node* node;
-      const std::string name = NewName("pins", absl::StrCat(device, " ", pin.handles.size()));
+      const std::string one = absl::StrCat(device, " ", pin.handles.size());
+      absl::StrAppend(&contents, one, " ");
+      const std::string name = NewName("pins", one);
       absl::Status status =
           NodeBuilder(name, "AutodistPinVariables")
               .Input(pin.handles)
@@ -114,8 +121,22 @@ class Replacement {
       if (!status.ok()) return status;
       pins.emplace_back(node, 0);
     }
+    Node* node;
+    absl::Status status = NodeBuilder(NewName("references", contents), "AutodistReferenceVariables")
+                              .Input(pins)
+                              .Device(save_->requested_device())
+                              .AssignedDevice(save_->assigned_device_name())
+                              .Finalize(&graph_, &node);
+    if (status.ok()) variables->emplace_back(node, 0);
+    return status;
+  }
+
+  absl::Status Build(const SaveTag& tag) {
+    std::vector<NodeBuilder::NodeOut> variables;
+    absl::Status status = AddVariables(&variables);
+    if (!status.ok()) return status;
     Node* aggregations;
-    absl::Status status = AddAggregations(tag, &aggregations);
+    status = AddAggregations(tag, &aggregations);
     if (!status.ok()) return status;
 
     const std::vector<int64_t> value_index = ValueIndex();
@@ -124,7 +145,7 @@ class Replacement {
       if (edge->IsControlEdge() && !edge->src()->IsSource()) before.push_back(edge->src());
     }
     const std::string contents = absl::StrCat(
-        pins.size(), " ", absl::StrJoin(value_index, ","), " ", tag.layout, " ", tag.lock, " ",
+        variables.size(), " ", absl::StrJoin(value_index, ","), " ", tag.layout, " ", tag.lock, " ",
         tag.threads, " ", tag.durable, " ", tensorflow::DataTypeVectorString(InputTypes()));
     Node* node;
     status = NodeBuilder(NewName("save", contents), "AutodistSave")
@@ -132,7 +153,7 @@ class Replacement {
                  .Input(inputs_[1]->src(), inputs_[1]->src_output())
                  .Input(inputs_[2]->src(), inputs_[2]->src_output())
                  .Input(aggregations, 0)
-                 .Input(pins)
+                 .Input(variables)
                  .Input(tensors_)
                  .ControlInputs(before)
                  .Attr("value_index", value_index)

@@ -11,7 +11,7 @@
 #include "bundle/bundle_writer.h"
 #include "bundle/save_plan.h"
 #include "ops/kernel_inputs.h"
-#include "ops/pinned_variables.h"
+#include "ops/referenced_variables.h"
 #include "ops/reports.h"
 #include "ops/variable_sources.h"
 #include "tensorflow/core/framework/op.h"
@@ -68,7 +68,7 @@ prefix: Scalar. The prefix of the checkpoint.
 tensor_names: The name of each entry.
 shape_and_slices: The full shape and slice of each entry as in SaveV2; empty where the entry is the whole.
 aggregations: 'MEAN', 'SUM' or 'ONLY_FIRST_REPLICA' for each entry, the same for all entries of a name.
-pins: Variables to read in place, from AutodistPinVariables.
+pins: Variables to read in place, from AutodistPinVariables; or, one input, from AutodistReferenceVariables.
 tensors: Values that are not variables read in place.
 value_index: For each entry the number of its value in the list made of the variables of `pins` followed by
   `tensors`.
@@ -83,7 +83,8 @@ durable: Whether the files are on the device when the op is done; else only the 
 // All that a save needs, unpacked from the inputs of the op.
 struct SaveRequest {
   std::string prefix;
-  std::vector<SourceValue> values;
+  SavedVariables variables;
+  std::vector<SourceValue> values;  // of the variables, then of the tensors
   std::vector<SaveEntry> entries;
 };
 
@@ -117,7 +118,9 @@ class SaveOp : public tensorflow::AsyncOpKernel {
     if (!request.ok()) return request.status();
     absl::StatusOr<SavePlan> plan = BuildSavePlan(request->entries, layout_);
     if (!plan.ok()) return plan.status();
-    VariableSources sources(std::move(request->values), lock_mode_);
+    VariableSources sources(std::move(request->values), lock_mode_,
+                            request->variables.lock_seconds);
+    sources.LetGoAfterUse(*plan);
     absl::StatusOr<int64_t> written_bytes =
         WriteBundle(request->prefix, *plan, &sources, {threads_, durable_, &cancelled});
     if (!written_bytes.ok()) return written_bytes.status();
@@ -130,32 +133,28 @@ class SaveOp : public tensorflow::AsyncOpKernel {
 
   absl::StatusOr<SaveRequest> Unpack(OpKernelContext* context) const {
     SaveRequest request;
+    absl::Status status = UnpackValues(context, &request);
     absl::StatusOr<std::string> prefix = PrefixInput(context->input(0));
-    if (!prefix.ok()) return prefix.status();
-    request.prefix = *std::move(prefix);
-    absl::Status status = UnpackValues(context, &request.values);
+    if (status.ok()) status = prefix.status();
+    if (prefix.ok()) request.prefix = *std::move(prefix);
     if (status.ok()) status = UnpackEntries(context, &request);
     if (!status.ok()) return status;
     return request;
   }
 
-  absl::Status UnpackValues(OpKernelContext* context, std::vector<SourceValue>* values) const {
-    values->reserve(value_index_.size());
-    for (int i = kFixedInputs; i < context->num_inputs(); ++i) {
+  absl::Status UnpackValues(OpKernelContext* context, SaveRequest* request) const {
+    // First of all: whatever else there is to do, training goes on meanwhile.
+    absl::StatusOr<SavedVariables> variables = VariablesInput(context, kFixedInputs, num_pins_);
+    if (!variables.ok()) return variables.status();
+    request->variables = *std::move(variables);
+    request->values = std::move(request->variables.values);
+    for (int i = kFixedInputs + num_pins_; i < context->num_inputs(); ++i) {
       const Tensor& input = context->input(i);
-      if (i >= kFixedInputs + num_pins_) {
-        if (!input.IsInitialized()) {
-          return absl::FailedPreconditionError(
-              absl::StrCat("input ", i, " of ", name(), " is not initialized"));
-        }
-        values->push_back(TensorValue(input));
-        continue;
+      if (!input.IsInitialized()) {
+        return absl::FailedPreconditionError(
+            absl::StrCat("input ", i, " of ", name(), " is not initialized"));
       }
-      absl::StatusOr<const PinnedVariables*> pins = PinsInput(context, i);
-      if (!pins.ok()) return pins.status();
-      for (const PinnedVariable& pinned : (*pins)->variables()) {
-        values->push_back(VariableValue(pinned.variable.get()));
-      }
+      request->values.push_back(TensorValue(input));
     }
     return absl::OkStatus();
   }

@@ -11,12 +11,16 @@ using tensorflow::DeviceNameUtils;
 using tensorflow::Edge;
 using tensorflow::Node;
 
-// Whether an op other than `reader` has been told to run after `node`.
-bool OrdersOthers(const Node& node, const Node* reader) {
-  for (const Edge* edge : node.out_edges()) {
-    if (edge->IsControlEdge() && edge->dst() != reader && !edge->dst()->IsSink()) return true;
+// Whether `taken` is all that goes on from its source, but for control edges to `reader`. Another
+// edge of data may lead to an update of the variable, which must not come before the read, or to
+// something else that is to have the very value that is saved: a fetch, a send, a second entry. A
+// control edge to another op says that it runs after the read.
+bool IsForReaderOnly(const Edge& taken, const Node* reader) {
+  for (const Edge* edge : taken.src()->out_edges()) {
+    if (edge == &taken || edge->dst()->IsSink()) continue;
+    if (!edge->IsControlEdge() || edge->dst() != reader) return false;
   }
-  return false;
+  return true;
 }
 
 bool IsOnCpuOf(const Node& reader, const Node& read) {
@@ -49,7 +53,7 @@ std::optional<VariableRead> FindVariableRead(const Edge& edge) {
   while (true) {
     Node* node = input->src();
     const bool is_read = node->type_string() == "ReadVariableOp";
-    if ((!is_read && node->type_string() != "Identity") || OrdersOthers(*node, edge.dst()) ||
+    if ((!is_read && node->type_string() != "Identity") || !IsForReaderOnly(*input, edge.dst()) ||
         !node->input_edge(0, &input).ok()) {
       return std::nullopt;
     }

@@ -23,8 +23,8 @@ struct VariableRead {
 };
 
 // The read behind `edge`, if the variable is on a CPU of the process that the edge's target is on
-// and if nothing but that target waits for the read: a variable read later could have another value
-// by then.
+// and if the read is for that target alone: nothing else takes its value or waits for it. Then the
+// target may read the variable itself, at any time after `before`.
 std::optional<VariableRead> FindVariableRead(const tensorflow::Edge& edge);
 
 }  // namespace autodist

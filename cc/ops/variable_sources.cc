@@ -20,8 +20,13 @@ using tensorflow::Var;
 
 constexpr int64_t kPageBytes = 4096;
 
-absl::Status CheckInitialized(const Var* variable, const Tensor& value) {
-  if (variable->is_initialized && value.IsInitialized()) return absl::OkStatus();
+// REQUIRES: the variable is locked.
+bool HasValue(Var* variable) {
+  return variable->is_initialized && variable->tensor()->IsInitialized();
+}
+
+absl::Status CheckInitialized(Var* variable) {
+  if (HasValue(variable)) return absl::OkStatus();
   return absl::FailedPreconditionError("a variable lost its value during the save");
 }
 
@@ -52,21 +57,66 @@ void CopyInto(const Tensor& value, Tensor* copy) {
 
 }  // namespace
 
-SourceValue VariableValue(Var* variable) {
-  SourceValue value;
-  value.variable = variable;
-  tensorflow::tf_shared_lock lock(*variable->mu());
-  value.dtype = variable->tensor()->dtype();
-  value.shape = variable->tensor()->shape();
-  return value;
-}
-
 SourceValue TensorValue(const Tensor& tensor) {
   SourceValue value;
   value.tensor = tensor;
   value.dtype = tensor.dtype();
   value.shape = tensor.shape();
   return value;
+}
+
+std::optional<size_t> ReferenceValues(std::vector<SourceValue>* values, double* lock_seconds) {
+  std::vector<SourceValue*> in_order;
+  for (SourceValue& value : *values) {
+    if (value.variable != nullptr) in_order.push_back(&value);
+  }
+  std::sort(in_order.begin(), in_order.end(), [](const SourceValue* a, const SourceValue* b) {
+    return ComesBefore(a->variable, b->variable);
+  });
+  // One that is in copy-on-read mode is not waited for: another save may lock it for long.
+  std::vector<Var*> locked;
+  locked.reserve(in_order.size());
+  std::vector<bool> has_value(in_order.size());
+  Clock::time_point since;
+  for (const SourceValue* value : in_order) {
+    Var* const variable = value->variable;
+    if (IsInCopyOnReadMode(variable) || (!locked.empty() && locked.back() == variable)) continue;
+    variable->mu()->lock_shared();
+    if (locked.empty()) since = Clock::now();
+    locked.push_back(variable);
+  }
+  // The mode changes under the exclusive lock only.
+  for (SourceValue* value : in_order) {
+    if (!std::binary_search(locked.begin(), locked.end(), value->variable, ComesBefore) ||
+        IsInCopyOnReadMode(value->variable)) {
+      continue;
+    }
+    value->is_referenced = true;
+    value->tensor = *value->variable->tensor();
+  }
+  for (size_t i = locked.size(); i-- > 0;) {
+    has_value[i] = HasValue(locked[i]);
+    locked[i]->mu()->unlock_shared();
+  }
+  *lock_seconds = locked.empty() ? 0 : std::chrono::duration<double>(Clock::now() - since).count();
+
+  for (size_t i = 0; i < values->size(); ++i) {
+    SourceValue& value = (*values)[i];
+    if (value.variable == nullptr) continue;
+    if (value.is_referenced) {
+      value.dtype = value.tensor.dtype();
+      value.shape = value.tensor.shape();
+      const auto found =
+          std::lower_bound(locked.begin(), locked.end(), value.variable, ComesBefore);
+      if (!has_value[found - locked.begin()]) return i;
+      continue;
+    }
+    tensorflow::tf_shared_lock lock(*value.variable->mu());
+    value.dtype = value.variable->tensor()->dtype();
+    value.shape = value.variable->tensor()->shape();
+    if (!HasValue(value.variable)) return i;
+  }
+  return std::nullopt;
 }
 
 // The locks on some variables: exclusive on those in copy-on-read mode, shared on the others.
@@ -85,10 +135,24 @@ class VariableSources::Locks {
   Locks(const Locks&) = delete;
   Locks& operator=(const Locks&) = delete;
 
+  // Lets go of the shared locks: what they guard was referred to.
+  void ReleaseShared() {
+    for (size_t i = 0; i < variables_.size(); ++i) {
+      if (!is_exclusive_[i]) variables_[i]->mu()->unlock_shared();
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < variables_.size(); ++i) {
+      if (is_exclusive_[i]) variables_[kept++] = variables_[i];
+    }
+    variables_.resize(kept);
+    is_exclusive_.assign(kept, true);
+    if (variables_.empty()) NoteTime();
+  }
+
   void Release() {
     if (variables_.empty()) return;
     UnlockAll();
-    owner_.NoteLockTime(std::chrono::duration<double>(Clock::now() - since_).count());
+    NoteTime();
     variables_.clear();
   }
 
@@ -99,11 +163,11 @@ class VariableSources::Locks {
     return is_exclusive_[found - variables_.begin()];
   }
 
-  bool HasExclusive() const {
-    return std::find(is_exclusive_.begin(), is_exclusive_.end(), true) != is_exclusive_.end();
+ private:
+  void NoteTime() {
+    owner_.NoteLockTime(std::chrono::duration<double>(Clock::now() - since_).count());
   }
 
- private:
   void LockAll() {
     for (size_t i = 0; i < variables_.size(); ++i) {
       is_exclusive_[i] = is_exclusive_[i] || variables_[i]->copy_on_read_mode.load();
@@ -161,6 +225,12 @@ absl::StatusOr<std::unique_ptr<HeldValues>> VariableSources::Acquire(absl::Span<
                                                                      Hold hold) {
   auto held = std::make_unique<Held>();
   std::vector<Tensor>& tensors = held->mutable_tensors();
+  const bool all_have_tensors = AllHaveTensors(sources);
+  std::vector<Tensor> references = TakeTensors(sources);
+  if (all_have_tensors) {
+    tensors = std::move(references);
+    return held;
+  }
   tensors.resize(sources.size());
   std::vector<Var*> variables = VariablesInLockOrder(sources);
   const bool copies = mode_ == LockMode::kCopy && hold == Hold::kLong;
@@ -174,41 +244,72 @@ absl::StatusOr<std::unique_ptr<HeldValues>> VariableSources::Acquire(absl::Span<
     }
   }
 
-  if (!variables.empty()) held->locks = std::make_unique<Locks>(this, std::move(variables));
+  held->locks = std::make_unique<Locks>(this, std::move(variables));
   for (size_t i = 0; i < sources.size(); ++i) {
     const SourceValue& source = values_[sources[i]];
     if (source.variable == nullptr) {
-      tensors[i] = source.tensor;
+      tensors[i] = std::move(references[i]);
       continue;
     }
-    const Tensor& value = *source.variable->tensor();
-    const absl::Status status = CheckInitialized(source.variable, value);
+    const absl::Status status = CheckInitialized(source.variable);
     if (!status.ok()) return status;
+    const Tensor& value = *source.variable->tensor();
     if (copies && held->locks->IsExclusive(source.variable)) {
       CopyInto(value, &tensors[i]);
     } else {
       tensors[i] = value;
     }
   }
-  if (held->locks != nullptr && (copies || !held->locks->HasExclusive())) held->locks.reset();
+  if (copies) {
+    held->locks.reset();
+  } else {
+    held->locks->ReleaseShared();
+  }
   return held;
 }
 
 absl::StatusOr<std::vector<Tensor>> VariableSources::Snapshot(absl::Span<const int> sources) {
-  std::vector<Tensor> tensors(sources.size());
-  std::vector<Var*> variables = VariablesInLockOrder(sources);
-  std::unique_ptr<Locks> locks;
-  if (!variables.empty()) locks = std::make_unique<Locks>(this, std::move(variables));
+  const bool all_have_tensors = AllHaveTensors(sources);
+  std::vector<Tensor> tensors = TakeTensors(sources);
+  if (all_have_tensors) return tensors;
+  const Locks locks(this, VariablesInLockOrder(sources));
   for (size_t i = 0; i < sources.size(); ++i) {
     const SourceValue& source = values_[sources[i]];
-    if (source.variable == nullptr) {
-      tensors[i] = source.tensor;
-      continue;
-    }
-    const Tensor& value = *source.variable->tensor();
-    const absl::Status status = CheckInitialized(source.variable, value);
+    if (source.variable == nullptr) continue;
+    const absl::Status status = CheckInitialized(source.variable);
     if (!status.ok()) return status;
-    tensors[i] = locks->IsExclusive(source.variable) ? tensorflow::tensor::DeepCopy(value) : value;
+    const Tensor& value = *source.variable->tensor();
+    tensors[i] = locks.IsExclusive(source.variable) ? tensorflow::tensor::DeepCopy(value) : value;
+  }
+  return tensors;
+}
+
+void VariableSources::LetGoAfterUse(const SavePlan& plan) {
+  uses_left_.assign(values_.size(), 0);
+  for (const PlannedTensor& planned : plan.tensors) {
+    for (const PlannedShard& shard : planned.shards) {
+      for (int source : shard.sources) ++uses_left_[source];
+    }
+  }
+}
+
+bool VariableSources::AllHaveTensors(absl::Span<const int> sources) const {
+  return std::all_of(sources.begin(), sources.end(),
+                     [this](int source) { return values_[source].has_tensor(); });
+}
+
+// The tensors of those that have one; the last time it is used, a value is let go of here.
+std::vector<Tensor> VariableSources::TakeTensors(absl::Span<const int> sources) {
+  std::vector<Tensor> tensors(sources.size());
+  std::lock_guard<std::mutex> lock(uses_mutex_);
+  for (size_t i = 0; i < sources.size(); ++i) {
+    SourceValue& source = values_[sources[i]];
+    if (!source.has_tensor()) continue;
+    if (!uses_left_.empty() && --uses_left_[sources[i]] == 0) {
+      tensors[i] = std::move(source.tensor);
+    } else {
+      tensors[i] = source.tensor;
+    }
   }
   return tensors;
 }

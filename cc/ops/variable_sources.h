@@ -7,17 +7,24 @@
 // as it is only while the exclusive lock is held. If the mode is switched on after a reference was
 // taken, the variable gets a new buffer first.
 //
+// So the variables that are not in copy-on-read mode are all referred to when a save begins, at one
+// instant (referenced_variables.h); the others are read when they are written.
+//
 // Variables that must be read at one instant are locked together, in the order of their mutexes'
 // addresses, which is TensorFlow's own rule. Locks are taken and released by the same thread.
+// Where replicas of a shard are in different modes, all of them are read when they are written.
 
 #ifndef AUTODIST_OPS_VARIABLE_SOURCES_H_
 #define AUTODIST_OPS_VARIABLE_SOURCES_H_
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "bundle/save_plan.h"
 #include "bundle/sources.h"
 #include "tensorflow/core/framework/resource_var.h"
 #include "tensorflow/core/framework/tensor.h"
@@ -32,19 +39,31 @@ enum class LockMode {
 // A variable, which must outlive the save, or a plain tensor.
 struct SourceValue {
   tensorflow::Var* variable = nullptr;
-  tensorflow::Tensor tensor;      // where `variable` is null
+  // The value of `variable` is `tensor`, which stays as it is.
+  bool is_referenced = false;
+  tensorflow::Tensor tensor;      // where `variable` is null or referenced
   tensorflow::DataType dtype;     // as the save was planned
   tensorflow::TensorShape shape;  // likewise
   std::string name = {};          // for messages; may be empty
+
+  bool has_tensor() const { return variable == nullptr || is_referenced; }
 };
 
-SourceValue VariableValue(tensorflow::Var* variable);
 SourceValue TensorValue(const tensorflow::Tensor& tensor);
+
+// Refers at one instant to all of the variables that are not in copy-on-read mode, and notes dtypes
+// and shapes. Returns which of them, the first, has no value. No update waits longer than for
+// another update of one of the variables.
+std::optional<size_t> ReferenceValues(std::vector<SourceValue>* values, double* lock_seconds);
 
 class VariableSources : public Sources {
  public:
-  VariableSources(std::vector<SourceValue> values, LockMode mode)
-      : values_(std::move(values)), mode_(mode) {}
+  // `lock_seconds`: for how long the variables were locked before.
+  VariableSources(std::vector<SourceValue> values, LockMode mode, double lock_seconds = 0)
+      : values_(std::move(values)), mode_(mode), max_lock_seconds_(lock_seconds) {}
+
+  // Lets go of each value after it was asked for as often as `plan` has it. Before any other call.
+  void LetGoAfterUse(const SavePlan& plan);
 
   absl::StatusOr<std::unique_ptr<HeldValues>> Acquire(absl::Span<const int> sources,
                                                       Hold hold) override;
@@ -58,13 +77,17 @@ class VariableSources : public Sources {
   class Locks;
 
   std::vector<tensorflow::Var*> VariablesInLockOrder(absl::Span<const int> sources) const;
+  bool AllHaveTensors(absl::Span<const int> sources) const;
+  std::vector<tensorflow::Tensor> TakeTensors(absl::Span<const int> sources);
   void NoteLockTime(double seconds);
 
-  const std::vector<SourceValue> values_;
+  std::vector<SourceValue> values_;  // only their tensors change
+  std::mutex uses_mutex_;
+  std::vector<int> uses_left_;  // by source; empty: nothing is let go
   const LockMode mode_;
   std::mutex copy_mutex_;  // held while a copy exists; taken before any variable's lock
   mutable std::mutex time_mutex_;
-  double max_lock_seconds_ = 0;
+  double max_lock_seconds_;
 };
 
 }  // namespace autodist

@@ -140,6 +140,11 @@ def add_control_inputs(op: Any, control_inputs: list[Any]) -> None:
     op._add_control_inputs(control_inputs)
 
 
+def control_outputs(op: Any) -> list[Any]:
+    """The ops that wait for an op without taking anything from it."""
+    return list(op._control_outputs)
+
+
 def set_attribute(op: Any, name: str, value: Any) -> None:
     """Sets an attribute of an op to an `AttrValue`; a session that has run the op keeps the old."""
     op._set_attr(name, value)

@@ -82,6 +82,8 @@ class Transformer:
         self._collectives = Collectives(self.builder)
         self.means = Means(self.builder, self._collectives)
         self.stored_parts: dict[Any, tuple[StoredPart, ...]] = {}
+        # By original op that reads a variable for a save alone, the save.
+        self.saved_reads: dict[Any, Any] = {}
         self.updates_made: list[tuple[Any, PlacedVariable, list[Any]]] = []
         self._observer = observer
         self._placer = Placer(self.roles, self.builder, strategy_builder, devices)
@@ -149,6 +151,7 @@ class Transformer:
     def _extend(self, new_ops: list[Any]) -> None:
         tf_internals.copy_functions(self.original, self.graph)
         verify.check_supported(new_ops, self._observer)
+        saving.check_reads(self, new_ops)
         variables = self.roles.extend(new_ops)
         verify.check_copies(new_ops, self._placer.placed)
         ordered = topological(new_ops)
@@ -233,15 +236,18 @@ class Transformer:
         """The whole tensor as each replica sees it."""
         return [value.whole(replica) for replica in range(self.replica_count)]
 
-    def controls(self, op: Any, replica: int | None) -> list[Any]:
+    def controls(self, op: Any, replica: int | None, *, without: str | None = None) -> list[Any]:
         """The transformed ops that a copy of `op` waits for.
 
         Args:
           op: the original op.
           replica: whose copy waits; None: one that is made once and waits for all replicas.
+          without: a type of ops that it does not wait for.
         """
         found = []
         for source in op.control_inputs:
+            if source.type == without:
+                continue
             rows = self._lowered[source]
             if replica is not None and len(rows) > 1:
                 rows = [rows[replica]]

@@ -1,8 +1,9 @@
 """Rule for `SaveV2`: what it reads from variables is read from their shards and replicas, in place.
 
-The node says all there is to say: prefix, names, `shape_and_slices`, values. A value read from a variable becomes one
-entry per shard and replica, under the same name. A variable that is itself a slice of a larger one (the node's slice
-is not empty) is cut further: the shards' boxes move by the slice's start.
+The node says all there is to say: prefix, names, `shape_and_slices`, values. A value read from a variable for the node
+alone becomes one entry per shard and replica, under the same name. Where something else takes what is read, or waits
+for the read, that very value is saved: when the node runs, the variable may have another. A variable that is itself a
+slice of a larger one (the node's slice is not empty) is cut further: the shards' boxes move by the slice's start.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from autodist import _native
+from autodist.errors import UnsupportedGraphError
 from autodist.graph import op_kinds
 from autodist.graph.placement import PlacedVariable
 from autodist.graph.stored_parts import StoredPart
 from autodist.layout import Box, Grid
+from autodist.tf_internals import control_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +37,7 @@ def lower(walk: Transformer, op: Any) -> bool:
     entries = _Entries(walk.builder.is_at_host)
     controls = walk.controls(op, None)
     for name, spec, tensor, asked in zip(names, specs, tensors, aggregations, strict=True):
-        variable, waits = _variable_read(walk, tensor)
+        variable, waits = _variable_read(walk, op, tensor)
         controls.extend(waits)
         if variable is None:
             entries.add_tensor(name, spec, walk.fetch(tensor))
@@ -47,6 +50,8 @@ def lower(walk: Transformer, op: Any) -> bool:
         for where, handles in entries.handles.items():
             with tf.device(where):
                 pins.append(ops.autodist_pin_variables(handles))
+        if pins:
+            pins = [ops.autodist_reference_variables(pins)]
         made = ops.autodist_save(
             prefix=walk.whole_of(op, 0, 0),
             tensor_names=tf.constant(entries.names, tf.string, [len(entries.names)]),
@@ -140,17 +145,60 @@ def spec_of(box: Box | None, grid: Grid | None, base: tuple[tuple[int, ...], Box
     return box.shifted(slice_box.start).slice_spec(shape)
 
 
-def _variable_read(walk: Transformer, tensor: Any) -> tuple[PlacedVariable | None, list[Any]]:
-    """The variable that `tensor` is the plain value of, and the ops that the read waits for."""
-    op, waits = tensor.op, []
-    while op.type == "Identity":
-        waits.extend(walk.controls(op, None))
-        op = op.inputs[0].op
-    if op.type != op_kinds.READ:
+def _variable_read(
+    walk: Transformer, save: Any, tensor: Any
+) -> tuple[PlacedVariable | None, list[Any]]:
+    """The variable that `tensor` is the plain value of, read for `save` alone, and the ops that the read waits for."""
+    waits: list[Any] = []
+    chain = []
+    taken, taker = tensor, save
+    while True:
+        op = taken.op
+        if op.type not in {"Identity", op_kinds.READ} or not _is_only_for(taken, taker, save):
+            return None, []
+        chain.append(op)
+        waits.extend(_waits(walk, op))
+        if op.type == op_kinds.READ:
+            break
+        taken, taker = op.inputs[0], op
+    variable = walk.placed(taken.op.inputs[0])
+    if variable is None:
         return None, []
-    waits.extend(walk.controls(op, None))
-    variable = walk.placed(op.inputs[0])
-    return (None, []) if variable is None else (variable, waits)
+    walk.saved_reads.update(dict.fromkeys(chain, save))
+    return variable, waits
+
+
+def _waits(walk: Transformer, op: Any) -> list[Any]:
+    """The ops that a read waits for, but for those that would let stock TensorFlow read in place.
+
+    They switch off what keeps updates by rows out of a buffer that is being read.
+    """
+    waits = walk.controls(op, None, without=op_kinds.DISABLE_COPY)
+    for source in op.control_inputs:
+        if source.type == op_kinds.DISABLE_COPY:
+            waits.extend(_waits(walk, source))
+    return waits
+
+
+def _is_only_for(tensor: Any, taker: Any, save: Any) -> bool:
+    """Whether `taker` alone takes a tensor, once, and no op but `save` waits for it."""
+    return list(tensor.consumers()) == [taker] and set(control_outputs(tensor.op)) <= {save}
+
+
+def check_reads(walk: Transformer, new_ops: list[Any]) -> None:
+    """Refuses new ops that take, or wait for, what a save was lowered without.
+
+    Raises:
+      UnsupportedGraphError: naming both.
+    """
+    for op in new_ops:
+        for source in [*(tensor.op for tensor in op.inputs), *op.control_inputs]:
+            if source in walk.saved_reads and walk.saved_reads[source] is not op:
+                raise UnsupportedGraphError(
+                    f"op {op.name!r} ({op.type}) uses {source.name!r}, which reads a variable for "
+                    f"{walk.saved_reads[source].name!r} alone in the session that there is. Read the variable again "
+                    "for the op, or create the op before create_distributed_session()."
+                )
 
 
 def _aggregation(variable: PlacedVariable, asked: str) -> str:

@@ -96,13 +96,14 @@ class FilesGraph:
 
     def _save(self, part: Part, name: str) -> Any:
         sources = self._node.sources
-        pinned, pins = variables.pin(
+        pinned, pins = variables.reference(
             [
                 number
                 for number in part.numbers
                 if sources[number].is_pinned and self._places[number] == part.task
             ],
             self._variables,
+            tasks.processor_of(part.task),
         )
         read = [number for number in part.numbers if number not in set(pinned)]
         tensors = [self._value(number) for number in read]

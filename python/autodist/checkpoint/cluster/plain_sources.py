@@ -37,6 +37,8 @@ class PlainSources:
         self._tasks = plain_tasks
         self._budget_bytes = budget_bytes
         self._shapes: dict[int, tuple[int, ...]] = {}
+        # Since the save began.
+        self._kept: set[int] = set()
         # What was there before, if a former process ended while it saved, is unknown.
         self._is_clean = False
 
@@ -60,7 +62,8 @@ class PlainSources:
             return
         with _ONE_AT_A_TIME:
             if not self._is_clean:
-                self.let_go(feeds, {index: plain.numbers for index, plain in self._tasks.items()})
+                self._kept = {n for plain in self._tasks.values() for n in plain.numbers}
+                self.end(feeds)
             self._is_clean = False
             try:
                 yield
@@ -76,12 +79,14 @@ class PlainSources:
                 ) from error
             self._is_clean = True
 
-    def facts(self, feeds: Mapping[Any, Any]) -> dict[int, tuple[int, ...]]:
-        """Returns the shapes of the variables, by number.
+    def check_values(self, feeds: Mapping[Any, Any]) -> None:
+        """Raises if variables have no value.
+
+        Args:
+            feeds: As for `saving`.
 
         Raises:
-            tf.errors.FailedPreconditionError: Some have no value; names them.
-            tf.errors.ResourceExhaustedError: One has to be copied and is too large.
+            tf.errors.FailedPreconditionError: Some have none; names them.
         """
         there = self._channel.run({i: t.are_there for i, t in self._tasks.items()}, {**feeds})
         for index, plain in self._tasks.items():
@@ -94,19 +99,42 @@ class PlainSources:
                 raise tf.errors.FailedPreconditionError(
                     None, None, f"{', '.join(missing)} on {plain.task}: not initialized"
                 )
-        shapes = self._channel.run({i: t.shapes for i, t in self._tasks.items()}, {**feeds})
+
+    def begin(self) -> tuple[Any, Any]:
+        """Returns the ops that begin a save, for `facts`: those of the shapes, and those that keep variables.
+
+        All variables with dense updates are kept as they are at the same time: what is kept shares their buffers.
+        """
+        kept = {
+            index: [number for number in plain.numbers if plain.is_kept_by_reference(number)]
+            for index, plain in self._tasks.items()
+        }
+        return {i: t.shapes for i, t in self._tasks.items()}, self.keeps(kept)
+
+    def facts(self, begun: tuple[Any, Any]) -> dict[int, tuple[int, ...]]:
+        """Returns the shapes of the variables, by number.
+
+        Args:
+            begun: What the ops of `begin` returned.
+
+        Raises:
+            tf.errors.ResourceExhaustedError: A variable has to be copied and is too large.
+        """
+        shapes, kept = begun
         self._shapes = {
             number: tuple(map(int, shape))
             for index, plain in self._tasks.items()
             for number, shape in zip(plain.numbers, shapes[index], strict=True)
         }
+        self._shapes.update({number: tuple(map(int, shape)) for number, shape in kept.items()})
+        self._kept = set(kept)
         for plain in self._tasks.values():
             for number in plain.numbers:
                 self._check_size(plain, number)
         return dict(self._shapes)
 
     def keeps(self, keep: Mapping[int, Any]) -> dict[int, Any]:
-        """Returns the ops that keep variables, by number, for `check_kept`.
+        """Returns the ops that keep variables, by number, for `check_kept`; of those that are kept, none.
 
         Args:
             keep: Numbers of variables by task; others than these tasks are no matter, likewise below.
@@ -116,6 +144,7 @@ class PlainSources:
             for index, numbers in keep.items()
             if index in self._tasks
             for number, op in self._tasks[index].keeps(numbers).items()
+            if number not in self._kept
         }
 
     def check_kept(self, shapes: Mapping[int, Any]) -> None:
@@ -152,6 +181,22 @@ class PlainSources:
         ]
         if ops:
             self._channel.run(ops, {**feeds})
+        for numbers in let_go.values():
+            self._kept.difference_update(map(int, numbers))
+
+    def end(self, feeds: Mapping[Any, Any]) -> None:
+        """Frees what is still kept: the marks, and variables that nothing was sent of.
+
+        Args:
+            feeds: As for `saving`.
+        """
+        ops = [
+            [plain.free_mark, plain.frees([n for n in plain.numbers if n in self._kept])]
+            for plain in self._tasks.values()
+        ]
+        if ops:
+            self._channel.run(ops, {**feeds})
+        self._kept.clear()
 
     def drops(self) -> dict[str, Callable[[], Any]]:
         """Returns by task what frees all that may be kept, for `Channel.tell`."""

@@ -2,7 +2,8 @@
 
 A run of a session sees one value of a variable, but a large variable takes many runs. So it is kept: a second
 variable of the server is assigned the first one's value, which shares its buffer; the next dense update then writes to
-a new one. Only a variable in copy-on-read mode, as updates by rows leave it, is copied. `Slice` of a flat tensor is a
+a new one. So all are kept when a save begins. Only a variable in copy-on-read mode, as updates by rows leave it, is
+copied, and not before it is sent. `Slice` of a flat tensor is a
 view where it begins at a multiple of 64 bytes, `Bitcast` always is. (TensorFlow 2.21; session handles
 would do too, but servers have none.)
 
@@ -73,6 +74,7 @@ class PlainTask:
         numbers: Of its variables.
         are_there: Whether each of them has a value.
         shapes: The shape of each.
+        free_mark: Frees the owner's mark.
     """
 
     def __init__(
@@ -114,7 +116,7 @@ class PlainTask:
         with tf.control_dependencies([marked]):
             self._keeps = {number: self._keep(number) for number in sources}
         self._frees = {number: _destroy(kept) for number, kept in self._kept.items()}
-        self._free_mark = _destroy(self._mark)
+        self.free_mark = _destroy(self._mark)
 
     def may_be_copied(self, number: int) -> bool:
         """Whether keeping a variable may take a copy, as far as the user's graph tells."""
@@ -124,14 +126,17 @@ class PlainTask:
             for op in source.variable.op.outputs[0].consumers()
         )
 
+    def is_kept_by_reference(self, number: int) -> bool:
+        """Whether keeping a variable takes no copy, as far as the user's graph tells."""
+        return self._sources[number].is_resource and not self.may_be_copied(number)
+
     def keeps(self, numbers: Sequence[int]) -> dict[int, Any]:
         """Returns by number the op that keeps a variable, which returns the shape that it has then."""
         return {number: self._keeps[number] for number in map(int, numbers)}
 
     def frees(self, numbers: Sequence[int]) -> list[Any]:
         """Returns the ops that free what is kept of variables."""
-        kept = [self._frees[number] for number in map(int, numbers) if number in self._frees]
-        return [*kept, self._free_mark]
+        return [self._frees[number] for number in map(int, numbers) if number in self._frees]
 
     def free_all(self) -> list[Any]:
         """Makes the ops that free all that may be kept, in a graph of their own."""

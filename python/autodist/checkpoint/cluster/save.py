@@ -1,7 +1,7 @@
 """The steps of a save whose variables lie on several tasks.
 
 1. The chief makes the data file under a temporary name.
-2. Every task looks its variables up, and whether it sees that file.
+2. Every task refers to the values of its variables, all at once, and looks whether it sees that file.
 3. The plan: who writes which bytes.
 4. Tasks write what they hold; what they cannot write is sent, a bounded part of it at a time.
 5. Tasks sync what they wrote; the chief writes the index and commits.
@@ -156,12 +156,17 @@ class ClusterSave(kept_save.KeptSave):
     ) -> tuple[dict[int, bool], dict[int, tuple[tuple[int, ...], int]]]:
         """Returns per task whether it reaches the file, and per source its shape and encoded size."""
         given = dict(zip(self._graph.values, plain_values, strict=True))
-        outputs = self._channel.run(
-            {index: outputs for index, (_, outputs) in self._graph.holds.items()},
+        self._plain.check_values(feeds)
+        # One run: every task refers to all of its variables with dense updates at the same time.
+        outputs, begun = self._channel.run(
+            (
+                {index: outputs for index, (_, outputs) in self._graph.holds.items()},
+                self._plain.begin(),
+            ),
             {**feeds, **given, self._graph.path: path if self._transport.way != "stream" else b""},
         )
         reaches = dict.fromkeys(self._graph.plain_tasks, False)
-        facts = {number: (shape, 0) for number, shape in self._plain.facts(feeds).items()}
+        facts = {number: (shape, 0) for number, shape in self._plain.facts(begun).items()}
         for index, output in outputs.items():
             reaches[index] = bool(output.reaches)
             numbers = list(output.facts)
@@ -236,6 +241,7 @@ class ClusterSave(kept_save.KeptSave):
             self._write(feeds, plan.rounds(group, self._round_bytes), crcs)
         if kept:
             self._keep(feeds, {}, kept)
+        self._plain.end(feeds)
 
     def _keep(self, feeds: dict[Any, Any], keep: dict[int, Any], let_go: dict[int, Any]) -> None:
         self._plain.let_go(feeds, let_go)

@@ -197,7 +197,7 @@ class SaveGraph:
         self, index: int, held: list[int], read: list[int], stand_ins: Sequence[Any]
     ) -> tuple[list[int], Any]:
         ops = _native.ops()
-        numbers, pins = variables.pin(held, stand_ins)
+        numbers, pins = variables.reference(held, stand_ins, tasks.processor_of(self.tasks[index]))
         tensors = []
         for number in read:
             source = self._node.sources[number]

@@ -177,6 +177,10 @@ class ClusterSaves:
         asked = _Asked(node, as_files=as_files)
         if self._find(session, target, asked) is None:
             return session
+        other = sources.what_else_runs(save_op)
+        if other is not None:
+            self._leave_to_session(session, save_op, other)
+            return session
         if not is_local and self._transport.way in ("shared", "stream"):
             raise _refused(
                 f"transport='{self._transport.way}' writes one file out of order, which the file system of {prefix} "
@@ -290,6 +294,24 @@ class ClusterSaves:
             session,
             f"{why}: it saves by itself, and TensorFlow sends whole variables to the task of the saver's node, within "
             "its limit of 2 GiB each",
+        )
+
+    def _leave_to_session(self, session: Any, save_op: Any, other: Any) -> None:
+        """Says that a save is a run of the user's session, once for each session.
+
+        Raises:
+            tf.errors.FailedPreconditionError: A way of saving was asked for.
+        """
+        why = f"{save_op.name} or what it reads waits for {other.name} ({other.type}), which each save runs"
+        if self._transport.way is not None:
+            raise _refused(
+                f"transport='{self._transport.way}', but {why}. Make the Saver outside of "
+                "tf.control_dependencies() and run the op before, or leave transport out"
+            )
+        self._tell(
+            session,
+            f"{why}: the save is a run of the session, and TensorFlow sends whole variables to one task, within its "
+            "limit of 2 GiB each. Make the Saver outside of tf.control_dependencies() and run the op before Saver.save",
         )
 
     def _tell_lacking(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import tensorflow as tf
@@ -111,6 +112,43 @@ def read(op: Any) -> SaveNode | None:
         op.name,
         op.inputs[1].op,
     )
+
+
+def what_else_runs(save_op: Any) -> Any:
+    """Returns an operation that a `SaveV2`, or a read of a variable for it, waits for; `None` if none does.
+
+    Whoever runs the node runs that operation too: only the session that has both does what the graph says.
+
+    Args:
+        save_op: The node.
+    """
+    ops = [save_op, *(tensor.op for tensor in save_op.inputs[:_FIRST_VALUE])]
+    for tensor in save_op.inputs[_FIRST_VALUE:]:
+        reads = [tensor.op]
+        while reads[-1].type in {"Identity", "ReadVariableOp"}:
+            reads.append(reads[-1].inputs[0].op)
+        # The session computes any other value.
+        if reads[-1].type in {*variables.REFS, variables.RESOURCE}:
+            ops.extend(reads)
+    return waits_for(ops)
+
+
+def waits_for(ops: Iterable[Any]) -> Any:
+    """Returns an operation that one of some operations waits for; `None` if none does.
+
+    Those that only prepare a read of TensorFlow's own do not count.
+
+    Args:
+        ops: The operations.
+    """
+    for op in ops:
+        waiting = list(op.control_inputs)
+        while waiting:
+            source = waiting.pop()
+            if source.type != "DisableCopyOnRead":
+                return source
+            waiting.extend(source.control_inputs)
+    return None
 
 
 def _variable(tensor: Any) -> Any:

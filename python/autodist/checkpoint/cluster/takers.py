@@ -71,11 +71,12 @@ class Restored:
 
 @dataclasses.dataclass(frozen=True)
 class _Assignment:
-    """An operation that gives a variable an output of a `RestoreV2`."""
+    """An operation that gives a variable an output of a `RestoreV2`; `between` are those that pass it on."""
 
     op: Any
     restore_op: Any
     output: int
+    between: tuple[Any, ...] = ()
 
 
 def read(session: Any, saver_def: Any) -> Restored | None:
@@ -104,6 +105,8 @@ def read(session: Any, saver_def: Any) -> Restored | None:
             others.append(op)
         else:
             assignments.append(assignment)
+    if _waits_for_others(nodes, assignments):
+        return None
     takers: list[Taker] = []
     if sessions.is_distributed(session):
         for node in nodes:
@@ -152,11 +155,22 @@ def _assignment(op: Any, nodes: list[Any]) -> _Assignment | None:
     if op.type not in _ASSIGNS or op.inputs[0].op.type not in (variables.RESOURCE, *variables.REFS):
         return None
     value = op.inputs[1]
+    between = []
     while value.op.type == "Identity":
+        between.append(value.op)
         value = value.op.inputs[0]
     if value.op not in nodes or value.dtype.base_dtype in (tf.string, tf.variant):
         return None
-    return _Assignment(op, value.op, value.value_index)
+    return _Assignment(op, value.op, value.value_index, tuple(between))
+
+
+def _waits_for_others(nodes: list[Any], assignments: list[_Assignment]) -> bool:
+    """Whether restoring runs more than a saver's own nodes; then it is the user's session that has to."""
+    own = {assignment.op for assignment in assignments}
+    ops = [op for node in nodes for op in (node, *(tensor.op for tensor in node.inputs))]
+    for assignment in assignments:
+        ops += [assignment.op, *assignment.between]
+    return any(source not in own for op in ops for source in op.control_inputs)
 
 
 def _parts(session: Any, node: Any) -> Iterator[Taker]:

@@ -87,3 +87,23 @@ def pin(
             )
         ordered.extend(on_device)
     return ordered, pins
+
+
+def reference(
+    numbers: Sequence[int], handles: Sequence[Any], device: str
+) -> tuple[list[int], list[Any]]:
+    """Adds the ops that refer to the values of variables of one task at one instant.
+
+    Args:
+        numbers: Which of the handles.
+        handles: The variables' handles.
+        device: The processor of the task.
+
+    Returns:
+        The numbers in the order of the values, and the input of an op that saves them.
+    """
+    ordered, pins = pin(numbers, handles)
+    if not pins:
+        return ordered, []
+    with tf.device(device):
+        return ordered, [_native.ops().autodist_reference_variables(pins)]

@@ -1,0 +1,118 @@
+"""A checkpoint saved beside training holds one state: dense variables of one step are not thousands of steps apart.
+
+A step adds one to a variable at each end of the file. Between them lie variables that take long to write.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+
+from autodist.autodist import AutoDist
+from autodist.checkpoint.saver import Saver
+from autodist.strategy import AllReduce, PartitionedPS, PSLoadBalancing, StrategyBuilder
+
+tf1 = tf.compat.v1
+
+# Of 16 MB.
+LARGE = 6
+# Steps that training must have made during a save for it to count.
+STEPS = 10
+
+
+def build() -> tuple[Any, list[Any]]:
+    """Returns a step, and the variables in the order of the file."""
+    variables = [
+        tf1.get_variable(name, size, initializer=tf1.zeros_initializer(), use_resource=True)
+        for name, size in [
+            ("first", [1]),
+            *((f"large_{i}", [4 << 20]) for i in range(LARGE)),
+            ("last", [1]),
+            ("steps", []),
+        ]
+    ]
+    step = tf.group(*(v.assign_add(tf.ones(v.shape)) for v in variables if "large" not in v.name))
+    return step, variables
+
+
+@contextlib.contextmanager
+def training(session: Any, step: Any) -> Iterator[None]:
+    """Runs a step over and over in a thread."""
+    is_over = threading.Event()
+    failures: list[Exception] = []
+
+    def train() -> None:
+        try:
+            while not is_over.is_set():
+                session.run(step)
+        except tf.errors.OpError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+    assert not failures
+
+
+def check(session: Any, step: Any, steps: Any, save: Callable[[str], Any], prefix: str) -> None:
+    """Saves until two saves took long enough."""
+    counted = 0
+    with training(session, step):
+        while counted < 2:
+            before = session.run(steps)
+            save(prefix)
+            counted += session.run(steps) - before > STEPS
+            reader = tf.train.load_checkpoint(prefix)
+            first, last, at = (
+                float(reader.get_tensor(n).sum()) for n in ("first", "last", "steps")
+            )
+            assert abs(first - last) <= 1
+            assert abs(first - at) <= 1
+            assert at >= before
+
+
+@pytest.mark.parametrize("make_saver", [Saver, tf1.train.Saver])
+@pytest.mark.parametrize("is_sharded", [False, True])
+def test_a_saver_beside_training(tmp_path: Path, make_saver: Any, is_sharded: bool) -> None:
+    with tf.Graph().as_default(), tf1.Session() as session:
+        step, variables = build()
+        ours = {"durable": False, "threads": 1} if make_saver is Saver else {}
+        saver = make_saver(variables, sharded=is_sharded, **ours)
+        session.run(tf1.global_variables_initializer())
+        check(
+            session,
+            step,
+            variables[-1],
+            lambda prefix: saver.save(session, prefix, write_meta_graph=False),
+            str(tmp_path / "m"),
+        )
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [AllReduce(), PSLoadBalancing(), PartitionedPS(2, min_variable_bytes=0)],
+    ids=["copies", "shared", "cut"],
+)
+def test_a_saver_beside_distributed_training(tmp_path: Path, strategy: StrategyBuilder) -> None:
+    spec = tmp_path / "spec.yml"
+    spec.write_text("nodes:\n  - address: localhost\n    cpus: [0, 1]\n")
+    autodist = AutoDist(str(spec), strategy)
+    with tf.Graph().as_default(), autodist.scope():
+        step, variables = build()
+        saver = Saver(variables, durable=False, threads=1)
+        with autodist.create_distributed_session() as session:
+            check(
+                session,
+                step,
+                variables[-1],
+                lambda prefix: saver.save(session, prefix, write_meta_graph=False),
+                str(tmp_path / "m"),
+            )
