@@ -17,6 +17,8 @@ from conftest import free_ports
 from ps_job import PsJob, files, running
 from test_saves import build, values_of
 
+from autodist.checkpoint.cluster import save
+from autodist.checkpoint.cluster.plain_tasks import CONTAINER
 from autodist.checkpoint.saver import Saver
 
 tf1 = tf.compat.v1
@@ -126,6 +128,58 @@ def test_a_large_shard_is_untorn_while_dense_updates_go_on(job: PsJob, tmp_path:
             trainer.join()
     assert [len(values) for values in seen] == [1, 1, 1, 1]
     assert seen[0] < seen[-1]
+
+
+def test_dense_variables_are_kept_when_the_save_begins(
+    job: PsJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that are sent last, and those without elements; nothing stays kept. Rows are as they are when sent."""
+    sends: list[Any] = []
+    send = save.ClusterSave._send
+
+    def train_first(self: Any, *given: Any) -> None:
+        session.run(update)
+        sends.append(self)
+        send(self, *given)
+
+    monkeypatch.setattr(save.ClusterSave, "_send", train_first)
+    with tf.Graph().as_default(), tf1.Session(job.target) as session:
+        # Each more than what is kept of copies at a time.
+        dense = [on_plain(f"dense_{i}", tf.zeros([LARGE])) for i in range(3)]
+        rows = on_plain("rows_of_some", tf.zeros([8, 8]))
+        on_plain("nothing", tf.zeros([0, 3]))
+        update = tf.group(
+            *(variable.assign_add(tf.ones([LARGE])).op for variable in dense),
+            tf1.scatter_add(rows, tf.range(8), tf.ones([8, 8])).op,
+        )
+        saver = Saver(memory_bytes=LEAST_MEMORY)
+        session.run(tf1.global_variables_initializer())
+        for count in range(2):
+            prefix = saver.save(session, str(tmp_path / "model"), write_meta_graph=False)
+            reader = tf.train.load_checkpoint(prefix)
+            for number in range(3):
+                assert np.unique(reader.get_tensor(f"dense_{number}")) == count
+            assert np.unique(reader.get_tensor("rows_of_some")) == count + 1
+            assert kept_by(job, sends[-1]) == []
+
+
+def kept_by(job: PsJob, saved: Any) -> list[int]:
+    """The numbers of the variables that the plain server still keeps."""
+    (plain,) = saved._graph.plain_tasks.values()
+    with tf.Graph().as_default(), tf1.Session(job.target) as session:
+        with tf1.device("/job:ps/task:1"):
+            are_there = {
+                number: tf.raw_ops.VarIsInitializedOp(
+                    resource=tf.raw_ops.VarHandleOp(
+                        container=CONTAINER,
+                        shared_name=f"{plain._label}/{number}",
+                        dtype=tf.float32,
+                        shape=None,
+                    )
+                )
+                for number in plain.numbers
+            }
+        return [number for number, is_there in session.run(are_there).items() if is_there]
 
 
 def test_what_is_updated_by_rows_is_copied_within_bounds(job: PsJob, tmp_path: Path) -> None:

@@ -130,6 +130,41 @@ def test_other_saveables_and_slices(job: PsJob, directory: Path) -> None:
     assert files(directory / "ours") == files(directory / "stock")
 
 
+def test_what_a_saver_waits_for_runs_with_each_save(
+    job: PsJob, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As with stock: the session has it, a graph of our own has not."""
+    with tf.Graph().as_default(), tf1.Session(job.target) as session:
+        variables = []
+        for task in range(2):
+            with tf1.device(f"/job:ps/task:{task}"):
+                variables.append(tf1.get_variable(f"v{task}", [3], use_resource=True))
+        with tf.control_dependencies([variable.assign_add(tf.ones([3])) for variable in variables]):
+            stock, ours, asked = (
+                tf1.train.Saver(max_to_keep=None),
+                Saver(),
+                Saver(transport="stream"),
+            )
+        clear = [variable.assign(tf.zeros([3])) for variable in variables]
+        names = ("stock", "ours")
+        for name, saver in zip(names, (stock, ours), strict=True):
+            session.run(clear)
+            for _ in range(2):
+                prefix = saver.save(session, str(directory / name), write_meta_graph=False)
+            np.testing.assert_array_equal(session.run(variables[1]), [2, 2, 2])
+            # The read may come before the update or after it.
+            assert tf.train.load_variable(prefix, "v1")[0] in {1, 2}
+        assert "waits for" in caplog.text
+        with pytest.raises(tf.errors.FailedPreconditionError, match="transport='stream', but"):
+            asked.save(session, str(directory / "refused"), write_meta_graph=False)
+        # Restoring runs it, too, before it assigns.
+        for saver in (stock, ours):
+            session.run(clear)
+            saver.restore(session, prefix)
+            stored = tf.train.load_variable(prefix, "v1")
+            np.testing.assert_array_equal(session.run(variables[1]), stored)
+
+
 def test_a_task_that_waits_longer_than_its_lease_still_holds_the_save(
     job: PsJob, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,8 +82,8 @@ class Transformer:
         self._collectives = Collectives(self.builder)
         self.means = Means(self.builder, self._collectives)
         self.stored_parts: dict[Any, tuple[StoredPart, ...]] = {}
-        # By original op that reads a variable for a save alone, the save.
-        self.saved_reads: dict[Any, Any] = {}
+        # By the handle of an original variable.
+        self.saved_reads: dict[Any, list[saving.SavedRead]] = {}
         self.updates_made: list[tuple[Any, PlacedVariable, list[Any]]] = []
         self._observer = observer
         self._placer = Placer(self.roles, self.builder, strategy_builder, devices)

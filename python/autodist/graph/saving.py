@@ -1,13 +1,16 @@
 """Rule for `SaveV2`: what it reads from variables is read from their shards and replicas, in place.
 
-The node says all there is to say: prefix, names, `shape_and_slices`, values. A value read from a variable for the node
-alone becomes one entry per shard and replica, under the same name. Where something else takes what is read, or waits
-for the read, that very value is saved: when the node runs, the variable may have another. A variable that is itself a
-slice of a larger one (the node's slice is not empty) is cut further: the shards' boxes move by the slice's start.
+The node says all there is to say: prefix, names, `shape_and_slices`, values. A value read from a variable becomes one
+entry per shard and replica, under the same name. The op that saves reads them later than the original graph: where an
+update of the variable waits for the original read, or takes what it returns, that very tensor is saved. A variable that
+is itself a slice of a larger one (the node's slice is not empty) is cut further: the shards' boxes move by the slice's
+start.
 """
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -36,12 +39,15 @@ def lower(walk: Transformer, op: Any) -> bool:
     aggregations = attribute(op, "_autodist_aggregations", default=[b"MEAN"] * len(tensors))
     entries = _Entries(walk.builder.is_at_host)
     controls = walk.controls(op, None)
-    for name, spec, tensor, asked in zip(names, specs, tensors, aggregations, strict=True):
-        variable, waits = _variable_read(walk, op, tensor)
-        controls.extend(waits)
+    variables = _variable_reads(walk, op)
+    for name, spec, tensor, asked, variable in zip(
+        names, specs, tensors, aggregations, variables, strict=True
+    ):
         if variable is None:
             entries.add_tensor(name, spec, walk.fetch(tensor))
         else:
+            for each in _chain(tensor):
+                controls.extend(_waits(walk, each))
             how = _aggregation(variable, asked.decode())
             entries.add_variable(name, spec.decode(), variable, how, _reader(walk, variable))
     ops = _native.ops()
@@ -145,27 +151,91 @@ def spec_of(box: Box | None, grid: Grid | None, base: tuple[tuple[int, ...], Box
     return box.shifted(slice_box.start).slice_spec(shape)
 
 
-def _variable_read(
-    walk: Transformer, save: Any, tensor: Any
-) -> tuple[PlacedVariable | None, list[Any]]:
-    """The variable that `tensor` is the plain value of, read for `save` alone, and the ops that the read waits for."""
-    waits: list[Any] = []
-    chain = []
-    taken, taker = tensor, save
-    while True:
-        op = taken.op
-        if op.type not in {"Identity", op_kinds.READ} or not _is_only_for(taken, taker, save):
-            return None, []
-        chain.append(op)
-        waits.extend(_waits(walk, op))
-        if op.type == op_kinds.READ:
-            break
-        taken, taker = op.inputs[0], op
-    variable = walk.placed(taken.op.inputs[0])
-    if variable is None:
-        return None, []
-    walk.saved_reads.update(dict.fromkeys(chain, save))
-    return variable, waits
+def _variable_reads(walk: Transformer, save: Any) -> list[PlacedVariable | None]:
+    """For each value of `save` the variable that it is the plain value of; None where that very tensor is saved."""
+    chains = [_chain(tensor) for tensor in list(save.inputs)[3:]]
+    counts = collections.Counter(chain[-1] for chain in chains if chain)
+    found: list[PlacedVariable | None] = []
+    for chain in chains:
+        variable = walk.placed(chain[-1].inputs[0]) if chain else None
+        read = SavedRead(save, chain)
+        # What is saved twice has one value.
+        if variable is None or counts[chain[-1]] > 1 or read.update_behind() is not None:
+            found.append(None)
+            continue
+        walk.saved_reads.setdefault(chain[-1].inputs[0].op, []).append(read)
+        found.append(variable)
+    return found
+
+
+def _chain(tensor: Any) -> tuple[Any, ...]:
+    """The ops that read a variable and pass its value on to `tensor`, from there backwards; of another tensor none."""
+    chain = [tensor.op]
+    while chain[-1].type == "Identity":
+        chain.append(chain[-1].inputs[0].op)
+    return tuple(chain) if chain[-1].type == op_kinds.READ else ()
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedRead:
+    """A read of a variable that a save makes in its own way, and later than the original graph.
+
+    Attributes:
+      save: the original `SaveV2`.
+      chain: the original ops that read the value and pass it on to `save`, from there backwards.
+    """
+
+    save: Any
+    chain: tuple[Any, ...]
+
+    def update_behind(self) -> Any:
+        """An op that may update the variable and comes after the read, but not after `save`; None if there is none.
+
+        After such an op the variable no longer has the value that is to be saved.
+        """
+        handle = self.chain[-1].inputs[0]
+        pending, seen = list(self.chain), {self.save, *self.chain}
+        while pending:
+            op = pending.pop()
+            found = [taker for output in op.outputs for taker in output.consumers()]
+            for taker in [*found, *control_outputs(op)]:
+                if taker in seen:
+                    continue
+                seen.add(taker)
+                if _may_update(taker, handle):
+                    return taker
+                pending.append(taker)
+        return None
+
+
+def _may_update(op: Any, handle: Any) -> bool:
+    """Whether an op takes a variable's handle and is not known only to read it."""
+    return op.type not in op_kinds.READ_ONLY and any(each is handle for each in op.inputs)
+
+
+def check_reads(walk: Transformer, new_ops: list[Any]) -> None:
+    """Refuses new updates that come after a read of the variable which a save was lowered without.
+
+    Raises:
+      UnsupportedGraphError: naming both.
+    """
+    updated = {
+        tensor.op
+        for op in new_ops
+        if op.type not in op_kinds.READ_ONLY
+        for tensor in op.inputs
+        if tensor.op in walk.saved_reads
+    }
+    for handle in updated:
+        for read in walk.saved_reads[handle]:
+            update = read.update_behind()
+            if update is not None:
+                raise UnsupportedGraphError(
+                    f"op {update.name!r} ({update.type}) may update variable {handle.name!r} after "
+                    f"{read.chain[-1].name!r} has read it for {read.save.name!r}, but the session that there is "
+                    "saves the variable by itself. Let the op take another read of the variable, or create it "
+                    "before create_distributed_session()."
+                )
 
 
 def _waits(walk: Transformer, op: Any) -> list[Any]:
@@ -178,27 +248,6 @@ def _waits(walk: Transformer, op: Any) -> list[Any]:
         if source.type == op_kinds.DISABLE_COPY:
             waits.extend(_waits(walk, source))
     return waits
-
-
-def _is_only_for(tensor: Any, taker: Any, save: Any) -> bool:
-    """Whether `taker` alone takes a tensor, once, and no op but `save` waits for it."""
-    return list(tensor.consumers()) == [taker] and set(control_outputs(tensor.op)) <= {save}
-
-
-def check_reads(walk: Transformer, new_ops: list[Any]) -> None:
-    """Refuses new ops that take, or wait for, what a save was lowered without.
-
-    Raises:
-      UnsupportedGraphError: naming both.
-    """
-    for op in new_ops:
-        for source in [*(tensor.op for tensor in op.inputs), *op.control_inputs]:
-            if source in walk.saved_reads and walk.saved_reads[source] is not op:
-                raise UnsupportedGraphError(
-                    f"op {op.name!r} ({op.type}) uses {source.name!r}, which reads a variable for "
-                    f"{walk.saved_reads[source].name!r} alone in the session that there is. Read the variable again "
-                    "for the op, or create the op before create_distributed_session()."
-                )
 
 
 def _aggregation(variable: PlacedVariable, asked: str) -> str:
