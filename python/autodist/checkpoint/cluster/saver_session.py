@@ -168,6 +168,11 @@ class ClusterSaves:
         target = sessions.target_of(session)
         if target is None:
             return session
+        # Before anything of the graph is run to learn more.
+        other = sources.what_else_runs(save_op)
+        if other is not None:
+            self._leave_to_session(session, save_op, other)
+            return session
         node = sessions.read(session, save_op)
         if node is None:
             return session
@@ -176,10 +181,6 @@ class ClusterSaves:
         as_files = self._transport.way == "files" or not is_local or is_in_order
         asked = _Asked(node, as_files=as_files)
         if self._find(session, target, asked) is None:
-            return session
-        other = sources.what_else_runs(save_op)
-        if other is not None:
-            self._leave_to_session(session, save_op, other)
             return session
         if not is_local and self._transport.way in ("shared", "stream"):
             raise _refused(
