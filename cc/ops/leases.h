@@ -106,6 +106,12 @@ class Leases {
   void RemoveExpired() {
     std::vector<std::shared_ptr<T>> expired;  // destroyed without the lock
     const std::lock_guard<std::mutex> lock(mutex_);
+    // While one is at work, it may have left no thread of the task for what would renew the others.
+    for (const auto& [id, held] : held_) {
+      if (held.use_count() == 1) continue;
+      for (const auto& [other, each] : held_) each->Touch();
+      break;
+    }
     for (auto it = held_.begin(); it != held_.end();) {
       // An op that is at work refers to it too.
       if (it->second.use_count() == 1 && it->second->IsExpired()) {

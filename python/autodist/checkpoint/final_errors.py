@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from autodist import errors
-from autodist.checkpoint import paths
+from autodist.checkpoint import paths, run_errors
 from autodist.checkpoint.cluster import sessions
 
 # What a task that is gone raises; kept where there are other tasks, and no op of the graph raised it.
@@ -80,8 +80,8 @@ def _final(doing: str, out_of_range: Any, session: Any) -> Iterator[None]:
     except _LOST as error:
         if error.op is None and sessions.target_of(session):
             raise
-        message = f"{doing}: {type(error).__name__}: {error.message}"
-        raise tf.errors.UnknownError(error.node_def, error.op, message) from error
+        message = f"{doing}: {type(error).__name__}: {run_errors.text_of(error)}"
+        raise tf.errors.UnknownError(None, None, message) from error
 
 
 def with_message(error: Exception, message: str) -> Exception:

@@ -17,7 +17,7 @@ from autodist import _native
 from autodist.errors import GraphStateError
 from autodist.runtime.nodes import Node
 from autodist.runtime.resource_spec import ResourceSpec
-from autodist.runtime.server_status import NoAnswerError, ServerStub
+from autodist.servers.status import NoAnswerError, ServerStub
 
 tf1 = tf.compat.v1
 

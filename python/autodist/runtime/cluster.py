@@ -21,8 +21,8 @@ from autodist.runtime.claims import Claims
 from autodist.runtime.cluster_errors import NodeUnavailableError
 from autodist.runtime.nodes import Node
 from autodist.runtime.resource_spec import ResourceSpec
-from autodist.runtime.server_status import NoAnswerError, ServerStub, Status
 from autodist.runtime.serving import ServedTask, start_server
+from autodist.servers.status import NoAnswerError, ServerStub, Status
 
 _logger = _log.get_logger()
 _POLL_SECONDS = 0.1
@@ -147,6 +147,8 @@ class Cluster:
             try:
                 status = wait()
             except NoAnswerError as error:
+                if error.is_busy:
+                    continue
                 failures.append(
                     Failure(node, self._with_log(node, str(error)), is_silent=error.is_silence)
                 )

@@ -17,7 +17,7 @@ from autodist.errors import ArgumentError, GraphStateError
 from autodist.runtime import claims
 from autodist.runtime.nodes import Node
 from autodist.runtime.resource_spec import ResourceSpec
-from autodist.runtime.server_status import NoAnswerError, ServerStub
+from autodist.servers.status import NoAnswerError, ServerStub
 
 READY = "autodist serve: ready"
 

@@ -5,7 +5,8 @@ user's graph is only read::
 
     sources     what the `SaveV2` node of a graph reads, and on which task it lies
     placement   where the user's session has put that; user_runs runs ops in it, watched
-    tasks       the tasks of a session, and which of them answer
+    tasks       the tasks of a session, and ops that are run on one of them
+    liveness    which of them live, however busy they are
     masters     its master, and whether a session of our own sees the user's variables
     channel     the session of our own, watched while it runs; own_sessions opens and ends it
     save_graph  its ops

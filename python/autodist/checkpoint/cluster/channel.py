@@ -5,12 +5,14 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
 
-from autodist.checkpoint.cluster import own_sessions, tasks
+from autodist.checkpoint import run_errors
+from autodist.checkpoint.cluster import liveness, own_sessions, tasks
 
 # How long a run may take before it is asked whether all tasks are there; a share of the timeout.
 _PATIENCE = 0.25
@@ -18,13 +20,7 @@ _PATIENCE = 0.25
 # How long it is waited for those that are told something and have no files; a share of the timeout.
 _COURTESY = 0.5
 
-# What a task that was lost may raise.
-LOST = (
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.UnavailableError,
-)
+LOST = run_errors.LOST
 
 
 class Channel:
@@ -61,6 +57,7 @@ class Channel:
         self._session, self._end = own_sessions.open_session(
             self, target, self.graph, tasks.filters_of(self._tasks)
         )
+        self._find()
 
     def run(self, fetches: Any, feeds: dict[Any, Any]) -> Any:
         """Runs ops of the graph.
@@ -77,14 +74,33 @@ class Channel:
 
     def start(self, fetches: Any, feeds: dict[Any, Any]) -> concurrent.futures.Future[Any]:
         """Begins a run, for `wait`."""
+        self._await_addresses()
         return tasks.start(lambda: self._session.run(fetches, feeds))
+
+    def _find(self) -> None:
+        self._found = liveness.begin_to_find(self._target, self._master, self._tasks)
+        self._found_until = time.monotonic() + liveness.FIND_SECONDS
+
+    def _await_addresses(self) -> None:
+        """Waits until it is known where servers can be asked whether they live: once busy, they cannot say it."""
+        left = self._found_until - time.monotonic()
+        if left > 0:
+            concurrent.futures.wait([self._found], left)
+        elif self._found.done() and (self._found.exception() or not self._found.result()):
+            self._find()
 
     def wait(self, running: concurrent.futures.Future[Any]) -> Any:
         """Returns what a run returns; raises as `run` does."""
         while not concurrent.futures.wait([running], max(1.0, self._timeout * _PATIENCE)).done:
             self._check_tasks(None)
         with self._naming_lost_tasks():
-            return running.result()
+            try:
+                return running.result()
+            except tf.errors.OpError as error:
+                # That an op raised it tells it from what a lost task raises.
+                if isinstance(error, LOST) and error.op is not None:
+                    raise
+                raise run_errors.without_stacks(error) from None
 
     def map(
         self, calls: Iterable[Callable[[], tuple[Any, dict[Any, Any]]]], width: int
@@ -108,14 +124,26 @@ class Channel:
                 concurrent.futures.wait(running, timeout=self._timeout)
 
     @contextlib.contextmanager
-    def repeating(self, fetches: Any, feeds: dict[Any, Any], seconds: float) -> Iterator[None]:
-        """Runs ops every so many seconds while the block lasts; whether they fail is no matter."""
+    def repeating(
+        self, fetches: Collection[Any], feeds: dict[Any, Any], seconds: float
+    ) -> Iterator[None]:
+        """Runs ops every so many seconds while the block lasts; whether they fail is no matter.
+
+        Args:
+            fetches: The ops. One that a busy task does not get to does not keep the others waiting.
+            feeds: For all of them.
+            seconds: How often.
+        """
         ended = threading.Event()
 
         def repeat() -> None:
+            running: dict[int, concurrent.futures.Future[Any]] = {}
             while not ended.wait(seconds):
-                with contextlib.suppress(tf.errors.OpError):
-                    self._session.run(fetches, feeds)
+                for number, fetch in enumerate(fetches):
+                    if number not in running or running[number].done():
+                        running[number] = tasks.start(
+                            lambda fetch=fetch: self._session.run(fetch, feeds)  # type: ignore[misc]
+                        )
 
         tasks.start(repeat)
         try:
@@ -165,7 +193,7 @@ class Channel:
 
     def _check_tasks(self, error: Any) -> None:
         """Raises if tasks do not answer."""
-        silent = tasks.silent(self._target, self._master, self._tasks, self._timeout)
+        silent = liveness.silent(self._target, self._master, self._tasks, self._timeout)
         if not silent:
             return
         self._give_up()

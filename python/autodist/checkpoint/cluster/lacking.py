@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from autodist import _native
-from autodist.checkpoint.cluster import tasks
+from autodist.checkpoint.cluster import liveness, tasks
 
 ADVICE = "Call `autodist.load_ops()` where these servers start, and"
 
@@ -22,11 +22,22 @@ def find(
         involved: The tasks that are needed.
         timeout_seconds: For how long a task may not answer.
     """
-    if not tasks.has_op(target, master, master, _probe, timeout_seconds):
+
+    def has_ops(task: str) -> bool:
+        return tasks.has_op(
+            target,
+            master,
+            task,
+            _probe,
+            timeout_seconds,
+            lambda seconds: liveness.lives(target, None if task == master else task, seconds),
+        )
+
+    if not has_ops(master):
         return [master]
     asked = {
         task: tasks.start(
-            lambda task=task: tasks.has_op(target, master, task, _probe, timeout_seconds)  # type: ignore[misc]
+            lambda task=task: has_ops(task)  # type: ignore[misc]
         )
         for task in involved
         if task != master

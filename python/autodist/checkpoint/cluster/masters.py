@@ -15,7 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist.checkpoint.cluster import tasks
+from autodist.checkpoint.cluster import liveness, tasks
 
 # A filter that lets through no task but the master.
 _NOBODY = "/job:autodist_nobody"
@@ -68,7 +68,13 @@ def ask(target: tasks.Target, timeout_seconds: float) -> Master:
     Raises:
         tf.errors.DeadlineExceededError: It does not answer.
     """
-    return tasks.within(tasks.start(lambda: _ask(target)), timeout_seconds, f"the master {target}")  # type: ignore[no-any-return]
+    master: Master = tasks.within(
+        tasks.start(lambda: _ask(target)),
+        timeout_seconds,
+        f"the master {target}",
+        lambda seconds: liveness.lives(target, None, seconds),
+    )
+    return master
 
 
 def _ask(target: tasks.Target) -> Master:

@@ -10,6 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from autodist.checkpoint import run_errors
+
 
 class UnreachableStateError(Exception):
     """No session of our own reaches what the user's session has; the text says why."""
@@ -100,27 +102,6 @@ def start(work: Callable[[], Any]) -> concurrent.futures.Future[Any]:
     return future
 
 
-def silent(target: Target, master: str, tasks: Iterable[str], timeout_seconds: float) -> list[str]:
-    """Returns the tasks that do not answer, sorted; all of them if the master does not.
-
-    Args:
-        target: The session's target.
-        master: The task of its master.
-        tasks: The tasks to ask, at once.
-        timeout_seconds: How long to wait for an answer.
-    """
-    asked = {
-        task: start(lambda task=task: _run_on(target, master, task, tf.no_op))  # type: ignore[misc]
-        for task in tasks
-    }
-    concurrent.futures.wait(asked.values(), timeout_seconds)
-    return sorted(
-        task
-        for task, answer in asked.items()
-        if not answer.done() or answer.exception() is not None
-    )
-
-
 def tell(
     target: Target, master: str, ops: Mapping[str, Callable[[], Any]]
 ) -> list[concurrent.futures.Future[Any]]:
@@ -132,12 +113,19 @@ def tell(
         ops: By task, all at once, a function that makes the ops.
     """
     return [
-        start(lambda task=task, op=op: _run_on(target, master, task, op))  # type: ignore[misc]
+        start(lambda task=task, op=op: run_on(target, master, task, op))  # type: ignore[misc]
         for task, op in ops.items()
     ]
 
 
-def has_op(target: Target, master: str, task: str, op: Any, timeout_seconds: float) -> bool:
+def has_op(  # noqa: PLR0917 its callers name all of them
+    target: Target,
+    master: str,
+    task: str,
+    op: Any,
+    timeout_seconds: float,
+    lives: Callable[[float], bool],
+) -> bool:
     """Tells whether a task can run an op.
 
     Args:
@@ -146,13 +134,14 @@ def has_op(target: Target, master: str, task: str, op: Any, timeout_seconds: flo
         task: The task.
         op: A function that makes the op.
         timeout_seconds: How long to wait for an answer.
+        lives: As for `within`.
 
     Raises:
         tf.errors.OpError: The task does not answer.
     """
     try:
-        asked = start(lambda: _run_on(target, master, task, op))
-        within(asked, timeout_seconds, task)
+        asked = start(lambda: run_on(target, master, task, op))
+        within(asked, timeout_seconds, task, lives)
     except (tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
         if "Op type not registered" in error.message or "No OpKernel" in error.message:
             return False
@@ -168,42 +157,67 @@ def lost_error(silent_tasks: Iterable[str], timeout_seconds: float, cause: Any) 
         timeout_seconds: For how long they did not answer.
         cause: What TensorFlow said of it; may be `None`.
     """
-    return tf.errors.UnavailableError(
-        None,
-        None,
-        f"{', '.join(silent_tasks)} did not answer within {timeout_seconds:g} s"
-        + (f": {cause.message}" if cause is not None else ""),
-    )
+    message = f"{', '.join(silent_tasks)} did not answer within {timeout_seconds:g} s"
+    said = run_errors.text_of(cause).splitlines() if cause is not None else []
+    return tf.errors.UnavailableError(None, None, ": ".join([message, *said[:1]]))
 
 
-def within(asked: concurrent.futures.Future[Any], timeout_seconds: float, who: str) -> Any:
+def within(
+    asked: concurrent.futures.Future[Any],
+    timeout_seconds: float,
+    who: str,
+    lives: Callable[[float], bool],
+) -> Any:
     """Returns the result of a call.
 
     Args:
         asked: The call.
-        timeout_seconds: How long to wait for it.
+        timeout_seconds: How long to wait for an answer, or for a sign of life.
         who: What is called, for the error.
+        lives: Tells whether it lives, busy as it may be; takes for how long to ask.
 
     Raises:
         tf.errors.DeadlineExceededError: It does not answer.
     """
-    try:
-        return asked.result(timeout_seconds)
-    except concurrent.futures.TimeoutError:
-        raise tf.errors.DeadlineExceededError(
-            None, None, f"{who} did not answer within {timeout_seconds:g} s"
-        ) from None
+    half = timeout_seconds / 2
+    while True:
+        if concurrent.futures.wait([asked], half).done:
+            return asked.result()
+        if not lives(half) and not asked.done():
+            raise tf.errors.DeadlineExceededError(
+                None, None, f"{who} did not answer within {timeout_seconds:g} s"
+            )
 
 
-def _run_on(target: Target, master: str, task: str, op: Any) -> None:
-    """Runs an op on a task in a session that needs nobody else but the master."""
+def run_on(target: Target, master: str, task: str, op: Any) -> Any:
+    """Returns what an op returns on a task, in a session that needs nobody else but the master.
+
+    Args:
+        target: The session's target.
+        master: The task of its master.
+        task: The task.
+        op: A function that makes the op, or what is fetched.
+    """
     with tf.Graph().as_default() as graph:
         with tf.device(processor_of(task)):
             fetched = op()
-        _run(target, filters_of([master, task]), graph, fetched)
+        with _session(target, [master, task], graph) as session:
+            return session.run(fetched)
 
 
-def _run(target: Target, device_filters: list[str], graph: Any, fetched: Any) -> None:
-    config = target.config_for(device_filters)
-    with tf.compat.v1.Session(target.address, graph=graph, config=config) as session:
-        session.run(fetched)
+def incarnations(target: Target, tasks: list[str]) -> dict[str, int]:
+    """Returns the incarnations of tasks: numbers that were drawn when their processes began.
+
+    Args:
+        target: The session's target.
+        tasks: The tasks, the master's among them.
+    """
+    with tf.Graph().as_default() as graph, _session(target, tasks, graph) as session:
+        # Python's wrapper has the unsigned number as a signed one (TF 2.21).
+        listed = {device.name: device.incarnation % (1 << 64) for device in session.list_devices()}
+    return {task: listed[processor_of(task)] for task in tasks}
+
+
+def _session(target: Target, tasks: Iterable[str], graph: Any) -> Any:
+    config = target.config_for(filters_of(tasks))
+    return tf.compat.v1.Session(target.address, graph=graph, config=config)

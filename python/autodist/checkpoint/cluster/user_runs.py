@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist.checkpoint.cluster import channel, masters, sessions, tasks
+from autodist.checkpoint.cluster import channel, liveness, masters, sessions, tasks
 
 # How long a run may take before it is asked whether all tasks answer; a share of the timeout.
 _PATIENCE = 0.25
@@ -55,7 +55,10 @@ def _check_tasks(session: Any, devices: Iterable[str], timeout_seconds: float, e
         return
     master = masters.ask(target, timeout_seconds).task
     listed = tasks.within(
-        tasks.start(session.list_devices), timeout_seconds, f"the master {target}"
+        tasks.start(session.list_devices),
+        timeout_seconds,
+        f"the master {target}",
+        lambda seconds: liveness.lives(target, None, seconds),
     )
     wanted = {_task_in(device) for device in devices}
     possible = {
@@ -63,7 +66,7 @@ def _check_tasks(session: Any, devices: Iterable[str], timeout_seconds: float, e
         for device in listed
         if any(_allows(task, _task_in(device.name)) for task in wanted)
     }
-    silent = tasks.silent(target, master, possible, timeout_seconds)
+    silent = liveness.silent(target, master, possible, timeout_seconds)
     if silent:
         raise tasks.lost_error(silent, timeout_seconds, error) from error
 

@@ -5,6 +5,10 @@ A `tf.compat.v1.Session` waits for a server that does not answer for as long as 
 that was drawn when the process began, and `CleanupAll` drops the resources of containers. The messages' classes are
 not in TensorFlow's package; each has one field, number 1, a list, as `tf.train.BytesList` has, and so the same form
 on the wire.
+
+A server answers `GetStatus` in one of its inter-op threads, as it runs ops. Row updates that wait for a variable
+that is being written take them all, for as long as that takes. `MasterService.CloseSession` is answered by the
+thread that reads requests: of a session that there is not, it says only that the server lives. (TensorFlow 2.21.)
 """
 
 from __future__ import annotations
@@ -19,6 +23,10 @@ from autodist import tf_internals
 
 _GET_STATUS = "/tensorflow.WorkerService/GetStatus"
 _CLEANUP_ALL = "/tensorflow.WorkerService/CleanupAll"
+_CLOSE_SESSION = "/tensorflow.MasterService/CloseSession"
+
+# What a call fails with that reached nobody.
+_UNANSWERED = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,22 +58,24 @@ class NoAnswerError(Exception):
     Args:
       message: how.
       is_silence: whether it was asked, and the time was over.
+      is_busy: whether it lives, and only its inter-op threads did not answer.
     """
 
-    def __init__(self, message: str, *, is_silence: bool = False) -> None:
+    def __init__(self, message: str, *, is_silence: bool = False, is_busy: bool = False) -> None:
         super().__init__(message)
         self.is_silence = is_silence
+        self.is_busy = is_busy
 
 
 class ServerStub:
     """The connection to one server.
 
-    Args:
+    Attributes:
       address: `host:port`.
     """
 
     def __init__(self, address: str) -> None:
-        self._address = address
+        self.address = address
         self._channel = grpc.insecure_channel(
             address,
             # A server that comes back is noticed within a second, and no proxy stands between nodes.
@@ -87,13 +97,28 @@ class ServerStub:
     def begin_status(self, timeout_seconds: float) -> Callable[[], Status]:
         """Asks who the server is; returns what waits for the answer, as `status` does."""
         future = self._channel.unary_unary(_GET_STATUS).future(b"", timeout=timeout_seconds)
+        lives = self._begin_answers(timeout_seconds)
 
         def wait() -> Status:
             try:
                 answer = future.result()
             except grpc.RpcError as error:
-                raise _no_answer(error, timeout_seconds) from error
+                raise _no_answer(error, timeout_seconds, lives) from error
             return _parse(answer)
+
+        return wait
+
+    def answers(self, timeout_seconds: float) -> bool:
+        """Whether there is a server that lives, or comes to live, within a time; however busy it is."""
+        return self._begin_answers(timeout_seconds)()
+
+    def _begin_answers(self, timeout_seconds: float) -> Callable[[], bool]:
+        future = self._channel.unary_unary(_CLOSE_SESSION).future(
+            b"", timeout=timeout_seconds, wait_for_ready=True
+        )
+
+        def wait() -> bool:
+            return future.exception() is None or future.code() not in _UNANSWERED
 
         return wait
 
@@ -126,10 +151,14 @@ def _parse(answer: bytes) -> Status:
     return Status(int(first.incarnation), tuple(str(d.name) for d in devices))
 
 
-def _no_answer(error: grpc.RpcError, timeout_seconds: float) -> NoAnswerError:
+def _no_answer(
+    error: grpc.RpcError, timeout_seconds: float, lives: Callable[[], bool] = lambda: False
+) -> NoAnswerError:
     code = error.code()
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-        return NoAnswerError(f"no answer within {timeout_seconds:.3g} s", is_silence=True)
+        return NoAnswerError(
+            f"no answer within {timeout_seconds:.3g} s", is_silence=True, is_busy=lives()
+        )
     if code == grpc.StatusCode.UNIMPLEMENTED:
         return NoAnswerError("it is no TensorFlow server")
     return NoAnswerError(f"no connection ({code.name})")

@@ -1,0 +1,48 @@
+"""What a run that failed says, without what only its generated node says: where that was made, its name, gRPC's terms.
+
+TensorFlow puts the Python stack of each node around the message, one before and one after it; for a node of a saver
+that is the inside of TensorFlow and of this package.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+# What a task that was lost may raise.
+LOST = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.UnavailableError,
+)
+
+_STACKS = "Graph execution error:"
+# The last line of a node's stack.
+_NODE = "Node: "
+_NOISE = ("[[", "Additional GRPC error information", ":UNKNOWN:", ":{")
+
+
+def text_of(error: Any) -> str:
+    """Returns the message of an error of a run, without stacks and nodes.
+
+    Args:
+        error: A `tf.errors.OpError`.
+    """
+    lines = str(error.message).splitlines()
+    if lines and lines[0] == _STACKS:
+        ends = [number for number, line in enumerate(lines) if line.startswith(_NODE)]
+        lines = lines[max(ends, default=0) + 1 :]
+    kept = [line for line in lines if line.strip(" =") and not line.strip().startswith(_NOISE)]
+    # Each task that was lost is told of by all that waited for it, in the same words.
+    return "\n".join(dict.fromkeys(kept))
+
+
+def without_stacks(error: Any) -> Any:
+    """Returns an error of the same type that says only what failed.
+
+    Args:
+        error: A `tf.errors.OpError`.
+    """
+    return type(error)(None, None, text_of(error))
