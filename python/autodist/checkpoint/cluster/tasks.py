@@ -158,7 +158,9 @@ def lost_error(silent_tasks: Iterable[str], timeout_seconds: float, cause: Any) 
         cause: What TensorFlow said of it; may be `None`.
     """
     message = f"{', '.join(silent_tasks)} did not answer within {timeout_seconds:g} s"
-    said = run_errors.text_of(cause).splitlines() if cause is not None else []
+    lines = run_errors.text_of(cause).splitlines() if cause is not None else []
+    # A line that ends so says only on which task the next ones were said.
+    said = [line for line in lines if not line.endswith(":")]
     return tf.errors.UnavailableError(None, None, ": ".join([message, *said[:1]]))
 
 
