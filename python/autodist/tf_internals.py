@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -54,7 +53,7 @@ from tensorflow.python.trackable.base import OBJECT_GRAPH_PROTO_KEY as OBJECT_GR
 from tensorflow.python.training.monitored_session import _MonitoredSession as MonitoredSessionBase
 
 # How a `Saver` names what it is given in a list, and the saveable objects that it makes of it.
-from tensorflow.python.training.saving.saveable_object import SaveableObject
+from tensorflow.python.training.saving.saveable_object import SaveableObject, SaveSpec
 from tensorflow.python.training.saving.saveable_object_util import (
     op_list_to_dict,
     validate_and_slice_inputs,
@@ -72,6 +71,7 @@ __all__ = [
     "SessionInterface",
     "OpTemplate",
     "PreparedRun",
+    "SaveSpec",
     "SaveableObject",
     "ShardedVariable",
     "TrackableObjectGraph",
@@ -363,27 +363,39 @@ def is_closed(session: Any) -> bool:
 def call_before_close(session: Any, action: Callable[[], None]) -> None:
     """Calls a function when a session is closed, before it is.
 
-    TensorFlow tells nobody that a session is closed. The session's own `close` is replaced; it does not refer to the
-    session, which is collected when it would be otherwise.
+    TensorFlow tells nobody that a session is closed, so the session's class becomes a subclass of it. A `close` that
+    the program has set on the session itself is wrapped.
 
     Args:
-        session: A session of TensorFlow's own classes.
-        action: The function.
+        session: A session of TensorFlow's own classes, once.
+        action: The function. It must not refer to the session, which would then be collected later.
     """
-    reference, native, former = weakref.ref(session), session._session, vars(session).get("close")
+    session._autodist_before_close = action
+    set_by_program = vars(session).get("close")
+    if set_by_program is None:
+        session_class: Any = type(session)
+        session.__class__ = _closing_class(session_class)
+        return
 
     def close() -> None:
         action()
-        found = reference()
-        if found is None:
-            # Part of a cycle that is collected: `__del__` calls this when no reference finds the session any more.
-            pywrap_tf_session.TF_CloseSession(native)
-        elif former is not None:
-            former()
-        else:
-            type(found).close(found)
+        set_by_program()
 
     session.close = close
+
+
+@functools.cache
+def _closing_class(base: Any) -> Any:
+    """A class whose sessions call a function before they are closed; a bound `close` keeps its session, as ever."""
+
+    class Closing(base):
+        def close(self) -> None:
+            self._autodist_before_close()
+            super().close()
+
+    Closing.__name__, Closing.__qualname__ = base.__name__, base.__qualname__
+    Closing.__module__, Closing.__doc__ = base.__module__, base.__doc__
+    return Closing
 
 
 def graph_of_manager(manager: Any) -> Any:

@@ -54,6 +54,8 @@ def open_session(
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     session = tf.compat.v1.Session(target.address, graph=graph, config=config)
     end = weakref.finalize(owner, _end, session)
+    # At the end of the program `_end_all` calls it, and waits.
+    end.atexit = False
     with _OPEN_LOCK:
         _OPEN.difference_update([each for each in _OPEN if not each.alive])
         _OPEN.add(end)

@@ -1,0 +1,70 @@
+"""Our sessions end with the user's: however its `close` is called, and with the program. No server is needed."""
+
+import subprocess
+import sys
+import weakref
+from typing import Any
+
+import pytest
+import tensorflow as tf
+
+from autodist import tf_internals
+
+tf1 = tf.compat.v1
+
+# Its session closes slowly, in a thread that does not keep the process from ending.
+PROGRAM = """
+import time
+import tensorflow as tf
+from autodist.checkpoint.cluster import own_sessions, tasks
+
+class Owner:
+    pass
+
+def close():
+    time.sleep(0.5)
+    print("closed", flush=True)
+
+owner = Owner()
+target = tasks.Target("", tf.compat.v1.ConfigProto())
+session, _ = own_sessions.open_session(owner, target, tf.Graph(), [])
+session.close = close
+"""
+
+
+@pytest.mark.parametrize("session_class", [tf1.Session, tf1.InteractiveSession])
+def test_a_close_that_is_kept_keeps_its_session(session_class: Any) -> None:
+    closed = []
+
+    def make() -> Any:
+        session = session_class(graph=tf.Graph())
+        tf_internals.call_before_close(session, lambda: closed.append(session_class))
+        assert isinstance(session, session_class)
+        return session.close, weakref.ref(session)
+
+    close, session = make()
+    assert session() is not None
+    assert not closed
+    close()
+    assert closed
+    del close
+    assert session() is None
+
+
+def test_a_close_that_the_program_has_set_is_called() -> None:
+    calls = []
+    with tf.Graph().as_default():
+        session = tf1.Session()
+        stock = session.close
+        session.close = lambda: (calls.append("program"), stock())
+        tf_internals.call_before_close(session, lambda: calls.append("ours"))
+        session.close()
+    assert calls == ["ours", "program"]
+    assert tf_internals.is_closed(session)
+
+
+def test_a_program_waits_at_its_end_until_they_are_closed() -> None:
+    program = [sys.executable, "-c", PROGRAM]
+    assert subprocess.run(program, capture_output=True, check=True, timeout=300).stdout == (
+        b"closed\n"
+    )
