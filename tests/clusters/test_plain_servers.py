@@ -189,11 +189,42 @@ def test_what_is_updated_by_rows_is_copied_within_bounds(job: PsJob, tmp_path: P
         update = tf1.scatter_update(rows, [1], tf.ones([1, 8])).op
         session.run([tf1.global_variables_initializer()])
         session.run(update)
-        with pytest.raises(tf.errors.ResourceExhaustedError, match="'rows_of_large' on /job:ps"):
+        with pytest.raises(
+            tf.errors.ResourceExhaustedError, match="'rows_of_large' on /job:ps"
+        ) as caught:
             saver.save(session, str(tmp_path / "refused"))
+        # It is no disk that is full.
+        assert "Free space" not in caught.value.message
         assert list(tmp_path.iterdir()) == []
         prefix = Saver(memory_bytes=2 * LEAST_MEMORY).save(session, str(tmp_path / "model"))
         assert tf.train.load_checkpoint(prefix).get_tensor("rows_of_large")[:3].sum() == 8
+
+
+def test_another_process_that_keeps_under_the_same_names_is_told(
+    job: PsJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by a type of error after which a monitored session trains again from the last checkpoint."""
+    send = save.ClusterSave._send
+
+    def lose_mark_first(self: Any, *given: Any) -> None:
+        (plain,) = self._graph.plain_tasks.values()
+        with tf.Graph().as_default(), tf1.Session(job.target) as other, tf1.device(PLAIN):
+            mark = tf.raw_ops.VarHandleOp(
+                container=CONTAINER, shared_name=f"{plain._label}/mark", dtype=tf.string, shape=None
+            )
+            other.run(tf.raw_ops.AssignVariableOp(resource=mark, value="another's"))
+        send(self, *given)
+
+    with tf.Graph().as_default(), tf1.Session(job.target) as session:
+        on_plain("contested", tf.zeros([3]))
+        saver = Saver()
+        session.run(tf1.global_variables_initializer())
+        with monkeypatch.context() as patch:
+            patch.setattr(save.ClusterSave, "_send", lose_mark_first)
+            with pytest.raises(tf.errors.FailedPreconditionError, match="was taken by another"):
+                saver.save(session, str(tmp_path / "refused"))
+        assert list(tmp_path.iterdir()) == []
+        saver.save(session, str(tmp_path / "model"))
 
 
 def test_a_plain_master_trains_and_saves_as_tensorflow_does(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from typing import Any
@@ -15,6 +16,17 @@ _DECORATION = re.compile(
     r"^(Graph execution error:|\s*\[\[\{\{node .*|Hint: If you want to see a list of allocated tensors .*)$",
     re.MULTILINE,
 )
+
+
+# In the text of an error that is about space for files, not about memory or a limit of the saver's.
+_NO_SPACE = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)))
+
+
+def is_cause(error: BaseException) -> bool:
+    """Tells whether a save failed since its files had too little space."""
+    return isinstance(error, tf.errors.ResourceExhaustedError) and any(
+        text in error.message for text in _NO_SPACE
+    )
 
 
 def explained(error: Any, prefix: str, state_path: str | None) -> Exception:

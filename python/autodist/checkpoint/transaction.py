@@ -65,7 +65,7 @@ class Transaction:
                 is_another = isinstance(error, tf.errors.AlreadyExistsError) or self.is_anothers()
                 if self.is_v2 and not is_overwritten and not is_another:
                     bundle.remove(self.prefix)
-                if isinstance(error, tf.errors.ResourceExhaustedError):
+                if no_space.is_cause(error):
                     raise no_space.explained(error, self.prefix, self.state_path) from error
                 raise
             try:

@@ -55,7 +55,7 @@ class PlainSources:
             feeds: What every run of the save is fed with, likewise below.
 
         Raises:
-            tf.errors.AbortedError: Another process took what this one kept.
+            tf.errors.FailedPreconditionError: Another process took what this one kept.
         """
         if not self._tasks:
             yield
@@ -70,7 +70,8 @@ class PlainSources:
             except tf.errors.OpError as error:
                 if isinstance(error, tf.errors.UnavailableError) or CONTAINER not in error.message:
                     raise
-                raise tf.errors.AbortedError(
+                # No `AbortedError`, after which a `MonitoredTrainingSession` trains again for ever.
+                raise tf.errors.FailedPreconditionError(
                     None,
                     None,
                     f"what {', '.join(self.tasks)} kept for this save was taken by another: a second process with "
