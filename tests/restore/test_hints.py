@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from autodist import tf_internals
 from autodist.checkpoint.saver import Saver
 
 tf1 = tf.compat.v1
@@ -157,11 +158,16 @@ def remove_data(path: Path) -> None:
     path.with_suffix(".data-00000-of-00001").unlink()
 
 
+def leave_temporary_data(path: Path) -> None:
+    data = path.with_suffix(".data-00000-of-00001")
+    data.rename(f"{data}.tempstate123")
+
+
 def damage_index(path: Path) -> None:
     path.with_suffix(".index").write_bytes(b"not an index")
 
 
-@pytest.mark.parametrize("damage", [damage_data, remove_data, damage_index])
+@pytest.mark.parametrize("damage", [damage_data, remove_data, leave_temporary_data, damage_index])
 def test_damage_says_what_became_of_the_variables_and_what_to_do(
     tmp_path: Path, damage: Any
 ) -> None:
@@ -176,3 +182,28 @@ def test_damage_says_what_became_of_the_variables_and_what_to_do(
             saver.restore(session, prefix)
     assert "The variables of this restore op keep their values." in caught.value.message
     assert f"Restore another checkpoint, such as {former}" in caught.value.message
+
+
+def test_an_error_of_the_graph_does_not_blame_files_that_are_there(tmp_path: Path) -> None:
+    prefix = save(tmp_path)
+    Path(f"{prefix}.data-00000-of-00001.tempstate123").touch()
+    weights = tf1.get_variable("w", [2, 3], use_resource=False)
+
+    class Checked(tf_internals.SaveableObject):
+        def restore(self, tensors: Any, _: Any) -> Any:
+            with tf.control_dependencies([tf1.Assert(tf.reduce_all(tensors[0] > 9), ["small"])]):
+                return weights.assign(tensors[0])
+
+    specs = [tf_internals.SaveSpec(weights, "", "w")]
+    saver = Saver({"w": Checked(weights, specs, "w")})
+    with tf1.Session() as session, pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        saver.restore(session, prefix)
+    assert "assertion failed: [small]" in caught.value.message
+    assert "damaged" not in caught.value.message
+
+
+def test_a_directory_of_the_prefix_name_is_not_read_in_its_place(tmp_path: Path) -> None:
+    prefix = save(tmp_path, "dense/")
+    Path(prefix).mkdir()
+    with pytest.raises(tf.errors.NotFoundError, match="'w': nearest are 'dense/w'"):
+        restore(prefix, {"w": [2, 3]})

@@ -103,6 +103,53 @@ def test_saveable_objects_of_one_name_are_all_saved(tmp_path: Path) -> None:
     np.testing.assert_array_equal(tf.train.load_checkpoint(prefix).get_tensor("table"), values)
 
 
+def test_a_saveable_object_that_is_given_twice_is_saved_once(tmp_path: Path) -> None:
+    table = tf1.get_variable("table", [6, 2], use_resource=False)
+    specs = [tf_internals.SaveSpec(table, "", "table")]
+    saveable = tf_internals.SaveableObject(table, specs, "table")
+    # Nothing restores it.
+    saveable.restore = lambda tensors, shapes: tf.no_op()
+    saver = Saver([saveable, saveable])
+    with tf1.Session() as session:
+        session.run(table.initializer)
+        prefix = saver.save(session, str(tmp_path / "m"))
+        value = session.run(table)
+    np.testing.assert_array_equal(tf.train.load_checkpoint(prefix).get_tensor("table"), value)
+
+
+def test_a_directory_of_the_prefix_name_is_no_matter(tmp_path: Path) -> None:
+    prefix = save(tmp_path, {"table": TABLE})
+    Path(prefix).mkdir()
+    table = tf1.get_variable("table", [6, 2])
+    saver = Saver()
+    with tf1.Session() as session:
+        saver.restore(session, prefix)
+        np.testing.assert_array_equal(session.run(table), TABLE)
+
+
+def test_a_save_that_fails_executing_eagerly_restores_nothing(tmp_path: Path) -> None:
+    """Not even where an object-based checkpoint is under its prefix."""
+    prefix = save(tmp_path, {"table": TABLE})
+
+    def fail() -> Any:
+        raise tf.errors.NotFoundError(None, None, "the value is gone")
+
+    def save_over() -> Any:
+        table = tf.Variable(tf.zeros([6, 2]), name="table")
+        specs = [tf_internals.SaveSpec(fail, "", "table", tf.float32, "/cpu:0")]
+
+        class Failing(tf_internals.SaveableObject):
+            def restore(self, tensors: Any, _: Any) -> Any:
+                return table.assign(tensors[0])
+
+        saver = Saver({"table": Failing(table, specs, "table")})
+        with pytest.raises(tf.errors.NotFoundError, match="the value is gone"):
+            saver.save(None, prefix)
+        return table.numpy()
+
+    np.testing.assert_array_equal(eagerly(save_over), np.zeros([6, 2]))
+
+
 def test_two_checkpoints_with_other_keys_one_after_the_other(tmp_path: Path) -> None:
     first = save(tmp_path, {"table": TABLE})
     second = save(tmp_path, {"table": TABLE + 50}, elsewhere="table")

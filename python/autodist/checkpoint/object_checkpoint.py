@@ -77,7 +77,8 @@ def keys_by_name(prefix: str) -> KeysByName | None:
     Returns:
         The keys; `None` if the checkpoint is not an object-based one.
     """
-    reader = tf.train.load_checkpoint(prefix)
+    # Not `tf.train.load_checkpoint`, which takes a directory of that name first.
+    reader = tf.compat.v1.train.NewCheckpointReader(prefix)
     if not reader.has_tensor(tf_internals.OBJECT_GRAPH_KEY):
         return None
     graph = tf_internals.TrackableObjectGraph.FromString(

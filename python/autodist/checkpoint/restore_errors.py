@@ -85,7 +85,7 @@ def in_errors(graph: Any, saver_def: Any, prefix: Any) -> Iterator[None]:
     except (tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
         prefix = tf.compat.as_str(prefix)
         hints = "" if graph is None else describe(graph, saver_def, prefix)
-        if not hints and not _is_whole(prefix):
+        if not hints and f"{paths.name(prefix)}.data-" in error.message:
             hints = _what_to_do(prefix)
         if not hints:
             raise
@@ -94,16 +94,6 @@ def in_errors(graph: Any, saver_def: Any, prefix: Any) -> Iterator[None]:
     except tf.errors.DataLossError as error:
         message = f"{error.message}\n\n{_what_to_do(tf.compat.as_str(prefix))}"
         raise type(error)(error.node_def, error.op, message) from error
-
-
-def _is_whole(prefix: str) -> bool:
-    """Tells whether all data files are there that the index speaks of; true if that cannot be found out."""
-    try:
-        found = bundle.data_files(prefix)
-    except tf.errors.OpError:
-        return True
-    counts = {path.rpartition("-of-")[2] for path in found}
-    return len(counts) == 1 and int(counts.pop()) == len(found)
 
 
 def _what_to_do(prefix: str) -> str:
@@ -129,7 +119,8 @@ def describe(graph: Any, saver_def: Any, prefix: str) -> str:
         Lines of text; empty if nothing is wrong that can be told, or the checkpoint cannot be read.
     """
     try:
-        reader = tf.train.load_checkpoint(prefix)
+        # Not `tf.train.load_checkpoint`, which takes a directory of that name first.
+        reader = tf.compat.v1.train.NewCheckpointReader(prefix)
     except (tf.errors.OpError, ValueError, RuntimeError):
         return ""
     if reader.has_tensor(tf_internals.OBJECT_GRAPH_KEY):

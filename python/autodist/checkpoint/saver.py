@@ -195,8 +195,9 @@ class Saver(retention.RetainingSaver):
         try:
             super()._build(checkpoint_path, build_save, build_restore)
         except tf.errors.NotFoundError:
-            # Executing eagerly, building restores.
-            keys = object_checkpoint.keys_by_name(checkpoint_path) if checkpoint_path else None
+            # Executing eagerly, building the nodes runs them.
+            is_restored = build_restore and not build_save and checkpoint_path
+            keys = object_checkpoint.keys_by_name(checkpoint_path) if is_restored else None
             if keys is None:
                 raise
             self._restore_objects(None, checkpoint_path, keys)

@@ -33,7 +33,9 @@ def expand(var_list: Any) -> Any:
     if not isinstance(var_list, list | tuple | set):
         return var_list
     flat = tf.nest.flatten(list(var_list))
-    saveables = [value for value in flat if isinstance(value, tf_internals.SaveableObject)]
+    given = [value for value in flat if isinstance(value, tf_internals.SaveableObject)]
+    # One that is given twice is saved once, as by TensorFlow's.
+    saveables = list({id(saveable): saveable for saveable in given}.values())
     if len({saveable.name for saveable in saveables}) < len(saveables):
         others = [value for value in flat if not isinstance(value, tf_internals.SaveableObject)]
         return {**_named(others), **by_unique_name(saveables)}
