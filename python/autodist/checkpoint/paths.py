@@ -62,6 +62,14 @@ def absolute(path: str) -> str:
     return os.path.abspath(for_system_calls(path)) if is_local(path) else path  # noqa: PTH100
 
 
+def place(path: str) -> tuple[str, str]:
+    """Returns the directory of a path, the same however it is spelled, and its last part."""
+    if not is_local(path) or "\0" in path:
+        return parent(path), name(path)
+    directory = parent(for_system_calls(path)) or "."
+    return os.path.realpath(directory), name(path)
+
+
 def split_extension(path: str) -> tuple[str, str]:
     """Returns a path in two: all before the extension, and the extension with its dot."""
     return os.path.splitext(path)  # noqa: PTH122

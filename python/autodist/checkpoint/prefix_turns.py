@@ -15,8 +15,6 @@ import tensorflow as tf
 
 from autodist.checkpoint import paths
 
-_FILE_SCHEME = "file://"
-
 
 class Turn:
     """A save to a prefix that is under way.
@@ -104,7 +102,4 @@ def taken(prefix: str, timeout_seconds: float) -> Iterator[Turn]:
 
 
 def _key(prefix: str) -> str:
-    path = prefix.removeprefix(_FILE_SCHEME)
-    if not paths.is_local(path):
-        return path
-    return paths.join(os.path.realpath(paths.parent(path)), paths.name(path))
+    return paths.join(*paths.place(prefix))

@@ -125,10 +125,10 @@ def reason_to_keep(prefix: str, kept: Iterable[str], *, is_own: bool) -> str | N
         The reason; `None` if there is none.
     """
     kept = list(kept)
-    place, file = _place(prefix), _file(prefix)
-    if any(place == _place(other) or (file and file == _file(other)) for other in kept):
+    place, file = paths.place(prefix), _file(prefix)
+    if any(place == paths.place(other) or (file and file == _file(other)) for other in kept):
         return "it is the same as one that is kept"
-    if not is_own and (not kept or place[0] != _place(kept[-1])[0]):
+    if not is_own and (not kept or place[0] != paths.place(kept[-1])[0]):
         return "this saver did not save it, and it lies in another directory"
     return None
 
@@ -147,14 +147,6 @@ def recover(prefixes: Iterable[str]) -> list[tuple[str, float]]:
             continue
         found.append((prefix, status.mtime_nsec / 1e9))
     return found
-
-
-def _place(prefix: str) -> tuple[str, str]:
-    """The directory of a prefix, the same for all ways to spell it, and its last part."""
-    directory, name = paths.parent(prefix), paths.name(prefix)
-    if not paths.is_local(prefix) or "\0" in prefix:
-        return directory, name
-    return os.path.realpath(paths.parent(paths.for_system_calls(prefix)) or "."), name
 
 
 def _file(prefix: str) -> tuple[int, int] | None:
