@@ -29,6 +29,15 @@ bool HasValue(Var& variable) {
   return variable.is_initialized && variable.tensor()->IsInitialized();
 }
 
+// Takes the value of a variable. Var::Uninitialize leaves the shape to a tensor without memory, and
+// TensorFlow's updates of rows write wherever the shape lets them (TF 2.21); in a tensor without
+// rows every row number is an error. REQUIRES: the variable's lock is held.
+void LoseValue(Var* variable) {
+  const DataType dtype = variable->tensor()->dtype();
+  variable->Uninitialize();
+  *variable->tensor() = Tensor(dtype);
+}
+
 // Worded as AssignVariableOp and Assign do.
 absl::Status WrongDtype(DataType expected, DataType got) {
   return absl::InvalidArgumentError(
@@ -98,7 +107,7 @@ class VariableTargets::OpenVariables : public OpenTargets {
     for (size_t i = 0; i < tensors_.size() && may_be_written_; ++i) {
       Var& variable = *variables_[i]->variable;
       if (!variable.tensor()->SharesBufferWith(tensors_[i])) continue;
-      variable.Uninitialize();
+      LoseValue(&variable);
       lost.push_back(variables_[i]);
     }
     // Nobody else may refer to the memory of a variable in copy-on-read mode once it is unlocked.
@@ -166,7 +175,7 @@ void VariableTargets::Withdraw(int target) {
   {
     tensorflow::mutex_lock lock(*pinned.variable->mu());
     if (!HasValue(*pinned.variable)) return;
-    pinned.variable->Uninitialize();
+    LoseValue(pinned.variable.get());
   }
   Forget(pinned);
 }
@@ -186,7 +195,7 @@ absl::StatusOr<Tensor> VariableTargets::Take(int target, DataType dtype, const T
       if (!tensor.ok()) return tensor.status();
       value = *std::move(tensor);
     }
-    variable.Uninitialize();
+    LoseValue(&variable);
   }
   taken_.push_back(target);
   fresh_[target] = {true, value};

@@ -1,10 +1,12 @@
 """Restores into variables on parameter servers, in real processes, whatever the way."""
 
+import concurrent.futures
 import contextlib
 import logging
 import secrets
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -247,3 +249,47 @@ def test_variables_elsewhere_than_in_a_processors_memory_travel_as_tensors(
         assert_equal(values_of(session), expected)
         saver.save(session, str(directory / "model"), write_meta_graph=False)
     assert files(directory / "model") == files(directory / "stock")
+
+
+@pytest.mark.parametrize("way", ["shared", "stream"])
+def test_updates_of_rows_during_a_restore_leave_the_servers_alive(
+    job: PsJob, directory: Path, way: str
+) -> None:
+    """TensorFlow's kernels write wherever the shape of a variable lets them, also if it has no memory."""
+    table = np.random.default_rng(4).random((20_000, 64), np.float32)
+    prefix = stored(directory, {"table": table, "flat": table[:, 0]})
+    with fresh(job) as session:
+        with tf.device(PS + "0"):
+            variables_ = {
+                name: tf1.get_variable(name, initializer=np.zeros_like(value), use_resource=True)
+                for name, value in (("table", table), ("flat", table[:, 0]))
+            }
+            updates = [
+                tf1.scatter_add(each, [1], tf.ones([1, *each.shape[1:]])).op
+                for each in variables_.values()
+            ]
+        with tf.device(PS + "1"):
+            saver = Saver(transport=way)
+        session.run(tf1.global_variables_initializer())
+        session.run(updates)
+        ended = threading.Event()
+
+        def train() -> None:
+            while not ended.is_set():
+                # A variable that is being restored has no rows.
+                with contextlib.suppress(
+                    tf.errors.InvalidArgumentError, tf.errors.FailedPreconditionError
+                ):
+                    session.run(updates)
+
+        with concurrent.futures.ThreadPoolExecutor(2) as executor:
+            trained = [executor.submit(train) for _ in range(2)]
+            try:
+                for _ in range(6):
+                    saver.restore(session, prefix)
+            finally:
+                ended.set()
+        for each in trained:
+            each.result()
+        saver.restore(session, prefix)
+        assert_equal(session.run(variables_), {"table": table, "flat": table[:, 0]})
