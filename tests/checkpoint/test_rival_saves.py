@@ -182,7 +182,9 @@ def is_inside(thread: threading.Thread, path: str) -> bool:
     return frame is not None
 
 
-@pytest.mark.parametrize("how", ["same", "relative", "symlink", "slashes", "file", "sharded"])
+@pytest.mark.parametrize(
+    "how", ["same", "relative", "symlink", "dots", "slashes", "file", "sharded"]
+)
 @pytest.mark.parametrize("fails", [False, True])
 def test_of_two_threads_the_second_waits_for_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, fails: bool
@@ -197,6 +199,8 @@ def test_of_two_threads_the_second_waits_for_the_first(
     other = {
         "relative": "made/m",
         "symlink": str(tmp_path / "link" / "made" / "m"),
+        # As TensorFlow takes it, whatever the link leads to.
+        "dots": "link/../made/m",
         "slashes": f"{tmp_path}//made/./m",
         "file": f"file://{prefix}",
     }.get(how, prefix)
@@ -259,6 +263,37 @@ def test_a_thread_that_waits_too_long_gets_an_error_and_the_next_save_works(
         thread.join()
         hasty.save(session, prefix)
     assert {path.name for path in tmp_path.iterdir()} >= set(NAMES)
+
+
+@pytest.mark.parametrize("is_overwriting", [False, True])
+def test_a_save_that_fails_takes_no_other_threads_checkpoint_off_the_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_overwriting: bool
+) -> None:
+    prefixes = [str(tmp_path / f"m-{step}") for step in range(5)]
+    with tf.Graph().as_default(), tf1.Session() as session:
+        tf1.get_variable("v", initializer=1.0)
+        saver = Saver(max_to_keep=3)
+        session.run(tf1.global_variables_initializer())
+        for prefix in prefixes[:3]:
+            saver.save(session, prefix)
+        gate = Gate(monkeypatch)
+        gate.fails = True
+        errors: list[BaseException] = []
+
+        def fail() -> None:
+            try:
+                saver.save(session, prefixes[1 if is_overwriting else 3])
+            except tf.errors.DataLossError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=fail)
+        thread.start()
+        assert gate.inside.wait(60)
+        saver.save(session, prefixes[4])
+        gate.go_on.set()
+        thread.join()
+        assert errors
+        assert saver.last_checkpoints == [*prefixes[1:3], prefixes[4]]
 
 
 class NestingSession(tf_internals.SessionInterface):

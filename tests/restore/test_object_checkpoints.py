@@ -127,6 +127,18 @@ def test_a_directory_of_the_prefix_name_is_no_matter(tmp_path: Path) -> None:
         np.testing.assert_array_equal(session.run(table), TABLE)
 
 
+def test_in_a_finalized_graph_it_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    prefix = save(tmp_path, {"table": TABLE})
+    tf1.get_variable("table", [6, 2])
+    saver = Saver()
+    tf1.get_default_graph().finalize()
+    with (
+        tf1.Session() as session,
+        pytest.raises(RuntimeError, match="object-based checkpoint: restoring it adds nodes"),
+    ):
+        saver.restore(session, prefix)
+
+
 def test_a_save_that_fails_executing_eagerly_restores_nothing(tmp_path: Path) -> None:
     """Not even where an object-based checkpoint is under its prefix."""
     prefix = save(tmp_path, {"table": TABLE})

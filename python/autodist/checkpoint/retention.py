@@ -6,7 +6,7 @@ or may be another spelling of the checkpoint that was just saved. TensorFlow rem
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import tensorflow as tf
@@ -91,6 +91,29 @@ class RetainingSaver(tf.compat.v1.train.Saver):
     def _RecordLastCheckpoint(self, latest_save_path: str) -> None:  # noqa: N802 of the base class
         super()._RecordLastCheckpoint(latest_save_path)
         self._own_checkpoints[latest_save_path] = paths.absolute(latest_save_path)
+
+    def _record(self, prefix: str) -> Callable[[], None]:
+        """Records a checkpoint; returns what takes that back, and leaves alone what other threads recorded since."""
+        before = list(self._last_checkpoints)
+        self._RecordLastCheckpoint(prefix)
+        after = self._last_checkpoints
+        pushed_out = [each for each in before if each not in after and each[0] != prefix]
+
+        def unrecord() -> None:
+            kept = [each for each in self._last_checkpoints if each[0] != prefix]
+            for each in reversed(pushed_out):
+                # Unless it is removed by now.
+                if each in self._checkpoints_to_be_deleted:
+                    self._checkpoints_to_be_deleted.remove(each)
+                    kept.insert(0, each)
+            for place, each in enumerate(before):
+                if each[0] == prefix:
+                    # Right behind those that are older.
+                    older = [other for other in kept if other in before[:place]]
+                    kept.insert(len(older), each)
+            self._last_checkpoints = kept
+
+        return unrecord
 
     def _MaybeDeleteOldCheckpoints(  # noqa: N802 of the base class
         self, meta_graph_suffix: str = "meta"

@@ -17,6 +17,19 @@ def inside_graph(sess: Any) -> Any:
     return graph.as_default()
 
 
+def prefix_of(save_path: str, step: int | None, *, is_padded: bool) -> str:
+    """Returns the prefix that the base class gives a checkpoint.
+
+    Args:
+        save_path: The path that the saver was given.
+        step: The step; `None` if it has none.
+        is_padded: Whether the step has at least eight digits.
+    """
+    if step is None:
+        return save_path
+    return f"{save_path}-{step:08d}" if is_padded else f"{save_path}-{step:d}"
+
+
 def can_stage_early(sess: Any, save_path: str, latest_filename: str | None) -> bool:
     """Tells whether the arguments are such that the base class will save."""
     latest_filename = "checkpoint" if latest_filename is None else latest_filename

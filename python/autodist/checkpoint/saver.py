@@ -281,7 +281,9 @@ class Saver(retention.RetainingSaver):
             # Once, so that all files are of one step even if training goes on.
             if global_step is not None and not isinstance(global_step, tf.compat.integral_types):
                 global_step = tf.compat.v1.train.global_step(sess, global_step)
-            prefix = self._checkpoint_prefix(save_path, global_step)
+            prefix = save_arguments.prefix_of(
+                save_path, global_step, is_padded=self._pad_step_number
+            )
             meta_path = (
                 tf_internals.meta_graph_filename(prefix, meta_graph_suffix)
                 if write_meta_graph
@@ -303,11 +305,7 @@ class Saver(retention.RetainingSaver):
                     is_needed=self._writes_v2(),
                 )
             )
-            kept = list(self._last_checkpoints), list(self._checkpoints_to_be_deleted)
-
-            def unrecord() -> None:
-                self._last_checkpoints, self._checkpoints_to_be_deleted = map(list, kept)
-
+            records = contextlib.ExitStack()
             save = functools.partial(
                 super().save,
                 latest_filename=latest_filename,
@@ -335,12 +333,13 @@ class Saver(retention.RetainingSaver):
                 stage=functools.partial(
                     self._stage,
                     sess,
+                    records=records,
                     meta_path=meta_path,
                     state_path=state_path,
                     strip_default_attrs=strip_default_attrs,
                     save_debug_info=save_debug_info,
                 ),
-                unrecord=unrecord,
+                unrecord=records.close,
                 durable=self._options.durable,
                 is_v2=self._writes_v2(),
                 is_anothers=lambda: lock.has_saved_within,
@@ -403,6 +402,12 @@ class Saver(retention.RetainingSaver):
         """Restores an object-based checkpoint, with nodes that are added to the graph once for the same keys."""
         known, saver = self._object_saver
         if saver is None or known != keys:
+            if not tf.executing_eagerly() and tf.compat.v1.get_default_graph().finalized:
+                raise errors.GraphStateError(
+                    f"Graph is finalized and cannot be modified, but {prefix} is an object-based checkpoint: restoring "
+                    "it adds nodes. Restore it before the graph is finalized, that is before "
+                    "MonitoredTrainingSession, Supervisor or graph.finalize(), and save it with this Saver"
+                )
             saver = Saver(
                 object_checkpoint.var_list(self._var_list, prefix, keys),
                 reshape=self._reshape,
@@ -455,32 +460,23 @@ class Saver(retention.RetainingSaver):
             save_debug_info=save_debug_info,
         )
 
-    def _checkpoint_prefix(self, save_path: str, global_step: int | None) -> str:
-        """Returns the prefix that the base class gives a checkpoint."""
-        if global_step is None:
-            return save_path
-        return (
-            f"{save_path}-{global_step:08d}"
-            if self._pad_step_number
-            else f"{save_path}-{global_step:d}"
-        )
-
     def _stage(
         self,
         sess: Any,
         files: staged_files.StagedFiles,
         latest: str | None,
         *,
+        records: contextlib.ExitStack,
         meta_path: str | None,
         state_path: str | None,
         **meta_arguments: Any,
     ) -> None:
-        """Writes what stands beside a checkpoint under temporary names, and notes the checkpoint."""
+        """Writes what stands beside a checkpoint under temporary names, and records it until `records` is closed."""
         if meta_path is not None:
             with sess.graph.as_default():
                 meta_graph.stage(files, self.saver_def, meta_path, **meta_arguments)
         if state_path is not None and latest is not None:
-            self._RecordLastCheckpoint(latest)
+            records.callback(self._record(latest))
             state = state_file.contents(
                 state_path, latest, self.last_checkpoints, relative=self._save_relative_paths
             )
