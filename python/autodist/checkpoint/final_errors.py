@@ -87,7 +87,7 @@ def _final(doing: str, out_of_range: Any, session: Any) -> Iterator[None]:
 def with_message(error: Exception, message: str) -> Exception:
     """Returns an error of the same type with another text.
 
-    One whose type takes more than a text is returned itself, with the other text.
+    Where the type's constructor takes more than a text, the error itself gets the text.
 
     Args:
         error: The error.

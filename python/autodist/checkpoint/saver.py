@@ -125,7 +125,7 @@ class Saver(retention.RetainingSaver):
                 send and are sent to; with `'files'` every task writes a data file of its own. `None`
                 finds out which tasks reach the file; on object stores and the like saves are as
                 with `'files'`, if all do.
-            memory_bytes: What that may need on each task beside the variables.
+            memory_bytes: Peak memory for that on each task beside the variables, in bytes.
             timeout_seconds: For how long a task may not answer before the save or restore fails and
                 names it; and how long a save waits for another thread that saves to its prefix.
 

@@ -17,7 +17,7 @@ from autodist.checkpoint.cluster import liveness, own_sessions, tasks
 # How long a run may take before it is asked whether all tasks are there; a share of the timeout.
 _PATIENCE = 0.25
 
-# How long it is waited for those that are told something and have no files; a share of the timeout.
+# How long `tell` waits for tasks other than the one that has the files; a share of the timeout.
 _COURTESY = 0.5
 
 LOST = run_errors.LOST
