@@ -92,8 +92,8 @@ class SaverSession(stand_in.StandIn):
             report.log_save(self._prefix, prefix)
             return saved
         raise errors.GraphStateError(
-            f"cannot save {prefix}: servers restarted during the save, twice; nothing was written. Initialize or restore "
-            "the variables that they lost, and save again"
+            f"cannot save {prefix}: servers restarted during the save, twice; nothing was written. Initialize or "
+            "restore the variables that they lost, and save again"
         ) from forgotten
 
 
