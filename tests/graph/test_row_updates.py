@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from equivalence import row_updates
+from equivalence import (
+    reduction_updates,  # noqa: F401 - registers programs
+    row_updates,
+)
 from equivalence.row_updates import CHOSEN, LOCAL, PROGRAMS, SPLIT, WHOLE
 
 from autodist.strategy import (

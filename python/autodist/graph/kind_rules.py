@@ -117,18 +117,21 @@ def elementwise(kinds: Kinds, op: Any) -> Found:
     if axis is not None:
         return [rows(axis)] * len(op.outputs)
     _count_product(kinds, op)
-    if op.type in ("Identity", "Cast", "StopGradient") and len(op.inputs) == 1:
+    if op.type in ("Identity", "Cast", "StopGradient"):
         sizes, kind = kinds.sizes(op.inputs[0]), kinds.of(op, 0)
-        if sizes is not None:
+        if sizes is not None and op.outputs[0].dtype.is_integer:
             kinds.set_sizes(op.outputs[0], sizes)
-        is_exact = op.type != "Cast" or not op.inputs[0].dtype.is_floating
-        is_exact = is_exact or op.outputs[0].dtype.is_floating
-        if op.inputs[0].dtype == tf.bool and op.type == "Cast":
-            is_exact = False
-        return [kind if is_exact else None]
+        if op.type != "Cast" or (kind == MEAN and _is_wider(op)):
+            return [kind]
     if sizes_are_counts(kinds, op.outputs[0]):
         return [SUM]
     return [None] * len(op.outputs)
+
+
+def _is_wider(cast: Any) -> bool:
+    """Whether a cast changes no value: from one floating dtype to a larger one."""
+    before, after = cast.inputs[0].dtype, cast.outputs[0].dtype
+    return bool(before.is_floating and after.is_floating and before.size < after.size)
 
 
 def _count_product(kinds: Kinds, op: Any) -> None:
@@ -187,6 +190,8 @@ def matrices(kinds: Kinds, op: Any) -> Found:
     is_part = op.type.startswith(("MatrixSetDiag", "MatrixSolve", "MatrixTriangular"))
     if found[0] != rows(0) or ranks[0] is None or ranks[0] < 3:
         return outputs
+    if op.type in ("MatrixSolve", "MatrixTriangularSolve") and ranks[0] != ranks[1]:
+        return outputs
     if is_part and (found[1] != rows(0) or any(k != SAME for k in found[2:])):
         return outputs
     if not is_part and any(k != SAME for k in found[1:]):
@@ -215,15 +220,16 @@ def matmul(kinds: Kinds, op: Any) -> Found:
 def batch_matmul(kinds: Kinds, op: Any) -> Found:
     """Rows in front of the last two dimensions, or of the left matrix alone."""
     found = kinds.of_inputs(op)
-    left, right = (t.shape.rank for t in op.inputs)
-    if left is None or right is None:
+    ranks = [t.shape.rank for t in op.inputs]
+    if None in ranks:
         return [None]
-    if found == [rows(0), rows(0)] and left == right >= 3:
+    if found == [rows(0), rows(0)] and ranks[0] == ranks[1] >= 3:
         return [rows(0)]
-    if found == [rows(0), SAME] and left >= 3 and (right < left or size_of(op.inputs[1], 0) == 1):
-        return [rows(0)]
-    if found == [SAME, rows(0)] and right >= 3 and (left < right or size_of(op.inputs[0], 0) == 1):
-        return [rows(0)]
+    # The output has the rank of the larger one; dimensions are aligned at the last.
+    for one, other in ((0, 1), (1, 0)):
+        if found[one] == rows(0) and found[other] == SAME and ranks[one] >= max(3, ranks[other]):
+            is_broadcast = ranks[other] < ranks[one] or size_of(op.inputs[other], 0) == 1
+            return [rows(0) if is_broadcast else None]
     return [None]
 
 
@@ -246,6 +252,8 @@ def einsum(kinds: Kinds, op: Any) -> Found:
     if len(labels) != 1 or labels & set(others):
         return [None]
     label = labels.pop()
+    if right.count(label) > 1:  # A diagonal.
+        return [None]
     return [rows(right.index(label)) if label in right else SUM]
 
 
@@ -271,7 +279,12 @@ def reduction(kinds: Kinds, op: Any) -> Found:
         return [None]
     if op.type == "Mean" and _is_of_batch_normalisation(kinds, op):
         kinds.statistics.add(key_of(op.outputs[0]))
-    return [_REDUCTIONS.get(op.type)]
+    return [_without_nan(_REDUCTIONS.get(op.type), summed)]
+
+
+def _without_nan(kind: Kind | None, reduced: Any) -> Kind | None:
+    """No kind for an extreme of floating values: where one is NaN, TensorFlow's result depends on their order."""
+    return None if kind in (MAX, MIN) and reduced.dtype.is_floating else kind
 
 
 def _is_of_batch_normalisation(kinds: Kinds, op: Any) -> bool:
@@ -342,15 +355,15 @@ def segment_sum(kinds: Kinds, op: Any) -> Found:
     pair = [kinds.of(op, 0), kinds.of(op, 1)]
     if pair != [rows(0), rows(0)] or kinds.of(op, 2) != SAME:
         return [None]
-    return [
-        {"UnsortedSegmentSum": SUM, "UnsortedSegmentMax": MAX, "UnsortedSegmentMin": MIN}[op.type]
-    ]
+    found = {"UnsortedSegmentSum": SUM, "UnsortedSegmentMax": MAX, "UnsortedSegmentMin": MIN}
+    return [_without_nan(found[op.type], op.inputs[0])]
 
 
 def scatter_nd(kinds: Kinds, op: Any) -> Found:
     """Rows added up where each says."""
     is_sum = kinds.of_inputs(op) == [rows(0), rows(0), SAME]
-    return [SUM if is_sum else None]
+    # The last dimension of the indices is not one of rows.
+    return [SUM if is_sum and (op.inputs[0].shape.rank or 0) > 1 else None]
 
 
 def bincount(kinds: Kinds, op: Any) -> Found:

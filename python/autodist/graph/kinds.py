@@ -198,10 +198,6 @@ def meets_rows(tensor: Any, is_forward: Callable[[Any], bool]) -> bool:
     Args:
       tensor: a mean over the batch.
       is_forward: whether an op belongs to no backward pass.
-
-    Attributes:
-      by_choice: by op whose value depends on a choice: the op for which something was chosen.
-      statistics: batch normalisation's statistics, and what is computed from them alone.
     """
     pending, seen = list(tensor.consumers()), set()
     while pending:

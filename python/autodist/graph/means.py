@@ -172,7 +172,12 @@ class Means:
         """The sum over the replicas that have a part of the batch."""
         counts = self.part_counts(mask)
         with self._builder.adding(f"sum/{tensors[0].op.name}", tensors[0].device):
-            return tf.add_n([t * tf.cast(c, t.dtype) for t, c in zip(tensors, counts, strict=True)])
+            # Not a product with 0, which is NaN where a tensor holds infinity.
+            counted = [
+                tf.where(count > 0, tensor, tf.zeros_like(tensor))
+                for tensor, count in zip(tensors, counts, strict=True)
+            ]
+            return tf.add_n(counted)
 
     def shares(self, total: Any, mask: int) -> list[Any]:
         """A floating-point scalar of the whole batch times each replica's share of the rows.
