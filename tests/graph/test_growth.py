@@ -1,11 +1,13 @@
 """Ops and variables that are added after the session exists."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from autodist.errors import UnsupportedGraphError
 from autodist.strategy import AllReduce, PartitionedPS
 
 tf1 = tf.compat.v1
@@ -82,3 +84,42 @@ def test_ops_of_a_run_may_be_added_for_ever(distribute: Any) -> None:
     session, built = distribute(build, AllReduce())
     for i in range(5):
         assert session.run(tf.reduce_sum(built["w"]) + i) == 10.0 + i
+
+
+LATE_OPS: dict[str, Callable[[Any], Any]] = {
+    "a row": lambda w: w[1].assign(np.zeros([2])),
+    "a slice": lambda w: w[1:3].assign(np.zeros([2, 2])),
+    "a column": lambda w: w[:, 1].assign(np.zeros([5])),
+    "rows by number": lambda w: w.scatter_nd_update([[1], [4]], np.zeros([2, 2])),
+    "elements": lambda w: w.scatter_nd_add([[1, 1]], np.zeros([1])),
+    "smaller elements": lambda w: w.scatter_nd_min([[4, 0]], np.zeros([1])),
+    "elements that are read": lambda w: w.gather_nd([[4, 0]]),
+    "rows of a batch": lambda w: tf.raw_ops.ResourceGather(
+        resource=w.handle, indices=np.zeros([5, 1], np.int32), dtype=w.dtype, batch_dims=1
+    ),
+}
+
+
+@pytest.mark.parametrize("what", LATE_OPS)
+def test_a_late_op_that_needs_a_variable_whole_is_refused_where_it_is_cut(
+    what: str, distribute: Any
+) -> None:
+    session, built = distribute(build, LAYOUTS["cut"]())
+    session.run(built["w"])
+    late = LATE_OPS[what](built["w"])
+    with pytest.raises(UnsupportedGraphError, match="holds variable 'w' cut"):
+        session.run(late)
+    assert (session.run(built["w"]) == 1.0).all()
+
+
+@pytest.mark.parametrize("what", LATE_OPS)
+def test_a_late_op_that_needs_a_variable_whole_runs_where_it_is(what: str, distribute: Any) -> None:
+    session, built = distribute(build, LAYOUTS["copied"]())
+    session.run(built["w"])
+    session.run(LATE_OPS[what](built["w"]))
+    with tf.Graph().as_default(), tf1.Session() as stock:
+        w = build()["w"]
+        stock.run(w.initializer)
+        stock.run(LATE_OPS[what](w))
+        expected = stock.run(w)
+    np.testing.assert_array_equal(session.run(built["w"]), expected)

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from autodist import tf_internals
-from autodist.errors import GraphStateError, UnsupportedGraphError
+from autodist.errors import GraphStateError
 from autodist.graph import (
     composites,
     fetches,
@@ -305,6 +305,7 @@ class Transformer:
 
     def _lower(self, op: Any) -> None:
         touched = [p for p in (self.placed(t) for t in op.inputs) if p is not None]
+        verify.check_cut(op, touched)
         if op.type == op_kinds.HANDLE:
             self._lower_handle(op)
         elif touched and op.type in reads.RULES:
@@ -318,21 +319,14 @@ class Transformer:
         elif op.type in fetches.SUMMARIES:
             self.record(op, [[fetches.lower_summary(self, op)]])
         else:
-            self._copy(op, touched)
+            self._copy(op)
 
     def _lower_handle(self, op: Any) -> None:
         variable = self._placer.placed[op]
         self._values[op, 0] = Value(variable.handles, grid=variable.grid, varies=variable.is_local)
         self._lowered[op] = [[h.op for row in variable.handles for h in row]]
 
-    def _copy(self, op: Any, touched: list[PlacedVariable]) -> None:
-        for variable in touched:
-            if variable.grid is not None:
-                raise UnsupportedGraphError(
-                    f"op {op.name!r} ({op.type}) needs variable {variable.logical.name!r} whole, but the "
-                    f"session already holds it cut ({variable.reason}). Create the op before "
-                    "create_distributed_session(), so that the variable stays whole."
-                )
+    def _copy(self, op: Any) -> None:
         mask = self.batch.mask(op)
         is_per_replica = bool(mask) or op in self._repeated
         copies = self.replica_count if is_per_replica else 1

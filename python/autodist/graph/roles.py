@@ -143,7 +143,7 @@ def partition_blocker(variable: LogicalVariable) -> str:
     if not variable.shape:
         return "it is a scalar"
     for op in variable.consumers:
-        reason = _consumer_blocker(variable.shape, op)
+        reason = consumer_blocker(variable.shape, op)
         if reason:
             return f"op {op.name!r} ({op.type}) {reason}"
     return ""
@@ -162,7 +162,8 @@ def copy_blocker(variable: LogicalVariable) -> str:
     return ""
 
 
-def _consumer_blocker(shape: tuple[int, ...], op: Any) -> str:
+def consumer_blocker(shape: tuple[int, ...], op: Any) -> str:
+    """What `op` does that a variable of `shape` must stay in one piece for; empty when it has a rule for shards."""
     if op.type == op_kinds.GATHER and op.get_attr("batch_dims"):
         return "gathers with batch dimensions"
     if op.type in op_kinds.PARTITIONABLE or op_kinds.is_sparse_apply(op.type):

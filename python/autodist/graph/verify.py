@@ -17,6 +17,7 @@ from autodist.errors import GraphStateError, UnsupportedGraphError
 from autodist.graph.functions import written_behind
 from autodist.graph.observe import Observer
 from autodist.graph.placement import PlacedVariable
+from autodist.graph.roles import consumer_blocker
 
 _REF_VARIABLES = frozenset({"Variable", "VariableV2", "TemporaryVariable"})
 
@@ -71,6 +72,28 @@ def check_copies(ops: list[Any], placed: dict[Any, PlacedVariable]) -> None:
                     f"branch or loop, but the session already holds it in {variable.copy_count} copies. Create the "
                     "op before create_distributed_session(), so that all replicas share the variable."
                 )
+
+
+def check_cut(op: Any, touched: list[PlacedVariable]) -> None:
+    """Refuses an op that has no rule for shards on a variable that the session holds cut.
+
+    Args:
+      op: the original op.
+      touched: the variables whose handles it takes.
+
+    Raises:
+      UnsupportedGraphError: naming the op and the variable.
+    """
+    for variable in touched:
+        if variable.grid is None:
+            continue
+        reason = consumer_blocker(tuple(variable.grid.shape), op)
+        if reason:
+            raise UnsupportedGraphError(
+                f"op {op.name!r} ({op.type}) {reason}, but the session already holds variable "
+                f"{variable.logical.name!r} cut ({variable.reason}). Create the op before "
+                "create_distributed_session(), so that the variable stays whole."
+            )
 
 
 def check_updates(updates: list[tuple[Any, PlacedVariable, list[list[Any]]]]) -> None:
