@@ -18,8 +18,9 @@ import numpy as np
 MEMORY_BYTES = 256 << 20
 ROUND_SHARE, KEPT_SHARE = 1 / 16, 1 / 2
 ROUNDS_UNDER_WAY = 4
-# Steps of a save, one after the other: open, look up, write, finish and commit.
-STEPS = 4
+# Steps of a save, one after the other: open, look up, write, finish and commit; where several tasks write, also to
+# share the blocks of the file, to hand over bytes, and to compare.
+STEPS = {"stream": 4, "shared": 7}
 
 TERMS = ("fixed", "shard", "server", "byte", "round")
 WHOSE = ("wall", "chief", "servers")
@@ -125,7 +126,7 @@ def predict(
     """
     chief, servers = fits["chief"].terms, fits["servers"].terms
     is_shared = way == "shared"
-    round_trips = STEPS + size.rounds / ROUNDS_UNDER_WAY
+    round_trips = STEPS[way] + size.rounds / ROUNDS_UNDER_WAY
     writers = size.servers if is_shared else 1
     on_servers = servers["byte"] * size.size_bytes / size.servers / machines.cores
     on_chief = chief["byte"] * size.size_bytes / min(ROUNDS_UNDER_WAY, machines.cores)

@@ -67,9 +67,11 @@ def _plan(way: str, servers: int, shards: int, size_bytes: int) -> Planned:
         writers=[True, *([way == "shared"] * servers)],
         part_bytes=int(MEMORY_BYTES * ROUND_SHARE),
         group_bytes=int(MEMORY_BYTES * KEPT_SHARE),
+        block_bytes=4096,
     )
     planned = time.process_time()
-    plan.direct()
+    plan.direct(int(MEMORY_BYTES * ROUND_SHARE))
+    plan.given()
     senders, rounds = set(), 0
     for group in range(plan.group_count):
         plan.group_sources(group)

@@ -52,8 +52,9 @@ class PartPlanner {
     const int group = GroupFor(unit, sources);
     const int64_t element_bytes = SavedElementBytes(plan_.tensors[unit.tensor].dtype);
     const int64_t step = std::max<int64_t>(1, options_.part_bytes / element_bytes);
-    for (int64_t begin = unit.begin; begin < unit.end; begin += step) {
-      const int64_t end = std::min(begin + step, unit.end);
+    for (int64_t begin = unit.begin, end; begin < unit.end; begin = end) {
+      end = begin + step < unit.end ? LastWithBlock(unit, begin, begin + step, element_bytes)
+                                    : unit.end;
       AddPart(unit, begin, end, WriterOf(sources), group);
     }
   }
@@ -87,6 +88,17 @@ class PartPlanner {
       if (Writes(task) && (writer < 0 || load_[task] < load_[writer])) writer = task;
     }
     return writer < 0 ? options_.chief : writer;
+  }
+
+  // The end of a part of `unit` that ends at `end` or, where that is possible, with the last block
+  // of the file before.
+  int64_t LastWithBlock(const Unit& unit, int64_t begin, int64_t end, int64_t element_bytes) const {
+    const int64_t end_offset = unit.offset + (end - unit.begin) * element_bytes;
+    const int64_t block_end = end_offset - end_offset % options_.block_bytes;
+    if (block_end <= unit.offset) return end;
+    const int64_t aligned =
+        unit.begin + (block_end - unit.offset + element_bytes - 1) / element_bytes;
+    return aligned > begin ? aligned : end;
   }
 
   // The group that a unit goes to: the last, or a new one where a task would keep too much.

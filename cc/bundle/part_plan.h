@@ -12,6 +12,8 @@
 // Parts that are sent are grouped: the sources of a group are kept as they are while the group is
 // on its way, and a task keeps no more than `group_bytes` of them, unless a single unit has more.
 //
+// Parts end where variables do. Who writes a block that two of them lie in: shared_blocks.h.
+//
 // Pure: nothing here touches values or files. Near-linear in the number of units.
 
 #ifndef AUTODIST_BUNDLE_PART_PLAN_H_
@@ -58,6 +60,7 @@ struct PartOptions {
   int chief = 0;
   std::vector<bool> writers;  // by task: whether it reaches the file; the chief does
   int64_t part_bytes = 0;     // of a part that is sent, at most; at least one element
+  int64_t block_bytes = 1;    // where it can, a part that is sent ends with a block of the file
   int64_t group_bytes = 0;    // of sources that a task keeps at a time
 };
 

@@ -3,6 +3,7 @@
 
 #include "bundle/part_plan.h"
 
+#include <algorithm>
 #include <map>
 #include <random>
 #include <set>
@@ -11,7 +12,9 @@
 #include "absl/crc/crc32c.h"
 #include "bundle/block.h"
 #include "bundle/data_writer.h"
+#include "bundle/kept_ranges.h"
 #include "bundle/part_codec.h"
+#include "bundle/shared_blocks.h"
 #include "bundle/testing_tensors.h"
 #include "bundle/unit_reader.h"
 #include "core/testing.h"
@@ -120,7 +123,7 @@ std::string Send(const Model& model, int task, const std::vector<int64_t>& numbe
 }
 
 // A writer that does as it is told, with nothing but what its task holds and what is sent.
-void Write(const Model& model, const Part& part, std::string* file) {
+void Write(const Model& model, const Part& part, const DataSink& sink) {
   const EncodedParts encoded = EncodeParts(model.plan, {&part}, model.tasks);
   std::vector<std::string> buffers;
   for (const auto& [task, numbers] : encoded.read) buffers.push_back(Send(model, task, numbers));
@@ -141,18 +144,44 @@ void Write(const Model& model, const Part& part, std::string* file) {
   }
   MemorySources sources(std::move(values));
   auto streams = *MakeStreams(work->plan, &sources);
+  std::string written(part.size_bytes, 0);
   const auto crcs = WriteData(
       work->plan, work->file, &streams, &sources,
       [&](int64_t offset, absl::string_view data) {
-        file->replace(offset, data.size(), data.data(), data.size());
-        return absl::OkStatus();
+        written.replace(offset - part.offset, data.size(), data.data(), data.size());
+        return sink(offset, data);
       },
       1, nullptr);
   EXPECT_TRUE(crcs.ok());
   // That of strings is not the bytes' own.
   if (work->plan.tensors[0].dtype == tensorflow::DT_STRING) return;
-  const absl::string_view written = absl::string_view(*file).substr(part.offset, part.size_bytes);
   EXPECT_EQ((*crcs)[0], static_cast<uint32_t>(absl::ComputeCrc32c(written)));
+}
+
+// The file, and who wrote each of its bytes.
+struct File {
+  explicit File(int64_t size_bytes) : bytes(size_bytes, 'x'), writers(size_bytes, -1) {}
+
+  absl::Status Write(int task, int64_t offset, absl::string_view data) {
+    bytes.replace(offset, data.size(), data.data(), data.size());
+    for (size_t i = 0; i < data.size(); ++i) {
+      EXPECT_EQ(writers[offset + i], -1);
+      writers[offset + i] = task;
+    }
+    return absl::OkStatus();
+  }
+
+  std::string bytes;
+  std::vector<int> writers;
+};
+
+// What tasks do for a part: its writer keeps what another is to write.
+void WriteShared(const Model& model, const Part& part, KeptRanges* given, File* file) {
+  Write(model, part, [&](int64_t offset, absl::string_view data) {
+    return given->Keep(offset, data, [&](int64_t rest, absl::string_view rest_data) {
+      return file->Write(part.writer, rest, rest_data);
+    });
+  });
 }
 
 TEST(TasksWriteWhatOneMachineWouldHaveWritten) {
@@ -163,21 +192,64 @@ TEST(TasksWriteWhatOneMachineWouldHaveWritten) {
     PartOptions options;
     options.part_bytes = 4 << random() % 8;
     options.group_bytes = 64 << random() % 6;
+    options.block_bytes = 1 << random() % 9;
     for (int task = 0; task < task_count; ++task) options.writers.push_back(random() % 2 == 0);
     const PartPlan plan = PlanParts(model.plan, EncodedBytes(model), model.tasks, options);
     const std::string expected = WholeFile(model);
     EXPECT_EQ(plan.size_bytes, static_cast<int64_t>(expected.size()));
-    std::string written(expected.size(), 'x');
+    const SharedBlocks shared = ShareBlocks(plan.parts, options.block_bytes);
+    std::map<int, std::vector<int64_t>> ranges;
+    for (const Handover& handover : shared.handovers) {
+      ranges[handover.from].insert(ranges[handover.from].end(), {handover.begin, handover.end});
+    }
+    std::map<int, KeptRanges> given;
+    for (const auto& [task, of_task] : ranges) EXPECT_TRUE(given[task].Set(of_task).ok());
+    File file(static_cast<int64_t>(expected.size()));
     int64_t end = 0;
     for (const Part& part : plan.parts) {
       EXPECT_EQ(part.offset, end);
       end += part.size_bytes;
       EXPECT_TRUE(part.writer == 0 || options.writers[part.writer]);
-      Write(model, part, &written);
+      EXPECT_TRUE(part.size_bytes <= std::max<int64_t>(options.part_bytes, 4) ||
+                  part.group == Part::kDirect);
+      WriteShared(model, part, &given[part.writer], &file);
     }
     EXPECT_EQ(end, plan.size_bytes);
-    EXPECT_TRUE(written == expected);
+    for (const Handover& handover : shared.handovers) {
+      EXPECT_TRUE(handover.to == 0 || options.writers[handover.to]);
+      const auto bytes = given[handover.from].Take(handover.begin, handover.end);
+      EXPECT_TRUE(bytes.ok() && file.Write(handover.to, handover.begin, *bytes).ok());
+    }
+    EXPECT_TRUE(file.bytes == expected);
+    for (int64_t i = 0; i < end; ++i) {
+      EXPECT_EQ(file.writers[i], file.writers[i - i % options.block_bytes]);
+    }
   }
+}
+
+TEST(PartsThatAreSentEndWithABlock) {
+  SavePlan plan;
+  PlannedTensor planned;
+  planned.dtype = tensorflow::DT_FLOAT;
+  for (const Dims& shape : {Dims{3}, Dims{1000, 100}}) {
+    planned.name += "w";
+    planned.shape = shape;
+    planned.shards = {{Box::Whole(shape), {0, 1}}};
+    plan.tensors.push_back(planned);
+  }
+  PartOptions options;
+  options.writers = {true, true};
+  options.part_bytes = 20000;
+  options.group_bytes = 1 << 30;
+  options.block_bytes = 4096;
+  const PartPlan parts = PlanParts(plan, {0, 0}, {0, 1}, options);
+  for (size_t i = 1; i + 1 < parts.parts.size(); ++i) {
+    const Part& part = parts.parts[i];
+    EXPECT_EQ((part.offset + part.size_bytes) % options.block_bytes, 0);
+    EXPECT_TRUE(part.size_bytes > options.part_bytes - options.block_bytes);
+  }
+  // Only the block that both variables lie in.
+  EXPECT_TRUE(ShareBlocks(parts.parts, options.block_bytes).handovers.size() <= 1);
 }
 
 TEST(ASourceIsSentInOneGroupOnly) {

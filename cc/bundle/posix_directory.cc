@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -14,6 +15,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "bundle/file_systems.h"
 #include "bundle/posix_io.h"
 #include "bundle/save_directory.h"
 #include "bundle/scratch_directory.h"
@@ -22,7 +24,8 @@
 namespace autodist {
 namespace {
 
-// For how long a file of another kernel's must have been left alone: its lock may not be seen here.
+// For how long a file must have been left alone whose lock may not be seen here: another kernel's,
+// or one on a file system whose clients keep locks of their own, also two mounts of one machine.
 constexpr time_t kForeignAgeSeconds = 3600;
 
 bool IsSameFile(const struct stat& a, const struct stat& b) {
@@ -111,7 +114,8 @@ class PosixDirectory : public SaveDirectory {
   PosixDirectory(std::string path, Descriptor descriptor)
       : path_(std::move(path)),
         descriptor_(std::move(descriptor)),
-        device_(DeviceOf(descriptor_.get())) {}
+        device_(DeviceOf(descriptor_.get())),
+        sees_locks_(SeesLocks(descriptor_.get())) {}
 
   bool is_sequential() const override { return SequentialDevices::Get().Has(device_); }
 
@@ -205,8 +209,8 @@ class PosixDirectory : public SaveDirectory {
     const int directory = descriptor_.get();
     struct stat named;
     if (fstatat(directory, name.c_str(), &named, AT_SYMLINK_NOFOLLOW) != 0) return;
-    if (!IsOfThisBoot(name) && !IsLockName(name) &&
-        std::time(nullptr) - named.st_mtime < kForeignAgeSeconds) {
+    const bool is_seen = sees_locks_ && (IsOfThisBoot(name) || IsLockName(name));
+    if (!is_seen && std::time(nullptr) - named.st_mtime < kForeignAgeSeconds) {
       return;
     }
     if (S_ISDIR(named.st_mode)) return RemoveScratchIfUnlocked(directory, name);
@@ -223,6 +227,13 @@ class PosixDirectory : public SaveDirectory {
   }
 
  private:
+  // Whether a lock on a file in the directory is seen by all who see the file.
+  static bool SeesLocks(int descriptor) {
+    struct statfs status;
+    return fstatfs(descriptor, &status) == 0 &&
+           KindOfFileSystem(static_cast<uint32_t>(status.f_type)) == FileSystemKind::kOneMachine;
+  }
+
   std::string PathOf(const std::string& name) const { return absl::StrCat(path_, "/", name); }
 
   // Whether the path still leads to the directory that is open.
@@ -252,6 +263,7 @@ class PosixDirectory : public SaveDirectory {
   const std::string path_;
   const Descriptor descriptor_;
   const dev_t device_;
+  const bool sees_locks_;
 };
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "bundle/bundle_reader.h"
+#include "bundle/data_files.h"
 #include "bundle/index_table.h"
 #include "bundle/table_reader.h"
 #include "tensorflow/core/protobuf/tensor_bundle.pb.h"
@@ -27,6 +28,16 @@ absl::StatusOr<std::string> ReadIndexAs(int file_count, const std::string& path)
   });
   if (!status.ok()) return status;
   return BuildIndexTable(entries, file_count);
+}
+
+// DataLoss if a data file ends before the last byte that the index has in it.
+absl::Status CheckSizes(const std::string& prefix, const BundleIndex& index) {
+  DataFiles files(prefix, index.shard_count);
+  for (const BundleEntry& entry : index.entries) {
+    if (entry.size_bytes == 0) continue;
+    if (absl::Status status = files.Open(entry); !status.ok()) return status;
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -108,6 +119,8 @@ absl::Status StagedBundle::Commit() {
   if (!index.ok()) return index.status();
   const absl::StatusOr<std::vector<std::string>> data = FindData();
   if (!data.ok()) return data.status();
+  // Other processes may have written them, on a file system that does not show all of it here.
+  if (absl::Status status = CheckSizes(prefix(), *index); !status.ok()) return status;
   for (const std::string& file : *data) {
     if (!durable_) break;
     absl::Status status = directory_->SyncFile(absl::StrCat(scratch_.name(), "/", file));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "bundle/faulty_file_system.h"
 #include "bundle/temporary_name.h"
@@ -155,6 +156,21 @@ TEST(ASecondSaveToAPrefixIsRefused) {
   EXPECT_EQ((*first)->Commit(), absl::OkStatus());
   first->reset();
   EXPECT_TRUE(Load(directory, 1) == 2.0f && !HasTemporaryFile(directory));
+}
+
+TEST(ADataFileThatIsTooShortIsNotCommitted) {
+  const TemporaryDirectory directory;
+  EXPECT_TRUE(Save(directory, 2, 1.0f).ok());
+  {
+    auto bundle = StagedBundle::Create(directory.path() + "/m", true);
+    EXPECT_TRUE(bundle.ok() && WriteSharded((*bundle)->prefix(), 2, 5.0f).ok());
+    std::filesystem::resize_file((*bundle)->prefix() + ".data-00001-of-00002", 3);
+    const absl::Status status = (*bundle)->Commit();
+    EXPECT_TRUE(absl::IsDataLoss(status));
+    EXPECT_TRUE(absl::StrContains(status.message(), "are missing: the file has 3"));
+  }
+  EXPECT_TRUE(Load(directory, 2) == 1.0f);
+  EXPECT_EQ(directory.Names().size(), size_t{3});
 }
 
 }  // namespace

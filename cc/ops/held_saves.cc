@@ -83,6 +83,15 @@ void HeldSave::LetGo(const std::vector<int64_t>& numbers) {
 }
 
 absl::Status HeldSave::Write(int64_t offset, absl::string_view bytes) {
+  const absl::Status checked =
+      checked_.Keep(offset, bytes, [](int64_t, absl::string_view) { return absl::OkStatus(); });
+  if (!checked.ok()) return checked;
+  return given_.Keep(offset, bytes, [this](int64_t rest, absl::string_view rest_bytes) {
+    return WriteToFile(rest, rest_bytes);
+  });
+}
+
+absl::Status HeldSave::WriteToFile(int64_t offset, absl::string_view bytes) {
   if (files_ != nullptr) return files_->WriteData(offset, bytes);
   if (data_ != nullptr) return data_->WriteAt(offset, bytes);
   return absl::InternalError("this task has no file to write to");

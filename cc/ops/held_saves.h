@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "bundle/bundle_files.h"
 #include "bundle/data_writer.h"
+#include "bundle/kept_ranges.h"
 #include "bundle/posix_io.h"
 #include "ops/leases.h"
 #include "ops/pinned_variables.h"
@@ -53,12 +54,21 @@ class HeldSave : public Leased {
   absl::Status Keep(const std::vector<int64_t>& numbers, int64_t budget_bytes);
   void LetGo(const std::vector<int64_t>& numbers);
 
+  // Writes bytes of the file; those that another task is to write are kept for it.
   absl::Status Write(int64_t offset, absl::string_view bytes);
 
-  // Syncs the file of another task's bundle, if there is one and `durable`, and lets go of all.
+  // What another task writes of the bytes that this one reads, and what is compared later with what
+  // is in the file.
+  KeptRanges& given() { return given_; }
+  KeptRanges& checked() { return checked_; }
+
+  // Syncs the file of another task's bundle, if there is one and `durable`, and lets go of all but
+  // what is compared later.
   absl::Status Finish(bool durable);
 
  private:
+  absl::Status WriteToFile(int64_t offset, absl::string_view bytes);
+
   struct Kept {
     tensorflow::Tensor value;
     int64_t copied_bytes;
@@ -71,6 +81,8 @@ class HeldSave : public Leased {
   std::unordered_map<int64_t, SourceValue> sources_;
   std::unordered_map<int64_t, Kept> kept_;
   int64_t copied_bytes_ = 0;
+  KeptRanges given_;
+  KeptRanges checked_;
 };
 
 using HeldSaves = Leases<HeldSave>;

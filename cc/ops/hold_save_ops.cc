@@ -1,10 +1,10 @@
-// The ops of a save of several tasks, but for those that move bytes: part_ops.cc.
+// The ops of a save of several tasks that begin and end it. Those that move bytes: part_ops.cc and
+// block_ops.cc.
 //
 //   chief                        every task                    writers         chief
 //   AutodistOpenSave(id)  -->    AutodistHoldSave(id)    -->   ...      --> AutodistCommitSave(id)
 //   makes the file               looks variables up, and                       writes the index,
-//   renames
-//                                whether it sees the file
+//                                whether it sees the file                      renames
 //
 // AutodistDropSave(id) ends a save on a task, at any time. The client runs them in a graph of its
 // own.
@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "bundle/data_writer.h"
 #include "bundle/element_type.h"
+#include "bundle/file_place.h"
 #include "bundle/index_table.h"
 #include "bundle/save_plan.h"
 #include "ops/held_saves.h"
@@ -39,14 +40,27 @@ using tensorflow::tstring;
 using tensorflow::shape_inference::ScalarShape;
 using tensorflow::shape_inference::UnknownShape;
 
+constexpr int kPlaceNumbers = 4;
+
+void SetPlaceShapes(tensorflow::shape_inference::InferenceContext* context, int first) {
+  context->set_output(first, context->Vector(kPlaceNumbers));
+  context->set_output(first + 1, context->Scalar());
+}
+
 REGISTER_OP("AutodistOpenSave")
     .Input("save_id: string")
     .Input("prefix: string")
     .Input("lease_seconds: int64")
     .Output("path: string")
+    .Output("place: int64")
+    .Output("kernel: string")
     .Attr("durable: bool = true")
     .SetIsStateful()
-    .SetShapeFn(ScalarShape)
+    .SetShapeFn([](tensorflow::shape_inference::InferenceContext* context) {
+      context->set_output(0, context->Scalar());
+      SetPlaceShapes(context, 1);
+      return absl::OkStatus();
+    })
     .Doc(R"doc(
 Begins a save of several tasks on the chief: makes the data file under a temporary name.
 
@@ -54,6 +68,9 @@ save_id: Scalar. A name for the save that no other has.
 prefix: Scalar. The prefix of the checkpoint.
 lease_seconds: Scalar. For how long a task holds the save without hearing of it.
 path: The absolute path of the data file; empty where it is none that other processes could open.
+place: Of that file the type of its file system (statfs), the size of its blocks in bytes, device and inode (stat); all
+  0 if that is unknown.
+kernel: The boot id of this task's kernel; empty if it is unknown.
 durable: Whether all is synced.
 )doc");
 
@@ -67,12 +84,15 @@ REGISTER_OP("AutodistHoldSave")
     .Input("tensors: tensor_types")
     .Output("reaches: bool")
     .Output("facts: int64")
+    .Output("place: int64")
+    .Output("kernel: string")
     .Attr("num_pins: int >= 0")
     .Attr("tensor_types: list(type) >= 0")
     .SetIsStateful()
     .SetShapeFn([](tensorflow::shape_inference::InferenceContext* context) {
       context->set_output(0, context->Scalar());
       context->set_output(1, context->Vector(context->UnknownDim()));
+      SetPlaceShapes(context, 2);
       return absl::OkStatus();
     })
     .Doc(R"doc(
@@ -87,6 +107,8 @@ pins: Variables, from AutodistPinVariables; or, one input, from AutodistReferenc
 tensors: Other values.
 reaches: Whether this task can write to `path`, or has begun the save itself.
 facts: For each source its rank, its shape and, of strings and variants, the size of its encoding; else 0.
+place: As in AutodistOpenSave, as this task sees the file; all 0 if it does not.
+kernel: As in AutodistOpenSave.
 )doc");
 
 REGISTER_OP("AutodistKeepSources")
@@ -115,7 +137,8 @@ REGISTER_OP("AutodistFinishParts")
     .SetIsStateful()
     .SetShapeFn(ScalarShape)
     .Doc(R"doc(
-Ends the save on a task that is not the chief: what it wrote is synced, what it held is let go.
+Ends the writing of a task that is not the chief: what it wrote is synced, what it held is let go. Once more, it does
+nothing.
 
 save_id: As in AutodistOpenSave.
 durable: Whether to sync.
@@ -146,26 +169,20 @@ Ends a save on a task, if it is held there, and takes back what was written.
 save_id: As in AutodistOpenSave.
 )doc");
 
-// An op whose work is done on a thread of its own.
-class SaveTaskOp : public tensorflow::AsyncOpKernel {
- public:
-  explicit SaveTaskOp(tensorflow::OpKernelConstruction* context) : AsyncOpKernel(context) {}
-
-  void ComputeAsync(OpKernelContext* context, DoneCallback done) override {
-    RunOnOwnThread(
-        context, [this, context](const std::atomic<bool>&) { return Work(context); },
-        std::move(done));
-  }
-
- protected:
-  virtual absl::Status Work(OpKernelContext* context) = 0;
-
-  static void SetScalar(OpKernelContext* context, int64_t value) {
-    Tensor output(tensorflow::DT_INT64, TensorShape({}));
-    output.scalar<int64_t>()() = value;
-    context->set_output(0, output);
-  }
-};
+// Sets two outputs to where the file is; to nothing if that cannot be found out.
+void SetPlace(OpKernelContext* context, int first, const std::string& path) {
+  const FilePlace place = path.empty() ? FilePlace() : PlaceOf(path).value_or(FilePlace());
+  Tensor numbers(tensorflow::DT_INT64, TensorShape({kPlaceNumbers}));
+  auto values = numbers.flat<int64_t>();
+  values(0) = place.file_system;
+  values(1) = place.block_bytes;
+  values(2) = place.device;
+  values(3) = place.inode;
+  context->set_output(first, numbers);
+  Tensor kernel(tensorflow::DT_STRING, TensorShape({}));
+  kernel.scalar<tstring>()() = place.kernel;
+  context->set_output(first + 1, kernel);
+}
 
 class OpenSaveOp : public SaveTaskOp {
  public:
@@ -184,8 +201,9 @@ class OpenSaveOp : public SaveTaskOp {
     if (!save.ok()) return save.status();
     Tensor path(tensorflow::DT_STRING, TensorShape({}));
     path.scalar<tstring>()() = (*files)->data_path();
-    (*save)->SetFiles(*std::move(files));
     context->set_output(0, path);
+    SetPlace(context, 1, (*files)->data_path());
+    (*save)->SetFiles(*std::move(files));
     return absl::OkStatus();
   }
 
@@ -249,6 +267,7 @@ class HoldSaveOp : public SaveTaskOp {
     Tensor output(tensorflow::DT_INT64, TensorShape({static_cast<int64_t>(facts.size())}));
     std::copy(facts.begin(), facts.end(), output.flat<int64_t>().data());
     context->set_output(1, output);
+    SetPlace(context, 2, reaches ? path : "");
     return absl::OkStatus();
   }
 
@@ -305,11 +324,9 @@ class FinishPartsOp : public SaveTaskOp {
 
  private:
   absl::Status Work(OpKernelContext* context) override {
-    const std::string id = SaveIdInput(context);
-    absl::StatusOr<std::shared_ptr<HeldSave>> save = HeldSaves::Get().Find(id);
+    absl::StatusOr<std::shared_ptr<HeldSave>> save = HeldSaves::Get().Find(SaveIdInput(context));
     if (!save.ok()) return save.status();
     absl::Status status = (*save)->Finish(durable_);
-    HeldSaves::Get().Remove(id);
     if (!status.ok()) return status;
     SetScalar(context, 1);
     return absl::OkStatus();

@@ -1,6 +1,11 @@
 #include "ops/save_task.h"
 
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
+#include "ops/kernel_inputs.h"
 #include "tensorflow/core/util/device_name_utils.h"
 
 namespace autodist {
@@ -21,6 +26,26 @@ std::chrono::seconds LeaseInput(tensorflow::OpKernelContext* context, int input)
 std::vector<int64_t> NumbersInput(tensorflow::OpKernelContext* context, int input) {
   const auto numbers = context->input(input).flat<int64_t>();
   return std::vector<int64_t>(numbers.data(), numbers.data() + numbers.size());
+}
+
+void SaveTaskOp::ComputeAsync(tensorflow::OpKernelContext* context, DoneCallback done) {
+  RunOnOwnThread(
+      context, [this, context](const std::atomic<bool>&) { return Work(context); },
+      std::move(done));
+}
+
+void SaveTaskOp::SetScalar(tensorflow::OpKernelContext* context, int64_t value) {
+  tensorflow::Tensor output(tensorflow::DT_INT64, tensorflow::TensorShape({}));
+  output.scalar<int64_t>()() = value;
+  context->set_output(0, output);
+}
+
+void SaveTaskOp::SetVector(tensorflow::OpKernelContext* context,
+                           const std::vector<int64_t>& values) {
+  tensorflow::Tensor output(tensorflow::DT_INT64,
+                            tensorflow::TensorShape({static_cast<int64_t>(values.size())}));
+  std::copy(values.begin(), values.end(), output.flat<int64_t>().data());
+  context->set_output(0, output);
 }
 
 }  // namespace autodist

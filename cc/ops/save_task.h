@@ -1,4 +1,4 @@
-// The inputs that the ops of a save of several tasks have in common.
+// What the ops of a save of several tasks have in common.
 
 #ifndef AUTODIST_OPS_SAVE_TASK_H_
 #define AUTODIST_OPS_SAVE_TASK_H_
@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "tensorflow/core/framework/op_kernel.h"
 
 namespace autodist {
@@ -20,6 +21,21 @@ std::chrono::seconds LeaseInput(tensorflow::OpKernelContext* context, int input)
 
 // The elements of an int64 input.
 std::vector<int64_t> NumbersInput(tensorflow::OpKernelContext* context, int input);
+
+// An op whose work is done on a thread of its own.
+class SaveTaskOp : public tensorflow::AsyncOpKernel {
+ public:
+  explicit SaveTaskOp(tensorflow::OpKernelConstruction* context) : AsyncOpKernel(context) {}
+
+  void ComputeAsync(tensorflow::OpKernelContext* context, DoneCallback done) override;
+
+ protected:
+  virtual absl::Status Work(tensorflow::OpKernelContext* context) = 0;
+
+  // Sets output 0.
+  static void SetScalar(tensorflow::OpKernelContext* context, int64_t value);
+  static void SetVector(tensorflow::OpKernelContext* context, const std::vector<int64_t>& values);
+};
 
 }  // namespace autodist
 

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "bundle/bundle_reader.h"
+#include "bundle/file_systems.h"
 #include "python/cluster_plan.h"
 #include "python/cluster_restore_plan.h"
 #include "python/status_exceptions.h"
@@ -113,6 +114,24 @@ Raises:
 Raises:
     FileNotFoundError: the index or a data file is missing.
     DataLossError: bytes are not those that were written; names the tensor, the file and the range.)doc");
+  module.def(
+      "file_system_kind",
+      [](int64_t type) {
+        switch (autodist::KindOfFileSystem(type)) {
+          case autodist::FileSystemKind::kOneMachine:
+            return "one machine";
+          case autodist::FileSystemKind::kCoherent:
+            return "coherent";
+          default:
+            return "other";
+        }
+      },
+      py::arg("type"),
+      "Whether several processes may write one file: 'one machine', if all are on it; 'coherent', "
+      "on "
+      "any; 'other'.");
+  module.def("file_system_name", &autodist::NameOfFileSystem, py::arg("type"),
+             "The name of a file system, for messages, by the type that statfs tells.");
   autodist::RegisterClusterPlan(module);
   autodist::RegisterClusterRestorePlan(module);
   module.def("build_info", &autodist::BuildInfo,

@@ -5,7 +5,9 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <map>
+#include <set>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -18,6 +20,7 @@
 #include "bundle/part_codec.h"
 #include "bundle/part_plan.h"
 #include "bundle/save_plan.h"
+#include "bundle/shared_blocks.h"
 #include "python/status_exceptions.h"
 
 namespace py = pybind11;
@@ -37,7 +40,8 @@ class ClusterPlan {
   using Entry = std::tuple<std::string, std::string, std::string, int, Dims, int, int64_t>;
 
   ClusterPlan(const std::vector<Entry>& entries, const std::string& layout, int chief,
-              const std::vector<bool>& writers, int64_t part_bytes, int64_t group_bytes) {
+              const std::vector<bool>& writers, int64_t part_bytes, int64_t group_bytes,
+              int64_t block_bytes) {
     absl::StatusOr<SaveLayout> parsed = ParseSaveLayout(layout);
     Check(parsed.status());
     std::vector<SaveEntry> save_entries;
@@ -55,7 +59,8 @@ class ClusterPlan {
     Check(plan.status());
     plan_ = *std::move(plan);
     parts_ = PlanParts(plan_, StreamBytes(encoded_bytes), tasks_,
-                       {chief, writers, part_bytes, group_bytes});
+                       {chief, writers, part_bytes, block_bytes, group_bytes});
+    blocks_ = ShareBlocks(parts_.parts, block_bytes);
     groups_.resize(parts_.group_count);
     for (size_t i = 0; i < parts_.parts.size(); ++i) {
       const Part& part = parts_.parts[i];
@@ -70,13 +75,71 @@ class ClusterPlan {
   int group_count() const { return parts_.group_count; }
   int64_t part_count() const { return static_cast<int64_t>(parts_.parts.size()); }
 
-  py::dict Direct() const {
+  int64_t writer_count() const {
+    std::set<int> writers;
+    for (const WriterRun& run : blocks_.runs) writers.insert(run.writer);
+    return static_cast<int64_t>(writers.size());
+  }
+
+  py::list Direct(int64_t limit_bytes) const {
+    py::list rounds;
     std::map<int, std::vector<int>> by_writer;
+    std::vector<const Handover*> handovers;
+    std::map<int, int64_t> given, received;  // bytes by task
+    size_t next = 0;
+    const auto finish = [&] {
+      if (!by_writer.empty()) {
+        rounds.append(py::make_tuple(Encode(by_writer), EncodeHandovers(handovers)));
+      }
+      by_writer.clear();
+      handovers.clear();
+      given.clear();
+      received.clear();
+    };
     for (size_t i = 0; i < parts_.parts.size(); ++i) {
       const Part& part = parts_.parts[i];
-      if (part.group == Part::kDirect) by_writer[part.writer].push_back(static_cast<int>(i));
+      const int number = static_cast<int>(i);
+      if (part.group == Part::kDirect) by_writer[part.writer].push_back(number);
+      bool is_full = false;
+      for (; next < blocks_.handovers.size() && blocks_.handovers[next].last_part <= number;
+           ++next) {
+        const Handover& handover = blocks_.handovers[next];
+        if (handover.group != Part::kDirect) continue;
+        handovers.push_back(&handover);
+        given[handover.from] += handover.end - handover.begin;
+        received[handover.to] += handover.end - handover.begin;
+        is_full = is_full || std::max(given[handover.from], received[handover.to]) > limit_bytes;
+      }
+      if (is_full) finish();
     }
-    return Encode(by_writer);
+    finish();
+    return rounds;
+  }
+
+  py::dict GroupHandovers(int group) const {
+    std::vector<const Handover*> handovers;
+    for (const Handover& handover : blocks_.handovers) {
+      if (handover.group == group) handovers.push_back(&handover);
+    }
+    return EncodeHandovers(handovers);
+  }
+
+  py::dict Given() const {
+    std::map<int, std::vector<int64_t>> ranges;
+    for (const Handover& handover : blocks_.handovers) {
+      std::vector<int64_t>& of_task = ranges[handover.from];
+      of_task.insert(of_task.end(), {handover.begin, handover.end});
+    }
+    return ByTask(ranges);
+  }
+
+  py::dict PagesToCheck(int64_t limit_bytes) const {
+    std::map<int, std::vector<int64_t>> ranges;
+    for (const WriterRun& page : autodist::PagesToCheck(blocks_.runs, limit_bytes)) {
+      std::vector<int64_t>& of_task = ranges[page.writer];
+      of_task.insert(of_task.end(), {page.begin, page.end});
+    }
+    return ByTask(ranges);
   }
 
   py::dict GroupSources(int group) const {
@@ -138,6 +201,31 @@ class ClusterPlan {
   }
 
  private:
+  static py::dict ByTask(const std::map<int, std::vector<int64_t>>& ranges) {
+    py::dict result;
+    for (const auto& [task, numbers] : ranges) result[py::int_(task)] = Array(numbers);
+    return result;
+  }
+
+  // By receiver: the ranges that it writes, and by sender, in their order, the ranges that it
+  // sends.
+  static py::dict EncodeHandovers(const std::vector<const Handover*>& handovers) {
+    std::map<int, std::map<int, std::vector<int64_t>>> by_receiver;
+    for (const Handover* handover : handovers) {
+      std::vector<int64_t>& ranges = by_receiver[handover->to][handover->from];
+      ranges.insert(ranges.end(), {handover->begin, handover->end});
+    }
+    py::dict result;
+    for (const auto& [receiver, by_sender] : by_receiver) {
+      std::vector<int64_t> all;
+      for (const auto& [sender, ranges] : by_sender) {
+        all.insert(all.end(), ranges.begin(), ranges.end());
+      }
+      result[py::int_(receiver)] = py::make_tuple(Array(all), ByTask(by_sender));
+    }
+    return result;
+  }
+
   // The encoded size of each planned tensor of strings or variants.
   std::vector<int64_t> StreamBytes(const std::vector<int64_t>& encoded_bytes) const {
     std::vector<int64_t> sizes;
@@ -174,6 +262,7 @@ class ClusterPlan {
   std::vector<int> tasks_;  // by source
   SavePlan plan_;
   PartPlan parts_;
+  SharedBlocks blocks_;
   std::vector<std::vector<int>> groups_;  // numbers of parts
 };
 
@@ -183,9 +272,10 @@ void RegisterClusterPlan(py::module_& module) {
   py::class_<ClusterPlan>(module, "ClusterPlan",
                           "Which task of a cluster writes which bytes of a checkpoint.")
       .def(py::init<const std::vector<ClusterPlan::Entry>&, const std::string&, int,
-                    const std::vector<bool>&, int64_t, int64_t>(),
+                    const std::vector<bool>&, int64_t, int64_t, int64_t>(),
            py::arg("entries"), py::arg("layout"), py::kw_only(), py::arg("chief"),
            py::arg("writers"), py::arg("part_bytes"), py::arg("group_bytes"),
+           py::arg("block_bytes"),
            R"doc(Plans a save. Pure: reads no value and touches no file.
 
 Args:
@@ -197,6 +287,7 @@ Args:
     writers: For each task whether it reaches the file.
     part_bytes: The size of a part that is sent, at most.
     group_bytes: Sources that a task keeps at a time while they are sent.
+    block_bytes: Of the file, of which each block has one writer.
 
 Raises:
     ValueError: The entries do not make whole variables; names the variable.)doc")
@@ -206,8 +297,23 @@ Raises:
       .def_property_readonly("replica_count", &ClusterPlan::replica_count)
       .def_property_readonly("part_count", &ClusterPlan::part_count)
       .def_property_readonly("group_count", &ClusterPlan::group_count)
-      .def("direct", &ClusterPlan::Direct,
-           "What tasks write of their own: by writer (parts, names, what it is told, {}).")
+      .def_property_readonly("writer_count", &ClusterPlan::writer_count,
+                             "How many tasks write to the file.")
+      .def("direct", &ClusterPlan::Direct, py::arg("limit_bytes"),
+           "What tasks write of their own, in rounds, after each of which a task keeps not much "
+           "more "
+           "than the limit for others: by writer (parts, names, what it is told, {}), and what is "
+           "handed over then, as group_handovers says.")
+      .def("group_handovers", &ClusterPlan::GroupHandovers, py::arg("group"),
+           "What a task writes of blocks whose bytes others have read in a group: by writer "
+           "(ranges, "
+           "and by sender its ranges, in this order).")
+      .def("given", &ClusterPlan::Given,
+           "The ranges that others write, by the task that reads them.")
+      .def(
+          "pages_to_check", &ClusterPlan::PagesToCheck, py::arg("limit_bytes"),
+          "The ranges to read again after the save, by the task that writes them; none if there is "
+          "one writer.")
       .def("group_sources", &ClusterPlan::GroupSources, py::arg("group"),
            "The sources of a group of parts that are sent, by task.")
       .def("rounds", &ClusterPlan::Rounds, py::arg("group"), py::arg("round_bytes"),

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ server.join()
 """
 
 # A server that sees nothing of what others put under /dev/shm.
-UNSHARED = 'mount -t tmpfs none /dev/shm && exec "$@"'
+UNSHARED = "mount -t tmpfs none /dev/shm"
 
 
 @dataclasses.dataclass
@@ -46,7 +46,7 @@ class PsJob:
         number: int,
         *,
         library: bool = True,
-        unshared: bool = False,
+        mounts: Callable[[int], str] | None = None,
         plugin: str = "",
         isolated: bool = False,
     ) -> None:
@@ -55,7 +55,7 @@ class PsJob:
         Args:
             number: Its task.
             library: Whether it loads our library.
-            unshared: Whether it sees nothing of what others put under /dev/shm.
+            mounts: Returns a shell command by number that is run first, in a mount namespace of the server's own.
             plugin: A library to load, with a device.
             isolated: Whether sessions that it is the master of have variables of their own.
         """
@@ -71,8 +71,8 @@ class PsJob:
             plugin,
             "isolated" if isolated else "shared",
         ]
-        if unshared:
-            command = ["unshare", "-m", "sh", "-c", UNSHARED, "sh", *command]
+        if mounts is not None:
+            command = in_own_mounts(mounts(number), command)
         server = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -97,11 +97,16 @@ class PsJob:
             server.stdout.close()
 
 
+def in_own_mounts(before: str, command: Sequence[str]) -> list[str]:
+    """A command that runs another in a mount namespace of its own, after a shell command there."""
+    return ["unshare", "-m", "sh", "-c", f'{before} && exec "$@"', "sh", *command]
+
+
 def can_unshare() -> bool:
     """Tells whether this process may give another a mount namespace of its own."""
     if shutil.which("unshare") is None:
         return False
-    command = ["unshare", "-m", "sh", "-c", UNSHARED, "sh", "true"]
+    command = in_own_mounts(UNSHARED, ["true"])
     return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 from conftest import free_ports
 from ps_job import PsJob, can_unshare, files, running
 
-from autodist.checkpoint.cluster import save
+from autodist.checkpoint.cluster import file_systems, save, shared_blocks
 from autodist.checkpoint.saver import Saver
 
 tf1 = tf.compat.v1
@@ -115,6 +115,60 @@ def test_every_way_writes_the_bytes_of_stock(
             assert wrote in caplog.records[-1].getMessage()
     left = [path.name for path in directory.iterdir() if ".autodist" in path.name]
     assert left == []
+
+
+@pytest.mark.parametrize("damage", ["a byte at a border", "another size"])
+def test_what_a_file_system_loses_between_two_writers_is_found(
+    job: PsJob, directory: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    """The file is damaged as if by it, after all was written; the former checkpoint stays."""
+    check = shared_blocks.SharedBlocks.check
+
+    def check_damaged(self: Any, feeds: Any, plan: Any, check_bytes: int, **how: Any) -> None:
+        pages = plan.pages_to_check(check_bytes)
+        assert len(pages) == 2
+        first_of_second = min(pages, key=lambda task: pages[task][0] == 0)
+        with Path(how["path"]).open("r+b") as file:
+            if damage == "another size":
+                file.truncate(plan.size_bytes + 1)
+            else:
+                file.seek(pages[first_of_second][0])
+                byte = file.read(1)
+                file.seek(-1, os.SEEK_CUR)
+                file.write(bytes([byte[0] ^ 1]))
+        check(self, feeds, plan, check_bytes, **how)
+
+    prefix = directory / "model"
+    with tf.Graph().as_default(), tf1.Session(job.target) as session:
+        build(3000)
+        saver = Saver()
+        session.run(tf1.global_variables_initializer())
+        saver.save(session, str(prefix), write_meta_graph=False)
+        before = {path.name: path.read_bytes() for path in directory.iterdir()}
+        monkeypatch.setattr(shared_blocks.SharedBlocks, "check", check_damaged)
+        expected = "reads other bytes at" if damage == "a byte at a border" else "sees a file of"
+        with pytest.raises(tf.errors.FailedPreconditionError, match=expected) as caught:
+            saver.save(session, str(prefix), write_meta_graph=False)
+        assert "tmpfs" in caught.value.message
+        assert "/job:ps/replica:0/task:" in caught.value.message
+        assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+        monkeypatch.undo()
+        saver.save(session, str(prefix), write_meta_graph=False)
+
+
+def test_large_blocks_have_one_writer_each(
+    job: PsJob, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stripes larger than variables, handed over in several rounds: the bytes are the same."""
+    monkeypatch.setattr(file_systems, "shared_block_bytes", lambda *_: 40_960)
+    monkeypatch.setattr(save, "ROUND_SHARE", 1 / 1024)
+    with tf.Graph().as_default(), tf1.Session(job.target) as session:
+        build(3000)
+        saver = Saver(memory_bytes=16 << 20)
+        session.run(tf1.global_variables_initializer())
+        expected = files(save_by_stock(values_of(session), directory))
+        saver.save(session, str(directory / "ours"), write_meta_graph=False)
+    assert files(directory / "ours") == expected
 
 
 def test_other_saveables_and_slices(job: PsJob, directory: Path) -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 from conftest import free_ports
-from ps_job import running
+from ps_job import UNSHARED, running
 from test_saves import build, save_by_stock, values_of
 
 from autodist.checkpoint.saver import Saver
 
 directory = Path(sys.argv[1])
 with (
-    running(free_ports(3), unshared=True) as job,
+    running(free_ports(3), mounts=lambda _: UNSHARED) as job,
     tf.Graph().as_default(),
     tf.compat.v1.Session(job.target) as session,
 ):

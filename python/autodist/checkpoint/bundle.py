@@ -13,7 +13,14 @@ _MOST_TRIED = 64
 
 
 def exists(prefix: str) -> bool:
-    """Tells whether there is a bundle under a prefix."""
+    """Tells whether there is a bundle under a prefix.
+
+    Clients of a network file system remember for a while that there is no file of a name. So a name that another
+    client may give to a file soon is not asked for, but looked for in the directory, where that can be read.
+    """
+    if paths.is_local(prefix):
+        with contextlib.suppress(OSError), os.scandir(paths.parent(prefix) or ".") as entries:
+            return any(entry.name == paths.name(prefix) + ".index" for entry in entries)
     return bool(tf.io.gfile.exists(prefix + ".index"))
 
 

@@ -42,7 +42,8 @@ class SaveOptions:
             or `'during'` that.
         transport: How the bytes of variables on several tasks travel: `'shared'`, every task writes to the file;
             `'stream'`, one does, and the others send; `'files'`, every task writes a data file of its own; `None`,
-            whoever reaches the file writes, and `'files'` where it is not on a local file system.
+            whoever reaches the file writes, if its file system lets several tasks do so, and `'files'` where it is
+            not on a POSIX file system.
         memory_bytes: Peak memory for that on a task beside the variables, in bytes.
         timeout_seconds: For how long a task may not answer.
     """

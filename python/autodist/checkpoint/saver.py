@@ -123,7 +123,7 @@ class Saver(retention.RetainingSaver):
                 `'shared'` every task writes its own into the one file and reads its own, with
                 `'stream'` the task that the graph puts the saver on writes and reads, and the others
                 send and are sent to; with `'files'` every task writes a data file of its own. `None`
-                finds out which tasks reach the file; on object stores and the like saves are as
+                finds out which tasks may write to the file; on object stores and the like saves are as
                 with `'files'`, if all do.
             memory_bytes: Peak memory for that on each task beside the variables, in bytes.
             timeout_seconds: For how long a task may not answer before the save or restore fails and

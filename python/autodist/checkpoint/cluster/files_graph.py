@@ -26,7 +26,8 @@ class FilesGraph:
         values: Those of the sources that are no variables.
         probes: By task, what reads the program's probe there and then writes one of the task's own.
         sizes: By number of a variable that is sent and whose shape the graph does not say, its number of elements.
-        save: Writes the data files and makes one checkpoint of them.
+        save: Writes the data files; by part what its task sees of them then, and what the chief does.
+        merge: Makes one checkpoint of the data files.
     """
 
     def __init__(
@@ -65,9 +66,11 @@ class FilesGraph:
             self.probes = {task: self._probe(task, str(i)) for i, task in enumerate(writers)}
             self.sizes = {number: self._size(number) for number in unsized}
             names = [f"part-{i:05d}-of-{len(parts):05d}" for i in range(len(parts))]
-            saves = [self._save(part, name) for part, name in zip(parts, names, strict=True)]
-            with tf.device(tasks.processor_of(chief)), tf.control_dependencies(saves):
-                self.save = tf.raw_ops.MergeV2Checkpoints(
+            own = [self._save(part, name) for part, name in zip(parts, names, strict=True)]
+            with tf.control_dependencies(own):
+                self.save = own, [self._print(chief, name) for name in names]
+            with tf.device(tasks.processor_of(chief)):
+                self.merge = tf.raw_ops.MergeV2Checkpoints(
                     checkpoint_prefixes=tf.strings.join([self.directory, "/", names]),
                     destination_prefix=self.prefix,
                     delete_old_dirs=False,
@@ -112,7 +115,7 @@ class FilesGraph:
             # A server that hung while the save was given up, and whose files are gone, begins nothing.
             with tf.control_dependencies([self._read_probe()]):
                 prefix = tf.strings.join([self.directory, "/" + name])
-            return _native.ops().autodist_save(
+            save = _native.ops().autodist_save(
                 prefix=prefix,
                 tensor_names=_strings([sources[i].name for i in part.numbers]),
                 shape_and_slices=_strings([sources[i].slice_spec for i in part.numbers]),
@@ -124,6 +127,14 @@ class FilesGraph:
                 lock=self._node.lock,
                 threads=self._node.threads,
                 durable=self._node.durable,
+            )
+        with tf.control_dependencies([save]):
+            return self._print(part.task, name)
+
+    def _print(self, task: str, name: str) -> Any:
+        with tf.device(tasks.processor_of(task)):
+            return _native.ops().autodist_bundle_print(
+                tf.strings.join([self.directory, "/" + name])
             )
 
     def _value(self, number: int) -> Any:

@@ -3,7 +3,7 @@
 1. The program makes a directory of a random name beside the checkpoint, with a probe in it.
 2. Every task reads the probe there, and writes one.
 3. Tasks write what they hold into data files there, all at once.
-4. The chief makes one checkpoint of them.
+4. The chief finds out whether it sees what they wrote, and makes one checkpoint of it.
 
 A save that fails removes the directory. What a server does late finds no probe, and does nothing.
 """
@@ -101,6 +101,7 @@ class FilesSave(kept_save.KeptSave):
             UnreachedError: Tasks cannot write there.
             tf.errors.UnavailableError: A task does not answer; names it.
             tf.errors.ResourceExhaustedError: More would be sent to a task than it may need.
+            tf.errors.FailedPreconditionError: The chief does not see what a task wrote.
             tf.errors.OpError: What else went wrong, with the path or variable.
         """
         start = time.monotonic()
@@ -112,7 +113,8 @@ class FilesSave(kept_save.KeptSave):
             self._check_sizes()
             former = bundle.data_files(prefix) if bundle.exists(prefix) else []
             given = dict(zip(self._graph.values, plain_values, strict=True))
-            self._channel.run(self._graph.save, {**feeds, **given})
+            self._check(prefix, *self._channel.run(self._graph.save, {**feeds, **given}))
+            self._channel.run(self._graph.merge, feeds)
         self._has_saved = True
         count = len(self._parts)
         names = {f"{prefix}.data-{i:05d}-of-{count:05d}" for i in range(count)}
@@ -153,6 +155,19 @@ class FilesSave(kept_save.KeptSave):
             return "it sees no such directory"
         except tf.errors.OpError as error:
             return str(error.message).splitlines()[0]
+
+    def _check(self, prefix: str, written: list[Any], seen: list[Any]) -> None:
+        """Refuses to make a checkpoint of files that the chief does not see as their tasks wrote them."""
+        for part, own, chief in zip(self._parts, written, seen, strict=True):
+            if tuple(own) == tuple(chief) and -1 not in own:
+                continue
+            raise tf.errors.FailedPreconditionError(
+                None,
+                None,
+                f"{prefix}: {part.task} wrote a data file of {own[1]} bytes and an index of the CRC {own[0]:x}; "
+                f"{self._chief} sees {chief[1]} bytes and {chief[0]:x} (-1: none). The file system does not show "
+                "every task what others write. Nothing was saved. Save with transport='stream', where one task writes",
+            )
 
     def _check_sizes(self) -> None:
         """Refuses to send what is larger than allowed."""

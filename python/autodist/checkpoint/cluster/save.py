@@ -4,7 +4,8 @@
 2. Every task refers to the values of its variables, all at once, and looks whether it sees that file.
 3. The plan: who writes which bytes.
 4. Tasks write what they hold; what they cannot write is sent, a bounded part of it at a time.
-5. Tasks sync what they wrote; the chief writes the index and commits.
+5. Tasks sync what they wrote. If several wrote, tasks look at what others did.
+6. The chief writes the index and commits.
 
 A save that fails is dropped on every task that answers; one that does not forgets it after a while.
 """
@@ -24,7 +25,15 @@ import tensorflow as tf
 
 from autodist import _log, _native
 from autodist.checkpoint.cluster import channel as channels
-from autodist.checkpoint.cluster import kept_save, plain_sources, plain_tasks, save_graph, tasks
+from autodist.checkpoint.cluster import (
+    file_systems,
+    kept_save,
+    plain_sources,
+    plain_tasks,
+    save_graph,
+    shared_blocks,
+    tasks,
+)
 
 if TYPE_CHECKING:
     from autodist.checkpoint.cluster.sources import SaveNode
@@ -37,6 +46,9 @@ _KEPT_SHARE = 1 / 2
 ROUNDS_UNDER_WAY = 4
 ROUND_SHARE = 1 / 16
 
+# How much of a file that several tasks wrote is read again, likewise.
+_CHECK_SHARE = 1 / 32
+
 # Longer than a client may be silent, so that a lease never ends a save that goes on.
 LEASE_FACTOR = 3
 RENEWALS_PER_LEASE = 3
@@ -48,7 +60,7 @@ class Transport:
 
     Attributes:
         way: `'shared'`: every task writes to the file; `'stream'`: only the chief does, the others send; `None`:
-            whoever reaches the file writes.
+            whoever reaches the file writes, if its file system lets several do so at once.
         memory_bytes: What a save may need on a task beside the variables.
         timeout_seconds: For how long a task may not answer.
     """
@@ -56,6 +68,25 @@ class Transport:
     way: str | None = None
     memory_bytes: int = 256 << 20
     timeout_seconds: float = 120.0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Writers:
+    """Who writes to the file.
+
+    Attributes:
+        path: The file.
+        chief: Where the chief sees it.
+        writes: For each task whether it writes.
+        reasons: Why tasks that could open it do not.
+        block_bytes: The blocks of the file of which each has one writer.
+    """
+
+    path: str
+    chief: file_systems.FilePlace
+    writes: list[bool]
+    reasons: dict[str, str]
+    block_bytes: int
 
 
 class ClusterSave(kept_save.KeptSave):
@@ -109,6 +140,8 @@ class ClusterSave(kept_save.KeptSave):
         self._plain = plain_sources.PlainSources(
             self._channel, self._graph.plain_tasks, self._budget_bytes
         )
+        self._blocks = shared_blocks.SharedBlocks(self._channel, self._graph)
+        self._told = ""
 
     def save(self, prefix: str, plain_values: list[Any]) -> None:
         """Saves.
@@ -119,8 +152,8 @@ class ClusterSave(kept_save.KeptSave):
 
         Raises:
             tf.errors.UnavailableError: A task does not answer; names it.
-            tf.errors.FailedPreconditionError: A variable has no value; or a task does not reach the file and
-                has to.
+            tf.errors.FailedPreconditionError: A variable has no value; or a task has to write to the file and
+                cannot, or may not on its file system; or one reads other bytes than another wrote.
             tf.errors.OpError: What else went wrong, with the path or variable.
         """
         start = time.monotonic()
@@ -129,12 +162,22 @@ class ClusterSave(kept_save.KeptSave):
             self._graph.lease: int(self._transport.timeout_seconds * LEASE_FACTOR) + 1,
         }
         with self._plain.saving(feeds), self._dropping(feeds), self._renewing(feeds):
-            path = self._channel.run(self._graph.open, {**feeds, self._graph.prefix: prefix})
-            reaches, facts = self._hold(feeds, path, plain_values)
-            plan = self._plan(self._writers(path, reaches), facts)
+            opened = self._channel.run(self._graph.open, {**feeds, self._graph.prefix: prefix})
+            places, facts = self._hold(feeds, opened.path, plain_values)
+            writers = self._writers(opened, places)
+            plan = self._plan(writers, facts)
             crcs = np.zeros(plan.part_count, np.int64)
+            self._blocks.begin(feeds, plan, self._check_bytes)
             self._write_direct(feeds, plan, crcs)
             self._send(feeds, plan, crcs)
+            if plan.writer_count > 1:
+                self._blocks.check(
+                    feeds,
+                    plan,
+                    self._check_bytes,
+                    path=writers.path,
+                    file_system=writers.chief.file_system,
+                )
             keys, entries = plan.index(crcs)
             self._channel.run(
                 self._graph.commit, {**feeds, self._graph.keys: keys, self._graph.entries: entries}
@@ -148,13 +191,13 @@ class ClusterSave(kept_save.KeptSave):
             len(self._graph.tasks),
             seconds,
             plan.size_bytes / max(seconds, 1e-9) / 1e9,
-            self._describe(reaches),
+            self._describe(writers),
         )
 
     def _hold(
         self, feeds: dict[Any, Any], path: bytes, plain_values: list[Any]
-    ) -> tuple[dict[int, bool], dict[int, tuple[tuple[int, ...], int]]]:
-        """Returns per task whether it reaches the file, and per source its shape and encoded size."""
+    ) -> tuple[dict[int, file_systems.FilePlace], dict[int, tuple[tuple[int, ...], int]]]:
+        """Returns where tasks see the file that can open it, and per source its shape and encoded size."""
         given = dict(zip(self._graph.values, plain_values, strict=True))
         self._plain.check_values(feeds)
         # One run: every task refers to all of its variables with dense updates at the same time.
@@ -165,31 +208,77 @@ class ClusterSave(kept_save.KeptSave):
             ),
             {**feeds, **given, self._graph.path: path if self._transport.way != "stream" else b""},
         )
-        reaches = dict.fromkeys(self._graph.plain_tasks, False)
+        places = {}
         facts = {number: (shape, 0) for number, shape in self._plain.facts(begun).items()}
         for index, output in outputs.items():
-            reaches[index] = bool(output.reaches)
+            if output.reaches and index != 0:
+                places[index] = file_systems.FilePlace.of(output)
             numbers = list(output.facts)
             for source in self._graph.holds[index][0]:
                 rank = int(numbers[0])
                 facts[source] = tuple(map(int, numbers[1 : rank + 1])), int(numbers[rank + 1])
                 del numbers[: rank + 2]
-        return reaches, facts
+        return places, facts
 
-    def _writers(self, path: bytes, reaches: dict[int, bool]) -> list[bool]:
-        """Returns for each task whether it writes; refuses what was asked for and cannot be."""
-        out_of_reach = [self._graph.tasks[index] for index, seen in reaches.items() if not seen]
-        if self._transport.way == "shared" and out_of_reach:
-            raise tf.errors.FailedPreconditionError(
-                None,
-                None,
-                f"transport='shared', but {', '.join(out_of_reach)} cannot open {path.decode()}, which "
-                f"{self._chief} made. Save to a directory that all tasks share, or leave transport out: then "
-                "what they hold is sent",
+    def _writers(self, opened: Any, places: dict[int, file_systems.FilePlace]) -> _Writers:
+        """Returns who writes; refuses what was asked for and cannot be."""
+        path, chief = opened.path.decode(), file_systems.FilePlace.of(opened)
+        reasons = {
+            index: reason
+            for index, place in places.items()
+            if (reason := file_systems.reason_against(place, chief))
+        }
+        if self._transport.way == "shared":
+            self._check_that_all_write(path, places, reasons)
+        elif reasons:
+            self._tell_of_one_writer(path, reasons)
+        writing = {index: place for index, place in places.items() if index not in reasons}
+        return _Writers(
+            path,
+            chief,
+            [index == 0 or index in writing for index in range(len(self._graph.tasks))],
+            {self._graph.tasks[index]: reason for index, reason in reasons.items()},
+            file_systems.shared_block_bytes([chief, *writing.values()], self._round_bytes),
+        )
+
+    def _check_that_all_write(
+        self, path: str, places: dict[int, file_systems.FilePlace], reasons: dict[int, str]
+    ) -> None:
+        needed = {*self._graph.holds, *self._graph.plain_tasks} - {0}
+        out_of_reach = [self._graph.tasks[index] for index in sorted(needed - {*places})]
+        why = ""
+        if out_of_reach:
+            why = (
+                f"{', '.join(out_of_reach)} cannot open {path}, which {self._chief} made. Save to a directory that "
+                "all tasks share, or leave transport out: then what they hold is sent"
             )
-        return [reaches.get(index, False) for index in range(len(self._graph.tasks))]
+        elif reasons:
+            index, reason = next(iter(reasons.items()))
+            why = (
+                f"{self._graph.tasks[index]} sees {path} {reason}, where several tasks that write to one file lose "
+                "each other's bytes. Nothing was written. Use transport='files': every task writes a data file of its "
+                "own; or leave transport out: then one task writes, and the others send"
+            )
+        if why:
+            raise tf.errors.FailedPreconditionError(None, None, f"transport='shared', but {why}")
 
-    def _plan(self, writers: list[bool], facts: dict[int, tuple[tuple[int, ...], int]]) -> Any:
+    def _tell_of_one_writer(self, path: str, reasons: dict[int, str]) -> None:
+        """Warns, once, that tasks do not write although they could open the file."""
+        index, reason = next(iter(reasons.items()))
+        if self._told == reason:
+            return
+        self._told = reason
+        _LOGGER.warning(
+            "%s sees %s %s, where several tasks that write to one file lose each other's bytes: %s sent what they hold "
+            "to %s. With Saver(transport='files') every task writes a data file of its own",
+            self._graph.tasks[index],
+            path,
+            reason,
+            ", ".join(self._graph.tasks[index] for index in reasons),
+            self._chief,
+        )
+
+    def _plan(self, writers: _Writers, facts: dict[int, tuple[tuple[int, ...], int]]) -> Any:
         entries = []
         for number, source in enumerate(self._node.sources):
             shape, encoded_bytes = facts[number]
@@ -210,9 +299,10 @@ class ClusterSave(kept_save.KeptSave):
                 entries,
                 self._node.layout,
                 chief=0,
-                writers=writers,
+                writers=writers.writes,
                 part_bytes=self._round_bytes,
                 group_bytes=int(memory * _KEPT_SHARE),
+                block_bytes=writers.block_bytes,
             )
         except ValueError as error:
             raise tf.errors.InvalidArgumentError(None, None, str(error)) from error
@@ -225,11 +315,15 @@ class ClusterSave(kept_save.KeptSave):
     def _round_bytes(self) -> int:
         return max(1, int(self._transport.memory_bytes * ROUND_SHARE))
 
+    @property
+    def _check_bytes(self) -> int:
+        return int(self._transport.memory_bytes * _CHECK_SHARE)
+
     def _write_direct(self, feeds: dict[Any, Any], plan: Any, crcs: Any) -> None:
         """Lets tasks write what they hold, all at once."""
-        direct = plan.direct()
-        if direct:
+        for direct, handovers in plan.direct(self._round_bytes):
             self._write(feeds, [direct], crcs)
+            self._blocks.hand_over(feeds, handovers)
 
     def _send(self, feeds: dict[Any, Any], plan: Any, crcs: Any) -> None:
         """Sends the rest, group by group."""
@@ -239,6 +333,7 @@ class ClusterSave(kept_save.KeptSave):
             self._keep(feeds, sources, kept)
             kept = sources
             self._write(feeds, plan.rounds(group, self._round_bytes), crcs)
+            self._blocks.hand_over(feeds, plan.group_handovers(group))
         if kept:
             self._keep(feeds, {}, kept)
         self._plain.end(feeds)
@@ -271,11 +366,18 @@ class ClusterSave(kept_save.KeptSave):
             for writer, (numbers, *_) in one.items():
                 crcs[numbers] = results[writer]
 
-    def _describe(self, reaches: dict[int, bool]) -> str:
-        silent = [self._graph.tasks[index] for index, seen in reaches.items() if not seen]
+    def _describe(self, writers: _Writers) -> str:
+        silent = [
+            task
+            for task, writes in zip(self._graph.tasks, writers.writes, strict=True)
+            if not writes
+        ]
         if not silent:
             return "every task wrote what it holds"
         what = f"{', '.join(silent)} sent what they hold to {self._chief}"
+        if writers.reasons:
+            task, reason = next(iter(writers.reasons.items()))
+            what += f", since {task} sees the file {reason}"
         if not self._plain.tasks:
             return what
         return f"{what} ({', '.join(self._plain.tasks)}: as plain tensors)"

@@ -21,6 +21,7 @@ class SaveGraph:
         plain: The numbers of the sources that are no variables: their values are fed.
         tasks: All tasks, the chief first.
         plain_tasks: Those without our ops, by number.
+        finishes: What ends the writing of all tasks but the chief.
     """
 
     def __init__(
@@ -108,7 +109,9 @@ class SaveGraph:
             if held or read:
                 self.holds[index] = self._hold(index, held, read, stand_ins)
         self.keeps: dict[int, Any] = {}
-        finishes = []
+        # What ends the writing of tasks; done again, it does nothing.
+        self.finishes: list[Any] = []
+        drops = []
         for index in range(len(self.tasks)):
             if index in self.plain_tasks:
                 continue
@@ -117,10 +120,11 @@ class SaveGraph:
                     self.save_id, self._keep[index], self._let_go[index], self.budget
                 )
                 if index in self.holds and index != 0:
-                    finishes.append(
-                        ops.autodist_finish_parts(self.save_id, durable=node.durable).op
-                    )
-        with self._on(0), tf.control_dependencies(finishes):
+                    finish = ops.autodist_finish_parts(self.save_id, durable=node.durable).op
+                    self.finishes.append(finish)
+                    with tf.control_dependencies([finish]):
+                        drops.append(ops.autodist_drop_save(self.save_id))
+        with self._on(0), tf.control_dependencies(drops):
             self.commit = ops.autodist_commit_save(self.save_id, self.keys, self.entries)
 
     def keep_feeds(
