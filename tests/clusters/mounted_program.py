@@ -77,7 +77,9 @@ def restore(session: Any, prefix: str, saver: Any, seconds: int) -> int:
     try:
         saver.restore(session, prefix)
     except tf.errors.DataLossError:
-        assert seconds > 0
+        # The chief itself may believe in a former file.
+        if seconds == 0:
+            raise
         for variable, value in values_of(session).items():
             np.testing.assert_array_equal(value, before[variable], variable)
         time.sleep(seconds + 0.1)

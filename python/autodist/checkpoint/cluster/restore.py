@@ -72,9 +72,15 @@ class ClusterRestore:
         number_of = {task: number for number, task in enumerate(self._graph.tasks)}
         self._homes = [number_of[home] for home in homes]
         self._has_begun = False
+        self._way = transport.way
+        # The tasks beside the chief that read the files.
+        self._readers: list[str] = []
 
     def restore(self, prefix: str, run_others: Callable[[], Any]) -> None:
         """Restores, and closes the session.
+
+        A task may believe in a file that is not there any more, on a file system of which it is one client among
+        several: if others than the chief read and something is damaged, the chief reads everything once more.
 
         Args:
             prefix: The checkpoint's.
@@ -87,13 +93,30 @@ class ClusterRestore:
             tf.errors.UnavailableError: A task does not answer; names it.
             tf.errors.FailedPreconditionError: A task does not see the files and has to.
         """
+        with contextlib.closing(self._channel):
+            try:
+                self._restore_once(prefix, run_others)
+            except tf.errors.DataLossError as error:
+                if self._has_begun or self._way is not None or not self._readers:
+                    raise
+                _LOGGER.warning(
+                    "%s: %s. %s read too: now %s reads everything, and sends it",
+                    prefix,
+                    error.message.strip().splitlines()[0],
+                    ", ".join(self._readers),
+                    self._graph.tasks[0],
+                )
+                self._way = "stream"
+                self._restore_once(prefix, run_others)
+
+    def _restore_once(self, prefix: str, run_others: Callable[[], Any]) -> None:
         start = time.monotonic()
         graph = self._graph
         feeds = {
             graph.restore_id: secrets.token_hex(8),
             graph.lease: int(self._transport.timeout_seconds * LEASE_FACTOR) + 1,
         }
-        with contextlib.closing(self._channel), self._dropping(feeds):
+        with self._dropping(feeds):
             opened = self._channel.run(graph.open, {**feeds, graph.prefix: prefix})
             with _status_errors():
                 plan = self._plan(prefix, opened)
@@ -128,7 +151,7 @@ class ClusterRestore:
         """Lets every task look up what it has, and shares the work out; returns which tasks see the files."""
         graph = self._graph
         given = {
-            graph.path: prefix if self._transport.way != "stream" else "",
+            graph.path: prefix if self._way != "stream" else "",
             graph.fingerprint: fingerprint,
         }
         for index, (keys, rows) in graph.rows.items():
@@ -141,7 +164,10 @@ class ClusterRestore:
             raise tf.errors.InvalidArgumentError(None, None, "\n".join(dict.fromkeys(unfit)))
         reaches = {index: bool(outputs.reaches) for index, outputs in held.items()}
         out_of_reach = [graph.tasks[index] for index, seen in reaches.items() if not seen]
-        if self._transport.way == "shared" and out_of_reach:
+        self._readers = [
+            graph.tasks[index] for index, seen in reaches.items() if seen and index != 0
+        ]
+        if self._way == "shared" and out_of_reach:
             raise tf.errors.FailedPreconditionError(
                 None,
                 None,
