@@ -19,7 +19,10 @@ def exists(prefix: str) -> bool:
     client may give to a file soon is not asked for, but looked for in the directory, where that can be read.
     """
     if paths.is_local(prefix):
-        with contextlib.suppress(OSError), os.scandir(paths.parent(prefix) or ".") as entries:
+        with (
+            contextlib.suppress(OSError),
+            os.scandir(paths.for_system_calls(paths.parent(prefix)) or ".") as entries,
+        ):
             return any(entry.name == paths.name(prefix) + ".index" for entry in entries)
     return bool(tf.io.gfile.exists(prefix + ".index"))
 
