@@ -8,7 +8,9 @@
 #include <cerrno>
 #include <fstream>
 
+#include "bundle/file_systems.h"
 #include "bundle/posix_io.h"
+#include "bundle/save_directory.h"
 
 namespace autodist {
 namespace {
@@ -37,6 +39,21 @@ absl::StatusOr<FilePlace> PlaceOf(const std::string& path) {
   place.block_bytes = static_cast<int64_t>(status.st_blksize);
   place.device = static_cast<int64_t>(status.st_dev);
   place.inode = static_cast<int64_t>(status.st_ino);
+  place.kernel = BootId();
+  return place;
+}
+
+absl::StatusOr<FilePlace> PlaceOfGrowing(const std::string& path) {
+  const std::string directory = SplitPath(path).directory();
+  struct statfs file_system;
+  if (statfs(directory.empty() ? "." : directory.c_str(), &file_system) != 0) {
+    return PosixError("cannot find out the file system of", directory, errno);
+  }
+  const int64_t type = static_cast<uint32_t>(file_system.f_type);
+  if (KindOfFileSystem(type) != FileSystemKind::kOther) return PlaceOf(path);
+  FilePlace place;
+  place.file_system = type;
+  place.block_bytes = static_cast<int64_t>(file_system.f_bsize);
   place.kernel = BootId();
   return place;
 }

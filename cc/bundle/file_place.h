@@ -22,6 +22,11 @@ struct FilePlace {
 // Looks at a file that exists. Errors name the path.
 absl::StatusOr<FilePlace> PlaceOf(const std::string& path);
 
+// The same, but where clients keep the size of a file that they have seen (FileSystemKind::kOther)
+// it is not looked at while another grows it: device and inode are 0, and only its directory must
+// be there.
+absl::StatusOr<FilePlace> PlaceOfGrowing(const std::string& path);
+
 }  // namespace autodist
 
 #endif  // AUTODIST_BUNDLE_FILE_PLACE_H_

@@ -93,6 +93,13 @@ absl::Status HeldSave::Write(int64_t offset, absl::string_view bytes) {
 
 absl::Status HeldSave::WriteToFile(int64_t offset, absl::string_view bytes) {
   if (files_ != nullptr) return files_->WriteData(offset, bytes);
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (data_ == nullptr && !data_path_.empty()) {
+    absl::StatusOr<PosixFile> file = PosixFile::OpenForWriting(data_path_);
+    if (!file.ok()) return file.status();
+    data_ = std::make_unique<PosixFile>(*std::move(file));
+  }
+  lock.unlock();
   if (data_ != nullptr) return data_->WriteAt(offset, bytes);
   return absl::InternalError("this task has no file to write to");
 }

@@ -13,6 +13,7 @@
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -40,6 +41,8 @@ class HeldSave : public Leased {
 
   // The data file of another task's bundle. False if this task does not reach it.
   bool OpenData(const std::string& path);
+  // The same, opened by the first write.
+  void SetDataPath(std::string path) { data_path_ = std::move(path); }
 
   // A value that can be read, by its number, and what keeps it alive.
   void AddSource(int64_t number, SourceValue value);
@@ -77,6 +80,7 @@ class HeldSave : public Leased {
   std::mutex mutex_;
   std::unique_ptr<BundleFiles> files_;
   std::unique_ptr<PosixFile> data_;
+  std::string data_path_;  // of one that is not open yet
   std::vector<PinnedVariables> pins_;
   std::unordered_map<int64_t, SourceValue> sources_;
   std::unordered_map<int64_t, Kept> kept_;

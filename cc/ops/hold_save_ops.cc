@@ -105,9 +105,11 @@ sources: The numbers of the variables of `pins`, followed by those of `tensors`.
 names: What messages call them.
 pins: Variables, from AutodistPinVariables; or, one input, from AutodistReferenceVariables.
 tensors: Other values.
-reaches: Whether this task can write to `path`, or has begun the save itself.
+reaches: Whether this task can write to `path`, or has begun the save itself. On a file system on which several tasks
+  must not write: whether the directory is there.
 facts: For each source its rank, its shape and, of strings and variants, the size of its encoding; else 0.
-place: As in AutodistOpenSave, as this task sees the file; all 0 if it does not.
+place: As in AutodistOpenSave, as this task sees the file; all 0 if it does not. Device and inode are 0 where only its
+  directory was looked at.
 kernel: As in AutodistOpenSave.
 )doc");
 
@@ -169,9 +171,8 @@ Ends a save on a task, if it is held there, and takes back what was written.
 save_id: As in AutodistOpenSave.
 )doc");
 
-// Sets two outputs to where the file is; to nothing if that cannot be found out.
-void SetPlace(OpKernelContext* context, int first, const std::string& path) {
-  const FilePlace place = path.empty() ? FilePlace() : PlaceOf(path).value_or(FilePlace());
+// Sets two outputs to where the file is.
+void SetPlace(OpKernelContext* context, int first, const FilePlace& place) {
   Tensor numbers(tensorflow::DT_INT64, TensorShape({kPlaceNumbers}));
   auto values = numbers.flat<int64_t>();
   values(0) = place.file_system;
@@ -202,7 +203,9 @@ class OpenSaveOp : public SaveTaskOp {
     Tensor path(tensorflow::DT_STRING, TensorShape({}));
     path.scalar<tstring>()() = (*files)->data_path();
     context->set_output(0, path);
-    SetPlace(context, 1, (*files)->data_path());
+    const std::string data_path = (*files)->data_path();
+    SetPlace(context, 1,
+             data_path.empty() ? FilePlace() : PlaceOf(data_path).value_or(FilePlace()));
     (*save)->SetFiles(*std::move(files));
     return absl::OkStatus();
   }
@@ -242,11 +245,21 @@ class HoldSaveOp : public SaveTaskOp {
     std::shared_ptr<HeldSave> save = HeldSaves::Get().FindOrNull(id);
     const std::string path(context->input(1).flat<tstring>()(0));
     bool reaches = save != nullptr;
+    FilePlace place;
     if (save == nullptr) {
       auto added = HeldSaves::Get().Add(id, LeaseInput(context, 2));
       if (!added.ok()) return added.status();
       save = *std::move(added);
-      reaches = !path.empty() && save->OpenData(path);
+      if (!path.empty()) {
+        place = PlaceOfGrowing(path).value_or(FilePlace());
+        reaches = place.file_system != 0;
+        // Where it is not looked at, this task will hardly write.
+        if (place.inode == 0) {
+          save->SetDataPath(path);
+        } else {
+          reaches = reaches && save->OpenData(path);
+        }
+      }
     }
     absl::StatusOr<std::vector<SourceValue>> values = Values(context, save.get());
     if (!values.ok()) return values.status();
@@ -267,7 +280,7 @@ class HoldSaveOp : public SaveTaskOp {
     Tensor output(tensorflow::DT_INT64, TensorShape({static_cast<int64_t>(facts.size())}));
     std::copy(facts.begin(), facts.end(), output.flat<int64_t>().data());
     context->set_output(1, output);
-    SetPlace(context, 2, reaches ? path : "");
+    SetPlace(context, 2, reaches ? place : FilePlace());
     return absl::OkStatus();
   }
 

@@ -65,7 +65,9 @@ class FilesGraph:
             writers = dict.fromkeys([chief, *(part.task for part in parts)])
             self.probes = {task: self._probe(task, str(i)) for i, task in enumerate(writers)}
             self.sizes = {number: self._size(number) for number in unsized}
-            names = [f"part-{i:05d}-of-{len(parts):05d}" for i in range(len(parts))]
+            # Each in a directory of its own, in which no task looks at another's files while they grow: a client of a
+            # network file system may remember the size that it saw.
+            names = [f"part-{i:05d}-of-{len(parts):05d}/part" for i in range(len(parts))]
             own = [self._save(part, name) for part, name in zip(parts, names, strict=True)]
             with tf.control_dependencies(own):
                 self.save = own, [self._print(chief, name) for name in names]

@@ -97,7 +97,7 @@ class ClusterRestore:
             try:
                 self._restore_once(prefix, run_others)
             except tf.errors.DataLossError as error:
-                if self._has_begun or self._way is not None or not self._readers:
+                if self._has_begun or self._way == "shared" or not self._readers:
                     raise
                 _LOGGER.warning(
                     "%s: %s. %s read too: now %s reads everything, and sends it",
