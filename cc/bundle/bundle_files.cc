@@ -6,19 +6,28 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "bundle/bundle_names.h"
 #include "bundle/former_bundle.h"
+#include "bundle/guarded.h"
 #include "tensorflow/core/platform/env.h"
 #include "tensorflow/core/platform/path.h"
-#include "tensorflow/core/util/tensor_bundle/naming.h"
 
 namespace autodist {
+namespace {
+
+void DeleteDirectory(const std::string& path) {
+  Guarded([&] { return tsl::Env::Default()->DeleteDir(path); }).IgnoreError();
+}
+
+}  // namespace
+
 BundleFiles::BundleFiles(std::unique_ptr<SaveDirectory> directory, std::string name, bool durable)
     : directory_(std::move(directory)), name_(std::move(name)), durable_(durable) {}
 
 BundleFiles::~BundleFiles() {
   data_.reset();
   lock_.reset();
-  if (!made_directory_.empty()) tsl::Env::Default()->DeleteDir(made_directory_).IgnoreError();
+  if (!made_directory_.empty() && process_.is_this()) DeleteDirectory(made_directory_);
 }
 
 absl::StatusOr<std::unique_ptr<BundleFiles>> BundleFiles::Create(const std::string& prefix,
@@ -26,16 +35,19 @@ absl::StatusOr<std::unique_ptr<BundleFiles>> BundleFiles::Create(const std::stri
   if (prefix.empty()) {
     return absl::InvalidArgumentError("the prefix of a checkpoint is empty");
   }
-  const std::string path(tsl::io::Dirname(prefix));
+  std::string path(tsl::io::Dirname(prefix));
   const absl::Status made = tsl::Env::Default()->CreateDir(path);
   if (!made.ok() && !absl::IsAlreadyExists(made)) return made;
-  absl::StatusOr<std::unique_ptr<BundleFiles>> files = OpenAndCreate(prefix, durable, made.ok());
-  if (made.ok()) {
-    if (files.ok()) {
-      (*files)->made_directory_ = path;
-    } else {
-      tsl::Env::Default()->DeleteDir(path).IgnoreError();
-    }
+  absl::StatusOr<std::unique_ptr<BundleFiles>> files = NoMemory();
+  Guarded([&] {
+    files = OpenAndCreate(prefix, durable, made.ok());
+    return absl::OkStatus();
+  }).IgnoreError();
+  if (!made.ok()) return files;
+  if (files.ok()) {
+    (*files)->made_directory_ = std::move(path);
+  } else {
+    DeleteDirectory(path);
   }
   return files;
 }
@@ -74,8 +86,7 @@ absl::StatusOr<std::unique_ptr<BundleFiles>> BundleFiles::CreateIn(
 }
 
 absl::Status BundleFiles::Prepare() {
-  absl::StatusOr<std::unique_ptr<NameLock>> lock =
-      directory_->Lock(tensorflow::MetaFilename(name_));
+  absl::StatusOr<std::unique_ptr<NameLock>> lock = directory_->Lock(IndexName(name_));
   if (!lock.ok()) return lock.status();
   lock_ = *std::move(lock);
   if (absl::Status status = RemoveAbandoned(directory_.get()); !status.ok()) return status;
@@ -101,7 +112,7 @@ absl::Status BundleFiles::CreateData() {
 }
 
 std::string BundleFiles::DataName(int data_file_count) const {
-  return tensorflow::DataFilename(name_, 0, data_file_count);
+  return autodist::DataName(name_, 0, data_file_count);
 }
 
 absl::Status BundleFiles::Commit(const IndexOf& index) {
@@ -114,14 +125,15 @@ absl::Status BundleFiles::Commit(const IndexOf& index) {
   absl::StatusOr<std::string> bytes = index(data_file_count_);
   if (!bytes.ok()) return bytes.status();
   StagedFile index_file(directory_.get(), durable_);
-  status = index_file.Create(tensorflow::MetaFilename(name_));
+  status = index_file.Create(IndexName(name_));
   if (status.ok()) status = index_file.file().WriteAt(0, *bytes);
   if (status.ok()) status = index_file.Finish();
   if (!status.ok()) return status;
 
   const std::string data_name = DataName(data_file_count_);
+  const std::string index_name = IndexName(name_);
   status = data_->MoveTo(data_name);
-  if (status.ok()) status = index_file.MoveTo(tensorflow::MetaFilename(name_));
+  if (status.ok()) status = Guarded([&] { return index_file.MoveTo(index_name); });
   if (!status.ok()) {
     if (!index_file.is_moved()) data_->Remove();
     return status;
@@ -129,9 +141,14 @@ absl::Status BundleFiles::Commit(const IndexOf& index) {
   made_directory_.clear();
   // Nothing names these any more. What cannot be removed now is removed by a later save.
   for (const std::string& file : former->data_names) {
-    if (file != data_name) directory_->Remove(file).IgnoreError();
+    if (file != data_name) Guarded([&] { return directory_->Remove(file); }).IgnoreError();
   }
-  if (data_file_count_ != 1 && directory_->can_rename()) RenameToOne(index);
+  if (data_file_count_ != 1 && directory_->can_rename()) {
+    Guarded([&] {
+      RenameToOne(index);
+      return absl::OkStatus();
+    }).IgnoreError();
+  }
   return absl::OkStatus();
 }
 
@@ -139,16 +156,21 @@ absl::Status BundleFiles::Commit(const IndexOf& index) {
 // Where this fails the bundle is the same, under the other name.
 void BundleFiles::RenameToOne(const IndexOf& index) {
   const std::string data_name = DataName(data_file_count_);
+  const std::string one_name = DataName(1);
+  const std::string index_name = IndexName(name_);
   absl::StatusOr<std::string> bytes = index(1);
-  if (!bytes.ok() || !directory_->Link(data_name, DataName(1)).ok()) return;
   StagedFile index_file(directory_.get(), durable_);
-  absl::Status status = durable_ ? directory_->Sync() : absl::OkStatus();
-  if (status.ok()) status = index_file.Create(tensorflow::MetaFilename(name_));
-  if (status.ok()) status = index_file.file().WriteAt(0, *bytes);
-  if (status.ok()) status = index_file.Finish();
-  if (status.ok()) status = index_file.MoveTo(tensorflow::MetaFilename(name_));
+  if (!bytes.ok() || !directory_->Link(data_name, one_name).ok()) return;
+  const absl::Status status = Guarded([&] {
+    absl::Status done = durable_ ? directory_->Sync() : absl::OkStatus();
+    if (done.ok()) done = index_file.Create(index_name);
+    if (done.ok()) done = index_file.file().WriteAt(0, *bytes);
+    if (done.ok()) done = index_file.Finish();
+    if (done.ok()) done = index_file.MoveTo(index_name);
+    return done;
+  });
   if (!index_file.is_moved()) {
-    directory_->Remove(DataName(1)).IgnoreError();
+    directory_->Remove(one_name).IgnoreError();
   } else if (status.ok()) {
     directory_->Remove(data_name).IgnoreError();
   }

@@ -75,6 +75,7 @@ class BundleFiles {
   std::string DataName(int data_file_count) const;
   void RenameToOne(const IndexOf& index);
 
+  const OwnProcess process_;
   const std::unique_ptr<SaveDirectory> directory_;
   const std::string name_;
   const bool durable_;

@@ -6,10 +6,12 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "bundle/bundle_names.h"
 #include "bundle/faulty_file_system.h"
 #include "bundle/temporary_name.h"
 #include "bundle/testing_directory.h"
 #include "core/testing.h"
+#include "tensorflow/core/util/tensor_bundle/naming.h"
 
 namespace autodist {
 namespace {
@@ -170,6 +172,14 @@ TEST(OnlyADurableSaveSyncs) {
         std::count_if(faults.calls.begin(), faults.calls.end(),
                       [](const std::string& call) { return absl::StartsWith(call, "sync"); });
     EXPECT_EQ(syncs, durable ? 4 : 0);
+  }
+}
+
+TEST(NamesAreThoseOfTensorFlow) {
+  EXPECT_EQ(IndexName("a/m-1"), tensorflow::MetaFilename("a/m-1"));
+  for (const auto& [number, count] :
+       std::vector<std::pair<int, int>>{{0, 1}, {7, 12}, {99999, 100000}, {123456, 1234567}}) {
+    EXPECT_EQ(DataName("a/m-1", number, count), tensorflow::DataFilename("a/m-1", number, count));
   }
 }
 

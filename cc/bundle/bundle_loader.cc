@@ -3,7 +3,6 @@
 #include "bundle/bundle_loader.h"
 
 #include <memory>
-#include <new>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -13,10 +12,10 @@
 #include "bundle/block.h"
 #include "bundle/data_files.h"
 #include "bundle/group_loader.h"
+#include "bundle/guarded.h"
 #include "bundle/shape_and_slice.h"
 #include "bundle/string_decoder.h"
-#include "bundle/task_queue.h"
-#include "bundle/threads.h"
+#include "bundle/task_threads.h"
 
 namespace autodist {
 namespace {
@@ -51,30 +50,21 @@ struct OpenGroup : OpenUnit {
 };
 
 // Reads some groups of a plan. Run() is called once.
-class Pass {
+class Pass : private TaskWork {
  public:
   Pass(Load* load, Writes writes, const std::atomic<bool>* cancelled)
       : load_(*load),
         writes_(writes),
         tasks_(MakeTasks()),
-        queue_(&tasks_, cancelled),
+        threads_(&tasks_, this, cancelled),
         was_opened_(load->plan.groups.size(), false) {}
 
   int64_t size_bytes() const { return size_bytes_; }
 
-  absl::Status Run(int threads) {
-    RunThreads(ThreadCount(threads, size_bytes_), [this] { Work(); });
-    return queue_.status();
-  }
+  absl::Status Run(int threads) { return threads_.Run(ThreadCount(threads, size_bytes_)); }
 
-  // The groups of which live targets were written to, or begun to be. REQUIRES: Run() has returned.
-  std::vector<int> opened_groups() const {
-    std::vector<int> opened;
-    for (size_t i = 0; i < was_opened_.size(); ++i) {
-      if (was_opened_[i]) opened.push_back(static_cast<int>(i));
-    }
-    return opened;
-  }
+  // Whether live targets of a group were written to, or begun to be. REQUIRES: Run() has returned.
+  bool was_opened(size_t group) const { return was_opened_[group]; }
 
  private:
   // Small groups that lie together in one file are read at once.
@@ -125,34 +115,7 @@ class Pass {
     return first.offset;
   }
 
-  void Work() {
-    try {
-      LoadUntilDone();
-    } catch (const std::bad_alloc&) {
-      // On a thread of ours nobody else would catch it.
-      queue_.Fail(absl::ResourceExhaustedError("no memory to restore"));
-    }
-  }
-
-  void LoadUntilDone() {
-    BlockBuffer buffer;
-    if (buffer.data() == nullptr) {
-      queue_.Fail(absl::ResourceExhaustedError("no memory for a block of the data file"));
-    }
-    while (true) {
-      const TaskQueue::Work work = queue_.Next();
-      if (work.kind == TaskQueue::Work::Kind::kNone) return;
-      absl::Status status;
-      if (work.kind == TaskQueue::Work::Kind::kBlock) {
-        status = LoadBlock(static_cast<OpenGroup*>(work.unit), work.block, buffer.data());
-      } else {
-        status = LoadTask(tasks_[work.task], buffer.data());
-      }
-      if (!status.ok()) queue_.Fail(std::move(status));
-    }
-  }
-
-  absl::Status LoadTask(const Task& task, char* buffer) {
+  absl::Status DoTask(const Task& task, char* buffer) override {
     switch (task.kind) {
       case Task::Kind::kBatch:
         return LoadBatch(task, buffer);
@@ -240,29 +203,17 @@ class Pass {
     if (!memory.ok()) return memory.status();
     GroupLoader loader(load_.index, load_.files, load_.plan.groups[number], memory->tensors);
     OpenGroup open(number, &loader);
-    queue_.Open(&open);
-    absl::Status status;
-    int64_t block;
-    while (status.ok() && queue_.TakeBlock(&open, &block)) {
-      status = LoadBlock(&open, block, buffer);
-    }
-    queue_.Close(&open);
-    // Another thread may have failed on a block of this group.
-    if (status.ok()) status = queue_.status();
+    absl::Status status = threads_.ShareBlocks(&open, buffer);
     if (status.ok()) status = loader.CheckSums();
     if (status.ok() && memory->open != nullptr) memory->open->Finish();
     return status;
   }
 
-  absl::Status LoadBlock(OpenGroup* open, int64_t block, char* buffer) {
-    absl::Status status = open->loader->Load(block, buffer);
-    // The owner asks whether a block has failed once none is being worked on.
-    if (!status.ok()) queue_.Fail(status);
-    queue_.FinishBlock(open);
-    return status;
+  absl::Status DoBlock(OpenUnit* unit, int64_t block, char* buffer) override {
+    return static_cast<OpenGroup*>(unit)->loader->Load(block, buffer);
   }
 
-  static absl::Status NoMemory(const BundleEntry& entry) {
+  static absl::Status NoMemoryFor(const BundleEntry& entry) {
     return absl::ResourceExhaustedError(absl::StrCat(entry.ToString(), ": no memory for a ",
                                                      tensorflow::DataTypeString(entry.dtype),
                                                      " of shape ", DimsToString(entry.shape)));
@@ -281,7 +232,7 @@ class Pass {
     for (const Piece& piece : group.pieces) {
       const BundleEntry& entry = load_.index.entries[piece.entry];
       Tensor strings(tensorflow::DT_STRING, ShapeOf(entry.shape));
-      if (!strings.IsInitialized()) return NoMemory(entry);
+      if (!strings.IsInitialized()) return NoMemoryFor(entry);
       EntryBytes bytes(&load_.files.file(entry.shard_id), entry, &buffer);
       auto elements = strings.flat<tensorflow::tstring>();
       const absl::Status status =
@@ -297,7 +248,7 @@ class Pass {
           std::copy_n(elements.data() + run.output, run.count, to + run.source);
         });
       }
-      if (absl::Status cancelled = queue_.CheckCancelled(); !cancelled.ok()) return cancelled;
+      if (absl::Status cancelled = threads_.CheckCancelled(); !cancelled.ok()) return cancelled;
     }
     return absl::OkStatus();
   }
@@ -306,7 +257,7 @@ class Pass {
   const Writes writes_;
   int64_t size_bytes_ = 0;
   const std::vector<Task> tasks_;
-  TaskQueue queue_;
+  TaskThreads threads_;
   // By group; each is written by one thread. Not bool, whose neighbours share a byte.
   std::vector<char> was_opened_;
 };
@@ -314,28 +265,41 @@ class Pass {
 // Most names that a message lists.
 constexpr size_t kMostNames = 8;
 
-// Takes the values of all live targets that a pass wrote to before it failed, so that none of them
-// is of another state than the rest. Returns the error with what was done.
-absl::Status Withdraw(Load* load, const Pass& pass, const absl::Status& error) {
+// Returns `error` with the names of what a pass wrote to before it failed.
+absl::Status WithWithdrawn(const RestorePlan& plan, const Pass& pass, const absl::Status& error) {
   std::vector<std::string> names;
-  const std::vector<int> groups = pass.opened_groups();
-  for (int number : groups) {
-    const Group& group = load->plan.groups[number];
-    for (size_t i = 0; i < group.targets.size(); ++i) {
-      if (load->is_live[number][i]) load->targets.Withdraw(group.targets[i].number);
-    }
-    if (names.size() < kMostNames) names.push_back(absl::StrCat("'", group.name, "'"));
+  size_t count = 0;
+  for (size_t i = 0; i < plan.groups.size(); ++i) {
+    if (!pass.was_opened(i)) continue;
+    if (++count <= kMostNames) names.push_back(absl::StrCat("'", plan.groups[i].name, "'"));
   }
-  if (groups.empty()) return error;
-  if (groups.size() > names.size()) {
-    names.push_back(absl::StrCat("and ", groups.size() - names.size(), " more"));
-  }
+  if (count == 0) return error;
+  if (count > names.size()) names.push_back(absl::StrCat("and ", count - names.size(), " more"));
   return absl::Status(
       error.code(),
       absl::StrCat(error.message(),
                    "\nIt was right when it was read before, and was being restored. What "
                    "takes these tensors has no value now, all else has its former: ",
                    absl::StrJoin(names, ", ")));
+}
+
+// Takes the values of all live targets that a pass wrote to before it failed, so that none of them
+// is of another state than the rest. Returns the error with what was done.
+absl::Status Withdraw(Load* load, const Pass& pass, const absl::Status& error) {
+  // Before anything that may fail.
+  for (size_t i = 0; i < load->plan.groups.size(); ++i) {
+    if (!pass.was_opened(i)) continue;
+    const std::vector<Target>& targets = load->plan.groups[i].targets;
+    for (size_t target = 0; target < targets.size(); ++target) {
+      if (load->is_live[i][target]) load->targets.Withdraw(targets[target].number);
+    }
+  }
+  absl::Status result = error;
+  Guarded([&] {
+    result = WithWithdrawn(load->plan, pass, error);
+    return absl::OkStatus();
+  }).IgnoreError();
+  return result;
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "bundle/bundle_names.h"
 #include "bundle/masked_crc.h"
 #include "bundle/table_reader.h"
 #include "core/printable.h"
@@ -15,7 +16,6 @@
 #include "tensorflow/core/framework/tensor_slice.h"
 #include "tensorflow/core/protobuf/tensor_bundle.pb.h"
 #include "tensorflow/core/util/saved_tensor_slice_util.h"
-#include "tensorflow/core/util/tensor_bundle/naming.h"
 #include "tensorflow/core/util/tensor_bundle/tensor_bundle.h"
 
 namespace autodist {
@@ -145,7 +145,7 @@ std::string BundleEntry::ToString() const {
 }
 
 absl::StatusOr<BundleIndex> ReadBundleIndex(const std::string& prefix, IndexRows* rows) {
-  const std::string path = tensorflow::MetaFilename(prefix);
+  const std::string path = IndexName(prefix);
   IndexBuilder builder;
   absl::Status status = ReadTable(path, [&](const std::string& key, absl::string_view value) {
     const absl::Status added = builder.Add(key, value);

@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "bundle/bundle_names.h"
 #include "core/printable.h"
-#include "tensorflow/core/util/tensor_bundle/naming.h"
 
 namespace autodist {
 
@@ -52,7 +52,7 @@ std::string DataFiles::Range(int shard_id, int64_t offset, int64_t size_bytes) c
 }
 
 std::string DataFiles::Path(int shard_id) const {
-  return tensorflow::DataFilename(prefix_, shard_id, shard_count_);
+  return DataName(prefix_, shard_id, shard_count_);
 }
 
 }  // namespace autodist

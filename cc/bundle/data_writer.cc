@@ -3,15 +3,13 @@
 #include "bundle/data_writer.h"
 
 #include <memory>
-#include <new>
 #include <utility>
 
 #include "absl/crc/crc32c.h"
 #include "absl/strings/str_cat.h"
 #include "bundle/block.h"
 #include "bundle/element_type.h"
-#include "bundle/task_queue.h"
-#include "bundle/threads.h"
+#include "bundle/task_threads.h"
 #include "bundle/unit_reader.h"
 
 namespace autodist {
@@ -25,7 +23,7 @@ struct OpenRead : OpenUnit {
 };
 
 // Writes the data file. Run() is called once.
-class DataWriter {
+class DataWriter : private TaskWork {
  public:
   DataWriter(const SavePlan& plan, const FilePlan& file, std::vector<TensorStream>* streams,
              Sources* sources, const DataSink& sink, const std::atomic<bool>* cancelled)
@@ -34,13 +32,10 @@ class DataWriter {
         streams_(*streams),
         sources_(*sources),
         sink_(sink),
-        queue_(&file.tasks, cancelled),
+        threads_(&file.tasks, this, cancelled),
         unit_crcs_(file.units.size()) {}
 
-  absl::Status Run(int thread_count) {
-    RunThreads(thread_count, [this] { Work(); });
-    return queue_.status();
-  }
+  absl::Status Run(int thread_count) { return threads_.Run(thread_count); }
 
   // The CRCs of the planned tensors, unmasked. REQUIRES: Run() has succeeded.
   std::vector<uint32_t> TensorCrcs() const {
@@ -62,37 +57,14 @@ class DataWriter {
   }
 
  private:
-  void Work() {
-    BlockBuffer buffer;
-    if (buffer.data() == nullptr) {
-      queue_.Fail(absl::ResourceExhaustedError("no memory for a block of the data file"));
-    }
-    while (true) {
-      const TaskQueue::Work work = queue_.Next();
-      if (work.kind == TaskQueue::Work::Kind::kNone) return;
-      absl::Status status;
-      if (work.kind == TaskQueue::Work::Kind::kBlock) {
-        status = WriteBlock(static_cast<OpenRead*>(work.unit), work.block, buffer.data());
-      } else {
-        status = WriteTask(file_.tasks[work.task], buffer.data());
-      }
-      if (!status.ok()) queue_.Fail(std::move(status));
-    }
-  }
-
-  absl::Status WriteTask(const Task& task, char* buffer) {
-    try {
-      switch (task.kind) {
-        case Task::Kind::kBatch:
-          return WriteBatch(task, buffer);
-        case Task::Kind::kBlocks:
-          return WriteBlocks(task, buffer);
-        case Task::Kind::kStream:
-          return WriteStream(task, buffer);
-      }
-    } catch (const std::bad_alloc&) {
-      // On a thread of ours nobody else would catch it.
-      return absl::ResourceExhaustedError("no memory to read a variable for the save");
+  absl::Status DoTask(const Task& task, char* buffer) override {
+    switch (task.kind) {
+      case Task::Kind::kBatch:
+        return WriteBatch(task, buffer);
+      case Task::Kind::kBlocks:
+        return WriteBlocks(task, buffer);
+      case Task::Kind::kStream:
+        return WriteStream(task, buffer);
     }
     return absl::InternalError("unknown kind of task");
   }
@@ -126,26 +98,16 @@ class DataWriter {
     const UnitReader reader(plan_.tensors[unit.tensor], unit, (*values)->tensors());
     OpenRead open(task.first, BlockCount(unit.size_bytes), &reader);
     unit_crcs_[task.first].resize(open.block_count);
-    queue_.Open(&open);
-    absl::Status status;
-    int64_t block;
-    while (status.ok() && queue_.TakeBlock(&open, &block)) {
-      status = WriteBlock(&open, block, buffer);
-    }
-    // Others stop taking blocks before this thread waits for them.
-    if (!status.ok()) queue_.Fail(status);
-    queue_.Close(&open);
-    return status;
+    return threads_.ShareBlocks(&open, buffer);
   }
 
-  absl::Status WriteBlock(OpenRead* open, int64_t block, char* buffer) {
-    const Unit& unit = file_.units[open->unit];
+  absl::Status DoBlock(OpenUnit* unit, int64_t block, char* buffer) override {
+    const OpenRead& open = *static_cast<OpenRead*>(unit);
+    const Unit& planned = file_.units[open.unit];
     const int64_t begin = block * kBlockBytes;
-    const int64_t size = BlockSize(unit.size_bytes, block);
-    unit_crcs_[open->unit][block] = open->reader->Read(begin, begin + size, buffer);
-    absl::Status status = sink_(unit.offset + begin, absl::string_view(buffer, size));
-    queue_.FinishBlock(open);
-    return status;
+    const int64_t size = BlockSize(planned.size_bytes, block);
+    unit_crcs_[open.unit][block] = open.reader->Read(begin, begin + size, buffer);
+    return sink_(planned.offset + begin, absl::string_view(buffer, size));
   }
 
   absl::Status WriteStream(const Task& task, char* buffer) {
@@ -154,7 +116,7 @@ class DataWriter {
     while (const size_t size = stream.Next(buffer, kBlockBytes)) {
       if (position + static_cast<int64_t>(size) > task.size_bytes) break;
       absl::Status status = sink_(task.offset + position, absl::string_view(buffer, size));
-      if (status.ok()) status = queue_.CheckCancelled();
+      if (status.ok()) status = threads_.CheckCancelled();
       if (!status.ok()) return status;
       position += size;
     }
@@ -168,7 +130,7 @@ class DataWriter {
   std::vector<TensorStream>& streams_;
   Sources& sources_;
   const DataSink& sink_;
-  TaskQueue queue_;
+  TaskThreads threads_;
   std::vector<std::vector<absl::crc32c_t>> unit_crcs_;  // by unit, by block
 };
 

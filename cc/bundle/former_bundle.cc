@@ -6,8 +6,8 @@
 #include <set>
 
 #include "absl/strings/match.h"
+#include "bundle/bundle_names.h"
 #include "bundle/temporary_name.h"
-#include "tensorflow/core/util/tensor_bundle/naming.h"
 
 namespace autodist {
 namespace {
@@ -29,10 +29,10 @@ constexpr absl::string_view kForm = ".data-00000-of-00000";
 FormerBundle ProbeFormerBundle(SaveDirectory* directory, const std::string& name) {
   constexpr int kMostFiles = 64;
   FormerBundle former;
-  former.has_index = directory->Exists(tensorflow::MetaFilename(name));
+  former.has_index = directory->Exists(IndexName(name));
   for (int count = 1; former.has_index && count <= kMostFiles; ++count) {
     for (int number = 0; number < count; ++number) {
-      std::string file = tensorflow::DataFilename(name, number, count);
+      std::string file = DataName(name, number, count);
       if (directory->Exists(file)) former.data_names.push_back(std::move(file));
     }
   }
@@ -69,7 +69,7 @@ absl::StatusOr<FormerBundle> FindFormerBundle(SaveDirectory* directory, const st
   const auto names = directory->List();
   if (absl::IsPermissionDenied(names.status())) return ProbeFormerBundle(directory, name);
   if (!names.ok()) return names.status();
-  const std::string index_name = tensorflow::MetaFilename(name);
+  const std::string index_name = IndexName(name);
   FormerBundle former;
   for (const std::string& file : *names) {
     if (file == index_name) former.has_index = true;

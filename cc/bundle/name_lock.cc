@@ -3,13 +3,14 @@
 #include "bundle/name_lock.h"
 
 #include <fcntl.h>
-#include <pthread.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <ctime>
 #include <mutex>
 #include <set>
@@ -21,6 +22,7 @@
 #include "absl/strings/string_view.h"
 #include "bundle/temporary_name.h"
 #include "core/printable.h"
+#include "tensorflow/core/platform/logging.h"
 
 namespace autodist {
 namespace {
@@ -28,30 +30,22 @@ namespace {
 // A temporary name (temporary_name.h) that every process makes the same, and of no boot.
 constexpr absl::string_view kLockSuffix = ".autodist00000000-000000000000";
 
-// Who removes a dead saver's file has it locked for an instant; that is no save.
-constexpr int kAttempts = 5;
+// Who removes a dead saver's file has it locked for an instant, longer where the machine is busy;
+// that is no save. So few attempts are enough only where a saver that lives is known to have it.
+constexpr int kAttemptsAtALiveSaver = 5;
+constexpr int kAttempts = 200;
 constexpr timespec kPause = {0, 1000000};
 
 constexpr int64_t kMostHolderBytes = 300;
 
-// What this process holds. Never destroyed.
-struct Held {
+// The keys that this process holds. Never destroyed.
+struct HeldKeys {
   std::mutex mutex;
-  std::set<int> files;
   std::set<std::string> keys;
 };
 
-Held& HeldHere() {
-  static Held* const held = [] {
-    auto* const made = new Held;
-    // A forked child would keep the locks when its parent is killed.
-    pthread_atfork([] { HeldHere().mutex.lock(); }, [] { HeldHere().mutex.unlock(); },
-                   [] {
-                     for (int file : HeldHere().files) close(file);
-                     HeldHere().mutex.unlock();
-                   });
-    return made;
-  }();
+HeldKeys& KeysHeldHere() {
+  static HeldKeys* const held = new HeldKeys;
   return *held;
 }
 
@@ -62,10 +56,10 @@ absl::Status Taken(const std::string& path, const std::string& holder) {
       "each a prefix of its own"));
 }
 
-std::string DescribeThisProcess() {
+std::string DescribeProcess(pid_t process) {
   std::array<char, 256> host = {};
   if (gethostname(host.data(), host.size() - 1) != 0) host[0] = '\0';
-  return absl::StrCat("process ", getpid(), " on ", host.data());
+  return absl::StrCat("process ", process, " on ", host.data());
 }
 
 std::string ReadHolder(int file) {
@@ -74,23 +68,49 @@ std::string ReadHolder(int file) {
   return size <= 0 ? "" : Printable(std::string(text.data(), size));
 }
 
+// Whether a holder is a process of this machine that has not ended.
+bool IsAliveHere(const std::string& holder) {
+  int process = 0;
+  return std::sscanf(holder.c_str(), "process %d on ", &process) == 1 && process > 0 &&
+         holder == DescribeProcess(process) && (kill(process, 0) == 0 || errno == EPERM);
+}
+
 // For messages only: it may be cut off, or the file may be another user's.
-void WriteHolder(int file) {
-  const std::string text = DescribeThisProcess();
+void WriteHolder(int file, const std::string& text) {
   if (ftruncate(file, 0) == 0) {
     [[maybe_unused]] const ssize_t written = pwrite(file, text.data(), text.size(), 0);
   }
 }
 
-int OpenLockFile(int directory, const char* name) {
-  constexpr int kFlags = O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
-  const int file = Uninterrupted([=] { return openat(directory, name, O_RDWR | kFlags, 0666); });
-  if (file >= 0 || errno != EACCES) return file;
-  // What another user's dead process left can be locked all the same.
-  const int left = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-  // Where there is none, none may be made.
-  if (left < 0 && errno == ENOENT) errno = EACCES;
-  return left;
+struct LockFile {
+  UninheritedDescriptor file;
+  bool is_new = false;  // made by this process, at this time
+  bool is_writable = true;
+};
+
+// Without a file: errno says why.
+LockFile OpenLockFile(int directory, const char* name) {
+  constexpr int kFlags = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+  LockFile opened;
+  opened.file = UninheritedDescriptor([&] {
+    while (true) {
+      const int made = Uninterrupted(
+          [&] { return openat(directory, name, O_RDWR | O_CREAT | O_EXCL | kFlags, 0666); });
+      opened.is_new = made >= 0;
+      if (made >= 0 || errno != EEXIST) return made;
+      const int found = Uninterrupted([&] { return openat(directory, name, O_RDWR | kFlags); });
+      // Unless it was removed between the two.
+      if (found >= 0 || errno != ENOENT) return found;
+    }
+  });
+  if (opened.file.get() < 0 && errno == EACCES) {
+    // What another user's dead process left can be locked all the same.
+    opened.is_writable = false;
+    opened.file = UninheritedDescriptor([&] { return openat(directory, name, O_RDONLY | kFlags); });
+    // Where there is none, none may be made.
+    if (opened.file.get() < 0 && errno == ENOENT) errno = EACCES;
+  }
+  return opened;
 }
 
 // The same for one name in every process; not cut off alike for two long ones.
@@ -108,66 +128,99 @@ bool IsNamed(int file, int directory, const char* name) {
          opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
 }
 
+// Locks a file. Returns 0 or an errno value.
+int LockNow(const LockFile& opened) {
+  int operation = LOCK_EX;
+  while (flock(opened.file.get(), operation | LOCK_NB) != 0) {
+    if (errno == EINTR) continue;
+    // NFS wants a file that can be written to. A shared lock still keeps the file's owner out, and
+    // cannot be had while another saves.
+    if (errno != EBADF || opened.is_writable || operation == LOCK_SH) return errno;
+    operation = LOCK_SH;
+  }
+  return 0;
+}
+
+// Removes a file that this process made and could not lock, unless somebody else has locked it:
+// that one writes into it.
+void RemoveNew(const LockFile& opened, int directory, const char* name) {
+  struct stat status;
+  if (!opened.is_new || fstat(opened.file.get(), &status) != 0 || status.st_size != 0) return;
+  if (IsNamed(opened.file.get(), directory, name)) unlinkat(directory, name, 0);
+}
+
+void LogWithoutLocks(const std::string& directory, int error) {
+  static std::once_flag once;
+  std::call_once(once, [&] {
+    LOG(WARNING)
+        << "autodist: files in " << Printable(directory) << " cannot be locked ("
+        << absl::ErrnoToStatus(error, "flock").message()
+        << "); saving without a lock. Threads of this process keep each other out, but two "
+           "processes must not save under one prefix at the same time.";
+  });
+}
+
 }  // namespace
 
 bool IsLockName(const std::string& name) { return absl::EndsWith(name, kLockSuffix); }
 
-NameLock::NameLock() : process_(getpid()) {}
-
 NameLock::~NameLock() {
-  if (process_ != getpid()) return;  // a child's copy, whose descriptors are closed
+  if (!process_.is_this()) return;  // a child's copy: the lock is its parent's
   // Tried again where it fails: it would stay in what is exported until somebody saves there.
   if (!file_name_.empty() && unlinkat(directory_.get(), file_name_.c_str(), 0) != 0) {
     unlinkat(directory_.get(), file_name_.c_str(), 0);
   }
-  std::lock_guard<std::mutex> lock(HeldHere().mutex);
-  HeldHere().files.erase(file_.get());
-  HeldHere().keys.erase(key_);
-  file_ = Descriptor(-1);
+  file_.Close();
+  const std::lock_guard<std::mutex> lock(KeysHeldHere().mutex);
+  KeysHeldHere().keys.erase(key_);
 }
 
 absl::StatusOr<std::unique_ptr<NameLock>> NameLock::AcquireInProcess(const std::string& path) {
   std::unique_ptr<NameLock> lock(new NameLock);
-  std::lock_guard<std::mutex> guard(HeldHere().mutex);
-  if (!HeldHere().keys.insert(path).second) return Taken(path, "another thread of this process");
-  lock->key_ = path;
+  std::string key = path;
+  const std::lock_guard<std::mutex> guard(KeysHeldHere().mutex);
+  if (!KeysHeldHere().keys.insert(path).second) {
+    return Taken(path, "another thread of this process");
+  }
+  lock->key_ = std::move(key);
   return lock;
 }
 
 absl::StatusOr<std::unique_ptr<NameLock>> NameLock::Acquire(int directory,
                                                             const std::string& directory_path,
                                                             const std::string& name) {
-  const std::string file_name = LockFileName(name);
+  std::string file_name = LockFileName(name);
   const std::string path = absl::StrCat(directory_path, "/", name);
+  const std::string file_path = absl::StrCat(directory_path, "/", file_name);
+  const std::string holder = DescribeProcess(getpid());
+  // All that needs memory comes before the file has a lock, which would be left else.
+  std::unique_ptr<NameLock> lock(new NameLock);
+  lock->directory_ = Descriptor(fcntl(directory, F_DUPFD_CLOEXEC, 0));
+  if (lock->directory_.get() < 0) return PosixError("cannot open directory", directory_path, errno);
   int attempts = 0;
   while (true) {
-    Descriptor file(OpenLockFile(directory, file_name.c_str()));
-    if (file.get() < 0) {
-      return PosixError("cannot create", absl::StrCat(directory_path, "/", file_name), errno);
+    LockFile opened = OpenLockFile(directory, file_name.c_str());
+    if (opened.file.get() < 0) return PosixError("cannot create", file_path, errno);
+    const int error = LockNow(opened);
+    if (error == 0) {
+      WriteHolder(opened.file.get(), holder);
+      if (!IsNamed(opened.file.get(), directory, file_name.c_str())) continue;
+      lock->file_ = std::move(opened.file);
+      lock->file_name_ = std::move(file_name);
+      return lock;
     }
-    if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
-      if (errno == EINTR) continue;
-      if (errno != EWOULDBLOCK) {
-        unlinkat(directory, file_name.c_str(), 0);
-        return AcquireInProcess(path);
+    if (error == EWOULDBLOCK) {
+      const std::string taker = ReadHolder(opened.file.get());
+      if (++attempts >= (IsAliveHere(taker) ? kAttemptsAtALiveSaver : kAttempts)) {
+        return Taken(path, taker);
       }
-      if (++attempts == kAttempts) return Taken(path, ReadHolder(file.get()));
       nanosleep(&kPause, nullptr);
       continue;
     }
-    if (!IsNamed(file.get(), directory, file_name.c_str())) continue;
-    WriteHolder(file.get());
-    std::unique_ptr<NameLock> lock(new NameLock);
-    lock->directory_ = Descriptor(fcntl(directory, F_DUPFD_CLOEXEC, 0));
-    if (lock->directory_.get() < 0) {
-      unlinkat(directory, file_name.c_str(), 0);
-      return PosixError("cannot open directory", directory_path, errno);
-    }
-    lock->file_ = std::move(file);
-    lock->file_name_ = file_name;
-    std::lock_guard<std::mutex> guard(HeldHere().mutex);
-    HeldHere().files.insert(lock->file_.get());
-    return lock;
+    // What others made stays: they may have it locked.
+    RemoveNew(opened, directory, file_name.c_str());
+    LogWithoutLocks(directory_path, error);
+    return AcquireInProcess(path);
   }
 }
 

@@ -2,17 +2,17 @@
 //
 // The lock of `m` is a lock (flock) on the file m.autodist00000000-000000000000 beside it, which
 // the holder removes when it is done. The kernel ends the lock with the process that has it,
-// however that ends; a file that is left then keeps nobody out, and the next one to lock the name,
-// or to save into the directory, removes it. Whoever locks a file that was removed meanwhile makes
-// it anew, so that two never hold locks on different files of one name.
+// however that ends; a forked child does not keep it (uninherited_descriptor.h). A file that is
+// left then keeps nobody out, and the next one to lock the name, or to save into the directory,
+// removes it. Whoever locks a file that was removed meanwhile makes it anew, so that two never hold
+// locks on different files of one name. Nobody removes a file that others made and that it has not
+// locked.
 //
-// Where there are no such locks (other file systems than POSIX ones, and some of those), only
-// threads of one process keep each other out.
+// Where there are no such locks (other file systems than POSIX ones, and some of those, as NFS
+// without its lock service), only threads of one process keep each other out. That is logged, once.
 
 #ifndef AUTODIST_BUNDLE_NAME_LOCK_H_
 #define AUTODIST_BUNDLE_NAME_LOCK_H_
-
-#include <sys/types.h>
 
 #include <memory>
 #include <string>
@@ -20,6 +20,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "bundle/posix_io.h"
+#include "bundle/uninherited_descriptor.h"
 
 namespace autodist {
 
@@ -43,10 +44,10 @@ class NameLock {
   bool excludes_processes() const { return file_.get() >= 0; }
 
  private:
-  NameLock();
+  NameLock() = default;
 
-  const pid_t process_;
-  Descriptor file_{-1};
+  const OwnProcess process_;
+  UninheritedDescriptor file_;
   Descriptor directory_{-1};
   std::string file_name_;
   std::string key_;  // in this process

@@ -215,8 +215,9 @@ class PosixDirectory : public SaveDirectory {
     }
     if (S_ISDIR(named.st_mode)) return RemoveScratchIfUnlocked(directory, name);
     // Writable, for a lock over NFS asks for that.
-    const Descriptor file(
-        openat(directory, name.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    const UninheritedDescriptor file([&] {
+      return openat(directory, name.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    });
     struct stat status, now;
     if (file.get() < 0 || fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) return;
     if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) return;

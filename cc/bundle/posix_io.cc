@@ -63,24 +63,32 @@ Descriptor::~Descriptor() {
   if (number_ >= 0) close(number_);
 }
 
+namespace {
+
+// Opens again where a signal came between.
+UninheritedDescriptor OpenFile(int directory, const std::string& path, int flags) {
+  return UninheritedDescriptor([&] {
+    return Uninterrupted([&] { return openat(directory, path.c_str(), flags | O_CLOEXEC, 0666); });
+  });
+}
+
+}  // namespace
+
 absl::StatusOr<PosixFile> PosixFile::Create(int directory, const std::string& name,
                                             const std::string& path) {
-  constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
-  const int descriptor =
-      Uninterrupted([&] { return openat(directory, name.c_str(), kFlags, 0666); });
-  if (descriptor < 0) return PosixError("cannot create", path, errno);
-  return PosixFile(path, descriptor);
+  UninheritedDescriptor descriptor = OpenFile(directory, name, O_WRONLY | O_CREAT | O_EXCL);
+  if (descriptor.get() < 0) return PosixError("cannot create", path, errno);
+  return PosixFile(path, std::move(descriptor));
 }
 
 absl::StatusOr<PosixFile> PosixFile::OpenForWriting(const std::string& path) {
-  constexpr int kFlags = O_WRONLY | O_NOFOLLOW | O_CLOEXEC;
-  const int descriptor = Uninterrupted([&] { return open(path.c_str(), kFlags); });
-  if (descriptor < 0) return PosixError("cannot open", path, errno);
-  return PosixFile(path, descriptor);
+  UninheritedDescriptor descriptor = OpenFile(AT_FDCWD, path, O_WRONLY | O_NOFOLLOW);
+  if (descriptor.get() < 0) return PosixError("cannot open", path, errno);
+  return PosixFile(path, std::move(descriptor));
 }
 
-PosixFile::PosixFile(std::string path, int descriptor)
-    : path_(std::move(path)), descriptor_(descriptor) {}
+PosixFile::PosixFile(std::string path, UninheritedDescriptor descriptor)
+    : path_(std::move(path)), descriptor_(std::move(descriptor)) {}
 
 bool PosixFile::Lock() const {
   return Uninterrupted([this] { return flock(descriptor_.get(), LOCK_EX); }) == 0;
@@ -135,8 +143,8 @@ absl::Status PosixFile::Sync() const { return SyncDescriptor(descriptor_.get(), 
 
 absl::Status PosixFile::Finish() const {
   // Closing any descriptor of a file flushes it; the lock stays with the other.
-  const int second = fcntl(descriptor_.get(), F_DUPFD_CLOEXEC, 0);
-  if (second < 0 || close(second) != 0) return PosixError("cannot close", path_, errno);
+  UninheritedDescriptor second([this] { return fcntl(descriptor_.get(), F_DUPFD_CLOEXEC, 0); });
+  if (second.get() < 0 || second.Close() != 0) return PosixError("cannot close", path_, errno);
   return absl::OkStatus();
 }
 

@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "bundle/uninherited_descriptor.h"
 
 namespace autodist {
 
@@ -44,7 +45,8 @@ class Descriptor {
   int number_;
 };
 
-// A file that is written. Closed by the destructor; never removed by it.
+// A file that is written. Closed by the destructor; never removed by it. A forked child does not
+// have it.
 class PosixFile {
  public:
   // Creates the file `name` in an open directory for writing; fails when it exists. `path` is for
@@ -81,10 +83,10 @@ class PosixFile {
   absl::Status Finish() const;
 
  private:
-  PosixFile(std::string path, int descriptor);
+  PosixFile(std::string path, UninheritedDescriptor descriptor);
 
   std::string path_;
-  Descriptor descriptor_;
+  UninheritedDescriptor descriptor_;
 };
 
 // fsync of a file or a directory. One that the file system has no sync for is no error.

@@ -18,7 +18,7 @@ constexpr int kAttempts = 3;
 
 PrefixLock::~PrefixLock() {
   lock_.reset();
-  if (!made_directory_.empty()) rmdir(made_directory_.c_str());
+  if (!made_directory_.empty() && process_.is_this()) rmdir(made_directory_.c_str());
 }
 
 absl::StatusOr<std::unique_ptr<PrefixLock>> PrefixLock::Acquire(const std::string& prefix,
@@ -55,10 +55,12 @@ absl::StatusOr<std::unique_ptr<PrefixLock>> PrefixLock::Acquire(const std::strin
 
 absl::Status PrefixLock::Make(const std::string& directory, bool durable) {
   if (directory.empty()) return absl::OkStatus();
+  // Before it is made: what needs memory may fail.
+  std::string path = directory;
   const absl::Status made = tsl::Env::Default()->CreateDir(directory);
   if (absl::IsAlreadyExists(made)) return absl::OkStatus();
   if (!made.ok()) return made;
-  made_directory_ = directory;
+  made_directory_ = std::move(path);
   if (!durable) return absl::OkStatus();
   auto parent = SaveDirectory::OpenParent(directory);
   return parent.ok() ? (*parent)->Sync() : parent.status();

@@ -34,6 +34,7 @@ class PrefixLock {
   PrefixLock() = default;
   absl::Status Make(const std::string& directory, bool durable);
 
+  const OwnProcess process_;
   std::string made_directory_;
   std::unique_ptr<SaveDirectory> directory_;
   std::unique_ptr<NameLock> lock_;

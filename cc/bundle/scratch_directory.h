@@ -8,7 +8,9 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "bundle/posix_io.h"
+#include "bundle/uninherited_descriptor.h"
 
 namespace autodist {
 
@@ -20,15 +22,20 @@ class ScratchDirectory {
   ScratchDirectory(const ScratchDirectory&) = delete;
   ScratchDirectory& operator=(const ScratchDirectory&) = delete;
 
-  // Makes it in the directory `parent`, on a POSIX file system. Once.
+  // Makes it in the directory `parent`, on a POSIX file system. Once. Another saver that takes it
+  // for abandoned, before it is locked, makes no difference.
   absl::Status Create(const std::string& parent, const std::string& name);
 
   const std::string& name() const { return name_; }
 
  private:
+  // False where another saver removes what was made.
+  absl::StatusOr<bool> TryCreate(const std::string& parent, std::string name);
+
+  const OwnProcess process_;
   std::string name_;
   Descriptor parent_{-1};
-  Descriptor descriptor_{-1};
+  UninheritedDescriptor descriptor_;
 };
 
 // Removes the directory `name` of the open directory `parent`, of a temporary name, if its saver is

@@ -6,12 +6,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "bundle/bundle_names.h"
 #include "bundle/bundle_reader.h"
 #include "bundle/data_files.h"
+#include "bundle/guarded.h"
 #include "bundle/index_table.h"
 #include "bundle/table_reader.h"
 #include "tensorflow/core/protobuf/tensor_bundle.pb.h"
-#include "tensorflow/core/util/tensor_bundle/naming.h"
 
 namespace autodist {
 namespace {
@@ -66,7 +67,7 @@ absl::StatusOr<std::unique_ptr<StagedBundle>> StagedBundle::CreateIn(
     bool durable) {
   std::unique_ptr<StagedBundle> bundle(
       new StagedBundle(std::move(directory), parent, name, durable));
-  auto lock = bundle->directory_->Lock(tensorflow::MetaFilename(name));
+  auto lock = bundle->directory_->Lock(IndexName(name));
   if (!lock.ok()) return lock.status();
   bundle->lock_ = *std::move(lock);
   absl::Status status = RemoveAbandoned(bundle->directory_.get());
@@ -80,7 +81,7 @@ std::string StagedBundle::prefix() const {
 }
 
 std::string StagedBundle::NameOf(const std::string& data_file, int file_count) const {
-  return tensorflow::DataFilename(name_, FileNumberOf(data_file), file_count);
+  return DataName(name_, FileNumberOf(data_file), file_count);
 }
 
 absl::StatusOr<std::vector<std::string>> StagedBundle::FindData() const {
@@ -94,18 +95,24 @@ absl::StatusOr<std::vector<std::string>> StagedBundle::FindData() const {
 absl::Status StagedBundle::Sync() { return durable_ ? directory_->Sync() : absl::OkStatus(); }
 
 absl::Status StagedBundle::StageIndex(int file_count, StagedFile* file) const {
-  absl::StatusOr<std::string> bytes = ReadIndexAs(file_count, tensorflow::MetaFilename(prefix()));
+  absl::StatusOr<std::string> bytes = ReadIndexAs(file_count, IndexName(prefix()));
   if (!bytes.ok()) return bytes.status();
-  absl::Status status = file->Create(tensorflow::MetaFilename(name_));
+  absl::Status status = file->Create(IndexName(name_));
   if (status.ok()) status = file->file().WriteAt(0, *bytes);
   if (status.ok()) status = file->Finish();
   return status;
 }
 
-absl::Status StagedBundle::MoveIn(const std::vector<std::string>& data, int file_count) {
-  for (const std::string& file : data) {
-    absl::Status status =
-        directory_->Rename(absl::StrCat(scratch_.name(), "/", file), NameOf(file, file_count));
+void StagedBundle::RemoveAll(absl::Span<const std::string> names) noexcept {
+  for (const std::string& name : names) {
+    Guarded([&] { return directory_->Remove(name); }).IgnoreError();
+  }
+}
+
+absl::Status StagedBundle::MoveIn(const std::vector<std::string>& data,
+                                  const std::vector<std::string>& names) {
+  for (size_t i = 0; i < data.size(); ++i) {
+    absl::Status status = directory_->Rename(absl::StrCat(scratch_.name(), "/", data[i]), names[i]);
     if (!status.ok()) return status;
   }
   absl::Status status = Sync();
@@ -133,40 +140,52 @@ absl::Status StagedBundle::Commit() {
   StagedFile index_file(directory_.get(), durable_);
   absl::Status status = StageIndex(file_count, &index_file);
   if (!status.ok()) return status;
-  status = MoveIn(*data, file_count);
-  if (status.ok()) status = index_file.MoveTo(tensorflow::MetaFilename(name_));
+  const std::string index_name = IndexName(name_);
+  std::vector<std::string> names;
+  for (const std::string& file : *data) names.push_back(NameOf(file, file_count));
+  // From here on nothing is thrown: what was begun is ended or undone.
+  status = Guarded([&] { return MoveIn(*data, names); });
+  if (status.ok()) status = Guarded([&] { return index_file.MoveTo(index_name); });
   if (!status.ok()) {
-    if (index_file.is_moved()) return status;
-    for (const std::string& file : *data) {
-      directory_->Remove(NameOf(file, file_count)).IgnoreError();
-    }
+    if (!index_file.is_moved()) RemoveAll(names);
     return status;
   }
   // Nothing names these any more. What cannot be removed now is removed by a later save.
   for (const std::string& file : former->data_names) {
-    if (FileCountOf(file) != file_count) directory_->Remove(file).IgnoreError();
+    if (FileCountOf(file) == file_count) continue;
+    Guarded([&] { return directory_->Remove(file); }).IgnoreError();
   }
-  if (file_count != index->shard_count) RenameTo(index->shard_count, *data, file_count);
+  if (file_count != index->shard_count) {
+    Guarded([&] {
+      RenameTo(index->shard_count, *data, names);
+      return absl::OkStatus();
+    }).IgnoreError();
+  }
   return absl::OkStatus();
 }
 
 // Where this fails the bundle is the same, under the other names.
-void StagedBundle::RenameTo(int file_count, const std::vector<std::string>& data, int from_count) {
-  absl::Status status;
-  size_t linked = 0;
-  while (status.ok() && linked < data.size()) {
-    status = directory_->Link(NameOf(data[linked], from_count), NameOf(data[linked], file_count));
-    linked += status.ok();
-  }
+void StagedBundle::RenameTo(int file_count, const std::vector<std::string>& data,
+                            const std::vector<std::string>& from) {
+  const std::string index_name = IndexName(name_);
+  std::vector<std::string> to;
+  for (const std::string& file : data) to.push_back(NameOf(file, file_count));
   StagedFile index_file(directory_.get(), durable_);
-  if (status.ok()) status = Sync();
-  if (status.ok()) status = StageIndex(file_count, &index_file);
-  if (status.ok()) status = index_file.MoveTo(tensorflow::MetaFilename(name_));
+  size_t linked = 0;
+  const absl::Status status = Guarded([&] {
+    absl::Status done;
+    while (done.ok() && linked < data.size()) {
+      done = directory_->Link(from[linked], to[linked]);
+      linked += done.ok();
+    }
+    if (done.ok()) done = Sync();
+    if (done.ok()) done = StageIndex(file_count, &index_file);
+    if (done.ok()) done = index_file.MoveTo(index_name);
+    return done;
+  });
   const bool is_certain = status.ok() || !index_file.is_moved();
-  const int unnamed_count = index_file.is_moved() ? from_count : file_count;
-  for (size_t i = 0; i < linked && is_certain; ++i) {
-    directory_->Remove(NameOf(data[i], unnamed_count)).IgnoreError();
-  }
+  const std::vector<std::string>& unnamed = index_file.is_moved() ? from : to;
+  if (is_certain) RemoveAll(absl::MakeConstSpan(unnamed).first(linked));
 }
 
 }  // namespace autodist

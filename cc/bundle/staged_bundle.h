@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "bundle/former_bundle.h"
 #include "bundle/save_directory.h"
 #include "bundle/scratch_directory.h"
@@ -51,8 +52,11 @@ class StagedBundle {
   std::string NameOf(const std::string& data_file, int file_count) const;
   absl::Status Sync();
   absl::Status StageIndex(int file_count, StagedFile* file) const;
-  absl::Status MoveIn(const std::vector<std::string>& data, int file_count);
-  void RenameTo(int file_count, const std::vector<std::string>& data, int from_count);
+  // `names` are those that the files of `data` get, `from` those that they have.
+  absl::Status MoveIn(const std::vector<std::string>& data, const std::vector<std::string>& names);
+  void RenameTo(int file_count, const std::vector<std::string>& data,
+                const std::vector<std::string>& from);
+  void RemoveAll(absl::Span<const std::string> names) noexcept;
 
   const std::unique_ptr<SaveDirectory> directory_;
   const std::string parent_;

@@ -1,7 +1,14 @@
 #include "bundle/staged_bundle.h"
 
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <functional>
 #include <optional>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -12,6 +19,25 @@
 #include "tensorflow/core/framework/tensor.h"
 #include "tensorflow/core/platform/env.h"
 #include "tensorflow/core/util/tensor_bundle/tensor_bundle.h"
+
+namespace {
+
+// Called after a directory was made, and before one is locked.
+std::function<void(int parent, const char* name)> on_made_directory;
+std::function<void()> on_lock;
+
+}  // namespace
+
+// In place of the C library's.
+extern "C" int mkdirat(int parent, const char* name, mode_t mode) noexcept {
+  const int made = static_cast<int>(syscall(SYS_mkdirat, parent, name, mode));
+  if (made == 0 && on_made_directory) on_made_directory(parent, name);
+  return made;
+}
+extern "C" int flock(int file, int operation) noexcept {
+  if (on_lock) on_lock();
+  return static_cast<int>(syscall(SYS_flock, file, operation));
+}
 
 namespace autodist {
 namespace {
@@ -171,6 +197,59 @@ TEST(ADataFileThatIsTooShortIsNotCommitted) {
   }
   EXPECT_TRUE(Load(directory, 2) == 1.0f);
   EXPECT_EQ(directory.Names().size(), size_t{3});
+}
+
+// Another saver comes upon the scratch directory before it is locked, as often as it can.
+TEST(AnotherSaversCleaningIsNoFailure) {
+  const TemporaryDirectory directory;
+  for (const bool before_it_is_opened : {true, false}) {
+    int cleanings = 3;
+    std::string made;
+    on_made_directory = [&](int, const char* name) {
+      made = name;
+      if (!before_it_is_opened || cleanings-- <= 0) return;
+      std::error_code ignored;
+      std::filesystem::remove(directory.path() + "/" + name, ignored);
+    };
+    on_lock = [&] {
+      if (before_it_is_opened || made.empty() || cleanings-- <= 0) return;
+      const std::string name = std::exchange(made, "");
+      const auto opened = OpenPosixDirectory(directory.path());
+      (*opened)->RemoveIfAbandoned(name);
+    };
+    EXPECT_EQ(Save(directory, 2, 4.0f), absl::OkStatus());
+    on_made_directory = nullptr;
+    on_lock = nullptr;
+    EXPECT_TRUE(cleanings <= 0);
+    EXPECT_TRUE(Load(directory, 2) == 4.0f);
+    EXPECT_TRUE(!HasTemporaryFile(directory));
+  }
+}
+
+TEST(ManyProcessesSaveIntoOneDirectory) {
+  const TemporaryDirectory directory;
+  std::vector<pid_t> savers;
+  for (int i = 0; i < 12; ++i) {
+    savers.push_back(fork());
+    if (savers.back() != 0) continue;
+    for (int round = 0; round < 40; ++round) {
+      const auto bundle =
+          StagedBundle::Create(absl::StrCat(directory.path(), "/m", i), /*durable=*/false);
+      if (!bundle.ok()) {
+        std::fprintf(stderr, "%s\n", bundle.status().ToString().c_str());
+        _exit(1);
+      }
+    }
+    _exit(0);
+  }
+  int failures = 0;
+  for (const pid_t saver : savers) {
+    int status = 0;
+    waitpid(saver, &status, 0);
+    failures += !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+  }
+  EXPECT_EQ(failures, 0);
+  EXPECT_TRUE(directory.Names().empty());
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "bundle/guarded.h"
 #include "bundle/temporary_name.h"
 
 namespace autodist {
@@ -24,13 +25,19 @@ absl::Status StagedFile::Create(const std::string& name) {
     was_there_before_ = names.ok() && std::find(names->begin(), names->end(), name) != names->end();
   }
   absl::StatusOr<std::unique_ptr<NewFile>> file;
-  do {
-    if (directory_.can_rename()) chosen = TemporaryName(name);
+  if (!directory_.can_rename()) {
     file = directory_.Create(chosen);
-  } while (directory_.can_rename() && absl::IsAlreadyExists(file.status()));
+    if (file.ok()) name_ = std::move(chosen);
+  } else {
+    do {
+      // Before it is made, so that it is removed also where what follows runs out of memory.
+      name_ = TemporaryName(name);
+      file = directory_.Create(name_);
+    } while (absl::IsAlreadyExists(file.status()));
+    if (!file.ok()) name_.clear();
+  }
   if (!file.ok()) return file.status();
   file_ = *std::move(file);
-  name_ = std::move(chosen);
   return absl::OkStatus();
 }
 
@@ -46,18 +53,21 @@ absl::Status StagedFile::MoveTo(const std::string& target) {
     is_moved_ = true;
     return durable_ ? directory_.Sync() : absl::OkStatus();
   }
+  // From the first step on nothing is thrown: what was begun is ended or undone.
   const std::string kept = TemporaryName(target);
-  const absl::Status linked = durable_ ? directory_.Link(target, kept) : absl::OkStatus();
+  std::string moved = target;
+  const absl::Status linked =
+      durable_ ? Guarded([&] { return directory_.Link(target, kept); }) : absl::OkStatus();
   const bool is_kept = durable_ && linked.ok();
-  absl::Status status = directory_.Rename(name_, target);
+  absl::Status status = Guarded([&] { return directory_.Rename(name_, target); });
   if (status.ok()) {
-    name_ = target;
+    name_.swap(moved);
     is_moved_ = true;
-    if (durable_) status = directory_.Sync();
+    if (durable_) status = Guarded([&] { return directory_.Sync(); });
     if (!status.ok()) TakeBack(is_kept, absl::IsNotFound(linked), kept);
   }
   // After a rename back this finds nothing.
-  if (is_kept) directory_.Remove(kept).IgnoreError();
+  if (is_kept) Guarded([&] { return directory_.Remove(kept); }).IgnoreError();
   return status;
 }
 
@@ -65,9 +75,9 @@ absl::Status StagedFile::MoveTo(const std::string& target) {
 void StagedFile::TakeBack(bool is_kept, bool was_absent, const std::string& kept) {
   absl::Status status;
   if (is_kept) {
-    status = directory_.Rename(kept, name_);
+    status = Guarded([&] { return directory_.Rename(kept, name_); });
   } else if (was_absent) {
-    status = directory_.Remove(name_);
+    status = Guarded([this] { return directory_.Remove(name_); });
   } else {
     return;
   }
@@ -75,12 +85,14 @@ void StagedFile::TakeBack(bool is_kept, bool was_absent, const std::string& kept
   file_.reset();
   name_.clear();
   // Until that is durable, the new file may still be what the disk has under the name.
-  is_moved_ = !directory_.Sync().ok();
+  is_moved_ = !Guarded([this] { return directory_.Sync(); }).ok();
 }
 
 void StagedFile::Remove() {
   file_.reset();
-  if (!name_.empty() && !was_there_before_) directory_.Remove(name_).IgnoreError();
+  if (!name_.empty() && !was_there_before_ && process_.is_this()) {
+    Guarded([this] { return directory_.Remove(name_); }).IgnoreError();
+  }
   name_.clear();
 }
 

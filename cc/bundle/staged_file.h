@@ -8,10 +8,11 @@
 
 #include "absl/status/status.h"
 #include "bundle/save_directory.h"
+#include "bundle/uninherited_descriptor.h"
 
 namespace autodist {
 
-// Removed by the destructor unless it was moved.
+// Removed by the destructor unless it was moved; not by that of a forked child's copy.
 class StagedFile {
  public:
   // Does not own `directory`. Without `durable` nothing is synced.
@@ -51,6 +52,7 @@ class StagedFile {
   void TakeBack(bool is_kept, bool was_absent, const std::string& kept);
 
   SaveDirectory& directory_;
+  const OwnProcess process_;
   const bool durable_;
   std::unique_ptr<NewFile> file_;
   std::string name_;

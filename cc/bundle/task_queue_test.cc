@@ -3,16 +3,19 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <new>
+#include <stdexcept>
+#include <system_error>
 #include <thread>
 
+#include "bundle/task_threads.h"
 #include "core/testing.h"
 
 namespace autodist {
 namespace {
 
-// A save without values: `units[i]` blocks of unit i, and what happens to each. The threads do what
-// those of the writer do.
-class Drill {
+// A save without values: `units[i]` blocks of unit i, and what happens to each.
+class Drill : private TaskWork {
  public:
   // One task per number: 0 for a batch, else the blocks of a large unit.
   explicit Drill(const std::vector<int>& blocks, const std::atomic<bool>* cancelled = nullptr)
@@ -20,21 +23,14 @@ class Drill {
         batches_done_(blocks.size()),
         blocks_done_(blocks.size()),
         active_(blocks.size()),
-        queue_(&tasks_, cancelled) {
+        threads_(&tasks_, this, cancelled) {
     for (size_t i = 0; i < blocks.size(); ++i) {
       block_counts_.push_back(blocks[i]);
       blocks_done_[i] = std::vector<std::atomic<int>>(blocks[i]);
     }
   }
 
-  absl::Status Run(int thread_count) {
-    std::vector<std::thread> threads;
-    for (int i = 0; i < thread_count; ++i) {
-      threads.emplace_back([this] { Work(); });
-    }
-    for (std::thread& thread : threads) thread.join();
-    return queue_.status();
-  }
+  absl::Status Run(int thread_count) { return threads_.Run(thread_count); }
 
   // Called with the task when its owner opens it, and with the task and block when one is written.
   std::function<absl::Status(int)> on_task = [](int) { return absl::OkStatus(); };
@@ -69,7 +65,6 @@ class Drill {
 
   // Blocks that were being written when their unit's owner thought that none were.
   int late_blocks() const { return late_blocks_; }
-  TaskQueue& queue() { return queue_; }
 
  private:
   static std::vector<Task> MakeTasks(const std::vector<int>& blocks) {
@@ -82,40 +77,29 @@ class Drill {
     return tasks;
   }
 
-  void Work() {
-    while (true) {
-      const TaskQueue::Work work = queue_.Next();
-      if (work.kind == TaskQueue::Work::Kind::kNone) return;
-      absl::Status status = work.kind == TaskQueue::Work::Kind::kBlock
-                                ? DoBlock(work.unit, work.block)
-                                : DoTask(work.task);
-      if (!status.ok()) queue_.Fail(std::move(status));
-    }
-  }
-
-  absl::Status DoTask(int task) {
-    absl::Status status = on_task(task);
+  absl::Status DoTask(const Task& task, char* buffer) override {
+    const int number = task.first;
+    absl::Status status = on_task(number);
     if (!status.ok()) return status;
-    if (block_counts_[task] == 0) {
-      ++batches_done_[task];
+    if (block_counts_[number] == 0) {
+      ++batches_done_[number];
       return status;
     }
-    OpenUnit open{task, block_counts_[task]};
-    queue_.Open(&open);
-    int64_t block;
-    while (status.ok() && queue_.TakeBlock(&open, &block)) status = DoBlock(&open, block);
-    if (!status.ok()) queue_.Fail(status);
-    queue_.Close(&open);
-    late_blocks_ += active_[task];
+    OpenUnit open{number, block_counts_[number]};
+    status = threads_.ShareBlocks(&open, buffer);
+    late_blocks_ += active_[number];
     return status;
   }
 
-  absl::Status DoBlock(OpenUnit* unit, int64_t block) {
-    ++active_[unit->unit];
-    absl::Status status = on_block(unit->unit, block);
+  absl::Status DoBlock(OpenUnit* unit, int64_t block, char*) override {
+    struct Active {
+      explicit Active(std::atomic<int>* count) : count(*count) { ++this->count; }
+      ~Active() { --count; }
+      std::atomic<int>& count;
+    };
+    const Active active(&active_[unit->unit]);
+    const absl::Status status = on_block(unit->unit, block);
     ++blocks_done_[unit->unit][block];
-    --active_[unit->unit];
-    queue_.FinishBlock(unit);
     return status;
   }
 
@@ -125,7 +109,7 @@ class Drill {
   std::vector<std::vector<std::atomic<int>>> blocks_done_;
   std::vector<std::atomic<int>> active_;  // threads at work on a block, by unit
   std::atomic<int> late_blocks_{0};
-  TaskQueue queue_;
+  TaskThreads threads_;
 };
 
 std::vector<int> RandomTasks(std::mt19937* random) {
@@ -185,6 +169,37 @@ TEST(AFailureAnywhereEndsTheSaveWithItsStatus) {
     };
     const absl::Status status = drill.Run(1 + static_cast<int>(random() % 4));
     EXPECT_EQ(status.message(), fails_at_once ? "task" : "block");
+    EXPECT_TRUE(drill.MostDone() <= 1);
+    EXPECT_EQ(drill.late_blocks(), 0);
+  }
+}
+
+TEST(AnExceptionAnywhereEndsTheSaveWithAStatus) {
+  std::mt19937 random(14);
+  for (int i = 0; i < 200; ++i) {
+    std::vector<int> blocks = RandomTasks(&random);
+    blocks.insert(blocks.begin() + random() % (blocks.size() + 1), 8);
+    Drill drill(blocks);
+    const int bad = static_cast<int>(random() % blocks.size());
+    const bool throws_at_once = blocks[bad] == 0 || random() % 2 == 0;
+    const int64_t bad_block = throws_at_once ? 0 : random() % blocks[bad];
+    const int kind = i % 3;
+    const auto fail = [&]() -> absl::Status {
+      if (kind == 0) throw std::bad_alloc();
+      if (kind == 1) {
+        throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again));
+      }
+      throw std::runtime_error("what went wrong");
+    };
+    drill.on_task = [&](int task) {
+      return throws_at_once && task == bad ? fail() : absl::OkStatus();
+    };
+    drill.on_block = [&](int task, int64_t block) {
+      return !throws_at_once && task == bad && block == bad_block ? fail() : absl::OkStatus();
+    };
+    const absl::Status status = drill.Run(1 + static_cast<int>(random() % 4));
+    EXPECT_TRUE(kind == 2 ? absl::IsInternal(status) : absl::IsResourceExhausted(status));
+    if (kind == 2) EXPECT_EQ(status.message(), "what went wrong");
     EXPECT_TRUE(drill.MostDone() <= 1);
     EXPECT_EQ(drill.late_blocks(), 0);
   }

@@ -71,7 +71,6 @@ class MemoryTargets : public RestoreTargets {
       std::lock_guard<std::mutex> lock(mutex_);
       const absl::Status status = on_open(open_count_++);
       if (!status.ok()) return status;
-      ++open_now_;
     }
     EXPECT_EQ(targets.size(), shapes.size());
     for (size_t i = 0; i < targets.size(); ++i) {
@@ -97,6 +96,8 @@ class MemoryTargets : public RestoreTargets {
         tensors_.push_back(owner_.slots_[target].value);
         owner_.slots_[target].has_value = false;
       }
+      std::lock_guard<std::mutex> lock(owner_.mutex_);
+      ++owner_.open_now_;
     }
     void Finish() override {
       for (int target : targets_) owner_.slots_[target].has_value = true;

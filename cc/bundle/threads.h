@@ -1,34 +1,21 @@
-// Runs a function in several threads.
+// Runs a function in several threads, of which none can end the process.
 
 #ifndef AUTODIST_BUNDLE_THREADS_H_
 #define AUTODIST_BUNDLE_THREADS_H_
 
-#include <new>
-#include <system_error>
-#include <thread>
-#include <vector>
+#include <functional>
+
+#include "absl/status/status.h"
 
 namespace autodist {
 
-// Calls `work`, which does not throw, in this thread and in `count` - 1 others; returns when all
-// are done. If the process may start no more threads, or has no memory for them, fewer do the same
-// work.
-template <typename Function>
-void RunThreads(int count, const Function& work) {
-  std::vector<std::thread> others;
-  others.reserve(count);
-  for (int i = 1; i < count; ++i) {
-    try {
-      others.emplace_back(work);
-    } catch (const std::system_error&) {
-      break;
-    } catch (const std::bad_alloc&) {
-      break;
-    }
-  }
-  work();
-  for (std::thread& other : others) other.join();
-}
+// Calls `work` in this thread, with 0, and in up to `count` - 1 others, with their number; returns
+// when all are done. If the process may start no more threads, or has no memory for them, fewer do
+// the same work. What `work` throws becomes its status (guarded.h). `stop`, which does not throw,
+// is called with every status that is not ok, by the thread that has it, so that the others end
+// early. Returns the first such status.
+absl::Status RunThreads(int count, const std::function<absl::Status(int thread)>& work,
+                        const std::function<void(const absl::Status&)>& stop);
 
 }  // namespace autodist
 

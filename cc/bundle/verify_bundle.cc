@@ -10,13 +10,13 @@
 
 #include "absl/crc/crc32c.h"
 #include "absl/strings/str_cat.h"
+#include "bundle/bundle_names.h"
 #include "bundle/bundle_reader.h"
 #include "bundle/element_type.h"
 #include "bundle/entry_bytes.h"
 #include "bundle/masked_crc.h"
 #include "core/printable.h"
 #include "tensorflow/core/platform/env.h"
-#include "tensorflow/core/util/tensor_bundle/naming.h"
 
 namespace autodist {
 namespace {
@@ -121,7 +121,7 @@ absl::Status VerifyBundle(const std::string& prefix) {
   int open_shard = -1;
   for (const BundleEntry* entry : entries) {
     if (entry->shard_id != open_shard) {
-      path = tensorflow::DataFilename(prefix, entry->shard_id, index->shard_count);
+      path = DataName(prefix, entry->shard_id, index->shard_count);
       absl::Status status = tsl::Env::Default()->NewRandomAccessFile(path, &file);
       if (!status.ok()) return status;
       open_shard = entry->shard_id;

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "ops/kernel_inputs.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/register_types.h"
@@ -156,6 +157,11 @@ class MeanOfReplicasOp : public tensorflow::OpKernel {
   using OpKernel::OpKernel;
 
   void Compute(tensorflow::OpKernelContext* context) override {
+    WithinMemory(context, [&] { Combine(context); });
+  }
+
+ private:
+  static void Combine(tensorflow::OpKernelContext* context) {
     const int replica_count = context->num_inputs() - 1;
     const tensorflow::Tensor& sizes = context->input(replica_count);
     OP_REQUIRES_OK(context, CheckSizes(sizes, replica_count));
@@ -184,7 +190,6 @@ class MeanOfReplicasOp : public tensorflow::OpKernel {
     });
   }
 
- private:
   // `destination` may be the first input: an element is read from all sources before it is written,
   // so the loop has no dependence between elements, which the compiler cannot know.
   static void AddUp(const std::vector<const T*>& sources, const std::vector<ShareOf<T>>& shares,
@@ -246,6 +251,11 @@ class JoinReplicasOp : public tensorflow::OpKernel {
   using OpKernel::OpKernel;
 
   void Compute(tensorflow::OpKernelContext* context) override {
+    WithinMemory(context, [&] { Combine(context); });
+  }
+
+ private:
+  static void Combine(tensorflow::OpKernelContext* context) {
     std::vector<int> replicas;
     tensorflow::Tensor* joined;
     OP_REQUIRES_OK(context, AllocateJoined(context, &replicas, &joined));
@@ -263,6 +273,11 @@ class JoinWeightedReplicasOp : public tensorflow::OpKernel {
   using OpKernel::OpKernel;
 
   void Compute(tensorflow::OpKernelContext* context) override {
+    WithinMemory(context, [&] { Combine(context); });
+  }
+
+ private:
+  static void Combine(tensorflow::OpKernelContext* context) {
     std::vector<int> replicas;
     tensorflow::Tensor* joined;
     OP_REQUIRES_OK(context, AllocateJoined(context, &replicas, &joined));

@@ -9,6 +9,7 @@
 #include "bundle/block.h"
 #include "bundle/element_type.h"
 #include "bundle/group_loader.h"
+#include "bundle/guarded.h"
 #include "bundle/parallel_blocks.h"
 #include "bundle/shape_and_slice.h"
 
@@ -16,9 +17,15 @@ namespace autodist {
 
 using tensorflow::Tensor;
 
-HeldRestore::~HeldRestore() {
-  if (targets_ != nullptr && !is_published_) targets_->ForgetTaken();
+namespace {
+
+absl::Status Ended() {
+  return absl::FailedPreconditionError("the restore was ended before this was done");
 }
+
+}  // namespace
+
+HeldRestore::~HeldRestore() { Drop(/*withdraw=*/false); }
 
 void HeldRestore::SetFiles(std::string prefix, int shard_count) {
   prefix_ = std::move(prefix);
@@ -29,6 +36,8 @@ void HeldRestore::SetFiles(std::string prefix, int shard_count) {
 absl::StatusOr<std::vector<std::string>> HeldRestore::SetTargets(
     BundleIndex index, const std::vector<RestoreEntry>& entries,
     std::vector<Destination> destinations, std::vector<PinnedVariables> pins) {
+  const Gate::Visit visit(&setting_);
+  if (!visit.is_inside()) return Ended();
   index_ = std::move(index);
   pins_ = std::move(pins);
   targets_ = std::make_unique<VariableTargets>(std::move(destinations));
@@ -83,10 +92,13 @@ bool HeldRestore::OpenFiles() {
 absl::StatusOr<std::vector<Tensor>> HeldRestore::Memory(bool live, const Group& group) {
   const std::lock_guard<std::mutex> lock(mutex_);
   std::vector<Tensor> tensors;
+  tensors.reserve(group.targets.size());
   for (const Target& target : group.targets) {
-    const auto found = memory_.find(target.number);
-    if (found != memory_.end()) {
-      tensors.push_back(found->second);
+    if (filling_.is_closed()) return Ended();
+    // Before a variable is taken, whose memory would be lost if there were no room to note it.
+    std::optional<Tensor>& memory = memory_[target.number];
+    if (memory) {
+      tensors.push_back(*memory);
       continue;
     }
     const tensorflow::TensorShape shape = ShapeOf(target.shape);
@@ -97,7 +109,7 @@ absl::StatusOr<std::vector<Tensor>> HeldRestore::Memory(bool live, const Group& 
           tensor.status().code(),
           absl::StrCat("tensor '", absl::CHexEscape(group.name), "': ", tensor.status().message()));
     }
-    memory_[target.number] = *tensor;
+    memory = *tensor;
     tensors.push_back(*std::move(tensor));
   }
   return tensors;
@@ -106,6 +118,24 @@ absl::StatusOr<std::vector<Tensor>> HeldRestore::Memory(bool live, const Group& 
 absl::StatusOr<std::vector<uint32_t>> HeldRestore::Fill(bool live, absl::Span<const Range> ranges,
                                                         absl::string_view bytes, int threads,
                                                         const std::atomic<bool>* cancelled) {
+  const Gate::Visit visit(&filling_);
+  if (!visit.is_inside()) return Ended();
+  absl::StatusOr<std::vector<uint32_t>> sums = NoMemory();
+  Guarded([&] {
+    sums = FillInside(live, ranges, bytes, threads, cancelled);
+    return absl::OkStatus();
+  }).IgnoreError();
+  if (!sums.ok()) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    has_failed_ = true;
+  }
+  return sums;
+}
+
+absl::StatusOr<std::vector<uint32_t>> HeldRestore::FillInside(bool live,
+                                                              absl::Span<const Range> ranges,
+                                                              absl::string_view bytes, int threads,
+                                                              const std::atomic<bool>* cancelled) {
   const Half& half = halves_[live];
   // By group: which ranges are of it, in what order.
   struct Part {
@@ -162,7 +192,8 @@ absl::StatusOr<std::vector<uint32_t>> HeldRestore::Fill(bool live, absl::Span<co
   }
   const absl::Status status =
       ForEachBlock(static_cast<int64_t>(blocks.size()), ThreadCount(threads, total), cancelled,
-                   [&](int64_t number, char* buffer) {
+                   [&](int64_t number, char* buffer) -> absl::Status {
+                     if (filling_.is_closed()) return Ended();
                      auto& [loader, block] = blocks[number];
                      if (bytes.data() == nullptr) return loader->loader.Load(block, buffer);
                      const size_t range = loader->part->numbers[loader->loader.range_of(block)];
@@ -179,9 +210,15 @@ absl::StatusOr<std::vector<uint32_t>> HeldRestore::Fill(bool live, absl::Span<co
 }
 
 absl::Status HeldRestore::Publish() {
+  filling_.Close();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (is_ended_ || is_published_ || targets_ == nullptr) return Ended();
+  if (has_failed_) {
+    return absl::FailedPreconditionError("a part of the restore failed: nothing was published");
+  }
   for (size_t i = 0; i < shapes_.size(); ++i) {
     const int number = static_cast<int>(i);
-    if (memory_.count(number) > 0) continue;
+    if (const auto found = memory_.find(number); found != memory_.end() && found->second) continue;
     const auto& [dtype, dims] = shapes_[i];
     const tensorflow::TensorShape shape = ShapeOf(dims);
     if (shape.num_elements() != 0) {
@@ -198,12 +235,17 @@ absl::Status HeldRestore::Publish() {
   return status;
 }
 
-void HeldRestore::Withdraw() {
+void HeldRestore::Drop(bool withdraw) {
+  setting_.Close();
+  filling_.Close();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  is_ended_ = true;
+  memory_.clear();
   if (targets_ == nullptr) return;
-  if (is_published_) {
-    targets_->WithdrawAll();
-  } else {
+  if (!is_published_) {
     targets_->ForgetTaken();
+  } else if (withdraw) {
+    targets_->WithdrawAll();
   }
 }
 

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -24,6 +25,7 @@
 #include "bundle/bundle_reader.h"
 #include "bundle/data_files.h"
 #include "bundle/restore_plan.h"
+#include "ops/gate.h"
 #include "ops/leases.h"
 #include "ops/pinned_variables.h"
 #include "ops/variable_targets.h"
@@ -31,21 +33,24 @@
 
 namespace autodist {
 
-// Thread-safe, but for what is said.
+// Thread-safe, but for what is said. An op that is given up goes on for a while: once the restore
+// is ended, it takes no variable any more.
 class HeldRestore : public Leased {
  public:
   static constexpr char kWhat[] = "restore";
 
   using Leased::Leased;
+  // Lets go of it as Drop(false) does.
   ~HeldRestore();
 
-  // Where the files are, for a task that reads them; before any other call.
+  // Where the files are, for a task that reads them; before anybody else has the restore.
   void SetFiles(std::string prefix, int shard_count);
   const std::string& prefix() const { return prefix_; }
   int shard_count() const { return shard_count_; }
 
   // What is restored here: entry i into destination i, a variable that `pins` keeps alive, or a new
-  // tensor. Once. Returns what is wrong with each destination that does not fit.
+  // tensor. Once, before any of the calls below. Returns what is wrong with each destination that
+  // does not fit.
   absl::StatusOr<std::vector<std::string>> SetTargets(BundleIndex index,
                                                       const std::vector<RestoreEntry>& entries,
                                                       std::vector<Destination> destinations,
@@ -55,7 +60,8 @@ class HeldRestore : public Leased {
   // and shape.
   const std::vector<bool>& live() const { return live_; }
 
-  // Whether all that is restored here can be read from files, which are opened.
+  // Whether all that is restored here can be read from files, which are opened. Once, before
+  // Fill().
   bool OpenFiles();
 
   // Bytes [begin, end) of an entry of the index.
@@ -71,14 +77,16 @@ class HeldRestore : public Leased {
                                              absl::string_view bytes, int threads,
                                              const std::atomic<bool>* cancelled);
 
-  // Makes what was written the values of the variables.
+  // Makes what was written the values of the variables, once. Waits for those that fill, and fails
+  // where one of them has failed.
   absl::Status Publish();
 
   // What a destination that is no variable has become. REQUIRES: Publish() was ok.
   const tensorflow::Tensor& tensor(int number) const { return targets_->tensor(number); }
 
-  // Takes the values of all variables that were written to or published.
-  void Withdraw();
+  // Ends the restore: waits for those that fill, who end early. Variables that were written to and
+  // not published have no value; with `withdraw` those that were published have none either.
+  void Drop(bool withdraw);
 
  private:
   // What is restored into the targets that are live, or into those that are not.
@@ -92,10 +100,14 @@ class HeldRestore : public Leased {
     Dims dims;
   };
 
+  absl::StatusOr<std::vector<uint32_t>> FillInside(bool live, absl::Span<const Range> ranges,
+                                                   absl::string_view bytes, int threads,
+                                                   const std::atomic<bool>* cancelled);
   absl::StatusOr<std::vector<tensorflow::Tensor>> Memory(bool live, const Group& group);
 
   std::string prefix_;
   int shard_count_ = 0;
+  Gate setting_, filling_;  // SetTargets(), Fill()
   std::unique_ptr<DataFiles> files_;
   BundleIndex index_;
   std::vector<PinnedVariables> pins_;
@@ -103,9 +115,11 @@ class HeldRestore : public Leased {
   std::vector<bool> live_;
   std::vector<Shape> shapes_;  // by destination
   Half halves_[2];             // by whether they are live
-  std::mutex mutex_;
-  std::unordered_map<int, tensorflow::Tensor> memory_;  // by destination
+  std::mutex mutex_;           // of what follows, and of `targets_` but for tensor()
+  std::unordered_map<int, std::optional<tensorflow::Tensor>> memory_;  // by destination
+  bool has_failed_ = false;
   bool is_published_ = false;
+  bool is_ended_ = false;
 };
 
 using HeldRestores = Leases<HeldRestore>;

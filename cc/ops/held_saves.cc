@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "bundle/guarded.h"
 
 namespace autodist {
 namespace {
@@ -18,9 +19,13 @@ std::string NameOf(const SourceValue& value) {
 bool HeldSave::OpenData(const std::string& path) {
   absl::StatusOr<PosixFile> file = PosixFile::OpenForWriting(path);
   if (!file.ok()) return false;
-  std::lock_guard<std::mutex> lock(mutex_);
   data_ = std::make_unique<PosixFile>(*std::move(file));
   return true;
+}
+
+void HeldSave::KeepAlive(PinnedVariables pins) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  pins_.push_back(std::move(pins));
 }
 
 void HeldSave::AddSource(int64_t number, SourceValue value) {
@@ -44,19 +49,29 @@ absl::StatusOr<SourceValue> HeldSave::Source(int64_t number) {
 
 absl::Status HeldSave::Keep(const std::vector<int64_t>& numbers, int64_t budget_bytes) {
   for (int64_t number : numbers) {
-    absl::StatusOr<SourceValue> source = Source(number);
-    if (!source.ok()) return source.status();
-    if (source->has_tensor()) continue;
-    const int64_t size_bytes =
-        source->shape.num_elements() * tensorflow::DataTypeSize(source->dtype);
-    // The mode is never switched off, but may be switched on between this and the copy.
-    const bool is_copied = source->variable->copy_on_read_mode.load();
-    if (is_copied && copied_bytes_ + size_bytes > budget_bytes) {
+    if (absl::Status status = KeepOne(number, budget_bytes); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status HeldSave::KeepOne(int64_t number, int64_t budget_bytes) {
+  absl::StatusOr<SourceValue> source = Source(number);
+  if (!source.ok()) return source.status();
+  if (source->has_tensor()) return absl::OkStatus();
+  const int64_t size_bytes = source->shape.num_elements() * tensorflow::DataTypeSize(source->dtype);
+  // The mode is never switched off, but may be switched on between this and the copy.
+  const int64_t copied = source->variable->copy_on_read_mode.load() ? size_bytes : 0;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (copied > 0 && copied_bytes_ + copied > budget_bytes) {
       return absl::ResourceExhaustedError(absl::StrCat(
-          NameOf(*source), " is updated in place and has to be copied before it is sent: ",
-          size_bytes, " bytes beside ", copied_bytes_, " that are copied already, of ",
-          budget_bytes, " allowed. Raise Saver(memory_bytes=...)"));
+          NameOf(*source), " is updated in place and has to be copied before it is sent: ", copied,
+          " bytes beside ", copied_bytes_, " that are copied already, of ", budget_bytes,
+          " allowed. Raise Saver(memory_bytes=...)"));
     }
+    copied_bytes_ += copied;
+  }
+  const absl::Status status = Guarded([&]() -> absl::Status {
     VariableSources sources({*source}, LockMode::kCopy);
     absl::StatusOr<std::vector<tensorflow::Tensor>> value = sources.Snapshot({0});
     if (!value.ok()) return value.status();
@@ -65,10 +80,14 @@ absl::Status HeldSave::Keep(const std::vector<int64_t>& numbers, int64_t budget_
           absl::StrCat(NameOf(*source), " got another shape during the save"));
     }
     std::lock_guard<std::mutex> lock(mutex_);
-    copied_bytes_ += is_copied ? size_bytes : 0;
-    kept_[number] = {std::move((*value)[0]), is_copied ? size_bytes : 0};
-  }
-  return absl::OkStatus();
+    const bool is_new = kept_.emplace(number, Kept{std::move((*value)[0]), copied}).second;
+    if (!is_new) copied_bytes_ -= copied;  // another op has kept it meanwhile
+    return absl::OkStatus();
+  });
+  if (status.ok()) return status;
+  std::lock_guard<std::mutex> lock(mutex_);
+  copied_bytes_ -= copied;
+  return status;
 }
 
 void HeldSave::LetGo(const std::vector<int64_t>& numbers) {
@@ -83,6 +102,10 @@ void HeldSave::LetGo(const std::vector<int64_t>& numbers) {
 }
 
 absl::Status HeldSave::Write(int64_t offset, absl::string_view bytes) {
+  const Gate::Visit visit(&writing_);
+  if (!visit.is_inside()) {
+    return absl::FailedPreconditionError("the save was ended before this was written");
+  }
   const absl::Status checked =
       checked_.Keep(offset, bytes, [](int64_t, absl::string_view) { return absl::OkStatus(); });
   if (!checked.ok()) return checked;
@@ -91,6 +114,7 @@ absl::Status HeldSave::Write(int64_t offset, absl::string_view bytes) {
   });
 }
 
+// REQUIRES: called from Write().
 absl::Status HeldSave::WriteToFile(int64_t offset, absl::string_view bytes) {
   if (files_ != nullptr) return files_->WriteData(offset, bytes);
   std::unique_lock<std::mutex> lock(mutex_);
@@ -104,17 +128,43 @@ absl::Status HeldSave::WriteToFile(int64_t offset, absl::string_view bytes) {
   return absl::InternalError("this task has no file to write to");
 }
 
-absl::Status HeldSave::Finish(bool durable) {
-  std::unique_lock<std::mutex> lock(mutex_);
+// What ops refer to, the variables, goes with the last of them.
+void HeldSave::LetGoOfValues() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (const auto& [number, kept] : kept_) copied_bytes_ -= kept.copied_bytes;
   kept_.clear();
   sources_.clear();
-  pins_.clear();
+}
+
+absl::Status HeldSave::Finish(bool durable) {
+  writing_.Close();
+  LetGoOfValues();
+  std::lock_guard<std::mutex> lock(ending_);
   const std::unique_ptr<PosixFile> data = std::move(data_);
-  lock.unlock();
   if (data == nullptr) return absl::OkStatus();
   absl::Status status = durable ? data->Sync() : absl::OkStatus();
   if (status.ok()) status = data->Finish();
   return status;
+}
+
+absl::Status HeldSave::Commit(const BundleFiles::IndexOf& index) {
+  writing_.Close();
+  LetGoOfValues();
+  std::lock_guard<std::mutex> lock(ending_);
+  if (files_ == nullptr) {
+    return absl::FailedPreconditionError("the save was not begun on this task, or is ended");
+  }
+  const absl::Status status = Guarded([&] { return files_->Commit(index); });
+  files_.reset();
+  return status;
+}
+
+void HeldSave::Drop() {
+  writing_.Close();
+  LetGoOfValues();
+  std::lock_guard<std::mutex> lock(ending_);
+  files_.reset();
+  data_.reset();
 }
 
 }  // namespace autodist

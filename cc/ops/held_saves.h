@@ -22,31 +22,33 @@
 #include "bundle/data_writer.h"
 #include "bundle/kept_ranges.h"
 #include "bundle/posix_io.h"
+#include "ops/gate.h"
 #include "ops/leases.h"
 #include "ops/pinned_variables.h"
 #include "ops/variable_sources.h"
 
 namespace autodist {
 
-// Thread-safe, but for what is said.
+// Thread-safe, but for what is said. An op that is given up goes on for a while: whatever it does
+// then finds the save ended, and nothing of what it uses is gone.
 class HeldSave : public Leased {
  public:
   static constexpr char kWhat[] = "save";
 
   using Leased::Leased;
 
-  // The bundle that this task writes, on the chief; before any other call.
+  // The bundle that this task writes, on the chief; before anybody else has the save.
   void SetFiles(std::unique_ptr<BundleFiles> files) { files_ = std::move(files); }
-  BundleFiles* files() { return files_.get(); }
 
-  // The data file of another task's bundle. False if this task does not reach it.
+  // The data file of another task's bundle; before anybody else has the save. False if this task
+  // does not reach it.
   bool OpenData(const std::string& path);
-  // The same, opened by the first write.
+  // The same, opened by the first write; before anybody else has the save.
   void SetDataPath(std::string path) { data_path_ = std::move(path); }
 
   // A value that can be read, by its number, and what keeps it alive.
   void AddSource(int64_t number, SourceValue value);
-  void KeepAlive(PinnedVariables pins) { pins_.push_back(std::move(pins)); }
+  void KeepAlive(PinnedVariables pins);
 
   // The value of a source: as it was when the save began here, or was kept, or as the variable is.
   absl::StatusOr<SourceValue> Source(int64_t number);
@@ -58,6 +60,7 @@ class HeldSave : public Leased {
   void LetGo(const std::vector<int64_t>& numbers);
 
   // Writes bytes of the file; those that another task is to write are kept for it.
+  // FailedPrecondition once the save is ended.
   absl::Status Write(int64_t offset, absl::string_view bytes);
 
   // What another task writes of the bytes that this one reads, and what is compared later with what
@@ -65,9 +68,17 @@ class HeldSave : public Leased {
   KeptRanges& given() { return given_; }
   KeptRanges& checked() { return checked_; }
 
+  // The rest end the save: they wait for those that write a block, and nothing is written any more.
+
   // Syncs the file of another task's bundle, if there is one and `durable`, and lets go of all but
-  // what is compared later.
+  // what is compared later. Once more, it does nothing.
   absl::Status Finish(bool durable);
+
+  // Makes the bundle that this task writes appear under its prefix.
+  absl::Status Commit(const BundleFiles::IndexOf& index);
+
+  // Takes back what was written, unless it was committed, and ends the lock of the prefix.
+  void Drop();
 
  private:
   absl::Status WriteToFile(int64_t offset, absl::string_view bytes);
@@ -77,14 +88,22 @@ class HeldSave : public Leased {
     int64_t copied_bytes;
   };
 
-  std::mutex mutex_;
+  absl::Status KeepOne(int64_t number, int64_t budget_bytes);
+  void LetGoOfValues();
+
+  Gate writing_;
+  std::mutex ending_;  // taken before mutex_
+  // Used by those that are in at `writing_`, or that have closed it and hold `ending_`.
   std::unique_ptr<BundleFiles> files_;
   std::unique_ptr<PosixFile> data_;
   std::string data_path_;  // of one that is not open yet
+
+  std::mutex mutex_;  // of what follows, and of the opening of `data_`
   std::vector<PinnedVariables> pins_;
   std::unordered_map<int64_t, SourceValue> sources_;
   std::unordered_map<int64_t, Kept> kept_;
-  int64_t copied_bytes_ = 0;
+  int64_t copied_bytes_ = 0;  // those that are being copied included
+
   KeptRanges given_;
   KeptRanges checked_;
 };

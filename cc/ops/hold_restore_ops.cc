@@ -17,6 +17,7 @@
 
 #include "absl/crc/crc32c.h"
 #include "absl/strings/str_cat.h"
+#include "bundle/bundle_names.h"
 #include "bundle/bundle_reader.h"
 #include "bundle/file_ranges.h"
 #include "ops/held_restores.h"
@@ -26,7 +27,6 @@
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/platform/env.h"
-#include "tensorflow/core/util/tensor_bundle/naming.h"
 
 namespace autodist {
 namespace {
@@ -225,8 +225,8 @@ Tensor VectorOf(tensorflow::DataType dtype, const Values& values) {
 
 absl::StatusOr<int64_t> Fingerprint(const std::string& prefix) {
   std::string contents;
-  const absl::Status status = tensorflow::ReadFileToString(
-      tensorflow::Env::Default(), tensorflow::MetaFilename(prefix), &contents);
+  const absl::Status status =
+      tensorflow::ReadFileToString(tensorflow::Env::Default(), IndexName(prefix), &contents);
   if (!status.ok()) return status;
   return static_cast<uint32_t>(absl::ComputeCrc32c(contents));
 }
@@ -244,10 +244,10 @@ class OpenRestoreOp : public RestoreTaskOp {
     IndexRows rows;
     absl::StatusOr<BundleIndex> index = ReadBundleIndex(*prefix, &rows);
     if (!index.ok()) return index.status();
-    absl::StatusOr<std::shared_ptr<HeldRestore>> restore =
-        HeldRestores::Get().Add(SaveIdInput(context), LeaseInput(context, 2));
-    if (!restore.ok()) return restore.status();
-    (*restore)->SetFiles(*prefix, index->shard_count);
+    auto restore = std::make_shared<HeldRestore>(LeaseInput(context, 2));
+    restore->SetFiles(*prefix, index->shard_count);
+    absl::Status status = HeldRestores::Get().Add(SaveIdInput(context), std::move(restore));
+    if (!status.ok()) return status;
     std::vector<std::string> keys, values;
     for (auto& [key, value] : rows) {
       keys.push_back(std::move(key));
@@ -283,9 +283,7 @@ class HoldRestoreOp : public RestoreTaskOp {
     std::shared_ptr<HeldRestore> restore = HeldRestores::Get().FindOrNull(id);
     const bool is_chief = restore != nullptr;
     if (!is_chief) {
-      auto added = HeldRestores::Get().Add(id, LeaseInput(context, 3));
-      if (!added.ok()) return added.status();
-      restore = *std::move(added);
+      restore = std::make_shared<HeldRestore>(LeaseInput(context, 3));
       const int64_t fingerprint = context->input(2).flat<int64_t>()(0);
       if (!prefix.empty() && Fingerprint(prefix).value_or(-1) == fingerprint) {
         restore->SetFiles(prefix, index->shard_count);
@@ -297,6 +295,10 @@ class HoldRestoreOp : public RestoreTaskOp {
     Tensor reaches(tensorflow::DT_BOOL, TensorShape({}));
     // The chief's own errors come when it reads.
     reaches.scalar<bool>()() = restore->OpenFiles() || is_chief;
+    if (!is_chief) {
+      absl::Status status = HeldRestores::Get().Add(id, restore);
+      if (!status.ok()) return status;
+    }
     context->set_output(0, reaches);
     context->set_output(1, VectorOf<bool>(tensorflow::DT_BOOL, restore->live()));
     context->set_output(2, VectorOf<tstring>(tensorflow::DT_STRING, *unfit));
@@ -480,11 +482,8 @@ class DropRestoreOp : public RestoreTaskOp {
 
  private:
   absl::Status Work(OpKernelContext* context, const std::atomic<bool>&) override {
-    const std::string id = SaveIdInput(context);
-    const std::shared_ptr<HeldRestore> restore = HeldRestores::Get().FindOrNull(id);
-    if (restore == nullptr) return absl::OkStatus();
-    if (withdraw_) restore->Withdraw();
-    HeldRestores::Get().Remove(id);
+    const std::shared_ptr<HeldRestore> restore = HeldRestores::Get().End(SaveIdInput(context));
+    if (restore != nullptr) restore->Drop(withdraw_);
     return absl::OkStatus();
   }
 

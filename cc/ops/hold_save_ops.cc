@@ -197,16 +197,16 @@ class OpenSaveOp : public SaveTaskOp {
     if (!prefix.ok()) return prefix.status();
     absl::StatusOr<std::unique_ptr<BundleFiles>> files = BundleFiles::Create(*prefix, durable_);
     if (!files.ok()) return files.status();
-    absl::StatusOr<std::shared_ptr<HeldSave>> save =
-        HeldSaves::Get().Add(SaveIdInput(context), LeaseInput(context, 2));
-    if (!save.ok()) return save.status();
     Tensor path(tensorflow::DT_STRING, TensorShape({}));
     path.scalar<tstring>()() = (*files)->data_path();
-    context->set_output(0, path);
     const std::string data_path = (*files)->data_path();
+    auto save = std::make_shared<HeldSave>(LeaseInput(context, 2));
+    save->SetFiles(*std::move(files));
+    absl::Status status = HeldSaves::Get().Add(SaveIdInput(context), std::move(save));
+    if (!status.ok()) return status;
+    context->set_output(0, path);
     SetPlace(context, 1,
              data_path.empty() ? FilePlace() : PlaceOf(data_path).value_or(FilePlace()));
-    (*save)->SetFiles(*std::move(files));
     return absl::OkStatus();
   }
 
@@ -244,12 +244,11 @@ class HoldSaveOp : public SaveTaskOp {
     const std::string id = SaveIdInput(context);
     std::shared_ptr<HeldSave> save = HeldSaves::Get().FindOrNull(id);
     const std::string path(context->input(1).flat<tstring>()(0));
-    bool reaches = save != nullptr;
+    const bool is_chief = save != nullptr;
+    bool reaches = is_chief;
     FilePlace place;
-    if (save == nullptr) {
-      auto added = HeldSaves::Get().Add(id, LeaseInput(context, 2));
-      if (!added.ok()) return added.status();
-      save = *std::move(added);
+    if (!is_chief) {
+      save = std::make_shared<HeldSave>(LeaseInput(context, 2));
       if (!path.empty()) {
         place = PlaceOfGrowing(path).value_or(FilePlace());
         reaches = place.file_system != 0;
@@ -273,6 +272,10 @@ class HoldSaveOp : public SaveTaskOp {
       for (int64_t size : value.shape.dim_sizes()) facts.push_back(size);
       facts.push_back(*encoded);
       save->AddSource(numbers(i), value);
+    }
+    if (!is_chief) {
+      absl::Status status = HeldSaves::Get().Add(id, save);
+      if (!status.ok()) return status;
     }
     Tensor reached(tensorflow::DT_BOOL, TensorShape({}));
     reached.scalar<bool>()() = reaches;
@@ -357,9 +360,6 @@ class CommitSaveOp : public SaveTaskOp {
     const std::string id = SaveIdInput(context);
     absl::StatusOr<std::shared_ptr<HeldSave>> save = HeldSaves::Get().Find(id);
     if (!save.ok()) return save.status();
-    if ((*save)->files() == nullptr) {
-      return absl::InternalError(absl::StrCat("save ", id, " was not begun on this task"));
-    }
     const size_t count = context->input(1).NumElements();
     auto keys = StringVector(context->input(1), "keys", count);
     if (!keys.ok()) return keys.status();
@@ -372,9 +372,9 @@ class CommitSaveOp : public SaveTaskOp {
         return absl::InvalidArgumentError(absl::StrCat("entry ", i, " is no BundleEntryProto"));
       }
     }
-    absl::Status status = (*save)->files()->Commit(
-        [&](int file_count) { return BuildIndexTable(entries, file_count); });
-    HeldSaves::Get().Remove(id);
+    const absl::Status status =
+        (*save)->Commit([&](int file_count) { return BuildIndexTable(entries, file_count); });
+    HeldSaves::Get().End(id);
     return status;
   }
 };
@@ -385,7 +385,8 @@ class DropSaveOp : public SaveTaskOp {
 
  private:
   absl::Status Work(OpKernelContext* context) override {
-    HeldSaves::Get().Remove(SaveIdInput(context));
+    const std::shared_ptr<HeldSave> save = HeldSaves::Get().End(SaveIdInput(context));
+    if (save != nullptr) save->Drop();
     return absl::OkStatus();
   }
 };

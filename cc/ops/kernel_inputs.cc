@@ -1,14 +1,14 @@
 #include "ops/kernel_inputs.h"
 
 #include <memory>
-#include <new>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "bundle/final_status.h"
+#include "bundle/guarded.h"
 #include "tensorflow/core/framework/cancellation.h"
 #include "tensorflow/core/framework/variant.h"
-#include "tensorflow/core/platform/env.h"
 
 namespace autodist {
 
@@ -17,13 +17,35 @@ using tensorflow::Tensor;
 
 namespace {
 
-template <typename Function>
-absl::Status WithinMemory(const OpKernelContext& context, const Function& work) {
-  try {
-    return work();
-  } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError(absl::StrCat("no memory for ", context.op_kernel().name()));
+// What a kernel does on a thread of its own.
+struct Run {
+  OpKernelContext* context;
+  tensorflow::CancellationManager* manager;
+  tensorflow::CancellationToken token = tensorflow::CancellationManager::kInvalidToken;
+  std::atomic<bool> is_cancelled{false};
+  std::function<absl::Status(const std::atomic<bool>& cancelled)> work;
+  tensorflow::AsyncOpKernel::DoneCallback done;
+
+  void Do() {
+    const absl::Status status = Guarded([this] { return work(is_cancelled); });
+    if (manager != nullptr) manager->DeregisterCallback(token);
+    if (!status.ok()) context->SetStatus(FinalStatus(status));
+    done();
   }
+};
+
+absl::Status Prepare(OpKernelContext* context, std::shared_ptr<Run>* prepared) {
+  auto run = std::make_shared<Run>();
+  run->context = context;
+  run->manager = context->cancellation_manager();
+  if (run->manager != nullptr) {
+    run->token = run->manager->get_cancellation_token();
+    if (!run->manager->RegisterCallback(run->token, [run] { run->is_cancelled = true; })) {
+      return absl::CancelledError("the step was cancelled before this began");
+    }
+  }
+  *prepared = std::move(run);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -61,24 +83,21 @@ absl::StatusOr<const PinnedVariables*> PinsInput(OpKernelContext* context, int i
 void RunOnOwnThread(OpKernelContext* context,
                     std::function<absl::Status(const std::atomic<bool>& cancelled)> work,
                     tensorflow::AsyncOpKernel::DoneCallback done) {
-  auto cancelled = std::make_shared<std::atomic<bool>>(false);
-  tensorflow::CancellationManager* manager = context->cancellation_manager();
-  tensorflow::CancellationToken token = tensorflow::CancellationManager::kInvalidToken;
-  if (manager != nullptr) {
-    token = manager->get_cancellation_token();
-    if (!manager->RegisterCallback(token, [cancelled] { *cancelled = true; })) {
-      context->SetStatus(absl::CancelledError("the step was cancelled before this began"));
-      done();
-      return;
-    }
+  std::shared_ptr<Run> run;
+  const absl::Status prepared = Guarded([&] { return Prepare(context, &run); });
+  if (!prepared.ok()) {
+    context->SetStatus(FinalStatus(prepared));
+    done();
+    return;
   }
-  tensorflow::Env::Default()->SchedClosure(
-      [context, cancelled, manager, token, work = std::move(work), done = std::move(done)] {
-        const absl::Status status = WithinMemory(*context, [&] { return work(*cancelled); });
-        if (manager != nullptr) manager->DeregisterCallback(token);
-        if (!status.ok()) context->SetStatus(FinalStatus(status));
-        done();
-      });
+  run->work = std::move(work);
+  run->done = std::move(done);
+  const absl::Status started = Guarded([&] {
+    std::thread([run] { run->Do(); }).detach();
+    return absl::OkStatus();
+  });
+  // Not TensorFlow's SchedClosure(), which ends the process where no thread can be started.
+  if (!started.ok()) run->Do();
 }
 
 }  // namespace autodist

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "bundle/guarded.h"
 #include "ops/pinned_variables.h"
 #include "tensorflow/core/framework/op_kernel.h"
 
@@ -27,11 +28,22 @@ absl::StatusOr<absl::Span<const tensorflow::tstring>> StringVector(const tensorf
 absl::StatusOr<const PinnedVariables*> PinsInput(tensorflow::OpKernelContext* context, int input);
 
 // Calls `work` on a thread of its own, then `done` with its status in the context: saves and
-// restores wait for locks and disks, and the inter-op threads are few. The flag that `work` is
-// given becomes true when the step is cancelled.
+// restores wait for locks and disks, and the inter-op threads are few. Where no thread can be
+// started, this one does the work. What `work` throws becomes its status. The flag that it is given
+// becomes true when the step is cancelled.
 void RunOnOwnThread(tensorflow::OpKernelContext* context,
                     std::function<absl::Status(const std::atomic<bool>& cancelled)> work,
                     tensorflow::AsyncOpKernel::DoneCallback done);
+
+// Does a kernel's work in this thread; what it throws becomes the status of the context.
+template <typename Function>
+void WithinMemory(tensorflow::OpKernelContext* context, const Function& work) {
+  const absl::Status status = Guarded([&] {
+    work();
+    return absl::OkStatus();
+  });
+  if (!status.ok()) context->SetStatus(status);
+}
 
 }  // namespace autodist
 

@@ -3,18 +3,21 @@
 #ifndef AUTODIST_OPS_LEASES_H_
 #define AUTODIST_OPS_LEASES_H_
 
+#include <algorithm>
 #include <chrono>
+#include <deque>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "bundle/guarded.h"
 
 namespace autodist {
 
@@ -51,19 +54,22 @@ class Leases {
     return *leases;
   }
 
-  // AlreadyExists where the id is in use.
-  absl::StatusOr<std::shared_ptr<T>> Add(const std::string& id, std::chrono::seconds lease) {
+  // Holds something under an id from now on. AlreadyExists where the id is in use; Cancelled where
+  // it was ended before: an op that was given up may come after the one that ends it.
+  absl::Status Add(const std::string& id, std::shared_ptr<T> held) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    const auto [found, is_new] = held_.emplace(id, nullptr);
-    if (!is_new) {
+    if (std::find(ended_.begin(), ended_.end(), id) != ended_.end()) {
+      return absl::CancelledError(absl::StrCat(T::kWhat, " ", id, " was ended before"));
+    }
+    if (!held_.emplace(id, std::move(held)).second) {
       return absl::AlreadyExistsError(absl::StrCat(T::kWhat, " ", id, " was begun before"));
     }
-    found->second = std::make_shared<T>(lease);
     Watch();
-    return found->second;
+    return absl::OkStatus();
   }
 
-  // Renews the lease. FailedPrecondition if there is none, as after the lease.
+  // Renews the lease, and once more when the caller lets go of what is returned. FailedPrecondition
+  // if there is none, as after the lease.
   absl::StatusOr<std::shared_ptr<T>> Find(const std::string& id) {
     std::shared_ptr<T> held = FindOrNull(id);
     if (held != nullptr) return held;
@@ -75,36 +81,33 @@ class Leases {
 
   std::shared_ptr<T> FindOrNull(const std::string& id) {
     const std::lock_guard<std::mutex> lock(mutex_);
+    Watch();
     const auto found = held_.find(id);
     if (found == held_.end()) return nullptr;
     found->second->Touch();
-    return found->second;
+    T* const held = found->second.get();
+    return std::shared_ptr<T>(held, [keeper = found->second](T* used) { used->Touch(); });
   }
 
-  void Remove(const std::string& id) {
-    std::shared_ptr<T> removed;  // destroyed without the lock
+  // Holds it no longer; the id is not used again. Returns what was held, or null.
+  std::shared_ptr<T> End(const std::string& id) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    const auto found = held_.find(id);
-    if (found == held_.end()) return;
-    removed = std::move(found->second);
-    held_.erase(found);
+    std::shared_ptr<T> ended;
+    if (const auto found = held_.find(id); found != held_.end()) {
+      ended = std::move(found->second);
+      held_.erase(found);
+    }
+    Guarded([&] {
+      ended_.push_back(id);
+      return absl::OkStatus();
+    }).IgnoreError();
+    if (ended_.size() > kKeptIds) ended_.pop_front();
+    return ended;
   }
 
- private:
-  Leases() = default;
-
-  void Watch() {
-    if (std::exchange(is_watched_, true)) return;
-    std::thread([this] {
-      while (true) {
-        std::this_thread::sleep_for(std::chrono::seconds(1));
-        RemoveExpired();
-      }
-    }).detach();
-  }
-
+  // Lets go of what is expired and that no op is at. The watching thread calls it every second.
   void RemoveExpired() {
-    std::vector<std::shared_ptr<T>> expired;  // destroyed without the lock
+    std::map<std::string, std::shared_ptr<T>> expired;  // destroyed without the lock
     const std::lock_guard<std::mutex> lock(mutex_);
     // While one is at work, it may have left no thread of the task for what would renew the others.
     for (const auto& [id, held] : held_) {
@@ -113,19 +116,39 @@ class Leases {
       break;
     }
     for (auto it = held_.begin(); it != held_.end();) {
+      const auto next = std::next(it);
       // An op that is at work refers to it too.
       if (it->second.use_count() == 1 && it->second->IsExpired()) {
-        expired.push_back(std::move(it->second));
-        it = held_.erase(it);
-      } else {
-        ++it;
+        expired.insert(held_.extract(it));
       }
+      it = next;
     }
+  }
+
+ private:
+  // More than can be on their way at a time.
+  static constexpr size_t kKeptIds = 256;
+
+  Leases() = default;
+
+  // Where no thread can be started now, the next call tries again. REQUIRES: mutex_ is held.
+  void Watch() {
+    if (is_watched_ || held_.empty()) return;
+    is_watched_ = Guarded([this] {
+                    std::thread([this] {
+                      while (true) {
+                        std::this_thread::sleep_for(std::chrono::seconds(1));
+                        RemoveExpired();
+                      }
+                    }).detach();
+                    return absl::OkStatus();
+                  }).ok();
   }
 
   std::mutex mutex_;
   bool is_watched_ = false;
   std::map<std::string, std::shared_ptr<T>> held_;
+  std::deque<std::string> ended_;  // the last ids that were ended
 };
 
 }  // namespace autodist

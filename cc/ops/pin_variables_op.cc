@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "bundle/guarded.h"
 #include "ops/pinned_variables.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
@@ -36,6 +37,14 @@ class PinVariablesOp : public tensorflow::OpKernel {
   }
 
   void Compute(tensorflow::OpKernelContext* context) override {
+    OP_REQUIRES_OK(context, Guarded([&] { return Pin(context); }));
+  }
+
+  // As ReadVariableOp.
+  bool IsExpensive() override { return false; }
+
+ private:
+  absl::Status Pin(tensorflow::OpKernelContext* context) const {
     PinnedVariables::Variables variables(context->num_inputs());
     for (int i = 0; i < context->num_inputs(); ++i) {
       PinnedVariable& pinned = variables[i];
@@ -44,21 +53,18 @@ class PinVariablesOp : public tensorflow::OpKernel {
       const absl::Status found =
           tensorflow::LookupResource(context, pinned.handle, &pinned.variable);
       if (may_be_uninitialized_ && (found.ok() || absl::IsNotFound(found))) continue;
-      OP_REQUIRES(context, found.ok(), UninitializedError(pinned.handle, found.message()));
+      if (!found.ok()) return UninitializedError(pinned.handle, found.message());
       tensorflow::tf_shared_lock lock(*pinned.variable->mu());
-      OP_REQUIRES(context,
-                  pinned.variable->is_initialized && pinned.variable->tensor()->IsInitialized(),
-                  UninitializedError(pinned.handle, "the variable has no value"));
+      if (!pinned.variable->is_initialized || !pinned.variable->tensor()->IsInitialized()) {
+        return UninitializedError(pinned.handle, "the variable has no value");
+      }
     }
     tensorflow::Tensor pins(tensorflow::DT_VARIANT, tensorflow::TensorShape({}));
     pins.scalar<tensorflow::Variant>()() = PinnedVariables(std::move(variables));
     context->set_output(0, std::move(pins));
+    return absl::OkStatus();
   }
 
-  // As ReadVariableOp.
-  bool IsExpensive() override { return false; }
-
- private:
   bool may_be_uninitialized_;
 };
 

@@ -37,15 +37,20 @@ class ReferenceVariablesOp : public tensorflow::OpKernel {
   using OpKernel::OpKernel;
 
   void Compute(tensorflow::OpKernelContext* context) override {
+    WithinMemory(context, [&] { Refer(context); });
+  }
+
+  // As ReadVariableOp.
+  bool IsExpensive() override { return false; }
+
+ private:
+  static void Refer(tensorflow::OpKernelContext* context) {
     absl::StatusOr<SavedVariables> saved = VariablesInput(context, 0, context->num_inputs());
     OP_REQUIRES_OK(context, saved.status());
     tensorflow::Tensor references(tensorflow::DT_VARIANT, tensorflow::TensorShape({}));
     references.scalar<tensorflow::Variant>()() = ReferencedVariables(*std::move(saved));
     context->set_output(0, std::move(references));
   }
-
-  // As ReadVariableOp.
-  bool IsExpensive() override { return false; }
 };
 
 REGISTER_KERNEL_BUILDER(Name("AutodistReferenceVariables").Device(tensorflow::DEVICE_CPU),

@@ -9,6 +9,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "bundle/bundle_loader.h"
+#include "bundle/bundle_names.h"
 #include "bundle/bundle_reader.h"
 #include "bundle/restore_plan.h"
 #include "bundle/shape_and_slice.h"
@@ -22,7 +23,6 @@
 #include "tensorflow/core/framework/shape_inference.h"
 #include "tensorflow/core/framework/tensor_util.h"
 #include "tensorflow/core/platform/env.h"
-#include "tensorflow/core/util/tensor_bundle/naming.h"
 
 namespace autodist {
 namespace {
@@ -171,7 +171,7 @@ class RestoreOp : public tensorflow::AsyncOpKernel {
 
   static bool IsV1(const std::string& prefix) {
     tensorflow::Env* env = tensorflow::Env::Default();
-    return absl::IsNotFound(env->FileExists(tensorflow::MetaFilename(prefix)));
+    return absl::IsNotFound(env->FileExists(IndexName(prefix)));
   }
 
   absl::StatusOr<Request> Unpack(OpKernelContext* context) const {

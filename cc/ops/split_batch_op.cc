@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "ops/kernel_inputs.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/shape_inference.h"
@@ -54,6 +55,11 @@ class SplitBatchOp : public tensorflow::OpKernel {
   using OpKernel::OpKernel;
 
   void Compute(tensorflow::OpKernelContext* context) override {
+    WithinMemory(context, [&] { Split(context); });
+  }
+
+ private:
+  void Split(tensorflow::OpKernelContext* context) const {
     const tensorflow::Tensor& batch = context->input(0);
     OP_REQUIRES(
         context, batch.dims() >= 1,

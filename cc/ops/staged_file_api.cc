@@ -3,11 +3,11 @@
 #include "ops/staged_file_api.h"
 
 #include <memory>
-#include <new>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "bundle/guarded.h"
 #include "bundle/posix_io.h"
 #include "bundle/save_directory.h"
 #include "bundle/staged_file.h"
@@ -51,21 +51,19 @@ absl::StatusOr<std::unique_ptr<AutodistStagedFile>> Stage(const std::string& pat
 int autodist_stage_file(const char* path, const char* bytes, int64_t size_bytes, int durable,
                         AutodistStagedFile** file, char* message, int64_t capacity) {
   *file = nullptr;
-  try {
+  const absl::Status status = autodist::Guarded([&] {
     auto staged = autodist::Stage(path, absl::string_view(bytes, size_bytes), durable != 0);
     if (staged.ok()) *file = staged->release();
-    return autodist::Report(staged.status(), message, capacity);
-  } catch (const std::bad_alloc&) {
-    return autodist::Report(
-        absl::ResourceExhaustedError(absl::string_view("no memory to write a file")), message,
-        capacity);
-  }
+    return staged.status();
+  });
+  return autodist::Report(status, message, capacity);
 }
 
 int autodist_commit_file(AutodistStagedFile** file, int* is_moved, char* message,
                          int64_t capacity) {
   const std::unique_ptr<AutodistStagedFile> owned(std::exchange(*file, nullptr));
-  const absl::Status status = owned->staged.MoveTo(owned->target);
+  const absl::Status status =
+      autodist::Guarded([&] { return owned->staged.MoveTo(owned->target); });
   *is_moved = owned->staged.is_moved() ? 1 : 0;
   return autodist::Report(status, message, capacity);
 }

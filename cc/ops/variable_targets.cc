@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "bundle/guarded.h"
 #include "tensorflow/core/framework/resource_var.h"
 
 namespace autodist {
@@ -51,9 +52,11 @@ absl::Status WrongShape(const std::string& variable, const std::string& restored
                    " rhs shape= ", restored));
 }
 
-// Takes a variable that lost its value from its resource manager. REQUIRES: its lock is not held.
-void Forget(const PinnedVariable& pinned) {
-  if (!pinned.handle.IsRefCounting()) pinned.manager->Delete(pinned.handle).IgnoreError();
+// Takes a variable that lost its value from its resource manager; where that fails it stays there
+// without one. REQUIRES: its lock is not held.
+void Forget(const PinnedVariable& pinned) noexcept {
+  if (pinned.handle.IsRefCounting()) return;
+  Guarded([&] { return pinned.manager->Delete(pinned.handle); }).IgnoreError();
 }
 
 }  // namespace
@@ -72,6 +75,8 @@ class VariableTargets::OpenVariables : public OpenTargets {
                                        return a->variable.get() == b->variable.get();
                                      }),
                          in_lock_order_.end());
+    tensors_.reserve(variables_.size());
+    lost_.reserve(variables_.size());
     for (const PinnedVariable* pinned : in_lock_order_) pinned->variable->mu()->lock();
   }
 
@@ -103,22 +108,22 @@ class VariableTargets::OpenVariables : public OpenTargets {
   }
 
   ~OpenVariables() override {
-    std::vector<const PinnedVariable*> lost;
     for (size_t i = 0; i < tensors_.size() && may_be_written_; ++i) {
       Var& variable = *variables_[i]->variable;
       if (!variable.tensor()->SharesBufferWith(tensors_[i])) continue;
       LoseValue(&variable);
-      lost.push_back(variables_[i]);
+      lost_.push_back(variables_[i]);
     }
     // Nobody else may refer to the memory of a variable in copy-on-read mode once it is unlocked.
     tensors_.clear();
     for (const PinnedVariable* pinned : in_lock_order_) pinned->variable->mu()->unlock();
-    for (const PinnedVariable* pinned : lost) Forget(*pinned);
+    for (const PinnedVariable* pinned : lost_) Forget(*pinned);
   }
 
  private:
   const std::vector<const PinnedVariable*> variables_;
   std::vector<const PinnedVariable*> in_lock_order_;
+  std::vector<const PinnedVariable*> lost_;  // has room for all of them
   bool may_be_written_ = false;
 };
 
@@ -202,15 +207,20 @@ absl::StatusOr<Tensor> VariableTargets::Take(int target, DataType dtype, const T
   return value;
 }
 
-void VariableTargets::ForgetTaken() {
+void VariableTargets::ForgetTaken() noexcept {
   for (const int target : taken_) {
     fresh_[target] = Fresh();
-    Forget(*destinations_[target].pinned);
+    const PinnedVariable& pinned = *destinations_[target].pinned;
+    {
+      tensorflow::tf_shared_lock lock(*pinned.variable->mu());
+      if (HasValue(*pinned.variable)) continue;
+    }
+    Forget(pinned);
   }
   taken_.clear();
 }
 
-void VariableTargets::WithdrawAll() {
+void VariableTargets::WithdrawAll() noexcept {
   for (size_t i = 0; i < destinations_.size(); ++i) {
     const PinnedVariable* pinned = destinations_[i].pinned;
     if (pinned == nullptr) continue;
@@ -223,25 +233,26 @@ void VariableTargets::WithdrawAll() {
 }
 
 absl::Status VariableTargets::Publish() {
+  // By target. All that may fail comes before the first value is seen.
+  std::vector<tensorflow::core::RefCountPtr<Var>> made(destinations_.size());
+  for (size_t i = 0; i < destinations_.size(); ++i) {
+    const PinnedVariable* pinned = destinations_[i].pinned;
+    if (pinned == nullptr || !fresh_[i].is_set || pinned->variable != nullptr) continue;
+    const DataType dtype = fresh_[i].tensor.dtype();
+    Var* found = nullptr;
+    absl::Status status = pinned->manager->LookupOrCreate<Var>(
+        pinned->handle.container(), pinned->handle.name(), &found, [dtype](Var** created) {
+          *created = new Var(dtype);
+          return absl::OkStatus();
+        });
+    if (!status.ok()) return status;
+    made[i].reset(found);
+  }
   for (size_t i = 0; i < destinations_.size(); ++i) {
     const PinnedVariable* pinned = destinations_[i].pinned;
     if (pinned == nullptr || !fresh_[i].is_set) continue;
     Tensor value = std::exchange(fresh_[i], Fresh()).tensor;
-    tensorflow::core::RefCountPtr<Var> made;
-    Var* variable = pinned->variable.get();
-    if (variable == nullptr) {
-      Var* found = nullptr;
-      absl::Status status = pinned->manager->LookupOrCreate<Var>(
-          pinned->handle.container(), pinned->handle.name(), &found, [&value](Var** created) {
-            *created = new Var(value.dtype());
-            *(*created)->tensor() = value;
-            (*created)->is_initialized = true;
-            return absl::OkStatus();
-          });
-      if (!status.ok()) return status;
-      made.reset(found);
-      variable = found;
-    }
+    Var* variable = made[i] != nullptr ? made[i].get() : pinned->variable.get();
     tensorflow::mutex_lock lock(*variable->mu());
     *variable->tensor() = std::move(value);
     variable->is_initialized = true;

@@ -34,7 +34,10 @@ struct Destination {
 class VariableTargets : public RestoreTargets {
  public:
   explicit VariableTargets(std::vector<Destination> destinations)
-      : destinations_(std::move(destinations)), fresh_(destinations_.size()) {}
+      : destinations_(std::move(destinations)), fresh_(destinations_.size()) {
+    // A variable that was taken is always noted.
+    taken_.reserve(destinations_.size());
+  }
 
   // InvalidArgument if a target cannot become a `dtype` of `shape`.
   absl::Status CheckFits(int target, tensorflow::DataType dtype,
@@ -57,13 +60,14 @@ class VariableTargets : public RestoreTargets {
   absl::StatusOr<tensorflow::Tensor> Take(int target, tensorflow::DataType dtype,
                                           const tensorflow::TensorShape& shape);
 
-  // Gives every variable that new memory was made for, or whose memory was taken, its new value.
+  // Gives every variable that new memory was made for, or whose memory was taken, its new value;
+  // none of them where it fails.
   absl::Status Publish();
 
-  // Lets every variable be as one that was never initialized whose memory was taken; or all of
-  // them.
-  void ForgetTaken();
-  void WithdrawAll();
+  // Lets every variable be as one that was never initialized whose memory was taken, and that has
+  // got no other value since; or all of them.
+  void ForgetTaken() noexcept;
+  void WithdrawAll() noexcept;
 
   // Whether a variable that had a value may have lost it.
   bool has_touched_live() const { return has_touched_live_; }

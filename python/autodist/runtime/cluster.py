@@ -7,14 +7,13 @@ same cluster, and its servers run until the process ends.
 from __future__ import annotations
 
 import atexit
-import concurrent.futures
 import dataclasses
 import threading
 import time
 import uuid
 from collections.abc import Iterable
 
-from autodist import _log
+from autodist import _log, background
 from autodist.errors import GraphStateError
 from autodist.runtime import launching
 from autodist.runtime.claims import Claims
@@ -119,12 +118,9 @@ class Cluster:
           GraphStateError: if a node's server is not the one that the spec describes.
         """
         others = self.spec.nodes[1:]
-        with concurrent.futures.ThreadPoolExecutor(max(1, min(64, len(others)))) as pool:
-            found = list(
-                pool.map(
-                    lambda node: self._reach(node, timeout_seconds, start_timeout_seconds), others
-                )
-            )
+        found = background.map_in_threads(
+            lambda node: self._reach(node, timeout_seconds, start_timeout_seconds), others, 64
+        )
         failures = [f for f in found if isinstance(f, Failure)]
         if failures:
             raise self.error(failures, "in time")

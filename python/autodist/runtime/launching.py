@@ -13,11 +13,11 @@ import os
 import shlex
 import subprocess
 import sys
-import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from autodist import background
 from autodist.runtime.nodes import Node
 from autodist.runtime.serving import ServedTask
 
@@ -51,12 +51,16 @@ class LaunchedServer(abc.ABC):
         return "\n".join(self._tail)
 
     def _collect(self, lines: Iterable[str]) -> None:
-        """Reads its output from now on, in a thread."""
+        """Reads its output from now on, in a thread; ends the server where none can be started."""
 
         def read() -> None:
             self._tail.extend(line.rstrip("\n") for line in lines)
 
-        threading.Thread(target=read, name="autodist-server-log", daemon=True).start()
+        try:
+            background.start(read, "autodist-server-log")
+        except BaseException:
+            self.end()
+            raise
 
 
 class LocalServer(LaunchedServer):
@@ -151,7 +155,8 @@ class SshServer(LaunchedServer):
             )
             self._channel = self._open(command_line(node), timeout_seconds)
             self._channel.sendall(task.to_line().encode())
-        except (paramiko.SSHException, OSError) as error:
+        except (paramiko.SSHException, OSError, RuntimeError) as error:
+            # RuntimeError: it could not start its thread.
             self._client.close()
             raise LaunchError(f"ssh to {node.host}:{node.ssh.port}: {error}") from error
         # paramiko's text mode ends with the first byte that is no UTF-8.

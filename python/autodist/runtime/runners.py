@@ -16,7 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import tensorflow as tf
 
-from autodist import _log, tf_internals
+from autodist import _log, background, tf_internals
 from autodist.errors import GraphStateError
 from autodist.graph.lowering import Transformer
 from autodist.runtime.cluster import Cluster, Failure
@@ -121,7 +121,7 @@ class ClusterRunner:
         self._is_closed = False
         self._changed = threading.Condition()
         self._collectives = threading.Lock()
-        self._watch = threading.Thread(target=self._keep_watch, name="autodist-watch", daemon=True)
+        self._is_watched = False
 
     @property
     def target(self) -> str:
@@ -154,7 +154,9 @@ class ClusterRunner:
 
     def _watched(self, call: _Call[Result]) -> Result:
         """The result of a call, unless a node fails before it is there."""
-        threading.Thread(target=call.make, name="autodist-run", daemon=True).start()
+        if not background.can_start(call.make, "autodist-run"):
+            # The watch closes the session when a node fails, which ends the call.
+            call.make()
         while not call.is_done.wait(_SECONDS_BETWEEN_LOOKS):
             if self._failures:
                 raise self._cluster.error(self._failures, "while the session ran")
@@ -175,8 +177,13 @@ class ClusterRunner:
             return
         if session is not None:
             closing = _Call(tf.compat.v1.Session.close, session)
-            threading.Thread(target=closing.make, name="autodist-close", daemon=True).start()
-            closing.is_done.wait(_CLOSE_SECONDS)
+            if background.can_start(closing.make, "autodist-close"):
+                closing.is_done.wait(_CLOSE_SECONDS)
+            elif self._failures:
+                # Closing it would wait until lost nodes are back.
+                tf_internals.leave_to_process_end(session)
+            else:
+                closing.make()
         self._cluster.drop_container(self._transformer.builder.container, _CLOSE_SECONDS)
 
     def _begin(self) -> Any:
@@ -185,11 +192,16 @@ class ClusterRunner:
                 raise GraphStateError("Attempted to use a closed Session.")
             if self._session is None or self._failures:
                 self._open()
+            self._start_watch()
             self._active += 1
-            if not self._watch.is_alive():
-                self._watch.start()
             self._changed.notify_all()
             return self._session
+
+    def _start_watch(self) -> None:
+        if self._is_watched:
+            return
+        background.start(self._keep_watch, "autodist-watch")
+        self._is_watched = True
 
     def _open(self) -> None:
         """Opens a session, after a failure on servers that are all there again."""
@@ -245,7 +257,8 @@ class ClusterRunner:
             session = self._session
         # Ends the run on the nodes that are there.
         closing = _Call(tf.compat.v1.Session.close, session)
-        threading.Thread(target=closing.make, name="autodist-close", daemon=True).start()
+        if not background.can_start(closing.make, "autodist-close"):
+            closing.make()
 
 
 class _Call(Generic[Result]):

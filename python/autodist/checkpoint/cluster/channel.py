@@ -140,7 +140,10 @@ class Channel:
             running: dict[int, concurrent.futures.Future[Any]] = {}
             while not ended.wait(seconds):
                 for number, fetch in enumerate(fetches):
-                    if number not in running or running[number].done():
+                    if number in running and not running[number].done():
+                        continue
+                    # Without a thread now, the next time.
+                    with contextlib.suppress(tf.errors.ResourceExhaustedError):
                         running[number] = tasks.start(
                             lambda fetch=fetch: self._session.run(fetch, feeds)  # type: ignore[misc]
                         )

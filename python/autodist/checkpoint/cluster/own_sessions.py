@@ -103,7 +103,7 @@ def _end(session: Any) -> concurrent.futures.Future[Any] | None:
         with contextlib.suppress(tf.errors.OpError):
             session.close()
 
-    return tasks.start(close_quietly)
+    return tasks.start(close_quietly, or_call=True)
 
 
 @atexit.register

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import tensorflow as tf
 
+from autodist import background
 from autodist.checkpoint import run_errors
 
 
@@ -85,10 +85,17 @@ def filters_of(tasks: Iterable[str]) -> list[str]:
     return sorted({f"/job:{spec.job}/task:{spec.task}" for spec in specs})
 
 
-def start(work: Callable[[], Any]) -> concurrent.futures.Future[Any]:
+def start(work: Callable[[], Any], *, or_call: bool = False) -> concurrent.futures.Future[Any]:
     """Begins to call a function in a thread that does not keep the process from ending.
 
     A call to a server that hangs may never return, whatever timeouts it was given (TF 2.21).
+
+    Args:
+        work: The function.
+        or_call: Whether it is called in this thread where none can be started.
+
+    Raises:
+        tf.errors.ResourceExhaustedError: No thread can be started.
     """
     future: concurrent.futures.Future[Any] = concurrent.futures.Future()
 
@@ -98,7 +105,10 @@ def start(work: Callable[[], Any]) -> concurrent.futures.Future[Any]:
         except BaseException as error:  # noqa: BLE001 it is for whoever waits
             future.set_exception(error)
 
-    threading.Thread(target=call, name="autodist-save", daemon=True).start()
+    if not or_call:
+        background.start(call, "autodist-save")
+    elif not background.can_start(call, "autodist-save"):
+        call()
     return future
 
 
@@ -113,7 +123,7 @@ def tell(
         ops: By task, all at once, a function that makes the ops.
     """
     return [
-        start(lambda task=task, op=op: run_on(target, master, task, op))  # type: ignore[misc]
+        start(lambda task=task, op=op: run_on(target, master, task, op), or_call=True)  # type: ignore[misc]
         for task, op in ops.items()
     ]
 

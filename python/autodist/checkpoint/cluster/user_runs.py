@@ -37,7 +37,9 @@ def run(
         tf.errors.UnavailableError: Tasks do not answer; names them.
         tf.errors.OpError: As `tf.compat.v1.Session.run`.
     """
-    running = tasks.start(lambda: sessions.run_stored(session, fetches, options, metadata))
+    running = tasks.start(
+        lambda: sessions.run_stored(session, fetches, options, metadata), or_call=True
+    )
     patience = max(1.0, timeout_seconds * _PATIENCE)
     while not concurrent.futures.wait([running], patience).done:
         _check_tasks(session, devices, timeout_seconds, None)
