@@ -45,7 +45,7 @@ def test_a_stream_is_bound_by_the_network_of_the_chief_and_a_shared_save_by_its_
         for way in ("stream", "shared")
     )
     assert total(stream) == pytest.approx(1000 + 1 + 4e-3)
-    assert total(shared) == pytest.approx(100 + 1 + 4e-3)
+    assert total(shared) == pytest.approx(100 + 1 + 7e-3)
 
 
 def test_a_tiny_simulation_tells_what_bounds_each_save(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def main(directory: Path, saves: int) -> None:
 
     try:
         for number in range(SERVERS):
-            start("-c", SERVER, told, str(number), "library")
+            start("-c", SERVER, told, str(number), "library", "", "shared")
         own = tf.distribute.Server(tf.train.ClusterSpec(cluster), job_name="worker", task_index=0)
         wait(0, b"ready\n")
         config = tf1.ConfigProto(device_filters=["/job:ps", "/job:worker/task:0"])
