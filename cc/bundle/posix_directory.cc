@@ -48,8 +48,8 @@ class PosixNewFile : public NewFile {
       return status;
     }
     if (offset != position_) {
-      return absl::InternalError(absl::StrCat(file_.path(), ": bytes for offset ", offset,
-                                              " came at position ", position_));
+      return InOrderOnly(absl::StrCat("cannot write ", bytes.size(), " bytes at offset ", offset,
+                                      " of ", file_.path(), " after ", position_));
     }
     position_ += bytes.size();
     return file_.Append(bytes);

@@ -94,6 +94,10 @@ bool PosixFile::Lock() const {
   return Uninterrupted([this] { return flock(descriptor_.get(), LOCK_EX); }) == 0;
 }
 
+absl::Status InOrderOnly(absl::string_view message) {
+  return absl::UnimplementedError(absl::StrCat(message, kInOrderOnly));
+}
+
 absl::Status PosixFile::WriteAt(int64_t offset, absl::string_view bytes, bool* refused) const {
   while (!bytes.empty()) {
     const ssize_t written = Uninterrupted(
@@ -105,7 +109,7 @@ absl::Status PosixFile::WriteAt(int64_t offset, absl::string_view bytes, bool* r
           error);
       if (offset == 0 || !IsRefusal(error)) return status;
       if (refused != nullptr) *refused = true;
-      return absl::UnimplementedError(absl::StrCat(status.message(), kInOrderOnly));
+      return InOrderOnly(status.message());
     }
     bytes.remove_prefix(written);
     offset += written;

@@ -45,6 +45,10 @@ class Descriptor {
   int number_;
 };
 
+// Unimplemented: bytes came out of order for a file system that may take them in order only. Who
+// writes a file in parts knows it by the text, and writes whole files instead.
+absl::Status InOrderOnly(absl::string_view message);
+
 // A file that is written. Closed by the destructor; never removed by it. A forked child does not
 // have it.
 class PosixFile {

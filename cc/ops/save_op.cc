@@ -120,7 +120,6 @@ class SaveOp : public tensorflow::AsyncOpKernel {
     if (!plan.ok()) return plan.status();
     VariableSources sources(std::move(request->values), lock_mode_,
                             request->variables.lock_seconds);
-    sources.LetGoAfterUse(*plan);
     absl::StatusOr<int64_t> written_bytes =
         WriteBundle(request->prefix, *plan, &sources, {threads_, durable_, &cancelled});
     if (!written_bytes.ok()) return written_bytes.status();

@@ -226,7 +226,7 @@ absl::StatusOr<std::unique_ptr<HeldValues>> VariableSources::Acquire(absl::Span<
   auto held = std::make_unique<Held>();
   std::vector<Tensor>& tensors = held->mutable_tensors();
   const bool all_have_tensors = AllHaveTensors(sources);
-  std::vector<Tensor> references = TakeTensors(sources);
+  std::vector<Tensor> references = TensorsOf(sources);
   if (all_have_tensors) {
     tensors = std::move(references);
     return held;
@@ -270,7 +270,7 @@ absl::StatusOr<std::unique_ptr<HeldValues>> VariableSources::Acquire(absl::Span<
 
 absl::StatusOr<std::vector<Tensor>> VariableSources::Snapshot(absl::Span<const int> sources) {
   const bool all_have_tensors = AllHaveTensors(sources);
-  std::vector<Tensor> tensors = TakeTensors(sources);
+  std::vector<Tensor> tensors = TensorsOf(sources);
   if (all_have_tensors) return tensors;
   const Locks locks(this, VariablesInLockOrder(sources));
   for (size_t i = 0; i < sources.size(); ++i) {
@@ -284,33 +284,15 @@ absl::StatusOr<std::vector<Tensor>> VariableSources::Snapshot(absl::Span<const i
   return tensors;
 }
 
-void VariableSources::LetGoAfterUse(const SavePlan& plan) {
-  uses_left_.assign(values_.size(), 0);
-  for (const PlannedTensor& planned : plan.tensors) {
-    for (const PlannedShard& shard : planned.shards) {
-      for (int source : shard.sources) ++uses_left_[source];
-    }
-  }
-}
-
 bool VariableSources::AllHaveTensors(absl::Span<const int> sources) const {
   return std::all_of(sources.begin(), sources.end(),
                      [this](int source) { return values_[source].has_tensor(); });
 }
 
-// The tensors of those that have one; the last time it is used, a value is let go of here.
-std::vector<Tensor> VariableSources::TakeTensors(absl::Span<const int> sources) {
+// The tensors of those that have one.
+std::vector<Tensor> VariableSources::TensorsOf(absl::Span<const int> sources) const {
   std::vector<Tensor> tensors(sources.size());
-  std::lock_guard<std::mutex> lock(uses_mutex_);
-  for (size_t i = 0; i < sources.size(); ++i) {
-    SourceValue& source = values_[sources[i]];
-    if (!source.has_tensor()) continue;
-    if (!uses_left_.empty() && --uses_left_[sources[i]] == 0) {
-      tensors[i] = std::move(source.tensor);
-    } else {
-      tensors[i] = source.tensor;
-    }
-  }
+  for (size_t i = 0; i < sources.size(); ++i) tensors[i] = values_[sources[i]].tensor;
   return tensors;
 }
 

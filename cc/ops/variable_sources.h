@@ -62,9 +62,6 @@ class VariableSources : public Sources {
   VariableSources(std::vector<SourceValue> values, LockMode mode, double lock_seconds = 0)
       : values_(std::move(values)), mode_(mode), max_lock_seconds_(lock_seconds) {}
 
-  // Lets go of each value after it was asked for as often as `plan` has it. Before any other call.
-  void LetGoAfterUse(const SavePlan& plan);
-
   absl::StatusOr<std::unique_ptr<HeldValues>> Acquire(absl::Span<const int> sources,
                                                       Hold hold) override;
   absl::StatusOr<std::vector<tensorflow::Tensor>> Snapshot(absl::Span<const int> sources) override;
@@ -78,12 +75,10 @@ class VariableSources : public Sources {
 
   std::vector<tensorflow::Var*> VariablesInLockOrder(absl::Span<const int> sources) const;
   bool AllHaveTensors(absl::Span<const int> sources) const;
-  std::vector<tensorflow::Tensor> TakeTensors(absl::Span<const int> sources);
+  std::vector<tensorflow::Tensor> TensorsOf(absl::Span<const int> sources) const;
   void NoteLockTime(double seconds);
 
-  std::vector<SourceValue> values_;  // only their tensors change
-  std::mutex uses_mutex_;
-  std::vector<int> uses_left_;  // by source; empty: nothing is let go
+  const std::vector<SourceValue> values_;
   const LockMode mode_;
   std::mutex copy_mutex_;  // held while a copy exists; taken before any variable's lock
   mutable std::mutex time_mutex_;
