@@ -67,7 +67,8 @@ def test_a_server_that_dies_or_hangs_is_named_and_comes_back(
     assert read(chief) == "same True"
     _, seconds, task, message = read(chief).split(maxsplit=3)
     assert task == "/job:worker/task:1"
-    assert float(seconds) < 3 + 3
+    # Named by the timeout of 3 s, with room for a busy machine.
+    assert float(seconds) < 3 * 6
     assert "no answer within" in message
     assert read(chief) == "goes on"
     servers = [int(pid) for pid in read(chief).split()[1:]]
