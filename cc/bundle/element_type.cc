@@ -95,6 +95,11 @@ bool HasMean(tensorflow::DataType dtype) {
   }
 }
 
+bool TakesFirstReplica(Aggregation aggregation, tensorflow::DataType dtype) {
+  if (aggregation == Aggregation::kOnlyFirstReplica) return true;
+  return aggregation == Aggregation::kMean && !HasMean(dtype);
+}
+
 int SavedElementBytes(tensorflow::DataType dtype) {
   return tensorflow::DataTypeCanUseMemcpy(dtype) ? tensorflow::DataTypeSize(dtype) : 0;
 }

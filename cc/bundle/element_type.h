@@ -21,6 +21,9 @@ Arithmetic ArithmeticOf(tensorflow::DataType dtype);
 // Whether replicas of this dtype have a mean other than the first of them.
 bool HasMean(tensorflow::DataType dtype);
 
+// Whether the value of several replicas of this dtype is that of the first.
+bool TakesFirstReplica(Aggregation aggregation, tensorflow::DataType dtype);
+
 // Bytes of one element as tensors and data files hold it; 0 for strings and
 // variants, whose elements vary in size, and for what cannot be saved.
 int SavedElementBytes(tensorflow::DataType dtype);

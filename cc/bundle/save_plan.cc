@@ -54,14 +54,6 @@ absl::Status Refuse(const std::string& name, absl::string_view problem) {
       absl::StrCat("variable '", absl::CHexEscape(name), "': ", problem));
 }
 
-absl::StatusOr<Aggregation> ParseAggregation(const SaveEntry& entry) {
-  if (entry.aggregation == "MEAN") return Aggregation::kMean;
-  if (entry.aggregation == "SUM") return Aggregation::kSum;
-  if (entry.aggregation == "ONLY_FIRST_REPLICA") return Aggregation::kOnlyFirstReplica;
-  return Refuse(entry.name, absl::StrCat("aggregation '", entry.aggregation,
-                                         "' is none of MEAN, SUM, ONLY_FIRST_REPLICA"));
-}
-
 absl::StatusOr<Place> PlaceOf(const SaveEntry& entry) {
   if (entry.shape_and_slice.empty()) {
     const Dims shape = DimsOf(entry.shape);
@@ -136,12 +128,6 @@ absl::Status CheckVariable(const Variable& variable, bool may_be_partial) {
   return absl::OkStatus();
 }
 
-// Whether the value of several replicas is that of the first.
-bool TakesFirstReplica(const Variable& variable) {
-  if (variable.aggregation == Aggregation::kOnlyFirstReplica) return true;
-  return variable.aggregation == Aggregation::kMean && !HasMean(variable.first->dtype);
-}
-
 void PlanWhole(Variable variable, SavePlan* plan) {
   PlannedTensor tensor;
   tensor.name = std::move(variable.name);
@@ -192,6 +178,14 @@ absl::StatusOr<SaveLayout> ParseSaveLayout(absl::string_view name) {
       absl::StrCat("layout '", name, "' is none of original, slices, restorable"));
 }
 
+absl::StatusOr<Aggregation> ParseAggregation(absl::string_view name) {
+  if (name == "MEAN") return Aggregation::kMean;
+  if (name == "SUM") return Aggregation::kSum;
+  if (name == "ONLY_FIRST_REPLICA") return Aggregation::kOnlyFirstReplica;
+  return absl::InvalidArgumentError(
+      absl::StrCat("aggregation '", name, "' is none of MEAN, SUM, ONLY_FIRST_REPLICA"));
+}
+
 absl::StatusOr<SavePlan> BuildSavePlan(const std::vector<SaveEntry>& entries, SaveLayout layout) {
   std::vector<Variable> variables;
   std::unordered_map<absl::string_view, int> index;  // of names in `entries`
@@ -201,8 +195,8 @@ absl::StatusOr<SavePlan> BuildSavePlan(const std::vector<SaveEntry>& entries, Sa
     if (entry.name.empty()) {
       return absl::InvalidArgumentError("the name of a variable is empty");
     }
-    absl::StatusOr<Aggregation> aggregation = ParseAggregation(entry);
-    if (!aggregation.ok()) return aggregation.status();
+    absl::StatusOr<Aggregation> aggregation = ParseAggregation(entry.aggregation);
+    if (!aggregation.ok()) return Refuse(entry.name, aggregation.status().message());
     absl::StatusOr<Place> place = PlaceOf(entry);
     if (!place.ok()) return place.status();
     const auto [found, is_new] = index.emplace(entry.name, static_cast<int>(variables.size()));
@@ -228,7 +222,7 @@ absl::StatusOr<SavePlan> BuildSavePlan(const std::vector<SaveEntry>& entries, Sa
     plan.shard_count += variable.boxes.size();
     for (std::vector<int>& sources : variable.sources) {
       plan.replica_count += sources.size();
-      if (TakesFirstReplica(variable)) sources.resize(1);
+      if (TakesFirstReplica(variable.aggregation, variable.first->dtype)) sources.resize(1);
     }
     if (IsWrittenWhole(variable, layout)) {
       PlanWhole(std::move(variable), &plan);

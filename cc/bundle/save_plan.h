@@ -72,6 +72,9 @@ enum class SaveLayout {
 
 absl::StatusOr<SaveLayout> ParseSaveLayout(absl::string_view name);
 
+// The aggregation of a name such as "MEAN".
+absl::StatusOr<Aggregation> ParseAggregation(absl::string_view name);
+
 // Groups `entries` into logical variables: entries of one name and different
 // slices are shards, of one name and the same slice replicas. Refuses, naming
 // the variable, the boxes and the numbers: slices that cannot be parsed or lie

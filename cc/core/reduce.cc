@@ -54,6 +54,7 @@ struct Float32 {
   using Bits = uint32_t;
   using Wide = double;
   static constexpr Bits kNan = 0x7fc00000;
+  static constexpr Bits kZero = 0;
   explicit Float32(const Job&) {}
   AUTODIST_INLINE Wide Widen(Bits bits) const { return BitCast<float>(bits); }
   AUTODIST_INLINE Bits Narrow(Wide wide) const { return BitCast<Bits>(static_cast<float>(wide)); }
@@ -63,6 +64,7 @@ struct Float64 {
   using Bits = uint64_t;
   using Wide = long double;
   static constexpr Bits kNan = 0x7ff8000000000000;
+  static constexpr Bits kZero = 0;
   explicit Float64(const Job&) {}
   AUTODIST_INLINE Wide Widen(Bits bits) const { return BitCast<double>(bits); }
   AUTODIST_INLINE Bits Narrow(Wide wide) const { return BitCast<Bits>(static_cast<double>(wide)); }
@@ -72,6 +74,7 @@ struct BFloat16 {
   using Bits = uint16_t;
   using Wide = float;
   static constexpr Bits kNan = 0x7fc0;
+  static constexpr Bits kZero = 0;
   explicit BFloat16(const Job&) {}
   AUTODIST_INLINE Wide Widen(Bits bits) const {
     return BitCast<float>(static_cast<uint32_t>(bits) << 16);
@@ -89,6 +92,7 @@ struct Float16 {
   using Bits = uint16_t;
   using Wide = float;
   static constexpr Bits kNan = 0x7e00;
+  static constexpr Bits kZero = 0;
   explicit Float16(const Job&) {}
   AUTODIST_INLINE Wide Widen(Bits bits) const {
     const uint32_t magnitude = static_cast<uint32_t>(bits & 0x7fff) << 13;
@@ -121,11 +125,14 @@ struct ByteFloat {
   using Bits = uint8_t;
   using Wide = float;
   explicit ByteFloat(const Job& job)
-      : codec(*job.codec), kNan(codec.encode(std::numeric_limits<float>::quiet_NaN())) {}
+      : codec(*job.codec),
+        kNan(codec.encode(std::numeric_limits<float>::quiet_NaN())),
+        kZero(codec.encode(0.0f)) {}
   AUTODIST_INLINE Wide Widen(Bits bits) const { return codec.decode[bits]; }
   AUTODIST_INLINE Bits Narrow(Wide wide) const { return codec.encode(wide); }
   const ByteFloatCodec codec;
   const Bits kNan;
+  const Bits kZero;
 };
 
 template <typename Bits>
@@ -189,9 +196,19 @@ struct FloatKernel {
 
   static AUTODIST_INLINE void Sum(const Format& format, const Job& job, int64_t first,
                                   int64_t count, Bits* result) {
+    // Nonzero where a replica after the first holds something other than zero.
+    Bits others[kChunk] = {};
+    for (int source = 1; source < job.source_count; ++source) {
+      Bits bits[kChunk];
+      Load(job, source, first, count, bits);
+      for (int64_t i = 0; i < count; ++i) others[i] |= bits[i] ^ format.kZero;
+    }
     Wide sum[kChunk];
     Accumulate(format, job, first, count, result, sum);
-    for (int64_t i = 0; i < count; ++i) result[i] = NarrowOrNan(format, sum[i]);
+    for (int64_t i = 0; i < count; ++i) {
+      const Bits narrow = NarrowOrNan(format, sum[i]);
+      result[i] = others[i] != 0 ? narrow : result[i];
+    }
   }
 
   static AUTODIST_INLINE void Accumulate(const Format& format, const Job& job, int64_t first,
@@ -257,11 +274,13 @@ AUTODIST_AVX2 AUTODIST_INLINE void ReduceFloat32Wide(const Job& job, int64_t i) 
   const __m256 kept = _mm256_loadu_ps(sources[0] + i);
   __m256d low = _mm256_cvtps_pd(_mm256_castps256_ps128(kept));
   __m256d high = _mm256_cvtps_pd(_mm256_extractf128_ps(kept, 1));
-  __m256i equals = _mm256_set1_epi32(-1);
+  // Where the first replica's bits are the result: in a mean where the others have the same, in a
+  // sum where they are zero.
+  const __m256i neutral = is_mean ? _mm256_castps_si256(kept) : _mm256_setzero_si256();
+  __m256i is_kept = _mm256_set1_epi32(-1);
   for (int source = 1; source < job.source_count; ++source) {
     const __m256 addend = _mm256_loadu_ps(sources[source] + i);
-    equals = _mm256_and_si256(
-        equals, _mm256_cmpeq_epi32(_mm256_castps_si256(addend), _mm256_castps_si256(kept)));
+    is_kept = _mm256_and_si256(is_kept, _mm256_cmpeq_epi32(_mm256_castps_si256(addend), neutral));
     low = _mm256_add_pd(low, _mm256_cvtps_pd(_mm256_castps256_ps128(addend)));
     high = _mm256_add_pd(high, _mm256_cvtps_pd(_mm256_extractf128_ps(addend, 1)));
   }
@@ -278,23 +297,31 @@ AUTODIST_AVX2 AUTODIST_INLINE void ReduceFloat32Wide(const Job& job, int64_t i) 
       _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(low)), _mm256_cvtpd_ps(high), 1);
   const __m256 nan = _mm256_castsi256_ps(_mm256_set1_epi32(Float32::kNan));
   result = _mm256_blendv_ps(result, nan, _mm256_cmp_ps(result, result, _CMP_UNORD_Q));
-  if (is_mean) result = _mm256_blendv_ps(result, kept, _mm256_castsi256_ps(equals));
+  result = _mm256_blendv_ps(result, kept, _mm256_castsi256_ps(is_kept));
   _mm256_storeu_ps(static_cast<float*>(job.destination) + i, result);
+}
+
+// `a` where the bits of `b` are zero, else `sum`.
+AUTODIST_AVX2 AUTODIST_INLINE __m256 WithoutZero(__m256 a, __m256 b, __m256 sum) {
+  const __m256i is_zero = _mm256_cmpeq_epi32(_mm256_castps_si256(b), _mm256_setzero_si256());
+  return _mm256_blendv_ps(sum, a, _mm256_castsi256_ps(is_zero));
 }
 
 // Two replicas need no double: where a + b is finite in float, it is what a + b in double rounds to
 // (53 bits are more than twice 24 and one), halving either is exact or rounds the same exact
-// number, and for equal replicas gives their bits back. Infinities, NaNs and sums that overflow are
-// left to the other kernel.
+// number, and for equal replicas gives their bits back. A sum with 0.0 is the first replica. For
+// infinities, NaNs and sums that overflow see the other kernel.
 AUTODIST_AVX2 int64_t ReduceTwoFloat32Avx2(const Job& job) {
   const auto* a = static_cast<const float*>(job.sources[0]);
   const auto* b = static_cast<const float*>(job.sources[1]);
   auto* destination = static_cast<float*>(job.destination);
-  const __m256 factor = _mm256_set1_ps(job.aggregation == Aggregation::kMean ? 0.5f : 1.0f);
+  const bool is_mean = job.aggregation == Aggregation::kMean;
+  const __m256 factor = _mm256_set1_ps(is_mean ? 0.5f : 1.0f);
   int64_t i = 0;
   for (; i + 16 <= job.count; i += 16) {
-    const __m256 sum0 = _mm256_add_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i));
-    const __m256 sum1 = _mm256_add_ps(_mm256_loadu_ps(a + i + 8), _mm256_loadu_ps(b + i + 8));
+    const __m256 a0 = _mm256_loadu_ps(a + i), a1 = _mm256_loadu_ps(a + i + 8);
+    const __m256 b0 = _mm256_loadu_ps(b + i), b1 = _mm256_loadu_ps(b + i + 8);
+    __m256 sum0 = _mm256_add_ps(a0, b0), sum1 = _mm256_add_ps(a1, b1);
     // A number minus itself is a NaN only for infinities and NaNs.
     const __m256 special =
         _mm256_or_ps(_mm256_cmp_ps(_mm256_sub_ps(sum0, sum0), _mm256_setzero_ps(), _CMP_UNORD_Q),
@@ -303,6 +330,10 @@ AUTODIST_AVX2 int64_t ReduceTwoFloat32Avx2(const Job& job) {
       ReduceFloat32Wide(job, i);
       ReduceFloat32Wide(job, i + 8);
       continue;
+    }
+    if (!is_mean) {
+      sum0 = WithoutZero(a0, b0, sum0);
+      sum1 = WithoutZero(a1, b1, sum1);
     }
     _mm256_storeu_ps(destination + i, _mm256_mul_ps(sum0, factor));
     _mm256_storeu_ps(destination + i + 8, _mm256_mul_ps(sum1, factor));
@@ -328,17 +359,18 @@ AUTODIST_AVX2 int64_t ReduceFloat16Avx2(const Job& job) {
   int64_t i = 0;
   for (; i + 8 <= job.count; i += 8) {
     const __m128i kept = _mm_loadu_si128(reinterpret_cast<const __m128i*>(sources[0] + i));
+    const __m128i neutral = is_mean ? kept : _mm_setzero_si128();
     __m256 sum = _mm256_cvtph_ps(kept);
-    __m128i equals = _mm_set1_epi16(-1);
+    __m128i is_kept = _mm_set1_epi16(-1);
     for (int source = 1; source < job.source_count; ++source) {
       const __m128i addend = _mm_loadu_si128(reinterpret_cast<const __m128i*>(sources[source] + i));
-      equals = _mm_and_si128(equals, _mm_cmpeq_epi16(addend, kept));
+      is_kept = _mm_and_si128(is_kept, _mm_cmpeq_epi16(addend, neutral));
       sum = _mm256_add_ps(sum, _mm256_cvtph_ps(addend));
     }
     if (is_mean) sum = multiplies ? _mm256_mul_ps(sum, factor) : _mm256_div_ps(sum, divisor);
     sum = _mm256_blendv_ps(sum, nan, _mm256_cmp_ps(sum, sum, _CMP_UNORD_Q));
     __m128i result = _mm256_cvtps_ph(sum, _MM_FROUND_TO_NEAREST_INT);
-    if (is_mean) result = _mm_blendv_epi8(result, kept, equals);
+    result = _mm_blendv_epi8(result, kept, is_kept);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(destination + i), result);
   }
   return i;

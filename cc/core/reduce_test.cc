@@ -130,6 +130,33 @@ TEST(MeanOfEqualReplicasKeepsEveryBit) {
   }
 }
 
+TEST(SumOfZerosBehindTheFirstReplicaKeepsEveryBit) {
+  std::mt19937 random(11);
+  for (ElementType type : kTypes) {
+    if (!CanReduce(Aggregation::kSum, type)) continue;
+    for (int replicas = 1; replicas <= 5; ++replicas) {
+      for (VectorLevel level : kLevels) {
+        if (level > BestVectorLevel()) continue;
+        const Bytes bytes = RandomBytes(16 * 601, &random);
+        const uint8_t zero = type == ElementType::kByteFloat ? TestCodec().encode(0) : 0;
+        std::vector<Bytes> all(replicas, Bytes(bytes.size(), zero));
+        all[0] = bytes;
+        EXPECT_TRUE(ReduceBytes(level, Aggregation::kSum, type, all) == bytes);
+      }
+    }
+  }
+}
+
+TEST(SumKeepsMinusZeroBesideZero) {
+  std::vector<uint32_t> first(100, BitsOf(-0.0f));
+  std::vector<uint32_t> second(100, 0);
+  second[50] = BitsOf(1.0f);
+  const auto sum =
+      ReduceValues<uint32_t>(Aggregation::kSum, ElementType::kFloat32, {first, second});
+  EXPECT_EQ(sum[49], BitsOf(-0.0f));
+  EXPECT_EQ(sum[50], BitsOf(1.0f));
+}
+
 TEST(MeanKeepsEqualElementsAmongDifferentOnes) {
   std::vector<uint32_t> first(100, 0x7f800001);  // a signalling NaN with a payload
   std::vector<uint32_t> second = first;

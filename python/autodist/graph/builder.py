@@ -51,6 +51,13 @@ class Builder:
         ):
             yield
 
+    def adding_on_cpu(self, name: str, device: str) -> contextlib.AbstractContextManager[None]:
+        """As `adding`, for an op of ours: on `device` if it is a CPU, else on the CPU of its task."""
+        spec = tf.DeviceSpec.from_string(device)
+        if spec.device_type != "CPU":
+            device = spec.replace(device_type="CPU", device_index=0).to_string()
+        return self.adding(name, device)
+
     def copy(
         self,
         op: Any,

@@ -6,7 +6,7 @@ The rule for a tensor whose replicas differ:
 |---|---|
 | a gradient with respect to a variable | the mean over the batch |
 | a variable's handle (`"v:0"`) | the variable's value |
-| read from a variable whose copies differ | the copies, aggregated as they are saved |
+| a read from a variable whose copies differ, or of some of its rows | the copies, aggregated by the code that saves |
 | computed from such values alone, outside of branches and loops | the same, computed from the aggregated values |
 | with a batch dimension (`batch_axis`) | the replicas' tensors, concatenated in batch order |
 | the largest or smallest over the rows, `reduce_all`, `reduce_any` | the same of the replicas' |
@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from autodist import tf_internals
+from autodist import _native, tf_internals
 from autodist.errors import UnsupportedGraphError
+from autodist.graph import op_kinds
 from autodist.graph.batch import LOCAL
 from autodist.graph.placement import PlacedVariable
 from autodist.graph.scalars import extreme_of, is_integer_sum
@@ -47,6 +48,9 @@ def combine(walk: Transformer, tensor: Any) -> Any:
     if value.local_variable is not None:
         return aggregate(walk, value.local_variable, pieces)
     mask = walk.batch.tensor_mask(tensor)
+    read = _variable_read(walk, tensor.op)
+    if mask == LOCAL and read is not None:
+        return aggregate(walk, read, pieces)
     if mask == LOCAL and not _is_in_control_flow(tensor.op):
         return _recompute(walk, tensor)
     return _combine_parts(walk, tensor, pieces, mask)
@@ -103,6 +107,11 @@ def _recompute(walk: Transformer, tensor: Any) -> Any:
     return walk.builder.copy(op, inputs, walk.controls(op, None)).outputs[tensor.value_index]
 
 
+def _variable_read(walk: Transformer, op: Any) -> PlacedVariable | None:
+    """The variable that `op` reads all or some of; None for any other op."""
+    return walk.placed(op.inputs[0]) if op.type in op_kinds.READ_ONLY else None
+
+
 def _is_in_control_flow(op: Any) -> bool:
     """Whether `op` has an effect of its own, or belongs to a branch or loop: what cannot be computed once more."""
     if op.op_def.is_stateful or not tf_internals.is_at_top_level(op):
@@ -111,15 +120,12 @@ def _is_in_control_flow(op: Any) -> bool:
 
 
 def aggregate(walk: Transformer, variable: PlacedVariable, pieces: list[Any]) -> Any:
-    """One value of the copies of a local variable, by its aggregation."""
-    how = variable.logical.aggregation
-    if how == tf.VariableAggregation.ONLY_FIRST_REPLICA:
-        return pieces[0]
-    with walk.builder.adding(f"fetch/{variable.logical.name}", pieces[0].device):
-        total = tf.add_n(pieces)
-        if how == tf.VariableAggregation.SUM:
-            return total
-        return total / tf.cast(len(pieces), total.dtype)
+    """The value of a local variable's copies, by the reduction that saves use: the bits that are saved."""
+    ops = _native.ops()
+    with walk.builder.adding_on_cpu(f"fetch/{variable.logical.name}", pieces[0].device):
+        return ops.autodist_aggregate_replicas(
+            values=pieces, aggregation=variable.logical.aggregation.name
+        )
 
 
 def lower_summary(walk: Transformer, op: Any) -> Any:

@@ -54,7 +54,7 @@ class Means:
         return Value([[p] for p in parts], varies=True)
 
     def _split_rows(self, batch: Any, _: int) -> tuple[list[Any], Any]:
-        with self._on_cpu(f"split/{batch.op.name}", batch.device):
+        with self._builder.adding_on_cpu(f"split/{batch.op.name}", batch.device):
             parts, sizes = self._ops.autodist_split_batch(batch=batch, N=self._replica_count)
         return parts, sizes
 
@@ -79,7 +79,7 @@ class Means:
           mask: the roots that they depend on.
         """
         sizes = self._sizes_of(mask)
-        with self._on_cpu(f"mean/{tensors[0].op.name}", tensors[0].device):
+        with self._builder.adding_on_cpu(f"mean/{tensors[0].op.name}", tensors[0].device):
             return self._ops.autodist_mean_of_replicas(values=tensors, sizes=sizes)
 
     def can_mean_on_tasks(self, tensors: list[Any]) -> bool:
@@ -99,7 +99,7 @@ class Means:
         parts = []
         for replicas, share in zip(self._tasks, shares, strict=True):
             first = tensors[replicas.start]
-            with self._on_cpu(f"{name}/local", first.device):
+            with self._builder.adding_on_cpu(f"{name}/local", first.device):
                 local = self._ops.autodist_mean_of_replicas(
                     values=tensors[replicas.start : replicas.stop],
                     sizes=sizes[replicas.start : replicas.stop],
@@ -150,12 +150,12 @@ class Means:
             with self._builder.adding(name, device):
                 return tf.concat(self._counted(tensors, mask, axis), axis)
         sizes = self._sizes_of(mask)
-        with self._on_cpu(name, device):
+        with self._builder.adding_on_cpu(name, device):
             return self._ops.autodist_join_replicas(values=tensors, sizes=sizes)
 
     def _join_weighted(self, tensors: list[Any], mask: int) -> Any:
         sizes = self._sizes_of(mask)
-        with self._on_cpu(f"mean/{tensors[0].op.name}", tensors[0].device):
+        with self._builder.adding_on_cpu(f"mean/{tensors[0].op.name}", tensors[0].device):
             return self._ops.autodist_join_weighted_replicas(values=tensors, sizes=sizes)
 
     def mean_or_join(self, tensors: list[Any], mask: int) -> Any:
@@ -240,13 +240,6 @@ class Means:
     def _sizes_of(self, mask: int) -> Any:
         """The sizes that weigh what depends on the roots in `mask`."""
         return self._part_sizes(self._sources_in(mask))
-
-    def _on_cpu(self, name: str, device: str) -> Any:
-        """The context for an op of ours, beside what it works on, or on a CPU where that is on an accelerator."""
-        spec = tf.DeviceSpec.from_string(device)
-        if spec.device_type != "CPU":
-            device = spec.replace(device_type="CPU", device_index=0).to_string()
-        return self._builder.adding(name, device)
 
     def _part_sizes(self, roots: tuple[int, ...]) -> Any:
         """The sizes of the roots' parts, checked to be the same; equal ones where there are no roots."""
