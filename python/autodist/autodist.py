@@ -24,6 +24,7 @@ from autodist.graph.observe import Observer
 from autodist.runtime import own_task
 from autodist.runtime.cluster_view import ClusterView
 from autodist.runtime.keras_bridge import KerasBridge
+from autodist.runtime.ref_idioms import RefIdioms
 from autodist.runtime.resource_spec import ResourceSpec
 from autodist.runtime.runners import Runner
 from autodist.runtime.scope_sessions import ScopeSessions
@@ -133,6 +134,7 @@ class AutoDist:
                     stack.enter_context(self._bridge.connected())
                     stack.enter_context(self._sessions.distributed())
                     stack.enter_context(tf_internals.resource_variables_by_default())
+                    stack.enter_context(RefIdioms(self._graph).allowed())
                     self._patches = stack.pop_all()
             self._open_scopes += 1
         try:

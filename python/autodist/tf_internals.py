@@ -62,6 +62,7 @@ from tensorflow.python.training.saving.saveable_object_util import (
 from autodist.scope_patches import replaced
 
 __all__ = [
+    "BaseResourceVariable",
     "BaseSession",
     "DeviceAttributes",
     "DistributedVariable",
@@ -106,6 +107,7 @@ __all__ = [
 ]
 
 # Public code can only ask `isinstance(v, tf.Variable)`, which is also true of ref variables.
+BaseResourceVariable = resource_variable_ops.BaseResourceVariable
 is_resource_variable = resource_variable_ops.is_resource_variable
 
 

@@ -40,7 +40,7 @@ def combine(walk: Transformer, tensor: Any) -> Any:
     """The one tensor of the transformed graph that is fetched in place of `tensor`."""
     variable = walk.placed(tensor)
     if variable is not None:
-        return _read(walk, variable)
+        return read(walk, variable)
     value = walk.mean(tensor) if walk.is_gradient(tensor) else walk.value(tensor)
     if not value.varies:
         return value.whole(0)
@@ -48,21 +48,31 @@ def combine(walk: Transformer, tensor: Any) -> Any:
     if value.local_variable is not None:
         return aggregate(walk, value.local_variable, pieces)
     mask = walk.batch.tensor_mask(tensor)
-    read = _variable_read(walk, tensor.op)
-    if mask == LOCAL and read is not None:
-        return aggregate(walk, read, pieces)
+    source = _variable_read(walk, tensor.op)
+    if mask == LOCAL and source is not None:
+        return aggregate(walk, source, pieces)
     if mask == LOCAL and not _is_in_control_flow(tensor.op):
         return _recompute(walk, tensor)
     return _combine_parts(walk, tensor, pieces, mask)
 
 
-def _read(walk: Transformer, variable: PlacedVariable) -> Any:
-    """The value of a variable whose handle is fetched, by the name `v:0` as a rule, which is a ref variable's value."""
-    with walk.builder.adding(f"fetch/{variable.logical.name}", variable.handles[0][0].device):
-        copies = [
-            [tf.raw_ops.ReadVariableOp(resource=h, dtype=variable.logical.dtype) for h in handles]
-            for handles in variable.handles
-        ]
+def read(walk: Transformer, variable: PlacedVariable, controls: list[Any] | None = None) -> Any:
+    """The value of a variable whose handle is fetched, by the name `v:0` as a rule, which is a ref variable's value.
+
+    Args:
+      walk: the transformer.
+      variable: the variable.
+      controls: ops of the transformed graph that the read waits for.
+    """
+    name, device = f"fetch/{variable.logical.name}", variable.handles[0][0].device
+    copies: list[list[Any]] = []
+    with walk.builder.adding(name, device, controls):
+        for handles in variable.handles:
+            copies.append([])
+            for handle in handles:
+                with tf.device(handle.device):
+                    dtype = variable.logical.dtype
+                    copies[-1].append(tf.raw_ops.ReadVariableOp(resource=handle, dtype=dtype))
     value = Value(copies, grid=variable.grid)
     if variable.is_local:
         return aggregate(walk, variable, walk.replicas(value))

@@ -272,6 +272,10 @@ class Transformer:
                 self._combined[key] = fetches.combine(self, tensor)
             return self._combined[key]
 
+    def growing(self) -> Any:
+        """The context in which ops may be added to the transformed graph."""
+        return self._lock
+
     def fetch_composite(self, composite: Any) -> dict[Key, Any]:
         """What to fetch in place of the components of a sparse or ragged tensor; see `composites`."""
         with self._lock:

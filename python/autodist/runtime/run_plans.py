@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from autodist import tf_internals
+from autodist.graph.late_reads import LateReads
 from autodist.graph.lowering import Transformer
 from autodist.runtime.runners import Runner
 
@@ -31,11 +32,13 @@ class RunPlans:
 
     Args:
       transformer: the transformer.
+      late_reads: of the same session.
       runner: has the session that runs the transformed graph.
     """
 
-    def __init__(self, transformer: Transformer, runner: Runner) -> None:
+    def __init__(self, transformer: Transformer, late_reads: LateReads, runner: Runner) -> None:
         self._transformer = transformer
+        self._late_reads = late_reads
         self._runner = runner
         self._plans: dict[Hashable, RunPlan | None] = {}
         self._version: int | None = None
@@ -61,7 +64,10 @@ class RunPlans:
             return
         if len(self._plans) >= _MOST_PLANS:
             self._plans = {}
-        self._plans[key] = _make_plan(self._transformer, self._runner, fetches, feed_dict, met)
+        run = _taken_apart(self._transformer.original, fetches, feed_dict)
+        self._plans[key] = run and RunPlan(
+            self._transformer, self._late_reads, self._runner, *run, met=met
+        )
 
 
 class RunPlan:
@@ -69,6 +75,7 @@ class RunPlan:
 
     Args:
       transformer: the transformer.
+      late_reads: of the same session.
       runner: has the session that runs the transformed graph.
       handler: TensorFlow's object that knows the fetches and puts results together.
       fed: the original tensors that are fed, by the keys of the `feed_dict`.
@@ -78,9 +85,11 @@ class RunPlan:
     def __init__(
         self,
         transformer: Transformer,
+        late_reads: LateReads,
         runner: Runner,
         handler: Any,
         fed: Mapping[Any, Any],
+        *,
         met: list[Any],
     ) -> None:
         self._handler = handler
@@ -92,7 +101,7 @@ class RunPlan:
         self._runner = runner
         # What is run comes first: an update may take another tensor in place of one that is fed.
         targets = [new for op in handler.targets() for new in transformer.targets(op)]
-        fetches = [transformer.fetch(t) for t in handler.fetches()]
+        fetches = late_reads.fetch(handler.fetches(), handler.targets(), fed.values())
         self._feed_plan = transformer.feed_plan(list(fed.values()))
         self._has_collectives = transformer.has_collectives([*targets, *fetches])
         self._prepared = tf_internals.PreparedRun(targets, fetches, self._feed_plan.targets)
@@ -128,11 +137,8 @@ class RunPlan:
         return self._handler.build_results(session, values)
 
 
-def _make_plan(
-    transformer: Transformer, runner: Runner, fetches: Any, feed_dict: Any, met: list[Any]
-) -> RunPlan | None:
-    """The plan of a run; None where TensorFlow is to take it apart each time."""
-    graph = transformer.original
+def _taken_apart(graph: Any, fetches: Any, feed_dict: Any) -> tuple[Any, dict[Any, Any]] | None:
+    """The fetches of a run and its fed tensors by key; None where TensorFlow is to take it apart each time."""
     fed = {key: graph.as_graph_element(key, allow_operation=False) for key in feed_dict or {}}
     handler = tf_internals.fetch_handler(graph, fetches)
     refs = {tensor.ref() for tensor in fed.values()}
@@ -141,7 +147,7 @@ def _make_plan(
         return None
     if not handler.fetches() and not handler.targets():
         return None
-    return RunPlan(transformer, runner, handler, fed, met)
+    return handler, fed
 
 
 def _key_of_run(fetches: Any, feed_dict: Any, met: list[Any]) -> Hashable:

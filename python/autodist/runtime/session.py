@@ -18,6 +18,7 @@ import tensorflow as tf
 from autodist import tf_internals
 from autodist.errors import ArgumentError, ArgumentTypeError, GraphStateError
 from autodist.graph.composites import find_composites
+from autodist.graph.late_reads import LateReads
 from autodist.graph.lowering import Transformer
 from autodist.graph.roles import Key, key_of
 from autodist.graph.stored_parts import StoredPart
@@ -27,6 +28,7 @@ from autodist.runtime.initialization import Initialization
 from autodist.runtime.partial_runs import PartialRun
 from autodist.runtime.run_plans import RunPlans
 from autodist.runtime.runners import Runner
+from autodist.runtime.variable_feeds import fed_reads
 
 
 class DistributedSession(tf.compat.v1.Session):
@@ -41,7 +43,8 @@ class DistributedSession(tf.compat.v1.Session):
         super().__init__(graph=transformer.original, config=_original_config())
         self._transformer = transformer
         self._runner = runner
-        self._plans = RunPlans(transformer, runner)
+        self._late_reads = LateReads(transformer)
+        self._plans = RunPlans(transformer, self._late_reads, runner)
         self._partial_runs: dict[Any, PartialRun] = {}
         self._of_thread = threading.local()
         self._initialization = Initialization(transformer, runner, self._run_once)
@@ -212,6 +215,7 @@ class DistributedSession(tf.compat.v1.Session):
         Of sparse and ragged tensors that are asked for, a note is taken; TensorFlow hands on their components.
         """
         is_new = handle is None and not self._is_closed
+        feed_dict = fed_reads(self.graph, feed_dict)
         plan = self._plans.find(fetches, feed_dict) if is_new else None
         arrays = None if plan is None else plan.arrays(feed_dict)
         if plan is not None and arrays is not None:
@@ -224,6 +228,7 @@ class DistributedSession(tf.compat.v1.Session):
 
     def _run_once(self, fetches: Any, feed_dict: Any) -> Any:
         """Runs what will not be run again, and needs no plan."""
+        feed_dict = fed_reads(self.graph, feed_dict)
         with self._fetching(fetches):
             return super()._run(None, fetches, feed_dict, None, None)
 
@@ -250,6 +255,13 @@ class DistributedSession(tf.compat.v1.Session):
             for t in tensors
         ]
 
+    def _fetched_beside(self, tensors: list[Any], ops: list[Any], fed: list[Any]) -> list[Any]:
+        """The same, for a run of `ops` in which `fed` are fed."""
+        components = self._of_thread.components
+        rest = [t for t in tensors if key_of(t) not in components]
+        made = iter(self._late_reads.fetch(rest, ops, fed))
+        return [components[key_of(t)] if key_of(t) in components else next(made) for t in tensors]
+
     def _do_run(  # noqa: PLR0917 - the signature of the method it replaces
         self,
         handle: Any,
@@ -264,7 +276,10 @@ class DistributedSession(tf.compat.v1.Session):
         tensors = [ref.deref() for ref in feed_dict]
         arrays = list(feed_dict.values())
         # What is run comes first: an update may take another tensor in place of one that is fed.
-        fetches = self._fetched(fetch_list)
+        if handle is None:
+            fetches = self._fetched_beside(fetch_list, target_list, tensors)
+        else:
+            fetches = self._fetched(fetch_list)
         targets = [new for op in target_list for new in self._transformer.targets(op)]
         if handle is None:
             plan = self._transformer.feed_plan(tensors)
