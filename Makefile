@@ -13,6 +13,8 @@
 
 VENV ?= .venv
 PYTHON ?= python3
+# Processes that run Python tests; see tests/conftest.py.
+TEST_WORKERS ?= 2
 # For each of the fuzzers.
 FUZZ_SECONDS ?= 900
 
@@ -35,7 +37,7 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	$(bin)/ctest --test-dir $(package_build) --output-on-failure
-	$(bin)/python -m pytest $(PYTEST_ARGS)
+	$(bin)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 lint: $(VENV)/.lint
 	$(bin)/ruff check .

@@ -6,7 +6,6 @@ A process has one TensorFlow server for its life, so this one is the chief of on
 
 import dataclasses
 import os
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,21 +16,14 @@ from autodist.autodist import AutoDist
 from autodist.runtime.resource_spec import ResourceSpec
 from autodist.strategy import StrategyBuilder
 
-sys.path.append(str(Path(__file__).parent))
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+
+from ports import free_ports
+
+__all__ = ["free_ports", "spec_text"]
 
 # Of the cluster that the tests share.
 NODES = int(os.environ.get("AUTODIST_TEST_NODES", "3"))
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def spec_text(ports: list[int], cpus: int = 2) -> str:

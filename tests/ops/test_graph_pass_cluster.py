@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 import tensorflow as tf
+
+from ports import free_ports
 
 tf1 = tf.compat.v1
 
@@ -35,16 +36,6 @@ class Cluster:
 
     with_library: str
     without_library: str
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("localhost", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 @pytest.fixture(scope="module")

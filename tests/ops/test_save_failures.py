@@ -85,8 +85,9 @@ def test_a_timeout_stops_a_save_and_leaves_nothing(
     variable = tf1.get_variable("w", initializer=tf.zeros([64 << 20]), use_resource=True)
     op = save(tmp_path / "new" / "ckpt", [entry(f"w{i}", variable) for i in range(16)])
     session.run(variable.initializer)
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises((tf.errors.DeadlineExceededError, tf.errors.CancelledError)):
         session.run(op, options=tf1.RunOptions(timeout_in_ms=50))
-    assert time.monotonic() - start < 2
+    # Of processors, not of a clock: a busy machine makes no difference. All of the save takes several seconds.
+    assert time.process_time() - start < 1
     assert list(tmp_path.iterdir()) == []

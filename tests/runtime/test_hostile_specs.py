@@ -60,10 +60,10 @@ HOSTILE = {
 def test_it_is_refused(content: str | bytes, tmp_path: Path) -> None:
     path = tmp_path / "spec.yml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ArgumentError) as raised:
         ResourceSpec.from_file(str(path))
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
     message = str(raised.value)
     assert len(message) < 3000
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", message)

@@ -112,9 +112,19 @@ class Rig:
         progress: Path,
         seconds: float,
         size: int,
+        *,
         signal_name: str = "SIGKILL",
+        saves: int = 0,
     ) -> None:
-        """Trains and saves in a directory, and ends that process by a signal after some time.
+        """Trains and saves in a directory, and ends that process by a signal.
+
+        Args:
+            directory: Where it saves.
+            progress: The file that it adds a line to after each save.
+            seconds: When the signal comes: so long after it was ready to train and `saves` saves returned.
+            size: Of the large variable.
+            signal_name: The signal.
+            saves: How many saves return at least.
 
         Raises:
             RuntimeError: It ended by itself.
@@ -125,6 +135,7 @@ class Rig:
                 "directory": str(directory),
                 "progress": str(progress),
                 "seconds": seconds,
+                "saves": saves,
                 "signal": signal_name,
                 "size": size,
             }

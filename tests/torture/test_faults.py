@@ -143,8 +143,8 @@ def test_sigterm_without_a_handler(rig: Any, tmp_path: Path) -> None:
     progress = tmp_path / "progress"
     progress.write_text("0\n")
     with rig.directory() as directory:
-        for seconds in (0.2, 0.33, 0.47):
-            rig.loop(directory, progress, seconds, 20_000, signal_name="SIGTERM")
+        for seconds in (0.0, 0.13, 0.27):
+            rig.loop(directory, progress, seconds, 20_000, signal_name="SIGTERM", saves=1)
             returned = int(progress.read_text().split()[-1])
             assert rig.judge_versions(directory, [returned, returned + 1], 20_000) is None
     assert returned > 0

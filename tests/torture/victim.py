@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import json
 import os
+import select
 import shutil
 import signal
 import sys
@@ -248,6 +249,7 @@ def run_loop(_: Shim, task: dict[str, Any]) -> dict[str, Any]:
     word = tf1.placeholder(tf.string, [2])
     train_ops.append(model.words.assign(word))
     with Path(task["progress"]).open("a", encoding="ascii") as progress:
+        Path(task["ready"]).touch()
         while True:
             version += 1
             model.session.run(train_ops, {word: [b"version", b"%d" % version]})
@@ -277,9 +279,25 @@ RUNNERS = {
 }
 
 
+def count_lines(path: str) -> int:
+    """How many lines a file has."""
+    return Path(path).read_bytes().count(b"\n")
+
+
+def await_saves(task: dict[str, Any], told: int) -> None:
+    """Waits until a loop is ready and has saved as often as it is to, or has told why it cannot."""
+    while not select.select([told], [], [], 0.002)[0]:
+        if Path(task["ready"]).exists() and count_lines(task["progress"]) >= task["saves"]:
+            return
+
+
 def run(shim: Shim, task: dict[str, Any]) -> dict[str, Any]:
     """Runs a task in a child, and tells how that ended."""
     read_end, write_end = os.pipe()
+    if "saves" in task:
+        ready = Path(task["progress"]).with_suffix(".ready")
+        ready.unlink(missing_ok=True)
+        task |= {"ready": str(ready), "saves": task["saves"] + count_lines(task["progress"])}
     child = os.fork()
     if child == 0:
         os.close(read_end)
@@ -292,6 +310,7 @@ def run(shim: Shim, task: dict[str, Any]) -> dict[str, Any]:
         os._exit(0)
     os.close(write_end)
     if "seconds" in task:
+        await_saves(task, read_end)
         time.sleep(task["seconds"])
         os.kill(child, signal.Signals[task["signal"]])
     with os.fdopen(read_end, "rb") as pipe:
