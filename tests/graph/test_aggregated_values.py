@@ -95,8 +95,9 @@ def test_what_is_fetched_saved_and_restored_are_the_same_bits(
         for name, array in given.items():
             assert bits(fetched[name]) == bits(array), f"{name} is not as it was loaded"
 
-    session.run(updates, {"x:0": np.arange(10, 10 + 2 * replicas)})
-    fetched = session.run(variables)
+    fetched = session.run([updates, variables], {"x:0": np.arange(10, 10 + 2 * replicas)})[1]
+    for name, array in session.run(variables).items():
+        assert bits(fetched[name]) == bits(array), f"{name} beside its update"
     path = saver.save(session, str(tmp_path / "m"))
     reader = tf.train.load_checkpoint(path)
     named, read = session.run([by_tensor, parts])

@@ -238,6 +238,8 @@ def test_random_values_are_drawn_once_for_a_copy(spec: str) -> None:
 def build_step() -> dict[str, Any]:
     x = tf1.placeholder(tf.float32, [None, 4], "x")
     w = tf1.get_variable("w", [4, 6], initializer=tf1.constant_initializer(0.1))
+    # One that no collection holds.
+    count = tf1.Variable(0.0, trainable=False, collections=[])
     step = tf1.train.get_or_create_global_step()
     loss = tf.reduce_mean(tf.square(x @ w - 1.0))
     return {
@@ -245,6 +247,8 @@ def build_step() -> dict[str, Any]:
         "step": step,
         "step by name": "global_step:0",
         "w": w,
+        "count": count,
+        "counted": count.assign_add(1.0).op,
         "loss": loss,
     }
 
@@ -255,11 +259,14 @@ def test_a_variable_beside_the_training_step_has_the_value_after_it(
 ) -> None:
     with tf.Graph().as_default(), AutoDist(spec, STRATEGIES[strategy]()).scope() as autodist:
         built = build_step()
+        # Stock TensorFlow's takes the read that is fetched.
+        tf1.train.Saver([*tf1.global_variables(), built["count"]])
         session = autodist.create_distributed_session()
+        session.run(built["count"].initializer)
         x = np.random.default_rng(1).normal(size=(5, 4))
         for number in range(1, 31):
             fetched = session.run(built, {"x:0": x})
-            assert fetched["step"] == fetched["step by name"] == number
+            assert fetched["step"] == fetched["step by name"] == fetched["count"] == number
             np.testing.assert_array_equal(fetched["w"], session.run(built["w"]))
         session.close()
 

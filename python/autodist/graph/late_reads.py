@@ -79,9 +79,12 @@ class LateReads:
         variable = walk.placed(tensor)
         if variable is not None or tensor.op.type != op_kinds.READ:
             return variable
-        if tensor.op.control_inputs or tensor.consumers():
+        variable = walk.placed(tensor.op.inputs[0])
+        if variable is None or tensor.op.control_inputs:
             return None
-        return walk.placed(tensor.op.inputs[0])
+        # TensorFlow makes that read together with the variable. What saves the variable may take it, too.
+        own = next(op for op in variable.logical.consumers if op.type == op_kinds.READ)
+        return variable if tensor.op is own or not tensor.consumers() else None
 
     def _waits_of(
         self, variable: PlacedVariable, elements: list[Any], fed: frozenset[Key]
