@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-sys.path.append(str(TESTS))
+sys.path.append(str(TESTS / "support"))
 
 # A process is the chief of one cluster, which starts with its first session.
 TOGETHER = {

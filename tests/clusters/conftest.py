@@ -16,7 +16,7 @@ from autodist.autodist import AutoDist
 from autodist.runtime.resource_spec import ResourceSpec
 from autodist.strategy import StrategyBuilder
 
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parent.parent / "support")]
 
 from ports import free_ports
 
