@@ -15,17 +15,18 @@ _compat.check_build()
 
 if TYPE_CHECKING:
     from autodist._native import load_ops
-    from autodist.autodist import AutoDist
+    from autodist.autodist import AutoDist, explain
     from autodist.checkpoint.saved_model_builder import SavedModelBuilder
     from autodist.checkpoint.saver import Saver
 
-__all__ = ["AutoDist", "SavedModelBuilder", "Saver", "__version__", "load_ops"]
+__all__ = ["AutoDist", "SavedModelBuilder", "Saver", "__version__", "explain", "load_ops"]
 
 # Where the names are that need TensorFlow.
 _MODULES = {
     "AutoDist": "autodist.autodist",
     "SavedModelBuilder": "autodist.checkpoint.saved_model_builder",
     "Saver": "autodist.checkpoint.saver",
+    "explain": "autodist.autodist",
     "load_ops": "autodist._native",
 }
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from autodist import tf_internals
-from autodist.errors import ArgumentTypeError, GraphStateError
+from autodist.errors import ArgumentError, ArgumentTypeError, GraphStateError
 from autodist.graph.batch_dims import BatchDims
 from autodist.graph.builder import Builder
+from autodist.graph.explain import Explanation, explain_transformer
 from autodist.graph.lowering import Transformer
 from autodist.graph.observe import Observer
 from autodist.runtime import own_task
@@ -45,10 +47,13 @@ class AutoDist:
         environment variable `TF_CONFIG` describes. In a process that is not the chief of that cluster the call serves
         until the chief ends, and then ends the process.
       strategy_builder: decides which layout each variable gets; None: `PSLoadBalancing()`.
+      batch_statistics: "replica": batch normalisation in training uses the statistics of each replica's rows, which a
+        warning says. "global": it uses those of the whole batch, as one node does; a step is slower, and a batch that
+        goes through `tf.compat.v1.nn.fused_batch_norm` is not split.
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: if the file, or `TF_CONFIG`, is not a resource spec.
+      ValueError: if the file, or `TF_CONFIG`, is not a resource spec, or `batch_statistics` is neither of the two.
       TypeError: if `strategy_builder` is not a `StrategyBuilder`.
       GraphStateError: if `TF_CONFIG` says that this process is not the one that runs the program.
     """
@@ -57,6 +62,8 @@ class AutoDist:
         self,
         resource_spec_file: str | None = None,
         strategy_builder: StrategyBuilder | None = None,
+        *,
+        batch_statistics: str = "replica",
     ) -> None:
         if strategy_builder is None:
             strategy_builder = PSLoadBalancing()
@@ -72,6 +79,7 @@ class AutoDist:
             self._spec = ResourceSpec.from_file(resource_spec_file)
             own_task.check_given_spec(resource_spec_file)
         self._strategy_builder = strategy_builder
+        self._batch_statistics = _check_statistics(batch_statistics)
         self._cluster = ClusterView(self._spec)
         self._graph: Any = None
         self._observer: Observer | None = None
@@ -118,6 +126,7 @@ class AutoDist:
                 eager = tf.executing_eagerly()
                 self._graph = tf.Graph() if eager else tf.compat.v1.get_default_graph()
                 self._observer = Observer(self._graph)
+                _OF_GRAPH[self._graph] = weakref.ref(self)
                 self._bridge = KerasBridge(self._graph, self.session_on_demand)
                 self._sessions = ScopeSessions(self._graph, self._session_parts)
 
@@ -171,6 +180,7 @@ class AutoDist:
         config: Any = None,
         batch_dims: Mapping[Any, int | None] | None = None,
         init_feed_dict: Mapping[Any, Any] | None = None,
+        batch_statistics: str | None = None,
     ) -> DistributedSession:
         """Transforms the graph, starts a session on the result and initialises its variables and tables.
 
@@ -185,6 +195,7 @@ class AutoDist:
             not the first dimension: the dimension along which it is split over the replicas, or None to give each
             replica all of it.
           init_feed_dict: values that initializers need, by tensor.
+          batch_statistics: "replica" or "global", as for `AutoDist`; default: what was given there.
 
         Returns:
           A session whose `graph` is the original graph; it is also Keras's session from now on.
@@ -197,15 +208,18 @@ class AutoDist:
           NodeUnavailableError: if a node of the cluster is not there in time.
         """
         with self._lock:
+            if batch_statistics is not None:
+                _check_statistics(batch_statistics)
             session = self.open_session()
-            if session is not None and not (config is None and batch_dims is None):
+            options = (config, batch_dims, batch_statistics)
+            if session is not None and any(option is not None for option in options):
                 raise GraphStateError(
                     "an earlier create_distributed_session, Keras or a function already made the distributed session "
-                    "of this graph, which is open: config and batch_dims come too late for it. Give them to the first "
-                    "call, before model.fit, get_weights or a function; or close that session."
+                    "of this graph, which is open: config, batch_dims and batch_statistics come too late for "
+                    "it. Give them to the first call, before model.fit, get_weights or a function; or close that session."
                 )
             return self._initialized(
-                session or self._new_session(config, batch_dims), init_feed_dict
+                session or self._new_session(config, batch_dims, batch_statistics), init_feed_dict
             )
 
     def open_session(self) -> DistributedSession | None:
@@ -228,9 +242,12 @@ class AutoDist:
         return session
 
     def _new_session(
-        self, config: Any = None, batch_dims: Mapping[Any, int | None] | None = None
+        self,
+        config: Any = None,
+        batch_dims: Mapping[Any, int | None] | None = None,
+        batch_statistics: str | None = None,
     ) -> DistributedSession:
-        transformer = self._transformer(batch_dims)
+        transformer = self._transformer(batch_dims, batch_statistics)
         # Before servers are started: what cannot be distributed is refused at once.
         transformer.extend()
         transformer.lower_updates()
@@ -241,7 +258,32 @@ class AutoDist:
         transformer = self._transformer(None)
         return transformer, make_runner(transformer, self._spec, config)
 
-    def _transformer(self, batch_dims: Mapping[Any, int | None] | None) -> Transformer:
+    def explain(self, graph: Any = None) -> Explanation:
+        """What is decided of the graph built so far: which batches are split and why not, and how variables lie.
+
+        Nothing is started. Of an open session, use `session.explain()`.
+
+        Args:
+          graph: the graph; default: the one of the scope.
+
+        Raises:
+          GraphStateError: if no graph was built in the scope, or `graph` is another one.
+          UnsupportedGraphError: if the graph holds something that cannot be distributed.
+        """
+        if graph is not None and graph is not self._graph:
+            raise GraphStateError(
+                "the graph to explain is not the one that was built in this AutoDist's scope"
+            )
+        session = self.open_session()
+        if session is not None:
+            return session.explain()
+        transformer = self._transformer(None)
+        transformer.extend()
+        return explain_transformer(transformer)
+
+    def _transformer(
+        self, batch_dims: Mapping[Any, int | None] | None, batch_statistics: str | None = None
+    ) -> Transformer:
         if self._graph is None or self._observer is None:
             raise GraphStateError(
                 "there is no graph to distribute: build the model inside `with autodist.scope():` first"
@@ -255,4 +297,34 @@ class AutoDist:
             self._strategy_builder,
             dims,
             Builder(self._spec.replica_devices, self._spec.host_device, new_container(self._spec)),
+            has_own_statistics=(batch_statistics or self._batch_statistics) == "replica",
         )
+
+
+_OF_GRAPH: weakref.WeakKeyDictionary[Any, weakref.ref[AutoDist]] = weakref.WeakKeyDictionary()
+
+
+def explain(graph: Any = None) -> Explanation:
+    """What is decided of a graph that is built in the scope of an `AutoDist`; see `AutoDist.explain`.
+
+    Args:
+      graph: the graph; default: the default graph.
+
+    Raises:
+      GraphStateError: if the graph was not built in a scope.
+      UnsupportedGraphError: if it holds something that cannot be distributed.
+    """
+    graph = tf.compat.v1.get_default_graph() if graph is None else graph
+    found = _OF_GRAPH.get(graph)
+    owner = None if found is None else found()
+    if owner is None:
+        raise GraphStateError(
+            "the graph to explain was not built in the scope of an AutoDist: build it inside `with autodist.scope():`"
+        )
+    return owner.explain(graph)
+
+
+def _check_statistics(name: str) -> str:
+    if name not in ("replica", "global"):
+        raise ArgumentError(f"batch_statistics is {name!r}; expected 'replica' or 'global'")
+    return name

@@ -40,11 +40,14 @@ def distribute(graph: Any, make_autodist: Callable[..., AutoDist]) -> Iterator[C
     with contextlib.ExitStack() as stack:
 
         def distribute(
-            build: Callable[[], Any], strategy: StrategyBuilder | None = None, replicas: int = 2
+            build: Callable[[], Any],
+            strategy: StrategyBuilder | None = None,
+            replicas: int = 2,
+            **options: Any,
         ) -> Any:
             autodist = make_autodist(strategy, replicas)
             stack.enter_context(autodist.scope())
             built = build()
-            return stack.enter_context(autodist.create_distributed_session()), built
+            return stack.enter_context(autodist.create_distributed_session(**options)), built
 
         yield distribute

@@ -63,27 +63,26 @@ def test_the_fetched_value_is_that_of_the_whole_batch(name: str, distribute: Any
         np.testing.assert_array_equal(got, expected)
 
 
-WITHOUT_A_RULE: dict[str, Callable[[Any], Any]] = {
-    "largest index": tf.argmax,
-    "product": lambda x: tf.reduce_prod(tf.cast(x, tf.int32)),
-    "size": tf.shape,
-    "text": lambda x: tf.strings.reduce_join(tf.strings.as_string(x)),
+COMPUTED_ONCE_MORE: dict[str, tuple[Callable[[Any], Any], Any]] = {
+    "largest index": (tf.argmax, 6),
+    "product": (lambda x: tf.reduce_prod(tf.cast(x, tf.int32) + 1), 5040),
+    "size": (tf.shape, [7]),
+    "text": (lambda x: tf.strings.reduce_join(tf.strings.as_string(x, precision=0)), b"0123456"),
+    "order": (lambda x: tf.argsort(-x), [6, 5, 4, 3, 2, 1, 0]),
+    "first half": (lambda x: x[: tf.shape(x)[0] // 2], [0.0, 1.0, 2.0]),
+    "differences": (lambda x: x[1:] - x[:-1], [1.0] * 6),
+    "row numbers": (lambda x: tf.where(x > 4.0)[:, 0], [5, 6]),
+    "every pair": (lambda x: tf.reduce_max(x[:, None] - x[None, :]), 6.0),
 }
 
 
-@pytest.mark.parametrize("name", WITHOUT_A_RULE)
-def test_what_has_no_right_answer_is_refused_by_name(name: str, distribute: Any) -> None:
-    session, fetched = distribute(lambda: WITHOUT_A_RULE[name](build_input()))
-    with pytest.raises(UnsupportedGraphError, match=f"cannot fetch '{fetched.name}'"):
-        session.run(fetched, {"x:0": ROWS})
-    # The session goes on.
-    np.testing.assert_array_equal(session.run("x:0", {"x:0": ROWS}), ROWS)
-
-
-@pytest.mark.parametrize("name", WITHOUT_A_RULE)
-def test_one_replica_has_an_answer_to_everything(name: str, distribute: Any) -> None:
-    session, fetched = distribute(lambda: WITHOUT_A_RULE[name](build_input()), replicas=1)
-    session.run(fetched, {"x:0": ROWS})
+@pytest.mark.parametrize("name", COMPUTED_ONCE_MORE)
+def test_what_follows_from_no_replicas_values_is_computed_from_the_whole_batch(
+    name: str, distribute: Any
+) -> None:
+    compute, expected = COMPUTED_ONCE_MORE[name]
+    session, fetched = distribute(lambda: compute(build_input()), replicas=3)
+    np.testing.assert_array_equal(session.run(fetched, {"x:0": ROWS}), expected)
 
 
 def test_a_gradient_is_the_mean_over_the_batch(distribute: Any) -> None:

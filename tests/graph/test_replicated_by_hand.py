@@ -1,4 +1,4 @@
-"""Where replicas compute something else than one node, they compute what the same graph replicated by hand does."""
+"""Losses that are no means: training is that of one node, or, by choice, that of the graph replicated by hand."""
 
 import functools
 from collections.abc import Callable
@@ -64,7 +64,9 @@ def log_of_mean(x: Any, y: Any, values: dict[str, Any]) -> tuple[Any, dict[str, 
     return tf.math.log1p(tf.reduce_mean(tf.square(predict(x, values) - y))), {}
 
 
-LOSSES = [batch_norm, fused_batch_norm, sum_of_errors, sum_over_a_constant, dice, log_of_mean]
+OF_PARTS = [batch_norm, fused_batch_norm]
+OF_ONE_NODE = [sum_of_errors, sum_over_a_constant, dice, log_of_mean]
+LOSSES = OF_PARTS + OF_ONE_NODE
 STRATEGIES = [
     PS(),
     AllReduce(),
@@ -149,24 +151,39 @@ def train_by_hand(loss: Loss, replicas: int) -> tuple[list[float], dict[str, Any
         return losses, session.run({v.op.name: v for v in variables})
 
 
-@pytest.mark.parametrize("replicas", [2, 3])
-@pytest.mark.parametrize("loss", LOSSES)
-def test_training_is_that_of_the_graph_replicated_by_hand(
-    loss: Loss, replicas: int, distribute: Any, tmp_path: Path
+def train(
+    loss: Loss, replicas: int, distribute: Any, directory: Path, expected: Any, **options: Any
 ) -> None:
-    expected_losses, expected = train_by_hand(loss, replicas)
+    """Trains distributed, and compares losses and variables with `expected`, as `train_by_hand` returns them."""
     strategy = STRATEGIES[(LOSSES.index(loss) + replicas) % len(STRATEGIES)]
-    session, (fetches, variables) = distribute(lambda: build(loss), strategy, replicas)
+    session, (fetches, variables) = distribute(lambda: build(loss), strategy, replicas, **options)
     losses = [session.run(fetches, draw(step))[0] for step in range(STEPS)]
     rtol = 1e-5 if loss is fused_batch_norm else 1e-9
-    np.testing.assert_allclose(losses, expected_losses, rtol)
-    saved = tf.train.load_checkpoint(Saver(variables).save(session, str(tmp_path / "saved")))
-    for name, value in expected.items():
+    np.testing.assert_allclose(losses, expected[0], rtol)
+    saved = tf.train.load_checkpoint(Saver(variables).save(session, str(directory / "saved")))
+    for name, value in expected[1].items():
         np.testing.assert_allclose(saved.get_tensor(name), value, rtol, atol=rtol / 10)
 
 
+@pytest.mark.parametrize("replicas", [2, 3])
+@pytest.mark.parametrize("loss", OF_PARTS)
+def test_training_with_own_statistics_is_that_of_the_graph_replicated_by_hand(
+    loss: Loss, replicas: int, distribute: Any, tmp_path: Path
+) -> None:
+    train(loss, replicas, distribute, tmp_path, train_by_hand(loss, replicas))
+
+
+@pytest.mark.parametrize("replicas", [2, 3])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_one_node_computes_something_else(loss: Loss) -> None:
+def test_training_is_that_of_one_node(
+    loss: Loss, replicas: int, distribute: Any, tmp_path: Path
+) -> None:
+    options = {"batch_statistics": "global"} if loss in OF_PARTS else {}
+    train(loss, replicas, distribute, tmp_path, train_by_hand(loss, 1), **options)
+
+
+@pytest.mark.parametrize("loss", OF_PARTS)
+def test_one_node_computes_something_else_than_parts(loss: Loss) -> None:
     one, _ = train_by_hand(loss, 1)
     two, _ = train_by_hand(loss, 2)
     assert not np.allclose(one, two, rtol=1e-3)

@@ -23,7 +23,6 @@ mean. Bit 0 stands for local variables, bit i + 1 for `roots[i]`.
 
 from __future__ import annotations
 
-import bisect
 import functools
 import operator
 from collections.abc import Iterable
@@ -36,8 +35,12 @@ from autodist.errors import UnsupportedGraphError
 from autodist.graph import op_kinds
 from autodist.graph.batch_dims import BatchDims
 from autodist.graph.batch_updates import BatchUpdates
+from autodist.graph.differentiations import Ranges
+from autodist.graph.made_once import Obstacle, Proof
 from autodist.graph.observe import Birth, Observer, Reentry
+from autodist.graph.order import topological
 from autodist.graph.roles import Key, Roles, key_of, size_of
+from autodist.graph.splitting import Splitting
 from autodist.graph.whole import (
     DATA_SOURCES,
     is_list,
@@ -52,7 +55,7 @@ LOCAL = 1
 _STEP_STORES = frozenset(
     {"StackV2", "TensorArrayV3", "TensorArrayGradV3", "TensorArrayGradWithShape"}
 )
-COMBINING = frozenset({"SaveV2", "SaveSlices", "Save", "ScalarSummary", "HistogramSummary"})
+COMBINING = frozenset({"SaveV2", "SaveSlices", "Save"}) | op_kinds.SUMMARIES
 
 
 class BatchAnalysis:
@@ -64,13 +67,20 @@ class BatchAnalysis:
     """
 
     def __init__(
-        self, roles: Roles, observer: Observer, replica_count: int, dims: BatchDims
+        self,
+        roles: Roles,
+        observer: Observer,
+        replica_count: int,
+        dims: BatchDims,
+        *,
+        has_own_statistics: bool = True,
     ) -> None:
         self._roles = roles
         self._observer = observer
         self._replica_count = replica_count
         self._dims = dims
         self.fed_whole: list[tuple[Any, Any]] = []
+        self.splitting = Splitting(self, observer, has_own_statistics=has_own_statistics)
         self.updates = BatchUpdates(self, roles, observer)
         self._candidates: list[Any] = []
         self._axes: list[int] = []
@@ -79,6 +89,9 @@ class BatchAnalysis:
         self._loops: dict[Any, str | None] = {}
         self._loop_masks: dict[str, int] = {}
         self._numbers: dict[Any, int] = {}
+        self._in_order: list[Any] = []
+        self._backward = Ranges()
+        self._backward_count = 0
         self._seen_from: dict[Key, int] = {}
         self._new: set[Any] = set()
         self._reentries: dict[Key, list[Reentry]] = {}
@@ -125,6 +138,14 @@ class BatchAnalysis:
             if size is None or (is_known and size_of(part, axis) != size):
                 return axis
         return None
+
+    def asked_axis(self, tensor: Any) -> int | None:
+        """The dimension of a tensor that the user named as the batch, or None."""
+        return self._dims.axis(tensor) if self._dims.is_asked(tensor) else None
+
+    def obstacle_to(self, tensor: Any) -> Obstacle | None:
+        """What keeps one node's value of a tensor that varies from being computed; None where nothing does."""
+        return Proof(self, self.splitting.kinds).obstacle_to(tensor)
 
     def tensor_mask(self, tensor: Any) -> int:
         """The roots that a tensor depends on."""
@@ -173,34 +194,62 @@ class BatchAnalysis:
                 return reentry
         return None
 
+    def ops_between(self, begin: int, end: int) -> list[Any]:
+        """The ops created as number `begin` or later, and before number `end`."""
+        return self._in_order[begin:end]
+
+    def upstream_change(self, op: Any, tensor: Any) -> tuple[bool, bool]:
+        """Whether `op`, of a backward pass, sees the mean of `tensor`, and whether it sees it scaled."""
+        call = self.splitting.changed_call(self._numbers[op], tensor)
+        if call is None:
+            return False, False
+        return call.op in self.splitting.combined, call.op in self.splitting.scaled
+
+    def mask_of_change(self, op: Any, tensor: Any) -> int:
+        """The roots whose parts weigh what `op` sees in place of `tensor`."""
+        call = self.splitting.changed_call(self._numbers[op], tensor)
+        assert call is not None
+        return self._masks[call.op]
+
+    def sees_weighted(self, op: Any, tensor: Any) -> bool:
+        """Whether `op` sees the replicas' values of `tensor` times their shares."""
+        return self.splitting.is_weighted(self._numbers[op], tensor)
+
     def is_of_backward_pass(self, op: Any) -> bool:
         """Whether a differentiation created `op`."""
-        number, ranges = self._numbers[op], self._observer.differentiations
-        index = bisect.bisect_right(ranges, number, key=operator.itemgetter(0)) - 1
-        return index >= 0 and number < ranges[index][1]
+        return self._backward.find(self._numbers[op]) is not None
 
     def has_own_rows(self, birth: Birth) -> bool:
         """Whether each replica's gradient is `tf.IndexedSlices` with rows of its own."""
         return birth.indices is not None and bool(self.tensor_mask(birth.indices))
 
-    def extend(self, new_ops: list[Any], ordered: list[Any], settled: Iterable[Any]) -> None:
+    def extend(self, new_ops: list[Any], settled: Iterable[Any]) -> list[Any]:
         """Takes in ops added to the original graph.
 
         Args:
           new_ops: the ops, in order of creation.
-          ordered: the same ops, each after what it depends on.
           settled: handle ops of the variables that exist in the transformed graph; they can no
             longer become local.
+
+        Returns:
+          The ops, each after what it depends on.
 
         Raises:
           UnsupportedGraphError: if an update of a variable varies in a way that has no meaning.
         """
         self._take_births()
-        self.updates.extend(ordered)
-        self._new = set(new_ops)
         for op in new_ops:
             self._numbers[op] = len(self._numbers)
+            self._in_order.append(op)
             self._masks[op] = 0
+        for made in self._observer.differentiations[self._backward_count :]:
+            self._backward.add(made)
+        self._backward_count = len(self._observer.differentiations)
+        self.splitting.take_in(new_ops)
+        ordered = topological(new_ops, self.splitting.sources_of)
+        self.splitting.extend(ordered)
+        self.updates.extend(ordered)
+        self._new = set(new_ops)
         for op in ordered:
             self._loops[op] = self._loop_of(op)
         if self._replica_count > 1:
@@ -208,10 +257,27 @@ class BatchAnalysis:
         self._unsplit(ordered)
         frozen = set(settled)
         while True:
+            self._find_kinds(ordered)
+            if not (self._drop_unproved(ordered) or self.updates.decide(frozen)):
+                break
+        return ordered
+
+    def _find_kinds(self, ordered: list[Any]) -> None:
+        """Finds what varies and the kinds, which tell of each other."""
+        self.splitting.reset()
+        while True:
+            self.forget(ordered)
             while self._spread(ordered):
                 pass
-            if not self.updates.decide(frozen):
-                break
+            if not self.splitting.find_kinds():
+                return
+
+    def _drop_unproved(self, ordered: list[Any]) -> bool:
+        """Has roots not be split on which the targets of differentiations depend without a proof."""
+        splitting = self.splitting
+        found = splitting.without_proof() or splitting.control_flow_without_proof()
+        self.splitting.culprits.update(found)
+        return bool(found) and self.drop_roots([op for op, _ in found], ordered, keeps_asked=False)
 
     def _take_births(self) -> None:
         for birth in self._observer.births:
@@ -274,9 +340,15 @@ class BatchAnalysis:
         known = [b.values for b in self._observer.births if b.values.op in self._masks]
         return functools.reduce(operator.or_, map(self.tensor_mask, known), 0)
 
-    def drop_roots(self, takers: list[Any], ops: list[Any]) -> bool:
-        """Has the roots that `takers` depend on not be split; False where they depend on none that may be dropped."""
-        asked = self._asked_roots()
+    def drop_roots(self, takers: list[Any], ops: list[Any], *, keeps_asked: bool = True) -> bool:
+        """Has the roots that `takers` depend on not be split; False where they depend on none that may be dropped.
+
+        Args:
+          takers: ops that need roots whole.
+          ops: the new ops.
+          keeps_asked: whether those are kept of which the user said where the batch lies.
+        """
+        asked = self._asked_roots() if keeps_asked else 0
         masks = {op: self._masks[op] & ~(LOCAL | asked) for op in takers}
         masks = {op: mask for op, mask in masks.items() if mask}
         if not masks:
@@ -383,8 +455,15 @@ class BatchAnalysis:
         mask = LOCAL if source in self.updates.local and not op_kinds.is_update(op.type) else 0
         if source not in self._masks:
             return mask
+        if self.splitting.is_seen_combined(op, tensor):
+            return 0
         reentry = self.reentry(op, tensor)
         if reentry is not None:
             birth = reentry.birth
             return mask | (self.tensor_mask(birth.values) if self.has_own_rows(birth) else 0)
-        return mask if self.sees_mean(op, tensor) else mask | self.tensor_mask(tensor)
+        if self.sees_mean(op, tensor):
+            return mask
+        is_mean, is_scaled = self.upstream_change(op, tensor)
+        if is_scaled:
+            return mask | self.mask_of_change(op, tensor)
+        return mask if is_mean else mask | self.tensor_mask(tensor)

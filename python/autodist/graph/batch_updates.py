@@ -13,9 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from autodist.graph import kind_rules, op_kinds
-from autodist.graph.functions import handle_behind, may_write
-from autodist.graph.kinds import Kind, Kinds
+from autodist.graph.functions import handle_behind, has_lasting_effect, may_write
 from autodist.graph.local_variables import check_can_be_local, check_gradient, refuse
 from autodist.graph.made_once import Obstacle, Proof
 from autodist.graph.observe import Observer
@@ -46,25 +44,20 @@ class BatchUpdates:
         self._batch = batch
         self._roles = roles
         self._observer = observer
-        self._kinds = self._no_kinds()
-        self._older: list[Any] = []
         self._ops: list[Any] = []
         self.made_once: set[Any] = set()
         self.local: set[Any] = set()
         self.obstacles: dict[Any, Obstacle] = {}
+        self._per_replica: set[Any] = set()
 
     def extend(self, ordered: list[Any]) -> None:
         """Takes in ops added to the original graph, each after what it depends on."""
-        self._older += self._ops
         self._ops = ordered
-
-    def kind(self, tensor: Any) -> Kind | None:
-        """How one node's value of a tensor that varies follows from the replicas'; None where no rule says so."""
-        return self._kinds.of_tensor(tensor)
 
     def choice_behind(self, op: Any) -> Any:
         """An op with random numbers or batch statistics of each replica's own that `op` depends on, or None."""
-        found = (self._kinds.by_choice.get(t.op) for t in op.inputs if self._batch.varies(op, t))
+        choices = self._batch.splitting.kinds.by_choice
+        found = (choices.get(t.op) for t in op.inputs if self._batch.varies(op, t))
         return next((choice for choice in found if choice is not None), None)
 
     def in_order(self) -> list[Any]:
@@ -93,13 +86,12 @@ class BatchUpdates:
         writers = [
             (op, variables)
             for op, variables in writers
-            if not all(v.handle_op in self.local for v in variables)
+            if any(v.handle_op not in self.local for v in variables)
+            or (not variables and op not in self._per_replica and has_lasting_effect(op))
         ]
         if not writers:
             return False
-        self._kinds = self._no_kinds()
-        self._kinds.extend([*self._older, *self._ops])
-        proof = Proof(self._batch, self._kinds)
+        proof = Proof(self._batch, self._batch.splitting.kinds)
         proved: list[Any] = []
         refused: list[_Refused] = []
         for op, variables in writers:
@@ -120,11 +112,17 @@ class BatchUpdates:
     def _refuse(self, refused: list[_Refused], settled: set[Any]) -> None:
         """Has what updates take that are not made once not be split, or variables be local."""
         self.obstacles.update({op: found for op, _, found in refused if found is not None})
-        undeclared = [r for r in refused if not all(v.declares_aggregation for v in r[1])]
+        undeclared = [
+            r for r in refused if not r[1] or not all(v.declares_aggregation for v in r[1])
+        ]
         if not undeclared:
             self._localise(*refused[0], settled)
         elif not self._batch.drop_roots([op for op, *_ in undeclared], self._ops):
-            refuse(*undeclared[0])
+            writing = [r for r in undeclared if r[1]]
+            if writing:
+                refuse(*writing[0])
+            # Asked to split all the same, each replica has the effect for its rows.
+            self._per_replica.update(op for op, *_ in undeclared)
 
     def _localise(
         self,
@@ -141,12 +139,3 @@ class BatchUpdates:
             is_settled = variable.handle_op in settled
             check_can_be_local(variable, op, obstacle, is_settled=is_settled, is_trained=is_trained)
             self.local.add(variable.handle_op)
-
-    def _no_kinds(self) -> Kinds:
-        return Kinds(
-            kind_rules.RULES,
-            varies=self._batch.varies,
-            root_axis=self._batch.axis_of_root,
-            is_local_read=lambda op: op.type == op_kinds.READ and op.inputs[0].op in self.local,
-            is_forward=self._batch.is_forward,
-        )

@@ -160,10 +160,23 @@ def has_effect(op: Any) -> bool:
     return _node_has_effect(op.graph, op.type, op.node_def.attr, set())
 
 
+_PER_STEP = re.compile(r"TensorArray\w*|Stack\w*|Assert|Print|PrintV2|Timestamp")
+
+
+def has_lasting_effect(op: Any) -> bool:
+    """The same, but for what only belongs to a step, or tells of it."""
+    return _PER_STEP.fullmatch(op.type) is None and has_effect(op)
+
+
 def _node_has_effect(graph: Any, op_type: str, attrs: Any, visited: set[str]) -> bool:
     if tf_internals.takes_functions(op_type):
         return any(_function_has_effect(graph, name, visited) for name in _names(attrs))
-    if op_type in _LOOKS_ONLY or op_type in ("Placeholder", "Assert"):
+    if op_type in _LOOKS_ONLY or op_type in (
+        "Placeholder",
+        "Assert",
+        "CheckNumerics",
+        "CheckNumericsV2",
+    ):
         return False
     return tf_internals.is_stateful(op_type) and not _RANDOM_STATE.issubset(attrs)
 

@@ -11,16 +11,20 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from autodist.graph import kind_shapes, op_kinds
+from autodist.graph import kind_numbers, kind_shapes, op_kinds
 from autodist.graph.kinds import (
     ALL,
     ANY,
     COUNT,
+    FOLLOWED,
+    LINEAR,
     MAX,
     MEAN,
     MIN,
     SAME,
+    SIZES,
     SUM,
+    Count,
     Kind,
     Kinds,
     Rule,
@@ -103,6 +107,12 @@ def _axis_of_one(kinds: Kinds, op: Any, indices: Any) -> int | None:
     return found
 
 
+def each_of(kinds: Kinds, op: Any) -> tuple[Any, ...] | None:
+    """How many rows the inputs have for each row of the batch, where that is known of one."""
+    known = [k.each for k in kinds.of_inputs(op) if k is not None and k.is_rows]
+    return next((e for e in known if e is not None), None)
+
+
 def _lets_pass(tensor: Any, place: int, rank: int) -> bool:
     """Whether a tensor, the same for all replicas, is broadcast along dimension `place` of `rank`."""
     if tensor.shape.rank is None:
@@ -115,38 +125,80 @@ def elementwise(kinds: Kinds, op: Any) -> Found:
     """Rows with rows, or with what is the same for all."""
     axis = axis_of_broadcast(kinds, op)
     if axis is not None:
-        return [rows(axis)] * len(op.outputs)
-    _count_product(kinds, op)
-    if op.type in ("Identity", "Cast", "StopGradient"):
-        sizes, kind = kinds.sizes(op.inputs[0]), kinds.of(op, 0)
-        if sizes is not None and op.outputs[0].dtype.is_integer:
-            kinds.set_sizes(op.outputs[0], sizes)
-        if op.type != "Cast" or (kind == MEAN and _is_wider(op)):
-            return [kind]
-    if sizes_are_counts(kinds, op.outputs[0]):
+        made = rows(axis, each_of(kinds, op))
+        if len(op.inputs) == len(op.outputs) == 1 and op.inputs[0].shape.rank is not None:
+            kinds.set_dims(op.outputs[0], kinds.dims(op.inputs[0]))
+        return [made] * len(op.outputs)
+    _count(kinds, op)
+    if kinds.sizes(op.outputs[0]) == [COUNT]:
         return [SUM]
-    return [None] * len(op.outputs)
+    return [of_reductions(kinds, op)] * len(op.outputs)
 
 
-def _is_wider(cast: Any) -> bool:
-    """Whether a cast changes no value: from one floating dtype to a larger one."""
+# What is computed from reductions of rows.
+
+_PASSES = frozenset({"Identity", "StopGradient", "PreventGradient", "Snapshot", "CheckNumerics"})
+_LINEAR = frozenset({"Neg", "Real", "Imag", "Conj", "ZerosLike"})
+_SUMS = frozenset({"Add", "AddV2", "AddN", "Sub"})
+_QUOTIENTS = frozenset({"RealDiv", "Div", "DivNoNan"})
+
+
+def of_reductions(kinds: Kinds, op: Any) -> Kind | None:  # noqa: PLR0911 - a rule each
+    """The kind of what an elementwise op computes from reductions of the rows, where it is a reduction again."""
+    found = kinds.of_inputs(op)
+    if op.type in _PASSES:
+        sizes = kinds.sizes(op.inputs[0])
+        if sizes is not None and COUNT in sizes:
+            kinds.set_sizes(op.outputs[0], sizes)
+        return found[0]
+    if op.type in _LINEAR or (op.type == "Cast" and _is_linear(op)):
+        return found[0] if found[0] in LINEAR else None
+    if op.type in _SUMS:
+        return linear_combination(found)
+    if op.type in _QUOTIENTS and found[0] == SUM and kinds.sizes(op.inputs[1]) == [COUNT]:
+        return MEAN if op.inputs[0].dtype.is_floating else None
+    is_product = op.type in ("Mul", "MulNoNan") or (
+        op.type in _QUOTIENTS and op.inputs[0].dtype.is_floating
+    )
+    if is_product and found[1] == SAME and found[0] in LINEAR:
+        return found[0]
+    if is_product and op.type not in _QUOTIENTS and found[0] == SAME and found[1] in LINEAR:
+        return found[1]
+    if op.type in ("SelectV2", "Select") and found[0] == SAME:
+        return linear_combination(found[1:])
+    return None
+
+
+def linear_combination(found: list[Kind | None]) -> Kind | None:
+    """The kind of a sum of tensors: means may be added to what all share, sums to sums alone."""
+    if set(found) == {SUM}:
+        return SUM
+    return MEAN if MEAN in found and set(found) <= {MEAN, SAME} else None
+
+
+def _is_linear(cast: Any) -> bool:
+    """Whether a sum of what is cast is the cast of the sum."""
     before, after = cast.inputs[0].dtype, cast.outputs[0].dtype
-    return bool(before.is_floating and after.is_floating and before.size < after.size)
+    if before.is_floating or before.is_complex:
+        return bool(after.is_floating or after.is_complex)
+    return bool(before.is_integer and not after.is_bool)
 
 
-def _count_product(kinds: Kinds, op: Any) -> None:
-    """The number of rows times a number that all share is a number of rows, too."""
-    if op.type != "Mul" or op.outputs[0].shape.rank != 0 or not op.outputs[0].dtype.is_integer:
+def _count(kinds: Kinds, op: Any) -> None:
+    """The number of rows cast, or times a number that all share, is a number of rows, too."""
+    if op.outputs[0].shape.rank != 0:
+        return
+    if op.type == "Cast" and kinds.sizes(op.inputs[0]) == [COUNT]:
+        kinds.set_sizes(op.outputs[0], kinds.sizes(op.inputs[0]) or [COUNT])
+    if op.type != "Mul":
         return
     pair = [kinds.sizes(t) for t in op.inputs]
     for index in (0, 1):
-        if pair[index] == [COUNT] and kinds.of(op, 1 - index) == SAME:
-            kinds.set_sizes(op.outputs[0], [COUNT])
-
-
-def sizes_are_counts(kinds: Kinds, tensor: Any) -> bool:
-    """Whether a scalar is a number of rows."""
-    return bool(tensor.shape.rank == 0 and kinds.sizes(tensor) == [COUNT])
+        count = pair[index]
+        if count == [COUNT] and kinds.of(op, 1 - index) == SAME:
+            each, factor = count[0].each, pair[1 - index] or [None]
+            is_known = each is not None and factor[0] is not None
+            kinds.set_sizes(op.outputs[0], [Count.of((*each, *factor) if is_known else None)])
 
 
 def row_by_row(kinds: Kinds, op: Any) -> Found:
@@ -167,6 +219,11 @@ _ROW_INPUTS = {
 }
 
 
+def identity_n(kinds: Kinds, op: Any) -> Found:
+    """The inputs."""
+    return list(kinds.of_inputs(op))
+
+
 def lookup(kinds: Kinds, op: Any) -> Found:
     """What a table holds for the keys, which are rows."""
     _, keys, default = kinds.of_inputs(op)
@@ -176,8 +233,10 @@ def lookup(kinds: Kinds, op: Any) -> Found:
 def bias_add(kinds: Kinds, op: Any) -> Found:
     """Rows that are not the channels."""
     kind, rank = kinds.of(op, 0), op.inputs[0].shape.rank
-    if kind is None or not kind.is_rows or kinds.of(op, 1) != SAME or rank is None:
+    if kind is None or kinds.of(op, 1) != SAME or rank is None:
         return [None]
+    if not kind.is_rows:
+        return [kind if kind == MEAN else None]
     channels = 1 if op.get_attr("data_format") == b"NCHW" else rank - 1
     return [None if kind.axis == channels else kind]
 
@@ -201,6 +260,8 @@ def matrices(kinds: Kinds, op: Any) -> Found:
 
 def matmul(kinds: Kinds, op: Any) -> Found:
     """Rows times parameters are rows; rows times rows, contracted over them, are a sum."""
+    if _is_linear_in_one(kinds, op):
+        return [next(k for k in kinds.of_inputs(op) if k != SAME)]
     flips = [op.get_attr("transpose_a"), op.get_attr("transpose_b")]
     places: list[int | None] = []
     for index in (0, 1):
@@ -210,15 +271,23 @@ def matmul(kinds: Kinds, op: Any) -> Found:
         axis = kind.axis if kind.is_rows else None
         places.append(1 - axis if axis is not None and flips[index] else axis)
     results: dict[tuple[int | None, int | None], Kind] = {
-        (0, None): rows(0),
+        (0, None): rows(0, each_of(kinds, op)),
         (None, 1): rows(1),
         (1, 0): SUM,
     }
     return [results.get((places[0], places[1]))]
 
 
+def _is_linear_in_one(kinds: Kinds, op: Any) -> bool:
+    """Whether one input of a product is a mean or sum, and all replicas share the others."""
+    found = [k for k in kinds.of_inputs(op) if k != SAME]
+    return len(found) == 1 and found[0] in LINEAR
+
+
 def batch_matmul(kinds: Kinds, op: Any) -> Found:
     """Rows in front of the last two dimensions, or of the left matrix alone."""
+    if _is_linear_in_one(kinds, op):
+        return [next(k for k in kinds.of_inputs(op) if k != SAME)]
     found = kinds.of_inputs(op)
     ranks = [t.shape.rank for t in op.inputs]
     if None in ranks:
@@ -235,6 +304,8 @@ def batch_matmul(kinds: Kinds, op: Any) -> Found:
 
 def einsum(kinds: Kinds, op: Any) -> Found:
     """Rows under one label: kept they are rows, summed over they are a sum."""
+    if _is_linear_in_one(kinds, op):
+        return [next(k for k in kinds.of_inputs(op) if k != SAME)]
     left, arrow, right = op.get_attr("equation").decode().replace(" ", "").partition("->")
     terms = left.split(",")
     if not arrow or "." in left or len(terms) != len(op.inputs):
@@ -257,6 +328,13 @@ def einsum(kinds: Kinds, op: Any) -> Found:
     return [rows(right.index(label)) if label in right else SUM]
 
 
+def backprop_input(kinds: Kinds, op: Any) -> Found:
+    """Transposed convolutions: the sizes of the result, the filter, and the rows."""
+    sizes = kinds.sizes(op.inputs[0])
+    fits = sizes is not None and sizes[0] == COUNT and COUNT not in sizes[1:]
+    return [rows(0) if fits and kinds.of_inputs(op)[1:] == [SAME, rows(0)] else None]
+
+
 def last_dimension(kinds: Kinds, op: Any) -> Found:
     """Rows in front of the last dimension, over which the op works."""
     kind, rank = kinds.of(op, 0), op.inputs[0].shape.rank
@@ -269,6 +347,16 @@ def reduction(kinds: Kinds, op: Any) -> Found:
     """Over rows a reduction of that name; over other dimensions rows."""
     kind, summed = kinds.of(op, 0), op.inputs[0]
     axes = tf.get_static_value(op.inputs[1])
+    if kind in LINEAR and op.type in ("Sum", "Mean") and kinds.of(op, 1) == SAME:
+        return [kind if op.type == "Sum" or not summed.dtype.is_integer else None]
+    if op.type == "Prod" and all(isinstance(s, int) for s in kinds.sizes(summed) or [None]):
+        kinds.set_sizes(op.outputs[0], [int(np.prod(kinds.sizes(summed) or [1], dtype=np.int64))])
+    if op.type == "Prod" and (kinds.sizes(summed) or []).count(COUNT) == 1:
+        sizes = kinds.sizes(summed) or []
+        each, others = sizes[sizes.index(COUNT)].each, [s for s in sizes if s != COUNT]
+        is_counted = each is not None and None not in others
+        kinds.set_sizes(op.outputs[0], [Count.of((*each, *others) if is_counted else None)])
+        return [SUM if op.outputs[0].shape.rank == 0 else SIZES]
     if kind is None or not kind.is_rows or axes is None or summed.shape.rank is None:
         return [None]
     over = {int(a) % summed.shape.rank for a in np.ravel(axes)}
@@ -277,20 +365,19 @@ def reduction(kinds: Kinds, op: Any) -> Found:
         return [rows(kind.axis - shift)]
     if op.type == "Mean" and not (summed.dtype.is_floating or summed.dtype.is_complex):
         return [None]
-    if op.type == "Mean" and _is_of_batch_normalisation(kinds, op):
+    if (
+        op.type == "Mean"
+        and kinds.facts.has_own_statistics(op)
+        and _is_of_batch_normalisation(kinds, op)
+    ):
         kinds.statistics.add(key_of(op.outputs[0]))
-    return [_without_nan(_REDUCTIONS.get(op.type), summed)]
-
-
-def _without_nan(kind: Kind | None, reduced: Any) -> Kind | None:
-    """No kind for an extreme of floating values: where one is NaN, TensorFlow's result depends on their order."""
-    return None if kind in (MAX, MIN) and reduced.dtype.is_floating else kind
+    return [_REDUCTIONS.get(op.type)]
 
 
 def _is_of_batch_normalisation(kinds: Kinds, op: Any) -> bool:
     """Whether a mean over the batch is a statistic of batch normalisation, as `tf.nn.moments` makes both."""
     if op.inputs[0].op.type == "SquaredDifference" and op.inputs[0].op in kinds.by_choice:
-        return meets_rows(op.outputs[0], kinds.is_forward)
+        return meets_rows(op.outputs[0], kinds.facts.is_forward)
     return any(_is_variance(kinds, op, user) for user in _behind(op.outputs[0]))
 
 
@@ -307,7 +394,7 @@ def _is_variance(kinds: Kinds, mean: Any, squares: Any) -> bool:
     if squares.type != "SquaredDifference" or squares.inputs[0] is not mean.inputs[0]:
         return False
     variances = [op for op in squares.outputs[0].consumers() if op.type == "Mean"]
-    return any(meets_rows(op.outputs[0], kinds.is_forward) for op in variances)
+    return any(meets_rows(op.outputs[0], kinds.facts.is_forward) for op in variances)
 
 
 def arg_reduction(kinds: Kinds, op: Any) -> Found:
@@ -332,6 +419,8 @@ def along_an_axis(kinds: Kinds, op: Any) -> Found:
 def batch_norm(kinds: Kinds, op: Any) -> Found:
     """Fused batch normalisation: the statistics are those of each replica's part, by choice."""
     found: Found = [None] * len(op.outputs)
+    if op.get_attr("is_training") and not kinds.facts.uses_own_statistics:
+        return found
     if kinds.of(op, 0) != rows(0) or any(k != SAME for k in kinds.of_inputs(op)[1:]):
         return found
     found[0] = rows(0)
@@ -356,7 +445,7 @@ def segment_sum(kinds: Kinds, op: Any) -> Found:
     if pair != [rows(0), rows(0)] or kinds.of(op, 2) != SAME:
         return [None]
     found = {"UnsortedSegmentSum": SUM, "UnsortedSegmentMax": MAX, "UnsortedSegmentMin": MIN}
-    return [_without_nan(found[op.type], op.inputs[0])]
+    return [found[op.type]]
 
 
 def scatter_nd(kinds: Kinds, op: Any) -> Found:
@@ -387,6 +476,8 @@ def l2_loss(kinds: Kinds, op: Any) -> Found:
 def resource_gather(kinds: Kinds, op: Any) -> Found:
     """Rows of a variable that all share, for row numbers of the batch."""
     kind = kinds.of(op, 1)
+    if kind == FOLLOWED and kinds.of(op, 0) == SAME and op.type == "ResourceGather":
+        return [None if op.get_attr("batch_dims") else FOLLOWED]
     fits = kinds.of(op, 0) == SAME and kind is not None and kind.is_rows
     if op.type == "ResourceGatherNd":
         rank = op.inputs[1].shape.rank
@@ -414,10 +505,20 @@ def _table() -> dict[str, Rule]:
     rules.update(dict.fromkeys(segments, segment_sum))
     rules.update(dict.fromkeys(("Bincount", "DenseBincount"), bincount))
     rules.update(dict.fromkeys(("ResourceGather", "ResourceGatherNd"), resource_gather))
+    transposed = (
+        "Conv2DBackpropInput", "Conv3DBackpropInputV2", "DepthwiseConv2dNativeBackpropInput"
+    )  # fmt: skip
+    rules.update(dict.fromkeys(transposed, backprop_input))
     rules.update(
-        BiasAdd=bias_add, MatMul=matmul, Einsum=einsum, ScatterNd=scatter_nd, L2Loss=l2_loss
+        BiasAdd=bias_add,
+        IdentityN=identity_n,
+        MatMul=matmul,
+        Einsum=einsum,
+        ScatterNd=scatter_nd,
+        L2Loss=l2_loss,
     )
     return rules
 
 
 RULES = _table()
+RULES.update(kind_numbers.RULES)

@@ -8,6 +8,11 @@ The replicas compute on consecutive parts of the batch. A tensor has a *kind* wh
 | rows | the replicas' values, concatenated along an axis in batch order |
 | mean, sum, max, min, all, any | the same reduction of the replicas' values, a mean weighted by the parts' sizes |
 | read | the copies of a local variable, aggregated as the variable says |
+| sizes | computed once more: it holds numbers of rows among others (`Kinds.sizes`) |
+| numbers | computed once more: row numbers count within a replica's part |
+| indices | the same: row numbers in column 0 of the last dimension |
+| followed | computed once more: rows along dimension 0, and behind them what all share |
+| merged | rows along a dimension that was merged with one in front of it: rows again once it is taken apart |
 
 The table of rules (`kind_rules`) is positive: the outputs of an op without a rule, or whose inputs do not fit its rule,
 have no kind. Their value for the whole batch is found only by running the op on one node's values of its inputs
@@ -19,9 +24,10 @@ for its rows, and batch normalisation, in which each replica uses the statistics
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -31,8 +37,26 @@ from autodist.graph import random_ops
 from autodist.graph.roles import Key, key_of
 
 _RANDOM_STATE = frozenset({"seed", "seed2"})
-COUNT = "count"
-"""Stands in a list of sizes for the number of rows; see `Kinds.sizes`."""
+
+
+class Count(str):  # noqa: SLOT000 - a str subclass with slots can hold no attribute of its own
+    """A number of rows in a list of sizes; see `Kinds.sizes`. All are equal, whatever is counted.
+
+    Attributes:
+      each: how many there are for each row of the batch: sizes whose product it is, or None where that is unknown.
+    """
+
+    each: tuple[Any, ...] | None
+
+    @classmethod
+    def of(cls, each: tuple[Any, ...] | None) -> Count:
+        """A number of rows of which there are `each` for a row of the batch."""
+        made = cls("count")
+        made.each = each
+        return made
+
+
+COUNT = Count.of(None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,10 +66,16 @@ class Kind:
     Attributes:
       name: one of the names in the module's table.
       axis: for rows: the dimension along which they lie.
+      outer: for merged rows: the sizes of the dimensions that were merged in front of theirs; for row numbers: the
+        sizes whose product is what the numbers grow by from row to row of the batch.
+      each: for rows: the sizes whose product is how many lie along `axis` for each row of the batch; None where that
+        is unknown. Kinds are equal whatever it is.
     """
 
     name: str
     axis: int = 0
+    outer: tuple[Any, ...] = ()
+    each: tuple[Any, ...] | None = dataclasses.field(default=None, compare=False)
 
     @property
     def is_rows(self) -> bool:
@@ -54,15 +84,61 @@ class Kind:
 
 
 SAME, MEAN, SUM, READ = Kind("same"), Kind("mean"), Kind("sum"), Kind("read")
+SIZES, FOLLOWED = Kind("sizes"), Kind("followed")
 MAX, MIN, ALL, ANY = Kind("max"), Kind("min"), Kind("all"), Kind("any")
+REDUCED = frozenset({MEAN, SUM, MAX, MIN, ALL, ANY})
+LINEAR = frozenset({MEAN, SUM})
 
 
-def rows(axis: int = 0) -> Kind:
-    """The kind of rows that lie along `axis`."""
-    return Kind("rows", axis)
+def rows(axis: int = 0, each: tuple[Any, ...] | None = None) -> Kind:
+    """The kind of rows that lie along `axis`, `each` of them for a row of the batch."""
+    return Kind("rows", axis, each=each)
+
+
+def merged(axis: int, outer: tuple[Any, ...], each: tuple[Any, ...] | None = None) -> Kind:
+    """The kind of rows whose dimension, now dimension `axis`, was merged with those of the sizes `outer`."""
+    return Kind("merged", axis, outer, each)
 
 
 Rule = Callable[["Kinds", Any], "list[Kind | None]"]
+
+
+_NOT_JOINED = frozenset({"merged", "sizes", "numbers", "indices", "followed"})
+
+
+class Facts(Protocol):
+    """What the rules ask of the analysis."""
+
+    def varies(self, op: Any, tensor: Any) -> bool:
+        """Whether a tensor depends on the batch, as an op sees it."""
+
+    def axis_of_root(self, tensor: Any) -> int | None:
+        """The dimension along which a tensor is split; None for one that is not."""
+
+    def is_local_read(self, op: Any) -> bool:
+        """Whether an op reads a local variable."""
+
+    def is_forward(self, op: Any) -> bool:
+        """Whether an op belongs to no backward pass."""
+
+    def is_in_loop(self, op: Any) -> bool:
+        """Whether an op is in a loop of the v1 control flow."""
+
+    def is_differentiated(self, op: Any) -> bool:
+        """Whether a derivative goes back through an op."""
+
+    @property
+    def uses_own_statistics(self) -> bool:
+        """Whether batch normalisation uses the statistics of each replica's part."""
+
+    def has_own_statistics(self, op: Any) -> bool:
+        """Whether each replica normalises with the statistic that `op` computes of its own part."""
+
+    def kind_of_result(self, op: Any, index: int) -> Kind | None:
+        """The kind of an output of an op of a backward pass."""
+
+    def with_reductions(self, op: Any, found: list[Kind | None]) -> list[Kind | None]:
+        """The kinds of an op's outputs where reductions are decided on, given those that its rule found."""
 
 
 class Kinds:
@@ -70,70 +146,151 @@ class Kinds:
 
     Args:
       rules: by op type: takes the kinds and an op, returns the kind of each output.
-      varies: whether a tensor depends on the batch, as an op sees it.
-      root_axis: the dimension along which a tensor is split; None for one that is not.
-      is_local_read: whether an op reads a local variable.
-      is_forward: whether an op belongs to no backward pass.
+      facts: what the rules ask.
 
     Attributes:
+      facts: what the rules ask.
       by_choice: by op whose value depends on a choice: the op for which something was chosen.
       statistics: batch normalisation's statistics, and what is computed from them alone.
     """
 
-    def __init__(
-        self,
-        rules: dict[str, Rule],
-        varies: Callable[[Any, Any], bool],
-        root_axis: Callable[[Any], int | None],
-        is_local_read: Callable[[Any], bool],
-        is_forward: Callable[[Any], bool],
-    ) -> None:
+    def __init__(self, rules: dict[str, Rule], facts: Facts) -> None:
         self._rules = rules
-        self._varies = varies
-        self._root_axis = root_axis
-        self._is_local_read = is_local_read
-        self.is_forward = is_forward
+        self.facts = facts
         self.by_choice: dict[Any, Any] = {}
         self.statistics: set[Key] = set()
         self._kinds: dict[Key, Kind | None] = {}
         self._sizes: dict[Key, list[Any]] = {}
+        self._dims: dict[Key, list[Any]] = {}
+        self._taken_as_same: frozenset[int] = frozenset()
+        self._whole_inputs: frozenset[Key] = frozenset()
+        self._seen_as_rows: frozenset[str] = frozenset()
+        self._supposed: dict[Key, Kind] = {}
 
-    def extend(self, ordered: Iterable[Any]) -> None:
-        """Finds the kinds of the outputs of `ordered`, ops each after what it depends on."""
-        for op in ordered:
-            self._take(op)
+    def retake(self, ordered: Iterable[Any]) -> None:
+        """Finds the kinds of the outputs of `ordered`, ops each after what it depends on, anew."""
+        ops = list(ordered)
+        for op in ops:
+            self.by_choice.pop(op, None)
+            for tensor in op.outputs:
+                key = key_of(tensor)
+                self._kinds.pop(key, None)
+                self._sizes.pop(key, None)
+                self.statistics.discard(key)
+        for op in ops:
+            self.take(op)
+
+    def take(self, op: Any) -> bool:
+        """Finds the kinds of the outputs of one op; whether any is another than before."""
+        before = [self._kinds.get(key_of(t)) for t in op.outputs]
+        self._take(op)
+        return before != [self._kinds.get(key_of(t)) for t in op.outputs]
 
     def _take(self, op: Any) -> None:
-        if not any(self._varies(op, t) for t in op.inputs) and not self._is_local_read(op):
+        if not any(self.facts.varies(op, t) for t in op.inputs) and not self.facts.is_local_read(
+            op
+        ):
             for tensor in op.outputs:
-                axis = self._root_axis(tensor)
+                axis = self.facts.axis_of_root(tensor)
                 if axis is not None:
-                    self._kinds[key_of(tensor)] = rows(axis)
+                    self._kinds[key_of(tensor)] = rows(axis, ())
             return
+        if not self.facts.is_forward(op):
+            for index, tensor in enumerate(op.outputs):
+                self._kinds[key_of(tensor)] = self.facts.kind_of_result(op, index)
+            return
+        found = self.facts.with_reductions(op, self.of_outputs(op))
         for tensor in op.inputs:
-            if tensor.op in self.by_choice and self._varies(op, tensor):
+            if tensor.op in self.by_choice and self.facts.varies(op, tensor):
                 self.by_choice[op] = self.by_choice[tensor.op]
-        for tensor, kind in zip(op.outputs, self._of_outputs(op), strict=True):
+        for tensor, kind in zip(op.outputs, found, strict=True):
             self._kinds[key_of(tensor)] = kind
-        if self._sees_statistics(op):
+        if self.sees_statistics(op):
             self.statistics.update(key_of(t) for t in op.outputs)
+
+    def of_outputs(self, op: Any, taken_as_same: Iterable[int] = ()) -> list[Kind | None]:
+        """The kinds that the rule for `op` gives its outputs.
+
+        Args:
+          op: an op whose inputs have their kinds.
+          taken_as_same: the numbers of inputs to take for such that all replicas share.
+        """
+        self._taken_as_same = frozenset(taken_as_same)
+        self._whole_inputs = frozenset(
+            key_of(t) for i, t in enumerate(op.inputs) if self.of(op, i) == SAME
+        )
+        try:
+            return self._of_outputs(op)
+        finally:
+            self._taken_as_same = frozenset()
 
     def _of_outputs(self, op: Any) -> list[Kind | None]:
         unknown: list[Kind | None] = [None] * len(op.outputs)
-        if self._is_local_read(op):
+        if self.facts.is_local_read(op):
             return [READ] * len(op.outputs)
         if _is_deterministic(op) and all(k == SAME for k in self.of_inputs(op)):
+            if op.type in _OF_SIZES and op.outputs[0].dtype.is_integer and len(op.outputs) == 1:
+                self._rules[op.type](self, op)
             return [SAME] * len(op.outputs)
         if random_ops.is_stateless(op.type) or _RANDOM_STATE.issubset(op.node_def.attr):
             self.choose(op)
         rule = self._rules.get(op.type)
         found = unknown if rule is None else rule(self, op)
+        if found == unknown and rule is not None:
+            found = (
+                self._rules["numbers"](self, op)
+                if self._has_numbers(op)
+                else self._of_merged(rule, op)
+            )
         return found if op.type == "Identity" else [None if k == READ else k for k in found]
+
+    def _has_numbers(self, op: Any) -> bool:
+        return any(k is not None and k.name in ("numbers", "indices") for k in self.of_inputs(op))
+
+    def rule(self, op_type: str) -> Rule | None:
+        """The rule for ops of a type."""
+        return self._rules.get(op_type)
 
     def of(self, op: Any, index: int) -> Kind | None:
         """The kind of input `index` of `op`, as `op` sees it; `SAME` where it does not depend on the batch."""
         tensor = op.inputs[index]
-        return self._kinds.get(key_of(tensor)) if self._varies(op, tensor) else SAME
+        if self._supposed and key_of(tensor) in self._supposed:
+            return self._supposed[key_of(tensor)]
+        if index in self._taken_as_same or not self.facts.varies(op, tensor):
+            return SAME
+        kind = self._kinds.get(key_of(tensor))
+        return rows(kind.axis) if kind is not None and kind.name in self._seen_as_rows else kind
+
+    def with_numbers_as_rows(self, rule: Rule, op: Any) -> list[Kind | None]:
+        """What `rule` gives where row numbers are taken for rows."""
+        return self._with_as_rows(("numbers", "indices"), rule, op)
+
+    def _with_as_rows(self, names: tuple[str, ...], rule: Rule, op: Any) -> list[Kind | None]:
+        self._seen_as_rows = frozenset(names)
+        try:
+            return rule(self, op)
+        finally:
+            self._seen_as_rows = frozenset()
+
+    def _of_merged(self, rule: Rule, op: Any) -> list[Kind | None]:
+        """What `rule` gives where all inputs that vary are rows that were merged in one way.
+
+        Then the output's rows are merged in the same way, and a reduction over them is one over all rows.
+        """
+        unknown: list[Kind | None] = [None] * len(op.outputs)
+        alike = {k for k in self.of_inputs(op) if k not in (SAME, SIZES)}
+        kind = alike.pop() if len(alike) == 1 else None
+        if kind is None or kind.name != "merged" or op.type in ("Reshape", "Shape", "ShapeN"):
+            return unknown
+        found = self._with_as_rows(("merged",), rule, op)
+        if any(k is None for k in found):
+            return unknown
+        return [
+            merged(k.axis, kind.outer, kind.each if op.type != "Transpose" else None)
+            if k is not None and k.is_rows
+            else k
+            for k in found
+        ]
 
     def of_inputs(self, op: Any) -> list[Kind | None]:
         """The kinds of all inputs of `op`."""
@@ -143,6 +300,30 @@ class Kinds:
         """The kind of a tensor that depends on the batch."""
         return self._kinds.get(key_of(tensor))
 
+    def joinable(self, tensor: Any) -> Kind | None:
+        """The kind of a tensor that depends on the batch, if one node's value can be made of the replicas'."""
+        kind = self._kinds.get(key_of(tensor))
+        if kind in (MAX, MIN) and tensor.dtype.is_floating:
+            # Where a value is NaN, TensorFlow's result depends on the order of the values.
+            return None
+        return None if kind is None or kind.name in _NOT_JOINED else kind
+
+    @contextlib.contextmanager
+    def supposing(self, kinds: Mapping[Key, Kind]) -> Iterator[None]:
+        """Supposes that tensors have these kinds, until the context is left."""
+        former = dict(self._kinds), dict(self._sizes), dict(self._supposed)
+        self._supposed.update(kinds)
+        try:
+            yield
+        finally:
+            self._kinds, self._sizes, self._supposed = former
+
+    def suppose(self, op: Any, kinds: list[Kind | None]) -> None:
+        """Supposes that the outputs of `op` have these kinds, in `supposing`."""
+        for tensor, kind in zip(op.outputs, kinds, strict=True):
+            if kind is not None:
+                self._supposed[key_of(tensor)] = kind
+
     def choose(self, op: Any) -> None:
         """Notes that the rule for `op` follows a choice, not a proof."""
         self.by_choice.setdefault(op, op)
@@ -150,13 +331,17 @@ class Kinds:
     # Sizes: the vectors and scalars that hold sizes of dimensions.
 
     def sizes(self, tensor: Any) -> list[Any] | None:
-        """The elements of a vector or scalar of sizes: an int, `COUNT`, or None for one that all replicas share.
+        """The elements of a vector or scalar of sizes: an int, `COUNT`, or what all replicas share, and None.
+
+        What all share is the key of a tensor and the number of its dimension, where that is known.
 
         Returns None where nothing is known of the elements.
         """
         known = self._sizes.get(key_of(tensor))
         if known is not None:
-            return known
+            # All replicas share the number of all rows, which is not that of their own.
+            is_whole = COUNT in known and key_of(tensor) in self._whole_inputs
+            return None if is_whole else known
         value = tf.get_static_value(tensor) if tensor.dtype.is_integer else None
         if value is not None and np.ndim(value) <= 1:
             return [int(v) for v in np.ravel(value)]
@@ -166,13 +351,26 @@ class Kinds:
         """Notes the elements of a tensor of sizes."""
         self._sizes[key_of(tensor)] = sizes
 
+    def dims(self, tensor: Any) -> list[Any]:
+        """The sizes of a tensor's dimensions, of known rank: an int, or what is equal where the sizes are."""
+        found = self._dims.get(key_of(tensor)) or [None] * tensor.shape.rank
+        own = [
+            (key_of(tensor), i) if s is None else s for i, s in enumerate(tensor.shape.as_list())
+        ]
+        return [s if isinstance(s, int) else f or s for f, s in zip(found, own, strict=True)]
+
+    def set_dims(self, tensor: Any, dims: list[Any]) -> None:
+        """Notes that the sizes of a tensor's dimensions are those of others."""
+        if tensor.shape.rank == len(dims):
+            self._dims[key_of(tensor)] = dims
+
     # Batch normalisation.
 
-    def _sees_statistics(self, op: Any) -> bool:
+    def sees_statistics(self, op: Any) -> bool:
         """Whether `op` computes, from statistics of batch normalisation and what is the same, another such."""
         if op.type not in _OF_STATISTICS:
             return False
-        varying = [t for t in op.inputs if self._varies(op, t)]
+        varying = [t for t in op.inputs if self.facts.varies(op, t)]
         return bool(varying) and all(key_of(t) in self.statistics for t in varying)
 
 
@@ -183,6 +381,8 @@ def _is_deterministic(op: Any) -> bool:
     return not random_ops.is_stateless(op.type)
 
 
+# What makes sizes of sizes.
+_OF_SIZES = frozenset({"Prod", "Pack", "ConcatV2", "StridedSlice", "GatherV2", "Identity", "Cast"})
 # fmt: off
 _OF_STATISTICS = frozenset((
     "Add", "AddV2", "Sub", "Mul", "RealDiv", "Div", "Neg", "Rsqrt", "Sqrt", "Reciprocal", "Inv", "Cast", "Identity",

@@ -31,14 +31,13 @@ from autodist.graph import (
 from autodist.graph.batch import BatchAnalysis
 from autodist.graph.batch_dims import BatchDims
 from autodist.graph.builder import Builder
+from autodist.graph.changed import Changed
 from autodist.graph.collectives import Collectives
 from autodist.graph.feeds import FeedPlan
 from autodist.graph.gradients import Gradients
 from autodist.graph.means import Means
 from autodist.graph.observe import Observer
-from autodist.graph.order import topological
 from autodist.graph.placement import PlacedVariable, Placer
-from autodist.graph.quotients import Quotients
 from autodist.graph.repeated import Repeated
 from autodist.graph.roles import Key, Roles, key_of
 from autodist.graph.stored_parts import StoredPart
@@ -62,6 +61,7 @@ class Transformer:
       strategy_builder: decides the layouts.
       batch_dims: where the batch lies in the original tensors.
       builder: of the transformed graph.
+      has_own_statistics: whether batch normalisation uses the statistics of each replica's rows.
     """
 
     def __init__(  # noqa: PLR0917 - each is a part of the picture, and there is one call
@@ -72,12 +72,20 @@ class Transformer:
         strategy_builder: StrategyBuilder,
         batch_dims: BatchDims,
         builder: Builder,
+        *,
+        has_own_statistics: bool = True,
     ) -> None:
         self.original = original
         self.builder = builder
         self.replica_count = len(devices.replica_devices)
         self.roles = Roles(original, observer)
-        self.batch = BatchAnalysis(self.roles, observer, self.replica_count, batch_dims)
+        self.batch = BatchAnalysis(
+            self.roles,
+            observer,
+            self.replica_count,
+            batch_dims,
+            has_own_statistics=has_own_statistics,
+        )
         self._update_report = UpdateReport(self.batch)
         self._collectives = Collectives(self.builder)
         self.means = Means(self.builder, self._collectives)
@@ -92,7 +100,7 @@ class Transformer:
         self._fed: dict[Key, Any] = {}
         self._feed_plans: dict[tuple[Any, ...], FeedPlan] = {}
         self._gradients = Gradients(self)
-        self._quotients = Quotients(self)
+        self._changed = Changed(self)
         self._lowered: dict[Any, Lowered] = {}
         self._whole_values = WholeValues(self)
         self._combined: dict[Key, Any] = {}
@@ -154,8 +162,7 @@ class Transformer:
         saving.check_reads(self, new_ops)
         variables = self.roles.extend(new_ops)
         verify.check_copies(new_ops, self._placer.placed)
-        ordered = topological(new_ops)
-        self.batch.extend(new_ops, ordered, self._placer.placed)
+        ordered = self.batch.extend(new_ops, self._placer.placed)
         self._update_report.tell()
         self._placer.place(variables, self.batch.local)
         if self.replica_count > 1:
@@ -211,7 +218,10 @@ class Transformer:
     def input(self, op: Any, tensor: Any) -> Value:
         """What stands for input `tensor` of the original `op`: for a gradient seen after its birth, the mean."""
         value = self.seen(op, tensor)
-        if value.varies and op in self.batch.updates.made_once:
+        batch = self.batch
+        if value.varies and (
+            op in batch.updates.made_once or batch.splitting.is_seen_combined(op, tensor)
+        ):
             return Value([[self._whole_values.get(op, tensor)]])
         return value
 
@@ -222,7 +232,11 @@ class Transformer:
             return self._gradients.behind(reentry)
         if self.batch.sees_mean(op, tensor):
             return self.mean(tensor)
-        return self.value(tensor)
+        return self._changed.seen(op, tensor)
+
+    def weighted(self, tensor: Any) -> Value:
+        """What stands for an original tensor, as ops see it that are not of the same backward pass."""
+        return self._changed.weighted(tensor)
 
     def is_gradient(self, tensor: Any) -> bool:
         """Whether an original tensor is a gradient with respect to a variable."""
@@ -300,6 +314,10 @@ class Transformer:
         """One node's value of an original tensor, where an update that is made once takes it; else None."""
         return self._whole_values.made(tensor)
 
+    def one_value(self, tensor: Any) -> Any:
+        """One node's value of an original tensor that varies, made now if need be."""
+        return self._whole_values.of(tensor)
+
     def has_collectives(self, elements: Iterable[Any]) -> bool:
         """Whether making `elements`, ops and tensors of the transformed graph, runs a collective of all tasks."""
         with self._lock:
@@ -320,7 +338,7 @@ class Transformer:
             op.type == "RestoreV2" and restoring.lower(self, op)
         ):
             pass
-        elif op.type in fetches.SUMMARIES:
+        elif op.type in op_kinds.SUMMARIES:
             self.record(op, [[fetches.lower_summary(self, op)]])
         else:
             self._copy(op)
@@ -340,15 +358,14 @@ class Transformer:
             controls = self.controls(op, replica if is_per_replica else None)
             if grid is None:
                 inputs = self._whole_inputs(op, replica)
-                divisor = self._quotients.divisor(op, replica) if mask else None
-                if divisor is not None:
-                    inputs = [inputs[0], divisor]
                 if replica and mask and random_ops.is_stateless(op.type):
                     inputs = random_ops.separate(self.builder, op, inputs, replica)
                 rows.append([self.builder.copy(op, inputs, controls, replica=replica)])
             else:
                 rows.append(self._copy_per_shard(op, replica, grid, controls))
         self.record(op, rows, grid=grid, varies=bool(mask))
+        if mask and op in self.batch.splitting.scaled:
+            self._values[op, 0] = self._changed.scaled(self._values[op, 0], mask)
         if op.type == "Identity":
             self._values[op, 0].local_variable = self.value(op.inputs[0]).local_variable
 

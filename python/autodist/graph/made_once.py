@@ -70,29 +70,32 @@ class Proof:
                 return Obstacle(writer, "is in a branch that some replicas may take and others not")
             if op_kinds.argument_names(writer)[index] == "grad":
                 return Obstacle(writer, "takes a gradient that differs from replica to replica")
-            found = self._obstacle_before(writer, index)
+            found = self._obstacle_before(writer, tensor)
             if found is not None:
                 return found
         return self._obstacle_behind(writer)
 
-    def _obstacle_before(self, writer: Any, index: int) -> Obstacle | None:
-        """What keeps an input of `writer` from being computed for the whole batch."""
-        pending, seen = [(writer, index)], set()
+    def obstacle_to(self, tensor: Any) -> Obstacle | None:
+        """What keeps one node's value of a tensor that varies from being computed; None where nothing does."""
+        return self._obstacle_before(None, tensor)
+
+    def _obstacle_before(self, writer: Any, wanted: Any) -> Obstacle | None:
+        """What keeps `wanted`, as `writer` sees it, from being computed for the whole batch."""
+        pending, seen = [(writer, wanted)], set()
         while pending:
-            user, position = pending.pop()
-            tensor = user.inputs[position]
+            user, tensor = pending.pop()
             op = tensor.op
-            if not self._batch.varies(user, tensor):
+            if user is not None and not self._batch.varies(user, tensor):
                 continue
-            if self._batch.reentry(user, tensor) is not None:
+            if user is not None and self._batch.reentry(user, tensor) is not None:
                 return Obstacle(user, "goes back through a gradient for a second derivative")
-            if self._kinds.of_tensor(tensor) is not None or op in self._proved or op in seen:
+            if self._kinds.joinable(tensor) is not None or op in self._proved or op in seen:
                 continue
             found = self._cannot_run_again(op)
             if found is not None:
                 return found
             seen.add(op)
-            pending.extend((op, i) for i in range(len(op.inputs)))
+            pending.extend((op, t) for t in op.inputs)
         self._proved |= seen
         return None
 

@@ -44,6 +44,7 @@ class Means:
         self._batches: dict[int, Any] = {}
         self._common_sizes: dict[tuple[int, ...], Any] = {}
         self._counts: dict[tuple[int, ...], list[Any]] = {}
+        self._share_factors: dict[tuple[tuple[int, ...], bool], list[Any]] = {}
         self._task_shares: dict[tuple[int, ...], list[Any]] = {}
 
     def split(self, root: int, batch: Any, axis: int) -> Value:
@@ -179,18 +180,35 @@ class Means:
             ]
             return tf.add_n(counted)
 
-    def shares(self, total: Any, mask: int) -> list[Any]:
-        """A floating-point scalar of the whole batch times each replica's share of the rows.
+    def times_shares(self, tensors: list[Any], mask: int, *, is_inverse: bool) -> list[Any]:
+        """Each replica's tensor times its share of the rows, or times the inverse of its share.
 
-        A replica without a part gets all of it; what it computes counts as nothing.
+        A replica without a part counts as one with all rows; what it computes counts as nothing.
+
+        Args:
+          tensors: one floating or complex tensor per replica.
+          mask: the roots whose parts are the shares.
+          is_inverse: whether the inverse is meant.
         """
-        sizes = self._sizes_of(mask)
-        with self._builder.adding(f"shares/{total.op.name}", total.device):
-            # Of an empty batch nobody has a part.
-            rows = tf.maximum(tf.reduce_sum(sizes), 1)
-            counted = tf.cast(tf.where(sizes > 0, sizes, rows), tf.float64)
-            shares = tf.cast(total, tf.float64) * counted / tf.cast(rows, tf.float64)
-            return list(tf.unstack(tf.cast(shares, total.dtype), num=self._replica_count))
+        made = []
+        for factor, tensor in zip(self._factors(mask, is_inverse), tensors, strict=True):
+            with self._builder.adding(f"share/{tensor.op.name}", tensor.device):
+                made.append(tensor * tf.cast(factor, tensor.dtype))
+        return made
+
+    def _factors(self, mask: int, is_inverse: bool) -> list[Any]:
+        """Each replica's share, or the inverse, as float64 scalars."""
+        key = (self._sources_in(mask), is_inverse)
+        if key not in self._share_factors:
+            sizes = self._part_sizes(key[0])
+            with self._builder.adding("shares", sizes.device):
+                # Of an empty batch nobody has a part.
+                total = tf.maximum(tf.reduce_sum(sizes), 1)
+                counted = tf.cast(tf.where(sizes > 0, sizes, total), tf.float64)
+                shares = counted / tf.cast(total, tf.float64)
+                factors = 1 / shares if is_inverse else shares
+                self._share_factors[key] = tf.unstack(factors, num=self._replica_count)
+        return self._share_factors[key]
 
     def has_part(self, mask: int, replica: int) -> Any:
         """A bool scalar: whether a replica has a part of the batch; true where no batch is involved."""

@@ -24,7 +24,8 @@ import dataclasses
 import functools
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -33,6 +34,7 @@ from autodist import tf_internals
 from autodist.errors import UnsupportedGraphError
 from autodist.graph import op_kinds
 from autodist.graph.declared_variables import initializer_op, variables_of
+from autodist.graph.differentiations import Differentiation, GradientCall
 from autodist.graph.functions import may_write
 from autodist.scope_patches import replaced
 
@@ -88,7 +90,8 @@ class Observer:
     Attributes:
       births: gradients with respect to variables, in the order in which they were made.
       reentries: where second derivatives go back through the births.
-      differentiations: the ops `[begin, end)`, in order of creation, that each differentiation created.
+      differentiations: the calls that differentiate, at the top level of the graph's functions.
+      gradient_calls: the calls of gradient functions of the graph's ops, in order.
       optimizer_calls: what the optimizers' calls created.
       births_in_functions: names of functions in whose body gradients were taken.
       births_in_tapes: names of gradients that a `tf.GradientTape` went back through for a second derivative.
@@ -99,7 +102,8 @@ class Observer:
         self._graph = graph
         self.births: list[Birth] = []
         self.reentries: list[Reentry] = []
-        self.differentiations: list[tuple[int, int]] = []
+        self.differentiations: list[Differentiation] = []
+        self.gradient_calls: list[GradientCall] = []
         self.optimizer_calls: list[OptimizerCall] = []
         self.births_in_functions: list[str] = []
         self.births_in_tapes: list[str] = []
@@ -139,9 +143,8 @@ class Observer:
         return len(self._graph.get_operations())
 
     def _watch_gradients(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Wraps a function `(_, target, sources, ...)` or `(target, sources, ...)` that differentiates."""
-        sources_at = 2 if function.__name__ == "imperative_grad" else 1
-        sources_name = "sources" if sources_at == 2 else "xs"
+        """Wraps `imperative_grad`, by which a tape differentiates, or `_GradientsHelper`."""
+        is_tape = function.__name__ == "imperative_grad"
 
         @functools.wraps(function)
         def watched(*args: Any, **kwargs: Any) -> Any:
@@ -156,21 +159,37 @@ class Observer:
             for reentry in self.reentries[reentry_count:]:
                 reentry.end = self._op_count()
             if self._gradient_depth == 0:
-                self.differentiations.append((begin, self._op_count()))
-            if sources_at == 2 and self._gradient_depth == 0 and self._born:
-                self._refuse_reentries(args[1] if len(args) > 1 else kwargs["target"])
-            if self._gradient_depth == 0:
-                sources = kwargs[sources_name] if sources_name in kwargs else args[sources_at]
-                self._record_births(sources, gradients)
+                given = inspect.signature(function).bind(*args, **kwargs).arguments
+                self._record_differentiation(given, gradients, begin)
+                if is_tape and self._born:
+                    self._refuse_reentries(given["target"])
+                self._record_births(given["sources" if is_tape else "xs"], gradients)
             return gradients
 
         return watched
 
+    def _record_differentiation(
+        self, given: dict[str, Any], gradients: Sequence[Any], begin: int
+    ) -> None:
+        if tf.compat.v1.get_default_graph() is not self._graph:
+            return
+        is_tape = "target" in given
+        upstream = given.get("output_gradients" if is_tape else "grad_ys")
+        self.differentiations.append(
+            Differentiation(
+                targets=_as_list(given["target" if is_tape else "ys"]),
+                upstream=None if upstream is None else _as_list(upstream),
+                sources=_as_list(given["sources" if is_tape else "xs"]),
+                results=list(gradients),
+                begin=begin,
+                end=self._op_count(),
+                is_tape=is_tape,
+            )
+        )
+
     def _record_births(self, sources: Any, gradients: Any) -> None:
-        if not isinstance(sources, (list, tuple)):
-            sources = [sources]
         seen_from = self._op_count()
-        for source, gradient in zip(sources, gradients, strict=True):
+        for source, gradient in zip(_as_list(sources), gradients, strict=True):
             handle_op = find_handle_op(source)
             if handle_op is None or gradient is None:
                 continue
@@ -200,26 +219,26 @@ class Observer:
             pending.extend(tensor.op for tensor in op.inputs)
 
     def _watch_gradient_functions(self, find: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Wraps the function that finds an op's gradient function; those of ops that made a birth are wrapped too."""
+        """Wraps the function that finds an op's gradient function; what it finds is wrapped too."""
 
         @functools.wraps(find)
         def watched(op: Any) -> Any:
             function = find(op)
-            births = [self._born.get((op, i)) for i in range(len(op.outputs))] if self._born else []
-            if function is None or not any(births) or op.graph is not self._graph:
+            if function is None or op.graph is not self._graph:
                 return function
-            return functools.partial(self._reenter, function, births)
+            return functools.partial(self._call_gradient_function, function)
 
         return watched
 
-    def _reenter(
-        self, function: Callable[..., Any], births: list[Birth | None], op: Any, *upstream: Any
-    ) -> Any:
+    def _call_gradient_function(self, function: Callable[..., Any], op: Any, *upstream: Any) -> Any:
         begin = self._op_count()
         made = function(op, *upstream)
-        for birth, derivative in zip(births, upstream, strict=False):
+        end = self._op_count()
+        passes = any(m is u for m in _as_list(made) for u in upstream if u is not None)
+        self.gradient_calls.append(GradientCall(op, upstream, begin, end, passes))
+        for index, derivative in enumerate(upstream):
+            birth = self._born.get((op, index))
             if birth is not None and derivative is not None:
-                end = self._op_count()
                 self.reentries.append(Reentry(birth, derivative, begin, end, end))
         return made
 
@@ -327,6 +346,10 @@ class Observer:
                 if fresh:
                     tf_internals.add_control_inputs(op, fresh)
         return tf.group(*updates)
+
+
+def _as_list(values: Any) -> list[Any]:
+    return list(values) if isinstance(values, (list, tuple)) else [values]
 
 
 def _wait_for(ops: list[Any]) -> Any:

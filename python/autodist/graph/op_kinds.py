@@ -61,6 +61,16 @@ HANDLE_PASSES = frozenset(
     {"Identity", "IdentityN", "Enter", "Switch", "Merge", "NextIteration", "Exit"}
 )
 
+SUMMARIES = frozenset(
+    {
+        "ScalarSummary", "HistogramSummary", "ImageSummary", "AudioSummary", "AudioSummaryV2", "TensorSummary",
+        "TensorSummaryV2",
+    }
+)  # fmt: skip
+
+# The ops of the v1 control flow.
+CONTROL_FLOW = frozenset({"Enter", "Exit", "Switch", "Merge", "NextIteration", "LoopCond"})
+
 FUNCTION_CALLS = frozenset(
     {
         "PartitionedCall",

@@ -5,11 +5,18 @@ Creation order is not enough: `tf.cond` and `tf.while_loop` give ops inputs that
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 
-def topological(ops: list[Any]) -> list[Any]:
+def topological(
+    ops: list[Any], more_sources: Callable[[Any], list[Any]] = lambda _: []
+) -> list[Any]:
     """Sorts `ops` so that each comes after those of its inputs and control inputs that are among them.
+
+    Args:
+      ops: the ops, in order of creation.
+      more_sources: other ops that an op comes after.
 
     Ops that do not depend on each other keep their order. The back edge of a while loop, from `NextIteration` to
     `Merge`, is not followed.
@@ -23,7 +30,8 @@ def topological(ops: list[Any]) -> list[Any]:
             if op not in pending:
                 stack.pop()
                 continue
-            missing = [s for s in _sources(op) if s in pending and s is not op]
+            sources = _sources(op) + more_sources(op)
+            missing = [s for s in sources if s in pending and s is not op]
             if missing:
                 stack.extend(reversed(missing))
             else:

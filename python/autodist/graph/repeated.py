@@ -17,7 +17,6 @@ from autodist.graph import op_kinds
 
 # An op with a larger output is made once.
 _MOST_ELEMENTS = 1 << 14
-_CONTROL_FLOW = frozenset({"Enter", "Exit", "Switch", "Merge", "NextIteration", "LoopCond"})
 
 
 class Repeated:
@@ -55,7 +54,11 @@ class Repeated:
         inputs = op.inputs
         if op.type != "Const" and not (inputs and all(t.op in self._constant for t in inputs)):
             return False
-        if op.type in _CONTROL_FLOW or op.type in op_kinds.FUNCTION_CALLS or op.control_inputs:
+        if (
+            op.type in op_kinds.CONTROL_FLOW
+            or op.type in op_kinds.FUNCTION_CALLS
+            or op.control_inputs
+        ):
             return False
         return not op.op_def.is_stateful and all(_is_small(tensor) for tensor in op.outputs)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from autodist import _log
 from autodist.graph.batch import BatchAnalysis
+from autodist.graph.choices import choices
 
 _logger = _log.get_logger()
 _MOST_NAMES = 5
@@ -27,6 +28,7 @@ class UpdateReport:
         self._tell_of_whole_batches()
         self._tell_of_copies()
         self._tell_of_choices()
+        self._tell_of_own_statistics()
 
     def _tell_of_whole_batches(self) -> None:
         updates = self._batch.updates
@@ -36,12 +38,12 @@ class UpdateReport:
                 continue
             roots = [t.name for t, op in self._batch.fed_whole if op is taker]
             _logger.warning(
-                "the batch %s is not split over the replicas, each step computes it once: op %r (%s) updates variable "
-                "%s, and its value for the whole batch does not follow from the replicas', since %s",
+                "the batch %s is not split over the replicas, each step computes it once: op %r (%s) %s, and its value "
+                "for the whole batch does not follow from the replicas', since %s",
                 _list(roots),
                 taker.name,
                 taker.type,
-                _list([v.name for v in updates.variables_of(taker)]),
+                _does(updates.variables_of(taker)),
                 obstacle,
             )
 
@@ -75,10 +77,32 @@ class UpdateReport:
                 _list(list(names)),
             )
 
+    def _tell_of_own_statistics(self) -> None:
+        made = [c for c in choices(self._batch) if self._is_new(c)]
+        statistics = [f"{c.op!r}" for c in made if c.what == "statistics"]
+        if statistics:
+            _logger.warning(
+                "batch normalisation uses each replica's own statistics, not those of the whole batch, in %s; "
+                "AutoDist(batch_statistics='global') uses the whole batch's",
+                _list(statistics, quoted=False),
+            )
+        numbers = [f"{c.op!r} ({c.op_type})" for c in made if c.what == "random numbers"]
+        if numbers:
+            _logger.warning(
+                "each replica draws random numbers of its own for its rows, one node would draw others, in %s",
+                _list(numbers, quoted=False),
+            )
+
     def _is_new(self, what: Any) -> bool:
         is_new = what not in self._told
         self._told.add(what)
         return is_new
+
+
+def _does(variables: list[Any]) -> str:
+    if not variables:
+        return "has an effect"
+    return f"updates variable {_list([v.name for v in variables])}"
 
 
 def _list(names: list[str], *, quoted: bool = True) -> str:

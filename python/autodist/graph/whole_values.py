@@ -42,8 +42,13 @@ class WholeValues:
     def get(self, user: Any, tensor: Any) -> Any:
         """One node's value of an input of the original op `user`."""
         value = self._walk.seen(user, tensor)
-        if not value.varies:
-            return value.whole(0)
+        return self._get(user, tensor) if value.varies else value.whole(0)
+
+    def of(self, tensor: Any) -> Any:
+        """One node's value of an original tensor that varies."""
+        return self._get(None, tensor)
+
+    def _get(self, user: Any, tensor: Any) -> Any:
         pending = [(user, tensor)]
         while pending:
             user_, wanted = pending[-1]
@@ -57,12 +62,12 @@ class WholeValues:
     def _missing(self, user: Any, tensor: Any) -> list[tuple[Any, Any]]:
         """What must be made before `tensor`, which is made here if that is nothing."""
         walk, key = self._walk, key_of(tensor)
-        if key in self._made or not walk.seen(user, tensor).varies:
+        if key in self._made or (user is not None and not walk.seen(user, tensor).varies):
             return []
         if walk.batch.root_number(*key) is not None:
             self._made[key] = walk.unsplit(tensor)
             return []
-        kind = walk.batch.updates.kind(tensor)
+        kind = walk.batch.splitting.kinds.joinable(tensor)
         if kind is not None:
             self._made[key] = self._combine(tensor, kind)
             return []
@@ -90,7 +95,7 @@ class WholeValues:
 
     def _combine(self, tensor: Any, kind: Kind) -> Any:
         walk = self._walk
-        value = walk.value(tensor)
+        value = walk.weighted(tensor)
         pieces = walk.replicas(value)
         mask = walk.batch.tensor_mask(tensor)
         if kind == SAME:

@@ -18,6 +18,7 @@ import tensorflow as tf
 from autodist import tf_internals
 from autodist.errors import ArgumentError, ArgumentTypeError, GraphStateError
 from autodist.graph.composites import find_composites
+from autodist.graph.explain import Explanation, explain_transformer
 from autodist.graph.late_reads import LateReads
 from autodist.graph.lowering import Transformer
 from autodist.graph.roles import Key, key_of
@@ -90,6 +91,11 @@ class DistributedSession(tf.compat.v1.Session):
         """Per variable: name, how it lies (shards, replicas, cuts), and why."""
         self.begin()
         return self._transformer.layout_table()
+
+    def explain(self) -> Explanation:
+        """What was decided of the graph: which batches are split and why not, what is chosen, how variables lie."""
+        self.begin()
+        return explain_transformer(self._transformer)
 
     def stored_parts(self, op: Any) -> tuple[StoredPart, ...]:
         """What a save or restore is about: the shards and replicas, and where they are.

@@ -21,22 +21,28 @@ def write(transformer: Transformer) -> None:
             _logger.debug("split over %d replicas: %s", transformer.replica_count, ", ".join(split))
         else:
             _logger.warning(
-                "nothing is split over the %d replicas: the graph has no placeholder or iterator output whose "
-                "first dimension is unknown, or it is fed sparse tensors; each step computes the whole batch once",
+                "nothing is split over the %d replicas, each step computes the whole batch once: %s",
                 transformer.replica_count,
+                "an op needs all rows (session.explain() names it)"
+                if transformer.batch.fed_whole
+                else "the graph has no placeholder or iterator output whose first dimension is unknown, or it is fed "
+                "sparse tensors",
             )
     rows = transformer.layout_table()
     obstacles = transformer.batch.updates.obstacles
+    culprits = transformer.batch.splitting.culprits
     for tensor, taker in transformer.batch.fed_whole:
         if taker in obstacles:
             continue
         level = logging.WARNING if taker.type in op_kinds.SCATTERS else logging.INFO
+        culprit = culprits.get(taker, taker)
         _logger.log(
             logging.DEBUG if taker.type in op_kinds.ASSIGNS else level,
-            "%s is not split over the replicas: %s (%s) needs all of it",
+            "%s is not split over the replicas: %s (%s) needs all of it%s",
             tensor.name,
             taker.name,
             taker.type,
+            "" if culprit is taker else f", because of {culprit.name} ({culprit.type})",
         )
     for name, layout, reason in rows:
         _logger.debug("%s: %s (%s)", name, layout, reason)

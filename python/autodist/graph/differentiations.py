@@ -1,0 +1,77 @@
+"""What was seen of the differentiations of a graph: their targets and sources, and each call of a gradient function."""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import functools
+from typing import Any
+
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Differentiation:
+    """A call of `tf.gradients` or `GradientTape.gradient`.
+
+    Attributes:
+      targets: what is differentiated.
+      upstream: the derivatives with respect to the targets that the caller gave; None for ones.
+      sources: with respect to what.
+      results: the derivatives, one for each source; None where there is none.
+      begin: the ops created as number `begin` or later, and before number `end`, are of this differentiation.
+      end: the number of ops when it returned.
+      is_tape: whether a tape differentiated, which calls no gradient function that can be seen.
+    """
+
+    targets: list[Any]
+    upstream: list[Any] | None
+    sources: list[Any]
+    results: list[Any]
+    begin: int
+    end: int
+    is_tape: bool
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GradientCall:
+    """A call of the gradient function of an op.
+
+    Attributes:
+      op: the op.
+      upstream: the derivatives with respect to the op's outputs.
+      begin: the ops created as number `begin` or later, and before number `end`, are made by the call.
+      end: the number of ops when it returned.
+      passes: whether it returned one of `upstream` as it is.
+    """
+
+    op: Any
+    upstream: tuple[Any, ...]
+    begin: int
+    end: int
+    passes: bool
+
+    @functools.cached_property
+    def upstream_keys(self) -> frozenset[tuple[Any, int]]:
+        """The ops of `upstream`, each with which of its outputs it is."""
+        return frozenset((u.op, u.value_index) for u in self.upstream if isinstance(u, tf.Tensor))
+
+
+class Ranges:
+    """Finds the record `[begin, end)` that an op's number lies in; records do not overlap and are added in order."""
+
+    def __init__(self) -> None:
+        self._records: list[Any] = []
+        self._begins: list[int] = []
+
+    def add(self, record: Any) -> None:
+        """Adds a record that begins behind the others."""
+        self._records.append(record)
+        self._begins.append(record.begin)
+
+    def find(self, number: int) -> Any:
+        """The record that an op created as number `number` belongs to; None where there is none."""
+        index = bisect.bisect_right(self._begins, number) - 1
+        if index < 0 or number >= self._records[index].end:
+            return None
+        return self._records[index]
