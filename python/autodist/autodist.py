@@ -215,8 +215,8 @@ class AutoDist:
             if session is not None and any(option is not None for option in options):
                 raise GraphStateError(
                     "an earlier create_distributed_session, Keras or a function already made the distributed session "
-                    "of this graph, which is open: config, batch_dims and batch_statistics come too late for "
-                    "it. Give them to the first call, before model.fit, get_weights or a function; or close that session."
+                    "of this graph, which is open: config, batch_dims and batch_statistics come too late for it. "
+                    "Give them to the first call, before model.fit, get_weights or a function; or close that session."
                 )
             return self._initialized(
                 session or self._new_session(config, batch_dims, batch_statistics), init_feed_dict
