@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
+from equivalence import training
 
 from autodist.strategy import (
     PS,
@@ -40,8 +41,13 @@ def build_averages() -> None:
     how = tf.VariableAggregation.MEAN
     average = tf1.get_variable("average", [4], trainable=False, aggregation=how)
     tf1.get_variable("v", [4])
-    mean = tf1.py_func(lambda rows: rows.mean(0), [x], tf.float32)
-    average.assign(0.9 * average + 0.1 * tf.ensure_shape(mean, [4]))
+
+    def step() -> Any:
+        with tf.control_dependencies([average.assign(tf.reduce_mean(x, 0))]):
+            return x * 2.0
+
+    with training.control_flow(v2=True):
+        tf.reduce_sum(tf.cond(tf1.placeholder_with_default(True, []), step, lambda: x))
 
 
 def build_accumulator() -> None:
