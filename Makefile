@@ -6,6 +6,7 @@
 # make tsan    the same under ThreadSanitizer
 # make torture every crash, power cut and error during a save, in full, and damaged files (an hour)
 # make torture-table stock TensorFlow in the same harness: the table of docs/durability.md (half an hour)
+# make census  every program of tests/graph/programs under every strategy, with 1, 2 and 3 replicas (hours)
 # make fuzz    what reads checkpoints, under libFuzzer (an hour, or four times FUZZ_SECONDS)
 # make build   quick in-place build for development: then `PYTHONPATH=python`
 #
@@ -30,7 +31,7 @@ build_files := CMakeLists.txt CMakePresets.json pyproject.toml \
 package_sources := $(cxx_sources) $(build_files) \
   $(shell find python -name '*.py' -not -name _build_info.py)
 
-.PHONY: demo test lint bench asan tsan torture torture-table fuzz build clean
+.PHONY: demo test lint bench asan tsan torture torture-table census fuzz build clean
 
 demo: $(VENV)/.demo
 	$(bin)/autodist demo
@@ -60,6 +61,9 @@ torture: $(VENV)/.test
 
 torture-table: $(VENV)/.test
 	AUTODIST_TORTURE=full $(bin)/python tests/torture/compare_with_stock.py
+
+census: $(VENV)/.test
+	$(bin)/python tests/graph/programs/census.py $(CENSUS_ARGS)
 
 fuzz: $(VENV)/.tools
 	cc/bundle/fuzz/run.sh $(abspath $(bin))/python $(FUZZ_SECONDS)

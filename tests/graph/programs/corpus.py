@@ -13,6 +13,7 @@ from programs import (
     recurrent,
     reinforcement,
     sequences,
+    single_ops,
     training,
     vision,
 )
@@ -33,6 +34,7 @@ FAMILIES = (
     recurrent,
     reinforcement,
     sequences,
+    single_ops,
     training,
     vision,
 )

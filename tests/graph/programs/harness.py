@@ -201,17 +201,18 @@ def train(
             tf1.train.get_or_create_global_step()
             saver = tf1.train.Saver()
             sess = stack.enter_context(tf1.Session())
+            sess.run([tf1.global_variables_initializer(), tf1.local_variables_initializer()])
+            sess.run(tf1.tables_initializer())
         else:
             autodist = AutoDist(spec_of(replicas, directory), make_strategy())
             stack.enter_context(autodist.scope())
             built = program.build()
             tf1.train.get_or_create_global_step()
             saver = Saver()
+            # It initialises all.
             sess = stack.enter_context(autodist.create_distributed_session())
         if make_strategy is not None:
             _describe(sess, trained)
-        sess.run([tf1.global_variables_initializer(), tf1.local_variables_initializer()])
-        sess.run(tf1.tables_initializer())
         for op in built.prepare:
             sess.run(op, built.feed(0))
         trained.warned = list(warned)
