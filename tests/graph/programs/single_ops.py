@@ -92,8 +92,8 @@ MEETING: dict[str, Callable[[Any], Any]] = {
     "rows_by_the_norm": lambda h: h / (1.0 + tf.norm(h)),
     "rows_clipped_by_the_norm": lambda h: tf.clip_by_norm(h, 1.0),
     "rows_clipped_by_their_own_norms": lambda h: tf.clip_by_norm(h, 1.0, 1),
-    "rows_clipped_by_the_average": lambda h: tf.cast(
-        tf1.clip_by_average_norm(tf.cast(h, tf.float32), 0.1), f64
+    "rows_clipped_by_the_average": lambda h: (
+        h * tf.minimum(0.1 * tf.cast(tf.size(h), f64) / tf.norm(h), 1.0)
     ),
     "median_of_the_batch": lambda h: h - tf.sort(h, 0)[tf.shape(h)[0] // 2],
     "cumsum_over_the_rows": tf.cumsum,
