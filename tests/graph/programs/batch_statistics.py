@@ -228,7 +228,7 @@ def gaussian_mixture() -> Built:
     )
 
 
-@program(random=True)
+@program(chosen=True, global_twin=True)
 def batch_norm_by_hand() -> Built:
     """Moments and a cond on the phase; the averages are moved under control dependencies."""
     x, y = fed([None, 4]), fed([None])

@@ -184,7 +184,7 @@ def wgan_of_a_fixed_batch() -> Built:
     return Built(train, fetches, lambda step: {x: draw(step).randn(5, 4)})
 
 
-@program(random=True)
+@program(chosen=True)
 def gan_with_noise_of_a_fixed_batch() -> Built:
     """Noise is drawn in the graph for a batch whose size is a number."""
     x = fed([None, 4])
@@ -234,7 +234,7 @@ def vae() -> Built:
     return Built([momentum(loss, 0.01)], {"loss": loss, "bound": bound}, pair(x, noise))
 
 
-@program(random=True)
+@program(chosen=True)
 def vae_that_draws() -> Built:
     x = fed([None, 4])
     mean, log = tf.split(dense(x, 4, "code"), 2, 1)

@@ -204,7 +204,7 @@ def train(
             sess.run([tf1.global_variables_initializer(), tf1.local_variables_initializer()])
             sess.run(tf1.tables_initializer())
         else:
-            autodist = AutoDist(spec_of(replicas, directory), make_strategy())
+            autodist = AutoDist(spec_of(replicas, directory), make_strategy(), **program.options)
             stack.enter_context(autodist.scope())
             built = program.build()
             tf1.train.get_or_create_global_step()
@@ -225,12 +225,12 @@ def train(
 
 
 def _describe(sess: Any, trained: Trained) -> None:
+    roots = sess.explain().roots
+    trained.split = [r.name for r in roots if r.is_split]
+    trained.whole = [f"{r.name} because of {r.cause}" for r in roots if not r.is_split]
     transformer = sess._transformer
-    batch = transformer.batch
-    trained.split = [t.name for t in batch.roots]
-    trained.whole = [f"{t.name} because of {op.name} ({op.type})" for t, op in batch.fed_whole]
     ops = transformer.original.get_operations()
-    trained.per_replica = sum(bool(batch.mask(op)) for op in ops) / len(ops)
+    trained.per_replica = sum(bool(transformer.batch.mask(op)) for op in ops) / len(ops)
 
 
 @functools.cache

@@ -303,7 +303,7 @@ def word2vec_true_and_sampled() -> Built:
     return Built([sgd(loss)], {"loss": loss, "true": true}, feed)
 
 
-@program(random=True)
+@program(chosen=True)
 def word2vec_random_candidates() -> Built:
     x, y = fed([None], tf.int32), fed([None, 1], tf.int64)
     table = tf1.get_variable("table", initializer=tf.constant(np.ones([WORDS, 3]) / 3, tf.float32))

@@ -204,7 +204,7 @@ def arcface() -> Built:
     return Built([sgd(loss)], {"loss": loss, "cosine": cosine}, labelled(x, y))
 
 
-@program()
+@program(chosen=True, global_twin=True)
 def barlow_twins() -> Built:
     """The correlations of the features over the batch, which is normalised first."""
     a, b = fed([None, 4]), fed([None, 4])

@@ -5,7 +5,9 @@ A program is a function that builds a graph in the current scope, as a TensorFlo
 
 * `flow`: with which control flow it is built, `"v1"`, `"v2"`, or both, which makes two programs of it;
 * `tolerance`: relative; larger where an op has no float64;
-* `random`: whether random numbers depend on the batch, so that a difference is allowed if a warning names it;
+* `chosen`: whether a documented choice makes it differ, random numbers for rows or batch normalisation's statistics, so
+  that a difference is allowed if a warning names it;
+* `options`: arguments of `AutoDist`; with `global_twin` there is a second program, with the statistics of the whole batch;
 * `splits`: whether a batch of it must stay split over the replicas.
 """
 
@@ -56,13 +58,14 @@ class Program:
     build: Callable[[], Built]
     flow: str = "v1"
     tolerance: float = 1e-9
-    random: bool = False
+    chosen: bool = False
     splits: bool = False
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def outcomes(self) -> tuple[str, ...]:
         """What may come out under any strategy."""
-        return ("equal", "warned") if self.random else ("equal",)
+        return ("equal", "warned") if self.chosen else ("equal",)
 
 
 PROGRAMS: dict[str, Program] = {}
@@ -71,8 +74,9 @@ PROGRAMS: dict[str, Program] = {}
 def program(
     flow: Sequence[str] = ("v1",),
     tolerance: float = 1e-9,
-    random: bool = False,
+    chosen: bool = False,
     splits: bool = False,
+    global_twin: bool = False,
 ) -> Callable[[Callable[[], Built]], Callable[[], Built]]:
     """Adds a function to the corpus."""
 
@@ -81,7 +85,15 @@ def program(
         for version in flow:
             name = build.__name__ + ("" if version == flow[0] else f"_{version}")
             assert name not in PROGRAMS, name
-            PROGRAMS[name] = Program(name, family, build, version, tolerance, random, splits)
+            PROGRAMS[name] = Program(name, family, build, version, tolerance, chosen, splits)
+            if global_twin:
+                twin = dataclasses.replace(
+                    PROGRAMS[name],
+                    name=f"{name}_global",
+                    chosen=False,
+                    options={"batch_statistics": "global"},
+                )
+                PROGRAMS[twin.name] = twin
         return build
 
     return add

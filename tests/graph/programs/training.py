@@ -338,7 +338,7 @@ def mean_pairwise_squared_error() -> Built:
     return Built([sgd(loss)], {"loss": loss}, feed)
 
 
-@program(random=True)
+@program(chosen=True)
 def dropout() -> Built:
     x, y = fed([None, 4]), fed([None])
     h = tf1.nn.dropout(dense(x, 5, "h", tf.nn.relu), rate=0.5)
@@ -346,7 +346,7 @@ def dropout() -> Built:
     return Built([sgd(loss)], {}, rows_of(x, y))
 
 
-@program(random=True)
+@program(chosen=True)
 def shuffled_in_the_graph() -> Built:
     x, y = fed([None, 4]), fed([None])
     order = tf.random.shuffle(tf.range(tf.shape(x)[0]))

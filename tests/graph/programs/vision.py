@@ -216,7 +216,7 @@ def unet() -> Built:
     return Built([adam(loss, 0.01)], fetches, feed)
 
 
-@program(random=True)
+@program(chosen=True, global_twin=True)
 def unet_batch_normalised() -> Built:
     x, y = fed([None, 4, 4, 2]), fed([None, 4, 4, 1])
     is_training = tf1.placeholder_with_default(False, [])
