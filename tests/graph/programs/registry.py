@@ -7,7 +7,7 @@ A program is a function that builds a graph in the current scope, as a TensorFlo
 * `tolerance`: relative; larger where an op has no float64;
 * `chosen`: whether a documented choice makes it differ, random numbers for rows or batch normalisation's statistics, so
   that a difference is allowed if a warning names it;
-* `options`: arguments of `AutoDist`; with `global_twin` there is a second program, with the statistics of the whole batch;
+* `options`: arguments of `AutoDist`; `global_twin` adds a program with `batch_statistics="global"`;
 * `splits`: whether a batch of it must stay split over the replicas.
 """
 
