@@ -2,7 +2,8 @@
 
     python tests/graph/programs/census.py [--strategy S] [--replicas N] [NAMES]
 
-Exits with 1 if a program trains differently from one node without a word, or has an error that one node has not.
+Exits with 1 if a program trains differently from one node without a word, has an error that one node has not, or is
+no longer split where it must be.
 """
 
 from __future__ import annotations
@@ -67,6 +68,9 @@ def main() -> int:
         print(f"{program.name:36} {told:24} {split:14} {share:18} {spent:.0f} s", flush=True)
         for line in largest.whole:
             print(f"      whole: {line}")
+        if program.splits and max(counts) > 1 and not largest.split:
+            total["no longer split"] += 1
+            print("      no longer split", flush=True)
         by_detail: dict[tuple[str, str], list[str]] = {}
         for (n, s), v in found.items():
             if v.outcome != "equal":
@@ -74,7 +78,7 @@ def main() -> int:
         for (outcome, detail), where in by_detail.items():
             print(f"      {outcome} {' '.join(where)}: {detail[:900]}", flush=True)
     print(", ".join(f"{n} {o}" for o, n in total.items()))
-    return int(any(total[o] for o in (*harness.FAULTS, "broken")))
+    return int(any(total[o] for o in (*harness.FAULTS, "broken", "no longer split")))
 
 
 if __name__ == "__main__":

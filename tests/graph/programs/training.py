@@ -325,7 +325,7 @@ def losses_of_tensorflow() -> Built:
     return Built([sgd(loss)], {"loss": loss}, feed)
 
 
-@program()
+@program(tolerance=1e-5)
 def mean_pairwise_squared_error() -> Built:
     x, y = fed([None, 4]), fed([None, 3])
     out = tf.cast(dense(x, 3, "out"), tf.float32)
