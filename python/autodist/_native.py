@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import dataclasses
 import functools
@@ -317,6 +318,8 @@ def _load_ops() -> ModuleType:
     import tensorflow as tf
 
     module: ModuleType = tf.load_op_library(_library_path())
+    # Every save and every distributed session needs the library.
+    atexit.register(ctypes.CDLL(_library_path()).autodist_hold_ending_threads)
     return module
 
 

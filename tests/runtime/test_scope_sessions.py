@@ -1,5 +1,6 @@
 """The sessions that a program makes in the scope run in the distributed way, train as on one node, and end with it."""
 
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from tensorflow.core.protobuf import config_pb2  # noqa: TID251 what Keras names a step with
 
 from autodist.autodist import AutoDist
 from autodist.checkpoint.saver import Saver
@@ -373,3 +375,16 @@ def test_a_nested_scope_ends_without_the_outer_one(spec_file: str) -> None:
         assert type(tf1.Session(graph=other)) is tf1.Session
     assert type(tf1.Session()) is tf1.Session
     assert observe_sessions() == before
+
+
+def test_a_callable_keeps_its_session_open(spec_file: str) -> None:
+    with tf.Graph().as_default(), AutoDist(spec_file, AllReduce()).scope():
+        x = tf1.placeholder(tf.float32, [None], "x")
+        y = tf.identity(2.0 * x, "y")
+        session = tf1.Session()
+        options = config_pb2.CallableOptions(feed=[x.name], fetch=[y.name])
+        call = session._make_callable_from_options(options)
+        assert isinstance(session, DistributedSession)
+        del session
+        gc.collect()
+        assert call(np.float32([1, 2, 3]))[0].tolist() == [2.0, 4.0, 6.0]

@@ -21,6 +21,7 @@ class MappedCallable:
     """Runs a step of the transformed graph that was described by names of the original one.
 
     Args:
+      session: the distributed session; the callable keeps it open, as TensorFlow's own does.
       transformer: the transformer.
       runner: has the session that runs the transformed graph.
       options: a `CallableOptions` in terms of the original graph.
@@ -29,7 +30,10 @@ class MappedCallable:
       UnsupportedGraphError: if a tensor is connected to one that is not a placeholder's.
     """
 
-    def __init__(self, transformer: Transformer, runner: Runner, options: Any) -> None:
+    def __init__(
+        self, session: Any, transformer: Transformer, runner: Runner, options: Any
+    ) -> None:
+        self._session = session
         graph = transformer.original
         fed = [_tensor(graph, name) for name in options.feed]
         fetches = [transformer.fetch(_tensor(graph, name)).name for name in options.fetch]

@@ -196,7 +196,7 @@ class DistributedSession(tf.compat.v1.Session):
         """What Keras calls for each of its train, test and predict functions."""
         self._check_open()
         self._begin_run()
-        return MappedCallable(self._transformer, self._runner, callable_options)
+        return MappedCallable(self, self._transformer, self._runner, callable_options)
 
     def _begin_run(self) -> None:
         self.begin()

@@ -1,0 +1,23 @@
+// Python threads that are in C++ code while the interpreter ends. Called by
+// python/autodist/_native.py.
+//
+// A Python thread that needs the interpreter after it has begun to end is itself ended. Up to
+// Python 3.13 that is done by pthread_exit, which unwinds the thread's stack. Where the unwinding
+// meets a C++ function that must not throw, the process aborts. Such a function is the destructor
+// of pybind11::gil_scoped_release, which takes the interpreter's lock again: TensorFlow has it
+// around ExtendSession, with which each run of a session begins. From Python 3.14 on the thread
+// waits for the end of the process instead.
+
+#ifndef AUTODIST_OPS_ENDING_THREADS_API_H_
+#define AUTODIST_OPS_ENDING_THREADS_API_H_
+
+extern "C" {
+
+// From now on, a thread that is being ended and for which the process would abort waits for the end
+// of the process, as with Python 3.14. All other calls of std::terminate do what they did. Call it
+// when the interpreter is about to end. Once; a second call does nothing.
+__attribute__((visibility("default"))) void autodist_hold_ending_threads();
+
+}  // extern "C"
+
+#endif  // AUTODIST_OPS_ENDING_THREADS_API_H_
