@@ -129,3 +129,47 @@ def test_the_eager_saver_of_tensorflow_still_removes(tmp_path: Path) -> None:
         for step in range(3):
             saver.save(None, str(tmp_path / "m"), step)
     assert {name.split(".")[0] for name in files(tmp_path)} == {"checkpoint", "m-2"}
+
+
+def test_checkpoints_of_the_v1_format_are_recovered_as_stock_recovers_them(
+    session: Any, place: Path
+) -> None:
+    v1 = tf1.train.SaverDef.V1
+    whole = tf1.train.Saver(write_version=v1).save(session, str(place / "old"), write_state=False)
+    sharded = tf1.train.Saver(write_version=v1, sharded=True)
+    parts = sharded.save(session, str(place / "parts"), write_state=False)
+    assert "-?????-of-00001" in parts
+    prefixes = [
+        whole,
+        str(place / "m-1"),
+        parts,
+        str(place / "gone"),
+        str(place / "g-?????-of-00001"),
+    ]
+    stock, saver = tf1.train.Saver(), Saver(max_to_keep=2)
+    for each in (stock, saver):
+        each.recover_last_checkpoints(prefixes)
+    assert saver._last_checkpoints == stock._last_checkpoints
+    assert saver.last_checkpoints == [whole, str(place / "m-1"), parts]
+    # As with stock, a saver of the V2 format does not remove the data of the other.
+    for step in (4, 5, 6):
+        saver.save(session, str(place / "m"), step)
+    assert "m-1.index" not in files(place)
+    assert "old" in files(place)
+
+
+def test_a_saver_remembers_no_more_than_it_may_remove(session: Any, tmp_path: Path) -> None:
+    for keep in (None, 0, 2):
+        saver = Saver(max_to_keep=keep)
+        for step in range(6):
+            saver.save(session, str(tmp_path / str(keep) / "m"), step, write_meta_graph=False)
+        assert len(saver._own_checkpoints) <= (keep or 0)
+    saver = Saver(max_to_keep=2)
+    for step in range(6):
+        saver.set_last_checkpoints_with_time([(str(tmp_path / f"m-{step}"), 1.0)])
+    assert list(saver._own_checkpoints) == [str(tmp_path / "m-5")]
+    saver = Saver(max_to_keep=1, keep_checkpoint_every_n_hours=1e-9)
+    for step in range(6):
+        saver.save(session, str(tmp_path / "hours" / "m"), step, write_meta_graph=False)
+    assert len(saver._own_checkpoints) == 1
+    assert "m-0.index" in files(tmp_path / "hours")

@@ -6,6 +6,7 @@ or may be another spelling of the checkpoint that was just saved. TensorFlow rem
 """
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -17,6 +18,8 @@ from autodist.checkpoint import paths, prefix_lock
 _LOGGER = _log.get_logger()
 
 _SaverDef = tf.compat.v1.train.SaverDef
+
+_V1_SHARDS = re.compile(r"(.*)-\?{5}-of-(\d{5})", re.DOTALL)
 
 
 class RetainingSaver(tf.compat.v1.train.Saver):
@@ -81,8 +84,11 @@ class RetainingSaver(tf.compat.v1.train.Saver):
                 (paths.text(path), saved_at) for path, saved_at in last_checkpoints_with_time
             ]
         super().set_last_checkpoints_with_time(last_checkpoints_with_time)
+        waiting = {prefix for prefix, _ in self._checkpoints_to_be_deleted}
+        own = {prefix: path for prefix, path in self._own_checkpoints.items() if prefix in waiting}
         for prefix, _ in last_checkpoints_with_time:
-            self._own_checkpoints[prefix] = paths.absolute(prefix)
+            own[prefix] = paths.absolute(prefix)
+        self._own_checkpoints = own
 
     def _writes_v2(self) -> bool:
         """Tells whether there is something to save, and that in a format with an index."""
@@ -90,7 +96,8 @@ class RetainingSaver(tf.compat.v1.train.Saver):
 
     def _RecordLastCheckpoint(self, latest_save_path: str) -> None:  # noqa: N802 of the base class
         super()._RecordLastCheckpoint(latest_save_path)
-        self._own_checkpoints[latest_save_path] = paths.absolute(latest_save_path)
+        if self.saver_def.max_to_keep:  # Else none is ever removed.
+            self._own_checkpoints[latest_save_path] = paths.absolute(latest_save_path)
 
     def _record(self, prefix: str) -> Callable[[], None]:
         """Records a checkpoint; returns what takes that back, and leaves alone what other threads recorded since."""
@@ -112,6 +119,8 @@ class RetainingSaver(tf.compat.v1.train.Saver):
                     older = [other for other in kept if other in before[:place]]
                     kept.insert(len(older), each)
             self._last_checkpoints = kept
+            if all(each[0] != prefix for each in kept):
+                self._own_checkpoints.pop(prefix, None)
 
         return unrecord
 
@@ -124,6 +133,7 @@ class RetainingSaver(tf.compat.v1.train.Saver):
         prefix, saved_at = self._checkpoints_to_be_deleted.pop(0)
         if saved_at > self._next_checkpoint_time:
             self._next_checkpoint_time += self.saver_def.keep_checkpoint_every_n_hours * 3600
+            self._own_checkpoints.pop(prefix, None)
             return
         is_own = prefix in self._own_checkpoints
         prefix = self._own_checkpoints.pop(prefix, prefix)
@@ -157,19 +167,29 @@ def reason_to_keep(prefix: str, kept: Iterable[str], *, is_own: bool) -> str | N
 
 
 def recover(prefixes: Iterable[str]) -> list[tuple[str, float]]:
-    """Returns those checkpoints of the V2 format that are there, with the times they were saved at.
+    """Returns those checkpoints that are there, of the V2 or else the V1 format, with the times they were saved at.
 
     Args:
-        prefixes: Their prefixes, taken as they are: no character stands for others.
+        prefixes: Their prefixes, taken as they are: no character stands for others, but for the number of a shard in
+            a state file of the V1 format.
     """
     found = []
     for prefix in prefixes:
-        try:
-            status = tf.io.gfile.stat(prefix + ".index")
-        except (tf.errors.OpError, ValueError):
-            continue
-        found.append((prefix, status.mtime_nsec / 1e9))
+        for file in (prefix + ".index", _first_file_of_v1(prefix)):
+            try:
+                status = tf.io.gfile.stat(file)
+            except (tf.errors.OpError, ValueError):
+                continue
+            if not status.is_directory:
+                found.append((prefix, status.mtime_nsec / 1e9))
+                break
     return found
+
+
+def _first_file_of_v1(prefix: str) -> str:
+    """Returns the first file of a checkpoint of the V1 format; a sharded one is called `m-?????-of-00002`."""
+    sharded = _V1_SHARDS.fullmatch(prefix)
+    return prefix if sharded is None else f"{sharded[1]}-00000-of-{sharded[2]}"
 
 
 def _file(prefix: str) -> tuple[int, int] | None:
