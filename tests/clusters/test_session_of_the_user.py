@@ -3,6 +3,7 @@
 Two servers have an accelerator that TensorFlow's placer prefers; this process, the worker, has none.
 """
 
+import concurrent.futures
 import gc
 import json
 import logging
@@ -11,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ import tensorflow as tf
 from conftest import free_ports
 from ps_job import PsJob, files, running
 
-from autodist.checkpoint.cluster import masters, placement, sources
+from autodist.checkpoint.cluster import masters, placement, save, saver_session, sources
 from autodist.checkpoint.saver import Saver
 
 tf1 = tf.compat.v1
@@ -363,3 +365,53 @@ def test_a_program_ends_after_its_servers(tmp_path: Path) -> None:
             program.communicate()
         for number in list(job.servers):
             job.kill(number)
+
+
+def test_threads_that_share_a_saver_share_what_it_opened(
+    job: PsJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices = ["/job:ps/task:0", "/job:ps/task:1"]
+    opened: list[Any] = []
+    open_one, plan = saver_session.ClusterSaves._open, save.ClusterSave._plan
+
+    def note_opening(self: Any, *given: Any) -> Any:
+        opened.append(open_one(self, *given))
+        return opened[-1]
+
+    monkeypatch.setattr(saver_session.ClusterSaves, "_open", note_opening)
+    with tf.Graph().as_default() as graph, graph.container(secrets.token_hex(4)):
+        made = make(constants(devices), devices)
+        saver = Saver(max_to_keep=None)
+        with (
+            tf1.Session(job.target) as session,
+            concurrent.futures.ThreadPoolExecutor(4) as pool,
+        ):
+            session.run(tf1.global_variables_initializer())
+            barrier = threading.Barrier(4)
+
+            def save_to(name: str) -> str:
+                barrier.wait(60)
+                return str(saver.save(session, str(tmp_path / name / "m"), write_meta_graph=False))
+
+            prefixes = list(pool.map(save_to, "abcd"))
+            assert len(opened) == 1
+            # One thread saves in another way while a save of the other is on its way.
+            is_planning, may_go_on = threading.Event(), threading.Event()
+
+            def wait_first(self: Any, *given: Any) -> Any:
+                is_planning.set()
+                may_go_on.wait(60)
+                return plan(self, *given)
+
+            monkeypatch.setattr(save.ClusterSave, "_plan", wait_first)
+            held = pool.submit(saver.save, session, str(tmp_path / "m"), write_meta_graph=False)
+            assert is_planning.wait(60)
+            saver._cluster_saves._in_order.add(str(tmp_path / "in_order"))
+            prefixes.append(saver.save(session, str(tmp_path / "in_order" / "m")))
+            assert len(opened) == 2
+            may_go_on.set()
+            prefixes.append(held.result(60))
+            for variable, value in zip(made, session.run(made), strict=True):
+                for prefix in prefixes:
+                    saved = tf.train.load_variable(prefix, variable.op.name)
+                    np.testing.assert_array_equal(saved, value)

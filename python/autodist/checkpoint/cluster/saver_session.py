@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -133,6 +134,8 @@ class ClusterSaves:
         self._saves: weakref.WeakKeyDictionary[Any, tuple[Any, _Save | None]] = (
             weakref.WeakKeyDictionary()
         )
+        # Held while one is looked for, and opened: threads may share a saver.
+        self._finding = threading.Lock()
         self._told: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         # Directories whose file systems take bytes in order only.
         self._in_order: set[str] = set()
@@ -208,15 +211,18 @@ class ClusterSaves:
                 yield found
 
     def _find(self, session: Any, target: tasks.Target, asked: _Asked) -> _Save | None:
-        known, found = self._saves.get(session, (None, None))
-        if known != asked or (found is not None and not found.is_usable):
-            if found is not None:
+        with self._finding:
+            known, found = self._saves.get(session, (None, None))
+            if known == asked and (found is None or found.is_usable):
+                return found
+            if known == asked and found is not None:
                 found.close()
-            found = self._open(session, target, asked)
-            if found is not None:
-                found.end_with(sessions.unwrapped(session))
-            self._saves[session] = asked, found
-        return found
+            # One that is for something else may be in use by another thread. It ends with its last user.
+            opened = self._open(session, target, asked)
+            if opened is not None:
+                opened.end_with(sessions.unwrapped(session))
+            self._saves[session] = asked, opened
+            return opened
 
     def _open(self, session: Any, target: tasks.Target, asked: _Asked) -> _Save | None:
         reached = self._reach(session, target, asked.node)
