@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import free_ports
 from ps_job import PsJob, files, running
 
 from autodist.checkpoint.cluster import masters, placement, save, saver_session, sources
 from autodist.checkpoint.saver import Saver
+from conftest import free_ports
 
 tf1 = tf.compat.v1
 
