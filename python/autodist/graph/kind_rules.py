@@ -177,11 +177,10 @@ def linear_combination(found: list[Kind | None]) -> Kind | None:
 
 
 def _is_linear(cast: Any) -> bool:
-    """Whether a sum of what is cast is the cast of the sum."""
+    """Whether a sum of what is cast is the cast of the sum: not where it is rounded, nor where it may overflow."""
     before, after = cast.inputs[0].dtype, cast.outputs[0].dtype
-    if before.is_floating or before.is_complex:
-        return bool(after.is_floating or after.is_complex)
-    return bool(before.is_integer and not after.is_bool)
+    is_exact = before.is_floating and after.is_floating and before.size <= after.size
+    return bool(is_exact or (before.is_complex and after.is_complex and before.size <= after.size))
 
 
 def _count(kinds: Kinds, op: Any) -> None:

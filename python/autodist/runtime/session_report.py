@@ -34,7 +34,8 @@ def write(transformer: Transformer) -> None:
     for tensor, taker in transformer.batch.fed_whole:
         if taker in obstacles:
             continue
-        level = logging.WARNING if taker.type in op_kinds.SCATTERS else logging.INFO
+        is_told = taker.type in op_kinds.SCATTERS or taker in culprits
+        level = logging.WARNING if is_told else logging.INFO
         culprit = culprits.get(taker, taker)
         _logger.log(
             logging.DEBUG if taker.type in op_kinds.ASSIGNS else level,
