@@ -11,7 +11,7 @@ from equivalence import (
     reduction_updates,  # noqa: F401 - registers programs
     row_updates,
 )
-from equivalence.row_updates import CHOSEN, LOCAL, PROGRAMS, SPLIT, WHOLE
+from equivalence.row_updates import CHOSEN, PROGRAMS, SPLIT, WHOLE
 
 from autodist.strategy import (
     PS,
@@ -103,7 +103,7 @@ def test_updates_that_are_proved_leave_the_batch_split(
     assert not [n for n in names if f"{n}/" not in split]
 
 
-@pytest.mark.parametrize("name", programs_made(WHOLE, CHOSEN, LOCAL))
+@pytest.mark.parametrize("name", programs_made(WHOLE, CHOSEN))
 def test_what_an_update_costs_or_changes_is_told(
     name: str, distribute: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -16,7 +16,7 @@ from equivalence import training
 
 tf1 = tf.compat.v1
 ROWS = 16
-SPLIT, WHOLE, LOCAL, CHOSEN = "split", "whole", "local", "chosen"
+SPLIT, WHOLE, CHOSEN = "split", "whole", "chosen"
 """How an update is made: once, and the batch is split; the batch is not split; per replica, as the variable declares;
 with statistics or random numbers of each replica, as is documented."""
 
@@ -624,14 +624,14 @@ def in_a_branch(p: Inputs) -> Any:
     return v, tf.cond(p.scalar, lambda: v.assign_add(mean), lambda: v.assign_sub(0.5 * mean))
 
 
-@program(WHOLE, v2=False)
+@program(v2=False)
 @program(v2=True)
 def in_a_branch_of_the_loss(p: Inputs) -> Any:
     v, loss = variable("v", value=9.0), tf.reduce_mean(tf.square(p.x))
     return v, tf.cond(loss < v, lambda: v.assign(loss), lambda: v.assign_add(1.0))
 
 
-@program(WHOLE, v2=False)
+@program(v2=False)
 @program(v2=True)
 def of_constants_by_the_loss(p: Inputs) -> Any:
     v = variable("v")
@@ -746,7 +746,7 @@ def generator_of_random_numbers(p: Inputs) -> Any:
 # What the user or the guide says.
 
 
-@program(LOCAL)
+@program(WHOLE)
 def first_copy(p: Inputs) -> Any:
     how = tf.VariableAggregation.ONLY_FIRST_REPLICA
     v = variable("v", aggregation=how)
@@ -754,13 +754,13 @@ def first_copy(p: Inputs) -> Any:
     return v, v.assign(tf.ensure_shape(made, []))
 
 
-@program(CHOSEN)
+@program()
 def batch_normalisation(p: Inputs) -> Any:
     mean, var = variable("mean", 3), variable("var", 3, value=1.0)
     batch_mean, batch_var = tf.nn.moments(p.x, [0])
     normal = tf.nn.batch_normalization(p.x, batch_mean, batch_var, None, None, 1e-3)
     updates = [mean.assign(0.9 * mean + 0.1 * batch_mean), var.assign(0.9 * var + 0.1 * batch_var)]
-    return [mean], [*updates, tf.reduce_mean(normal)]
+    return [mean, var], [*updates, tf.reduce_mean(normal)]
 
 
 @program(CHOSEN)
