@@ -275,7 +275,11 @@ class BatchAnalysis:
     def _drop_unproved(self, ordered: list[Any]) -> bool:
         """Has roots not be split on which the targets of differentiations depend without a proof."""
         splitting = self.splitting
-        found = splitting.without_proof() or splitting.control_flow_without_proof()
+        found = (
+            splitting.without_proof()
+            or splitting.given_gradients_without_proof()
+            or splitting.control_flow_without_proof()
+        )
         self.splitting.culprits.update(found)
         return bool(found) and self.drop_roots([op for op, _ in found], ordered, keeps_asked=False)
 

@@ -80,6 +80,8 @@ class Gradients:
         value = self._walk.value(tensor)
         if not value.varies:
             return value
+        if tensor.op in self._walk.batch.splitting.combined:
+            return Value([[self._walk.one_value(tensor)]])
         mask = self._walk.batch.tensor_mask(tensor)
         return Value([[self._walk.means.mean(self._walk.replicas(value), mask)]])
 
@@ -87,7 +89,8 @@ class Gradients:
         """The mean of a dense gradient: on each replica's task where the variable has a copy on each."""
         walk = self._walk
         value, variable = walk.value(birth.values), walk.placed_by(birth.handle_op)
-        if value.varies and variable is not None and variable.copy_count > 1:
+        is_combined = birth.values.op in walk.batch.splitting.combined
+        if value.varies and not is_combined and variable is not None and variable.copy_count > 1:
             tensors = walk.replicas(value)
             if walk.means.can_mean_on_tasks(tensors):
                 mask = walk.batch.tensor_mask(birth.values)

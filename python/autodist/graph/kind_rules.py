@@ -223,6 +223,11 @@ def identity_n(kinds: Kinds, op: Any) -> Found:
     return list(kinds.of_inputs(op))
 
 
+def print_(kinds: Kinds, op: Any) -> Found:
+    """The first input; each replica prints its own of the others."""
+    return [kinds.of(op, 0)]
+
+
 def lookup(kinds: Kinds, op: Any) -> Found:
     """What a table holds for the keys, which are rows."""
     _, keys, default = kinds.of_inputs(op)
@@ -510,6 +515,7 @@ def _table() -> dict[str, Rule]:
     rules.update(dict.fromkeys(transposed, backprop_input))
     rules.update(
         BiasAdd=bias_add,
+        Print=print_,
         IdentityN=identity_n,
         MatMul=matmul,
         Einsum=einsum,

@@ -18,6 +18,7 @@ Everything is undone where a proof fails: a batch that a loss without a kind dep
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -112,6 +113,11 @@ class Splitting:
         for made in self._differentiations:
             if self._mode(made) == "scaled rows":
                 self.scaled.add(self._seed(made))
+        for values in self._given_gradients():
+            kind, op = self.kinds.of_tensor(values), values.op
+            if kind in REDUCED and kind != MEAN and op in self._new and self._can_combine(op):
+                self._has_changed = self._has_changed or op not in self.combined
+                self.combined.add(op)
         return self._has_changed or self.scaled & self._new != former
 
     def reset(self) -> None:
@@ -171,7 +177,8 @@ class Splitting:
         """Whether `op` sums over rows, and a derivative goes back through the sum."""
         if not op.outputs[0].dtype.is_floating and not op.outputs[0].dtype.is_complex:
             return False
-        makes_sum = any(k is not None and k.is_rows for k in self.kinds.of_inputs(op))
+        kinds = self.kinds.of_inputs(op)
+        makes_sum = any(k is not None and (k.is_rows or k.name == "merged") for k in kinds)
         return makes_sum and self.is_differentiated(op)
 
     def _scale(self, op: Any, found: list[Kind | None]) -> list[Kind | None]:
@@ -376,6 +383,24 @@ class Splitting:
                 if mode is None or in_loop:
                     found.append((target.op, self.culprit(target)))
         return found
+
+    def _given_gradients(self) -> Iterator[Any]:
+        """What optimizers take for gradients although no differentiation made it."""
+        made = {key_of(b.values) for b in self._observer.births if b.handle_op is not None}
+        for birth in self._observer.births:
+            values = birth.values
+            is_given = birth.handle_op is None and key_of(values) not in made
+            varies = values.op in self._new and self._batch.tensor_mask(values)
+            if is_given and varies and values.op not in self.combined:
+                yield values
+
+    def given_gradients_without_proof(self) -> list[tuple[Any, Any]]:
+        """The gradients made by hand whose mean over the replicas is not one node's, as `without_proof`."""
+        return [
+            (values.op, self.culprit(values))
+            for values in self._given_gradients()
+            if self.kinds.of_tensor(values) != MEAN
+        ]
 
     def control_flow_without_proof(self) -> list[tuple[Any, Any]]:
         """The ops of branches and loops of the v1 control flow that nothing is known of, as `without_proof`.
