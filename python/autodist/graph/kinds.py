@@ -202,7 +202,7 @@ class Kinds:
         found = self.facts.with_reductions(op, self.of_outputs(op))
         for tensor in op.inputs:
             if tensor.op in self.by_choice and self.facts.varies(op, tensor):
-                self.by_choice[op] = self.by_choice[tensor.op]
+                self.by_choice.setdefault(op, self.by_choice[tensor.op])
         for tensor, kind in zip(op.outputs, found, strict=True):
             self._kinds[key_of(tensor)] = kind
         if self.sees_statistics(op):
