@@ -2,8 +2,8 @@
 
     python tests/graph/random_graphs.py --seconds 600 --seed 1
 
-For each graph that differs: the chain, the shortest part of it that differs, and what differs. Exits with 1 then. At the
-end, by drawer: how often an op was drawn, and in how many of these its chain's batch was split.
+For each graph that differs it prints the shortest part of a chain that does, and what differs; it exits with 1 then. At
+the end it prints by drawer how often an op was drawn, and how often while the batch of its chain was split.
 """
 
 from __future__ import annotations
@@ -24,12 +24,11 @@ if __name__ == "__main__":
 
 import numpy as np
 import tensorflow as tf
-
-from autodist import AutoDist
-from autodist.strategy import PS
 from drawn.drawing import DRAWERS, Chain
 from drawn.programs import Built, build, differences, draw_chain, is_sound, on_one_node, run
 
+from autodist import AutoDist
+from autodist.strategy import PS
 
 ROWS = (6, 1, 6, 5, 2, 6, 7)
 """The sizes of batches."""
@@ -47,10 +46,17 @@ def on_replicas(
 ) -> tuple[list[dict[str, np.ndarray]], set[str]]:
     """What the replicas give, and the names of the placeholders that are split."""
     with tf.Graph().as_default():
-        axes = {f"c{i}/x{k}:0": r.axis for i, c in enumerate(chains) for k, r in enumerate(c.roots) if r.axis}
+        axes = {
+            f"c{i}/x{k}:0": r.axis
+            for i, c in enumerate(chains)
+            for k, r in enumerate(c.roots)
+            if r.axis
+        }
         autodist = AutoDist(spec_of(replicas, directory), PS())
         with autodist.scope():
-            found: list[Built] = [build(c, f"c{i}/", trains=trains, steps=steps) for i, c in enumerate(chains)]
+            found: list[Built] = [
+                build(c, f"c{i}/", trains=trains, steps=steps) for i, c in enumerate(chains)
+            ]
             with autodist.create_distributed_session(batch_dims=axes) as session:
                 values = run(session, chains, found)
                 split = {root.name for root in session.explain().roots if root.is_split}
@@ -69,7 +75,9 @@ def faults(
     return list(differences(chains, found, expected)), split
 
 
-def sound_chains(seeds: Any, count: int, rows: int, *, trains: bool, wanted: list[str | None]) -> list[Chain]:
+def sound_chains(
+    seeds: Any, count: int, rows: int, *, trains: bool, wanted: list[str | None]
+) -> list[Chain]:
     """Chains that one node runs."""
     chains: list[Chain] = []
     for number in range(count):
@@ -81,7 +89,9 @@ def sound_chains(seeds: Any, count: int, rows: int, *, trains: bool, wanted: lis
     return chains
 
 
-def shortest(chain: Chain, replicas: int, directory: Path, *, trains: bool) -> tuple[int, list[str]]:
+def shortest(
+    chain: Chain, replicas: int, directory: Path, *, trains: bool
+) -> tuple[int, list[str]]:
     """The fewest first steps of a chain that differ, and what differs."""
     whole, _ = faults([chain], replicas, directory, trains=trains)
     if not whole:
@@ -106,11 +116,15 @@ def describe(chain: Chain, steps: int) -> str:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Compares random graphs on replicas with one node.")
+    parser = argparse.ArgumentParser(
+        description="Compares random graphs on replicas with one node."
+    )
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--chains", type=int, default=20, help="chains in a graph")
-    parser.add_argument("--op", action="append", help="drawers to draw in each chain; default: all in turn")
+    parser.add_argument(
+        "--op", action="append", help="drawers to draw in each chain; default: all in turn"
+    )
     parser.add_argument("--only", type=int, help="the seed of one chain")
     return parser.parse_args()
 
@@ -146,15 +160,25 @@ def main() -> int:
                 is_error = len(found) == 1 and "in place of" not in found[0]
                 if is_error:
                     print(f"    error: {found[0][:1500]}", flush=True)
-                bad = [c for i, c in enumerate(chains) if is_error or any(f.startswith(f"c{i}/") for f in found)]
+                bad = [
+                    c
+                    for i, c in enumerate(chains)
+                    if is_error or any(f.startswith(f"c{i}/") for f in found)
+                ]
                 for chain in bad:
                     steps, told = shortest(chain, replicas, directory, trains=trains)
                     if told:
                         has_fault = True
                         how = "training" if trains else "fetching"
-                        print(f"FAULT seed {chain.seed} {how} on {replicas}: {describe(chain, steps)}", flush=True)
+                        print(
+                            f"FAULT seed {chain.seed} {how} on {replicas}: {describe(chain, steps)}",
+                            flush=True,
+                        )
                         print("\n".join(f"    {t}" for t in told[:4]), flush=True)
-            print(f"{number}: {len(chains)} chains, {len(split)} roots split, {len(found)} differ", flush=True)
+            print(
+                f"{number}: {len(chains)} chains, {len(split)} roots split, {len(found)} differ",
+                flush=True,
+            )
     print("\n".join(f"{n:30} {c:5} {split_count[n]:5}" for n, c in sorted(drawn.items())))
     return int(has_fault)
 

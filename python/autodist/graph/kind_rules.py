@@ -45,13 +45,13 @@ _ELEMENTWISE = (op_kinds.ELEMENTWISE - {"Select"}) | frozenset((
     "Igamma", "Igammac", "Betainc", "LeftShift", "RightShift", "SigmoidGrad", "TanhGrad", "ReluGrad", "Relu6Grad",
     "EluGrad", "SeluGrad", "SoftplusGrad", "SoftsignGrad", "SqrtGrad", "RsqrtGrad", "ReciprocalGrad", "InvGrad",
     "LeakyReluGrad", "FakeQuantWithMinMaxArgs", "FakeQuantWithMinMaxVars", "Angle", "ComplexAbs", "Snapshot",
-    "EnsureShape", "CheckNumericsV2",
+    "CheckNumericsV2",
 ))
 # The first input holds rows along dimension 0, and each is treated by itself; the other inputs are parameters.
 _ROW_BY_ROW = frozenset((
     "Conv2D", "Conv3D", "DepthwiseConv2dNative", "Dilation2D", "MaxPool", "MaxPoolV2", "MaxPool3D", "AvgPool",
-    "AvgPool3D", "LRN", "ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic", "ResizeArea", "RGBToHSV",
-    "HSVToRGB", "AdjustHue", "AdjustSaturation", "ExtractImagePatches", "SpaceToDepth", "DepthToSpace", "DecodeRaw",
+    "AvgPool3D", "LRN", "ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic", "ResizeArea",
+    "ExtractImagePatches", "SpaceToDepth", "DepthToSpace", "DecodeRaw",
     "DecodePaddedRaw",
 ))
 # The last two dimensions are a matrix, and each matrix is treated by itself.
@@ -59,6 +59,10 @@ _MATRICES = frozenset((
     "MatrixInverse", "MatrixDeterminant", "LogMatrixDeterminant", "Cholesky", "Qr", "Svd", "SelfAdjointEigV2",
     "MatrixBandPart", "MatrixDiagPart", "MatrixDiagPartV2", "MatrixDiagPartV3", "MatrixSolve", "MatrixTriangularSolve",
     "MatrixSetDiag", "MatrixSetDiagV2", "MatrixSetDiagV3", "MatrixExponential", "MatrixLogarithm", "MatrixSquareRoot",
+))
+# The last dimension is treated as one, and the other inputs are parameters.
+_LAST = frozenset((
+    "Softmax", "LogSoftmax", "TopK", "TopKV2", "RGBToHSV", "HSVToRGB", "AdjustHue", "AdjustSaturation",
 ))
 RANDOM = frozenset((
     "RandomUniform", "RandomStandardNormal", "TruncatedNormal", "RandomUniformInt", "RandomGammaV2",
@@ -187,7 +191,7 @@ def _count(kinds: Kinds, op: Any) -> None:
     """The number of rows cast, or times a number that all share, is a number of rows, too."""
     if op.outputs[0].shape.rank != 0:
         return
-    if op.type == "Cast" and kinds.sizes(op.inputs[0]) == [COUNT]:
+    if op.type == "Cast" and _keeps_counts(op) and kinds.sizes(op.inputs[0]) == [COUNT]:
         kinds.set_sizes(op.outputs[0], kinds.sizes(op.inputs[0]) or [COUNT])
     if op.type != "Mul":
         return
@@ -198,6 +202,31 @@ def _count(kinds: Kinds, op: Any) -> None:
             each, factor = count[0].each, pair[1 - index] or [None]
             is_known = each is not None and factor[0] is not None
             kinds.set_sizes(op.outputs[0], [Count.of((*each, *factor) if is_known else None)])
+
+
+_SIZE_OF_COUNTS = 4
+"""The bytes of the smallest integers that hold any number of rows."""
+
+
+def _keeps_counts(cast: Any) -> bool:
+    """Whether a number of rows that is cast is one still: not a part of it cut off, nor a remainder."""
+    before, after = cast.inputs[0].dtype, cast.outputs[0].dtype
+    if after.is_integer:
+        return bool(before.is_integer and after.size >= _SIZE_OF_COUNTS)
+    return bool(after.is_floating and (before.is_integer or before.is_floating))
+
+
+def ensure_shape(kinds: Kinds, op: Any) -> Found:
+    """Rows of which the shape says no number."""
+    kind, shape = kinds.of(op, 0), tf.TensorShape(op.get_attr("shape"))
+    if (
+        kind is not None
+        and kind.is_rows
+        and shape.rank is not None
+        and shape[kind.axis] is not None
+    ):
+        return [None]
+    return elementwise(kinds, op)
 
 
 def row_by_row(kinds: Kinds, op: Any) -> Found:
@@ -259,7 +288,16 @@ def matrices(kinds: Kinds, op: Any) -> Found:
         return outputs
     if not is_part and any(k != SAME for k in found[1:]):
         return outputs
+    if _has_values_alone(op):
+        outputs[0] = rows(0)
+        return outputs
     return [rows(0)] * len(outputs)
+
+
+def _has_values_alone(op: Any) -> bool:
+    """Whether an op that finds values and vectors was asked for no vectors: those outputs hold nothing."""
+    asked = {"Svd": "compute_uv", "SelfAdjointEigV2": "compute_v"}.get(op.type)
+    return asked is not None and not op.get_attr(asked)
 
 
 def matmul(kinds: Kinds, op: Any) -> Found:
@@ -353,9 +391,10 @@ def reduction(kinds: Kinds, op: Any) -> Found:
     axes = tf.get_static_value(op.inputs[1])
     if kind in LINEAR and op.type in ("Sum", "Mean") and kinds.of(op, 1) == SAME:
         return [kind if op.type == "Sum" or not summed.dtype.is_integer else None]
-    if op.type == "Prod" and all(isinstance(s, int) for s in kinds.sizes(summed) or [None]):
+    is_total = op.type == "Prod" and axes is not None and np.size(axes) == 1
+    if is_total and all(isinstance(s, int) for s in kinds.sizes(summed) or [None]):
         kinds.set_sizes(op.outputs[0], [int(np.prod(kinds.sizes(summed) or [1], dtype=np.int64))])
-    if op.type == "Prod" and (kinds.sizes(summed) or []).count(COUNT) == 1:
+    if is_total and (kinds.sizes(summed) or []).count(COUNT) == 1:
         sizes = kinds.sizes(summed) or []
         each, others = sizes[sizes.index(COUNT)].each, [s for s in sizes if s != COUNT]
         is_counted = each is not None and None not in others
@@ -501,7 +540,7 @@ def _table() -> dict[str, Rule]:
     rules.update(dict.fromkeys((*_REDUCTIONS, "Prod", "EuclideanNorm"), reduction))
     rules.update(dict.fromkeys(("ArgMax", "ArgMin"), arg_reduction))
     rules.update(dict.fromkeys(("Cumsum", "Cumprod", "ReverseV2"), along_an_axis))
-    rules.update(dict.fromkeys(("Softmax", "LogSoftmax", "TopK", "TopKV2"), last_dimension))
+    rules.update(dict.fromkeys(_LAST, last_dimension))
     rules.update(dict.fromkeys(("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"), batch_matmul))
     fused = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
     rules.update(dict.fromkeys(fused, batch_norm))
@@ -521,6 +560,7 @@ def _table() -> dict[str, Rule]:
         Einsum=einsum,
         ScatterNd=scatter_nd,
         L2Loss=l2_loss,
+        EnsureShape=ensure_shape,
     )
     return rules
 

@@ -168,7 +168,9 @@ def _remerged(kind: Kind, asked: list[Any], before: list[Any]) -> Kind | None:
             return merged(0, tuple(before[: kind.axis])) if is_merged else None
         is_kept = asked[: kind.axis] == before[: kind.axis] and None not in before[: kind.axis]
         at = asked[kind.axis] if len(asked) > kind.axis else None
-        return kind if is_kept and at == COUNT and COUNT not in asked[kind.axis + 1 :] else None
+        if not is_kept or not isinstance(at, Count) or COUNT in asked[kind.axis + 1 :]:
+            return None
+        return rows(kind.axis, at.each)
     if kind.name != "merged" or kind.axis or None in kind.outer:
         return None
     count = len(kind.outer)

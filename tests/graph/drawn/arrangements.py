@@ -11,11 +11,11 @@ import tensorflow as tf
 from drawn.drawing import CannotDrawError, Chain, draws
 
 raw = tf.raw_ops
-F, I, B = tf.float64, tf.int32, tf.bool
+F, INT, B = tf.float64, tf.int32, tf.bool
 
 
 def _vector(*parts: Any) -> Any:
-    return tf.stack(list(parts)) if parts else tf.constant([], I)
+    return tf.stack(list(parts)) if parts else tf.constant([], INT)
 
 
 @draws("Shape", "Size", "Rank")
@@ -128,7 +128,9 @@ def concat(chain: Chain) -> None:
     sizes, rank = chain.shape(x), chain.rank(x)
 
     def fits(s: list[int]) -> bool:
-        return len(s) == rank and all(a == b for i, (a, b) in enumerate(zip(s, sizes, strict=True)) if i != at % rank)
+        return len(s) == rank and all(
+            a == b for i, (a, b) in enumerate(zip(s, sizes, strict=True)) if i != at % rank
+        )
 
     y: Any = chain.pick(chain.dtype(x), fits=fits, near=False)
     if chain.flip(0.25):
@@ -150,9 +152,11 @@ def split(chain: Chain, name: str) -> None:
         return
     first = chain.rng.randint(0, size)
     last = -1 if chain.flip() else size - first
-    chain.add(name, [x], lambda t: list(
-        raw.SplitV(value=t, size_splits=[first, last], axis=at, num_split=2)
-    ))
+    chain.add(
+        name,
+        [x],
+        lambda t: list(raw.SplitV(value=t, size_splits=[first, last], axis=at, num_split=2)),
+    )
 
 
 @draws("StridedSlice")
@@ -171,7 +175,7 @@ def strided_slice(chain: Chain) -> None:
         if kind in ("new", "dots") or dim >= len(sizes):
             masks["new_axis" if kind != "dots" else "ellipsis"] |= 1 << i
             begin, end, step = [*begin, 0], [*end, 0], [*step, 1]
-            dim += (len(sizes) - count if kind == "dots" else 0)
+            dim += len(sizes) - count if kind == "dots" else 0
             continue
         size, dim = sizes[dim], dim + 1
         b, e = sorted((chain.rng.randint(-size, size), chain.rng.randint(-size, size)))
@@ -188,9 +192,11 @@ def strided_slice(chain: Chain) -> None:
             masks["end"] |= (1 << i) * chain.flip(0.3)
         begin, end, step = [*begin, b], [*end, e], [*step, s]
     names = {f"{k}_mask": v for k, v in masks.items()}
-    chain.add("StridedSlice", [x], lambda t: raw.StridedSlice(
-        input=t, begin=begin, end=end, strides=step, **names
-    ))
+    chain.add(
+        "StridedSlice",
+        [x],
+        lambda t: raw.StridedSlice(input=t, begin=begin, end=end, strides=step, **names),
+    )
 
 
 @draws("StridedSlice:rows")
@@ -199,9 +205,17 @@ def slice_by_rows(chain: Chain) -> None:
     x = chain.pick(fits=lambda s: len(s) > 0)
     cut = chain.size(x, 0, known=0.1)
     how = chain.rng.randrange(5)
-    chain.add("StridedSlice:rows", [x], lambda t: (
-        t[: cut(t)], t[cut(t) // 2 :], t[: cut(t) - 1], t[-cut(t) :], t[cut(t) - 1 :: -1]
-    )[how])
+    chain.add(
+        "StridedSlice:rows",
+        [x],
+        lambda t: (
+            t[: cut(t)],
+            t[cut(t) // 2 :],
+            t[: cut(t) - 1],
+            t[-cut(t) :],
+            t[cut(t) - 1 :: -1],
+        )[how],
+    )
 
 
 @draws("Slice")
@@ -221,31 +235,43 @@ def gather(chain: Chain, name: str) -> None:
     """Gathers along any dimension, by indices of the batch or constant ones."""
     params = chain.pick(fits=lambda s: len(s) > 0, near=False)
     if name == "GatherV2:batch_dims":
+
         def fits(s: list[int]) -> bool:
             return len(s) > 0 and s[0] == chain.shape(params)[0]
 
-        indices: Any = chain.pick(I, fits=fits, near=False)
+        indices: Any = chain.pick(INT, fits=fits, near=False)
         most = min(chain.rank(indices), chain.rank(params) - 1)
         shapes = zip(chain.shape(params), chain.shape(indices), strict=False)
         same = next((i for i, (a, b) in enumerate(shapes) if a != b), most)
         dims = chain.rng.randint(1, max(1, min(most, same)))
         at = chain.rng.randint(dims, max(dims, chain.rank(params) - 1))
-        chain.add(name, [params, indices], lambda p, i: raw.GatherV2(
-            params=p, indices=tf.abs(i) % tf.maximum(tf.shape(p)[at], 1), axis=at, batch_dims=dims
-        ))
+        chain.add(
+            name,
+            [params, indices],
+            lambda p, i: raw.GatherV2(
+                params=p,
+                indices=tf.abs(i) % tf.maximum(tf.shape(p)[at], 1),
+                axis=at,
+                batch_dims=dims,
+            ),
+        )
         return
     at = chain.axis(params) if name == "GatherV2" else 0
     size = chain.shape(params)[at]
     if chain.flip(0.3) and size:
         indices = np.asarray(chain.numbers.integers(0, size, [2] if chain.flip() else []), np.int32)
     else:
-        indices = chain.pick(I, fits=lambda s: len(s) < 3, near=False)
+        indices = chain.pick(INT, fits=lambda s: len(s) < 3, near=False)
     known = chain.flip(0.5)
 
     def make(p: Any, i: Any) -> Any:
         bound = size if known else tf.maximum(tf.shape(p)[at], 1)
         i = tf.abs(i) % bound
-        return raw.Gather(params=p, indices=i) if name == "Gather" else raw.GatherV2(params=p, indices=i, axis=at)
+        return (
+            raw.Gather(params=p, indices=i)
+            if name == "Gather"
+            else raw.GatherV2(params=p, indices=i, axis=at)
+        )
 
     chain.add(name, [params, indices], make)
 
@@ -254,18 +280,22 @@ def gather(chain: Chain, name: str) -> None:
 def gather_nd(chain: Chain) -> None:
     """Gathers elements."""
     params = chain.pick(fits=lambda s: len(s) > 0 and 0 not in s, near=False)
-    indices = chain.pick(I, fits=lambda s: len(s) > 0 and 0 < s[-1] <= chain.rank(params), near=False)
+    indices = chain.pick(
+        INT, fits=lambda s: len(s) > 0 and 0 < s[-1] <= chain.rank(params), near=False
+    )
     depth = chain.shape(indices)[-1]
     bounds = chain.shape(params)[:depth]
-    chain.add("GatherNd", [params, indices], lambda p, i: raw.GatherNd(
-        params=p, indices=tf.abs(i) % tf.constant(bounds, I)
-    ))
+    chain.add(
+        "GatherNd",
+        [params, indices],
+        lambda p, i: raw.GatherNd(params=p, indices=tf.abs(i) % tf.constant(bounds, INT)),
+    )
 
 
 @draws("Range")
 def count_rows(chain: Chain) -> None:
     """Row numbers, and rows indexed by them."""
-    x = chain.pick(F, I, fits=lambda s: len(s) > 1)
+    x = chain.pick(F, INT, fits=lambda s: len(s) > 1)
     at = 0 if chain.flip(0.7) else chain.axis(x)
     how = chain.rng.randrange(4)
     column = chain.rng.randrange(max(chain.shape(x)[1], 1))
@@ -287,12 +317,20 @@ def count_rows(chain: Chain) -> None:
 @draws("OneHot")
 def one_hot(chain: Chain) -> None:
     """`OneHot` along any new dimension."""
-    x = chain.pick(I, fits=lambda s: len(s) < 4)
+    x = chain.pick(INT, fits=lambda s: len(s) < 4)
     at = chain.rng.randint(-1, chain.rank(x))
     depth = chain.rng.choice([3, 3, chain.rows])
-    chain.add("OneHot", [x], lambda t: raw.OneHot(
-        indices=t, depth=depth, on_value=tf.constant(1.5, F), off_value=tf.constant(-0.5, F), axis=at
-    ))
+    chain.add(
+        "OneHot",
+        [x],
+        lambda t: raw.OneHot(
+            indices=t,
+            depth=depth,
+            on_value=tf.constant(1.5, F),
+            off_value=tf.constant(-0.5, F),
+            axis=at,
+        ),
+    )
 
 
 @draws("Tile")
@@ -314,7 +352,7 @@ def tile(chain: Chain) -> None:
 @draws("Pad", "PadV2", "MirrorPad")
 def pad(chain: Chain, name: str) -> None:
     """Pads any dimensions."""
-    x = chain.pick(F, I, fits=lambda s: len(s) > 0)
+    x = chain.pick(F, INT, fits=lambda s: len(s) > 0)
     margins = [[chain.rng.choice([0, 0, 1]), chain.rng.choice([0, 0, 1])] for _ in chain.shape(x)]
     mode = chain.rng.choice(["REFLECT", "SYMMETRIC"])
 
@@ -331,7 +369,7 @@ def pad(chain: Chain, name: str) -> None:
 @draws("Fill", "BroadcastTo")
 def fill(chain: Chain, name: str) -> None:
     """One value for each row; a tensor broadcast to rows."""
-    x = chain.pick(F, I)
+    x = chain.pick(F, INT)
     other = chain.pick(fits=lambda s: len(s) > 0, near=False)
     sizes = chain.shape(x)
     count = chain.size(other, chain.rng.randrange(chain.rank(other)), known=0.1)
@@ -380,7 +418,7 @@ def where(chain: Chain, name: str) -> None:
         chain.add(name, [mask], lambda m: raw.Where(condition=m))
         return
     sizes = chain.shape(mask)
-    x = chain.pick(F, I, fits=lambda s: s[: len(sizes)] == sizes, near=False)
+    x = chain.pick(F, INT, fits=lambda s: s[: len(sizes)] == sizes, near=False)
     chain.add(name, [x, mask], tf.boolean_mask)
 
 
@@ -388,16 +426,20 @@ def where(chain: Chain, name: str) -> None:
 def others(chain: Chain, name: str) -> None:
     """Other ops that arrange."""
     if name == "MatrixDiag":
-        x = chain.pick(F, I, fits=lambda s: 0 < len(s) < 4)
+        x = chain.pick(F, INT, fits=lambda s: 0 < len(s) < 4)
         chain.add(name, [x], lambda t: raw.MatrixDiag(diagonal=t))
     elif name == "Unique":
-        x = chain.pick(I, fits=lambda s: len(s) == 1)
+        x = chain.pick(INT, fits=lambda s: len(s) == 1)
         chain.add(name, [x], lambda t: list(raw.Unique(x=t)))
     elif name == "DynamicStitch":
         x = chain.pick(F, fits=lambda s: len(s) > 0)
-        chain.add(name, [x], lambda t: raw.DynamicStitch(
-            indices=[tf.range(tf.shape(t)[0]), [0]], data=[t, 2 * t[:1]]
-        ))
+        chain.add(
+            name,
+            [x],
+            lambda t: raw.DynamicStitch(
+                indices=[tf.range(tf.shape(t)[0]), [0]], data=[t, 2 * t[:1]]
+            ),
+        )
     elif name == "InvertPermutation":
         x = chain.pick(F, fits=lambda s: len(s) == 1)
         chain.add(name, [x], lambda t: raw.InvertPermutation(x=tf.argsort(t)))
@@ -406,6 +448,10 @@ def others(chain: Chain, name: str) -> None:
         chain.add(name, [x], lambda t: raw.Bitcast(input=t, type=tf.int64))
     else:
         x = chain.pick(F, fits=lambda s: len(s) == 4)
-        chain.add(name, [x], lambda t: raw.SpaceToBatchND(
-            input=t, block_shape=[1, 2], paddings=[[0, 0], [0, t.shape[2] % 2]]
-        ))
+        chain.add(
+            name,
+            [x],
+            lambda t: raw.SpaceToBatchND(
+                input=t, block_shape=[1, 2], paddings=[[0, 0], [0, t.shape[2] % 2]]
+            ),
+        )

@@ -4,27 +4,40 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from drawn.drawing import CannotDrawError, Chain, draws
 
 raw = tf.raw_ops
-F, I, B = tf.float64, tf.int32, tf.bool
+F, INT, B = tf.float64, tf.int32, tf.bool
 
 
 @draws("Mean", "Sum", "Max", "Min", "Prod", "EuclideanNorm", "All", "Any")
 def reduction(chain: Chain, name: str) -> None:
     """Reductions over any dimensions."""
-    dtypes = (B,) if name in ("All", "Any") else (F, F, I, tf.int64) if name != "EuclideanNorm" else (F,)
+    dtypes = (
+        (B,)
+        if name in ("All", "Any")
+        else (F, F, INT, tf.int64)
+        if name != "EuclideanNorm"
+        else (F,)
+    )
     x = chain.pick(*dtypes)
     rank = chain.rank(x)
-    axes = chain.rng.sample(range(rank), chain.rng.randint(0 if chain.flip(0.1) else min(1, rank), rank))
+    axes = chain.rng.sample(
+        range(rank), chain.rng.randint(0 if chain.flip(0.1) else min(1, rank), rank)
+    )
     axes = [a - rank if chain.flip(0.3) else a for a in axes]
     keep = chain.flip(0.4)
-    chain.add(name, [x], lambda t: getattr(raw, name)(
-        input=tf.tanh(t) if name == "Prod" and t.dtype == F else t, axis=tf.constant(axes, I), keep_dims=keep
-    ))
+    chain.add(
+        name,
+        [x],
+        lambda t: getattr(raw, name)(
+            input=tf.tanh(t) if name == "Prod" and t.dtype == F else t,
+            axis=tf.constant(axes, INT),
+            keep_dims=keep,
+        ),
+    )
 
 
 @draws("Mean:masked", "Mean:by_hand", "normalised", "Max:less")
@@ -52,9 +65,9 @@ def idioms(chain: Chain, name: str) -> None:
 @draws("ArgMax", "ArgMin")
 def arg(chain: Chain, name: str) -> None:
     """Where extremes lie."""
-    x = chain.pick(F, I, fits=lambda s: len(s) > 0 and 0 not in s)
+    x = chain.pick(F, INT, fits=lambda s: len(s) > 0 and 0 not in s)
     at = chain.axis(x)
-    chain.add(name, [x], lambda t: getattr(raw, name)(input=t, dimension=at, output_type=I))
+    chain.add(name, [x], lambda t: getattr(raw, name)(input=t, dimension=at, output_type=INT))
 
 
 @draws("Cumsum", "Cumprod", "CumulativeLogsumexp")
@@ -62,10 +75,16 @@ def cumulative(chain: Chain, name: str) -> None:
     """Cumulative ops along any dimension."""
     x = chain.pick(F, fits=lambda s: len(s) > 0)
     at, flags = chain.axis(x), (chain.flip(0.3), chain.flip(0.3))
-    chain.add(name, [x], lambda t: getattr(raw, name)(
-        x=tf.tanh(t) if name == "Cumprod" else t, axis=at,
-        exclusive=flags[0] and name != "CumulativeLogsumexp", reverse=flags[1]
-    ))
+    chain.add(
+        name,
+        [x],
+        lambda t: getattr(raw, name)(
+            x=tf.tanh(t) if name == "Cumprod" else t,
+            axis=at,
+            exclusive=flags[0] and name != "CumulativeLogsumexp",
+            reverse=flags[1],
+        ),
+    )
 
 
 @draws("L2Loss")
@@ -188,31 +207,49 @@ def cross_entropy(chain: Chain, name: str) -> None:
     x = chain.pick(F, fits=lambda s: len(s) == 2 and s[1] > 0)
     rows, classes = chain.shape(x)
     if name.startswith("Sparse"):
-        labels: Any = chain.pick(I, fits=lambda s: s == [rows], near=False)
-        chain.add(name, [x, labels], lambda t, y: list(
-            raw.SparseSoftmaxCrossEntropyWithLogits(features=t, labels=tf.abs(y) % classes)
-        ))
+        labels: Any = chain.pick(INT, fits=lambda s: s == [rows], near=False)
+        chain.add(
+            name,
+            [x, labels],
+            lambda t, y: list(
+                raw.SparseSoftmaxCrossEntropyWithLogits(features=t, labels=tf.abs(y) % classes)
+            ),
+        )
         return
-    labels = chain.pick(F, fits=lambda s: len(s) == 2 and s[0] in (1, rows) and s[1] == classes, near=False)
-    chain.add(name, [x, labels], lambda t, y: list(
-        raw.SoftmaxCrossEntropyWithLogits(features=t, labels=tf.nn.softmax(y))
-    ))
+    labels = chain.pick(
+        F, fits=lambda s: len(s) == 2 and s[0] in (1, rows) and s[1] == classes, near=False
+    )
+    chain.add(
+        name,
+        [x, labels],
+        lambda t, y: list(raw.SoftmaxCrossEntropyWithLogits(features=t, labels=tf.nn.softmax(y))),
+    )
 
 
 @draws("InTopKV2", "InTopK")
 def in_top_k(chain: Chain, name: str) -> None:
     """`InTopK`."""
     x = chain.pick(F, fits=lambda s: len(s) == 2 and s[1] > 0)
-    y = chain.pick(I, fits=lambda s: s == chain.shape(x)[:1], near=False)
-    chain.add(name, [x, y], lambda t, i: getattr(raw, name)(predictions=tf.cast(t, tf.float32), targets=i, k=2))
+    y = chain.pick(INT, fits=lambda s: s == chain.shape(x)[:1], near=False)
+    chain.add(
+        name,
+        [x, y],
+        lambda t, i: getattr(raw, name)(predictions=tf.cast(t, tf.float32), targets=i, k=2),
+    )
 
 
-@draws("UnsortedSegmentSum", "UnsortedSegmentMax", "UnsortedSegmentMin", "UnsortedSegmentProd", "SegmentSum")
+@draws(
+    "UnsortedSegmentSum",
+    "UnsortedSegmentMax",
+    "UnsortedSegmentMin",
+    "UnsortedSegmentProd",
+    "SegmentSum",
+)
 def segments(chain: Chain, name: str) -> None:
     """Reductions by numbers of segments."""
-    x = chain.pick(F, I, fits=lambda s: len(s) > 0)
+    x = chain.pick(F, INT, fits=lambda s: len(s) > 0)
     sizes = chain.shape(x)
-    ids = chain.pick(I, fits=lambda s: len(s) > 0 and sizes[: len(s)] == s, near=False)
+    ids = chain.pick(INT, fits=lambda s: len(s) > 0 and sizes[: len(s)] == s, near=False)
 
     def make(t: Any, i: Any) -> Any:
         if name == "SegmentSum":
@@ -226,18 +263,22 @@ def segments(chain: Chain, name: str) -> None:
 @draws("ScatterNd")
 def scatter_nd(chain: Chain) -> None:
     """Rows added up where each says."""
-    x = chain.pick(F, I, fits=lambda s: len(s) > 0)
-    ids = chain.pick(I, fits=lambda s: s == chain.shape(x)[:1], near=False)
+    x = chain.pick(F, INT, fits=lambda s: len(s) > 0)
+    ids = chain.pick(INT, fits=lambda s: s == chain.shape(x)[:1], near=False)
     shape = [4, *chain.shape(x)[1:]]
-    chain.add("ScatterNd", [x, ids], lambda t, i: raw.ScatterNd(
-        indices=tf.expand_dims(tf.abs(i) % 4, 1), updates=t, shape=shape
-    ))
+    chain.add(
+        "ScatterNd",
+        [x, ids],
+        lambda t, i: raw.ScatterNd(
+            indices=tf.expand_dims(tf.abs(i) % 4, 1), updates=t, shape=shape
+        ),
+    )
 
 
 @draws("Bincount", "DenseBincount")
 def bincount(chain: Chain, name: str) -> None:
     """Counts."""
-    x = chain.pick(I, fits=lambda s: len(s) in (1, 2))
+    x = chain.pick(INT, fits=lambda s: len(s) in (1, 2))
     binary = chain.flip(0.3)
     if name == "Bincount":
         weights: Any = chain.array([0], F)
@@ -245,9 +286,13 @@ def bincount(chain: Chain, name: str) -> None:
             weights = chain.pick(F, fits=lambda s: s == chain.shape(x), near=False)
         chain.add(name, [x, weights], lambda t, w: raw.Bincount(arr=tf.abs(t), size=4, weights=w))
         return
-    chain.add(name, [x], lambda t: raw.DenseBincount(
-        input=tf.abs(t), size=4, weights=tf.constant([], F), binary_output=binary
-    ))
+    chain.add(
+        name,
+        [x],
+        lambda t: raw.DenseBincount(
+            input=tf.abs(t), size=4, weights=tf.constant([], F), binary_output=binary
+        ),
+    )
 
 
 # fmt: off
@@ -292,7 +337,9 @@ def parts_of_matrices(chain: Chain, name: str) -> None:
     def make(t: Any) -> Any:
         zero = tf.constant(0.0, F)
         if name == "MatrixBandPart":
-            return raw.MatrixBandPart(input=t, num_lower=tf.constant(k, tf.int64), num_upper=tf.constant(0, tf.int64))
+            return raw.MatrixBandPart(
+                input=t, num_lower=tf.constant(k, tf.int64), num_upper=tf.constant(0, tf.int64)
+            )
         if name.startswith("MatrixDiagPart"):
             return getattr(raw, name)(input=t, k=k, padding_value=zero)
         if name == "MatrixSetDiag":
@@ -311,111 +358,23 @@ def solve(chain: Chain, name: str) -> None:
         y: Any = x
     else:
         size = chain.shape(x)[-1]
-        y = chain.array([size, 2], F) if name == "MatrixTriangularSolve" or chain.rank(x) == 2 else x
-    chain.add(name, [x, y], lambda a, b: getattr(raw, name)(
-        matrix=_well(a), rhs=_well(b) if y is x else b, adjoint=adjoint
-    ))
+        y = (
+            chain.array([size, 2], F)
+            if name == "MatrixTriangularSolve" or chain.rank(x) == 2
+            else x
+        )
+    chain.add(
+        name,
+        [x, y],
+        lambda a, b: getattr(raw, name)(
+            matrix=_well(a), rhs=_well(b) if y is x else b, adjoint=adjoint
+        ),
+    )
 
 
-def _image(chain: Chain, rank: int = 4) -> int:
-    return chain.pick(F, fits=lambda s: len(s) == rank and all(1 < n < 9 for n in s[1:-1]) and 0 < s[-1] < 9)
-
-
-@draws("Conv2D", "DepthwiseConv2dNative", "Dilation2D", "Conv2DBackpropInput", "DepthwiseConv2dNativeBackpropInput")
-def convolution(chain: Chain, name: str) -> None:
-    """Convolutions of images."""
-    x = _image(chain)
-    channels = chain.shape(x)[3]
-    kernel = chain.array([2, 2, channels, *([] if name == "Dilation2D" else [2])], F)
-    stride, padding = chain.rng.choice([1, 2]), chain.rng.choice(["SAME", "VALID"])
-    strides = [1, stride, stride, 1]
-    size = chain.size(x, 0)
-
-    def make(t: Any, k: Any) -> Any:
-        if name == "Dilation2D":
-            return raw.Dilation2D(input=t, filter=k, strides=strides, rates=[1, 1, 1, 1], padding=padding)
-        if name == "Conv2DBackpropInput":
-            sizes = tf.stack([size(t), t.shape[1] * 2, t.shape[2] * 2, 2])
-            k = tf.transpose(k, [0, 1, 3, 2])
-            return raw.Conv2DBackpropInput(
-                input_sizes=sizes, filter=k, out_backprop=t, strides=[1, 2, 2, 1], padding="SAME"
-            )
-        if name == "DepthwiseConv2dNativeBackpropInput":
-            sizes = tf.stack([size(t), t.shape[1], t.shape[2], t.shape[3]])
-            return raw.DepthwiseConv2dNativeBackpropInput(
-                input_sizes=sizes, filter=k[..., :1], out_backprop=t, strides=[1, 1, 1, 1], padding="SAME"
-            )
-        return getattr(raw, name)(input=t, filter=k, strides=strides, padding=padding)
-
-    chain.add(name, [x, kernel], make)
-
-
-@draws("MaxPool", "AvgPool", "MaxPoolV2", "LRN", "ExtractImagePatches", "SpaceToDepth", "DepthToSpace")
-def pooling(chain: Chain, name: str) -> None:
-    """Pools, patches and blocks of images."""
-    x = _image(chain)
-    padding, stride = chain.rng.choice(["SAME", "VALID"]), chain.rng.choice([1, 2])
-    window = {"ksize": [1, 2, 2, 1], "strides": [1, stride, stride, 1], "padding": padding}
-
-    def make(t: Any) -> Any:
-        if name == "LRN":
-            return tf.cast(raw.LRN(input=tf.cast(t, tf.float32)), F)
-        if name in ("SpaceToDepth", "DepthToSpace"):
-            return getattr(raw, name)(input=t, block_size=2)
-        if name == "ExtractImagePatches":
-            return raw.ExtractImagePatches(
-                images=t, ksizes=[1, 2, 2, 1], strides=[1, 1, 1, 1], rates=[1, 1, 1, 1], padding=padding
-            )
-        return getattr(raw, name)(**{"value" if name == "AvgPool" else "input": t}, **window)
-
-    chain.add(name, [x], make)
-
-
-@draws("Conv3D", "MaxPool3D", "AvgPool3D")
-def volumes(chain: Chain, name: str) -> None:
-    """Ops on volumes."""
-    x = _image(chain)
-    kernel = chain.array([1, 2, 2, 1, 1], F)
-
-    def make(t: Any, k: Any) -> Any:
-        t = t[..., tf.newaxis]
-        if name == "Conv3D":
-            return raw.Conv3D(input=t, filter=k, strides=[1] * 5, padding="SAME")
-        return getattr(raw, name)(input=t, ksize=[1, 1, 2, 2, 1], strides=[1] * 5, padding="SAME")
-
-    chain.add(name, [x, kernel], make)
-
-
-@draws("ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic", "ResizeArea")
-def resize(chain: Chain, name: str) -> None:
-    """Resizes images."""
-    x = _image(chain)
-    chain.add(name, [x], lambda t: tf.cast(getattr(raw, name)(images=tf.cast(t, tf.float32), size=[3, 4]), F))
-
-
-@draws("RGBToHSV", "HSVToRGB", "AdjustHue", "AdjustSaturation", "AdjustContrastv2")
-def colours(chain: Chain, name: str) -> None:
-    """Colours."""
-    x = chain.pick(F, fits=lambda s: len(s) > 0 and s[-1] >= 3)
-
-    def make(t: Any) -> Any:
-        t = tf.sigmoid(tf.cast(t, tf.float32))[..., :3]
-        if name.startswith("Adjust"):
-            key = {"AdjustHue": "delta", "AdjustSaturation": "scale"}.get(name, "contrast_factor")
-            return tf.cast(getattr(raw, name)(images=t, **{key: 0.3}), F)
-        return tf.cast(getattr(raw, name)(images=t), F)
-
-    chain.add(name, [x], make)
-
-
-@draws("RGBToHSV:vector")
-def colour_of_rows(chain: Chain) -> None:
-    """A batch of three numbers as one colour."""
-    x = chain.pick(F, fits=lambda s: len(s) > 0 and s[-1] == 3)
-    chain.add("RGBToHSV", [x], lambda t: raw.RGBToHSV(images=tf.sigmoid(t)))
-
-
-@draws("FFT", "CTCLoss", "Cross", "LowerBound", "SparseToDense", "DynamicPartition", "ReverseSequence")
+@draws(
+    "FFT", "CTCLoss", "Cross", "LowerBound", "SparseToDense", "DynamicPartition", "ReverseSequence"
+)
 def others(chain: Chain, name: str) -> None:
     """Other ops that compute."""
     if name == "FFT":
@@ -429,22 +388,36 @@ def others(chain: Chain, name: str) -> None:
         chain.add(name, [x], lambda t: raw.LowerBound(sorted_inputs=tf.sort(t), values=t * 0.5))
     elif name == "SparseToDense":
         x = chain.pick(F, fits=lambda s: len(s) == 1)
-        chain.add(name, [x], lambda t: raw.SparseToDense(
-            sparse_indices=tf.range(tf.shape(t)[0]), output_shape=tf.shape(t), sparse_values=t,
-            default_value=tf.constant(0.0, F)
-        ))
+        chain.add(
+            name,
+            [x],
+            lambda t: raw.SparseToDense(
+                sparse_indices=tf.range(tf.shape(t)[0]),
+                output_shape=tf.shape(t),
+                sparse_values=t,
+                default_value=tf.constant(0.0, F),
+            ),
+        )
     elif name == "DynamicPartition":
         x = chain.pick(F, fits=lambda s: len(s) > 0)
-        ids = chain.pick(I, fits=lambda s: s == chain.shape(x)[:1], near=False)
-        chain.add(name, [x, ids], lambda t, i: list(
-            raw.DynamicPartition(data=t, partitions=tf.abs(i) % 2, num_partitions=2)
-        ))
+        ids = chain.pick(INT, fits=lambda s: s == chain.shape(x)[:1], near=False)
+        chain.add(
+            name,
+            [x, ids],
+            lambda t, i: list(
+                raw.DynamicPartition(data=t, partitions=tf.abs(i) % 2, num_partitions=2)
+            ),
+        )
     elif name == "ReverseSequence":
         x = chain.pick(F, fits=lambda s: len(s) > 1 and s[1] > 0)
-        ids = chain.pick(I, fits=lambda s: s == chain.shape(x)[:1], near=False)
-        chain.add(name, [x, ids], lambda t, i: raw.ReverseSequence(
-            input=t, seq_lengths=tf.abs(i) % (tf.shape(t)[1] + 1), seq_dim=1, batch_dim=0
-        ))
+        ids = chain.pick(INT, fits=lambda s: s == chain.shape(x)[:1], near=False)
+        chain.add(
+            name,
+            [x, ids],
+            lambda t, i: raw.ReverseSequence(
+                input=t, seq_lengths=tf.abs(i) % (tf.shape(t)[1] + 1), seq_dim=1, batch_dim=0
+            ),
+        )
     else:
         raise CannotDrawError
 
@@ -452,13 +425,17 @@ def others(chain: Chain, name: str) -> None:
 @draws("ResourceGather", "ResourceGatherNd")
 def embedding(chain: Chain, name: str) -> None:
     """Rows, or elements, of a variable by indices of the batch."""
-    variables = [i for i, (what, _) in enumerate(chain.given) if what == "variable" and chain.shape(i)]
+    variables = [
+        i for i, (what, _) in enumerate(chain.given) if what == "variable" and chain.shape(i)
+    ]
     if not variables:
         raise CannotDrawError
     table = chain.rng.choice(variables)
     size = chain.shape(table)[0]
-    x = chain.pick(I, fits=lambda s: len(s) < 3, near=False)
+    x = chain.pick(INT, fits=lambda s: len(s) < 3, near=False)
     if name == "ResourceGather":
         chain.add(name, [table, x], lambda v, i: tf.gather(v, tf.abs(i) % size))
     else:
-        chain.add(name, [table, x], lambda v, i: tf.gather_nd(v, tf.expand_dims(tf.abs(i) % size, -1)))
+        chain.add(
+            name, [table, x], lambda v, i: tf.gather_nd(v, tf.expand_dims(tf.abs(i) % size, -1))
+        )

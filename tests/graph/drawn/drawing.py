@@ -174,7 +174,7 @@ class Chain:
 
         def fits(other: list[int]) -> bool:
             pairs = zip(reversed(shape), reversed(other), strict=False)
-            return all(a == b or a == 1 or b == 1 for a, b in pairs)
+            return all(a in (b, 1) or b == 1 for a, b in pairs)
 
         if self.flip(0.6):
             return self.pick(dtype, fits=fits, near=False)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from drawn.drawing import Chain, draws
 
 raw = tf.raw_ops
-F, I, B, S, C = tf.float64, tf.int32, tf.bool, tf.string, tf.complex128
+F, INT, B, S, C = tf.float64, tf.int32, tf.bool, tf.string, tf.complex128
 
 
 def _small(x: Any) -> Any:
@@ -85,7 +85,12 @@ def binary(chain: Chain, name: str) -> None:
     x = chain.pick(F)
     y = chain.partner(x)
     first, second = _BINARY[name]
-    keys = {"Igamma": ("a", "x"), "Igammac": ("a", "x"), "Polygamma": ("a", "x"), "Zeta": ("x", "q")}
+    keys = {
+        "Igamma": ("a", "x"),
+        "Igammac": ("a", "x"),
+        "Polygamma": ("a", "x"),
+        "Zeta": ("x", "q"),
+    }
     keys |= {"Atan2": ("y", "x"), "NextAfter": ("x1", "x2")}
     one, two = keys.get(name, ("x", "y"))
     swap = chain.flip(0.3)
@@ -104,16 +109,14 @@ def betainc(chain: Chain) -> None:
     chain.add(
         "Betainc",
         [x],
-        lambda t: raw.Betainc(
-            a=_positive(t), b=_positive(t - 1.0), x=0.1 + 0.8 * tf.sigmoid(t)
-        ),
+        lambda t: raw.Betainc(a=_positive(t), b=_positive(t - 1.0), x=0.1 + 0.8 * tf.sigmoid(t)),
     )
 
 
 @draws("AddN")
 def add_n(chain: Chain) -> None:
     """`AddN`."""
-    x = chain.pick(F, I)
+    x = chain.pick(F, INT)
     shape = chain.shape(x)
     y = chain.pick(chain.dtype(x), fits=lambda s: s == shape, near=False)
     chain.add("AddN", [x, y, x], lambda *t: raw.AddN(inputs=list(t)))
@@ -122,7 +125,7 @@ def add_n(chain: Chain) -> None:
 @draws("Equal", "NotEqual", "Less", "LessEqual", "Greater", "GreaterEqual", "ApproximateEqual")
 def compare(chain: Chain, name: str) -> None:
     """Comparisons."""
-    x = chain.pick(F, I)
+    x = chain.pick(F, INT)
     y = chain.partner(x) if name != "ApproximateEqual" else x
     chain.add(name, [x, y], lambda a, b: getattr(raw, name)(x=a, y=b))
 
@@ -146,10 +149,12 @@ def is_number(chain: Chain, name: str) -> None:
     chain.add(name, [chain.pick(F)], lambda t: getattr(raw, name)(x=t))
 
 
-@draws("BitwiseAnd", "BitwiseOr", "BitwiseXor", "LeftShift", "RightShift", "TruncateDiv", "TruncateMod")
+@draws(
+    "BitwiseAnd", "BitwiseOr", "BitwiseXor", "LeftShift", "RightShift", "TruncateDiv", "TruncateMod"
+)
 def integers(chain: Chain, name: str) -> None:
     """Ops of two integer tensors."""
-    x = chain.pick(I, tf.int64)
+    x = chain.pick(INT, tf.int64)
     y = chain.partner(x)
 
     def make(a: Any, b: Any) -> Any:
@@ -165,9 +170,9 @@ def integers(chain: Chain, name: str) -> None:
 @draws("Mul:int", "Sub:int", "AddV2:int", "FloorDiv:int", "Maximum:int", "FloorMod:int")
 def integer_arithmetic(chain: Chain, name: str) -> None:
     """Arithmetic of integers, at times of sizes."""
-    x = chain.pick(I, tf.int64)
+    x = chain.pick(INT, tf.int64)
     y = chain.partner(x)
-    op = getattr(raw, name.split(":")[0])
+    op = getattr(raw, name.split(":", maxsplit=1)[0])
     safe = name.startswith("Floor")
     chain.add(name, [x, y], lambda a, b: op(x=a, y=tf.maximum(tf.abs(b), 1) if safe else b))
 
@@ -175,21 +180,21 @@ def integer_arithmetic(chain: Chain, name: str) -> None:
 @draws("Invert")
 def invert(chain: Chain) -> None:
     """`Invert`."""
-    chain.add("Invert", [chain.pick(I, tf.int64)], lambda t: raw.Invert(x=t))
+    chain.add("Invert", [chain.pick(INT, tf.int64)], lambda t: raw.Invert(x=t))
 
 
 @draws("Cast")
 def cast(chain: Chain) -> None:
     """Casts between any numbers."""
-    x = chain.pick(F, I, B, tf.int64)
-    to = chain.rng.choice([F, F, I, I, tf.int64, B, tf.int8])
+    x = chain.pick(F, INT, B, tf.int64)
+    to = chain.rng.choice([F, F, INT, INT, tf.int64, B, tf.int8])
     chain.add("Cast", [x], lambda t: raw.Cast(x=t, DstT=to))
 
 
 @draws("Cast:truncated")
 def cast_fraction(chain: Chain) -> None:
     """A part of a number, as of rows, cast to an integer."""
-    x = chain.pick(I, tf.int64)
+    x = chain.pick(INT, tf.int64)
     part = chain.rng.choice([0.5, 0.3, 1.5])
     chain.add("Cast", [x], lambda t: tf.cast(tf.cast(t, F) * part, t.dtype))
 
@@ -207,9 +212,11 @@ def of_complex(chain: Chain, name: str) -> None:
     x = chain.pick(F)
     key = "x" if name == "ComplexAbs" else "input"
     chain.add(
-        name, [x], lambda t: getattr(raw, name)(**{key: tf.complex(t, tf.cos(t))}, **(
-            {} if name == "Conj" else {"Tout": F}
-        ))
+        name,
+        [x],
+        lambda t: getattr(raw, name)(
+            **{key: tf.complex(t, tf.cos(t))}, **({} if name == "Conj" else {"Tout": F})
+        ),
     )
 
 
@@ -218,10 +225,16 @@ def clip(chain: Chain) -> None:
     """Clips by constants or by tensors of the same shape."""
     x = chain.pick(F)
     if chain.flip():
-        chain.add("ClipByValue", [x], lambda t: raw.ClipByValue(t=t, clip_value_min=-0.5, clip_value_max=0.7))
+        chain.add(
+            "ClipByValue",
+            [x],
+            lambda t: raw.ClipByValue(t=t, clip_value_min=-0.5, clip_value_max=0.7),
+        )
     else:
         chain.add(
-            "ClipByValue", [x], lambda t: raw.ClipByValue(t=t, clip_value_min=-tf.abs(t) / 2, clip_value_max=t * t)
+            "ClipByValue",
+            [x],
+            lambda t: raw.ClipByValue(t=t, clip_value_min=-tf.abs(t) / 2, clip_value_max=t * t),
         )
 
 
@@ -242,7 +255,7 @@ def ensure(chain: Chain) -> None:
 @draws("SelectV2", "Select")
 def select(chain: Chain, name: str) -> None:
     """Chooses by a condition."""
-    x = chain.pick(F, I)
+    x = chain.pick(F, INT)
     shape = chain.shape(x)
     if name == "SelectV2":
         y = chain.partner(x)
@@ -257,7 +270,9 @@ def select(chain: Chain, name: str) -> None:
 @draws("Bucketize")
 def bucketize(chain: Chain) -> None:
     """`Bucketize`."""
-    chain.add("Bucketize", [chain.pick(F)], lambda t: raw.Bucketize(input=t, boundaries=[-1.0, 0.0, 0.5]))
+    chain.add(
+        "Bucketize", [chain.pick(F)], lambda t: raw.Bucketize(input=t, boundaries=[-1.0, 0.0, 0.5])
+    )
 
 
 @draws("FakeQuantWithMinMaxArgs")
@@ -312,8 +327,10 @@ def strings(chain: Chain, name: str) -> None:
 @draws("StringToNumber", "AsString")
 def numbers_and_strings(chain: Chain, name: str) -> None:
     """Numbers to strings and back."""
-    x = chain.pick(I, F)
+    x = chain.pick(INT, F)
     if name == "AsString":
         chain.add(name, [x], lambda t: raw.AsString(input=t, precision=3 if t.dtype == F else -1))
     else:
-        chain.add(name, [x], lambda t: raw.StringToNumber(string_tensor=raw.AsString(input=t), out_type=F))
+        chain.add(
+            name, [x], lambda t: raw.StringToNumber(string_tensor=raw.AsString(input=t), out_type=F)
+        )

@@ -13,16 +13,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from drawn import arrangements, computations, elementwise
+from drawn import arrangements, computations, elementwise, images
 from drawn.drawing import DRAWERS, CannotDrawError, Chain, tf1
 
-__all__ = ["DRAWERS", "arrangements", "computations", "elementwise"]
-F, I = tf.float64, tf.int32
+__all__ = ["DRAWERS", "arrangements", "computations", "elementwise", "images"]
+F, INT = tf.float64, tf.int32
 _TRIES = 30
 RTOL = 1e-9
 
 
-def draw_chain(seed: int, rows: int, *, wanted: str | None = None, most_steps: int = 6) -> Chain | None:
+def draw_chain(
+    seed: int, rows: int, *, wanted: str | None = None, most_steps: int = 6
+) -> Chain | None:
     """Draws a chain; None where the wanted op could not be drawn."""
     chain = Chain(seed, rows)
     rng = chain.rng
@@ -30,8 +32,8 @@ def draw_chain(seed: int, rows: int, *, wanted: str | None = None, most_steps: i
     axis = rng.randrange(len(others) + 1) if rng.random() < 0.2 else 0
     first = chain.add_root(F, others, axis)
     if rng.random() < 0.6:
-        chain.add_root(F, rng.choice([others, others[:1], [3]]), min(axis, 1) if len(others) else 0)
-    chain.add_root(I, rng.choice([[], [], others[:1], [2]]))
+        chain.add_root(F, rng.choice([others, others[:1], [3]]), min(axis, 1) if others else 0)
+    chain.add_root(INT, rng.choice([[], [], others[:1], [2]]))
     if rng.random() < 0.4:
         chain.add_root(tf.bool, rng.choice([[], others]))
     if rng.random() < 0.25:
@@ -63,7 +65,9 @@ def draw_chain(seed: int, rows: int, *, wanted: str | None = None, most_steps: i
 
 def _bridge(chain: Chain) -> None:
     """Adds a step after which other ops can be drawn."""
-    name = chain.rng.choice(["ExpandDims", "Transpose", "Cast", "Less", "MatMul", "Reshape:apart", "Mean", "OneHot"])
+    name = chain.rng.choice(
+        ["ExpandDims", "Transpose", "Cast", "Less", "MatMul", "Reshape:apart", "Mean", "OneHot"]
+    )
     try:
         DRAWERS[name](chain)
     except CannotDrawError:
@@ -96,20 +100,24 @@ def build(chain: Chain, prefix: str, *, trains: bool, steps: int | None = None) 
     for number, (what, index) in enumerate(chain.given):
         if what == "root":
             root = chain.roots[index]
-            given.append(tf1.placeholder(chain.values[number].dtype, root.shape, f"{prefix}x{index}"))
+            given.append(
+                tf1.placeholder(chain.values[number].dtype, root.shape, f"{prefix}x{index}")
+            )
             roots.append(given[-1])
             if root.axis:
                 batches[given[-1].name] = root.axis
         else:
-            given.append(tf1.get_variable(
-                f"{prefix}v{index}", initializer=chain.variables[index], use_resource=True
-            ))
+            given.append(
+                tf1.get_variable(
+                    f"{prefix}v{index}", initializer=chain.variables[index], use_resource=True
+                )
+            )
             variables.append(given[-1])
     made = chain.build(given, steps)
     fetches = {f"{prefix}t{i}": t for i, t in enumerate(made) if i >= len(given)}
     train = None
     if trains:
-        loss = _loss(made[len(given):], rng)
+        loss = _loss(made[len(given) :], rng)
         pairs = tf1.train.GradientDescentOptimizer(0.1).compute_gradients(loss, variables)
         pairs = [(g, v) for g, v in pairs if g is not None]
         fetches[f"{prefix}loss"] = loss
@@ -127,9 +135,10 @@ _LOSSES: list[Callable[[Any], Any]] = [
 
 def _loss(tensors: list[Any], rng: Any) -> Any:
     floating = [t for t in tensors if t.dtype == F]
-    terms = []
-    for tensor in floating[-1 - int(rng.integers(0, 2)) :]:
-        terms.append(_LOSSES[rng.integers(0, len(_LOSSES))](tensor) * rng.uniform(0.3, 1.0))
+    terms = [
+        _LOSSES[rng.integers(0, len(_LOSSES))](tensor) * rng.uniform(0.3, 1.0)
+        for tensor in floating[-1 - int(rng.integers(0, 2)) :]
+    ]
     loss = tf.add_n(terms)
     return loss if rng.uniform() < 0.8 else tf.math.log(1.0 + tf.square(loss))
 
@@ -137,7 +146,11 @@ def _loss(tensors: list[Any], rng: Any) -> Any:
 def is_sound(chain: Chain, *, trains: bool, steps: int | None = None) -> bool:
     """Whether one node builds, and trains, the chain with finite numbers."""
     try:
-        values = [v for values in on_one_node([chain], trains=trains, steps=steps)[0] for v in values.values()]
+        values = [
+            v
+            for values in on_one_node([chain], trains=trains, steps=steps)[0]
+            for v in values.values()
+        ]
     except (ValueError, TypeError, LookupError, NotImplementedError, tf.errors.OpError):
         return False
     return all(np.isfinite(v).all() for v in values if v.dtype.kind in "fc")
@@ -151,7 +164,9 @@ def feeds_of(chain: Chain, built: Built) -> dict[Any, np.ndarray]:
 Values = list[dict[str, np.ndarray]]
 
 
-def on_one_node(chains: list[Chain], *, trains: bool, steps: int | None = None) -> tuple[Values, list[Built]]:
+def on_one_node(
+    chains: list[Chain], *, trains: bool, steps: int | None = None
+) -> tuple[Values, list[Built]]:
     """The values that TensorFlow gives: of the fetches, and of the variables after a step."""
     with tf.Graph().as_default(), tf1.Session() as session:
         found = [build(c, f"c{i}/", trains=trains, steps=steps) for i, c in enumerate(chains)]
@@ -176,7 +191,9 @@ def run(session: Any, chains: list[Chain], found: list[Built]) -> Values:
 
 
 def _plain(values: dict[str, Any]) -> dict[str, np.ndarray]:
-    return {name: _dense(v) if hasattr(v, "indices") else np.asarray(v) for name, v in values.items()}
+    return {
+        name: _dense(v) if hasattr(v, "indices") else np.asarray(v) for name, v in values.items()
+    }
 
 
 def _dense(slices: Any) -> np.ndarray:
