@@ -157,6 +157,17 @@ def argument_names(op_type: str) -> list[str]:
     return [argument.name for argument in op_def_registry.get(op_type).input_arg]
 
 
+def is_op_type(name: str) -> bool:
+    """Whether TensorFlow has an op type of this name."""
+    return op_def_registry.get(name) is not None
+
+
+def differentiable_types() -> list[str]:
+    """The op types that have a gradient function, in alphabetical order."""
+    registry = ops.gradient_registry
+    return sorted(n for n in registry.list() if is_op_type(n) and registry.lookup(n) is not None)
+
+
 @functools.cache
 def takes_functions(op_type: str) -> bool:
     """Whether attributes of an op type name functions."""

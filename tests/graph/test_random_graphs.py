@@ -7,6 +7,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import kinds_table
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -112,3 +113,13 @@ def test_three_rows_that_are_one_colour_stay_together(distribute: Any) -> None:
         expected = stock.run(build(), feeds)
     session, built = distribute(build, PS(), 3)
     np.testing.assert_allclose(session.run(built, feeds), expected)
+
+
+def test_the_page_of_op_types_is_up_to_date() -> None:
+    page = Path(__file__).parents[2] / "docs" / "design" / "op-kinds.md"
+    found = page.read_text()
+    if f"TensorFlow {tf.__version__}." not in found:
+        pytest.skip("the page was made with another version of TensorFlow")
+    assert found == kinds_table.table(), (
+        "run: python tests/graph/kinds_table.py > docs/design/op-kinds.md"
+    )

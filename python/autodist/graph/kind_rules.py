@@ -205,15 +205,16 @@ def _count(kinds: Kinds, op: Any) -> None:
 
 
 _SIZE_OF_COUNTS = 4
-"""The bytes of the smallest integers that hold any number of rows."""
+"""The bytes of the smallest numbers that hold any number of rows."""
 
 
 def _keeps_counts(cast: Any) -> bool:
     """Whether a number of rows that is cast is one still: not a part of it cut off, nor a remainder."""
     before, after = cast.inputs[0].dtype, cast.outputs[0].dtype
-    if after.is_integer:
-        return bool(before.is_integer and after.size >= _SIZE_OF_COUNTS)
-    return bool(after.is_floating and (before.is_integer or before.is_floating))
+    if after.size < _SIZE_OF_COUNTS:
+        return False
+    is_whole = before.is_integer and after.is_integer
+    return bool(is_whole or (after.is_floating and (before.is_integer or before.is_floating)))
 
 
 def ensure_shape(kinds: Kinds, op: Any) -> Found:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-
 from drawn.drawing import CannotDrawError, Chain, draws
 
 raw = tf.raw_ops

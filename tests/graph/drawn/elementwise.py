@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
-
 from drawn.drawing import Chain, draws
 
 raw = tf.raw_ops
