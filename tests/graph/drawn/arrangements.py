@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
 from drawn.drawing import CannotDrawError, Chain, draws
 
 raw = tf.raw_ops
@@ -443,8 +444,8 @@ def others(chain: Chain, name: str) -> None:
         x = chain.pick(F, fits=lambda s: len(s) == 1)
         chain.add(name, [x], lambda t: raw.InvertPermutation(x=tf.argsort(t)))
     elif name == "Bitcast":
-        x = chain.pick(F)
-        chain.add(name, [x], lambda t: raw.Bitcast(input=t, type=tf.int64))
+        x = chain.pick(INT)
+        chain.add(name, [x], lambda t: raw.Bitcast(input=t, type=tf.int8))
     else:
         x = chain.pick(F, fits=lambda s: len(s) == 4)
         chain.add(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
+
 from drawn.drawing import CannotDrawError, Chain, draws
 
 raw = tf.raw_ops

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
 from drawn import arrangements, computations, elementwise, images
 from drawn.drawing import DRAWERS, CannotDrawError, Chain, tf1
 
