@@ -111,6 +111,19 @@ def _axis_of_one(kinds: Kinds, op: Any, indices: Any) -> int | None:
     return found
 
 
+def _keep_dims(kinds: Kinds, op: Any) -> None:
+    """Notes the sizes that an elementwise op's output has in common with all inputs that are no scalars."""
+    made = op.outputs[0]
+    inputs = [t for t in op.inputs if t.shape.rank != 0]
+    if made.shape.rank is None or any(t.shape.rank != made.shape.rank for t in inputs):
+        return
+    columns = zip(*(kinds.dims(t) for t in inputs), strict=True)
+    own = kinds.dims(made)
+    kinds.set_dims(
+        made, [c[0] if len(set(c)) == 1 else o for c, o in zip(columns, own, strict=True)]
+    )
+
+
 def each_of(kinds: Kinds, op: Any) -> tuple[Any, ...] | None:
     """How many rows the inputs have for each row of the batch, where that is known of one."""
     known = [k.each for k in kinds.of_inputs(op) if k is not None and k.is_rows]
@@ -130,8 +143,7 @@ def elementwise(kinds: Kinds, op: Any) -> Found:
     axis = axis_of_broadcast(kinds, op)
     if axis is not None:
         made = rows(axis, each_of(kinds, op))
-        if len(op.inputs) == len(op.outputs) == 1 and op.inputs[0].shape.rank is not None:
-            kinds.set_dims(op.outputs[0], kinds.dims(op.inputs[0]))
+        _keep_dims(kinds, op)
         return [made] * len(op.outputs)
     _count(kinds, op)
     if kinds.sizes(op.outputs[0]) == [COUNT]:
@@ -271,6 +283,7 @@ def bias_add(kinds: Kinds, op: Any) -> Found:
         return [None]
     if not kind.is_rows:
         return [kind if kind == MEAN else None]
+    kinds.set_dims(op.outputs[0], kinds.dims(op.inputs[0]))
     channels = 1 if op.get_attr("data_format") == b"NCHW" else rank - 1
     return [None if kind.axis == channels else kind]
 
@@ -335,8 +348,10 @@ def batch_matmul(kinds: Kinds, op: Any) -> Found:
     ranks = [t.shape.rank for t in op.inputs]
     if None in ranks:
         return [None]
-    if found == [rows(0), rows(0)] and ranks[0] == ranks[1] >= 3:
-        return [rows(0)]
+    first = found[0]
+    is_pair = first is not None and first.is_rows and found[1] == first and ranks[0] == ranks[1]
+    if first is not None and is_pair and first.axis < ranks[0] - 2:
+        return [rows(first.axis)]
     # The output has the rank of the larger one; dimensions are aligned at the last.
     for one, other in ((0, 1), (1, 0)):
         if found[one] == rows(0) and found[other] == SAME and ranks[one] >= max(3, ranks[other]):

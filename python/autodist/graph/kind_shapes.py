@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,13 @@ def _rows_of(kinds: Kinds, op: Any, index: int = 0) -> int | None:
     return kind.axis if kind is not None and is_known else None
 
 
+@dataclasses.dataclass(frozen=True)
+class Product:
+    """A size that is the product of others."""
+
+    factors: tuple[Any, ...]
+
+
 _FOLDED = {
     "Sub": np.subtract,
     "Add": np.add,
@@ -43,7 +51,7 @@ _FOLDED = {
 }
 
 
-def constant(tensor: Any) -> Any:
+def constant(tensor: Any) -> Any:  # noqa: PLR0911 - a type of ops each
     """The value of a tensor that depends on constants and known ranks alone, as an array; None for any other."""
     value = tf.get_static_value(tensor)
     if value is not None:
@@ -54,6 +62,11 @@ def constant(tensor: Any) -> Any:
     if op.type == "Pack" and tensor.dtype.is_integer and op.get_attr("axis") == 0:
         parts = [constant(t) for t in op.inputs]
         return None if any(p is None for p in parts) else np.stack(parts)
+    if op.type in ("ConcatV2", "Range") and tensor.dtype.is_integer:
+        parts = [constant(t) for t in op.inputs]
+        if any(p is None for p in parts):
+            return None
+        return np.concatenate(parts[:-1]) if op.type == "ConcatV2" else np.arange(*map(int, parts))
     if op.type not in _FOLDED or not tensor.dtype.is_integer:
         return None
     inputs = [constant(t) for t in op.inputs]
@@ -110,7 +123,8 @@ def _of_sizes(kinds: Kinds, made: Any, sizes: list[Any]) -> Found:
 
 
 def reshape(kinds: Kinds, op: Any) -> Found:  # noqa: PLR0911 - a rule each
-    """Rows along dimension 0 that stay together; anything reduced."""
+    """Rows that stay together; anything reduced."""
+    _note_dims(kinds, op)
     kind = kinds.of(op, 0)
     if kind in REDUCED and kinds.of(op, 1) == SAME:
         return [kind]
@@ -126,8 +140,13 @@ def reshape(kinds: Kinds, op: Any) -> Found:  # noqa: PLR0911 - a rule each
         return [rows(0, asked[0].each)]
     if asked[0] != -1:
         return [None]
-    each = _regrouped(kind.each, kinds.dims(op.inputs[0])[1:], asked[1:])
-    before, after = _without_common(kinds.dims(op.inputs[0])[1:], asked[1:])
+    dims = kinds.dims(op.inputs[0])[1:]
+    if _factors(dims) == _factors(asked[1:]):
+        return [rows(0, kind.each)]
+    each = _regrouped(kind.each, dims, asked[1:])
+    before, after = _without_common(dims, asked[1:])
+    if kind.each and after and not before and kind.each[-len(after) :] == tuple(after):
+        return [rows(0, each)]
     if any(not isinstance(s, int) or s < 0 for s in after):
         return [None]
     size = int(np.prod(after, dtype=np.int64))
@@ -142,6 +161,34 @@ def reshape(kinds: Kinds, op: Any) -> Found:  # noqa: PLR0911 - a rule each
     return [rows(0, each) if size == 1 else None]
 
 
+def _note_dims(kinds: Kinds, op: Any) -> None:
+    """Notes the sizes that a reshape asks for."""
+    asked = kinds.sizes(op.inputs[1])
+    if asked is not None and op.inputs[0].shape.rank and op.outputs[0].shape.rank == len(asked):
+        own = kinds.dims(op.outputs[0])
+        is_own = [s is None or s in (COUNT, -1) for s in asked]
+        kinds.set_dims(
+            op.outputs[0], [o if i else a for o, a, i in zip(own, asked, is_own, strict=True)]
+        )
+
+
+def _factors(sizes: list[Any]) -> tuple[int, list[Any]] | None:
+    """What a product of sizes is made of: a number, and sizes that are not known; None where a size is no size."""
+    number, others = 1, []
+    pending = list(sizes)
+    while pending:
+        size = pending.pop()
+        if isinstance(size, Product):
+            pending.extend(size.factors)
+        elif isinstance(size, int):
+            number *= size
+        else:
+            others.append(size)
+    if number <= 0 or None in others or COUNT in others:
+        return None
+    return number, sorted(others, key=lambda key: (id(key[0][0]), key[0][1], key[1]))
+
+
 def _without_common(before: list[Any], after: list[Any]) -> tuple[list[Any], list[Any]]:
     """Two lists of sizes without the last ones that are equal."""
     while before and after and before[-1] == after[-1] and before[-1] is not None:
@@ -154,6 +201,8 @@ def _regrouped(
 ) -> tuple[Any, ...] | None:
     """How many rows there are for each of the batch, where sizes behind dimension 0 become part of it or leave it."""
     before, after = _without_common(before, after)
+    if each is not None and after and not before and each[-len(after) :] == tuple(after):
+        return each[: -len(after)]
     if each is None or (after and after != [1]):
         return None
     return (*each, *before)
@@ -168,6 +217,9 @@ def _remerged(kind: Kind, asked: list[Any], before: list[Any]) -> Kind | None:
             return merged(0, tuple(before[: kind.axis])) if is_merged else None
         is_kept = asked[: kind.axis] == before[: kind.axis] and None not in before[: kind.axis]
         at = asked[kind.axis] if len(asked) > kind.axis else None
+        if is_kept and at == -1:
+            factors = _factors(before[kind.axis + 1 :])
+            return kind if factors and factors == _factors(asked[kind.axis + 1 :]) else None
         if not is_kept or not isinstance(at, Count) or COUNT in asked[kind.axis + 1 :]:
             return None
         return rows(kind.axis, at.each)
@@ -274,6 +326,10 @@ def concat(kinds: Kinds, op: Any) -> Found:
     axis = axes.pop() if len(axes) == 1 else None
     if kinds.of_inputs(op)[:-1] == [rows(0), SAME] and where is not None and int(where) == 0:
         return [FOLLOWED]
+    if where is not None and parts[0].shape.rank and op.outputs[0].shape.rank:
+        dims, own = kinds.dims(parts[0]), kinds.dims(op.outputs[0])
+        at = int(where) % parts[0].shape.rank
+        kinds.set_dims(op.outputs[0], [*dims[:at], own[at], *dims[at + 1 :]])
     if axis is not None and where is not None and int(where) % parts[0].shape.rank == axis == 0:
         each = {kinds.of(op, i).each for i in range(len(parts))}  # type: ignore[union-attr]
         is_one = len(each) == 1 and None not in each
@@ -482,7 +538,20 @@ def tile(kinds: Kinds, op: Any) -> Found:
     if times is None:
         return [None]
     if axis is not None:
-        return [rows(axis) if times[axis] == 1 and COUNT not in times else None]
+        if times[axis] != 1 or COUNT in times:
+            return [None]
+        dims = kinds.dims(op.inputs[0])
+        made = [d if t == 1 else Product((d, t)) for d, t in zip(dims, times, strict=True)]
+        own = kinds.dims(op.outputs[0])
+        kinds.set_dims(
+            op.outputs[0],
+            [
+                o if isinstance(m, Product) and None in m.factors else m
+                for m, o in zip(made, own, strict=True)
+            ],
+        )
+        kind = kinds.of(op, 0)
+        return [rows(axis, None if kind is None else kind.each)]
     if COUNT not in times and kinds.of(op, 0) in REDUCED:
         return [selected(kinds, op)]
     if kinds.of(op, 0) == SAME and times.count(COUNT) == 1:

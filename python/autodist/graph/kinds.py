@@ -242,7 +242,15 @@ class Kinds:
                 if self._has_numbers(op)
                 else self._of_merged(rule, op)
             )
+        found = [self._with_each(op, k) for k in found]
         return found if op.type == "Identity" else [None if k == READ else k for k in found]
+
+    def _with_each(self, op: Any, kind: Kind | None) -> Kind | None:
+        """A kind of rows with how many there are for each row of the batch, where that is as in the inputs."""
+        if kind is None or not kind.is_rows or kind.each is not None or op.type in _COUNTS_ANEW:
+            return kind
+        known = {k.each for k in self.of_inputs(op) if k is not None and k.is_rows}
+        return rows(kind.axis, known.pop()) if len(known) == 1 else kind
 
     def _has_numbers(self, op: Any) -> bool:
         return any(k is not None and k.name in ("numbers", "indices") for k in self.of_inputs(op))
@@ -381,6 +389,10 @@ def _is_deterministic(op: Any) -> bool:
     return not random_ops.is_stateless(op.type)
 
 
+# These may have other numbers of rows than their inputs.
+_COUNTS_ANEW = frozenset(
+    {"Reshape", "Gather", "GatherV2", "GatherNd", "ResourceGather", "ResourceGatherNd"}
+)
 # What makes sizes of sizes.
 _OF_SIZES = frozenset({"Prod", "Pack", "ConcatV2", "StridedSlice", "GatherV2", "Identity", "Cast"})
 # fmt: off
