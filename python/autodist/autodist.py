@@ -248,9 +248,10 @@ class AutoDist:
         batch_statistics: str | None = None,
     ) -> DistributedSession:
         transformer = self._transformer(batch_dims, batch_statistics)
-        # Before servers are started: what cannot be distributed is refused at once.
         transformer.extend()
-        transformer.lower_updates()
+        if self._spec.is_cluster:
+            # Before servers are started: what cannot be distributed is refused at once.
+            transformer.lower_updates()
         return DistributedSession(transformer, make_runner(transformer, self._spec, config))
 
     def _session_parts(self, config: Any) -> tuple[Transformer, Runner]:

@@ -201,22 +201,39 @@ def update_input(op: Any, index: int, tensor: Any) -> None:
 
 
 class OpTemplate:
-    """What the copies of one op have in common: its type, the grouping of its inputs and its attributes.
+    """What several ops have in common: their type, the grouping of their inputs and their attributes.
 
     `tf.Graph.create_op` would apply the graph's device functions and name scopes, and spend most of its time on what is
     the same for all copies: taking the `NodeDef` apart, looking at the op's definition, recording the Python stack.
 
     Args:
-        op: The original op.
-        without: Says of an attribute's name whether the copies do without it.
+        op_type: The type of the ops.
+        definition: Its `OpDef`.
+        attributes: `AttrValue`s by name; those with a default may be missing.
     """
 
-    def __init__(self, op: Any, without: Callable[[str], bool]) -> None:
-        node = op.node_def
-        self.type: str = node.op
-        self.attributes = {name: value for name, value in node.attr.items() if not without(name)}
+    def __init__(self, op_type: str, definition: Any, attributes: Mapping[str, Any]) -> None:
+        self.type = op_type
+        self.attributes = dict(attributes)
         self._serialized = [(n, v.SerializeToString()) for n, v in self.attributes.items()]
-        self._groups = [_group_size(argument, self.attributes) for argument in op.op_def.input_arg]
+        self._groups = [_group_size(argument, self.attributes) for argument in definition.input_arg]
+
+    @staticmethod
+    def of_op(op: Any, without: Callable[[str], bool]) -> OpTemplate:
+        """The template of copies of an op.
+
+        Args:
+            op: The original op.
+            without: Says of an attribute's name whether the copies do without it.
+        """
+        node = op.node_def
+        attributes = {name: value for name, value in node.attr.items() if not without(name)}
+        return OpTemplate(node.op, op.op_def, attributes)
+
+    @staticmethod
+    def of_type(op_type: str, attributes: Mapping[str, Any]) -> OpTemplate:
+        """The template of ops of a registered type."""
+        return OpTemplate(op_type, op_def_registry.get(op_type), attributes)
 
     def create(
         self,
@@ -228,15 +245,15 @@ class OpTemplate:
         control_inputs: Sequence[Any],
         changed: Mapping[str, Any],
     ) -> Any:
-        """Adds a copy to `graph`.
+        """Adds such an op to `graph`.
 
         Args:
             graph: The graph.
-            name: Of the copy; no op of the graph has it.
+            name: Of the op; no other of the graph has it.
             device: Where it runs.
             inputs: Its input tensors.
             control_inputs: The ops that it waits for.
-            changed: `AttrValue`s by name that differ from the original's.
+            changed: `AttrValue`s by name that differ from the template's.
 
         Returns:
             The `tf.Operation`.

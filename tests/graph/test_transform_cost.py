@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from autodist import tf_internals
-from autodist.strategy import PS, AllReduce, PartitionedPS
+from autodist.checkpoint.saver import Saver
+from autodist.strategy import PS, AllReduce, PartitionedAR, PartitionedPS
 
 tf1 = tf.compat.v1
 
@@ -122,3 +123,73 @@ def test_a_constant_that_replicas_have_copies_of_can_be_fed(distribute: Any) -> 
     assert session.run(y, {x: [1.0, 2.0, 3.0]}).tolist() == [2.0, 4.0, 6.0]
     assert session.run(y, {x: [1.0, 2.0, 3.0], scale: 5.0}).tolist() == [5.0, 10.0, 15.0]
     assert session.run(scale) == 2.0
+
+
+def build_cut(layers: int) -> tuple[Any, Any, Any]:
+    """Variables that are cut into three shards of even or of different sizes."""
+    x = tf1.placeholder(tf.float32, [None, 6], "x")
+    hidden = x
+    for i in range(layers):
+        size = 6 if i % 2 else 7
+        w = tf1.get_variable(f"w{i}", [hidden.shape[1], size], use_resource=True)
+        hidden = tf.tanh(hidden @ w)
+    loss = tf.reduce_mean(hidden)
+    return x, loss, tf1.train.AdamOptimizer(0.1).minimize(loss)
+
+
+def test_a_gradient_is_cut_by_one_op_on_each_replica(distribute: Any) -> None:
+    layers, replicas = 6, 3
+    strategy = PartitionedAR(min_variable_bytes=0)
+    session, (x, loss, train) = distribute(lambda: build_cut(layers), strategy, replicas)
+    graphs = run_partitions(session, [loss, train], {x: np.ones((9, 6))})
+    types = [node.op for graph in graphs for node in graph.node]
+    assert sum(op in ("Split", "SplitV") for op in types) == layers * replicas
+    assert "Slice" not in types
+    # Gradients there, whole means back; as where nothing is cut.
+    assert count_sends(graphs) <= 2 * (replicas - 1) * layers + 12 * (replicas - 1)
+
+
+def test_constants_of_splits_are_shared(distribute: Any) -> None:
+    counts = []
+    for layers in (4, 8):
+        strategy = PartitionedAR(min_variable_bytes=0)
+        with tf.Graph().as_default():
+            session, _ = distribute(lambda n=layers: build_cut(n), strategy, 3)
+            names = [op.name for op in session.transformed_graph.get_operations()]
+        counts.append(sum(name.startswith(("split/axis", "split/sizes")) for name in names))
+    assert counts[0] == counts[1] <= 4 * 3
+
+
+def test_initializers_run_before_the_graph_of_the_step_is_there(
+    make_autodist: Any, graph: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extended = []
+    stock = tf1.Session._extend_graph
+
+    def extend(session: Any) -> None:
+        extended.append({op.type for op in session.graph.get_operations()})
+        stock(session)
+
+    monkeypatch.setattr(tf1.Session, "_extend_graph", extend)
+    autodist = make_autodist(PartitionedAR(min_variable_bytes=0), 3)
+    with autodist.scope():
+        build_cut(2)
+        with autodist.create_distributed_session() as session:
+            assert "ResourceApplyAdam" not in extended[0]
+            # What cannot be distributed is refused all the same before the session is returned.
+            types = {op.type for op in session.transformed_graph.get_operations()}
+            assert "ResourceApplyAdam" in types
+
+
+def test_a_save_adds_no_op_to_the_graph_of_a_session(
+    make_autodist: Any, graph: Any, tmp_path: Any
+) -> None:
+    autodist = make_autodist(PartitionedPS(min_variable_bytes=0), 3)
+    with autodist.scope():
+        x, loss, train = build_cut(3)
+        saver = Saver()
+        with autodist.create_distributed_session() as session:
+            session.run([loss, train], {x: np.ones((9, 6))})
+            version = session.transformed_graph.version
+            saver.save(session, str(tmp_path / "m"), write_meta_graph=False)
+            assert session.transformed_graph.version == version

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -53,10 +54,7 @@ class Builder:
 
     def adding_on_cpu(self, name: str, device: str) -> contextlib.AbstractContextManager[None]:
         """As `adding`, for an op of ours: on `device` if it is a CPU, else on the CPU of its task."""
-        spec = tf.DeviceSpec.from_string(device)
-        if spec.device_type != "CPU":
-            device = spec.replace(device_type="CPU", device_index=0).to_string()
-        return self.adding(name, device)
+        return self.adding(name, cpu_beside(device))
 
     def copy(
         self,
@@ -158,7 +156,7 @@ class Builder:
     def _template_of(self, op: Any) -> Any:
         """The template of `op`; the last is kept, for the copies of one op are made one after the other."""
         if self._template[0] is not op:
-            self._template = (op, tf_internals.OpTemplate(op, _is_dropped))
+            self._template = (op, tf_internals.OpTemplate.of_op(op, _is_dropped))
         return self._template[1]
 
     def _device(self, inputs: list[Any], replica: int) -> str:
@@ -167,6 +165,15 @@ class Builder:
             if tensor.dtype == tf.resource:
                 return str(tensor.device)
         return self.replica_devices[replica]
+
+
+@functools.lru_cache(maxsize=1024)
+def cpu_beside(device: str) -> str:
+    """The device itself if it is a CPU, else the CPU of its task."""
+    spec = tf.DeviceSpec.from_string(device)
+    if spec.device_type == "CPU":
+        return device
+    return str(spec.replace(device_type="CPU", device_index=0).to_string())
 
 
 def _is_dropped(attribute: str) -> bool:

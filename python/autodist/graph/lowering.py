@@ -11,12 +11,13 @@ The original graph may grow after the session exists (a `Saver`, `v.assign`): `e
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterable
 from typing import Any
 
 from autodist import tf_internals
-from autodist.errors import GraphStateError
+from autodist.errors import GraphStateError, UnsupportedGraphError
 from autodist.graph import (
     composites,
     fetches,
@@ -42,7 +43,7 @@ from autodist.graph.repeated import Repeated
 from autodist.graph.roles import Key, Roles, key_of
 from autodist.graph.stored_parts import StoredPart
 from autodist.graph.update_report import UpdateReport
-from autodist.graph.values import Value
+from autodist.graph.values import Value, common_device
 from autodist.graph.whole_values import WholeValues
 from autodist.layout import Grid
 from autodist.strategy import Devices, StrategyBuilder
@@ -179,8 +180,14 @@ class Transformer:
         return variable is not None and variable.copy_count > 1
 
     def lower_updates(self) -> None:
-        """Lowers every update of a variable, so that what cannot be distributed is refused at once."""
+        """Lowers every update of a variable, so that what cannot be distributed is refused at once.
+
+        Saves, too: TensorFlow places the whole graph again when ops are added to a session that has run.
+        """
         self.require([op for op in self._positions if updates.is_supported(op)])
+        for op in [op for op in self._positions if op.type == "SaveV2"]:
+            with contextlib.suppress(UnsupportedGraphError):  # Raised when it is to be saved.
+                self.require([op, *tf_internals.control_outputs(op)])
 
     def require(self, ops: Iterable[Any]) -> None:
         """Lowers original ops, with all that they depend on.
@@ -401,10 +408,13 @@ class Transformer:
 
     def _copy_per_shard(self, op: Any, replica: int, grid: Grid, controls: list[Any]) -> list[Any]:
         inputs = [self.input(op, tensor) for tensor in op.inputs]
+        device_of_all = common_device(next(v.cut(replica, grid) for v in inputs if v.grid == grid))
         made = []
         for shard in range(grid.shard_count):
             pieces = [
-                v.cut(replica, grid)[shard] if tensor.shape.rank != 0 else v.whole(replica)
+                v.cut(replica, grid, device_of_all)[shard]
+                if tensor.shape.rank != 0
+                else v.whole(replica)
                 for v, tensor in zip(inputs, op.inputs, strict=True)
             ]
             device = next(p.device for p in pieces if p.shape.rank)
@@ -459,13 +469,4 @@ class Transformer:
 
     def layout_table(self) -> list[tuple[str, str, str]]:
         """Per variable: its name, its layout in words, and why."""
-        rows = []
-        for v in self.variables:
-            layout = f"{v.shard_count} shard(s), {v.copy_count} replica(s)"
-            if v.grid is not None:
-                cuts = ", ".join(
-                    f"axis {axis}: {list(v.grid.sizes[axis])}" for axis in v.grid.cut_axes
-                )
-                layout = f"{layout}; {cuts}"
-            rows.append((v.logical.name, layout, v.reason))
-        return rows
+        return [variable.layout_row() for variable in self.variables]

@@ -21,7 +21,8 @@ from typing import Any
 import tensorflow as tf
 
 from autodist import _native
-from autodist.graph.builder import Builder
+from autodist.graph import plain_ops
+from autodist.graph.builder import Builder, cpu_beside
 from autodist.graph.collectives import Collectives, can_reduce
 from autodist.graph.values import Value
 
@@ -79,9 +80,16 @@ class Means:
           tensors: one tensor per replica, of the same shape.
           mask: the roots that they depend on.
         """
-        sizes = self._sizes_of(mask)
-        with self._builder.adding_on_cpu(f"mean/{tensors[0].op.name}", tensors[0].device):
-            return self._ops.autodist_mean_of_replicas(values=tensors, sizes=sizes)
+        first = tensors[0]
+        made = plain_ops.make(
+            first.graph,
+            "AutodistMeanOfReplicas",
+            [*tensors, self._sizes_of(mask)],
+            {"N": len(tensors), "T": first.dtype},
+            name=f"mean/{first.op.name}",
+            device=cpu_beside(first.device),
+        )
+        return made.outputs[0]
 
     def can_mean_on_tasks(self, tensors: list[Any]) -> bool:
         """Whether there are several tasks, and collectives that take such tensors."""

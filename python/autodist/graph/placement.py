@@ -45,6 +45,15 @@ class PlacedVariable:
         """Number of shards of one replica."""
         return len(self.handles[0])
 
+    def layout_row(self) -> tuple[str, str, str]:
+        """The name, the layout in words, and why."""
+        layout = f"{self.shard_count} shard(s), {self.copy_count} replica(s)"
+        if self.grid is not None:
+            sizes = self.grid.sizes
+            cuts = ", ".join(f"axis {axis}: {list(sizes[axis])}" for axis in self.grid.cut_axes)
+            layout = f"{layout}; {cuts}"
+        return self.logical.name, layout, self.reason
+
 
 class Placer:
     """Places variables; called again when the graph grows."""

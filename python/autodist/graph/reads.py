@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from autodist.graph import op_kinds
+from autodist.graph import op_kinds, plain_ops
 from autodist.graph.indices import split_rows
 from autodist.graph.placement import PlacedVariable
 from autodist.graph.values import Value, assemble
@@ -30,8 +30,7 @@ def lower_read(walk: Transformer, op: Any, variable: PlacedVariable) -> None:
     else:
         rows = []
         for shared in _plain_reads(walk, op, variable):
-            with walk.builder.adding(op.name, shared[0].device):
-                rows.append([_identity(read.outputs[0]).op for read in shared])
+            rows.append([plain_ops.identity(read.outputs[0], op.name).op for read in shared])
     walk.record(
         op,
         rows,
@@ -61,11 +60,6 @@ def _plain_reads(walk: Transformer, op: Any, variable: PlacedVariable) -> list[l
     if not variable.plain_reads:
         variable.plain_reads = _per_piece(walk, op, variable)
     return variable.plain_reads
-
-
-def _identity(tensor: Any) -> Any:
-    with tf.device(tensor.device):
-        return tf.identity(tensor)
 
 
 def lower_disable_copy(walk: Transformer, op: Any, variable: PlacedVariable) -> None:
@@ -132,7 +126,7 @@ def _gather_shards(handles: list[Any], grid: Grid, indices: Any, dtype: Any) -> 
                 gathered.append(
                     tf.raw_ops.ResourceGather(resource=handle, indices=rows, dtype=dtype)
                 )
-        parts.append(assemble(gathered, inner))
+        parts.append(assemble(gathered, inner, handles[0].device))
     found = parts[0] if len(parts) == 1 else tf.dynamic_stitch(positions, parts)
     shape = tf.concat([tf.shape(indices), tf.constant(grid.shape[1:], tf.int32)], 0)
     found = tf.reshape(found, shape)

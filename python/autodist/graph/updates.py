@@ -16,6 +16,7 @@ from autodist.graph import op_kinds
 from autodist.graph.indices import split_rows
 from autodist.graph.placement import PlacedVariable
 from autodist.graph.reads import plain_reads_before
+from autodist.graph.values import common_device
 from autodist.layout import Grid
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ def _update_shards(
         elif indices_at is not None and index == rows_at:
             columns.append(split_values)
         elif names[index] in op_kinds.ELEMENT_ARGUMENTS:
-            columns.append(walk.input(op, tensor).cut(replica, grid))
+            handles = columns[0]
+            columns.append(walk.input(op, tensor).cut(replica, grid, common_device(handles)))
         else:
             columns.append([walk.whole_of(op, index, replica)] * grid.shard_count)
     made = []

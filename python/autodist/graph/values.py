@@ -5,7 +5,7 @@
     cut into shards         pieces = [[s0, s1, s2]]               grid says where they lie
     copies of shards        pieces = [[s0, s1], [s0', s1']]
 
-`whole` and `cut` convert; what they make is kept, so that a tensor is concatenated or sliced once.
+`whole` and `cut` convert; what they make is kept, so that a tensor is concatenated or cut once for each device.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from autodist.graph import plain_ops
 from autodist.layout import Grid
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Value:
         self.varies = varies
         self.local_variable = local_variable
         self._whole: dict[int, Any] = {}
-        self._cut: dict[tuple[int, Grid], list[Any]] = {}
+        self._cut: dict[tuple[int, Grid, str], list[Any]] = {}
 
     def whole(self, replica: int) -> Any:
         """The whole tensor as `replica` sees it."""
@@ -54,43 +55,65 @@ class Value:
             return self.pieces[row][0]
         if row not in self._whole:
             pieces = self.pieces[row]
-            with pieces[0].graph.as_default(), tf.device(pieces[0].device), outside_of_loops():
-                self._whole[row] = assemble(pieces, self.grid)
+            self._whole[row] = assemble(pieces, self.grid, pieces[0].device)
         return self._whole[row]
 
-    def cut(self, replica: int, grid: Grid) -> list[Any]:
-        """The tensor as `replica` sees it, cut into the shards of `grid`."""
+    def cut(self, replica: int, grid: Grid, device: str | None = None) -> list[Any]:
+        """The tensor as `replica` sees it, cut into the shards of `grid`.
+
+        Args:
+          replica: the replica.
+          grid: of the tensor's shape.
+          device: where all shards are needed: the tensor comes there in one piece and is cut there. None: they are
+            needed in several places, and the tensor is cut where it is.
+        """
         row = self._row(replica)
         if self.grid == grid:
             return self.pieces[row]
-        if (row, grid) not in self._cut:
-            whole = self.whole(replica)
-            with whole.graph.as_default(), tf.device(whole.device), outside_of_loops():
-                self._cut[row, grid] = [tf.slice(whole, b.start, b.extent) for b in grid.boxes()]
-        return self._cut[row, grid]
+        whole = self.whole(replica)
+        key = (row, grid, device or whole.device)
+        if key not in self._cut:
+            self._cut[key] = _cut(whole, grid, device or whole.device)
+        return self._cut[key]
 
     def _row(self, replica: int) -> int:
         return replica if len(self.pieces) > 1 else 0
 
 
-def outside_of_loops() -> Any:
-    """A context in which new ops have no control inputs."""
-    return tf.control_dependencies(None)
+def common_device(tensors: list[Any]) -> str | None:
+    """The device that all `tensors` are on; None where there are several."""
+    devices = {tensor.device for tensor in tensors}
+    return devices.pop() if len(devices) == 1 else None
 
 
-def assemble(pieces: list[Any], grid: Grid, first_axis: int = 0) -> Any:
+def assemble(pieces: list[Any], grid: Grid, device: str, first_axis: int = 0) -> Any:
     """Concatenates the shards of `grid`, given in row-major order, to one tensor.
 
     Args:
       pieces: one tensor per shard.
       grid: how the tensor is cut.
+      device: where the tensor is made.
       first_axis: the axis of the tensors that axis 0 of `grid` stands for.
     """
     for axis in reversed(range(len(grid.counts))):
         count = grid.counts[axis]
         if count > 1:
             pieces = [
-                tf.concat(pieces[i : i + count], axis + first_axis)
+                plain_ops.concat(pieces[i : i + count], axis + first_axis, device)
                 for i in range(0, len(pieces), count)
             ]
     return pieces[0]
+
+
+def _cut(whole: Any, grid: Grid, device: str) -> list[Any]:
+    """The shards of `grid` in row-major order."""
+    if not plain_ops.can_split(whole):
+        with whole.graph.as_default(), tf.device(device), tf.control_dependencies(None):
+            return [tf.slice(whole, box.start, box.extent) for box in grid.boxes()]
+    pieces = [whole]
+    for axis, sizes in enumerate(grid.sizes):
+        if len(sizes) > 1:
+            pieces = [
+                part for piece in pieces for part in plain_ops.split(piece, sizes, axis, device)
+            ]
+    return pieces

@@ -84,8 +84,10 @@ class DistributedSession(tf.compat.v1.Session):
         Args:
           feed_dict: values that initializers need, by tensor.
         """
-        self.begin()
+        # First what the initializers need alone: TensorFlow places and optimizes the graph there is at each new run.
+        self._transformer.extend()
         self._initialization.complete(feed_dict, is_fresh=self._is_fresh)
+        self.begin()
 
     def layout_table(self) -> list[tuple[str, str, str]]:
         """Per variable: name, how it lies (shards, replicas, cuts), and why."""
@@ -199,7 +201,8 @@ class DistributedSession(tf.compat.v1.Session):
         return MappedCallable(self, self._transformer, self._runner, callable_options)
 
     def _begin_run(self) -> None:
-        self.begin()
+        if not getattr(self._of_thread, "is_initializing", False):
+            self.begin()
         self._is_fresh = False
 
     def _partial_run(self, handle: Any) -> PartialRun:
@@ -233,10 +236,14 @@ class DistributedSession(tf.compat.v1.Session):
         return results
 
     def _run_once(self, fetches: Any, feed_dict: Any) -> Any:
-        """Runs what will not be run again, and needs no plan."""
+        """Runs an initializer, which will not be run again, and needs no plan; the graph need not have begun."""
         feed_dict = fed_reads(self.graph, feed_dict)
-        with self._fetching(fetches):
-            return super()._run(None, fetches, feed_dict, None, None)
+        self._of_thread.is_initializing = True
+        try:
+            with self._fetching(fetches):
+                return super()._run(None, fetches, feed_dict, None, None)
+        finally:
+            self._of_thread.is_initializing = False
 
     @contextlib.contextmanager
     def _fetching(self, fetches: Any) -> Iterator[None]:
