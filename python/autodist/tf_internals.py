@@ -42,6 +42,9 @@ from tensorflow.python.framework import errors, op_def_registry, ops
 
 # `tf.gradients` asks this module for the gradient function of each op that it goes back through.
 from tensorflow.python.framework import ops as framework_ops
+
+# A function's body as a graph; public code gets that of a function that it has traced only.
+from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
 from tensorflow.python.ops import gradients_util, resource_variable_ops, resource_variables_toggle
 
 # `PartitionedVariable` has no public name; `tf.compat.v1.get_variable` returns one. What a `Saver` saves by default.
@@ -83,6 +86,7 @@ __all__ = [
     "copy_functions",
     "fetch_handler",
     "flatten_fetches",
+    "function_body",
     "function_definition",
     "graph_of_manager",
     "framework_ops",
@@ -182,12 +186,49 @@ def is_stateful(op_type: str) -> bool:
     return definition is None or bool(definition.is_stateful)
 
 
+def _function(graph: Any, name: str) -> Any:
+    """The function that is called by a name in `graph`; None where none is."""
+    while graph is not None:
+        function = graph._get_function(name)
+        if function is not None:
+            return function
+        graph = getattr(graph, "outer_graph", None)
+    return None
+
+
 def function_definition(graph: Any, name: str) -> Any:
     """The `FunctionDef` of a function of `graph`; None where it has none of that name."""
-    function = graph._get_function(name)
+    function = _function(graph, name)
     if function is None:
         return None
     return getattr(function, "cached_definition", None) or function.definition
+
+
+def function_body(graph: Any, name: str) -> Any:
+    """The body of a function of `graph`, as a graph with `inputs` and `outputs`; None where it is not known."""
+    definition = function_definition(graph, name)
+    if definition is None:
+        return None
+    # Where it was traced here, the body knows more shapes than the definition says.
+    traced = getattr(_function(graph, name), "graph", None)
+    if getattr(traced, "inputs", None) is not None and _is_body_of(traced, definition):
+        return traced
+    while getattr(graph, "outer_graph", None) is not None:
+        graph = graph.outer_graph
+    with graph.as_default():
+        return function_def_to_graph(definition)
+
+
+def _is_body_of(traced: Any, definition: Any) -> bool:
+    """Whether a traced body is still what a definition was made of: taking a gradient adds to it."""
+    signature = definition.signature
+    arguments = {tensor.op for tensor in traced.inputs}
+    types = sorted(op.type for op in traced.get_operations() if op not in arguments)
+    return (
+        len(traced.inputs) == len(signature.input_arg)
+        and len(traced.outputs) == len(signature.output_arg)
+        and types == sorted(node.op for node in definition.node_def)
+    )
 
 
 def is_at_top_level(op: Any) -> bool:

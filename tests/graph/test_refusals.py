@@ -35,24 +35,6 @@ def test_a_ref_variable_is_refused(distribute: Any) -> None:
         distribute(build)
 
 
-def test_a_gradient_inside_a_function_is_refused(distribute: Any) -> None:
-    def build() -> Any:
-        v = build_variable()
-        x = tf1.placeholder(tf.float32, [None, 4], "x")
-
-        @tf.function
-        def step(a: Any) -> Any:
-            with tf.GradientTape() as tape:
-                loss = tf.reduce_mean(a @ v)
-            v.assign_sub(tape.gradient(loss, v))
-            return loss
-
-        return step(x)
-
-    with pytest.raises(UnsupportedGraphError, match=r"gradients .* inside .*step"):
-        distribute(build)
-
-
 def build_second_derivative(second: Any) -> Any:
     v = build_variable()
     x = tf1.placeholder(tf.float32, [None, 4], "x")

@@ -56,6 +56,14 @@ class GradientCall:
         """The ops of `upstream`, each with which of its outputs it is."""
         return frozenset((u.op, u.value_index) for u in self.upstream if isinstance(u, tf.Tensor))
 
+    def has_own_upstream(self, number: int) -> bool:
+        """Whether the derivative with respect to one output is a tensor of its own, if there are several outputs."""
+        keys = [(u.op, u.value_index) for u in self.upstream if isinstance(u, tf.Tensor)]
+        if number >= len(self.upstream) or self.upstream[number] is None:
+            return True
+        own = self.upstream[number]
+        return isinstance(own, tf.Tensor) and keys.count((own.op, own.value_index)) == 1
+
 
 class Ranges:
     """Finds the record `[begin, end)` that an op's number lies in; records do not overlap and are added in order."""

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from autodist import tf_internals
-from autodist.graph import op_kinds
+from autodist.graph import op_kinds, random_ops
 
 _READS = op_kinds.READ_ONLY | {op_kinds.DISABLE_COPY}
 # These take a predicate or a branch number first, which the functions they call do not.
@@ -153,6 +153,36 @@ def _argument_is_written(
 
 _RANDOM_STATE = frozenset({"seed", "seed2"})
 _LOOKS_ONLY = _READS | {"LookupTableFind", "LookupTableFindV2", "LookupTableSizeV2"}
+
+
+def only_looks(op_type: str) -> bool:
+    """Whether ops of this type read a variable or table, and do nothing else."""
+    return op_type in _LOOKS_ONLY
+
+
+def is_repeatable(op: Any) -> bool:
+    """Whether copies of an op that calls functions give the same for the same inputs, and have no effect.
+
+    Those do not count in which the user gave a gradient function, which need not be a derivative.
+    """
+    return not has_effect(op) and not _is_special(op.graph, op.type, op.node_def.attr, set())
+
+
+def _is_special(graph: Any, op_type: str, attrs: Any, visited: set[str]) -> bool:
+    """Whether a node draws random numbers, or has a gradient function of its own, in functions that it calls, too."""
+    if _RANDOM_STATE.issubset(attrs) or random_ops.is_stateless(op_type):
+        return True
+    if not tf_internals.takes_functions(op_type):
+        return "_gradient_op_type" in attrs
+    for name in _names(attrs):
+        definition = tf_internals.function_definition(graph, name)
+        if definition is None:
+            return True
+        if name not in visited:
+            visited.add(name)
+            if any(_is_special(graph, n.op, n.attr, visited) for n in definition.node_def):
+                return True
+    return False
 
 
 def has_effect(op: Any) -> bool:

@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from autodist.graph import kind_numbers, kind_shapes, op_kinds
+from autodist.graph import (
+    kind_functions,
+    kind_lists,
+    kind_loops,
+    kind_numbers,
+    kind_shapes,
+    op_kinds,
+)
 from autodist.graph.kinds import (
     ALL,
     ANY,
@@ -578,6 +585,12 @@ def _table() -> dict[str, Rule]:
         L2Loss=l2_loss,
         EnsureShape=ensure_shape,
     )
+    for table in (kind_lists.RULES, kind_loops.RULES, kind_functions.RULES):
+        rules.update(table)
+    rules["Less"] = kind_loops.first_of(kind_loops.less, elementwise)
+    for name in ("Add", "AddV2"):
+        rules[name] = kind_loops.first_of(kind_loops.next_index, elementwise)
+    rules["LogicalAnd"] = kind_loops.first_of(kind_loops.both, elementwise)
     return rules
 
 

@@ -126,6 +126,8 @@ def reshape(kinds: Kinds, op: Any) -> Found:  # noqa: PLR0911 - a rule each
     """Rows that stay together; anything reduced."""
     _note_dims(kinds, op)
     kind = kinds.of(op, 0)
+    if op.outputs[0].shape.rank in (0, 1) and COUNT in (kinds.sizes(op.inputs[0]) or []):
+        return _of_sizes(kinds, op.outputs[0], kinds.sizes(op.inputs[0]) or [])
     if kind in REDUCED and kinds.of(op, 1) == SAME:
         return [kind]
     asked, before = (
@@ -245,6 +247,8 @@ def squeeze(kinds: Kinds, op: Any) -> Found:
 def expand_dims(kinds: Kinds, op: Any) -> Found:
     """With one more dimension."""
     kind, where = kinds.of(op, 0), constant(op.inputs[1])
+    if op.inputs[0].shape.rank == 0 and kinds.sizes(op.inputs[0]) == [COUNT]:
+        return _of_sizes(kinds, op.outputs[0], kinds.sizes(op.inputs[0]) or [])
     if kind in REDUCED and kinds.of(op, 1) == SAME:
         return [kind]
     axis = _rows_of(kinds, op)
@@ -602,24 +606,17 @@ def select(kinds: Kinds, op: Any) -> Found:
     return [rows(axes[0]) if fits and axes[0] is not None else None]
 
 
-# Branches of the v1 control flow, outside of loops.
-
-
-def switch(kinds: Kinds, op: Any) -> Found:
-    """Both outputs are the input, one of them dead, where all replicas take one branch."""
-    return [kinds.of(op, 0) if kinds.of(op, 1) == SAME else None] * 2
-
-
-def merge(kinds: Kinds, op: Any) -> Found:
-    """The input that is alive, where all replicas take one branch."""
-    found = set(kinds.of_inputs(op))
-    if found == {MEAN, SAME}:
-        return [MEAN, SAME]
-    kind = found.pop() if len(found) == 1 else None
-    return [kind, SAME if kind is not None else None]
+def reverse_sequence(kinds: Kinds, op: Any) -> Found:
+    """Each row turned around up to a length of its own."""
+    axis, by_row = _rows_of(kinds, op), kinds.of(op, 1) == rows(0)
+    fits = (
+        axis is not None and by_row and op.get_attr("batch_dim") % op.inputs[0].shape.rank == axis
+    )
+    return [rows(axis) if fits and axis is not None else None]
 
 
 RULES: dict[str, Rule] = {
+    "ReverseSequence": reverse_sequence,
     "Shape": shape,
     "ShapeN": shape,
     "Size": size,
@@ -646,6 +643,4 @@ RULES: dict[str, Rule] = {
     "Fill": fill,
     "BroadcastTo": broadcast_to,
     "Select": select,
-    "Switch": switch,
-    "Merge": merge,
 }

@@ -27,15 +27,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from autodist import tf_internals
-from autodist.graph import random_ops
+from autodist.graph import functions, op_kinds, random_ops
 from autodist.graph.roles import Key, key_of
 
+T = TypeVar("T")
 _RANDOM_STATE = frozenset({"seed", "seed2"})
 
 
@@ -88,6 +89,8 @@ SIZES, FOLLOWED = Kind("sizes"), Kind("followed")
 MAX, MIN, ALL, ANY = Kind("max"), Kind("min"), Kind("all"), Kind("any")
 REDUCED = frozenset({MEAN, SUM, MAX, MIN, ALL, ANY})
 LINEAR = frozenset({MEAN, SUM})
+ITEM = Kind("item")
+"""In a loop over the rows (`kind_loops`): what depends on the row of the iteration alone."""
 
 
 def rows(axis: int = 0, each: tuple[Any, ...] | None = None) -> Kind:
@@ -103,7 +106,21 @@ def merged(axis: int, outer: tuple[Any, ...], each: tuple[Any, ...] | None = Non
 Rule = Callable[["Kinds", Any], "list[Kind | None]"]
 
 
-_NOT_JOINED = frozenset({"merged", "sizes", "numbers", "indices", "followed"})
+_NOT_JOINED = frozenset(
+    {
+        "merged",
+        "sizes",
+        "numbers",
+        "indices",
+        "followed",
+        "list",
+        "store",
+        "item",
+        "index",
+        "next",
+        "within",
+    }
+)
 
 
 class Facts(Protocol):
@@ -160,6 +177,7 @@ class Kinds:
         self.by_choice: dict[Any, Any] = {}
         self.statistics: set[Key] = set()
         self._kinds: dict[Key, Kind | None] = {}
+        self._memory: dict[type, Any] = {}
         self._sizes: dict[Key, list[Any]] = {}
         self._dims: dict[Key, list[Any]] = {}
         self._taken_as_same: frozenset[int] = frozenset()
@@ -194,7 +212,10 @@ class Kinds:
                 axis = self.facts.axis_of_root(tensor)
                 if axis is not None:
                     self._kinds[key_of(tensor)] = rows(axis, ())
-            return
+                elif self.is_repeatable(op):
+                    self._kinds[key_of(tensor)] = SAME
+            if op.type != "TensorArrayV3":
+                return
         if not self.facts.is_forward(op):
             for index, tensor in enumerate(op.outputs):
                 self._kinds[key_of(tensor)] = self.facts.kind_of_result(op, index)
@@ -228,10 +249,15 @@ class Kinds:
         unknown: list[Kind | None] = [None] * len(op.outputs)
         if self.facts.is_local_read(op):
             return [READ] * len(op.outputs)
-        if _is_deterministic(op) and all(k == SAME for k in self.of_inputs(op)):
+        given = set(self.of_inputs(op))
+        if (
+            given <= {SAME, ITEM}
+            and self.is_repeatable(op)
+            and op.type not in op_kinds.CONTROL_FLOW
+        ):
             if op.type in _OF_SIZES and op.outputs[0].dtype.is_integer and len(op.outputs) == 1:
                 self._rules[op.type](self, op)
-            return [SAME] * len(op.outputs)
+            return [ITEM if ITEM in given else SAME] * len(op.outputs)
         if random_ops.is_stateless(op.type) or _RANDOM_STATE.issubset(op.node_def.attr):
             self.choose(op)
         rule = self._rules.get(op.type)
@@ -258,6 +284,33 @@ class Kinds:
     def rule(self, op_type: str) -> Rule | None:
         """The rule for ops of a type."""
         return self._rules.get(op_type)
+
+    def is_repeatable(self, op: Any) -> bool:
+        """Whether copies of an op on several replicas give the same for the same inputs."""
+        if tf_internals.takes_functions(op.type):
+            known = self.remembered(_Repeatable).known
+            if op not in known:
+                known[op] = functions.is_repeatable(op)
+            return known[op]
+        if random_ops.is_stateless(op.type):
+            return False
+        return not op.op_def.is_stateful or functions.only_looks(op.type)
+
+    def remembered(self, of: type[T]) -> T:
+        """What rules remember of these kinds, one object of each class."""
+        found: T = self._memory.setdefault(of, None) or of()
+        self._memory[of] = found
+        return found
+
+    def of_body(self, facts: Facts) -> Kinds:
+        """The kinds of the tensors of a function's body, which are yet to be found."""
+        made = Kinds(self._rules, facts)
+        made._memory = self._memory
+        return made
+
+    def set_kind(self, tensor: Any, kind: Kind | None) -> None:
+        """Notes the kind of an argument of a function."""
+        self._kinds[key_of(tensor)] = kind
 
     def of(self, op: Any, index: int) -> Kind | None:
         """The kind of input `index` of `op`, as `op` sees it; `SAME` where it does not depend on the batch."""
@@ -382,11 +435,11 @@ class Kinds:
         return bool(varying) and all(key_of(t) in self.statistics for t in varying)
 
 
-def _is_deterministic(op: Any) -> bool:
-    """Whether copies of an op on several replicas give the same for the same inputs."""
-    if op.op_def.is_stateful or tf_internals.takes_functions(op.type):
-        return False
-    return not random_ops.is_stateless(op.type)
+@dataclasses.dataclass
+class _Repeatable:
+    """Which calls of functions are repeatable."""
+
+    known: dict[Any, bool] = dataclasses.field(default_factory=dict)
 
 
 # These may have other numbers of rows than their inputs.

@@ -372,7 +372,8 @@ class Transformer:
                 rows.append(self._copy_per_shard(op, replica, grid, controls))
         self.record(op, rows, grid=grid, varies=bool(mask))
         if mask and op in self.batch.splitting.scaled:
-            self._values[op, 0] = self._changed.scaled(self._values[op, 0], mask)
+            key = op, self.batch.splitting.scaled_output(op)
+            self._values[key] = self._changed.scaled(self._values[key], mask)
         if op.type == "Identity":
             self._values[op, 0].local_variable = self.value(op.inputs[0]).local_variable
 

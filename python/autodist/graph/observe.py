@@ -93,7 +93,6 @@ class Observer:
       differentiations: the calls that differentiate, at the top level of the graph's functions.
       gradient_calls: the calls of gradient functions of the graph's ops, in order.
       optimizer_calls: what the optimizers' calls created.
-      births_in_functions: names of functions in whose body gradients were taken.
       births_in_tapes: names of gradients that a `tf.GradientTape` went back through for a second derivative.
       sparse_feeds: placeholders that were seen to become parts of a `tf.SparseTensor`.
     """
@@ -105,7 +104,6 @@ class Observer:
         self.differentiations: list[Differentiation] = []
         self.gradient_calls: list[GradientCall] = []
         self.optimizer_calls: list[OptimizerCall] = []
-        self.births_in_functions: list[str] = []
         self.births_in_tapes: list[str] = []
         self.sparse_feeds: list[Any] = []
         self._gradient_depth = 0
@@ -193,10 +191,7 @@ class Observer:
             handle_op = find_handle_op(source)
             if handle_op is None or gradient is None:
                 continue
-            born_in = tf.compat.v1.get_default_graph()
-            if born_in is not self._graph:
-                if handle_op.graph is self._graph:
-                    self.births_in_functions.append(getattr(born_in, "name", repr(born_in)))
+            if tf.compat.v1.get_default_graph() is not self._graph:
                 continue
             birth = _birth(gradient, handle_op, seen_from)
             self.births.append(birth)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from autodist.graph import kind_rules, op_kinds
+from autodist.graph import kind_loops, kind_rules, op_kinds
 from autodist.graph.custom_gradients import has_own_gradient, is_linear
 from autodist.graph.differentiations import Differentiation, GradientCall, Ranges
 from autodist.graph.kinds import COUNT, MEAN, REDUCED, SAME, SUM, Kind, Kinds
@@ -61,6 +61,7 @@ class Splitting:
         self.combined: set[Any] = set()
         self.shared: set[tuple[Any, Key]] = set()
         self.scaled: set[Any] = set()
+        self._scaled_outputs: dict[Any, int] = {}
         # By result of a differentiation with respect to rows: the number of the first op that sees it weighted.
         self.weighted: dict[Key, int] = {}
         self.culprits: dict[Any, Any] = {}
@@ -73,6 +74,7 @@ class Splitting:
         self._calls_of: dict[Differentiation, list[GradientCall]] = {}
         self._results: dict[Key, tuple[Differentiation, int]] = {}
         self._behind_tapes: set[Any] = set()
+        self._targets: set[Key] = set()
         self._in_order: list[Any] = []
         self._has_changed = False
 
@@ -90,6 +92,7 @@ class Splitting:
             for index, result in enumerate(made.results):
                 for tensor in _tensors(result):
                     self._results.setdefault(key_of(tensor), (made, index))
+            self._targets.update(key_of(t) for t in made.targets if _is_tensor(t))
             if made.is_tape:
                 self._behind_tapes |= _behind(made.targets)
 
@@ -106,10 +109,16 @@ class Splitting:
 
     def find_kinds(self) -> bool:
         """Finds the kinds of the new ops' outputs; whether more is combined or scaled than before."""
-        self._has_changed = False
         former = self.scaled & self._new
-        self.scaled -= self._new
-        self.kinds.retake(self._ops)
+        before = set(self.combined), set(self.shared)
+        kind_loops.begin(self.kinds)
+        while True:
+            self._has_changed = False
+            self.scaled -= self._new
+            self.combined, self.shared = map(set, before)
+            self.kinds.retake(self._ops)
+            if not kind_loops.weaken(self.kinds, self._ops):
+                break
         for made in self._differentiations:
             if self._mode(made) == "scaled rows":
                 self.scaled.add(self._seed(made))
@@ -161,31 +170,38 @@ class Splitting:
 
     def with_reductions(self, op: Any, found: list[Kind | None]) -> list[Kind | None]:
         """The kinds of an op's outputs with sums scaled, and with inputs combined where its rule does not fit."""
-        if any(kind is None for kind in found):
+        if any(found[i] is None for i in self._used_forward(op)):
             found = self._with_combined_inputs(op, found)
         if has_own_gradient(op) and self.is_differentiated(op):
             calls = self._calls.get(op, [])
             if op in self._behind_tapes or not all(is_linear(self._batch, c, found) for c in calls):
                 return [None] * len(found)
-        if SUM in found and self._is_to_scale(op):
-            return self._scale(op, found)
+        sums = [i for i in self._used_forward(op) if found[i] == SUM and _is_number(op.outputs[i])]
+        if sums and self._is_to_scale(op):
+            return self._scale(op, found, sums)
         return found
 
     # Scaling.
 
     def _is_to_scale(self, op: Any) -> bool:
         """Whether `op` sums over rows, and a derivative goes back through the sum."""
-        if not op.outputs[0].dtype.is_floating and not op.outputs[0].dtype.is_complex:
-            return False
         kinds = self.kinds.of_inputs(op)
         makes_sum = any(k is not None and (k.is_rows or k.name == "merged") for k in kinds)
         return makes_sum and self.is_differentiated(op)
 
-    def _scale(self, op: Any, found: list[Kind | None]) -> list[Kind | None]:
-        if len(op.outputs) > 1 or not self._can_change_upstream(op):
+    def _scale(self, op: Any, found: list[Kind | None], sums: list[int]) -> list[Kind | None]:
+        """Scales the output of `op` that is a sum; the other outputs, if it calls a function, are not sums."""
+        number = sums[0]
+        is_clear = all(call.has_own_upstream(number) for call in self._calls.get(op, ()))
+        if len(sums) > 1 or not is_clear or not self._can_change_upstream(op):
             return [None] * len(found)
         self.scaled.add(op)
-        return [MEAN]
+        self._scaled_outputs[op] = number
+        return [MEAN if i == number else None if k == SUM else k for i, k in enumerate(found)]
+
+    def scaled_output(self, op: Any) -> int:
+        """Which output of an op among `scaled` is scaled."""
+        return self._scaled_outputs.get(op, 0)
 
     def _can_change_upstream(self, op: Any) -> bool:
         """Whether what comes back to `op` can be changed for the ops that its gradient function made."""
@@ -220,7 +236,7 @@ class Splitting:
         if any(w is None for w in wanted):
             return found
         better = self.kinds.of_outputs(op, indices)
-        if any(b is None and f is None for b, f in zip(better, found, strict=True)):
+        if any(better[i] is None for i in self._used_forward(op)):
             return found
         for combined, shared in (w for w in wanted if w is not None):
             self._has_changed = self._has_changed or not (
@@ -229,6 +245,19 @@ class Splitting:
             self.combined |= combined
             self.shared |= shared
         return better
+
+    def _used_forward(self, op: Any) -> list[int]:
+        """The outputs of `op` but for those that it has only for the backward pass, as calls of functions do."""
+        if len(op.outputs) == 1:
+            return [0]
+        numbers = range(len(op.outputs))
+        users = [op.outputs[i].consumers() for i in numbers]
+        used = [
+            i
+            for i in numbers
+            if (op, i) in self._targets or any(map(self._batch.is_forward, users[i]))
+        ]
+        return used or [i for i in numbers if not users[i]] or list(numbers)
 
     def _sources_of_reduced(
         self, op: Any, index: int
@@ -285,7 +314,12 @@ class Splitting:
         call: GradientCall | None = self._ranges.find(number)
         if call is None or key_of(tensor) not in call.upstream_keys:
             return None
-        return call if call.op in self.combined or call.op in self.scaled else None
+        if call.op in self.combined:
+            return call
+        if call.op not in self.scaled:
+            return None
+        upstream = call.upstream[self.scaled_output(call.op)]
+        return call if _is_tensor(upstream) and key_of(upstream) == key_of(tensor) else None
 
     def is_weighted(self, number: int, tensor: Any) -> bool:
         """Whether the op created as number `number` sees the replicas' values of `tensor` times their shares."""
@@ -372,7 +406,7 @@ class Splitting:
             if mode == "scaled rows" and self._seed(made) not in self.scaled:
                 mode = None
             in_loop = any(
-                self._batch.is_in_loop(t.op)
+                self._batch.is_in_loop(t.op) and t.op.type != "Exit"
                 for result, is_birth in zip(made.results, births, strict=True)
                 for t in (_tensors(result) if is_birth else ())
                 if t.op in self._new
@@ -427,6 +461,7 @@ class Splitting:
                 t.op
                 for i, t in enumerate(op.inputs)
                 if self.kinds.of(op, i) is None and self._batch.tensor_mask(t)
+                if self._batch.is_forward(t.op)
             ]
             behind = [b for b in behind if b not in seen]
             if not behind:
@@ -450,6 +485,10 @@ def _only_checks(op: Any) -> bool:
             return False
         pending.extend(consumers)
     return True
+
+
+def _is_number(tensor: Any) -> bool:
+    return bool(tensor.dtype.is_floating or tensor.dtype.is_complex)
 
 
 def _is_tensor(value: Any) -> bool:

@@ -34,12 +34,6 @@ def check_supported(ops: list[Any], observer: Observer) -> None:
                 f"variable {op.name!r} is a ref variable ({op.type}), which cannot be cut or copied. Create it "
                 "inside AutoDist.scope(), where variables are resource variables, and not with use_resource=False."
             )
-    if observer.births_in_functions:
-        raise UnsupportedGraphError(
-            f"gradients with respect to variables are taken inside {observer.births_in_functions[0]!r}, a function "
-            "or the body of a loop or branch, where their mean over the replicas cannot be taken. Call "
-            "tf.gradients or GradientTape.gradient at the top level of the graph."
-        )
     if observer.births_in_tapes:
         raise UnsupportedGraphError(
             f"a tf.GradientTape takes a second derivative through the gradient {observer.births_in_tapes[0]!r}, where "
