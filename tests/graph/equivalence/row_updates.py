@@ -677,7 +677,7 @@ def in_a_loop(p: Inputs) -> Any:
     return v, tf.while_loop(lambda i: i < 3, step, [0])
 
 
-@program(WHOLE, v2=False)
+@program(v2=False)
 @program(v2=True)
 def of_a_loop(p: Inputs) -> Any:
     v = variable("v", 3)
@@ -685,7 +685,7 @@ def of_a_loop(p: Inputs) -> Any:
     return v, v.assign_add(tf.reduce_sum(made, 0))
 
 
-@program(WHOLE, v2=False)
+@program(v2=False)
 @program(v2=True)
 def of_mapped_rows(p: Inputs) -> Any:
     v = variable("v")
