@@ -126,8 +126,6 @@ def reshape(kinds: Kinds, op: Any) -> Found:  # noqa: PLR0911 - a rule each
     """Rows that stay together; anything reduced."""
     _note_dims(kinds, op)
     kind = kinds.of(op, 0)
-    if op.outputs[0].shape.rank in (0, 1) and COUNT in (kinds.sizes(op.inputs[0]) or []):
-        return _of_sizes(kinds, op.outputs[0], kinds.sizes(op.inputs[0]) or [])
     if kind in REDUCED and kinds.of(op, 1) == SAME:
         return [kind]
     asked, before = (
@@ -247,8 +245,6 @@ def squeeze(kinds: Kinds, op: Any) -> Found:
 def expand_dims(kinds: Kinds, op: Any) -> Found:
     """With one more dimension."""
     kind, where = kinds.of(op, 0), constant(op.inputs[1])
-    if op.inputs[0].shape.rank == 0 and kinds.sizes(op.inputs[0]) == [COUNT]:
-        return _of_sizes(kinds, op.outputs[0], kinds.sizes(op.inputs[0]) or [])
     if kind in REDUCED and kinds.of(op, 1) == SAME:
         return [kind]
     axis = _rows_of(kinds, op)
@@ -606,6 +602,18 @@ def select(kinds: Kinds, op: Any) -> Found:
     return [rows(axes[0]) if fits and axes[0] is not None else None]
 
 
+def _keeping_sizes(rule: Rule) -> Rule:
+    """The rule of an op that makes a vector of sizes of a vector or scalar of them; `rule` for anything else."""
+
+    def found(kinds: Kinds, op: Any) -> Found:
+        sizes = kinds.sizes(op.inputs[0]) or []
+        if COUNT in sizes and op.outputs[0].shape.rank in (0, 1):
+            return _of_sizes(kinds, op.outputs[0], sizes)
+        return rule(kinds, op)
+
+    return found
+
+
 def reverse_sequence(kinds: Kinds, op: Any) -> Found:
     """Each row turned around up to a length of its own."""
     axis, by_row = _rows_of(kinds, op), kinds.of(op, 1) == rows(0)
@@ -621,9 +629,9 @@ RULES: dict[str, Rule] = {
     "ShapeN": shape,
     "Size": size,
     "Rank": rank,
-    "Reshape": reshape,
+    "Reshape": _keeping_sizes(reshape),
     "Squeeze": squeeze,
-    "ExpandDims": expand_dims,
+    "ExpandDims": _keeping_sizes(expand_dims),
     "Transpose": transpose,
     "Pack": pack,
     "Unpack": unpack,
