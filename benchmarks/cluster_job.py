@@ -20,8 +20,9 @@ import tensorflow as tf
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "clusters"))
 
-from conftest import free_ports
 from ps_job import PsJob, running
+
+from conftest import free_ports
 
 tf1 = tf.compat.v1
 

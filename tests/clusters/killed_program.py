@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from conftest import free_ports
 from ps_job import PsJob, files, running
 from test_saves import build
 
 from autodist.checkpoint.saver import Saver
+from conftest import free_ports
 
 TIMEOUT_SECONDS = 4.0
 # The end of an operation may come sooner than the one that was measured.

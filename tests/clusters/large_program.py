@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-from conftest import free_ports
 from ps_job import running
 
 from autodist.checkpoint.saver import Saver
+from conftest import free_ports
 
 tf1 = tf.compat.v1
 

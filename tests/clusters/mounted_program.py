@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import writeback_mounts
-from conftest import free_ports
 from ps_job import files, running
 from test_saves import build, save_by_stock, values_of
 
 from autodist import _native
 from autodist.checkpoint.cluster import file_systems
 from autodist.checkpoint.saver import Saver
+from conftest import free_ports
 
 tf1 = tf.compat.v1
 

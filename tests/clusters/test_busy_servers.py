@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import free_ports
 from ps_job import PsJob, running
 
 from autodist.checkpoint.saver import Saver
 from autodist.servers.status import NoAnswerError, ServerStub
+from conftest import free_ports
 
 tf1 = tf.compat.v1
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import free_ports
 from ps_job import PsJob, running
 from test_saves import build, directory, values_of
 
 from autodist.checkpoint.saver import Saver
+from conftest import free_ports
 
 __all__ = ["directory"]
 

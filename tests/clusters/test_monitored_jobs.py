@@ -12,6 +12,7 @@ import digits
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from conftest import free_ports
 
 tf1 = tf.compat.v1

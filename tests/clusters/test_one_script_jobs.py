@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
+
 from conftest import free_ports
 
 SCRIPT = Path(__file__).with_name("one_script_job.py")

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
-from conftest import free_ports
 from ps_job import PsJob, running
 
 from autodist.autodist import AutoDist
 from autodist.checkpoint.cluster import files_graph, files_save, save
 from autodist.checkpoint.saver import Saver
 from autodist.strategy import AllReduce
+from conftest import free_ports
 
 tf1 = tf.compat.v1
 

@@ -13,13 +13,13 @@ import ml_dtypes
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import free_ports
 from ps_job import PsJob, files, running
 from test_saves import build, values_of
 
 from autodist.checkpoint.cluster import save
 from autodist.checkpoint.cluster.plain_tasks import CONTAINER
 from autodist.checkpoint.saver import Saver
+from conftest import free_ports
 
 tf1 = tf.compat.v1
 

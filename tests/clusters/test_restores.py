@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import free_ports
 from ps_job import PsJob, files, running
 from test_saves import build, values_of
 
 from autodist.checkpoint.cluster import variables
 from autodist.checkpoint.saver import Saver
+from conftest import free_ports
 
 tf1 = tf.compat.v1
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import free_ports
 from ps_job import PsJob, can_unshare, files, running
 
 from autodist.checkpoint.cluster import file_systems, save, shared_blocks
 from autodist.checkpoint.saver import Saver
+from conftest import free_ports
 
 tf1 = tf.compat.v1
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import free_ports
 from test_trouble import is_running, wait_for_end
+
+from conftest import free_ports
 
 asyncssh = pytest.importorskip("asyncssh")
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import free_ports
 
 from autodist.autodist import AutoDist
 from autodist.errors import ArgumentError, GraphStateError
+from conftest import free_ports
 
 HERE = Path(__file__).parent
 Start = Callable[..., "subprocess.Popen[str]"]

@@ -6,7 +6,6 @@ from typing import Any
 import digits
 import pytest
 import tensorflow as tf
-from conftest import NODES
 
 from autodist.checkpoint.saver import Saver
 from autodist.strategy import (
@@ -19,6 +18,7 @@ from autodist.strategy import (
     RandomAxisPartitionAR,
     UnevenPartitionedPS,
 )
+from conftest import NODES
 
 tf1 = tf.compat.v1
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from conftest import free_ports, spec_text
 
 HERE = Path(__file__).parent

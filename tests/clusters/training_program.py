@@ -102,11 +102,11 @@ def check(prefix: Path, former: dict[str, float]) -> int:
 
 
 def main(directory: Path, saves: int) -> None:
-    from conftest import free_ports
     from ps_job import SERVER
 
     from autodist import load_ops
     from autodist.checkpoint.saver import Saver
+    from conftest import free_ports
 
     load_ops()
     ports = iter(free_ports(1 + WORKERS + SERVERS))

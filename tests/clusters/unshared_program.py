@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from conftest import free_ports
 from ps_job import UNSHARED, running
 from test_saves import build, save_by_stock, values_of
 
 from autodist.checkpoint.saver import Saver
+from conftest import free_ports
 
 directory = Path(sys.argv[1])
 with (

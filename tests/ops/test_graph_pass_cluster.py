@@ -11,7 +11,6 @@ from types import ModuleType
 import numpy as np
 import pytest
 import tensorflow as tf
-
 from ports import free_ports
 
 tf1 = tf.compat.v1
