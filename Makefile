@@ -2,7 +2,7 @@
 # make test    the C++ and the Python tests
 # make lint    formatters, linters, type checks, layering
 # make bench   speed and memory beside TensorFlow's own
-# make asan    the C++ tests of the core and of the writer under AddressSanitizer and UndefinedBehaviorSanitizer
+# make asan    all C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # make tsan    the same under ThreadSanitizer
 # make torture every crash, power cut and error during a save, in full, and damaged files (an hour)
 # make torture-table stock TensorFlow in the same harness: the table of docs/durability.md (half an hour)

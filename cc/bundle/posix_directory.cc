@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cerrno>
 #include <ctime>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <utility>
@@ -170,7 +171,8 @@ class PosixDirectory : public SaveDirectory {
   absl::StatusOr<std::vector<std::string>> List() override {
     const int descriptor = Uninterrupted(
         [this] { return openat(descriptor_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
-    DIR* const stream = descriptor < 0 ? nullptr : fdopendir(descriptor);
+    const std::unique_ptr<DIR, int (*)(DIR*)> stream(
+        descriptor < 0 ? nullptr : fdopendir(descriptor), closedir);
     if (stream == nullptr) {
       const int error = errno;
       if (descriptor >= 0) close(descriptor);
@@ -178,12 +180,11 @@ class PosixDirectory : public SaveDirectory {
     }
     std::vector<std::string> names;
     errno = 0;
-    while (const dirent* entry = readdir(stream)) {
+    while (const dirent* entry = readdir(stream.get())) {
       names.emplace_back(entry->d_name);
       errno = 0;
     }
     const int error = errno;
-    closedir(stream);
     if (error != 0) return PosixError("cannot list", path_, error);
     return names;
   }
