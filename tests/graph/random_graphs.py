@@ -25,7 +25,7 @@ if __name__ == "__main__":
 import numpy as np
 import tensorflow as tf
 from drawn.drawing import DRAWERS, Chain
-from drawn.programs import Built, build, differences, draw_chain, is_sound, on_one_node, run
+from drawn.programs import Built, build, config, differences, draw_chain, is_sound, on_one_node, run
 
 from autodist import AutoDist
 from autodist.strategy import PS
@@ -57,7 +57,7 @@ def on_replicas(
             found: list[Built] = [
                 build(c, f"c{i}/", trains=trains, steps=steps) for i, c in enumerate(chains)
             ]
-            with autodist.create_distributed_session(batch_dims=axes) as session:
+            with autodist.create_distributed_session(config(), batch_dims=axes) as session:
                 values = run(session, chains, found)
                 split = {root.name for root in session.explain().roots if root.is_split}
     return values, split

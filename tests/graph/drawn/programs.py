@@ -18,6 +18,8 @@ from drawn.drawing import DRAWERS, CannotDrawError, Chain, tf1
 
 __all__ = ["DRAWERS", "arrangements", "computations", "elementwise", "images"]
 F, INT = tf.float64, tf.int32
+OFF = 2
+"""`RewriterConfig.OFF`."""
 _TRIES = 30
 RTOL = 1e-9
 
@@ -164,11 +166,22 @@ def feeds_of(chain: Chain, built: Built) -> dict[Any, np.ndarray]:
 Values = list[dict[str, np.ndarray]]
 
 
+def config() -> Any:
+    """The options of all sessions.
+
+    TensorFlow's arithmetic optimizer is off. It makes `tanh(reduce_max(t))` of `reduce_max(tanh(t))`; where `t` is the
+    second output of an op, it takes the first one in its place, and one node has a wrong value.
+    """
+    options = tf1.ConfigProto()
+    options.graph_options.rewrite_options.arithmetic_optimization = OFF
+    return options
+
+
 def on_one_node(
     chains: list[Chain], *, trains: bool, steps: int | None = None
 ) -> tuple[Values, list[Built]]:
     """The values that TensorFlow gives: of the fetches, and of the variables after a step."""
-    with tf.Graph().as_default(), tf1.Session() as session:
+    with tf.Graph().as_default(), tf1.Session(config=config()) as session:
         found = [build(c, f"c{i}/", trains=trains, steps=steps) for i, c in enumerate(chains)]
         session.run(tf1.global_variables_initializer())
         return run(session, chains, found), found
