@@ -19,7 +19,6 @@ from typing import Any
 from autodist import tf_internals
 from autodist.errors import GraphStateError, UnsupportedGraphError
 from autodist.graph import (
-    composites,
     fetches,
     op_kinds,
     random_ops,
@@ -105,7 +104,6 @@ class Transformer:
         self._lowered: dict[Any, Lowered] = {}
         self._whole_values = WholeValues(self)
         self._combined: dict[Key, Any] = {}
-        self._composites: dict[int, tuple[Any, dict[Key, Any]]] = {}
         self._back_edges: dict[Key, list[tuple[Any, int, int]]] = {}
         self._positions: dict[Any, int] = {}
         self._done = 0
@@ -296,14 +294,6 @@ class Transformer:
     def growing(self) -> Any:
         """The context in which ops may be added to the transformed graph."""
         return self._lock
-
-    def fetch_composite(self, composite: Any) -> dict[Key, Any]:
-        """What to fetch in place of the components of a sparse or ragged tensor; see `composites`."""
-        with self._lock:
-            key = id(composite)
-            if key not in self._composites:
-                self._composites[key] = composite, composites.combine(self, composite)
-            return self._composites[key][1]
 
     def feed_plan(self, tensors: list[Any]) -> FeedPlan:
         """What to feed when original `tensors` are fed; made once per list of tensors."""

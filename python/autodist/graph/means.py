@@ -167,16 +167,6 @@ class Means:
         with self._builder.adding_on_cpu(f"mean/{tensors[0].op.name}", tensors[0].device):
             return self._ops.autodist_join_weighted_replicas(values=tensors, sizes=sizes)
 
-    def mean_or_join(self, tensors: list[Any], mask: int) -> Any:
-        """For tensors of unknown rank: the weighted mean of scalars, the rows of anything else."""
-        with self._builder.adding(f"combine/{tensors[0].op.name}", tensors[0].device):
-            is_scalar = tf.equal(tf.rank(tensors[0]), 0)
-            one_if_scalar = tf.ones([tf.cast(is_scalar, tf.int32)], tf.int32)
-            rows = [tf.reshape(t, tf.concat([one_if_scalar, tf.shape(t)], 0)) for t in tensors]
-            mean = tf.reduce_sum(self._join_weighted(rows, mask))
-            joined = self.join(rows, mask)
-            return tf.cond(is_scalar, lambda: mean, lambda: joined)
-
     def sum(self, tensors: list[Any], mask: int) -> Any:
         """The sum over the replicas that have a part of the batch."""
         counts = self.part_counts(mask)

@@ -7,9 +7,8 @@ that was made before is not taken apart again (`run_plans`).
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,11 +16,9 @@ import tensorflow as tf
 
 from autodist import tf_internals
 from autodist.errors import ArgumentError, ArgumentTypeError, GraphStateError
-from autodist.graph.composites import find_composites
 from autodist.graph.explain import Explanation, explain_transformer
 from autodist.graph.late_reads import LateReads
 from autodist.graph.lowering import Transformer
-from autodist.graph.roles import Key, key_of
 from autodist.graph.stored_parts import StoredPart
 from autodist.runtime import session_report
 from autodist.runtime.callables import MappedCallable
@@ -164,8 +161,7 @@ class DistributedSession(tf.compat.v1.Session):
             for f in tf.nest.flatten(list(feeds), expand_composites=True)
         ]
         tensors, ops = tf_internals.flatten_fetches(self.graph, fetches)
-        with self._fetching(fetches):
-            wanted = self._fetched(tensors)
+        wanted = [self._transformer.fetch(t) for t in tensors]
         wanted += [new for op in ops for new in self._transformer.targets(op)]
         plan = self._transformer.feed_plan(flat)
         handle = self._runner.run(lambda inner: inner.partial_run_setup(wanted, plan.targets))
@@ -180,8 +176,8 @@ class DistributedSession(tf.compat.v1.Session):
             raise ArgumentTypeError(f"feed_list must be a list or tuple, got {feed_list!r}")
         feeds = list(feed_list or [])
         self.begin()
-        with self._fetching(fetches):
-            self._fetched(tf_internals.flatten_fetches(self.graph, fetches)[0])
+        for tensor in tf_internals.flatten_fetches(self.graph, fetches)[0]:
+            self._transformer.fetch(tensor)
 
         def call(*args: Any, options: Any = None, run_metadata: Any = None) -> Any:
             if len(args) != len(feeds):
@@ -219,18 +215,14 @@ class DistributedSession(tf.compat.v1.Session):
     def _run(
         self, handle: Any, fetches: Any, feed_dict: Any, options: Any, run_metadata: Any
     ) -> Any:
-        """Follows the plan of such a run if there is one; else TensorFlow takes fetches and feeds apart.
-
-        Of sparse and ragged tensors that are asked for, a note is taken; TensorFlow hands on their components.
-        """
+        """Follows the plan of such a run if there is one; else TensorFlow takes fetches and feeds apart."""
         is_new = handle is None and not self._is_closed
         feed_dict = fed_reads(self.graph, feed_dict)
         plan = self._plans.find(fetches, feed_dict) if is_new else None
         arrays = None if plan is None else plan.arrays(feed_dict)
         if plan is not None and arrays is not None:
             return plan.run(self, arrays, options, run_metadata)
-        with self._fetching(fetches):
-            results = super()._run(handle, fetches, feed_dict, options, run_metadata)
+        results = super()._run(handle, fetches, feed_dict, options, run_metadata)
         if is_new:
             self._plans.note(fetches, feed_dict)
         return results
@@ -240,40 +232,9 @@ class DistributedSession(tf.compat.v1.Session):
         feed_dict = fed_reads(self.graph, feed_dict)
         self._of_thread.is_initializing = True
         try:
-            with self._fetching(fetches):
-                return super()._run(None, fetches, feed_dict, None, None)
+            return super()._run(None, fetches, feed_dict, None, None)
         finally:
             self._of_thread.is_initializing = False
-
-    @contextlib.contextmanager
-    def _fetching(self, fetches: Any) -> Iterator[None]:
-        """A run of `fetches`, in this thread: what is fetched of their components is that of the joined tensors."""
-        before = getattr(self._of_thread, "components", {})
-        components: dict[Key, Any] = {}
-        if not self._is_closed:
-            for composite in find_composites(fetches):
-                self.begin()
-                components.update(self._transformer.fetch_composite(composite))
-        self._of_thread.components = components
-        try:
-            yield
-        finally:
-            self._of_thread.components = before
-
-    def _fetched(self, tensors: list[Any]) -> list[Any]:
-        """The transformed tensors to fetch in place of original ones."""
-        components = self._of_thread.components
-        return [
-            components[key_of(t)] if key_of(t) in components else self._transformer.fetch(t)
-            for t in tensors
-        ]
-
-    def _fetched_beside(self, tensors: list[Any], ops: list[Any], fed: list[Any]) -> list[Any]:
-        """The same, for a run of `ops` in which `fed` are fed."""
-        components = self._of_thread.components
-        rest = [t for t in tensors if key_of(t) not in components]
-        made = iter(self._late_reads.fetch(rest, ops, fed))
-        return [components[key_of(t)] if key_of(t) in components else next(made) for t in tensors]
 
     def _do_run(  # noqa: PLR0917 - the signature of the method it replaces
         self,
@@ -290,9 +251,9 @@ class DistributedSession(tf.compat.v1.Session):
         arrays = list(feed_dict.values())
         # What is run comes first: an update may take another tensor in place of one that is fed.
         if handle is None:
-            fetches = self._fetched_beside(fetch_list, target_list, tensors)
+            fetches = self._late_reads.fetch(fetch_list, target_list, tensors)
         else:
-            fetches = self._fetched(fetch_list)
+            fetches = [self._transformer.fetch(t) for t in fetch_list]
         targets = [new for op in target_list for new in self._transformer.targets(op)]
         if handle is None:
             plan = self._transformer.feed_plan(tensors)
