@@ -77,6 +77,11 @@ class Ranges:
         self._records.append(record)
         self._begins.append(record.begin)
 
+    def between(self, begin: int, end: int) -> list[Any]:
+        """The records that begin at `begin` or later, and before `end`."""
+        first, last = (bisect.bisect_left(self._begins, number) for number in (begin, end))
+        return self._records[first:last]
+
     def find(self, number: int) -> Any:
         """The record that an op created as number `number` belongs to; None where there is none."""
         index = bisect.bisect_right(self._begins, number) - 1

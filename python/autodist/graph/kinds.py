@@ -194,17 +194,13 @@ class Kinds:
                 key = key_of(tensor)
                 self._kinds.pop(key, None)
                 self._sizes.pop(key, None)
+                self._dims.pop(key, None)
                 self.statistics.discard(key)
         for op in ops:
             self.take(op)
 
-    def take(self, op: Any) -> bool:
-        """Finds the kinds of the outputs of one op; whether any is another than before."""
-        before = [self._kinds.get(key_of(t)) for t in op.outputs]
-        self._take(op)
-        return before != [self._kinds.get(key_of(t)) for t in op.outputs]
-
-    def _take(self, op: Any) -> None:
+    def take(self, op: Any) -> None:
+        """Finds the kinds of the outputs of one op, whose inputs have theirs."""
         if not any(self.facts.varies(op, t) for t in op.inputs) and not self.facts.is_local_read(
             op
         ):
@@ -372,12 +368,11 @@ class Kinds:
     @contextlib.contextmanager
     def supposing(self, kinds: Mapping[Key, Kind]) -> Iterator[None]:
         """Supposes that tensors have these kinds, until the context is left."""
-        former = dict(self._kinds), dict(self._sizes), dict(self._supposed)
-        self._supposed.update(kinds)
+        former, self._supposed = self._supposed, {**self._supposed, **kinds}
         try:
             yield
         finally:
-            self._kinds, self._sizes, self._supposed = former
+            self._supposed = former
 
     def suppose(self, op: Any, kinds: list[Kind | None]) -> None:
         """Supposes that the outputs of `op` have these kinds, in `supposing`."""

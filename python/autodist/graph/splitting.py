@@ -75,7 +75,6 @@ class Splitting:
         self._results: dict[Key, tuple[Differentiation, int]] = {}
         self._behind_tapes: set[Any] = set()
         self._targets: set[Key] = set()
-        self._in_order: list[Any] = []
         self._has_changed = False
 
     def take_in(self, new_ops: list[Any]) -> None:
@@ -87,8 +86,7 @@ class Splitting:
         self._call_count = len(self._observer.gradient_calls)
         for made in self._observer.differentiations[len(self._differentiations) :]:
             self._differentiations.append(made)
-            calls = self._observer.gradient_calls
-            self._calls_of[made] = [c for c in calls if made.begin <= c.begin < made.end]
+            self._calls_of[made] = self._ranges.between(made.begin, made.end)
             for index, result in enumerate(made.results):
                 for tensor in _tensors(result):
                     self._results.setdefault(key_of(tensor), (made, index))
@@ -518,5 +516,5 @@ def _behind(targets: list[Any]) -> set[Any]:
         if op in found or op.type == "StopGradient":
             continue
         found.add(op)
-        pending.extend(t.op for t in op.inputs if t.dtype.is_floating or t.dtype.is_complex)
+        pending.extend(t.op for t in op.inputs if _is_number(t))
     return found
