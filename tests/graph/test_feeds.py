@@ -51,6 +51,65 @@ def test_a_default_is_used_unless_fed(distribute: Any) -> None:
     )
 
 
+# What is fed, computed from four rows of two; with what; what is fetched beside the batch.
+FED: dict[str, tuple[Any, Any, Any]] = {
+    "columns": (
+        lambda x: tf.transpose(x) * 2.0,
+        np.ones([2, 4]),
+        lambda x, t: [t + 1.0, tf.reduce_sum(t, 1)],
+    ),
+    "a mean": (lambda x: tf.reduce_mean(x, 0), np.array([3.0, 5.0]), lambda x, t: [t * 2.0, x - t]),
+    "a sum": (lambda x: tf.reduce_sum(x, 0), np.array([3.0, 5.0]), lambda x, t: [t * 2.0, x / t]),
+    "a number of rows": (
+        lambda x: tf.shape(x)[0],
+        7,
+        lambda x, t: [t * 2, tf.cast(t, x.dtype) * x],
+    ),
+    "the largest": (tf.reduce_max, 3.0, lambda x, t: [x / t, t + 1.0]),
+    "any": (lambda x: tf.reduce_any(x > 99.0), True, lambda x, t: [tf.where(t, x, -x)]),
+    "fewer rows": (lambda x: x[1:], np.ones([3, 2]), lambda x, t: [t * 2.0, tf.reduce_mean(t)]),
+    "rows that met": (tf.cumsum, np.ones([4, 2]), lambda x, t: [t * 2.0, tf.reduce_mean(t)]),
+    "rows behind others": (
+        lambda x: tf.transpose(tf.stack([x, -x], 1), [1, 0, 2]),
+        np.arange(16.0).reshape(2, 4, 2),
+        lambda x, t: [tf.reduce_sum(t, 0), t * 2.0],
+    ),
+}
+
+
+@pytest.mark.parametrize("replicas", [2, 3])
+@pytest.mark.parametrize("name", FED)
+def test_what_is_computed_from_the_batch_is_fed_as_on_one_node(
+    name: str, replicas: int, distribute: Any
+) -> None:
+    compute, value, use = FED[name]
+
+    def build() -> Any:
+        x = tf1.placeholder(tf.float64, [None, 2], "x")
+        fed = compute(x)
+        return fed, use(x, fed)
+
+    rows = np.arange(1.0, 9.0).reshape(4, 2)
+    session, (fed, fetched) = distribute(build, replicas=replicas)
+    found = session.run(fetched, {"x:0": rows, fed: value})
+    with tf.Graph().as_default(), tf1.Session() as stock:
+        fed, fetched = build()
+        expected = stock.run(fetched, {"x:0": rows, fed: value})
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+def test_row_numbers_are_not_fed(distribute: Any) -> None:
+    def build() -> Any:
+        x = tf1.placeholder(tf.float64, [None], "x")
+        numbers = tf.range(tf.shape(x)[0], name="numbers")
+        return numbers, tf.gather(x, numbers)
+
+    session, (numbers, gathered) = distribute(build)
+    with pytest.raises(ArgumentError, match="cannot feed 'numbers:0'"):
+        session.run(gathered, {"x:0": [1.0, 2.0], numbers: [1, 0]})
+
+
 def test_an_intermediate_tensor_can_be_fed(distribute: Any) -> None:
     session, built = distribute(build, replicas=3)
     got = session.run(built["scaled"], {built["hidden"]: batch(7)})

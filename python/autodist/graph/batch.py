@@ -39,7 +39,7 @@ from autodist.graph.differentiations import Ranges
 from autodist.graph.made_once import Obstacle, Proof
 from autodist.graph.observe import Birth, Observer, Reentry
 from autodist.graph.order import topological
-from autodist.graph.roles import Key, Roles, key_of, size_of
+from autodist.graph.roles import Key, Roles, key_of
 from autodist.graph.splitting import Splitting
 from autodist.graph.whole import (
     DATA_SOURCES,
@@ -114,30 +114,6 @@ class BatchAnalysis:
     def root_axis(self, root: int) -> int:
         """Along which dimension a root is split."""
         return self._axes[root]
-
-    def batch_axis(self, tensor: Any, part: Any) -> int | None:
-        """The dimension of a tensor that varies in which the replicas' values are rows of the batch.
-
-        That is the dimension that the user named, or else the first that is unknown among those along which the roots
-        are split that it depends on, and the first one. Where a root of a known size is split, a dimension that
-        has another size in the part counts as unknown.
-
-        Args:
-          tensor: the original tensor.
-          part: what one replica has of it in the transformed graph.
-        """
-        if self._dims.is_asked(tensor):
-            return self._dims.axis(tensor)
-        mask = self.tensor_mask(tensor)
-        roots = [i for i in range(len(self._candidates)) if mask & (2 << i)]
-        is_known = any(size_of(self._candidates[i], self._axes[i]) is not None for i in roots)
-        for axis in sorted({0, *(self._axes[i] for i in roots)}, key=lambda a: (a == 0, a)):
-            if tensor.shape.rank is None or axis >= tensor.shape.rank:
-                continue
-            size = size_of(tensor, axis)
-            if size is None or (is_known and size_of(part, axis) != size):
-                return axis
-        return None
 
     def asked_axis(self, tensor: Any) -> int | None:
         """The dimension of a tensor that the user named as the batch, or None."""

@@ -1,18 +1,23 @@
 """Where fed values go in the transformed graph.
 
-A split tensor is fed whole, before it is split. Any other fed tensor takes the place of what was computed for
-it: one value for all replicas, or, where the replicas' values differ and it holds rows of the batch, a part for each.
-Such a tensor replaces what its roots would have given, so the sizes of their parts are fed with it.
+A split tensor is fed whole, before it is split. Any other fed tensor takes the place of what was computed for it, and
+of what each replica has of it, as its kind says (`kinds`): a part of rows, all of a mean, and of a sum what adds up
+to it. Such a tensor replaces what its roots would have given, so the sizes of their parts are fed with it.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from autodist.errors import ArgumentError
+from autodist.graph.kinds import COUNT, SUM
 from autodist.graph.means import along
-from autodist.graph.roles import key_of
+from autodist.graph.roles import has_batch_dimension, key_of
 from autodist.graph.values import Value
 from autodist.layout import even_sizes, part_bounds
 
@@ -43,12 +48,12 @@ class FeedPlan:
             for t in self._tensors
         ]
         self.targets: list[Any] = []
-        self._axes: list[int | None] = []
+        self._placed: list[_Parts] = []
         self._has_whole: list[bool] = []
         sizes: dict[int, int] = {}
         for index, (tensor, value) in enumerate(zip(self._tensors, self._values, strict=True)):
-            axis = _batch_axis(walk, tensor, value)
-            self._axes.append(axis)
+            parts = _parts(walk, tensor, value)
+            self._placed.append(parts)
             if value is None:
                 self.targets.append(walk.unsplit(tensor))
                 self._has_whole.append(False)
@@ -58,7 +63,7 @@ class FeedPlan:
             if whole is not None:
                 self.targets.append(whole)
             self._has_whole.append(whole is not None)
-            if axis is not None:
+            if parts.axis is not None:
                 # What is computed from the batch is fed in its place: the parts have the sizes of what is fed.
                 for root in walk.means.roots_in(walk.batch.tensor_mask(tensor)) - fed_whole:
                     sizes[root] = index
@@ -68,9 +73,9 @@ class FeedPlan:
     def lengths(self, arrays: Sequence[Any]) -> dict[str, int]:
         """The number of rows of each fed batch, by the tensor's name."""
         found = {}
-        for name, axis, array in zip(self._names, self._axes, arrays, strict=True):
-            if axis is not None and axis < array.ndim:
-                found[name] = array.shape[axis]
+        for name, parts, array in zip(self._names, self._placed, arrays, strict=True):
+            if parts.axis is not None and parts.axis < array.ndim:
+                found[name] = parts.rows(array)
         return found
 
     def spread(self, arrays: Sequence[Any]) -> list[Any]:
@@ -84,12 +89,12 @@ class FeedPlan:
         """
         check_lengths(self.lengths(arrays))
         found: list[Any] = []
-        parts = zip(self._values, self._axes, self._has_whole, arrays, strict=True)
-        for value, axis, has_whole, array in parts:
-            found.extend([array] if value is None else _spread(value, axis, array))
+        fed = zip(self._values, self._placed, self._has_whole, arrays, strict=True)
+        for value, parts, has_whole, array in fed:
+            found.extend([array] if value is None else _spread(value, parts, array))
             found.extend([array] if has_whole else [])
         for index in self._sizes_of:
-            rows = arrays[index].shape[self._axes[index]]
+            rows = self._placed[index].rows(arrays[index])
             found.append(even_sizes(rows, self._replica_count))
         return found
 
@@ -108,20 +113,85 @@ def check_lengths(lengths: Mapping[str, int]) -> None:
         )
 
 
-def _batch_axis(walk: Transformer, tensor: Any, value: Value | None) -> int | None:
-    """The dimension of a fed tensor that is split; None where none is. `value` is None for a root."""
+@dataclasses.dataclass(frozen=True)
+class _Parts:
+    """How a fed array becomes what the replicas are fed.
+
+    Attributes:
+      axis: the dimension along which it is split; None where it is not.
+      each: how many entries along `axis`, or how many in a count, there are for each row of the batch.
+      is_sum: whether the replicas' values add up to the array.
+      is_count: whether it is a number of rows, of which each replica has its own.
+    """
+
+    axis: int | None = None
+    each: int = 1
+    is_sum: bool = False
+    is_count: bool = False
+
+    def rows(self, array: Any) -> int:
+        """The number of rows of the batch in an array that is split."""
+        assert self.axis is not None
+        return int(array.shape[self.axis]) // self.each
+
+    def of(self, array: Any, count: int) -> list[Any]:
+        """What each of `count` replicas is fed."""
+        if self.axis is not None:
+            bounds = part_bounds(self.rows(array), count)
+            slices = (slice(start * self.each, end * self.each) for start, end in bounds)
+            return [array[along(self.axis, part)] for part in slices]
+        if self.is_count:
+            sizes = even_sizes(int(array) // self.each, count)
+            return [np.asarray(size * self.each, array.dtype) for size in sizes]
+        if self.is_sum:
+            return [array] + [np.zeros_like(array)] * (count - 1)
+        return [array] * count
+
+
+def _parts(  # noqa: PLR0911 - a kind each
+    walk: Transformer, tensor: Any, value: Value | None
+) -> _Parts:
+    """How what is fed for a tensor becomes the replicas'. `value` is None for a root.
+
+    Raises:
+      ArgumentError: if each replica's value counts within its part of the batch, or holds it in another order.
+    """
     if value is None:
         root = walk.batch.root_number(*key_of(tensor))
-        return None if root is None else walk.batch.root_axis(root)
-    return walk.batch.batch_axis(tensor, value.pieces[0][0]) if value.varies else None
+        return _Parts() if root is None else _Parts(walk.batch.root_axis(root))
+    if not value.varies:
+        return _Parts()
+    asked, kinds = walk.batch.asked_axis(tensor), walk.batch.splitting.kinds
+    kind = kinds.of_tensor(tensor)
+    if asked is not None:
+        return _Parts(asked)
+    if kind is None:
+        # Of a backward pass: rows of a gradient. Of anything else the replicas' values are not used.
+        is_rows = not walk.batch.is_forward(tensor.op) and has_batch_dimension(tensor)
+        return _Parts(0 if is_rows else None)
+    if kind.is_rows:
+        return _Parts(kind.axis, _product(kind.each))
+    sizes = kinds.sizes(tensor) or []
+    if kind == SUM and sizes == [COUNT]:
+        return _Parts(each=_product(sizes[0].each), is_count=True)
+    if kind.is_partial:
+        raise ArgumentError(
+            f"cannot feed {tensor.name!r}: it is made of row numbers or sizes of the batch, or has its rows in another "
+            "order, and each replica has its own for its part. Feed what it is computed from, or what is computed from "
+            "it."
+        )
+    return _Parts(is_sum=kind == SUM)
 
 
-def _spread(value: Value, axis: int | None, array: Any) -> list[Any]:
+def _product(each: tuple[Any, ...] | None) -> int:
+    """How many there are for each row, as far as that is a known number; else 1."""
+    is_known = each is not None and all(isinstance(size, int) and size > 0 for size in each)
+    return math.prod(each) if each is not None and is_known else 1
+
+
+def _spread(value: Value, parts: _Parts, array: Any) -> list[Any]:
     """What to feed to each of the pieces of `value` when the tensor for which it stands is fed with `array`."""
-    rows = [array] * len(value.pieces)
-    if axis is not None:
-        bounds = part_bounds(array.shape[axis], len(value.pieces))
-        rows = [array[along(axis, slice(start, end))] for start, end in bounds]
+    rows = parts.of(array, len(value.pieces))
     if value.grid is None:
         return rows
     boxes = [

@@ -83,6 +83,11 @@ class Kind:
         """Whether the replicas' values are rows of one node's value."""
         return self.name == "rows"
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether one node's value cannot be made of the replicas' alone."""
+        return self.name in _NOT_JOINED
+
 
 SAME, MEAN, SUM, READ = Kind("same"), Kind("mean"), Kind("sum"), Kind("read")
 SIZES, FOLLOWED = Kind("sizes"), Kind("followed")
@@ -363,7 +368,7 @@ class Kinds:
         if kind in (MAX, MIN) and tensor.dtype.is_floating:
             # Where a value is NaN, TensorFlow's result depends on the order of the values.
             return None
-        return None if kind is None or kind.name in _NOT_JOINED else kind
+        return None if kind is None or kind.is_partial else kind
 
     @contextlib.contextmanager
     def supposing(self, kinds: Mapping[Key, Kind]) -> Iterator[None]:
