@@ -44,12 +44,15 @@ def differentiable() -> list[str]:
     return [n for n in tf_internals.differentiable_types() if n not in _WITHOUT_BATCH]
 
 
+_OF_LISTS = "Elements of lists and arrays of tensors."
+
+
 def rules() -> dict[str, list[str]]:
     """By what a rule says of itself: the op types that it is for."""
     found: dict[str, list[str]] = {}
     for name, rule in RULES.items():
         if tf_internals.is_op_type(name):
-            told = " ".join((rule.__doc__ or "").partition("\n\n")[0].split())
+            told = " ".join((rule.__doc__ or _OF_LISTS).partition("\n\n")[0].split())
             found.setdefault(told.rstrip("."), []).append(name)
     return {told: sorted(names) for told, names in found.items()}
 

@@ -88,3 +88,28 @@ class Ranges:
         if index < 0 or number >= self._records[index].end:
             return None
         return self._records[index]
+
+
+def is_number(tensor: Any) -> bool:
+    """Whether a derivative may go back through a tensor: it is floating or complex."""
+    return bool(tensor.dtype.is_floating or tensor.dtype.is_complex)
+
+
+def tensors_in(result: Any) -> list[Any]:
+    """The tensors that a derivative is made of; none where there is no derivative."""
+    if isinstance(result, tf.IndexedSlices):
+        return [result.values, result.indices]
+    return [result] if isinstance(result, tf.Tensor) else []
+
+
+def ops_behind(targets: list[Any]) -> set[Any]:
+    """The ops that a tape may go back through from `targets`."""
+    found: set[Any] = set()
+    pending = [t.op for t in targets if isinstance(t, tf.Tensor)]
+    while pending:
+        op = pending.pop()
+        if op in found or op.type == "StopGradient":
+            continue
+        found.add(op)
+        pending.extend(t.op for t in op.inputs if is_number(t))
+    return found

@@ -14,12 +14,13 @@ what it leaves as it is, and arrays with one element for each row.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable
 from typing import Any
 
 import tensorflow as tf
 
-from autodist.graph import kind_shapes
+from autodist.graph import kind_slices
 from autodist.graph.kind_lists import INDEX, STORE, Stores, is_batch, is_row_count, join
 from autodist.graph.kinds import COUNT, ITEM, SAME, SUM, Count, Kind, Kinds, Rule
 
@@ -314,6 +315,7 @@ def row_by_index(kinds: Kinds, op: Any) -> Found | None:
 def first_of(special: Any, rule: Rule) -> Rule:
     """The rule that is `special` where that says something, else `rule`."""
 
+    @functools.wraps(rule)
     def found(kinds: Kinds, op: Any) -> Found:
         made: Found | None = special(kinds, op)
         return rule(kinds, op) if made is None else made
@@ -328,7 +330,7 @@ RULES: dict[str, Rule] = {
     "Switch": switch,
     "LoopCond": condition,
     "Exit": exit_,
-    "StridedSlice": first_of(row_by_index, kind_shapes.strided_slice),
-    "GatherV2": first_of(row_by_index, kind_shapes.gather),
-    "Gather": first_of(row_by_index, kind_shapes.gather),
+    "StridedSlice": first_of(row_by_index, kind_slices.strided_slice),
+    "GatherV2": first_of(row_by_index, kind_slices.gather),
+    "Gather": first_of(row_by_index, kind_slices.gather),
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autodist.graph.kind_shapes import constant
+from autodist.graph.kind_sizes import constant
 from autodist.graph.kinds import COUNT, SAME, Kind, Kinds, Rule, rows
 
 Found = list[Kind | None]

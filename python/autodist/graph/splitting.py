@@ -25,7 +25,14 @@ import tensorflow as tf
 
 from autodist.graph import kind_loops, kind_rules, op_kinds
 from autodist.graph.custom_gradients import has_own_gradient, is_linear
-from autodist.graph.differentiations import Differentiation, GradientCall, Ranges
+from autodist.graph.differentiations import (
+    Differentiation,
+    GradientCall,
+    Ranges,
+    is_number,
+    ops_behind,
+    tensors_in,
+)
 from autodist.graph.kinds import COUNT, MEAN, REDUCED, SAME, SUM, Kind, Kinds
 from autodist.graph.observe import Observer, find_handle_op
 from autodist.graph.roles import Key, key_of
@@ -88,11 +95,11 @@ class Splitting:
             self._differentiations.append(made)
             self._calls_of[made] = self._ranges.between(made.begin, made.end)
             for index, result in enumerate(made.results):
-                for tensor in _tensors(result):
+                for tensor in tensors_in(result):
                     self._results.setdefault(key_of(tensor), (made, index))
             self._targets.update(key_of(t) for t in made.targets if _is_tensor(t))
             if made.is_tape:
-                self._behind_tapes |= _behind(made.targets)
+                self._behind_tapes |= ops_behind(made.targets)
 
     def extend(self, ordered: list[Any]) -> None:
         """Takes in the ops, each after what it depends on."""
@@ -174,7 +181,7 @@ class Splitting:
             calls = self._calls.get(op, [])
             if op in self._behind_tapes or not all(is_linear(self._batch, c, found) for c in calls):
                 return [None] * len(found)
-        sums = [i for i in self._used_forward(op) if found[i] == SUM and _is_number(op.outputs[i])]
+        sums = [i for i in self._used_forward(op) if found[i] == SUM and is_number(op.outputs[i])]
         if sums and self._is_to_scale(op):
             return self._scale(op, found, sums)
         return found
@@ -406,7 +413,7 @@ class Splitting:
             in_loop = any(
                 self._batch.is_in_loop(t.op) and t.op.type != "Exit"
                 for result, is_birth in zip(made.results, births, strict=True)
-                for t in (_tensors(result) if is_birth else ())
+                for t in (tensors_in(result) if is_birth else ())
                 if t.op in self._new
             )
             for target in made.targets:
@@ -485,18 +492,8 @@ def _only_checks(op: Any) -> bool:
     return True
 
 
-def _is_number(tensor: Any) -> bool:
-    return bool(tensor.dtype.is_floating or tensor.dtype.is_complex)
-
-
 def _is_tensor(value: Any) -> bool:
     return isinstance(value, tf.Tensor)
-
-
-def _tensors(result: Any) -> list[Any]:
-    if isinstance(result, tf.IndexedSlices):
-        return [result.values, result.indices]
-    return [result] if isinstance(result, tf.Tensor) else []
 
 
 def _births(made: Differentiation) -> list[bool]:
@@ -505,16 +502,3 @@ def _births(made: Differentiation) -> list[bool]:
         result is not None and find_handle_op(source) is not None
         for source, result in zip(made.sources, made.results, strict=True)
     ]
-
-
-def _behind(targets: list[Any]) -> set[Any]:
-    """The ops that a tape may go back through from `targets`."""
-    found: set[Any] = set()
-    pending = [t.op for t in targets if _is_tensor(t)]
-    while pending:
-        op = pending.pop()
-        if op in found or op.type == "StopGradient":
-            continue
-        found.add(op)
-        pending.extend(t.op for t in op.inputs if _is_number(t))
-    return found
