@@ -66,6 +66,25 @@ def test_roots_choices_and_variables_are_explained(
     assert str(autodist.explain(session.graph)) == str(found)
 
 
+def test_what_is_chosen_in_a_function_is_told_as_what_it_is(distribute: Any) -> None:
+    @tf.function
+    def noisy(rows: Any) -> Any:
+        return rows * tf.random.uniform(tf.shape(rows), seed=3)
+
+    def train(rows: Any) -> Any:
+        w = tf1.get_variable("w", [2, 2])
+        return tf1.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_mean(rows(w)))
+
+    def build_both() -> Any:
+        x = tf1.placeholder(tf.float32, [None, 2], "x")
+        return train(lambda w: tf.square(tf.function(normalise)(noisy(x @ w))))
+
+    session, _ = distribute(build_both)
+    found = {(choice.op, choice.what) for choice in session.explain().choices}
+    assert {what for _, what in found} == {"statistics", "random numbers"}
+    assert len({op for op, _ in found}) == 2
+
+
 def test_a_graph_is_explained_before_a_session_exists(make_autodist: Any) -> None:
     with tf.Graph().as_default() as graph:
         made = make_autodist()

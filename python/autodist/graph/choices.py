@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from autodist.graph.kinds import STATISTICS
 
 if TYPE_CHECKING:
     from autodist.graph.batch import BatchAnalysis
@@ -26,7 +28,7 @@ class Choice:
     what: str
 
     def __str__(self) -> str:
-        if self.what == "statistics":
+        if self.what == STATISTICS:
             return f"batch normalisation {self.op!r} ({self.op_type}) uses each replica's own statistics"
         return f"random op {self.op!r} ({self.op_type}) draws each replica's own numbers"
 
@@ -37,10 +39,5 @@ def choices(batch: BatchAnalysis) -> Iterator[Choice]:
     for op in dict.fromkeys(kinds.by_choice.values()):
         if not batch.mask(op) or all(kinds.of_tensor(t) is None for t in op.outputs):
             continue
-        what = "random numbers" if is_random(op) else "statistics"
-        yield Choice(op.name, op.type, what)
-
-
-def is_random(op: Any) -> bool:
-    """Whether `op` draws random numbers."""
-    return "seed" in op.node_def.attr or op.type.startswith(("Random", "Stateless", "Truncated"))
+        for what in sorted(kinds.chosen[op]):
+            yield Choice(op.name, op.type, what)

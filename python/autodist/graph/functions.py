@@ -151,7 +151,6 @@ def _argument_is_written(
     return False
 
 
-_RANDOM_STATE = frozenset({"seed", "seed2"})
 _LOOKS_ONLY = _READS | {"LookupTableFind", "LookupTableFindV2", "LookupTableSizeV2"}
 
 
@@ -170,7 +169,7 @@ def is_repeatable(op: Any) -> bool:
 
 def _is_special(graph: Any, op_type: str, attrs: Any, visited: set[str]) -> bool:
     """Whether a node draws random numbers, or has a gradient function of its own, in functions that it calls, too."""
-    if _RANDOM_STATE.issubset(attrs) or random_ops.is_stateless(op_type):
+    if random_ops.draws(op_type, attrs):
         return True
     if not tf_internals.takes_functions(op_type):
         return "_gradient_op_type" in attrs
@@ -208,7 +207,7 @@ def _node_has_effect(graph: Any, op_type: str, attrs: Any, visited: set[str]) ->
         "CheckNumericsV2",
     ):
         return False
-    return tf_internals.is_stateful(op_type) and not _RANDOM_STATE.issubset(attrs)
+    return tf_internals.is_stateful(op_type) and not random_ops.draws(op_type, attrs)
 
 
 def _function_has_effect(graph: Any, name: str, visited: set[str]) -> bool:

@@ -30,11 +30,11 @@ class Outcome:
 
     Attributes:
       facts: of each result.
-      is_chosen: whether a result depends on a choice (`Kinds.by_choice`).
+      chosen: what is chosen in it, where a result depends on a choice (`Kinds.chosen`).
     """
 
     facts: tuple[Fact, ...]
-    is_chosen: bool = False
+    chosen: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass
@@ -142,7 +142,8 @@ def _find(inner: Kinds, facts: _BodyFacts, graph: Any, given: list[Fact]) -> Out
         kind = inner.of_tensor(tensor) if varies else SAME
         is_chosen = is_chosen or (varies and tensor.op in inner.by_choice)
         found.append(Fact(list_behind(kind, tensor), _sizes(inner, tensor)))
-    return Outcome(tuple(found), is_chosen)
+    whats = frozenset().union(*inner.chosen.values()) if is_chosen else frozenset[str]()
+    return Outcome(tuple(found), whats)
 
 
 def _sizes(kinds: Kinds, tensor: Any) -> tuple[Any, ...] | None:
@@ -163,8 +164,8 @@ def _noted(kinds: Kinds, op: Any, outcome: Outcome) -> Found:
     """The kinds of the outputs of `op`, which are a function's results."""
     if len(outcome.facts) != len(op.outputs):
         return [None] * len(op.outputs)
-    if outcome.is_chosen:
-        kinds.choose(op)
+    if outcome.chosen:
+        kinds.choose(op, *outcome.chosen)
     return [fact.note(kinds, t) for fact, t in zip(outcome.facts, op.outputs, strict=True)]
 
 
@@ -189,7 +190,7 @@ def branches(kinds: Kinds, op: Any) -> Found:
     facts = outcomes[0].facts
     for outcome in outcomes[1:]:
         facts = _joined(facts, outcome.facts)
-    return _noted(kinds, op, Outcome(facts, any(o.is_chosen for o in outcomes)))
+    return _noted(kinds, op, Outcome(facts, frozenset().union(*(o.chosen for o in outcomes))))
 
 
 def _joined(ones: tuple[Fact, ...], others: tuple[Fact, ...]) -> tuple[Fact, ...]:
@@ -223,7 +224,7 @@ def _carried(
             for old, new in zip(given, outcome.facts, strict=True)
         )
         if after == given:
-            return Outcome(given, outcome.is_chosen)
+            return Outcome(given, outcome.chosen)
         given = after
 
 

@@ -29,7 +29,9 @@ from autodist.graph.kinds import (
     FOLLOWED,
     LINEAR,
     MEAN,
+    RANDOM_NUMBERS,
     SAME,
+    STATISTICS,
     SUM,
     Kind,
     Kinds,
@@ -99,7 +101,7 @@ def axis_of_broadcast(kinds: Kinds, op: Any, indices: Any = None) -> int | None:
     if place is None or not all(_lets_pass(t, place, rank) for t in others):
         return None
     if not is_proved:
-        kinds.choose(op)
+        kinds.choose(op, STATISTICS)
     return place
 
 
@@ -348,7 +350,7 @@ def batch_norm(kinds: Kinds, op: Any) -> Found:
         return found
     found[0] = rows(0)
     if op.get_attr("is_training"):
-        kinds.choose(op)
+        kinds.choose(op, STATISTICS)
         found[1] = found[2] = MEAN
     return found
 
@@ -358,7 +360,7 @@ def random(kinds: Kinds, op: Any) -> Found:
     sizes = kinds.sizes(op.inputs[0])
     if sizes is None or sizes.count(COUNT) != 1 or any(k != SAME for k in kinds.of_inputs(op)[1:]):
         return [None] * len(op.outputs)
-    kinds.choose(op)
+    kinds.choose(op, RANDOM_NUMBERS)
     return [rows(sizes.index(COUNT))]
 
 

@@ -37,7 +37,8 @@ from autodist.graph import functions, op_kinds, random_ops
 from autodist.graph.roles import Key, key_of
 
 T = TypeVar("T")
-_RANDOM_STATE = frozenset({"seed", "seed2"})
+STATISTICS, RANDOM_NUMBERS = "statistics", "random numbers"
+"""What is chosen to be each replica's own."""
 
 
 class Count(str):  # noqa: SLOT000 - a str subclass with slots can hold no attribute of its own
@@ -173,6 +174,7 @@ class Kinds:
     Attributes:
       facts: what the rules ask.
       by_choice: by op whose value depends on a choice: the op for which something was chosen.
+      chosen: by op for which something was chosen: what.
       statistics: batch normalisation's statistics, and what is computed from them alone.
     """
 
@@ -180,6 +182,7 @@ class Kinds:
         self._rules = rules
         self.facts = facts
         self.by_choice: dict[Any, Any] = {}
+        self.chosen: dict[Any, set[str]] = {}
         self.statistics: set[Key] = set()
         self._kinds: dict[Key, Kind | None] = {}
         self._memory: dict[type, Any] = {}
@@ -195,6 +198,7 @@ class Kinds:
         ops = list(ordered)
         for op in ops:
             self.by_choice.pop(op, None)
+            self.chosen.pop(op, None)
             for tensor in op.outputs:
                 key = key_of(tensor)
                 self._kinds.pop(key, None)
@@ -259,8 +263,8 @@ class Kinds:
             if op.type in _OF_SIZES and op.outputs[0].dtype.is_integer and len(op.outputs) == 1:
                 self._rules[op.type](self, op)
             return [ITEM if ITEM in given else SAME] * len(op.outputs)
-        if random_ops.is_stateless(op.type) or _RANDOM_STATE.issubset(op.node_def.attr):
-            self.choose(op)
+        if random_ops.draws(op.type, op.node_def.attr):
+            self.choose(op, RANDOM_NUMBERS)
         rule = self._rules.get(op.type)
         found = unknown if rule is None else rule(self, op)
         if found == unknown and rule is not None:
@@ -385,9 +389,10 @@ class Kinds:
             if kind is not None:
                 self._supposed[key_of(tensor)] = kind
 
-    def choose(self, op: Any) -> None:
-        """Notes that the rule for `op` follows a choice, not a proof."""
+    def choose(self, op: Any, *whats: str) -> None:
+        """Notes that the rule for `op` follows a choice, not a proof: `STATISTICS` or `RANDOM_NUMBERS`, or both."""
         self.by_choice.setdefault(op, op)
+        self.chosen.setdefault(op, set()).update(whats)
 
     # Sizes: the vectors and scalars that hold sizes of dimensions.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -25,6 +25,8 @@ _STATELESS = re.compile(
     r"Stateless(Random(?!Get)\w+|TruncatedNormal(V2)?|ParameterizedTruncatedNormal|Multinomial|Shuffle"
     r"|SampleDistortedBoundingBox)"
 )
+# The attributes of an op that has a random state.
+_STATE = frozenset({"seed", "seed2"})
 _MAX_SEED = 2**31 - 1
 # Odd and far from any seed that people write; 31 bits, so that it fits every dtype of seeds.
 _STEP = 0x3C6EF372 + 1
@@ -34,6 +36,11 @@ _MASK = 2**31 - 1
 def is_stateless(op_type: str) -> bool:
     """Whether ops of this type draw random numbers that depend on their inputs alone."""
     return _STATELESS.fullmatch(op_type) is not None
+
+
+def draws(op_type: str, attributes: Collection[str]) -> bool:
+    """Whether an op of this type, with attributes of these names, draws random numbers."""
+    return is_stateless(op_type) or _STATE.issubset(attributes)
 
 
 def has_seed(attributes: Mapping[str, Any]) -> bool:

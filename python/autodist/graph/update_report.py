@@ -7,6 +7,7 @@ from typing import Any
 from autodist import _log
 from autodist.graph.batch import BatchAnalysis
 from autodist.graph.choices import choices
+from autodist.graph.kinds import RANDOM_NUMBERS, STATISTICS
 
 _logger = _log.get_logger()
 _MOST_NAMES = 5
@@ -79,14 +80,14 @@ class UpdateReport:
 
     def _tell_of_own_statistics(self) -> None:
         made = [c for c in choices(self._batch) if self._is_new(c)]
-        statistics = [f"{c.op!r}" for c in made if c.what == "statistics"]
+        statistics = [f"{c.op!r}" for c in made if c.what == STATISTICS]
         if statistics:
             _logger.warning(
                 "batch normalisation uses each replica's own statistics, not those of the whole batch, in %s; "
                 "AutoDist(batch_statistics='global') uses the whole batch's",
                 _list(statistics, quoted=False),
             )
-        numbers = [f"{c.op!r} ({c.op_type})" for c in made if c.what == "random numbers"]
+        numbers = [f"{c.op!r} ({c.op_type})" for c in made if c.what == RANDOM_NUMBERS]
         if numbers:
             _logger.warning(
                 "each replica draws random numbers of its own for its rows, one node would draw others, in %s",

@@ -1,40 +1,29 @@
 """All programs of the corpus, by name."""
 
-from programs import (
-    batch_statistics,
-    control_flow,
-    functions,
-    generative,
-    language_models,
-    metric_learning,
-    pipelines,
-    ranking,
-    recommenders,
-    recurrent,
-    reinforcement,
-    sequences,
-    single_ops,
-    training,
-    vision,
-)
+import importlib
+
 from programs.registry import PROGRAMS
 
 __all__ = ["FAMILIES", "PROGRAMS"]
 
-FAMILIES = (
-    batch_statistics,
-    control_flow,
-    functions,
-    generative,
-    language_models,
-    metric_learning,
-    pipelines,
-    ranking,
-    recommenders,
-    recurrent,
-    reinforcement,
-    sequences,
-    single_ops,
-    training,
-    vision,
+# The modules, which enter their programs when they are imported.
+FAMILIES = tuple(
+    importlib.import_module(f"programs.{name}")
+    for name in (
+        "batch_statistics",
+        "control_flow",
+        "functions",
+        "generative",
+        "language_models",
+        "metric_learning",
+        "pipelines",
+        "ranking",
+        "recommenders",
+        "recurrent",
+        "reinforcement",
+        "sequences",
+        "single_ops",
+        "training",
+        "vision",
+    )
 )
