@@ -15,7 +15,7 @@ import tensorflow as tf
 
 sys.path.append(str(Path(__file__).parent))
 
-import programs
+import seed_programs
 
 from autodist import AutoDist
 from autodist.checkpoint.saved_model_builder import SavedModelBuilder
@@ -66,7 +66,7 @@ class Cell:
 def pair_cells() -> list[Cell]:
     """Each program with each optimizer; the strategies take turns."""
     cells = []
-    for i, optimizer in enumerate(programs.OPTIMIZERS):
+    for i, optimizer in enumerate(seed_programs.OPTIMIZERS):
         for j, program in enumerate(("linear", "embedding")):
             turn = i + 5 * j
             strategy = list(STRATEGIES)[turn % len(STRATEGIES)]
@@ -102,30 +102,30 @@ def write_spec(path: Path, replicas: int) -> str:
     return str(spec)
 
 
-def feed(model: programs.Model, batch: tuple[np.ndarray, np.ndarray]) -> dict[Any, np.ndarray]:
+def feed(model: seed_programs.Model, batch: tuple[np.ndarray, np.ndarray]) -> dict[Any, np.ndarray]:
     return {model.input_data: batch[0], model.target: batch[1]}
 
 
 def train_and_save(cell: Cell, path: Path) -> Trained:
     """The seed's program."""
-    programs.forget_keras_names()
-    batches = programs.draw_batches(cell.program)
+    seed_programs.forget_keras_names()
+    batches = seed_programs.draw_batches(cell.program)
     autodist = AutoDist(write_spec(path, cell.replicas), STRATEGIES[cell.strategy]())
     with tf.Graph().as_default() as graph, autodist.scope():
-        model = programs.get_your_model(cell.program, cell.optimizer)
+        model = seed_programs.get_your_model(cell.program, cell.optimizer)
         if cell.saver_comes_first:
             saver = autodist_saver()
         sess = autodist.create_distributed_session()
         if not cell.saver_comes_first:
             saver = autodist_saver()
-        for batch in batches[: programs.STEPS_BEFORE]:
+        for batch in batches[: seed_programs.STEPS_BEFORE]:
             sess.run([model.loss, model.train_op], feed(model, batch))
-        prefix = saver.save(sess, str(path / "model"), global_step=programs.STEPS_BEFORE)
+        prefix = saver.save(sess, str(path / "model"), global_step=seed_programs.STEPS_BEFORE)
         values = sess.run({v.op.name: v for v in tf1.global_variables()})
         export(sess, model, saver, path / "export")
         losses = [
             float(sess.run([model.loss, model.train_op], feed(model, batch))[0])
-            for batch in batches[programs.STEPS_BEFORE :]
+            for batch in batches[seed_programs.STEPS_BEFORE :]
         ]
         sess.close()
     np.savez(path / "values.npz", **values)
@@ -134,7 +134,7 @@ def train_and_save(cell: Cell, path: Path) -> Trained:
     return Trained(path, Path(prefix), values, losses, [n.name for n in graph.get_operations()])
 
 
-def export(sess: Any, model: programs.Model, saver: Any, path: Path) -> None:
+def export(sess: Any, model: seed_programs.Model, saver: Any, path: Path) -> None:
     info = tf1.saved_model.utils.build_tensor_info
     signature = tf1.saved_model.signature_def_utils.build_signature_def(
         {"input_data": info(model.input_data), "target": info(model.target)},

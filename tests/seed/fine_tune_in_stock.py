@@ -15,7 +15,7 @@ from typing import Any
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 import numpy as np
-import programs
+import seed_programs
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry  # noqa: TID251
 
@@ -23,13 +23,13 @@ tf1 = tf.compat.v1
 
 
 def restore_into_the_plain_model(cell: dict[str, Any], path: pathlib.Path) -> None:
-    programs.forget_keras_names()
+    seed_programs.forget_keras_names()
     with tf.Graph().as_default(), tf1.Session() as session:
-        model = programs.get_your_model(cell["program"], cell["optimizer"])
+        model = seed_programs.get_your_model(cell["program"], cell["optimizer"])
         tf1.train.Saver().restore(session, tf.train.latest_checkpoint(str(path)))
         check_variables(session, path)
         fetches = [model.loss]
-        if programs.trains_in_stock(cell["optimizer"]):
+        if seed_programs.trains_in_stock(cell["optimizer"]):
             fetches.append(model.train_op)
         check_losses(session, cell, fetches, (model.input_data.name, model.target.name))
 
@@ -40,14 +40,14 @@ def fine_tune_the_meta_graph(cell: dict[str, Any], path: pathlib.Path) -> None:
         saver = tf1.train.import_meta_graph(prefix + ".meta")
         saver.restore(session, prefix)
         check_variables(session, path)
-        train_op = tf1.get_collection(programs.TRAIN_OP_KEY)
+        train_op = tf1.get_collection(seed_programs.TRAIN_OP_KEY)
         check_losses(session, cell, ["loss:0", train_op], ("input_data:0", "target:0"))
 
 
 def fine_tune_the_saved_model(cell: dict[str, Any], path: pathlib.Path) -> None:
     with tf.Graph().as_default(), tf1.Session() as session:
         loaded = tf1.saved_model.loader.load(session, ["train"], str(path / "export"))
-        train_op = tf1.get_collection(programs.TRAIN_OP_KEY)
+        train_op = tf1.get_collection(seed_programs.TRAIN_OP_KEY)
         signature = loaded.signature_def["serving_default"]
         inputs = {key: info.name for key, info in signature.inputs.items()}
         outputs = {key: info.name for key, info in signature.outputs.items()}
@@ -87,7 +87,7 @@ def check_losses(
 ) -> None:
     """The loss goes on as it does in the distributed session; a loss alone stays where it is."""
     steps = 1 if len(fetches) == 1 else None
-    batches = programs.draw_batches(cell["program"])[programs.STEPS_BEFORE :][:steps]
+    batches = seed_programs.draw_batches(cell["program"])[seed_programs.STEPS_BEFORE :][:steps]
     losses = [session.run(fetches, dict(zip(inputs, batch, strict=True)))[0] for batch in batches]
     np.testing.assert_allclose(losses, cell["losses"][:steps], rtol=1e-9)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import programs
 import pytest
+import seed_programs
 import tensorflow as tf
 
 tf1 = tf.compat.v1
@@ -13,9 +13,9 @@ tf1 = tf.compat.v1
 
 def save_by_stock(cell: Any, values: dict[str, np.ndarray], path: Path) -> tuple[Path, list[str]]:
     """Builds the single-node graph, gives it the values, saves with stock's `Saver`."""
-    programs.forget_keras_names()
+    seed_programs.forget_keras_names()
     with tf.Graph().as_default() as graph, tf1.Session() as session:
-        programs.get_your_model(cell.program, cell.optimizer)
+        seed_programs.get_your_model(cell.program, cell.optimizer)
         saver = tf1.train.Saver()
         nodes = [op.name for op in graph.get_operations()]
         variables = tf1.global_variables()
@@ -31,7 +31,7 @@ def test_the_files_are_those_of_a_stock_saver(cell: Any, trained: Any, tmp_path:
     for suffix in (".index", ".data-00000-of-00001"):
         theirs = stock.with_name(stock.name + suffix).read_bytes()
         assert ours.prefix.with_name(ours.prefix.name + suffix).read_bytes() == theirs, suffix
-    if programs.trains_in_stock(cell.optimizer):
+    if seed_programs.trains_in_stock(cell.optimizer):
         assert ours.nodes[: len(nodes)] == nodes
 
 
@@ -49,7 +49,7 @@ def test_nothing_but_the_checkpoint_is_left(cell: Any, trained: Any) -> None:
     ours = trained[cell]
     names = {p.name for p in ours.path.iterdir() if p.name.startswith(("model", "checkpoint"))}
     prefix = ours.prefix.name
-    assert prefix == f"model-{programs.STEPS_BEFORE}"
+    assert prefix == f"model-{seed_programs.STEPS_BEFORE}"
     files = {prefix + s for s in (".index", ".data-00000-of-00001", ".meta")}
     assert names == {"checkpoint", *files}
     assert tf.train.latest_checkpoint(str(ours.path)) == str(ours.prefix)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import programs
+import seed_programs
 import tensorflow as tf
 
 from autodist import AutoDist
@@ -18,13 +18,13 @@ def continue_elsewhere(
     cell: Any, prefix: Path, autodist: Any
 ) -> tuple[dict[str, Any], list[float]]:
     """Restores `prefix` under another strategy; returns the values and the losses from there."""
-    programs.forget_keras_names()
+    seed_programs.forget_keras_names()
     with tf.Graph().as_default(), autodist.scope():
-        model = programs.get_your_model(cell.program, cell.optimizer)
+        model = seed_programs.get_your_model(cell.program, cell.optimizer)
         with autodist.create_distributed_session() as session:
             Saver().restore(session, str(prefix))
             values = session.run({v.op.name: v for v in tf1.global_variables()})
-            batches = programs.draw_batches(cell.program)[programs.STEPS_BEFORE :]
+            batches = seed_programs.draw_batches(cell.program)[seed_programs.STEPS_BEFORE :]
             return values, [
                 session.run([model.loss, model.train_op], {model.input_data: x, model.target: y})[0]
                 for x, y in batches
