@@ -42,7 +42,8 @@ def _build(servers: int, shards: int) -> Built:
     import tensorflow as tf
 
     from autodist import _native
-    from autodist.checkpoint.cluster import save_graph, sources
+    from autodist.checkpoint.distributed.shared_save import save_graph
+    from autodist.checkpoint.distributed.variables import sources
 
     homes = [f"/job:ps/replica:0/task:{number % servers}" for number in range(shards)]
     found = []

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-# As in `autodist.checkpoint.cluster.save`: what a save may need, in parts of it that are sent, and kept.
+# As in `autodist.checkpoint.distributed.shared_save.save_steps`: the memory that a save may need, and the shares of
+# it that are sent and kept.
 MEMORY_BYTES = 256 << 20
 ROUND_SHARE, KEPT_SHARE = 1 / 16, 1 / 2
 ROUNDS_UNDER_WAY = 4

@@ -29,11 +29,11 @@ from rich.markdown import Markdown
 
 import machine
 from autodist.checkpoint.saver import Saver
-from autodist.graph.batch_dims import BatchDims
-from autodist.graph.builder import Builder
-from autodist.graph.lowering import Transformer
-from autodist.graph.observe import Observer
-from autodist.runtime.resource_spec import ResourceSpec
+from autodist.cluster.spec.resource_spec import ResourceSpec
+from autodist.graph.analysis.batch_dims import BatchDims
+from autodist.graph.building.builder import Builder
+from autodist.graph.original.observer import Observer
+from autodist.graph.transformer import Transformer
 from autodist.strategy import AllReduce, PartitionedPS
 from transform_models import MODELS, units_for
 

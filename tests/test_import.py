@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from autodist import _build_info, _compat, _native
+from autodist import _build_info, _installation, _native
 
 
 def test_import_needs_no_tensorflow():
@@ -75,7 +75,7 @@ def test_refuses_a_tensorflow_it_was_not_built_for(monkeypatch):
     monkeypatch.setattr(_build_info, "TENSORFLOW_VERSION", "2.20.1")
     installed = importlib.metadata.version("tensorflow")
     with pytest.raises(ImportError) as refused:
-        _compat.check_build()
+        _installation.check_build()
     for part in ("built against tensorflow 2.20.1", f"tensorflow {installed} is installed"):
         assert part in str(refused.value)
     assert "pip install 'tensorflow==2.20.*'" in str(refused.value)
@@ -84,7 +84,7 @@ def test_refuses_a_tensorflow_it_was_not_built_for(monkeypatch):
 def test_accepts_another_patch_version(monkeypatch):
     minor = _build_info.TENSORFLOW_VERSION.rpartition(".")[0]
     monkeypatch.setattr(_build_info, "TENSORFLOW_VERSION", f"{minor}.99")
-    _compat.check_build()
+    _installation.check_build()
 
 
 def test_refuses_to_run_without_tensorflow(monkeypatch):
@@ -92,7 +92,7 @@ def test_refuses_to_run_without_tensorflow(monkeypatch):
     with pytest.raises(
         ImportError, match=r"tensorflow-not-there is not installed\. Run: pip install"
     ):
-        _compat.check_build()
+        _installation.check_build()
 
 
 def test_refuses_a_copy_without_its_libraries(monkeypatch, tmp_path):
@@ -101,14 +101,14 @@ def test_refuses_a_copy_without_its_libraries(monkeypatch, tmp_path):
         ImportError,
         match=r"_autodist_ops.so and _bundle\S* and _planning\S* is missing from .* Run: pip",
     ):
-        _compat.check_build()
+        _installation.check_build()
 
 
 def test_refuses_a_copy_that_was_never_built(monkeypatch):
     monkeypatch.delattr("autodist._build_info")
     monkeypatch.setitem(sys.modules, "autodist._build_info", None)
     with pytest.raises(ImportError, match="has not been built"):
-        _compat.check_build()
+        _installation.check_build()
 
 
 def test_ops_are_loaded_once():

@@ -9,9 +9,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from autodist import _compat
+from autodist import _installation
 
-_compat.check_build()
+_installation.check_build()
 
 if TYPE_CHECKING:
     from autodist._native import load_ops
@@ -30,7 +30,7 @@ _MODULES = {
     "load_ops": "autodist._native",
 }
 
-__version__ = _compat.build_info().VERSION
+__version__ = _installation.build_info().VERSION
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from autodist import _compat, _log, errors
+from autodist import _installation, _log, errors
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -383,4 +383,4 @@ def _c_library() -> ctypes.CDLL:
 
 
 def _library_path() -> str:
-    return str(_compat.library_dir() / _compat.OP_LIBRARY)
+    return str(_installation.library_dir() / _installation.OP_LIBRARY)

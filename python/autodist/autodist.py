@@ -16,23 +16,23 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist import tf_internals
+from autodist.cluster import own_task
+from autodist.cluster.spec.resource_spec import ResourceSpec
+from autodist.cluster.upstream_view import ClusterView
 from autodist.errors import ArgumentError, ArgumentTypeError, GraphStateError
-from autodist.graph.batch_dims import BatchDims
-from autodist.graph.builder import Builder
-from autodist.graph.explain import Explanation, explain_transformer
-from autodist.graph.lowering import Transformer
-from autodist.graph.observe import Observer
-from autodist.runtime import own_task
-from autodist.runtime.cluster_view import ClusterView
-from autodist.runtime.keras_bridge import KerasBridge
-from autodist.runtime.ref_idioms import RefIdioms
-from autodist.runtime.resource_spec import ResourceSpec
-from autodist.runtime.runners import Runner
-from autodist.runtime.scope_sessions import ScopeSessions
-from autodist.runtime.session import DistributedSession
-from autodist.runtime.session_setup import check_gpus, make_runner, new_container
-from autodist.runtime.step_function import step_function
+from autodist.graph.analysis.batch_dims import BatchDims
+from autodist.graph.building.builder import Builder
+from autodist.graph.original.observer import Observer
+from autodist.graph.transformer import Transformer
+from autodist.private_apis import tf_internals
+from autodist.scope.keras_bridge import KerasBridge
+from autodist.scope.ref_variables import RefIdioms
+from autodist.scope.sessions import ScopeSessions
+from autodist.scope.step_function import step_function
+from autodist.session.distributed_session import DistributedSession
+from autodist.session.explain import Explanation, explain_transformer
+from autodist.session.runners import Runner
+from autodist.session.setup import check_gpus, make_runner, new_container
 from autodist.strategy import PSLoadBalancing, StrategyBuilder
 
 IS_AUTODIST_CHIEF = True
@@ -43,9 +43,9 @@ class AutoDist:
     """Distributes the graph that is built in its scope.
 
     Args:
-      resource_spec_file: path of a YAML resource spec; see `autodist.runtime.resource_spec`. None: the cluster that the
-        environment variable `TF_CONFIG` describes. In a process that is not the chief of that cluster the call serves
-        until the chief ends, and then ends the process.
+      resource_spec_file: path of a YAML resource spec; see `autodist.cluster.spec.resource_spec`. None: the cluster
+        that the environment variable `TF_CONFIG` describes. In a process that is not the chief of that cluster the
+        call serves until the chief ends, and then ends the process.
       strategy_builder: decides which layout each variable gets; None: `PSLoadBalancing()`.
       batch_statistics: "replica": batch normalisation in training uses the statistics of each replica's rows, which a
         warning says. "global": it uses those of the whole batch, as one node does; a step is slower, and a batch that
@@ -102,7 +102,7 @@ class AutoDist:
         The graph is the default graph, or, where TensorFlow executes eagerly, one made here that is the default
         inside the scope. Variables are resource variables in it, also after `tf.compat.v1.disable_v2_behavior()`.
         A `tf.compat.v1.Session` on this graph that is made inside is a distributed session; see
-        `autodist.runtime.scope_sessions`. The scope may be entered again for the same graph.
+        `autodist.scope.sessions`. The scope may be entered again for the same graph.
 
         Raises:
           GraphStateError: if it was entered before with another graph.

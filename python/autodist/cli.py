@@ -143,7 +143,7 @@ def _run_demo(parsed: argparse.Namespace) -> None:
 
 
 def _run_serve(parsed: argparse.Namespace) -> None:
-    from autodist.runtime import serving
+    from autodist.cluster import serving
 
     if parsed.from_chief:
         serving.serve_chief(serving.ServedTask.from_line(sys.stdin.readline()))

@@ -10,7 +10,7 @@ import sys
 
 import tensorflow as tf
 
-from autodist.checkpoint import staged_files
+from autodist.checkpoint.files import staged_files
 from autodist.checkpoint.saver import Saver
 
 tf1 = tf.compat.v1

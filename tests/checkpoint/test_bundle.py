@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from autodist import _native
-from autodist.checkpoint import bundle
+from autodist.checkpoint.files import bundle
 from autodist.checkpoint.saver import Saver
 
 

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from autodist import tf_internals
-from autodist.checkpoint import bundle_saves, prefix_lock, prefix_turns
+from autodist.checkpoint import bundle_saves
+from autodist.checkpoint.files import prefix_lock, prefix_turns
 from autodist.checkpoint.saver import Saver
+from autodist.private_apis import tf_internals
 
 tf1 = tf.compat.v1
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from autodist import _native
-from autodist.checkpoint import state_file
+from autodist.checkpoint.files import state_file
 from autodist.checkpoint.saver import Saver
 
 tf1 = tf.compat.v1

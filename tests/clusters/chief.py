@@ -18,9 +18,9 @@ import tensorflow as tf
 
 from autodist.autodist import AutoDist
 from autodist.checkpoint.saver import Saver
+from autodist.cluster import chief
+from autodist.cluster.node_errors import NodeUnavailableError
 from autodist.errors import GraphStateError
-from autodist.runtime import cluster
-from autodist.runtime.cluster_errors import NodeUnavailableError
 from autodist.strategy import AllReduce, PartitionedPS
 
 SPEC, DIRECTORY = sys.argv[2], Path(sys.argv[3])
@@ -44,7 +44,7 @@ def training(strategy: Any) -> Iterator[tuple[Any, digits.Program, Saver]]:
 
 
 def server_pid(task: str) -> int:
-    (only,) = cluster._clusters.values()
+    (only,) = chief._clusters.values()
     return only.server_pids[task]
 
 

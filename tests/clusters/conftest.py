@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from autodist.autodist import AutoDist
-from autodist.runtime.resource_spec import ResourceSpec
+from autodist.cluster.spec.resource_spec import ResourceSpec
 from autodist.strategy import StrategyBuilder
 
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parent.parent / "support")]

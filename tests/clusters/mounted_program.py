@@ -20,7 +20,7 @@ from ps_job import files, running
 from test_saves import build, save_by_stock, values_of
 
 from autodist import _native
-from autodist.checkpoint.cluster import file_systems
+from autodist.checkpoint.distributed.shared_save import file_systems
 from autodist.checkpoint.saver import Saver
 from conftest import free_ports
 

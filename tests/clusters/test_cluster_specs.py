@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from autodist.cluster import settings
+from autodist.cluster.launching import command_line
+from autodist.cluster.serving import ServedTask, find_task
+from autodist.cluster.spec.nodes import split_address
+from autodist.cluster.spec.resource_spec import ResourceSpec
 from autodist.errors import ArgumentError
-from autodist.runtime import settings
-from autodist.runtime.launching import command_line
-from autodist.runtime.nodes import split_address
-from autodist.runtime.resource_spec import ResourceSpec
-from autodist.runtime.serving import ServedTask, find_task
 
 A, B = {"address": "10.0.0.1", "chief": True}, {"address": "10.0.0.2"}
 

@@ -15,7 +15,8 @@ import tensorflow as tf
 from ps_job import PsJob, running
 
 from autodist.autodist import AutoDist
-from autodist.checkpoint.cluster import files_graph, files_save, save
+from autodist.checkpoint.distributed.sharded_save import sharded_graph, sharded_steps
+from autodist.checkpoint.distributed.shared_save import save_steps
 from autodist.checkpoint.saver import Saver
 from autodist.strategy import AllReduce
 from conftest import free_ports
@@ -100,14 +101,14 @@ def check(prefix: str, earliest: float, latest: float) -> None:
 def held_up(training: Training, name: str, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Lets a step of a cluster's save wait for training; returns a list that gets the count before it."""
     counts: list[float] = []
-    done = getattr(save.ClusterSave, name)
+    done = getattr(save_steps.ClusterSave, name)
 
     def wait_first(self: Any, *given: Any) -> Any:
         counts.append(training.count())
         training.wait(STEPS)
         return done(self, *given)
 
-    monkeypatch.setattr(save.ClusterSave, name, wait_first)
+    monkeypatch.setattr(save_steps.ClusterSave, name, wait_first)
     return counts
 
 
@@ -143,7 +144,7 @@ def test_data_files_have_values_of_the_beginning(
     job: PsJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every task looks for the probe before it writes: here that waits for a gate to open."""
-    build = files_graph.FilesGraph._save
+    build = sharded_graph.FilesGraph._save
 
     def build_held_up(self: Any, part: Any, name: str) -> Any:
         read_probe = self._read_probe
@@ -158,7 +159,7 @@ def test_data_files_have_values_of_the_beginning(
         finally:
             monkeypatch.delattr(self, "_read_probe")
 
-    monkeypatch.setattr(files_graph.FilesGraph, "_save", build_held_up)
+    monkeypatch.setattr(sharded_graph.FilesGraph, "_save", build_held_up)
     with tf.Graph().as_default(), tf1.Session(job.target) as session:
         training = Training(session, on_server)
         saver = Saver(training.variables, transport="files")
@@ -173,14 +174,14 @@ def test_data_files_have_values_of_the_beginning(
             training.wait(2 * STEPS)
             session.run(open_gate)
 
-        check_sizes = files_save.FilesSave._check_sizes
+        check_sizes = sharded_steps.FilesSave._check_sizes
 
         def begin(self: Any) -> None:
             check_sizes(self)
             counts.append(training.count())
             threading.Thread(target=open_later).start()
 
-        monkeypatch.setattr(files_save.FilesSave, "_check_sizes", begin)
+        monkeypatch.setattr(sharded_steps.FilesSave, "_check_sizes", begin)
         with training.running(session):
             before = training.count()
             prefix = saver.save(session, str(tmp_path / "model"), write_meta_graph=False)

@@ -17,7 +17,7 @@ import tensorflow as tf
 from ps_job import PsJob, files, running
 from test_saves import build, values_of
 
-from autodist.checkpoint.cluster import variables
+from autodist.checkpoint.distributed.variables import own_graph_handles
 from autodist.checkpoint.saver import Saver
 from conftest import free_ports
 
@@ -239,7 +239,7 @@ def test_any_slices_into_any_others(job: PsJob, directory: Path) -> None:
 def test_variables_elsewhere_than_in_a_processors_memory_travel_as_tensors(
     job: PsJob, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(variables, "is_pinnable", lambda op: False)
+    monkeypatch.setattr(own_graph_handles, "is_pinnable", lambda op: False)
     expected = expected_values()
     with fresh(job) as session:
         build()

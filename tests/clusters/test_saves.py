@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 from ps_job import PsJob, can_unshare, files, running
 
-from autodist.checkpoint.cluster import file_systems, save, shared_blocks
+from autodist.checkpoint.distributed.shared_save import file_systems, save_steps, shared_blocks
 from autodist.checkpoint.saver import Saver
 from conftest import free_ports
 
@@ -163,7 +163,7 @@ def test_large_blocks_have_one_writer_each(
 ) -> None:
     """Stripes larger than variables, handed over in several rounds: the bytes are the same."""
     monkeypatch.setattr(file_systems, "shared_block_bytes", lambda *_: 40_960)
-    monkeypatch.setattr(save, "ROUND_SHARE", 1 / 1024)
+    monkeypatch.setattr(save_steps, "ROUND_SHARE", 1 / 1024)
     with tf.Graph().as_default(), tf1.Session(job.target) as session:
         build(3000)
         saver = Saver(memory_bytes=16 << 20)
@@ -224,14 +224,14 @@ def test_what_a_saver_waits_for_runs_with_each_save(
 def test_a_task_that_waits_longer_than_its_lease_still_holds_the_save(
     job: PsJob, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send = save.ClusterSave._send
+    send = save_steps.ClusterSave._send
 
     def send_late(self: Any, *given: Any) -> None:
         time.sleep(3.5)
         send(self, *given)
 
-    monkeypatch.setattr(save, "LEASE_FACTOR", 1 / 3)
-    monkeypatch.setattr(save.ClusterSave, "_send", send_late)
+    monkeypatch.setattr(save_steps, "LEASE_FACTOR", 1 / 3)
+    monkeypatch.setattr(save_steps.ClusterSave, "_send", send_late)
     with tf.Graph().as_default(), tf1.Session(job.target) as session:
         build()
         saver = Saver(transport="stream", timeout_seconds=5)

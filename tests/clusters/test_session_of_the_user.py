@@ -22,7 +22,10 @@ import pytest
 import tensorflow as tf
 from ps_job import PsJob, files, running
 
-from autodist.checkpoint.cluster import masters, placement, save, saver_session, sources
+from autodist.checkpoint.distributed import save_router
+from autodist.checkpoint.distributed.shared_save import save_steps
+from autodist.checkpoint.distributed.tasks import masters
+from autodist.checkpoint.distributed.variables import placement, sources
 from autodist.checkpoint.saver import Saver
 from conftest import free_ports
 
@@ -372,13 +375,13 @@ def test_threads_that_share_a_saver_share_what_it_opened(
 ) -> None:
     devices = ["/job:ps/task:0", "/job:ps/task:1"]
     opened: list[Any] = []
-    open_one, plan = saver_session.ClusterSaves._open, save.ClusterSave._plan
+    open_one, plan = save_router.ClusterSaves._open, save_steps.ClusterSave._plan
 
     def note_opening(self: Any, *given: Any) -> Any:
         opened.append(open_one(self, *given))
         return opened[-1]
 
-    monkeypatch.setattr(saver_session.ClusterSaves, "_open", note_opening)
+    monkeypatch.setattr(save_router.ClusterSaves, "_open", note_opening)
     with tf.Graph().as_default() as graph, graph.container(secrets.token_hex(4)):
         made = make(constants(devices), devices)
         saver = Saver(max_to_keep=None)
@@ -403,7 +406,7 @@ def test_threads_that_share_a_saver_share_what_it_opened(
                 may_go_on.wait(60)
                 return plan(self, *given)
 
-            monkeypatch.setattr(save.ClusterSave, "_plan", wait_first)
+            monkeypatch.setattr(save_steps.ClusterSave, "_plan", wait_first)
             held = pool.submit(saver.save, session, str(tmp_path / "m"), write_meta_graph=False)
             assert is_planning.wait(60)
             saver._cluster_saves._in_order.add(str(tmp_path / "in_order"))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from autodist import tf_internals
+from autodist.private_apis import tf_internals
 
 tf1 = tf.compat.v1
 

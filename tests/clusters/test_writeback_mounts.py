@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import writeback_mounts
 
-from autodist.checkpoint.cluster import file_systems
+from autodist.checkpoint.distributed.shared_save import file_systems
 
 SCRIPT = Path(__file__).with_name("mounted_program.py")
 MISSING = writeback_mounts.reason_against()

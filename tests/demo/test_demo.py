@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from autodist import cli
+from autodist.cluster.spec.resource_spec import ResourceSpec
 from autodist.demo.errors import DemoError
 from autodist.demo.measurement import check_same_files
 from autodist.demo.output import Output
-from autodist.demo.plain.handover import Handover, MismatchError, check_variables
 from autodist.demo.processes import run_plain
 from autodist.demo.scenario import check_against_single_node
-from autodist.runtime.resource_spec import ResourceSpec
+from autodist.demo.tensorflow_only.handover import Handover, MismatchError, check_variables
 
 STEPS = 6
 

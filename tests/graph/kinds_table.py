@@ -15,8 +15,8 @@ if __name__ == "__main__":
 
 import tensorflow as tf
 
-from autodist import tf_internals
-from autodist.graph.kind_rules import RULES
+from autodist.graph.kinds.rule_table import RULES
+from autodist.private_apis import tf_internals
 
 _WIDTH = 118
 _HEAD = f"""# Op types: what is proved of each

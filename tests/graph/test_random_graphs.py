@@ -15,7 +15,8 @@ import tensorflow as tf
 from drawn.drawing import DRAWERS
 from random_graphs import describe, faults, sound_chains
 
-from autodist.graph import kind_rules, op_kinds
+from autodist.graph.kinds import rule_table
+from autodist.graph.original import op_types
 from autodist.strategy import PS
 
 tf1 = tf.compat.v1
@@ -23,7 +24,7 @@ F = tf.float64
 CHAINS = 10
 # fmt: off
 # Random numbers and batch normalisation differ by choice; control flow, functions and tables have tests of their own.
-NOT_DRAWN = kind_rules.RANDOM | op_kinds.CONTROL_FLOW | op_kinds.FUNCTION_CALLS | {
+NOT_DRAWN = rule_table.RANDOM | op_types.CONTROL_FLOW | op_types.FUNCTION_CALLS | {
     "FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "LookupTableFind", "LookupTableFindV2", "numbers",
     "LSTMBlockCell", "GRUBlockCell", "Conv3DBackpropInputV2", "DecodeRaw", "DecodePaddedRaw",
     "FakeQuantWithMinMaxVars", "MatrixSetDiagV2", "Print",
@@ -52,8 +53,8 @@ def test_random_chains_have_the_values_of_one_node(
 
 def test_every_op_type_with_a_rule_is_drawn() -> None:
     drawn = {name.split(":")[0] for name in DRAWERS}
-    of_lists = {name for name in kind_rules.RULES if re.search("Tensor(List|Array)", name)}
-    assert kind_rules.RULES.keys() - drawn - of_lists <= NOT_DRAWN
+    of_lists = {name for name in rule_table.RULES if re.search("Tensor(List|Array)", name)}
+    assert rule_table.RULES.keys() - drawn - of_lists <= NOT_DRAWN
 
 
 def _cases() -> dict[str, tf.Tensor]:

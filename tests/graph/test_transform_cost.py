@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from autodist import tf_internals
 from autodist.checkpoint.saver import Saver
+from autodist.private_apis import tf_internals
 from autodist.strategy import PS, AllReduce, PartitionedAR, PartitionedPS
 
 tf1 = tf.compat.v1

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from autodist import AutoDist, tf_internals
+from autodist import AutoDist
 from autodist.checkpoint.saver import Saver
+from autodist.private_apis import tf_internals
 from autodist.strategy import PartitionedPS
 
 tf1 = tf.compat.v1

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from autodist.cluster.spec.resource_spec import ResourceSpec
 from autodist.errors import ArgumentError
-from autodist.runtime.resource_spec import ResourceSpec
 
 BOMB = "\n".join(
     ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]

@@ -11,14 +11,7 @@ import tensorflow as tf
 
 from autodist import AutoDist
 from autodist.errors import ArgumentError, UnsupportedGraphError
-from autodist.strategy import (
-    PS,
-    AllReduce,
-    Parallax,
-    PartitionedAR,
-    PartitionedPS,
-    PSLoadBalancing,
-)
+from autodist.strategy import PS, AllReduce, Parallax, PartitionedAR, PartitionedPS, PSLoadBalancing
 
 tf1 = tf.compat.v1
 STRATEGIES: dict[str, Callable[[], Any]] = {

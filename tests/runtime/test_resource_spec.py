@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from autodist.autodist import AutoDist
+from autodist.cluster.spec.resource_spec import ResourceSpec
 from autodist.errors import ArgumentError, ArgumentTypeError, GraphStateError
-from autodist.runtime.resource_spec import ResourceSpec
 from autodist.strategy import PS
 
 

@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from autodist import tf_internals
 from autodist.autodist import AutoDist
+from autodist.private_apis import tf_internals
 from autodist.strategy import AllReduce, PartitionedPS
 
 tf1 = tf.compat.v1

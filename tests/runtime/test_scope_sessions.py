@@ -15,7 +15,7 @@ from tensorflow.core.protobuf import config_pb2  # noqa: TID251 what Keras names
 from autodist.autodist import AutoDist
 from autodist.checkpoint.saver import Saver
 from autodist.errors import GraphStateError
-from autodist.runtime.session import DistributedSession
+from autodist.session.distributed_session import DistributedSession
 from autodist.strategy import AllReduce, PartitionedPS
 
 tf1 = tf.compat.v1

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from autodist.runtime.nodes import Node
-from autodist.runtime.resource_spec import ResourceSpec
+from autodist.cluster.spec.nodes import Node
+from autodist.cluster.spec.resource_spec import ResourceSpec
 from autodist.strategy import (
     GraphItem,
     Parallax,

@@ -2,9 +2,9 @@
 
 import pytest
 
+from autodist.cluster.spec.nodes import Node
+from autodist.cluster.spec.resource_spec import ResourceSpec
 from autodist.layout import Grid
-from autodist.runtime.nodes import Node
-from autodist.runtime.resource_spec import ResourceSpec
 from autodist.strategy import (
     PS,
     AllReduce,

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from autodist import _native
-from autodist.checkpoint import bundle, report, save_arguments, tagging
-from autodist.checkpoint.cluster import saver_session
+from autodist.checkpoint import report, save_arguments, tf_nodes
+from autodist.checkpoint.distributed import save_router
+from autodist.checkpoint.files import bundle
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,7 @@ class BundleSave:
     prefix: str
     saver_def: Any
     durable: bool
-    cluster_saves: saver_session.ClusterSaves
+    cluster_saves: save_router.ClusterSaves
 
     def run(self, save: Callable[..., Any], save_path: str, global_step: int | None) -> str | None:
         """Runs the nodes that write the bundle.
@@ -44,8 +45,8 @@ class BundleSave:
         session, prefix = self.session, self.prefix
         found: list[Any] = []
         if self.saver_def is not None:
-            found = tagging.find_saves(getattr(session, "graph", None), self.saver_def)
-        is_ours = any(map(tagging.is_tagged, found))
+            found = tf_nodes.find_saves(getattr(session, "graph", None), self.saver_def)
+        is_ours = any(map(tf_nodes.is_tagged, found))
         if (
             not is_ours
             and self.saver_def is not None
@@ -56,7 +57,7 @@ class BundleSave:
         node = found[0] if is_ours and len(found) == 1 else None
         try:
             return self._run_in(self._stand_in(node), save, save_path, global_step, is_ours=is_ours)
-        except saver_session.InOrderOnlyError as error:
+        except save_router.InOrderOnlyError as error:
             self.cluster_saves.write_in_order(prefix, error)
         return self._run_in(self._stand_in(node), save, save_path, global_step, is_ours=is_ours)
 

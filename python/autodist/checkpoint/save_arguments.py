@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from autodist import errors
-from autodist.checkpoint import paths
+from autodist.checkpoint.files import paths
 
 
 def inside_graph(sess: Any) -> Any:

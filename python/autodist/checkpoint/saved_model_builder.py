@@ -7,8 +7,10 @@ from typing import Any
 import tensorflow as tf
 
 from autodist import errors
-from autodist.checkpoint import bundle, final_errors, paths, staged_files, tagging, transaction
 from autodist.checkpoint import saver as autodist_saver
+from autodist.checkpoint import tf_nodes, transaction
+from autodist.checkpoint.errors import final_errors
+from autodist.checkpoint.files import bundle, paths, staged_files
 
 _StockBuilder: Any = tf.compat.v1.saved_model.builder.SavedModelBuilder
 
@@ -281,7 +283,7 @@ class SavedModelBuilder(_StockBuilder):
         self, meta_graph_def: Any, tags: Any, signature_def_map: Any
     ) -> None:
         """Adds a graph without our marks, which a stock saver does not take out."""
-        tagging.strip_tags(meta_graph_def.graph_def)
+        tf_nodes.strip_tags(meta_graph_def.graph_def)
         super()._tag_and_add_meta_graph(meta_graph_def, tags, signature_def_map)
 
 

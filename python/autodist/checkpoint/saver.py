@@ -12,27 +12,29 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist import _native, errors, tf_internals
+from autodist import _native, errors
 from autodist.checkpoint import (
     bundle_saves,
-    final_errors,
-    meta_graph,
     object_checkpoint,
-    paths,
-    prefix_lock,
     report,
-    restore_errors,
-    retention,
     save_arguments,
-    staged_files,
-    state_file,
-    tagging,
+    tf_nodes,
     transaction,
     variable_list,
 )
 from autodist.checkpoint import options as save_options
-from autodist.checkpoint.cluster import restorer_session, saver_session
-from autodist.checkpoint.cluster import save as cluster_save
+from autodist.checkpoint.distributed import restore_router, save_router
+from autodist.checkpoint.distributed.shared_save import save_steps as cluster_save
+from autodist.checkpoint.errors import final_errors, restore_errors
+from autodist.checkpoint.files import (
+    meta_graph,
+    paths,
+    prefix_lock,
+    retention,
+    staged_files,
+    state_file,
+)
+from autodist.private_apis import tf_internals
 
 # A parameter server runs the program that imports this module, and builds no `Saver`: it needs the ops all the same.
 _native.load_ops_if_possible()
@@ -148,8 +150,8 @@ class Saver(retention.RetainingSaver):
             timeout_seconds,
         )
         way = cluster_save.Transport(transport, memory_bytes, float(timeout_seconds))
-        self._cluster_saves = saver_session.ClusterSaves(way)
-        self._cluster_restores = restorer_session.ClusterRestores(way)
+        self._cluster_saves = save_router.ClusterSaves(way)
+        self._cluster_restores = restore_router.ClusterRestores(way)
         # The keys of the last object-based checkpoint, and what restores from such keys.
         self._object_saver: tuple[object_checkpoint.KeysByName, Saver | None] = ({}, None)
         super().__init__(
@@ -186,7 +188,7 @@ class Saver(retention.RetainingSaver):
         _native.ops()
         self._build_stock(checkpoint_path, build_save, build_restore)
         if self.saver_def:
-            tagging.tag_all(graph, self.saver_def, self._options)
+            tf_nodes.tag_all(graph, self.saver_def, self._options)
 
     def _build_stock(self, checkpoint_path: Any, build_save: bool, build_restore: bool) -> None:
         """Builds the stock nodes, of all parts of the variables given."""

@@ -16,7 +16,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from autodist.checkpoint import bundle, final_errors, no_space, paths, staged_files
+from autodist.checkpoint.errors import final_errors, no_space
+from autodist.checkpoint.files import bundle, paths, staged_files
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist import errors, tf_internals
+from autodist import errors
+from autodist.private_apis import tf_internals
 
 
 def expand(var_list: Any) -> Any:

@@ -25,7 +25,7 @@ def run(options: Options) -> None:
     with narrator.step("import TensorFlow"):
         import_tensorflow()
         from autodist.demo import story
-        from autodist.demo.plain.handover import MismatchError
+        from autodist.demo.tensorflow_only.handover import MismatchError
     try:
         story.tell(options, output, narrator)
     except MismatchError as error:

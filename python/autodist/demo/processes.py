@@ -1,4 +1,4 @@
-"""Starts the programs of `autodist.demo.plain`, each in a process that knows nothing of autodist."""
+"""Starts the programs of `autodist.demo.tensorflow_only`, each in a process that knows nothing of autodist."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from autodist.demo import plain
+from autodist.demo import tensorflow_only
 from autodist.demo.errors import DemoError
 
 _LAST_LINES = 12
@@ -17,13 +17,13 @@ def run_plain(program: str, *arguments: Path | int) -> None:
     """Runs a program to its end.
 
     Args:
-        program: a file in `autodist/demo/plain`, e.g. `restore_checkpoint.py`.
+        program: a file in `autodist/demo/tensorflow_only`, e.g. `restore_checkpoint.py`.
         *arguments: what it takes.
 
     Raises:
         DemoError: it failed; the message holds the end of what it wrote.
     """
-    path = Path(str(plain.__file__)).with_name(program)
+    path = Path(str(tensorflow_only.__file__)).with_name(program)
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, str(path), *map(str, arguments)],

@@ -19,9 +19,9 @@ from autodist.demo.narrator import Narrator
 from autodist.demo.options import Options
 from autodist.demo.output import Output
 from autodist.demo.picture import Curve, Panel
-from autodist.demo.plain.digits_model import Digits
-from autodist.demo.plain.handover import Handover
 from autodist.demo.processes import run_plain
+from autodist.demo.tensorflow_only.digits_model import Digits
+from autodist.demo.tensorflow_only.handover import Handover
 from autodist.demo.training import DistributedTraining, single_node_save
 from autodist.strategy import AllReduce, PartitionedPS, StrategyBuilder
 

@@ -10,11 +10,11 @@ from autodist.demo.measurement import Measurement, scratch_directory
 from autodist.demo.narrator import Narrator
 from autodist.demo.options import Options
 from autodist.demo.output import Output
-from autodist.demo.plain.digits_model import Digits
-from autodist.demo.plain.handover import Handover
 from autodist.demo.processes import run_plain
 from autodist.demo.scenario import SCENARIOS, Journey, Outcome, check_against_single_node
 from autodist.demo.summary import show_saves, show_summary
+from autodist.demo.tensorflow_only.digits_model import Digits
+from autodist.demo.tensorflow_only.handover import Handover
 
 
 def tell(options: Options, output: Output, narrator: Narrator) -> None:

@@ -9,8 +9,8 @@ from autodist.demo.measurement import Measurement
 from autodist.demo.narrator import Narrator
 from autodist.demo.options import Options
 from autodist.demo.output import Output
-from autodist.demo.plain.digits_model import Digits
 from autodist.demo.scenario import SCENARIOS, Outcome
+from autodist.demo.tensorflow_only.digits_model import Digits
 
 
 def show_saves(

@@ -16,9 +16,9 @@ from autodist.checkpoint.saved_model_builder import SavedModelBuilder
 from autodist.checkpoint.saver import Saver
 from autodist.demo.errors import DemoError
 from autodist.demo.measurement import Save, report_of, save_with
-from autodist.demo.plain import digits_model
-from autodist.demo.plain.digits_model import Digits, Model
-from autodist.demo.plain.handover import (
+from autodist.demo.tensorflow_only import digits_model
+from autodist.demo.tensorflow_only.digits_model import Digits, Model
+from autodist.demo.tensorflow_only.handover import (
     Handover,
     check_correct,
     check_variables,

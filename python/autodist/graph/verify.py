@@ -14,10 +14,10 @@ from typing import Any
 import tensorflow as tf
 
 from autodist.errors import GraphStateError, UnsupportedGraphError
-from autodist.graph.functions import written_behind
-from autodist.graph.observe import Observer
-from autodist.graph.placement import PlacedVariable
-from autodist.graph.roles import consumer_blocker
+from autodist.graph.building.placement import PlacedVariable
+from autodist.graph.original.functions import written_behind
+from autodist.graph.original.observer import Observer
+from autodist.graph.original.roles import consumer_blocker
 
 _REF_VARIABLES = frozenset({"Variable", "VariableV2", "TemporaryVariable"})
 

@@ -89,7 +89,7 @@ class GraphItem:
 
 
 class Devices(Protocol):
-    """The devices a strategy may use; `autodist.runtime.resource_spec.ResourceSpec` is one."""
+    """The devices a strategy may use; `autodist.cluster.spec.resource_spec.ResourceSpec` is one."""
 
     @property
     def replica_devices(self) -> tuple[str, ...]:

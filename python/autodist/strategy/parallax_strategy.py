@@ -6,8 +6,8 @@ from typing import Any
 
 from autodist.strategy.all_reduce_strategy import AllReduce
 from autodist.strategy.base import Devices, GraphItem, Strategy, StrategyBuilder
-from autodist.strategy.foreign_options import SHARED, check_options
 from autodist.strategy.ps_lb_strategy import PSLoadBalancing
+from autodist.strategy.upstream_options import SHARED, check_options
 
 _OPTIONS = ("chunk_size", *SHARED, "all_reduce_spec", "compressor")
 

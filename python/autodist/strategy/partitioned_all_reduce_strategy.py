@@ -6,7 +6,7 @@ from typing import Any
 
 from autodist.strategy.base import Devices, GraphItem, Placement, Strategy
 from autodist.strategy.cutting import PartitioningBuilder
-from autodist.strategy.foreign_options import COPIED, check_options
+from autodist.strategy.upstream_options import COPIED, check_options
 
 
 class PartitionedAR(PartitioningBuilder):

@@ -6,7 +6,7 @@ from typing import Any
 
 from autodist.strategy.base import Devices, GraphItem, Placement, Strategy, least_loaded
 from autodist.strategy.cutting import PartitioningBuilder
-from autodist.strategy.foreign_options import SHARED, check_options
+from autodist.strategy.upstream_options import SHARED, check_options
 
 
 class PartitionedPS(PartitioningBuilder):

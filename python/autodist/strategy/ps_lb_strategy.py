@@ -12,7 +12,7 @@ from autodist.strategy.base import (
     StrategyBuilder,
     least_loaded,
 )
-from autodist.strategy.foreign_options import SHARED, check_options
+from autodist.strategy.upstream_options import SHARED, check_options
 
 
 class PSLoadBalancing(StrategyBuilder):

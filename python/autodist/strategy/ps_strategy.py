@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from autodist.strategy.base import Devices, GraphItem, Placement, Strategy, StrategyBuilder
-from autodist.strategy.foreign_options import SHARED, check_options
+from autodist.strategy.upstream_options import SHARED, check_options
 
 
 class PS(StrategyBuilder):

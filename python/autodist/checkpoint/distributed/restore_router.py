@@ -1,0 +1,177 @@
+"""Stands in for a session while TensorFlow's `Saver.restore` runs: its one run is done in our way."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from autodist import _log
+from autodist.checkpoint.distributed import session_proxy
+from autodist.checkpoint.distributed.restoring import restore_steps
+from autodist.checkpoint.distributed.tasks import masters, sessions, task_names
+from autodist.checkpoint.distributed.tasks import op_support as lacking_tasks
+from autodist.checkpoint.distributed.variables import placement, restore_targets, visible_values
+from autodist.checkpoint.files import bundle
+
+if TYPE_CHECKING:
+    from autodist.checkpoint.distributed.shared_save.save_steps import Transport
+
+_LOGGER = _log.get_logger()
+
+
+class RestorerSession(session_proxy.StandIn):
+    """Restores through a `ClusterRestore` where `Saver.restore` of the base class would run a node."""
+
+    def __init__(
+        self,
+        session: Any,
+        cluster_restore: restore_steps.ClusterRestore,
+        restored: restore_targets.Restored,
+        timeout_seconds: float,
+    ) -> None:
+        """Wraps a session.
+
+        Args:
+            session: The session.
+            cluster_restore: What restores.
+            restored: What is restored.
+            timeout_seconds: For how long a task may not answer.
+        """
+        super().__init__(session)
+        self._restore = cluster_restore
+        self._restored = restored
+        self._timeout = timeout_seconds
+
+    def run(
+        self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None
+    ) -> Any:
+        """Restores; `feed_dict` has one value, the prefix."""
+        del fetches, options, run_metadata
+        (prefix,) = feed_dict.values()
+
+        def run_others() -> None:
+            if self._restored.others:
+                self._session.run(list(self._restored.others), feed_dict)
+
+        self._restore.restore(tf.compat.as_str(prefix), run_others)
+        visible_values.check(self._session, self._restored, self._timeout)
+
+
+class ClusterRestores:
+    """Finds out how a saver restores in a session."""
+
+    def __init__(self, transport: Transport) -> None:
+        """Has told nobody anything yet.
+
+        Args:
+            transport: How the bytes travel.
+        """
+        self._transport = transport
+        self._told: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+
+    def wrap(self, session: Any, saver_def: Any, prefix: str) -> Any:
+        """Returns what to hand to TensorFlow's `Saver.restore`: a stand-in if several tasks take part, else `session`.
+
+        Args:
+            session: The session.
+            saver_def: The saver's `SaverDef`.
+            prefix: The checkpoint's prefix.
+        """
+        target = sessions.target_of(session)
+        # Checkpoints of the V1 format are TensorFlow's.
+        if target is None or not bundle.exists(prefix):
+            return session
+        sessions.bring_back(session)
+        restored = restore_targets.read(session, saver_def)
+        if restored is None or not restored.takers:
+            return session
+        reached = self._reach(session, target, restored)
+        return session if reached is None else self._open(session, target, *reached)
+
+    def _reach(
+        self, session: Any, target: task_names.Target, restored: restore_targets.Restored
+    ) -> tuple[restore_targets.Restored, str] | None:
+        """Returns what is restored with its devices, and the master's task.
+
+        Returns `None` if all is on one task, or if only the user's session itself sees the variables.
+        """
+        timeout = self._transport.timeout_seconds
+        try:
+            restored = placement.of_restore(session, restored, timeout)
+            held = [taker.variable.device for taker in restored.takers]
+            if task_names.are_of_one([restored.device, *held]):
+                return None
+            return restored, masters.shared_task(target, timeout)
+        except task_names.UnreachableStateError as error:
+            self._tell_unreachable(session, str(error))
+            return None
+
+    def _open(
+        self,
+        session: Any,
+        target: task_names.Target,
+        restored: restore_targets.Restored,
+        master: str,
+    ) -> Any:
+        """Returns what restores in the session's place; the session where TensorFlow's own nodes have to."""
+        timeout = self._transport.timeout_seconds
+        chief = task_names.task_of(restored.device, master)
+        homes = [task_names.task_of(taker.variable.device, master) for taker in restored.takers]
+        involved = sorted({chief, *homes})
+        if involved == [chief]:
+            return session
+        lacking = lacking_tasks.find(target, master, involved, timeout)
+        if lacking:
+            self._tell_lacking(session, lacking, master, chief)
+            return session
+        cluster_restore = restore_steps.ClusterRestore(
+            target, master, restored, homes, self._transport
+        )
+        return RestorerSession(session, cluster_restore, restored, timeout)
+
+    def _tell_unreachable(self, session: Any, why: str) -> None:
+        """Says once for each session why it restores by itself.
+
+        Raises:
+            tf.errors.FailedPreconditionError: Another way was asked for.
+        """
+        if self._transport.way in ("shared", "stream"):
+            raise tf.errors.FailedPreconditionError(
+                None,
+                None,
+                f"transport='{self._transport.way}', but {why}: only that session itself can restore them. Leave "
+                "transport out: then TensorFlow reads at the task of the saver's node and sends whole values",
+            )
+        self._tell(
+            session,
+            f"{why}: it restores by itself, and TensorFlow sends whole values from the task of the saver's node, "
+            "within its limit of 2 GiB each",
+        )
+
+    def _tell_lacking(self, session: Any, lacking: list[str], master: str, chief: str) -> None:
+        """Says once for each session which tasks have not loaded our ops, and what that means.
+
+        Raises:
+            tf.errors.FailedPreconditionError: Every task was to read.
+        """
+        who = lacking_tasks.describe(lacking, master, chief)
+        if self._transport.way == "shared":
+            raise tf.errors.FailedPreconditionError(
+                None,
+                None,
+                f"transport='shared', but autodist's ops are not loaded in {who}. {lacking_tasks.ADVICE} each task "
+                "reads what it holds; or leave transport out: then it is sent",
+            )
+        message = (
+            f"autodist's ops are not loaded in {who}: {chief} reads the checkpoint, and TensorFlow sends whole "
+            f"values, within its limit of 2 GiB each. {lacking_tasks.ADVICE} each task reads what it holds"
+        )
+        self._tell(session, message)
+
+    def _tell(self, session: Any, message: str) -> None:
+        """Warns, once for each session."""
+        if self._told.get(session) != message:
+            self._told[session] = message
+            _LOGGER.warning("%s", message)

@@ -1,0 +1,1 @@
+"""The restore into variables on several tasks of a cluster."""

@@ -1,0 +1,165 @@
+"""The ops of a restore of several tasks, in a graph of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from autodist import _native
+from autodist.checkpoint.distributed.tasks import task_names
+from autodist.checkpoint.distributed.variables import own_graph_handles
+
+if TYPE_CHECKING:
+    from autodist.checkpoint.distributed.variables.restore_targets import Restored, Taker
+
+
+class RestoreGraph:
+    """Builds the ops; those that move bytes are built when they are first needed.
+
+    Attributes:
+        tasks: All tasks, the chief first.
+        holds: By number of a task, those of its takers and the outputs of its `AutodistHoldRestore`.
+        touch: Lets every task hear of the restore.
+        publish: Makes what was restored the values of the variables.
+        drop: Ends the restore.
+    """
+
+    def __init__(self, graph: Any, restored: Restored, homes: Sequence[str], chief: str) -> None:
+        """Builds the ops that begin and end a restore.
+
+        Args:
+            graph: The graph to build in.
+            restored: What is restored.
+            homes: The task of each taker.
+            chief: The task that reads the index.
+        """
+        self._graph = graph
+        self._restored = restored
+        self.tasks = [chief, *sorted(set(homes) - {chief})]
+        self._fills: dict[tuple[int, bool, bool], tuple[Any, Any, Any]] = {}
+        self._sums: dict[int, tuple[Any, Any]] = {}
+        self.holds: dict[int, tuple[list[int], Any]] = {}
+        self.rows: dict[int, tuple[Any, Any]] = {}
+        with graph.as_default():
+            self.restore_id = tf.compat.v1.placeholder(tf.string, [])
+            self.prefix = tf.compat.v1.placeholder(tf.string, [])
+            self.path = tf.compat.v1.placeholder(tf.string, [])
+            self.fingerprint = tf.compat.v1.placeholder(tf.int64, [])
+            self.lease = tf.compat.v1.placeholder(tf.int64, [])
+            self._build(homes)
+
+    def _build(self, homes: Sequence[str]) -> None:
+        ops = _native.ops()
+        with self._on(0):
+            self.open = ops.autodist_open_restore(self.restore_id, self.prefix, self.lease)
+        stand_ins = [own_graph_handles.stand_in(taker.variable) for taker in self._restored.takers]
+        published, drops, touches = [], [], []
+        by_home: dict[str, list[int]] = {}
+        for number, home in enumerate(homes):
+            by_home.setdefault(home, []).append(number)
+        for index, task in enumerate(self.tasks):
+            here = by_home.get(task)
+            if here:
+                self.holds[index] = self._hold(index, here, stand_ins)
+                published += self._publish(index, stand_ins)
+            with self._on(index):
+                drops.append(ops.autodist_drop_restore(self.restore_id, withdraw=False))
+                touches.append(ops.autodist_sum_ranges(self.restore_id, tf.zeros([0], tf.int64)))
+        self.publish = tf.group(*published)
+        self.drop = tf.group(*drops)
+        self.touch = touches
+
+    def _hold(self, index: int, here: list[int], stand_ins: Sequence[Any]) -> tuple[list[int], Any]:
+        takers = self._restored.takers
+        pinned = {
+            number for number in here if own_graph_handles.is_pinnable(takers[number].variable)
+        }
+        numbers, pins = own_graph_handles.pin(sorted(pinned), stand_ins, may_be_uninitialized=True)
+        numbers += [number for number in here if number not in pinned]
+        with self._on(index):
+            keys, rows = (tf.compat.v1.placeholder(tf.string, [None]) for _ in range(2))
+            self.rows[index] = keys, rows
+            outputs = _native.ops().autodist_hold_restore(
+                restore_id=self.restore_id,
+                prefix=self.path,
+                fingerprint=self.fingerprint,
+                lease_seconds=self.lease,
+                keys=keys,
+                rows=rows,
+                names=tf.constant([takers[i].name for i in numbers], tf.string),
+                shape_and_slices=tf.constant([takers[i].slice_spec for i in numbers], tf.string),
+                pins=pins,
+                dtypes=[takers[i].dtype for i in numbers],
+                shapes=[takers[i].shape for i in numbers],
+                validate_shapes=[takers[i].validate_shape for i in numbers],
+            )
+        return numbers, outputs
+
+    def _publish(self, index: int, stand_ins: Sequence[Any]) -> list[Any]:
+        """Returns the ops that publish what a task holds."""
+        takers = self._restored.takers
+        assigned = [
+            number
+            for number in self.holds[index][0]
+            if not own_graph_handles.is_pinnable(takers[number].variable)
+        ]
+        with self._on(index):
+            published = _native.ops().autodist_publish_restore(
+                self.restore_id, dtypes=[takers[i].dtype for i in assigned]
+            )
+        if not assigned:
+            return [published]
+        return [
+            _assign(takers[number], stand_ins[number], tensor)
+            for number, tensor in zip(assigned, published, strict=True)
+        ]
+
+    def sum(self, index: int) -> tuple[Any, Any]:
+        """Returns the fetch that sums ranges on a task, and the placeholder of these."""
+        if index not in self._sums:
+            with self._graph.as_default(), self._on(index):
+                ranges = tf.compat.v1.placeholder(tf.int64, [None])
+                sums = _native.ops().autodist_sum_ranges(
+                    self.restore_id, ranges, threads=self._restored.threads
+                )
+            self._sums[index] = sums, ranges
+        return self._sums[index]
+
+    def fill(self, index: int, *, live: bool, sent: bool) -> tuple[Any, Any, Any]:
+        """Returns the fetch that fills targets of a task, the placeholder of the ranges, and that of what is sent.
+
+        Args:
+            index: The number of the task.
+            live: Whether the targets are those that have a value.
+            sent: Whether the chief reads the bytes and sends them.
+        """
+        key = index, live, sent
+        if key not in self._fills:
+            ops, threads = _native.ops(), self._restored.threads
+            with self._graph.as_default():
+                ranges, reads = (tf.compat.v1.placeholder(tf.int64, [None]) for _ in range(2))
+                buffers = []
+                if sent:
+                    with self._on(0):
+                        buffers = [
+                            ops.autodist_read_ranges(self.restore_id, reads, threads=threads)
+                        ]
+                with self._on(index):
+                    sums = ops.autodist_fill_ranges(
+                        self.restore_id, ranges, buffers, live=live, threads=threads
+                    )
+            self._fills[key] = sums, ranges, reads
+        return self._fills[key]
+
+    def _on(self, index: int) -> Any:
+        return tf.device(task_names.processor_of(self.tasks[index]))
+
+
+def _assign(taker: Taker, stand_in: Any, tensor: Any) -> Any:
+    """Returns an op that gives a variable a value."""
+    with tf.device(stand_in.device):
+        if taker.is_resource:
+            return tf.raw_ops.AssignVariableOp(resource=stand_in, value=tensor)
+        return tf.raw_ops.Assign(ref=stand_in, value=tensor, validate_shape=taker.validate_shape).op

@@ -1,0 +1,286 @@
+"""The steps of a restore into variables on several tasks.
+
+1. The chief reads the index.
+2. Every task looks its variables up, and whether it sees the same files.
+3. The plan: who reads, sums and takes which bytes.
+4. What has no value is filled, where nobody sees it, and all that is restored is summed, each byte once or more.
+5. Only when everything is right: variables that have a value lose it and are filled.
+6. All tasks publish.
+
+Until step 5 nothing has changed. A restore that fails later leaves variables without a value, never a mixture of
+what was and what is restored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from autodist import _log, _native
+from autodist.checkpoint.distributed.restoring import restore_graph
+from autodist.checkpoint.distributed.shared_save.save_steps import (
+    LEASE_FACTOR,
+    RENEWALS_PER_LEASE,
+    ROUND_SHARE,
+    ROUNDS_UNDER_WAY,
+)
+from autodist.checkpoint.distributed.tasks import control_session as channels
+from autodist.checkpoint.distributed.tasks import task_names
+
+if TYPE_CHECKING:
+    from autodist.checkpoint.distributed.shared_save.save_steps import Transport
+    from autodist.checkpoint.distributed.variables.restore_targets import Restored
+
+_LOGGER = _log.get_logger()
+
+# Segments begin at whole elements, of up to so many bytes.
+_ALIGNMENT = 64
+
+_WITHDRAWN = "Variables that were being restored have no value now, the others what they had before: restore again"
+
+
+class ClusterRestore:
+    """Restores once."""
+
+    def __init__(
+        self,
+        target: task_names.Target,
+        master: str,
+        restored: Restored,
+        homes: list[str],
+        transport: Transport,
+    ) -> None:
+        """Opens a session of our own and builds its graph.
+
+        Args:
+            target: The target of the user's session.
+            master: The task of its master.
+            restored: What is restored.
+            homes: The task of each taker.
+            transport: How the bytes travel.
+        """
+        self._restored = restored
+        self._transport = transport
+        chief = task_names.task_of(restored.device, master)
+        self._channel = channels.Channel(target, master, {chief, *homes}, transport.timeout_seconds)
+        self._graph = restore_graph.RestoreGraph(self._channel.graph, restored, homes, chief)
+        number_of = {task: number for number, task in enumerate(self._graph.tasks)}
+        self._homes = [number_of[home] for home in homes]
+        self._has_begun = False
+        self._way = transport.way
+        # The tasks beside the chief that read the files.
+        self._readers: list[str] = []
+
+    def restore(self, prefix: str, run_others: Callable[[], Any]) -> None:
+        """Restores, and closes the session.
+
+        A task may believe in a file that is not there any more, on a file system of which it is one client among
+        several: if others than the chief read and something is damaged, the chief reads everything once more.
+
+        Args:
+            prefix: The checkpoint's.
+            run_others: Restores what we do not; called once the checkpoint was found right.
+
+        Raises:
+            tf.errors.NotFoundError: Names are missing from the checkpoint.
+            tf.errors.InvalidArgumentError: Another dtype or shape is wanted than is stored.
+            tf.errors.DataLossError: The checkpoint is damaged.
+            tf.errors.UnavailableError: A task does not answer; names it.
+            tf.errors.FailedPreconditionError: A task does not see the files and has to.
+        """
+        with contextlib.closing(self._channel):
+            try:
+                self._restore_once(prefix, run_others)
+            except tf.errors.DataLossError as error:
+                if self._has_begun or self._way == "shared" or not self._readers:
+                    raise
+                _LOGGER.warning(
+                    "%s: %s. %s read too: now %s reads everything, and sends it",
+                    prefix,
+                    error.message.strip().splitlines()[0],
+                    ", ".join(self._readers),
+                    self._graph.tasks[0],
+                )
+                self._way = "stream"
+                self._restore_once(prefix, run_others)
+
+    def _restore_once(self, prefix: str, run_others: Callable[[], Any]) -> None:
+        start = time.monotonic()
+        graph = self._graph
+        feeds = {
+            graph.restore_id: secrets.token_hex(8),
+            graph.lease: int(self._transport.timeout_seconds * LEASE_FACTOR) + 1,
+        }
+        with self._dropping(feeds):
+            opened = self._channel.run(graph.open, {**feeds, graph.prefix: prefix})
+            with _status_errors():
+                plan = self._plan(prefix, opened)
+            with self._renewing(feeds):
+                reaches = self._hold(feeds, prefix, opened.fingerprint, plan)
+                self._restore(feeds, plan, run_others)
+            self._channel.run(graph.drop, feeds)
+        seconds = time.monotonic() - start
+        _LOGGER.info(
+            "restored %s: %d bytes in %.3f s (%.2f GB/s), %d variables into %d shards and replicas on %d tasks; %s",
+            prefix,
+            plan.size_bytes,
+            seconds,
+            plan.size_bytes / max(seconds, 1e-9) / 1e9,
+            plan.variable_count,
+            len(self._homes),
+            len(graph.tasks),
+            self._describe(reaches),
+        )
+
+    def _plan(self, prefix: str, opened: Any) -> Any:
+        entries = [
+            (taker.name, taker.slice_spec, taker.dtype.as_datatype_enum, home)
+            for taker, home in zip(self._restored.takers, self._homes, strict=True)
+        ]
+        rows = list(zip(opened.keys, opened.rows, strict=True))
+        return _native.bundle().ClusterRestorePlan(prefix, rows, entries, len(self._graph.tasks))
+
+    def _hold(
+        self, feeds: dict[Any, Any], prefix: str, fingerprint: Any, plan: Any
+    ) -> dict[int, bool]:
+        """Lets every task look up what it has, and shares the work out; returns which tasks see the files."""
+        graph = self._graph
+        given = {
+            graph.path: prefix if self._way != "stream" else "",
+            graph.fingerprint: fingerprint,
+        }
+        for index, (keys, rows) in graph.rows.items():
+            given[keys], given[rows] = plan.index_rows(index)
+        held = self._channel.run(
+            {index: outputs for index, (_, outputs) in graph.holds.items()}, {**feeds, **given}
+        )
+        unfit = [text.decode() for outputs in held.values() for text in outputs.unfit]
+        if unfit:
+            raise tf.errors.InvalidArgumentError(None, None, "\n".join(dict.fromkeys(unfit)))
+        reaches = {index: bool(outputs.reaches) for index, outputs in held.items()}
+        out_of_reach = [graph.tasks[index] for index, seen in reaches.items() if not seen]
+        self._readers = [
+            graph.tasks[index] for index, seen in reaches.items() if seen and index != 0
+        ]
+        if self._way == "shared" and out_of_reach:
+            raise tf.errors.FailedPreconditionError(
+                None,
+                None,
+                f"transport='shared', but {', '.join(out_of_reach)} cannot read {prefix} as {graph.tasks[0]} "
+                "does. Restore from a directory that all tasks share, or leave transport out: then it is sent",
+            )
+        live = [False] * len(self._homes)
+        for index, outputs in held.items():
+            for number, is_live in zip(graph.holds[index][0], outputs.live, strict=True):
+                live[number] = bool(is_live)
+        plan.share(
+            live=live,
+            readers=[True, *(reaches[index] for index in range(1, len(graph.tasks)))],
+            verify_first=self._restored.verify == "before",
+            segment_bytes=self._round_bytes,
+        )
+        return reaches
+
+    def _restore(self, feeds: dict[Any, Any], plan: Any, run_others: Callable[[], Any]) -> None:
+        verify_first = self._restored.verify == "before"
+        self._check(feeds, plan)
+        self._fill(feeds, plan, live=False)
+        if verify_first:
+            with _status_errors():
+                plan.verify()
+            run_others()
+        self._has_begun = True
+        self._fill(feeds, plan, live=True)
+        if not verify_first:
+            with _status_errors():
+                plan.verify()
+            run_others()
+        self._channel.run(self._graph.publish, feeds)
+
+    def _check(self, feeds: dict[Any, Any], plan: Any) -> None:
+        """Sums what nobody takes before all is known to be right."""
+        fetches, given, segments = {}, dict(feeds), {}
+        for index, (numbers, ranges) in plan.checks().items():
+            fetches[index], placeholder = self._graph.sum(index)
+            given[placeholder] = ranges
+            segments[index] = numbers
+        self._add(plan, segments.items(), self._channel.run(fetches, given) if fetches else {})
+
+    def _fill(self, feeds: dict[Any, Any], plan: Any, *, live: bool) -> None:
+        """Fills the targets that have a value, or those that have none."""
+        fetches, given, segments = {}, dict(feeds), {}
+        for index, (numbers, ranges) in plan.direct(live).items():
+            fetches[index], placeholder, _ = self._graph.fill(index, live=live, sent=False)
+            given[placeholder] = ranges
+            segments[index] = numbers
+        self._add(plan, segments.items(), self._channel.run(fetches, given) if fetches else {})
+
+        def call(index: int, ranges: Any, reads: Any) -> tuple[Any, dict[Any, Any]]:
+            sums, ranges_in, reads_in = self._graph.fill(index, live=live, sent=True)
+            return sums, {**feeds, ranges_in: ranges, reads_in: reads}
+
+        rounds = plan.rounds(live, self._round_bytes)
+        calls = [functools.partial(call, index, *what) for index, _, *what in rounds]
+        results = self._channel.map(calls, ROUNDS_UNDER_WAY)
+        for (_, numbers, *_), sums in zip(rounds, results, strict=True):
+            with _status_errors():
+                plan.add_sums(numbers, sums)
+
+    @staticmethod
+    def _add(plan: Any, segments: Iterable[tuple[int, Any]], sums: dict[int, Any]) -> None:
+        with _status_errors():
+            for index, numbers in segments:
+                plan.add_sums(numbers, sums[index])
+
+    @property
+    def _round_bytes(self) -> int:
+        size = int(self._transport.memory_bytes * ROUND_SHARE)
+        return max(_ALIGNMENT, size - size % _ALIGNMENT)
+
+    def _describe(self, reaches: dict[int, bool]) -> str:
+        sent = [self._graph.tasks[index] for index, seen in reaches.items() if not seen]
+        if not sent:
+            return "every task read what it holds"
+        return f"{self._graph.tasks[0]} sent what {', '.join(sent)} hold"
+
+    def _renewing(self, feeds: dict[Any, Any]) -> contextlib.AbstractContextManager[None]:
+        """Lets tasks hear of the restore while others are at work."""
+        return self._channel.repeating(
+            self._graph.touch, feeds, feeds[self._graph.lease] / RENEWALS_PER_LEASE
+        )
+
+    @contextlib.contextmanager
+    def _dropping(self, feeds: dict[Any, Any]) -> Iterator[None]:
+        """Ends the restore on every task where it fails."""
+        restore_id = feeds[self._graph.restore_id]
+
+        def drop() -> Any:
+            return _native.ops().autodist_drop_restore(restore_id, withdraw=True)
+
+        try:
+            yield
+        except BaseException as error:
+            self._channel.tell(dict.fromkeys(self._graph.tasks, drop))
+            if self._has_begun and isinstance(error, tf.errors.OpError):
+                message = f"{error.message}\n{_WITHDRAWN}"
+                raise type(error)(error.node_def, error.op, message) from error
+            raise
+
+
+@contextlib.contextmanager
+def _status_errors() -> Iterator[None]:
+    """Raises TensorFlow's errors for those of the planner."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise tf.errors.NotFoundError(None, None, str(error)) from error
+    except ValueError as error:
+        raise tf.errors.InvalidArgumentError(None, None, str(error)) from error
+    except _native.bundle().DataLossError as error:
+        raise tf.errors.DataLossError(None, None, str(error)) from error

@@ -1,0 +1,352 @@
+"""Stands in for a session while TensorFlow's `Saver.save` runs: its one run is done in our way."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from autodist import _log, errors
+from autodist.checkpoint import report
+from autodist.checkpoint.distributed import session_proxy
+from autodist.checkpoint.distributed.sharded_save import sharded_steps
+from autodist.checkpoint.distributed.shared_save import save_steps
+from autodist.checkpoint.distributed.tasks import masters, sessions, task_names
+from autodist.checkpoint.distributed.tasks import op_support as lacking_tasks
+from autodist.checkpoint.distributed.variables import placement, sources
+from autodist.checkpoint.files import paths
+
+_LOGGER = _log.get_logger()
+
+_Save = save_steps.ClusterSave | sharded_steps.FilesSave
+
+
+# In the text of an error of our ops (posix_io.cc).
+_IN_ORDER_ONLY = "its file system may take bytes in order only"
+
+
+class InOrderOnlyError(Exception):
+    """A file system takes bytes in order only, so that no file can be written in parts; nothing was saved."""
+
+
+class SaverSession(session_proxy.StandIn):
+    """Saves in our way where `Saver.save` of the base class would run a node.
+
+    Attributes:
+        stages_bundle: Whether the bundle must be written beside its prefix first: it is not committed as one.
+    """
+
+    def __init__(
+        self,
+        session: Any,
+        attempts: Callable[[], Iterator[_Save]],
+        plain: list[Any],
+        *,
+        prefix: str,
+        stages_bundle: bool,
+        leave: Callable[[str], None],
+    ) -> None:
+        """Wraps a session.
+
+        Args:
+            session: The session.
+            attempts: Yields what to save with; then, where its servers have forgotten that one, another.
+            plain: The sources that are no variables.
+            prefix: The checkpoint's, as the log calls it.
+            stages_bundle: As the attribute.
+            leave: Called with the reason when the save is left to TensorFlow; raises if it may not be.
+        """
+        super().__init__(session)
+        self._attempts = attempts
+        self._plain = plain
+        self._prefix = prefix
+        self._leave = leave
+        self.stages_bundle = stages_bundle
+
+    def run(
+        self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None
+    ) -> Any:
+        """Saves; `feed_dict` has one value, the prefix."""
+        (prefix,) = feed_dict.values()
+        values = sessions.values(self._session, self._plain)
+        forgotten = None
+        try:
+            for attempt in self._attempts():
+                forgotten = _save(attempt, prefix, values, self._prefix)
+                if forgotten is None:
+                    return prefix
+        except tf.errors.UnimplementedError as error:
+            if _IN_ORDER_ONLY not in error.message:
+                raise
+            raise InOrderOnlyError(error.message) from error
+        except sharded_steps.UnreachedError as error:
+            self._leave(str(error))
+            saved = self._session.run(fetches, feed_dict, options, run_metadata)
+            report.log_save(self._prefix, prefix)
+            return saved
+        raise errors.GraphStateError(
+            f"cannot save {prefix}: servers restarted during the save, twice; nothing was written. Initialize or "
+            "restore the variables that they lost, and save again"
+        ) from forgotten
+
+
+def _save(attempt: _Save, prefix: str, values: list[Any], shown: str) -> Exception | None:
+    """Saves; returns the error where servers have forgotten the session that they are asked in."""
+    try:
+        if isinstance(attempt, sharded_steps.FilesSave):
+            attempt.save(prefix, values, shown)
+        else:
+            attempt.save(prefix, values)
+    except tf.errors.OpError as error:
+        if not attempt.was_forgotten:
+            raise
+        forgotten: Exception = error
+        return forgotten
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """What is saved, and whether every task writes a data file of its own."""
+
+    node: sources.SaveNode
+    as_files: bool
+
+
+class ClusterSaves:
+    """What saves for each session that a saver was given."""
+
+    def __init__(self, transport: save_steps.Transport) -> None:
+        """Has none yet.
+
+        Args:
+            transport: How the bytes travel.
+        """
+        self._transport = transport
+        self._saves: weakref.WeakKeyDictionary[Any, tuple[Any, _Save | None]] = (
+            weakref.WeakKeyDictionary()
+        )
+        # Held while one is looked for, and opened: threads may share a saver.
+        self._finding = threading.Lock()
+        self._told: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+        # Directories whose file systems take bytes in order only.
+        self._in_order: set[str] = set()
+
+    def write_in_order(self, prefix: str, error: InOrderOnlyError) -> None:
+        """Lets every task write a data file of its own where no file can be written in parts.
+
+        Args:
+            prefix: The checkpoint's.
+            error: What said so.
+
+        Raises:
+            tf.errors.FailedPreconditionError: Another way was asked for.
+        """
+        if self._transport.way in ("shared", "stream"):
+            raise _refused(
+                f"transport='{self._transport.way}' writes one file out of order: {error}. Leave transport out, or "
+                "transport='files': every task writes a data file of its own, in order"
+            )
+        _LOGGER.info("%s: %s; every task writes a data file of its own", prefix, error)
+        self._in_order.add(paths.parent(paths.absolute(prefix)))
+
+    def wrap(self, session: Any, save_op: Any, prefix: str) -> Any:
+        """Returns what to hand to TensorFlow's `Saver.save`: a stand-in if several tasks take part, else `session`.
+
+        Args:
+            session: The session.
+            save_op: The saver's `SaveV2` in its graph.
+            prefix: The checkpoint's.
+
+        Raises:
+            tf.errors.FailedPreconditionError: It cannot be saved there in the way that was asked for.
+        """
+        target = sessions.target_of(session)
+        if target is None:
+            return session
+        # Before anything of the graph is run to learn more.
+        other = sources.what_else_runs(save_op)
+        if other is not None:
+            self._leave_to_session(session, save_op, other)
+            return session
+        node = sessions.read(session, save_op)
+        if node is None:
+            return session
+        is_local = paths.is_local(prefix)
+        is_in_order = paths.parent(paths.absolute(prefix)) in self._in_order
+        as_files = self._transport.way == "files" or not is_local or is_in_order
+        asked = _Asked(node, as_files=as_files)
+        if self._find(session, target, asked) is None:
+            return session
+        if not is_local and self._transport.way in ("shared", "stream"):
+            raise _refused(
+                f"transport='{self._transport.way}' writes one file out of order, which the file system of {prefix} "
+                "does not do. Leave transport out, or transport='files': every task writes a data file of its own"
+            )
+        return SaverSession(
+            session,
+            lambda: self._attempts(session, target, asked),
+            [source.tensor for source in node.sources if source.variable is None],
+            prefix=prefix,
+            stages_bundle=asked.as_files and is_local,
+            leave=lambda why: self._leave(session, prefix, why),
+        )
+
+    def _attempts(self, session: Any, target: task_names.Target, asked: _Asked) -> Iterator[_Save]:
+        """Yields what was opened for the session before, then, once, a new one.
+
+        A server that was started again since knows nothing of a session that was opened before.
+        """
+        for _ in range(2):
+            found = self._find(session, target, asked)
+            if found is not None:
+                yield found
+
+    def _find(self, session: Any, target: task_names.Target, asked: _Asked) -> _Save | None:
+        with self._finding:
+            known, found = self._saves.get(session, (None, None))
+            if known == asked and (found is None or found.is_usable):
+                return found
+            if known == asked and found is not None:
+                found.close()
+            # One that is for something else may be in use by another thread. It ends with its last user.
+            opened = self._open(session, target, asked)
+            if opened is not None:
+                opened.end_with(sessions.unwrapped(session))
+            self._saves[session] = asked, opened
+            return opened
+
+    def _open(self, session: Any, target: task_names.Target, asked: _Asked) -> _Save | None:
+        reached = self._reach(session, target, asked.node)
+        if reached is None:
+            return None
+        node, master = reached
+        timeout = self._transport.timeout_seconds
+        chief = task_names.task_of(node.device, master)
+        places = [
+            chief if source.variable is None else task_names.task_of(source.variable.device, master)
+            for source in node.sources
+        ]
+        involved = sorted({chief, *places})
+        if involved == [chief]:
+            return None
+        lacking = lacking_tasks.find(target, master, involved, timeout)
+        is_left = not {master, chief}.isdisjoint(lacking) or bool(asked.as_files and lacking)
+        if lacking:
+            self._tell_lacking(session, lacking, master, chief, is_left=is_left)
+        if is_left:
+            return None
+        if any(source.variable is None and source.dtype == tf.variant for source in node.sources):
+            return None
+        if asked.as_files:
+            return sharded_steps.FilesSave(target, master, node, places, transport=self._transport)
+        return save_steps.ClusterSave(
+            target, master, node, places, lacking=lacking, transport=self._transport
+        )
+
+    def _reach(
+        self, session: Any, target: task_names.Target, node: sources.SaveNode
+    ) -> tuple[sources.SaveNode, str] | None:
+        """Returns a node with its devices, and the master's task.
+
+        Returns `None` if all is on one task, or if only the user's session itself sees the variables.
+        """
+        timeout = self._transport.timeout_seconds
+        try:
+            node = placement.of_save(session, node, timeout)
+            held = [source.variable.device for source in node.sources if source.variable]
+            if task_names.are_of_one([node.device, *held]):
+                return None
+            return node, masters.shared_task(target, timeout)
+        except task_names.UnreachableStateError as error:
+            self._tell_unreachable(session, str(error))
+            return None
+
+    def _leave(self, session: Any, prefix: str, why: str) -> None:
+        """Says that a save is left to TensorFlow, once for each session.
+
+        Raises:
+            tf.errors.FailedPreconditionError: Every task was to write a data file.
+        """
+        if self._transport.way == "files":
+            raise _refused(
+                f"transport='files', but {why}. Save to {prefix} where all tasks reach it, or leave transport out: "
+                "then what they hold is sent"
+            )
+        self._tell(
+            session,
+            f"{why}: TensorFlow sends whole variables to one task, within its limit of 2 GiB each. On a file "
+            "system that all tasks reach each writes a data file of its own",
+        )
+
+    def _tell_unreachable(self, session: Any, why: str) -> None:
+        """Says once for each session why it saves by itself.
+
+        Raises:
+            tf.errors.FailedPreconditionError: Another way was asked for.
+        """
+        if self._transport.way is not None:
+            raise _refused(
+                f"transport='{self._transport.way}', but {why}: only that session itself can save them. Leave "
+                "transport out: then TensorFlow sends whole variables to the task of the saver's node"
+            )
+        self._tell(
+            session,
+            f"{why}: it saves by itself, and TensorFlow sends whole variables to the task of the saver's node, within "
+            "its limit of 2 GiB each",
+        )
+
+    def _leave_to_session(self, session: Any, save_op: Any, other: Any) -> None:
+        """Says that a save is a run of the user's session, once for each session.
+
+        Raises:
+            tf.errors.FailedPreconditionError: A way of saving was asked for.
+        """
+        why = f"{save_op.name} or what it reads waits for {other.name} ({other.type}), which each save runs"
+        if self._transport.way is not None:
+            raise _refused(
+                f"transport='{self._transport.way}', but {why}. Make the Saver outside of "
+                "tf.control_dependencies() and run the op before, or leave transport out"
+            )
+        self._tell(
+            session,
+            f"{why}: the save is a run of the session, and TensorFlow sends whole variables to one task, within its "
+            "limit of 2 GiB each. Make the Saver outside of tf.control_dependencies() and run the op before Saver.save",
+        )
+
+    def _tell_lacking(
+        self, session: Any, lacking: list[str], master: str, chief: str, *, is_left: bool
+    ) -> None:
+        """Says once for each session which tasks have not loaded our ops, and what that means.
+
+        Raises:
+            tf.errors.FailedPreconditionError: Every task was to write.
+        """
+        who = lacking_tasks.describe(lacking, master, chief)
+        if self._transport.way in ("shared", "files"):
+            raise _refused(
+                f"transport='{self._transport.way}', but autodist's ops are not loaded in {who}. "
+                f"{lacking_tasks.ADVICE} each task saves what it holds; or leave transport out: then what they hold is "
+                "sent"
+            )
+        if not is_left:
+            how = "what they hold comes as plain tensors, in parts"
+        else:
+            how = f"TensorFlow sends whole variables to {chief}, within its limit of 2 GiB each"
+        message = f"autodist's ops are not loaded in {who}: {how}. {lacking_tasks.ADVICE} each task saves what it holds"
+        self._tell(session, message)
+
+    def _tell(self, session: Any, message: str) -> None:
+        """Warns, once for each session."""
+        if self._told.get(session) != message:
+            self._told[session] = message
+            _LOGGER.warning("%s", message)
+
+
+def _refused(message: str) -> Exception:
+    error: Exception = tf.errors.FailedPreconditionError(None, None, message)
+    return error

@@ -1,0 +1,155 @@
+"""The ops of a save in which every task writes a data file of its own, in a graph of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from autodist import _native
+from autodist.checkpoint.distributed.tasks import task_names
+from autodist.checkpoint.distributed.variables import own_graph_handles
+
+if TYPE_CHECKING:
+    from autodist.checkpoint.distributed.sharded_save.sharded_plan import Part
+    from autodist.checkpoint.distributed.variables.sources import SaveNode
+
+PROBE = "probe"
+
+
+class FilesGraph:
+    """Builds the ops of every save.
+
+    Attributes:
+        directory: The directory that tasks write to; fed, as the two below.
+        prefix: The checkpoint's.
+        values: Those of the sources that are no variables.
+        probes: By task, what reads the program's probe there and then writes one of the task's own.
+        sizes: By number of a variable that is sent and whose shape the graph does not say, its number of elements.
+        save: Writes the data files; by part what its task sees of them then, and what the chief does.
+        merge: Makes one checkpoint of the data files.
+    """
+
+    def __init__(
+        self,
+        graph: Any,
+        node: SaveNode,
+        parts: Sequence[Part],
+        *,
+        places: Sequence[str],
+        chief: str,
+        unsized: Sequence[int],
+    ) -> None:
+        """Builds the ops.
+
+        Args:
+            graph: The graph to build in.
+            node: What is saved.
+            parts: Who writes what.
+            places: The task of each source.
+            chief: The task that makes the checkpoint of the data files.
+            unsized: The variables whose number of elements is asked for.
+        """
+        self._node = node
+        self._places = places
+        plain = [number for number, source in enumerate(node.sources) if source.variable is None]
+        with graph.as_default():
+            self.directory = tf.compat.v1.placeholder(tf.string, [])
+            self.prefix = tf.compat.v1.placeholder(tf.string, [])
+            self.values = [tf.compat.v1.placeholder(node.sources[number].dtype) for number in plain]
+            self._given = dict(zip(plain, self.values, strict=True))
+            self._variables: list[Any] = [
+                None if source.variable is None else own_graph_handles.stand_in(source.variable)
+                for source in node.sources
+            ]
+            writers = dict.fromkeys([chief, *(part.task for part in parts)])
+            self.probes = {task: self._probe(task, str(i)) for i, task in enumerate(writers)}
+            self.sizes = {number: self._size(number) for number in unsized}
+            # Each in a directory of its own, in which no task looks at another's files while they grow: a client of a
+            # network file system may remember the size that it saw.
+            names = [f"part-{i:05d}-of-{len(parts):05d}/part" for i in range(len(parts))]
+            own = [self._save(part, name) for part, name in zip(parts, names, strict=True)]
+            with tf.control_dependencies(own):
+                self.save = own, [self._print(chief, name) for name in names]
+            with tf.device(task_names.processor_of(chief)):
+                self.merge = tf.raw_ops.MergeV2Checkpoints(
+                    checkpoint_prefixes=tf.strings.join([self.directory, "/", names]),
+                    destination_prefix=self.prefix,
+                    delete_old_dirs=False,
+                )
+
+    def _probe(self, task: str, name: str) -> Any:
+        with tf.device(task_names.processor_of(task)):
+            seen = self._read_probe()
+            with tf.control_dependencies([seen]):
+                path = tf.strings.join([self.directory, f"/{PROBE}-{name}"])
+                written = tf.raw_ops.WriteFile(filename=path, contents=seen)
+            with tf.control_dependencies([written]):
+                return tf.identity(seen)
+
+    def _read_probe(self) -> Any:
+        return tf.raw_ops.ReadFile(filename=tf.strings.join([self.directory, "/" + PROBE]))
+
+    def _size(self, number: int) -> Any:
+        variable = self._variables[number]
+        with tf.device(variable.device):
+            if self._node.sources[number].is_resource:
+                shape = tf.raw_ops.VariableShape(input=variable, out_type=tf.int64)
+            else:
+                shape = tf.raw_ops.Shape(input=variable, out_type=tf.int64)
+            return tf.reduce_prod(shape)
+
+    def _save(self, part: Part, name: str) -> Any:
+        sources = self._node.sources
+        pinned, pins = own_graph_handles.reference(
+            [
+                number
+                for number in part.numbers
+                if sources[number].is_pinned and self._places[number] == part.task
+            ],
+            self._variables,
+            task_names.processor_of(part.task),
+        )
+        read = [number for number in part.numbers if number not in set(pinned)]
+        tensors = [self._value(number) for number in read]
+        position = {number: i for i, number in enumerate([*pinned, *read])}
+        with tf.device(task_names.processor_of(part.task)):
+            # A server that hung while the save was given up, and whose files are gone, begins nothing.
+            with tf.control_dependencies([self._read_probe()]):
+                prefix = tf.strings.join([self.directory, "/" + name])
+            save = _native.ops().autodist_save(
+                prefix=prefix,
+                tensor_names=_strings([sources[i].name for i in part.numbers]),
+                shape_and_slices=_strings([sources[i].slice_spec for i in part.numbers]),
+                aggregations=_strings([sources[i].aggregation for i in part.numbers]),
+                pins=pins,
+                tensors=tensors,
+                value_index=[position[i] for i in part.numbers],
+                layout=part.layout,
+                lock=self._node.lock,
+                threads=self._node.threads,
+                durable=self._node.durable,
+            )
+        with tf.control_dependencies([save]):
+            return self._print(part.task, name)
+
+    def _print(self, task: str, name: str) -> Any:
+        with tf.device(task_names.processor_of(task)):
+            return _native.ops().autodist_bundle_print(
+                tf.strings.join([self.directory, "/" + name])
+            )
+
+    def _value(self, number: int) -> Any:
+        source = self._node.sources[number]
+        if source.variable is None:
+            return self._given[number]
+        variable = self._variables[number]
+        with tf.device(variable.device):
+            if source.is_resource:
+                return tf.raw_ops.ReadVariableOp(resource=variable, dtype=source.dtype)
+            return tf.identity(variable)
+
+
+def _strings(values: list[bytes]) -> Any:
+    return tf.constant(values, tf.string, [len(values)])

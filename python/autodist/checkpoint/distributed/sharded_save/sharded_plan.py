@@ -1,0 +1,129 @@
+"""Who writes which variables where every task writes a data file of its own; pure.
+
+A value of one task is written there. Replicas of several tasks become one value on the task of them that has least to
+write, to which the others are sent. Slices of a variable that lie on several tasks stay slices, as a sharded bundle of
+stock TensorFlow has them; only where whole variables were asked for and stock TensorFlow cannot join such slices, they
+are sent to one task. Values that are no variables go to the chief.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+from autodist.checkpoint import tf_nodes
+
+if TYPE_CHECKING:
+    from autodist.checkpoint.distributed.variables.sources import SaveNode, Source
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What one op writes into one data file.
+
+    Attributes:
+        task: Where it runs.
+        layout: `'original'`, `'slices'` or `'restorable'`.
+        numbers: Of the sources, in the order of the node.
+    """
+
+    task: str
+    layout: str
+    numbers: tuple[int, ...]
+
+
+def plan(node: SaveNode, places: Sequence[str], chief: str) -> list[Part]:
+    """Returns the parts, those of the chief first.
+
+    A task has one, or two where some of its partitioned variables must be whole and others cannot.
+
+    Args:
+        node: What is saved.
+        places: The task of each source.
+        chief: The task that gets what is no variable.
+    """
+    homes = dict(_homes(node, places, chief))
+    tasks_of: dict[bytes, set[str]] = collections.defaultdict(set)
+    for number, home in homes.items():
+        tasks_of[node.sources[number].name].add(home)
+    with_slices = {
+        home for number, home in homes.items() if len(tasks_of[node.sources[number].name]) > 1
+    }
+    numbers: dict[tuple[str, str], list[int]] = collections.defaultdict(list)
+    for number in sorted(homes):
+        layout = node.layout
+        if homes[number] in with_slices and not _must_be_whole(node, node.sources[number]):
+            layout = "slices"
+        numbers[homes[number], layout].append(number)
+    return [
+        Part(task, layout, tuple(numbers[task, layout]))
+        for task, layout in sorted(numbers, key=lambda key: (key[0] != chief, key))
+    ]
+
+
+def static_bytes(source: Source) -> int | None:
+    """Returns the size of a variable's value; `None` if the graph does not say it."""
+    if source.variable is None or source.is_encoded:
+        return None
+    shape = tf.TensorShape(source.variable.get_attr("shape"))
+    if not shape.is_fully_defined():
+        return None
+    return int(math.prod(shape.as_list())) * int(source.dtype.size)
+
+
+def _homes(node: SaveNode, places: Sequence[str], chief: str) -> dict[int, str]:
+    """Returns the task that writes each source; of replicas that do not count, none."""
+    homes = {}
+    load: collections.Counter[str] = collections.Counter()
+    copies: dict[tuple[bytes, ...], list[int]] = collections.defaultdict(list)
+    for number, source in enumerate(node.sources):
+        homes[number] = chief if source.variable is None else places[number]
+        together = _must_be_whole(node, source)
+        copies[(source.name,) if together else (source.name, source.slice_spec)].append(number)
+    several = []
+    for numbers in copies.values():
+        if len({homes[number] for number in numbers}) > 1:
+            several.append(numbers)
+        else:
+            load[homes[numbers[0]]] += _bytes(node, numbers)
+    for every in several:
+        is_first_only = node.sources[every[0]].aggregation == b"ONLY_FIRST_REPLICA"
+        numbers = _first_copies(node, every, homes) if is_first_only else every
+        candidates = dict.fromkeys(homes[number] for number in numbers)
+        home = min(candidates, key=lambda task: load[task])
+        load[home] += _bytes(node, numbers)
+        homes.update(dict.fromkeys(numbers, home))
+    return homes
+
+
+def _first_copies(node: SaveNode, numbers: list[int], homes: dict[int, str]) -> list[int]:
+    """Leaves out the copies of slices that there is one of before."""
+    seen: set[bytes] = set()
+    first = []
+    for number in numbers:
+        spec = node.sources[number].slice_spec
+        if spec in seen:
+            del homes[number]
+        else:
+            first.append(number)
+        seen.add(spec)
+    return first
+
+
+def _must_be_whole(node: SaveNode, source: Source) -> bool:
+    """Whether whole variables were asked for, and slices of this one would not do for stock TensorFlow."""
+    return (
+        node.layout == "original"
+        and bool(source.slice_spec)
+        and not tf_nodes.is_restorable_into_slices(source.dtype)
+    )
+
+
+def _bytes(node: SaveNode, numbers: Sequence[int]) -> int:
+    slices = {node.sources[number].slice_spec: number for number in numbers}
+    return sum(static_bytes(node.sources[number]) or 0 for number in slices.values())

@@ -1,0 +1,224 @@
+"""The steps of a save in which every task writes a data file of its own.
+
+1. The program makes a directory of a random name beside the checkpoint, with a probe in it.
+2. Every task reads the probe there, and writes one.
+3. Tasks write what they hold into data files there, all at once.
+4. The chief finds out whether it sees what they wrote, and makes one checkpoint of it.
+
+A save that fails removes the directory. What a server does late finds no probe, and does nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from autodist import _log
+from autodist.checkpoint.distributed.sharded_save import sharded_graph, sharded_plan
+from autodist.checkpoint.distributed.shared_save import reusable_save
+from autodist.checkpoint.distributed.tasks import control_session as channels
+from autodist.checkpoint.distributed.tasks import task_names
+from autodist.checkpoint.files import bundle, paths
+
+if TYPE_CHECKING:
+    from autodist.checkpoint.distributed.shared_save.save_steps import Transport
+    from autodist.checkpoint.distributed.variables.sources import SaveNode
+
+_LOGGER = _log.get_logger()
+
+# TensorFlow's for a tensor that it sends.
+_LIMIT_BYTES = (2 << 30) - (1 << 20)
+
+
+class UnreachedError(Exception):
+    """Tasks do not reach the directory of the checkpoint; nothing was written of it."""
+
+
+class FilesSave(reusable_save.KeptSave):
+    """Saves what one node reads, as often as it is asked."""
+
+    def __init__(
+        self,
+        target: task_names.Target,
+        master: str,
+        node: SaveNode,
+        places: list[str],
+        *,
+        transport: Transport,
+    ) -> None:
+        """Opens a session of our own and builds its graph.
+
+        Args:
+            target: The target of the user's session.
+            master: The task of its master.
+            node: What is saved.
+            places: The task of each source.
+            transport: How the bytes travel.
+        """
+        self._node = node
+        self._transport = transport
+        self._chief = task_names.task_of(node.device, master)
+        self._parts = sharded_plan.plan(node, places, self._chief)
+        # By number the task that a variable is sent to.
+        self._sent = {
+            number: part.task
+            for part in self._parts
+            for number in part.numbers
+            if node.sources[number].variable is not None and places[number] != part.task
+        }
+        self._places = places
+        self._bytes = {
+            number: sharded_plan.static_bytes(node.sources[number]) for number in self._sent
+        }
+        self._channel = channels.Channel(
+            target, master, {self._chief, *places}, transport.timeout_seconds
+        )
+        self._graph = sharded_graph.FilesGraph(
+            self._channel.graph,
+            node,
+            self._parts,
+            places=places,
+            chief=self._chief,
+            unsized=[
+                number
+                for number, size in self._bytes.items()
+                if size is None and not node.sources[number].is_encoded
+            ],
+        )
+
+    def save(self, prefix: str, plain_values: list[Any], shown: str) -> None:
+        """Saves.
+
+        Args:
+            prefix: Where to.
+            plain_values: The values of the sources that are no variables, in their order.
+            shown: What the log calls the checkpoint.
+
+        Raises:
+            UnreachedError: Tasks cannot write there.
+            tf.errors.UnavailableError: A task does not answer; names it.
+            tf.errors.ResourceExhaustedError: More would be sent to a task than it may need.
+            tf.errors.FailedPreconditionError: The chief does not see what a task wrote.
+            tf.errors.OpError: What else went wrong, with the path or variable.
+        """
+        start = time.monotonic()
+        prefix = paths.absolute(prefix)
+        directory = f"{prefix}_temp-{secrets.token_hex(6)}"
+        feeds = {self._graph.directory: directory, self._graph.prefix: prefix}
+        with _scratch(directory):
+            self._probe(directory, feeds)
+            self._check_sizes()
+            former = bundle.data_files(prefix) if bundle.exists(prefix) else []
+            given = dict(zip(self._graph.values, plain_values, strict=True))
+            self._check(prefix, *self._channel.run(self._graph.save, {**feeds, **given}))
+            self._channel.run(self._graph.merge, feeds)
+        self._has_saved = True
+        count = len(self._parts)
+        names = {f"{prefix}.data-{i:05d}-of-{count:05d}" for i in range(count)}
+        for path in former:
+            if path not in names:
+                bundle.remove_file(path)
+        _LOGGER.info(
+            "saved %s: %d data files in %.3f s; every task wrote a data file of its own%s",
+            shown,
+            count,
+            time.monotonic() - start,
+            self._describe_sent(),
+        )
+
+    def _probe(self, directory: str, feeds: dict[Any, Any]) -> None:
+        """Finds out whether every task reads and writes where this program does."""
+        token = secrets.token_bytes(16)
+        with tf.io.gfile.GFile(paths.join(directory, sharded_graph.PROBE), "wb") as file:
+            file.write(token)
+        asked = {
+            task: self._channel.start(probe, feeds) for task, probe in self._graph.probes.items()
+        }
+        found = {task: self._reason_against(answer, token) for task, answer in asked.items()}
+        reasons = {task: reason for task, reason in found.items() if reason}
+        if reasons:
+            first = next(iter(reasons.values()))
+            raise UnreachedError(
+                f"{', '.join(reasons)} cannot write to the directory of {directory} ({first})"
+            )
+
+    def _reason_against(self, answer: Any, token: bytes) -> str:
+        """Returns why a task cannot write there; empty if it can."""
+        try:
+            return "" if self._channel.wait(answer) == token else "another file is there"
+        except channels.LOST:
+            raise
+        except tf.errors.NotFoundError:
+            return "it sees no such directory"
+        except tf.errors.OpError as error:
+            return str(error.message).splitlines()[0]
+
+    def _check(self, prefix: str, written: list[Any], seen: list[Any]) -> None:
+        """Refuses to make a checkpoint of files that the chief does not see as their tasks wrote them."""
+        for part, own, chief in zip(self._parts, written, seen, strict=True):
+            if tuple(own) == tuple(chief) and -1 not in own:
+                continue
+            raise tf.errors.FailedPreconditionError(
+                None,
+                None,
+                f"{prefix}: {part.task} wrote a data file of {own[1]} bytes and an index of the CRC {own[0]:x}; "
+                f"{self._chief} sees {chief[1]} bytes and {chief[0]:x} (-1: none). The file system does not show "
+                "every task what others write. Nothing was saved. Save with transport='stream', where one task writes",
+            )
+
+    def _check_sizes(self) -> None:
+        """Refuses to send what is larger than allowed."""
+        sizes = self._channel.run(self._graph.sizes, {}) if self._graph.sizes else {}
+        received: dict[str, int] = dict.fromkeys(self._sent.values(), 0)
+        for number, task in self._sent.items():
+            source = self._node.sources[number]
+            size = self._bytes[number]
+            if size is None:
+                size = int(sizes.get(number, 0)) * int(source.dtype.size)
+            received[task] += size
+            if size > _LIMIT_BYTES:
+                raise tf.errors.ResourceExhaustedError(
+                    None,
+                    None,
+                    f"variable '{source.name.decode()}': a copy of {size} bytes on "
+                    f"{self._places[number]} has to be sent to {task} to make one value of all copies, and "
+                    "TensorFlow sends at most 2 GiB at once. Save to a local directory without "
+                    "transport='files', which sends in parts, or partition the variable",
+                )
+        allowed = self._transport.memory_bytes
+        for task, size in received.items():
+            if size <= allowed:
+                continue
+            what = (
+                f"{size} bytes of variables with copies on several tasks are sent to {task} at once, "
+                f"above memory_bytes={allowed}"
+            )
+            if self._transport.way == "files":
+                raise tf.errors.ResourceExhaustedError(
+                    None,
+                    None,
+                    f"transport='files': {what}. Raise memory_bytes, or save to a local directory "
+                    "without transport='files', which sends in parts",
+                )
+            _LOGGER.warning("%s; TensorFlow's own way would send more", what)
+
+    def _describe_sent(self) -> str:
+        if not self._sent:
+            return ""
+        return f" ({len(self._sent)} copies and slices were sent to another first)"
+
+
+@contextlib.contextmanager
+def _scratch(directory: str) -> Iterator[None]:
+    """Makes a directory, and removes it with what is in it."""
+    tf.io.gfile.makedirs(directory)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(tf.errors.OpError):
+            tf.io.gfile.rmtree(directory)

@@ -1,0 +1,1 @@
+"""The save in which the tasks of a cluster write one data file."""

@@ -1,0 +1,33 @@
+"""A save that is set up once and made as often as it is asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autodist.checkpoint.distributed.tasks import control_session as channels
+
+
+class KeptSave:
+    """What the ways of saving have in common: the session, kept from one save to the next."""
+
+    _channel: channels.Channel
+    # Set by each save that succeeds.
+    _has_saved = False
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether no task was lost since, and the user's session is open."""
+        return not (self._channel.broken or self._channel.is_closed)
+
+    @property
+    def was_forgotten(self) -> bool:
+        """Whether it saved before, and then failed although all tasks answer: a server was started again."""
+        return self._has_saved and self._channel.broken and not self._channel.lost
+
+    def end_with(self, session: Any) -> None:
+        """Closes the session when the user's session is closed."""
+        self._channel.end_with(session)
+
+    def close(self) -> None:
+        """Closes the session."""
+        self._channel.close()

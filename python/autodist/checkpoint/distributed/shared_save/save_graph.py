@@ -1,0 +1,238 @@
+"""The ops of a save of several tasks, in a graph of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from autodist import _native
+from autodist.checkpoint.distributed.stock_servers import stock_server_reads
+from autodist.checkpoint.distributed.tasks import task_names
+from autodist.checkpoint.distributed.variables import own_graph_handles
+
+if TYPE_CHECKING:
+    from autodist.checkpoint.distributed.variables.sources import SaveNode, Source
+
+
+class SaveGraph:
+    """Builds the ops; those of a step that several saves may take are built when they are first needed.
+
+    Attributes:
+        plain: The numbers of the sources that are no variables: their values are fed.
+        tasks: All tasks, the chief first.
+        plain_tasks: Those without our ops, by number.
+        finishes: What ends the writing of all tasks but the chief.
+    """
+
+    def __init__(
+        self,
+        graph: Any,
+        node: SaveNode,
+        homes: Sequence[str],
+        *,
+        by_value: Collection[int],
+        chief: str,
+        lacking: Collection[str],
+        label: str,
+    ) -> None:
+        """Builds the ops that begin and end a save.
+
+        Args:
+            graph: The graph to build in.
+            node: What is saved.
+            homes: The task that each source is read or sent from.
+            by_value: The sources whose values are read as a whole, by number.
+            chief: The task that makes the files.
+            lacking: The tasks that have not loaded our ops.
+            label: A name for the saver and its master.
+        """
+        self._graph = graph
+        self._node = node
+        self.tasks = [chief, *sorted(set(homes) - {chief})]
+        self.plain = [i for i, source in enumerate(node.sources) if source.variable is None]
+        self.plain_tasks: dict[int, stock_server_reads.PlainTask] = {}
+        self._writers: dict[tuple[Any, ...], Any] = {}
+        with graph.as_default():
+            self.save_id = tf.compat.v1.placeholder(tf.string, [])
+            self.prefix = tf.compat.v1.placeholder(tf.string, [])
+            self.path = tf.compat.v1.placeholder(tf.string, [])
+            self.lease = tf.compat.v1.placeholder(tf.int64, [])
+            self.budget = tf.compat.v1.placeholder(tf.int64, [])
+            self.values = [
+                tf.compat.v1.placeholder(node.sources[number].dtype) for number in self.plain
+            ]
+            self._value_of = dict(zip(self.plain, self.values, strict=True))
+            self.keys = tf.compat.v1.placeholder(tf.string, [None])
+            self.entries = tf.compat.v1.placeholder(tf.string, [None])
+            self._keep = [tf.compat.v1.placeholder(tf.int64, [None]) for _ in self.tasks]
+            self._let_go = [tf.compat.v1.placeholder(tf.int64, [None]) for _ in self.tasks]
+            self._build(homes, by_value, lacking, label)
+
+    def _build(
+        self,
+        homes: Sequence[str],
+        by_value: Collection[int],
+        lacking: Collection[str],
+        label: str,
+    ) -> None:
+        ops = _native.ops()
+        node = self._node
+        with self._on(0):
+            self.open = ops.autodist_open_save(
+                self.save_id, self.prefix, self.lease, durable=node.durable
+            )
+        by_home: dict[str, list[int]] = {}
+        for number, home in enumerate(homes):
+            by_home.setdefault(home, []).append(number)
+        stand_ins = [
+            None if source.variable is None else own_graph_handles.stand_in(source.variable)
+            for source in node.sources
+        ]
+        # Per task: numbers and outputs of its hold.
+        self.holds: dict[int, tuple[list[int], Any]] = {}
+        for index, task in enumerate(self.tasks):
+            here = by_home.get(task, [])
+            if task in lacking:
+                self.plain_tasks[index] = stock_server_reads.PlainTask(
+                    task,
+                    {number: node.sources[number] for number in here},
+                    {number: stand_ins[number] for number in here},
+                    label=label,
+                    save_id=self.save_id,
+                )
+                continue
+            held: list[int] = []
+            read: list[int] = []
+            for number in here:
+                is_held = node.sources[number].is_pinned and number not in by_value
+                (held if is_held else read).append(number)
+            if held or read:
+                self.holds[index] = self._hold(index, held, read, stand_ins)
+        self.keeps: dict[int, Any] = {}
+        # What ends the writing of tasks; done again, it does nothing.
+        self.finishes: list[Any] = []
+        drops = []
+        for index in range(len(self.tasks)):
+            if index in self.plain_tasks:
+                continue
+            with self._on(index):
+                self.keeps[index] = ops.autodist_keep_sources(
+                    self.save_id, self._keep[index], self._let_go[index], self.budget
+                )
+                if index in self.holds and index != 0:
+                    finish = ops.autodist_finish_parts(self.save_id, durable=node.durable).op
+                    self.finishes.append(finish)
+                    with tf.control_dependencies([finish]):
+                        drops.append(ops.autodist_drop_save(self.save_id))
+        with self._on(0), tf.control_dependencies(drops):
+            self.commit = ops.autodist_commit_save(self.save_id, self.keys, self.entries)
+
+    def keep_feeds(
+        self, concerned: Iterable[int], keep: Mapping[int, Any], let_go: Mapping[int, Any]
+    ) -> dict[Any, Any]:
+        """Returns what to feed `keeps`: per task the numbers of sources.
+
+        Args:
+            concerned: The numbers of the tasks whose `keeps` are run.
+            keep: The sources to keep, by task.
+            let_go: Those to let go.
+        """
+        feeds: dict[Any, Any] = {}
+        for index in concerned:
+            feeds[self._keep[index]] = keep.get(index, [])
+            feeds[self._let_go[index]] = let_go.get(index, [])
+        return feeds
+
+    def write(
+        self, writer: int, names: list[bytes], parts: Any, reads: Mapping[int, Any]
+    ) -> tuple[Any, dict[Any, Any]]:
+        """Returns the fetch and the feeds that write parts on a task.
+
+        Args:
+            writer: The number of the task.
+            names: What the plan says, likewise the next two.
+            parts: For the writer.
+            reads: By task, for those that send to it.
+        """
+        reads = dict(reads)
+        senders = []
+        for task in sorted(reads):
+            numbers = None
+            if task in self.plain_tasks:
+                numbers, reads[task] = self.plain_tasks[task].arguments(reads[task])
+            senders.append((task, numbers))
+        key = writer, tuple(senders)
+        if key not in self._writers:
+            self._writers[key] = self._write(*key)
+        fetch, names_in, parts_in, reads_in = self._writers[key]
+        feeds = {names_in: names, parts_in: parts}
+        feeds.update({placeholder: reads[task] for task, placeholder in reads_in.items()})
+        return fetch, feeds
+
+    def _write(
+        self, writer: int, senders: tuple[tuple[int, Any], ...]
+    ) -> tuple[Any, Any, Any, dict[int, Any]]:
+        ops = _native.ops()
+        reads: dict[int, Any] = {}
+        with self._graph.as_default():
+            names = tf.compat.v1.placeholder(tf.string, [None])
+            parts = tf.compat.v1.placeholder(tf.int64, [None])
+            buffers = []
+            for task, numbers in senders:
+                if numbers is not None:
+                    buffer, reads[task] = self.plain_tasks[task].read(numbers)
+                    buffers.append(buffer)
+                    continue
+                reads[task] = tf.compat.v1.placeholder(tf.int64, [None])
+                with self._on(task):
+                    buffers.append(ops.autodist_read_parts(self.save_id, reads[task]))
+            with self._on(writer):
+                crcs = ops.autodist_write_parts(
+                    self.save_id,
+                    names,
+                    parts,
+                    buffers,
+                    lock=self._node.lock,
+                    threads=self._node.threads,
+                )
+        return crcs, names, parts, reads
+
+    def _hold(
+        self, index: int, held: list[int], read: list[int], stand_ins: Sequence[Any]
+    ) -> tuple[list[int], Any]:
+        ops = _native.ops()
+        numbers, pins = own_graph_handles.reference(
+            held, stand_ins, task_names.processor_of(self.tasks[index])
+        )
+        tensors = []
+        for number in read:
+            source = self._node.sources[number]
+            tensors.append(
+                self._value_of[number]
+                if source.variable is None
+                else _value(source, stand_ins[number])
+            )
+        numbers.extend(read)
+        with self._on(index):
+            outputs = ops.autodist_hold_save(
+                save_id=self.save_id,
+                path=self.path,
+                lease_seconds=self.lease,
+                sources=tf.constant(numbers, tf.int64, [len(numbers)]),
+                names=tf.constant([self._node.sources[i].name for i in numbers], tf.string),
+                pins=pins,
+                tensors=tensors,
+            )
+        return numbers, outputs
+
+    def _on(self, index: int) -> Any:
+        return tf.device(task_names.processor_of(self.tasks[index]))
+
+
+def _value(source: Source, variable: Any) -> Any:
+    if not source.is_resource:
+        return variable
+    with tf.device(variable.device):
+        return tf.raw_ops.ReadVariableOp(resource=variable, dtype=source.dtype)

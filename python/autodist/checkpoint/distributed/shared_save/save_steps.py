@@ -1,0 +1,404 @@
+"""The steps of a save whose variables lie on several tasks.
+
+1. The chief makes the data file under a temporary name.
+2. Every task refers to the values of its variables, all at once, and looks whether it sees that file.
+3. The plan: who writes which bytes.
+4. Tasks write what they hold; what they cannot write is sent, a bounded part of it at a time.
+5. Tasks sync what they wrote. If several wrote, tasks look at what others did.
+6. The chief writes the index and commits.
+
+A save that fails is dropped on every task that answers; one that does not forgets it after a while.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import secrets
+import time
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from autodist import _log, _native
+from autodist.checkpoint.distributed.shared_save import (
+    file_systems,
+    reusable_save,
+    save_graph,
+    shared_blocks,
+)
+from autodist.checkpoint.distributed.stock_servers import stock_server_reads, stock_server_saves
+from autodist.checkpoint.distributed.tasks import control_session as channels
+from autodist.checkpoint.distributed.tasks import task_names
+
+if TYPE_CHECKING:
+    from autodist.checkpoint.distributed.variables.sources import SaveNode
+
+_LOGGER = _log.get_logger()
+
+# How the memory that a save may need on a task is divided: what is kept of variables while they are sent, and
+# how much is on its way at a time; a buffer may be there twice, as a message and as a tensor.
+_KEPT_SHARE = 1 / 2
+ROUNDS_UNDER_WAY = 4
+ROUND_SHARE = 1 / 16
+
+# How much of a file that several tasks wrote is read again, likewise.
+_CHECK_SHARE = 1 / 32
+
+# Longer than a client may be silent, so that a lease never ends a save that goes on.
+LEASE_FACTOR = 3
+RENEWALS_PER_LEASE = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Transport:
+    """How the bytes of a save travel.
+
+    Attributes:
+        way: `'shared'`: every task writes to the file; `'stream'`: only the chief does, the others send; `None`:
+            whoever reaches the file writes, if its file system lets several do so at once.
+        memory_bytes: What a save may need on a task beside the variables.
+        timeout_seconds: For how long a task may not answer.
+    """
+
+    way: str | None = None
+    memory_bytes: int = 256 << 20
+    timeout_seconds: float = 120.0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Writers:
+    """Who writes to the file.
+
+    Attributes:
+        path: The file.
+        chief: Where the chief sees it.
+        writes: For each task whether it writes.
+        reasons: Why tasks that could open it do not.
+        block_bytes: The blocks of the file of which each has one writer.
+    """
+
+    path: str
+    chief: file_systems.FilePlace
+    writes: list[bool]
+    reasons: dict[str, str]
+    block_bytes: int
+
+
+class ClusterSave(reusable_save.KeptSave):
+    """Saves what one node reads, as often as it is asked."""
+
+    def __init__(
+        self,
+        target: task_names.Target,
+        master: str,
+        node: SaveNode,
+        places: list[str],
+        *,
+        lacking: Collection[str],
+        transport: Transport,
+    ) -> None:
+        """Opens a session of our own and builds its graph.
+
+        Args:
+            target: The target of the user's session.
+            master: The task of its master.
+            node: What is saved.
+            places: The task of each source.
+            lacking: The tasks that have not loaded our ops; neither the master nor the chief.
+            transport: How the bytes travel.
+        """
+        self._node = node
+        self._transport = transport
+        self._chief = task_names.task_of(node.device, master)
+        by_value = {
+            number
+            for number, (source, place) in enumerate(zip(node.sources, places, strict=True))
+            if source.goes_to_chief
+            or (place in lacking and not stock_server_reads.can_slice(source))
+        }
+        homes = [
+            self._chief if number in by_value else place for number, place in enumerate(places)
+        ]
+        self._channel = channels.Channel(
+            target, master, {self._chief, *places}, transport.timeout_seconds
+        )
+        self._graph = save_graph.SaveGraph(
+            self._channel.graph,
+            node,
+            homes,
+            by_value=by_value,
+            chief=self._chief,
+            lacking=lacking,
+            label=f"{master}/{node.name}",
+        )
+        number_of = {task: number for number, task in enumerate(self._graph.tasks)}
+        self._homes = [number_of[home] for home in homes]
+        self._plain = stock_server_saves.PlainSources(
+            self._channel, self._graph.plain_tasks, self._budget_bytes
+        )
+        self._blocks = shared_blocks.SharedBlocks(self._channel, self._graph)
+        self._told = ""
+
+    def save(self, prefix: str, plain_values: list[Any]) -> None:
+        """Saves.
+
+        Args:
+            prefix: The checkpoint's.
+            plain_values: The values of the sources that are no variables, in their order.
+
+        Raises:
+            tf.errors.UnavailableError: A task does not answer; names it.
+            tf.errors.FailedPreconditionError: A variable has no value; or a task has to write to the file and
+                cannot, or may not on its file system; or one reads other bytes than another wrote.
+            tf.errors.OpError: What else went wrong, with the path or variable.
+        """
+        start = time.monotonic()
+        feeds = {
+            self._graph.save_id: secrets.token_hex(8),
+            self._graph.lease: int(self._transport.timeout_seconds * LEASE_FACTOR) + 1,
+        }
+        with self._plain.saving(feeds), self._dropping(feeds), self._renewing(feeds):
+            opened = self._channel.run(self._graph.open, {**feeds, self._graph.prefix: prefix})
+            places, facts = self._hold(feeds, opened.path, plain_values)
+            writers = self._writers(opened, places)
+            plan = self._plan(writers, facts)
+            crcs = np.zeros(plan.part_count, np.int64)
+            self._blocks.begin(feeds, plan, self._check_bytes)
+            self._write_direct(feeds, plan, crcs)
+            self._send(feeds, plan, crcs)
+            if plan.writer_count > 1:
+                self._blocks.check(
+                    feeds,
+                    plan,
+                    self._check_bytes,
+                    path=writers.path,
+                    file_system=writers.chief.file_system,
+                )
+            keys, entries = plan.index(crcs)
+            self._channel.run(
+                self._graph.commit, {**feeds, self._graph.keys: keys, self._graph.entries: entries}
+            )
+        self._has_saved = True
+        seconds = time.monotonic() - start
+        _LOGGER.info(
+            "saved %s: %d bytes of %d tasks in %.3f s (%.2f GB/s); %s",
+            prefix,
+            plan.size_bytes,
+            len(self._graph.tasks),
+            seconds,
+            plan.size_bytes / max(seconds, 1e-9) / 1e9,
+            self._describe(writers),
+        )
+
+    def _hold(
+        self, feeds: dict[Any, Any], path: bytes, plain_values: list[Any]
+    ) -> tuple[dict[int, file_systems.FilePlace], dict[int, tuple[tuple[int, ...], int]]]:
+        """Returns where tasks see the file that can open it, and per source its shape and encoded size."""
+        given = dict(zip(self._graph.values, plain_values, strict=True))
+        self._plain.check_values(feeds)
+        # One run: every task refers to all of its variables with dense updates at the same time.
+        outputs, begun = self._channel.run(
+            (
+                {index: outputs for index, (_, outputs) in self._graph.holds.items()},
+                self._plain.begin(),
+            ),
+            {**feeds, **given, self._graph.path: path if self._transport.way != "stream" else b""},
+        )
+        places = {}
+        facts = {number: (shape, 0) for number, shape in self._plain.facts(begun).items()}
+        for index, output in outputs.items():
+            if output.reaches and index != 0:
+                places[index] = file_systems.FilePlace.of(output)
+            numbers = list(output.facts)
+            for source in self._graph.holds[index][0]:
+                rank = int(numbers[0])
+                facts[source] = tuple(map(int, numbers[1 : rank + 1])), int(numbers[rank + 1])
+                del numbers[: rank + 2]
+        return places, facts
+
+    def _writers(self, opened: Any, places: dict[int, file_systems.FilePlace]) -> _Writers:
+        """Returns who writes; refuses what was asked for and cannot be."""
+        path, chief = opened.path.decode(), file_systems.FilePlace.of(opened)
+        reasons = {
+            index: reason
+            for index, place in places.items()
+            if (reason := file_systems.reason_against(place, chief))
+        }
+        if self._transport.way == "shared":
+            self._check_that_all_write(path, places, reasons)
+        elif reasons:
+            self._tell_of_one_writer(path, reasons)
+        writing = {index: place for index, place in places.items() if index not in reasons}
+        return _Writers(
+            path,
+            chief,
+            [index == 0 or index in writing for index in range(len(self._graph.tasks))],
+            {self._graph.tasks[index]: reason for index, reason in reasons.items()},
+            file_systems.shared_block_bytes([chief, *writing.values()], self._round_bytes),
+        )
+
+    def _check_that_all_write(
+        self, path: str, places: dict[int, file_systems.FilePlace], reasons: dict[int, str]
+    ) -> None:
+        needed = {*self._graph.holds, *self._graph.plain_tasks} - {0}
+        out_of_reach = [self._graph.tasks[index] for index in sorted(needed - {*places})]
+        why = ""
+        if out_of_reach:
+            why = (
+                f"{', '.join(out_of_reach)} cannot open {path}, which {self._chief} made. Save to a directory that "
+                "all tasks share, or leave transport out: then what they hold is sent"
+            )
+        elif reasons:
+            index, reason = next(iter(reasons.items()))
+            why = (
+                f"{self._graph.tasks[index]} sees {path} {reason}, where several tasks that write to one file lose "
+                "each other's bytes. Nothing was written. Use transport='files': every task writes a data file of its "
+                "own; or leave transport out: then one task writes, and the others send"
+            )
+        if why:
+            raise tf.errors.FailedPreconditionError(None, None, f"transport='shared', but {why}")
+
+    def _tell_of_one_writer(self, path: str, reasons: dict[int, str]) -> None:
+        """Warns, once, that tasks do not write although they could open the file."""
+        index, reason = next(iter(reasons.items()))
+        if self._told == reason:
+            return
+        self._told = reason
+        _LOGGER.warning(
+            "%s sees %s %s, where several tasks that write to one file lose each other's bytes: %s sent what they hold "
+            "to %s. With Saver(transport='files') every task writes a data file of its own",
+            self._graph.tasks[index],
+            path,
+            reason,
+            ", ".join(self._graph.tasks[index] for index in reasons),
+            self._chief,
+        )
+
+    def _plan(self, writers: _Writers, facts: dict[int, tuple[tuple[int, ...], int]]) -> Any:
+        entries = []
+        for number, source in enumerate(self._node.sources):
+            shape, encoded_bytes = facts[number]
+            entries.append(
+                (
+                    source.name,
+                    source.slice_spec,
+                    source.aggregation,
+                    source.dtype.as_datatype_enum,
+                    shape,
+                    self._homes[number],
+                    encoded_bytes,
+                )
+            )
+        memory = self._transport.memory_bytes
+        try:
+            return _native.bundle().ClusterPlan(
+                entries,
+                self._node.layout,
+                chief=0,
+                writers=writers.writes,
+                part_bytes=self._round_bytes,
+                group_bytes=int(memory * _KEPT_SHARE),
+                block_bytes=writers.block_bytes,
+            )
+        except ValueError as error:
+            raise tf.errors.InvalidArgumentError(None, None, str(error)) from error
+
+    @property
+    def _budget_bytes(self) -> int:
+        return int(self._transport.memory_bytes * (1 - _KEPT_SHARE / 2))
+
+    @property
+    def _round_bytes(self) -> int:
+        return max(1, int(self._transport.memory_bytes * ROUND_SHARE))
+
+    @property
+    def _check_bytes(self) -> int:
+        return int(self._transport.memory_bytes * _CHECK_SHARE)
+
+    def _write_direct(self, feeds: dict[Any, Any], plan: Any, crcs: Any) -> None:
+        """Lets tasks write what they hold, all at once."""
+        for direct, handovers in plan.direct(self._round_bytes):
+            self._write(feeds, [direct], crcs)
+            self._blocks.hand_over(feeds, handovers)
+
+    def _send(self, feeds: dict[Any, Any], plan: Any, crcs: Any) -> None:
+        """Sends the rest, group by group."""
+        kept: dict[int, Any] = {}
+        for group in range(plan.group_count):
+            sources = plan.group_sources(group)
+            self._keep(feeds, sources, kept)
+            kept = sources
+            self._write(feeds, plan.rounds(group, self._round_bytes), crcs)
+            self._blocks.hand_over(feeds, plan.group_handovers(group))
+        if kept:
+            self._keep(feeds, {}, kept)
+        self._plain.end(feeds)
+
+    def _keep(self, feeds: dict[Any, Any], keep: dict[int, Any], let_go: dict[int, Any]) -> None:
+        self._plain.let_go(feeds, let_go)
+        concerned = sorted({*keep, *let_go} & {*self._graph.keeps})
+        _, shapes = self._channel.run(
+            ([self._graph.keeps[index] for index in concerned], self._plain.keeps(keep)),
+            {
+                **feeds,
+                **self._graph.keep_feeds(concerned, keep, let_go),
+                self._graph.budget: self._budget_bytes,
+            },
+        )
+        self._plain.check_kept(shapes)
+
+    def _write(self, feeds: dict[Any, Any], rounds: list[dict[int, Any]], crcs: Any) -> None:
+        """Lets tasks write, some rounds at a time, and notes the checksums of the parts."""
+
+        def call(one: dict[int, Any]) -> tuple[Any, dict[Any, Any]]:
+            fetches, given = {}, dict(feeds)
+            for writer, (_, names, parts, reads) in one.items():
+                fetches[writer], more = self._graph.write(writer, names, parts, reads)
+                given.update(more)
+            return fetches, given
+
+        calls = [functools.partial(call, one) for one in rounds]
+        for one, results in zip(rounds, self._channel.map(calls, ROUNDS_UNDER_WAY), strict=True):
+            for writer, (numbers, *_) in one.items():
+                crcs[numbers] = results[writer]
+
+    def _describe(self, writers: _Writers) -> str:
+        silent = [
+            task
+            for task, writes in zip(self._graph.tasks, writers.writes, strict=True)
+            if not writes
+        ]
+        if not silent:
+            return "every task wrote what it holds"
+        what = f"{', '.join(silent)} sent what they hold to {self._chief}"
+        if writers.reasons:
+            task, reason = next(iter(writers.reasons.items()))
+            what += f", since {task} sees the file {reason}"
+        if not self._plain.tasks:
+            return what
+        return f"{what} ({', '.join(self._plain.tasks)}: as plain tensors)"
+
+    def _renewing(self, feeds: dict[Any, Any]) -> contextlib.AbstractContextManager[None]:
+        """Lets tasks hear of the save while others are at work."""
+        return self._channel.repeating(
+            list(self._graph.keeps.values()),
+            {**feeds, **self._graph.keep_feeds(self._graph.keeps, {}, {}), self._graph.budget: 0},
+            feeds[self._graph.lease] / RENEWALS_PER_LEASE,
+        )
+
+    @contextlib.contextmanager
+    def _dropping(self, feeds: dict[Any, Any]) -> Iterator[None]:
+        """Ends the save on every task where it fails."""
+        try:
+            yield
+        except BaseException:
+            save_id = feeds[self._graph.save_id]
+            drops = dict.fromkeys(
+                self._graph.tasks, lambda: _native.ops().autodist_drop_save(save_id)
+            )
+            self._channel.tell({**drops, **self._plain.drops()})
+            raise

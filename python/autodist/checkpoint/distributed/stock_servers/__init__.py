@@ -1,0 +1,1 @@
+"""Saves of variables on servers that have not loaded autodist's ops."""

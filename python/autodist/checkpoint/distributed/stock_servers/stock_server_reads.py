@@ -1,0 +1,251 @@
+"""Variables on tasks that have not loaded our ops, read there by TensorFlow's own.
+
+A run of a session sees one value of a variable, but a large variable takes many runs. So it is kept: a second
+variable of the server is assigned the first one's value, which shares its buffer; the next dense update then writes to
+a new one. So all are kept when a save begins. Only a variable in copy-on-read mode, as updates by rows leave it, is
+copied, and not before it is sent. `Slice` of a flat tensor is a
+view where it begins at a multiple of 64 bytes, `Bitcast` always is. (TensorFlow 2.21; session handles
+would do too, but servers have none.)
+
+What is kept has names that the next save from the same master finds, and frees: a save may have lost the server.
+Should a second process have the same names, each tells by an owner's mark that it reads its own::
+
+    keep:   assign the mark, then the values        read:   read the values, then compare the mark
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from autodist.checkpoint.distributed.tasks import task_names
+from autodist.checkpoint.distributed.variables.own_graph_handles import is_in_processor_memory
+
+if TYPE_CHECKING:
+    from autodist.checkpoint.distributed.variables.sources import Source
+
+# Errors about what is kept have it in their text.
+CONTAINER = "autodist_kept"
+
+# As the buffers of `AutodistReadParts`.
+_ALIGNMENT = 64
+
+# What `Bitcast` takes; booleans are cast.
+_SLICED = frozenset(
+    {
+        *(tf.bfloat16, tf.float16, tf.float32, tf.float64, tf.complex64, tf.complex128, tf.bool),
+        *(tf.int8, tf.int16, tf.int32, tf.int64, tf.uint8, tf.uint16, tf.uint32, tf.uint64),
+        *(tf.qint8, tf.quint8, tf.qint16, tf.quint16, tf.qint32),
+    }
+)
+
+# What leaves a variable out of copy-on-read mode, beside `ResourceApply...`.
+_DENSE_USES = frozenset(
+    {
+        "AssignAddVariableOp",
+        "AssignSubVariableOp",
+        "AssignVariableOp",
+        "DestroyResourceOp",
+        "DisableCopyOnRead",
+        "ReadVariableOp",
+        "VarIsInitializedOp",
+        "VariableShape",
+    }
+)
+
+
+def can_slice(source: Source) -> bool:
+    """Whether TensorFlow's ops can send a variable in parts."""
+    return (
+        source.variable is not None
+        and source.dtype in _SLICED
+        and is_in_processor_memory(source.variable)
+    )
+
+
+class PlainTask:
+    """The ops for the variables of one task.
+
+    Attributes:
+        task: The task.
+        numbers: Of its variables.
+        are_there: Whether each of them has a value.
+        shapes: The shape of each.
+        free_mark: Frees the owner's mark.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        sources: Mapping[int, Source],
+        variables: Mapping[int, Any],
+        *,
+        label: str,
+        save_id: Any,
+    ) -> None:
+        """Builds the ops of every save in the default graph.
+
+        Args:
+            task: The task.
+            sources: What of it is saved, by number.
+            variables: The variables in the default graph, likewise.
+            label: A name for the saver, as the next process that has it calls it.
+            save_id: The scalar that a save is fed with.
+        """
+        self.task = task
+        self._sources = sources
+        self._variables = variables
+        self._label = label
+        self._save_id = save_id
+        self._graph = tf.compat.v1.get_default_graph()
+        self._reads: dict[tuple[int, ...], tuple[Any, Any]] = {}
+        self.numbers = list(sources)
+        self.are_there = [self._is_there(number) for number in sources]
+        self.shapes = [self._shape(variables[number]) for number in sources]
+        self._kept = {
+            number: self._kept_variable(number)
+            for number, source in sources.items()
+            if source.is_resource
+        }
+        with self._on_task():
+            self._mark = self._variable("mark", tf.string)
+            marked = tf.raw_ops.AssignVariableOp(resource=self._mark, value=save_id)
+        with tf.control_dependencies([marked]):
+            self._keeps = {number: self._keep(number) for number in sources}
+        self._frees = {number: _destroy(kept) for number, kept in self._kept.items()}
+        self.free_mark = _destroy(self._mark)
+
+    def may_be_copied(self, number: int) -> bool:
+        """Whether keeping a variable may take a copy, as far as the user's graph tells."""
+        source = self._sources[number]
+        return source.is_resource and any(
+            op.type not in _DENSE_USES and not op.type.startswith("ResourceApply")
+            for op in source.variable.op.outputs[0].consumers()
+        )
+
+    def is_kept_by_reference(self, number: int) -> bool:
+        """Whether keeping a variable takes no copy, as far as the user's graph tells."""
+        return self._sources[number].is_resource and not self.may_be_copied(number)
+
+    def keeps(self, numbers: Sequence[int]) -> dict[int, Any]:
+        """Returns by number the op that keeps a variable, which returns the shape that it has then."""
+        return {number: self._keeps[number] for number in map(int, numbers)}
+
+    def frees(self, numbers: Sequence[int]) -> list[Any]:
+        """Returns the ops that free what is kept of variables."""
+        return [self._frees[number] for number in map(int, numbers) if number in self._frees]
+
+    def free_all(self) -> list[Any]:
+        """Makes the ops that free all that may be kept, in a graph of their own."""
+        kept = [self._kept_variable(number) for number in self._kept]
+        with self._on_task():
+            kept.append(self._variable("mark", tf.string))
+        return [_destroy(each) for each in kept]
+
+    def name_of(self, number: int) -> str:
+        """Returns what messages call a variable."""
+        return f"variable '{self._sources[number].name.decode()}'"
+
+    def element_bytes(self, number: int) -> int:
+        """Returns the size of an element of a variable."""
+        return int(self._sources[number].dtype.size)
+
+    def arguments(self, reads: Any) -> tuple[tuple[int, ...], Any]:
+        """Returns what a read needs: the numbers of its variables, and what to feed.
+
+        Args:
+            reads: What the plan says to `AutodistReadParts`.
+        """
+        rows = np.asarray(reads[1:], np.int64).reshape(-1, 3)
+        numbers = tuple(map(int, rows[:, 0]))
+        sizes = np.array([self.element_bytes(number) for number in numbers], np.int64)
+        pads = -(rows[:, 2] * sizes) % _ALIGNMENT
+        return numbers, np.column_stack([rows[:, 1:], pads]).ravel()
+
+    def read(self, numbers: tuple[int, ...]) -> tuple[Any, Any]:
+        """Returns the bytes of parts of variables, as `AutodistReadParts` does, and what to feed."""
+        if numbers not in self._reads:
+            with self._graph.as_default():
+                self._reads[numbers] = self._read(numbers)
+        return self._reads[numbers]
+
+    def _read(self, numbers: tuple[int, ...]) -> tuple[Any, Any]:
+        parts = tf.compat.v1.placeholder(tf.int64, [3 * len(numbers)])
+        pieces = []
+        with self._on_task():
+            # Few ops, for there may be many variables.
+            each = iter(tf.split(parts, 3 * len(numbers)))
+            flat, start = tf.constant([-1]), tf.constant([0], tf.int64)
+            zeros = tf.zeros(_ALIGNMENT, tf.uint8)
+        for number in numbers:
+            with tf.device(self._variables[number].device):
+                pieces.append(self._bytes(number, next(each), next(each), flat))
+            with self._on_task():
+                pieces.append(tf.raw_ops.Slice(input=zeros, begin=start, size=next(each)))
+        with self._on_task():
+            whole = tf.raw_ops.ConcatV2(values=pieces, axis=0) if len(numbers) > 1 else pieces[0]
+            with tf.control_dependencies([whole]):
+                mark = tf.raw_ops.ReadVariableOp(resource=self._mark, dtype=tf.string)
+            own = tf.debugging.assert_equal(
+                mark,
+                self._save_id,
+                message=f"{CONTAINER}/{self._label} is of another save",
+            )
+            with tf.control_dependencies([own]):
+                return tf.identity(whole), parts
+
+    def _bytes(self, number: int, first: Any, count: Any, flat: Any) -> Any:
+        source = self._sources[number]
+        value = self._variables[number]
+        if source.is_resource:
+            value = tf.raw_ops.ReadVariableOp(resource=self._kept[number], dtype=source.dtype)
+        value = tf.raw_ops.Reshape(tensor=value, shape=flat)
+        piece = tf.raw_ops.Slice(input=value, begin=first, size=count)
+        if source.dtype == tf.bool:
+            return tf.raw_ops.Cast(x=piece, DstT=tf.uint8)
+        piece = tf.raw_ops.Bitcast(input=piece, type=tf.uint8)
+        return piece if source.dtype.size == 1 else tf.raw_ops.Reshape(tensor=piece, shape=flat)
+
+    def _is_there(self, number: int) -> Any:
+        variable = self._variables[number]
+        with tf.device(variable.device):
+            if self._sources[number].is_resource:
+                return tf.raw_ops.VarIsInitializedOp(resource=variable)
+            return tf.raw_ops.IsVariableInitialized(ref=variable)
+
+    def _keep(self, number: int) -> Any:
+        source = self._sources[number]
+        variable = self._variables[number]
+        if not source.is_resource:
+            # Updated in place, under whatever reads it: read as it is then.
+            return self._shape(variable)
+        with tf.device(variable.device):
+            value = tf.raw_ops.ReadVariableOp(resource=variable, dtype=source.dtype)
+            kept = tf.raw_ops.AssignVariableOp(resource=self._kept[number], value=value)
+            with tf.control_dependencies([kept]):
+                return self._shape(self._kept[number])
+
+    def _shape(self, variable: Any) -> Any:
+        with tf.device(variable.device):
+            if variable.dtype == tf.resource:
+                return tf.raw_ops.VariableShape(input=variable, out_type=tf.int64)
+            return tf.raw_ops.Shape(input=variable, out_type=tf.int64)
+
+    def _kept_variable(self, number: int) -> Any:
+        with tf.device(self._variables[number].device):
+            return self._variable(str(number), self._sources[number].dtype)
+
+    def _variable(self, name: str, dtype: Any) -> Any:
+        return tf.raw_ops.VarHandleOp(
+            container=CONTAINER, shared_name=f"{self._label}/{name}", dtype=dtype, shape=None
+        )
+
+    def _on_task(self) -> Any:
+        return tf.device(task_names.processor_of(self.task))
+
+
+def _destroy(variable: Any) -> Any:
+    return tf.raw_ops.DestroyResourceOp(resource=variable, ignore_lookup_error=True)

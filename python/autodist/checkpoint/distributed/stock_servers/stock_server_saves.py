@@ -1,0 +1,217 @@
+"""The steps that a save takes on tasks which have not loaded our ops; the ops are those of `plain_tasks`."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from autodist.checkpoint.distributed.stock_servers.stock_server_reads import CONTAINER
+
+if TYPE_CHECKING:
+    from autodist.checkpoint.distributed.stock_servers.stock_server_reads import PlainTask
+    from autodist.checkpoint.distributed.tasks.control_session import Channel
+
+# What is kept has the same names in every save of a saver of this process.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+class PlainSources:
+    """The variables of all such tasks, while they are saved."""
+
+    def __init__(
+        self, channel: Channel, plain_tasks: Mapping[int, PlainTask], budget_bytes: int
+    ) -> None:
+        """Has not saved yet.
+
+        Args:
+            channel: What runs the ops.
+            plain_tasks: The tasks, by number.
+            budget_bytes: What copies of variables may need on a task.
+        """
+        self._channel = channel
+        self._tasks = plain_tasks
+        self._budget_bytes = budget_bytes
+        self._shapes: dict[int, tuple[int, ...]] = {}
+        # Since the save began.
+        self._kept: set[int] = set()
+        # What was there before, if a former process ended while it saved, is unknown.
+        self._is_clean = False
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks."""
+        return [plain.task for plain in self._tasks.values()]
+
+    @contextlib.contextmanager
+    def saving(self, feeds: Mapping[Any, Any]) -> Iterator[None]:
+        """Lets one save of this process at a time keep variables, and frees what another left.
+
+        Args:
+            feeds: What every run of the save is fed with, likewise below.
+
+        Raises:
+            tf.errors.FailedPreconditionError: Another process took what this one kept.
+        """
+        if not self._tasks:
+            yield
+            return
+        with _ONE_AT_A_TIME:
+            if not self._is_clean:
+                self._kept = {n for plain in self._tasks.values() for n in plain.numbers}
+                self.end(feeds)
+            self._is_clean = False
+            try:
+                yield
+            except tf.errors.OpError as error:
+                if isinstance(error, tf.errors.UnavailableError) or CONTAINER not in error.message:
+                    raise
+                # No `AbortedError`, after which a `MonitoredTrainingSession` trains again for ever.
+                raise tf.errors.FailedPreconditionError(
+                    None,
+                    None,
+                    f"what {', '.join(self.tasks)} kept for this save was taken by another: a second process with "
+                    "the same master saves too, by a saver of the same name. Let one of them save, or load "
+                    "autodist's ops there",
+                ) from error
+            self._is_clean = True
+
+    def check_values(self, feeds: Mapping[Any, Any]) -> None:
+        """Raises if variables have no value.
+
+        Args:
+            feeds: As for `saving`.
+
+        Raises:
+            tf.errors.FailedPreconditionError: Some have none; names them.
+        """
+        there = self._channel.run({i: t.are_there for i, t in self._tasks.items()}, {**feeds})
+        for index, plain in self._tasks.items():
+            missing = [
+                plain.name_of(number)
+                for number, is_there in zip(plain.numbers, there[index], strict=True)
+                if not is_there
+            ]
+            if missing:
+                raise tf.errors.FailedPreconditionError(
+                    None, None, f"{', '.join(missing)} on {plain.task}: not initialized"
+                )
+
+    def begin(self) -> tuple[Any, Any]:
+        """Returns the ops that begin a save, for `facts`: those of the shapes, and those that keep variables.
+
+        All variables with dense updates are kept as they are at the same time: what is kept shares their buffers.
+        """
+        kept = {
+            index: [number for number in plain.numbers if plain.is_kept_by_reference(number)]
+            for index, plain in self._tasks.items()
+        }
+        return {i: t.shapes for i, t in self._tasks.items()}, self.keeps(kept)
+
+    def facts(self, begun: tuple[Any, Any]) -> dict[int, tuple[int, ...]]:
+        """Returns the shapes of the variables, by number.
+
+        Args:
+            begun: What the ops of `begin` returned.
+
+        Raises:
+            tf.errors.ResourceExhaustedError: A variable has to be copied and is too large.
+        """
+        shapes, kept = begun
+        self._shapes = {
+            number: tuple(map(int, shape))
+            for index, plain in self._tasks.items()
+            for number, shape in zip(plain.numbers, shapes[index], strict=True)
+        }
+        self._shapes.update({number: tuple(map(int, shape)) for number, shape in kept.items()})
+        self._kept = set(kept)
+        for plain in self._tasks.values():
+            for number in plain.numbers:
+                self._check_size(plain, number)
+        return dict(self._shapes)
+
+    def keeps(self, keep: Mapping[int, Any]) -> dict[int, Any]:
+        """Returns the ops that keep variables, by number, for `check_kept`; of those that are kept, none.
+
+        Args:
+            keep: Numbers of variables by task; others than these tasks are no matter, likewise below.
+        """
+        return {
+            number: op
+            for index, numbers in keep.items()
+            if index in self._tasks
+            for number, op in self._tasks[index].keeps(numbers).items()
+            if number not in self._kept
+        }
+
+    def check_kept(self, shapes: Mapping[int, Any]) -> None:
+        """Raises if a variable is not what it was at first.
+
+        Args:
+            shapes: What the ops of `keeps` returned.
+
+        Raises:
+            tf.errors.FailedPreconditionError: It has another shape.
+        """
+        for number, shape in shapes.items():
+            if tuple(map(int, shape)) != self._shapes[number]:
+                name = next(
+                    plain.name_of(number)
+                    for plain in self._tasks.values()
+                    if number in plain.numbers
+                )
+                raise tf.errors.FailedPreconditionError(
+                    None, None, f"{name} got another shape during the save"
+                )
+
+    def let_go(self, feeds: Mapping[Any, Any], let_go: Mapping[int, Any]) -> None:
+        """Frees what was kept of variables, if anything was.
+
+        Args:
+            feeds: As for `saving`.
+            let_go: As for `keeps`.
+        """
+        ops = [
+            self._tasks[index].frees(numbers)
+            for index, numbers in let_go.items()
+            if index in self._tasks
+        ]
+        if ops:
+            self._channel.run(ops, {**feeds})
+        for numbers in let_go.values():
+            self._kept.difference_update(map(int, numbers))
+
+    def end(self, feeds: Mapping[Any, Any]) -> None:
+        """Frees what is still kept: the marks, and variables that nothing was sent of.
+
+        Args:
+            feeds: As for `saving`.
+        """
+        ops = [
+            [plain.free_mark, plain.frees([n for n in plain.numbers if n in self._kept])]
+            for plain in self._tasks.values()
+        ]
+        if ops:
+            self._channel.run(ops, {**feeds})
+        self._kept.clear()
+
+    def drops(self) -> dict[str, Callable[[], Any]]:
+        """Returns by task what frees all that may be kept, for `Channel.tell`."""
+        return {plain.task: plain.free_all for plain in self._tasks.values()}
+
+    def _check_size(self, plain: PlainTask, number: int) -> None:
+        """Refuses what would have to be copied and is too large; what is kept at a time fits else."""
+        size_bytes = int(np.prod(self._shapes[number], dtype=np.int64)) * plain.element_bytes(
+            number
+        )
+        if size_bytes > self._budget_bytes and plain.may_be_copied(number):
+            raise tf.errors.ResourceExhaustedError(
+                None,
+                None,
+                f"{plain.name_of(number)} on {plain.task} is updated in place and has to be copied before it is "
+                f"sent: {size_bytes} bytes of {self._budget_bytes} allowed. Raise Saver(memory_bytes=...)",
+            )

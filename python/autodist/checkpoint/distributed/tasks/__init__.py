@@ -1,0 +1,1 @@
+"""The tasks of a session's cluster: which there are, what they can do, whether they live."""

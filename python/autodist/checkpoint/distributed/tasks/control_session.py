@@ -1,0 +1,204 @@
+"""A session of our own beside the user's, on the same servers, watched while it runs."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from autodist.checkpoint.distributed.tasks import liveness, own_sessions, task_names
+from autodist.checkpoint.errors import run_errors
+
+# How long a run may take before it is asked whether all tasks are there; a share of the timeout.
+_PATIENCE = 0.25
+
+# How long `tell` waits for tasks other than the one that has the files; a share of the timeout.
+_COURTESY = 0.5
+
+LOST = run_errors.LOST
+
+
+class Channel:
+    """Runs ops on some tasks of a cluster, and says which of them does not answer.
+
+    Attributes:
+        graph: Its graph.
+        broken: Whether a task was lost, or its session there; then another channel is needed.
+        lost: The tasks that do not answer.
+    """
+
+    def __init__(
+        self,
+        target: task_names.Target,
+        master: str,
+        involved: Iterable[str],
+        timeout_seconds: float,
+    ) -> None:
+        """Opens a session.
+
+        Args:
+            target: The target of the user's session.
+            master: The task of its master.
+            involved: The tasks that are needed, and no others.
+            timeout_seconds: For how long a task may not answer.
+        """
+        self.graph = tf.Graph()
+        self.broken = False
+        self._target = target
+        self._master = master
+        self._tasks = sorted({master, *involved})
+        self._timeout = timeout_seconds
+        self.lost: list[str] = []
+        self._session, self._end = own_sessions.open_session(
+            self, target, self.graph, task_names.filters_of(self._tasks)
+        )
+        self._find()
+
+    def run(self, fetches: Any, feeds: dict[Any, Any]) -> Any:
+        """Runs ops of the graph.
+
+        Args:
+            fetches: As for `tf.compat.v1.Session.run`.
+            feeds: Likewise.
+
+        Raises:
+            tf.errors.UnavailableError: Tasks do not answer; names them.
+            tf.errors.OpError: An op failed.
+        """
+        return self.wait(self.start(fetches, feeds))
+
+    def start(self, fetches: Any, feeds: dict[Any, Any]) -> concurrent.futures.Future[Any]:
+        """Begins a run, for `wait`."""
+        self._await_addresses()
+        return task_names.start(lambda: self._session.run(fetches, feeds))
+
+    def _find(self) -> None:
+        self._found = liveness.begin_to_find(self._target, self._master, self._tasks)
+        self._found_until = time.monotonic() + liveness.FIND_SECONDS
+
+    def _await_addresses(self) -> None:
+        """Waits until it is known where servers can be asked whether they live: once busy, they cannot say it."""
+        left = self._found_until - time.monotonic()
+        if left > 0:
+            concurrent.futures.wait([self._found], left)
+        elif self._found.done() and (self._found.exception() or not self._found.result()):
+            self._find()
+
+    def wait(self, running: concurrent.futures.Future[Any]) -> Any:
+        """Returns what a run returns; raises as `run` does."""
+        while not concurrent.futures.wait([running], max(1.0, self._timeout * _PATIENCE)).done:
+            self._check_tasks(None)
+        with self._naming_lost_tasks():
+            try:
+                return running.result()
+            except tf.errors.OpError as error:
+                # That an op raised it tells it from what a lost task raises.
+                if isinstance(error, LOST) and error.op is not None:
+                    raise
+                raise run_errors.without_stacks(error) from None
+
+    def map(
+        self, calls: Iterable[Callable[[], tuple[Any, dict[Any, Any]]]], width: int
+    ) -> Iterator[Any]:
+        """Yields what runs return, in order, with some of them under way at a time.
+
+        Args:
+            calls: Make the fetches and feeds of a run, when it is begun.
+            width: How many are under way at most.
+        """
+        running: list[concurrent.futures.Future[Any]] = []
+        try:
+            for call in calls:
+                if len(running) == width:
+                    yield self.wait(running.pop(0))
+                running.append(self.start(*call()))
+            while running:
+                yield self.wait(running.pop(0))
+        finally:
+            if not self.broken:
+                concurrent.futures.wait(running, timeout=self._timeout)
+
+    @contextlib.contextmanager
+    def repeating(
+        self, fetches: Collection[Any], feeds: dict[Any, Any], seconds: float
+    ) -> Iterator[None]:
+        """Runs ops every so many seconds while the block lasts; whether they fail is no matter.
+
+        Args:
+            fetches: The ops. One that a busy task does not get to does not keep the others waiting.
+            feeds: For all of them.
+            seconds: How often.
+        """
+        ended = threading.Event()
+
+        def repeat() -> None:
+            running: dict[int, concurrent.futures.Future[Any]] = {}
+            while not ended.wait(seconds):
+                for number, fetch in enumerate(fetches):
+                    if number in running and not running[number].done():
+                        continue
+                    # Without a thread now, the next time.
+                    with contextlib.suppress(tf.errors.ResourceExhaustedError):
+                        running[number] = task_names.start(
+                            lambda fetch=fetch: self._session.run(fetch, feeds)  # type: ignore[misc]
+                        )
+
+        task_names.start(repeat)
+        try:
+            yield
+        finally:
+            ended.set()
+
+    def tell(self, ops: Mapping[str, Callable[[], Any]]) -> None:
+        """Runs ops on every task that answers; that none was lost is not needed.
+
+        Args:
+            ops: By task a function that makes them, in a graph of its own. The first task is the one that has the
+                files: it is waited for.
+        """
+        present = {task: op for task, op in ops.items() if task not in self.lost}
+        told = task_names.tell(self._target, self._master, present)
+        concurrent.futures.wait(told[:1], self._timeout)
+        concurrent.futures.wait(told, self._timeout * _COURTESY)
+
+    def close(self) -> None:
+        """Closes the session, unless it was given up."""
+        self.broken = True
+        own_sessions.close([self._end])
+
+    def end_with(self, session: Any) -> None:
+        """Closes the session when the user's session is closed."""
+        own_sessions.end_with(session, [self._end])
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the session was closed, or closes."""
+        return not self._end.alive
+
+    def _give_up(self) -> None:
+        """Lets the session end by itself: closing it waits until lost tasks are back."""
+        self.broken = True
+        self._end()
+
+    @contextlib.contextmanager
+    def _naming_lost_tasks(self) -> Iterator[None]:
+        try:
+            yield
+        except LOST as error:
+            self._give_up()
+            self._check_tasks(error)
+            raise
+
+    def _check_tasks(self, error: Any) -> None:
+        """Raises if tasks do not answer."""
+        silent = liveness.silent(self._target, self._master, self._tasks, self._timeout)
+        if not silent:
+            return
+        self._give_up()
+        self.lost = silent
+        raise task_names.lost_error(silent, self._timeout, error) from error

@@ -1,0 +1,153 @@
+"""Whether the servers of tasks live, which a run cannot tell.
+
+A server runs ops in its inter-op threads. Row updates that wait for a variable that is being written take all of them:
+then not even a `no_op` runs, on a server that is healthy and at work for the save. The thread that reads requests
+answers all the same (`autodist.cluster.server_status`), to whoever knows the server's address. A session's client
+knows that of its master only. So each task is asked where it listens while it still runs ops, and an address is used
+only if the server there is the task's process, which has a random number, its incarnation.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import threading
+from collections.abc import Iterable
+
+import tensorflow as tf
+
+from autodist import _native
+from autodist.checkpoint.distributed.tasks import task_names
+from autodist.cluster.server_status import NoAnswerError, ServerStub
+
+# How long one address is tried, and how long a save waits for all of them.
+_TRY_SECONDS = 5.0
+FIND_SECONDS = 5.0
+
+# For how long only a server's address is asked before an op is tried too; a share of the timeout.
+_ADDRESS_FIRST = 0.25
+
+_GRPC = "grpc://"
+
+_stubs: dict[tuple[str, str], ServerStub] = {}
+_lock = threading.Lock()
+
+
+def begin_to_find(
+    target: task_names.Target, master: str, involved: Iterable[str]
+) -> concurrent.futures.Future[bool]:
+    """Begins to find out where servers can be reached, for `silent` and `lives`; returns whether all were found.
+
+    Args:
+        target: The target of the user's session.
+        master: The task of its master.
+        involved: The tasks.
+    """
+    _remember(target, master, _address_of(target))
+    others = [task for task in involved if task != master]
+
+    def find() -> bool:
+        incarnations = task_names.incarnations(target, [master, *others])
+        finding = [
+            task_names.start(lambda task=task: _find(target, master, task, incarnations[task]))  # type: ignore[misc]
+            for task in others
+        ]
+        concurrent.futures.wait(finding)
+        return all(found.exception() is None and found.result() for found in finding)
+
+    return task_names.start(find)
+
+
+def silent(
+    target: task_names.Target, master: str, involved: Iterable[str], timeout_seconds: float
+) -> list[str]:
+    """Returns the tasks whose servers do not live, or cannot be reached, sorted.
+
+    Args:
+        target: The target of the user's session.
+        master: The task of its master.
+        involved: The tasks to ask, at once.
+        timeout_seconds: How long to wait for an answer.
+    """
+    asked = {
+        task: task_names.start(lambda task=task: _answers(target, master, task, timeout_seconds))  # type: ignore[misc]
+        for task in involved
+    }
+    concurrent.futures.wait(asked.values(), timeout_seconds)
+    return sorted(
+        task
+        for task, answer in asked.items()
+        if not answer.done() or answer.exception() is not None or not answer.result()
+    )
+
+
+def lives(target: task_names.Target, task: str | None, timeout_seconds: float) -> bool:
+    """Tells whether the server of a task lives, if its address is known; else false.
+
+    Args:
+        target: The target of the user's session.
+        task: The task; `None` for the session's master.
+        timeout_seconds: How long to wait for an answer.
+    """
+    if task is None:
+        with contextlib.closing(ServerStub(_address_of(target))) as stub:
+            return stub.answers(timeout_seconds)
+    known = _stubs.get((target.address, task))
+    return known is not None and known.answers(timeout_seconds)
+
+
+def _answers(target: task_names.Target, master: str, task: str, timeout_seconds: float) -> bool:
+    first = timeout_seconds * _ADDRESS_FIRST
+    if lives(target, task, first):
+        return True
+    # What has no address known yet is told by an op; so is one that came back under another address.
+    by_address = task_names.start(lambda: lives(target, task, timeout_seconds - first))
+    by_op = task_names.start(lambda: task_names.run_on(target, master, task, tf.no_op))
+    for answer in concurrent.futures.as_completed([by_address, by_op]):
+        if answer.exception() is None and (answer is by_op or answer.result()):
+            return True
+    return False
+
+
+def _find(target: task_names.Target, master: str, task: str, incarnation: int) -> bool:
+    hosts, ports = task_names.run_on(
+        target, master, task, lambda: tuple(_native.ops().autodist_server_addresses())
+    )
+    own_host = _address_of(target).rpartition(":")[0]
+    names = dict.fromkeys([own_host, *(host.decode() for host in hosts)])
+    addresses = [
+        f"[{name}]:{port}" if ":" in name and not name.startswith("[") else f"{name}:{port}"
+        for name in names
+        for port in ports
+    ]
+    tries = [
+        task_names.start(lambda address=address: _is_at(address, incarnation))  # type: ignore[misc]
+        for address in addresses
+    ]
+    for tried in concurrent.futures.as_completed(tries):
+        address = tried.result()
+        if address is not None:
+            _remember(target, task, address)
+            return True
+    return False
+
+
+def _is_at(address: str, incarnation: int) -> str | None:
+    """Returns the address if the process listens there that has an incarnation."""
+    with contextlib.closing(ServerStub(address)) as stub:
+        try:
+            return address if stub.status(_TRY_SECONDS).incarnation == incarnation else None
+        except NoAnswerError:
+            return None
+
+
+def _remember(target: task_names.Target, task: str, address: str) -> None:
+    with _lock:
+        known = _stubs.get((target.address, task))
+        if known is None or known.address != address:
+            # The former one is closed when nobody asks it any more.
+            _stubs[target.address, task] = ServerStub(address)
+
+
+def _address_of(target: task_names.Target) -> str:
+    return target.address.removeprefix(_GRPC)

@@ -1,0 +1,61 @@
+"""Which tasks have not loaded our ops."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from autodist import _native
+from autodist.checkpoint.distributed.tasks import liveness, task_names
+
+ADVICE = "Call `autodist.load_ops()` where these servers start, and"
+
+
+def find(
+    target: task_names.Target, master: str, involved: Iterable[str], timeout_seconds: float
+) -> list[str]:
+    """Returns the tasks that have not loaded our ops; only the master, which all others need, if it has not.
+
+    Args:
+        target: The target of the user's session.
+        master: The task of its master.
+        involved: The tasks that are needed.
+        timeout_seconds: For how long a task may not answer.
+    """
+
+    def has_ops(task: str) -> bool:
+        return task_names.has_op(
+            target,
+            master,
+            task,
+            _probe,
+            timeout_seconds,
+            lambda seconds: liveness.lives(target, None if task == master else task, seconds),
+        )
+
+    if not has_ops(master):
+        return [master]
+    asked = {
+        task: task_names.start(
+            lambda task=task: has_ops(task)  # type: ignore[misc]
+        )
+        for task in involved
+        if task != master
+    }
+    return [task for task, answer in asked.items() if not answer.result()]
+
+
+def describe(lacking: Collection[str], master: str, chief: str) -> str:
+    """Returns the names of tasks, with what they are.
+
+    Args:
+        lacking: The tasks.
+        master: The session's master.
+        chief: The task of the saver's node.
+    """
+    roles = {chief: ", the saver's own task,", master: ", the session's master,"}
+    return ", ".join(task + roles.get(task, "") for task in lacking).removesuffix(",")
+
+
+def _probe() -> Any:
+    return _native.ops().autodist_drop_save("")

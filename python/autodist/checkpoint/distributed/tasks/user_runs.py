@@ -1,0 +1,89 @@
+"""Runs in the user's own session, watched: a run over gRPC waits without a limit for a task that hangs."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from autodist.checkpoint.distributed.tasks import (
+    control_session,
+    liveness,
+    masters,
+    sessions,
+    task_names,
+)
+
+# How long a run may take before it is asked whether all tasks answer; a share of the timeout.
+_PATIENCE = 0.25
+
+
+def run(
+    session: Any,
+    fetches: Sequence[Any],
+    devices: Iterable[str],
+    timeout_seconds: float,
+    *,
+    options: Any = None,
+    metadata: Any = None,
+) -> Any:
+    """Runs ops or tensors of the graph that a session runs.
+
+    Args:
+        session: The user's session.
+        fetches: The ops or tensors.
+        devices: Where they may lie, in full or in part: only these tasks are named as lost.
+        timeout_seconds: For how long a task may not answer.
+        options: As for `tf.compat.v1.Session.run`.
+        metadata: Likewise.
+
+    Raises:
+        tf.errors.UnavailableError: Tasks do not answer; names them.
+        tf.errors.OpError: As `tf.compat.v1.Session.run`.
+    """
+    running = task_names.start(
+        lambda: sessions.run_stored(session, fetches, options, metadata), or_call=True
+    )
+    patience = max(1.0, timeout_seconds * _PATIENCE)
+    while not concurrent.futures.wait([running], patience).done:
+        _check_tasks(session, devices, timeout_seconds, None)
+    try:
+        return running.result()
+    except control_session.LOST as error:
+        _check_tasks(session, devices, timeout_seconds, error)
+        raise
+
+
+def _check_tasks(session: Any, devices: Iterable[str], timeout_seconds: float, error: Any) -> None:
+    """Raises if a task does not answer that may have one of the devices."""
+    target = sessions.target_of(session)
+    if target is None or target.why_unreachable:
+        return
+    master = masters.ask(target, timeout_seconds).task
+    listed = task_names.within(
+        task_names.start(session.list_devices),
+        timeout_seconds,
+        f"the master {target}",
+        lambda seconds: liveness.lives(target, None, seconds),
+    )
+    wanted = {_task_in(device) for device in devices}
+    possible = {
+        task_names.task_of(device.name, master)
+        for device in listed
+        if any(_allows(task, _task_in(device.name)) for task in wanted)
+    }
+    silent = liveness.silent(target, master, possible, timeout_seconds)
+    if silent:
+        raise task_names.lost_error(silent, timeout_seconds, error) from error
+
+
+def _task_in(device: str) -> tuple[str | None, int | None]:
+    spec = tf.DeviceSpec.from_string(device or "")
+    return spec.job, spec.task
+
+
+def _allows(wanted: tuple[str | None, int | None], found: tuple[str | None, int | None]) -> bool:
+    """Whether a task is one that a device string allows, which may say less."""
+    return all(part in (None, other) for part, other in zip(wanted, found, strict=True))

@@ -1,0 +1,107 @@
+"""Errors that leave a save or restore: of no type that ends training quietly, or begins it again.
+
+TensorFlow's monitored sessions and coordinators take an `OutOfRangeError` or `StopIteration` for the end of the data,
+and an `AbortedError` or `UnavailableError` for a task that was lost: they train again from the last checkpoint. File
+systems raise these for reasons of their own (`EFBIG`, `ESTALE`, an object store that does not answer).
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from autodist import errors
+from autodist.checkpoint.distributed.tasks import sessions
+from autodist.checkpoint.errors import run_errors
+from autodist.checkpoint.files import paths
+
+# What a task that is gone raises; kept where there are other tasks, and no op of the graph raised it.
+_LOST = (tf.errors.AbortedError, tf.errors.UnavailableError)
+
+# Those that are about the files, whose text may lack the path.
+_OF_FILES = (
+    tf.errors.DataLossError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+    tf.errors.PermissionDeniedError,
+    tf.errors.ResourceExhaustedError,
+    tf.errors.UnimplementedError,
+    tf.errors.UnknownError,
+)
+
+
+@contextlib.contextmanager
+def of_save(path: str, session: Any = None) -> Iterator[None]:
+    """Gives the errors of a save a final type and a text that names what is saved.
+
+    Args:
+        path: The checkpoint's prefix or the export's directory.
+        session: The session, where it may have tasks elsewhere.
+
+    Raises:
+        tf.errors.ResourceExhaustedError: In place of an `OutOfRangeError`: a file became too large.
+        tf.errors.UnknownError: In place of an `AbortedError` or `UnavailableError` of a file system.
+        RuntimeError: In place of a `StopIteration`.
+    """
+    with _final(f"cannot save {path}", tf.errors.ResourceExhaustedError, session):
+        try:
+            yield
+        except _OF_FILES as error:
+            if paths.name(path) in error.message:
+                raise
+            raise with_message(error, f"cannot save {path}: {error.message}") from error
+
+
+@contextlib.contextmanager
+def of_restore(path: Any, session: Any = None) -> Iterator[None]:
+    """Gives the errors of a restore a final type.
+
+    Args:
+        path: The checkpoint's prefix.
+        session: As in `of_save`.
+
+    Raises:
+        tf.errors.DataLossError: In place of an `OutOfRangeError`: a file ends too early.
+        tf.errors.UnknownError: As in `of_save`.
+        RuntimeError: As in `of_save`.
+    """
+    with _final(f"cannot restore {path}", tf.errors.DataLossError, session):
+        yield
+
+
+@contextlib.contextmanager
+def _final(doing: str, out_of_range: Any, session: Any) -> Iterator[None]:
+    try:
+        yield
+    except StopIteration as error:
+        raise errors.GraphStateError(f"{doing}: {error!r}") from error
+    except tf.errors.OutOfRangeError as error:
+        raise out_of_range(error.node_def, error.op, f"{doing}: {error.message}") from error
+    except _LOST as error:
+        if error.op is None and sessions.target_of(session):
+            raise
+        message = f"{doing}: {type(error).__name__}: {run_errors.text_of(error)}"
+        raise tf.errors.UnknownError(None, None, message) from error
+
+
+def with_message(error: Exception, message: str) -> Exception:
+    """Returns an error of the same type with another text.
+
+    Where the type's constructor takes more than a text, the error itself gets the text.
+
+    Args:
+        error: The error.
+        message: The text.
+    """
+    if isinstance(error, tf.errors.OpError):
+        of_op: Exception = type(error)(error.node_def, error.op, message)
+        return of_op
+    if isinstance(error, OSError) and error.errno is not None:
+        return type(error)(error.errno, message)
+    try:
+        copy = type(error)(message)
+    except TypeError:
+        error.args = (message,)
+        return error
+    return copy

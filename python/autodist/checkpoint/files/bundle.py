@@ -1,0 +1,106 @@
+"""The files of a checkpoint on disk, found by its prefix."""
+
+import contextlib
+import itertools
+import os
+
+import tensorflow as tf
+
+from autodist.checkpoint.files import paths
+
+# Of data files whose directory cannot be listed.
+_MOST_TRIED = 64
+
+
+def exists(prefix: str) -> bool:
+    """Tells whether there is a bundle under a prefix.
+
+    Clients of a network file system remember for a while that there is no file of a name. So a name that another
+    client may give to a file soon is not asked for, but looked for in the directory, where that can be read.
+    """
+    if paths.is_local(prefix):
+        with (
+            contextlib.suppress(OSError),
+            os.scandir(paths.for_system_calls(paths.parent(prefix)) or ".") as entries,
+        ):
+            return any(entry.name == paths.name(prefix) + ".index" for entry in entries)
+    return bool(tf.io.gfile.exists(prefix + ".index"))
+
+
+def remove(prefix: str, *others: str) -> None:
+    """Removes a bundle if it is there, the index first: without it the data file is no checkpoint.
+
+    What cannot be removed stays. This is for the way out of a save that failed, whose error is the
+    one to tell.
+
+    Args:
+        prefix: The bundle's prefix.
+        *others: Other files that belong to it, in the order to remove them.
+    """
+    data: list[str] = []
+    with contextlib.suppress(tf.errors.OpError, OSError):
+        if exists(prefix):
+            data = data_files(prefix)
+    for path in [prefix + ".index", *data, *others]:
+        remove_file(path)
+
+
+def sync(prefix: str) -> None:
+    """Makes a bundle durable that TensorFlow wrote, where its file system has a call for it.
+
+    Args:
+        prefix: The bundle's prefix.
+
+    Raises:
+        OSError: A file cannot be synced.
+    """
+    if not paths.is_local(prefix) or not exists(prefix):
+        return
+    for path in [*data_files(prefix), prefix + ".index", paths.parent(prefix)]:
+        paths.sync(path)
+
+
+def data_files(prefix: str) -> list[str]:
+    """Returns the paths of all data files under a prefix.
+
+    Args:
+        prefix: The bundle's prefix.
+    """
+    start = prefix[: len(prefix) - len(paths.name(prefix))]
+    try:
+        names = _names_in(start)
+    except (PermissionError, tf.errors.PermissionDeniedError, UnicodeDecodeError):
+        # The directory may be written to and not read, or holds names that TensorFlow cannot tell.
+        return [path for path in _possible_data_files(prefix) if tf.io.gfile.exists(path)]
+    first = paths.name(prefix) + ".data-"
+    # Of names that are no UTF-8 none is that of a data file.
+    return [
+        start + name for name in names if name.startswith(first) and name[len(first) :].isascii()
+    ]
+
+
+def _names_in(directory: str) -> list[str]:
+    """Returns the names in a directory, those too that are no UTF-8 if it is local."""
+    if not paths.is_local(directory):
+        names: list[str] = tf.io.gfile.listdir(directory)
+        return names
+    return os.listdir(paths.for_system_calls(directory) or ".")  # noqa: PTH208 a path of text
+
+
+def _possible_data_files(prefix: str) -> list[str]:
+    return [
+        f"{prefix}.data-{number:05d}-of-{count:05d}"
+        for count, number in itertools.product(range(1, _MOST_TRIED + 1), range(_MOST_TRIED))
+        if number < count
+    ]
+
+
+def remove_file(path: str) -> None:
+    """Removes a file if it is there and can be removed.
+
+    Args:
+        path: Its path.
+    """
+    with contextlib.suppress(tf.errors.OpError):
+        if tf.io.gfile.exists(path):
+            tf.io.gfile.remove(path)

@@ -1,0 +1,1 @@
+"""What transformed graphs are built of: ops, values, variables and their replicas."""

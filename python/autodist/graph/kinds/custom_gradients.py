@@ -1,0 +1,87 @@
+"""Proves that a gradient function of the user's treats each row by itself and is linear in what comes back.
+
+That the mean of the replicas' gradients is one node's gradient rests on derivatives being derivatives. What a user
+gives in their place (`tf.custom_gradient`, `gradient_override_map`) need not be one. The mean is right all the same
+where the function, of rows, makes rows of rows, each in proportion to what came back to it: a replica's rows come
+back times the inverse of its share of the batch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from autodist.graph.kinds.kind import SAME, Kind, Kinds
+from autodist.graph.original.differentiations import GradientCall
+from autodist.graph.original.roles import Key, key_of
+from autodist.private_apis import tf_internals
+
+if TYPE_CHECKING:
+    from autodist.graph.analysis.batch import BatchAnalysis
+
+# Linear in each input where the others do not depend on what came back; the first set: in one, the second: in all.
+_PRODUCTS = frozenset({"Mul", "MulNoNan", "MatMul", "BatchMatMulV2"})
+_LINEAR = frozenset(
+    {"Neg", "Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "ZerosLike", "StopGradient"}
+)
+_SUMS = frozenset({"Add", "AddV2", "AddN", "Sub"})
+_BY_FIRST = frozenset({"RealDiv", "Div", "DivNoNan"})
+
+
+def has_own_gradient(op: Any) -> bool:
+    """Whether the user gave the gradient function of an op."""
+    return "_gradient_op_type" in op.node_def.attr and not tf_internals.takes_functions(op.type)
+
+
+def is_linear(batch: BatchAnalysis, call: GradientCall, found: list[Kind | None]) -> bool:
+    """Whether what a call of a user's gradient function returns is linear in what came back, row by row.
+
+    Args:
+      batch: what varies.
+      call: the call.
+      found: the kinds of the outputs of the call's op.
+    """
+    kinds = batch.splitting.kinds
+    backs: dict[Key, Kind] = {}
+    for derivative, kind in zip(call.upstream, found, strict=False):
+        if derivative is None:
+            continue
+        if (
+            not isinstance(derivative, tf.Tensor)
+            or kind is None
+            or not (kind.is_rows or kind == SAME)
+        ):
+            return False
+        backs[key_of(derivative)] = kind
+    with kinds.supposing(backs):
+        linear = set(backs)
+        for op in batch.ops_between(call.begin, call.end):
+            if op.type == "NoOp" or not op.outputs:
+                continue
+            made = _made(kinds, op, linear)
+            if made is None:
+                return False
+            kinds.suppose(op, made)
+            if any(key_of(t) in linear for t in op.inputs):
+                linear.update(key_of(t) for t in op.outputs)
+    return True
+
+
+def _made(kinds: Kinds, op: Any, linear: set[Key]) -> list[Kind | None] | None:
+    """The kinds of what `op` makes; None where it is not known, or not linear in the tensors `linear`."""
+    is_linear = [key_of(t) in linear for t in op.inputs]
+    if any(is_linear):
+        fits = (
+            (op.type in _LINEAR and is_linear[0] and not any(is_linear[1:]))
+            or (op.type in _PRODUCTS and sum(is_linear) == 1)
+            or (op.type in _SUMS and all(is_linear))
+            or (op.type in _BY_FIRST and is_linear[0] and not is_linear[1])
+            or (op.type in ("Select", "SelectV2") and not is_linear[0] and all(is_linear[1:]))
+        )
+        if not fits:
+            return None
+    found: list[Kind | None] = [SAME] * len(op.outputs)
+    if len(op.inputs):
+        found = kinds.of_outputs(op)
+    return None if any(k is None or not (k.is_rows or k == SAME) for k in found) else found

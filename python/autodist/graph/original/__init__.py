@@ -1,0 +1,1 @@
+"""What is known about the graph that the user wrote: gradients, variables, functions, op types."""

@@ -1,0 +1,201 @@
+"""Where fed values go in the transformed graph.
+
+A split tensor is fed whole, before it is split. Any other fed tensor takes the place of what was computed for it, and
+of what each replica has of it, as its kind says (`kinds`): a part of rows, all of a mean, and of a sum what adds up
+to it. Such a tensor replaces what its roots would have given, so the sizes of their parts are fed with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from autodist.errors import ArgumentError
+from autodist.graph.building.means import along
+from autodist.graph.building.values import Value
+from autodist.graph.kinds.kind import COUNT, SUM
+from autodist.graph.original.roles import has_batch_dimension, key_of
+from autodist.layout import even_sizes, part_bounds
+
+if TYPE_CHECKING:
+    from autodist.graph.transformer import Transformer
+
+
+class FeedPlan:
+    """What to feed when certain original tensors are fed.
+
+    Args:
+      walk: the transformer.
+      tensors: the original tensors that are fed.
+      others: original tensors that are fed in other parts of the same partial run.
+
+    Attributes:
+      targets: the transformed tensors to feed, in the order of what `spread` returns.
+    """
+
+    def __init__(self, walk: Transformer, tensors: Sequence[Any], others: Iterable[Any] = ()):
+        self._tensors = list(tensors)
+        self._names = [t.name for t in self._tensors]
+        self._replica_count = walk.replica_count
+        walk.require(t.op for t in self._tensors)
+        fed_whole = {walk.batch.root_number(*key_of(t)) for t in (*self._tensors, *others)}
+        self._values = [
+            None if walk.batch.root_number(*key_of(t)) is not None else walk.value(t)
+            for t in self._tensors
+        ]
+        self.targets: list[Any] = []
+        self._placed: list[_Parts] = []
+        self._has_whole: list[bool] = []
+        sizes: dict[int, int] = {}
+        for index, (tensor, value) in enumerate(zip(self._tensors, self._values, strict=True)):
+            parts = _parts(walk, tensor, value)
+            self._placed.append(parts)
+            if value is None:
+                self.targets.append(walk.unsplit(tensor))
+                self._has_whole.append(False)
+                continue
+            self.targets.extend(piece for row in value.pieces for piece in row)
+            whole = walk.whole_value(tensor) if value.varies else None
+            if whole is not None:
+                self.targets.append(whole)
+            self._has_whole.append(whole is not None)
+            if parts.axis is not None:
+                # What is computed from the batch is fed in its place: the parts have the sizes of what is fed.
+                for root in walk.means.roots_in(walk.batch.tensor_mask(tensor)) - fed_whole:
+                    sizes[root] = index
+        self.targets.extend(walk.means.sizes(root) for root in sizes)
+        self._sizes_of = list(sizes.values())
+
+    def lengths(self, arrays: Sequence[Any]) -> dict[str, int]:
+        """The number of rows of each fed batch, by the tensor's name."""
+        found = {}
+        for name, parts, array in zip(self._names, self._placed, arrays, strict=True):
+            if parts.axis is not None and parts.axis < array.ndim:
+                found[name] = parts.rows(array)
+        return found
+
+    def spread(self, arrays: Sequence[Any]) -> list[Any]:
+        """What to feed to each of `targets`.
+
+        Args:
+          arrays: one array per original tensor.
+
+        Raises:
+          ArgumentError: if batches that are split have different lengths.
+        """
+        check_lengths(self.lengths(arrays))
+        found: list[Any] = []
+        fed = zip(self._values, self._placed, self._has_whole, arrays, strict=True)
+        for value, parts, has_whole, array in fed:
+            found.extend([array] if value is None else _spread(value, parts, array))
+            found.extend([array] if has_whole else [])
+        for index in self._sizes_of:
+            rows = self._placed[index].rows(arrays[index])
+            found.append(even_sizes(rows, self._replica_count))
+        return found
+
+
+def check_lengths(lengths: Mapping[str, int]) -> None:
+    """Refuses batches of different lengths.
+
+    Raises:
+      ArgumentError: naming the tensors and their lengths.
+    """
+    if len(set(lengths.values())) > 1:
+        raise ArgumentError(
+            f"the fed batches have different lengths: {dict(lengths)}. Every tensor whose first dimension is "
+            "unknown, or that batch_dims names a dimension of, is split over the replicas, so all must be fed the same "
+            "number of rows. For one that is no batch: create_distributed_session(batch_dims={tensor: None})."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Parts:
+    """How a fed array becomes what the replicas are fed.
+
+    Attributes:
+      axis: the dimension along which it is split; None where it is not.
+      each: how many entries along `axis`, or how many in a count, there are for each row of the batch.
+      is_sum: whether the replicas' values add up to the array.
+      is_count: whether it is a number of rows, of which each replica has its own.
+    """
+
+    axis: int | None = None
+    each: int = 1
+    is_sum: bool = False
+    is_count: bool = False
+
+    def rows(self, array: Any) -> int:
+        """The number of rows of the batch in an array that is split."""
+        assert self.axis is not None
+        return int(array.shape[self.axis]) // self.each
+
+    def of(self, array: Any, count: int) -> list[Any]:
+        """What each of `count` replicas is fed."""
+        if self.axis is not None:
+            bounds = part_bounds(self.rows(array), count)
+            slices = (slice(start * self.each, end * self.each) for start, end in bounds)
+            return [array[along(self.axis, part)] for part in slices]
+        if self.is_count:
+            sizes = even_sizes(int(array) // self.each, count)
+            return [np.asarray(size * self.each, array.dtype) for size in sizes]
+        if self.is_sum:
+            return [array] + [np.zeros_like(array)] * (count - 1)
+        return [array] * count
+
+
+def _parts(  # noqa: PLR0911 - a kind each
+    walk: Transformer, tensor: Any, value: Value | None
+) -> _Parts:
+    """How what is fed for a tensor becomes the replicas'. `value` is None for a root.
+
+    Raises:
+      ArgumentError: if each replica's value counts within its part of the batch, or holds it in another order.
+    """
+    if value is None:
+        root = walk.batch.root_number(*key_of(tensor))
+        return _Parts() if root is None else _Parts(walk.batch.root_axis(root))
+    if not value.varies:
+        return _Parts()
+    asked, kinds = walk.batch.asked_axis(tensor), walk.batch.splitting.kinds
+    kind = kinds.of_tensor(tensor)
+    if asked is not None:
+        return _Parts(asked)
+    if kind is None:
+        # Of a backward pass: rows of a gradient. Of anything else the replicas' values are not used.
+        is_rows = not walk.batch.is_forward(tensor.op) and has_batch_dimension(tensor)
+        return _Parts(0 if is_rows else None)
+    if kind.is_rows:
+        return _Parts(kind.axis, _product(kind.each))
+    sizes = kinds.sizes(tensor) or []
+    if kind == SUM and sizes == [COUNT]:
+        return _Parts(each=_product(sizes[0].each), is_count=True)
+    if kind.is_partial:
+        raise ArgumentError(
+            f"cannot feed {tensor.name!r}: it is made of row numbers or sizes of the batch, or has its rows in another "
+            "order, and each replica has its own for its part. Feed what it is computed from, or what is computed from "
+            "it."
+        )
+    return _Parts(is_sum=kind == SUM)
+
+
+def _product(each: tuple[Any, ...] | None) -> int:
+    """How many there are for each row, as far as that is a known number; else 1."""
+    is_known = each is not None and all(isinstance(size, int) and size > 0 for size in each)
+    return math.prod(each) if each is not None and is_known else 1
+
+
+def _spread(value: Value, parts: _Parts, array: Any) -> list[Any]:
+    """What to feed to each of the pieces of `value` when the tensor for which it stands is fed with `array`."""
+    rows = parts.of(array, len(value.pieces))
+    if value.grid is None:
+        return rows
+    boxes = [
+        tuple(slice(s, s + e) for s, e in zip(box.start, box.extent, strict=True))
+        for box in value.grid.boxes()
+    ]
+    return [row[box] for row in rows for box in boxes]

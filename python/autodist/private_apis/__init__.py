@@ -1,0 +1,1 @@
+"""The only places that use the private Python APIs of TensorFlow and Keras."""

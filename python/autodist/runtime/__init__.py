@@ -1,1 +1,0 @@
-"""The machines and the session: resource specs, and the distributed session that runs the transformed graph."""

@@ -1,0 +1,1 @@
+"""What `AutoDist.scope()` changes for the program inside it: sessions, Keras, variables."""

@@ -1,0 +1,145 @@
+"""Has the sessions that a program makes in a scope run in the distributed way.
+
+`tf.compat.v1.Session` and `InteractiveSession` on the scope's graph are distributed sessions. As in TensorFlow, such a
+session has state of its own, and nothing in it is initialised before the program does it. What TensorFlow builds on
+sessions works on them: `SessionManager`, `Supervisor`, `MonitoredTrainingSession` and the other monitored sessions. A
+manager or monitored session that was made in the scope makes distributed sessions after it too: it recovers with them.
+
+Refused, with what to write instead: a session with a target, a worker that waits for a chief's session, and a
+subclass of `Session`. A session on another graph is TensorFlow's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from autodist.errors import GraphStateError
+from autodist.graph.transformer import Transformer
+from autodist.private_apis import tf_internals
+from autodist.private_apis.patches import replaced
+from autodist.session.distributed_session import DistributedSession
+from autodist.session.runners import Runner
+
+
+class InteractiveDistributedSession(DistributedSession, tf.compat.v1.InteractiveSession):
+    """A distributed session that is the default one until it is closed."""
+
+
+class ScopeSessions:
+    """The sessions on one graph.
+
+    Args:
+      graph: the original graph.
+      parts: called with a session's `ConfigProto`, or None, for what a distributed session is made of.
+    """
+
+    def __init__(self, graph: Any, parts: Callable[[Any], tuple[Transformer, Runner]]) -> None:
+        self._graph = graph
+        self._parts = parts
+
+    @contextlib.contextmanager
+    def distributed(self) -> Iterator[None]:
+        """Until the context is left, sessions on the graph are distributed, and what makes them stays so."""
+        with (
+            self._sessions_replaced(),
+            replaced(tf.compat.v1.train.SessionManager, "__init__", self._bind_manager),
+            replaced(tf_internals.MonitoredSessionBase, "__init__", self._bind_monitored),
+        ):
+            yield
+
+    @contextlib.contextmanager
+    def _sessions_replaced(self) -> Iterator[None]:
+        with (
+            replaced(tf.compat.v1.Session, "__init__", self._distribute),
+            replaced(tf.compat.v1.InteractiveSession, "__init__", self._distribute),
+        ):
+            yield
+
+    def _distribute(self, stock: Callable[..., None]) -> Callable[..., None]:
+        """Wraps the constructor of a kind of session: on the graph it makes the object a distributed session."""
+
+        @functools.wraps(stock)
+        def construct(
+            session: Any, target: Any = "", graph: Any = None, config: Any = None
+        ) -> None:
+            is_ours = (tf.compat.v1.get_default_graph() if graph is None else graph) is self._graph
+            if not is_ours or isinstance(session, DistributedSession):
+                stock(session, target, graph, config)
+                return
+            tf_internals.leave_to_process_end(session)  # Nothing to close yet.
+            kinds = {
+                tf.compat.v1.Session: DistributedSession,
+                tf.compat.v1.InteractiveSession: InteractiveDistributedSession,
+            }
+            if type(session) not in kinds:
+                raise GraphStateError(
+                    f"{type(session).__name__}, a subclass of tf.compat.v1.Session, would run the graph of this "
+                    "AutoDist scope on one node. Use autodist.create_distributed_session() or tf.compat.v1.Session()."
+                )
+            if target:
+                raise GraphStateError(
+                    f"a session with the target (or master) {target!r} would run the graph of this AutoDist scope on "
+                    "that server alone. Leave the target out: the resource spec says which servers the graph runs on."
+                )
+            transformer, runner = self._parts(config)
+            session.__class__ = kinds[type(session)]
+            session.__init__(transformer, runner)
+
+        return construct
+
+    def _bind_manager(self, stock: Callable[..., None]) -> Callable[..., None]:
+        """Wraps the constructor of `SessionManager`: one on the graph makes distributed sessions for good."""
+
+        @functools.wraps(stock)
+        def construct(manager: Any, *args: Any, **kwargs: Any) -> None:
+            stock(manager, *args, **kwargs)
+            if tf_internals.graph_of_manager(manager) is self._graph:
+                manager.prepare_session = self._while_replaced(manager.prepare_session)
+                manager.recover_session = self._while_replaced(manager.recover_session)
+                manager.wait_for_session = _refuse_to_wait
+
+        return construct
+
+    def _bind_monitored(self, stock: Callable[..., None]) -> Callable[..., None]:
+        """Wraps the constructor of all monitored sessions: what makes their sessions does it as in the scope."""
+
+        @functools.wraps(stock)
+        def construct(monitored: Any, session_creator: Any, *args: Any, **kwargs: Any) -> None:
+            if session_creator is not None and tf.compat.v1.get_default_graph() is self._graph:
+                create = session_creator.create_session
+                session_creator = _Creator(self._while_replaced(create))
+            stock(monitored, session_creator, *args, **kwargs)
+
+        return construct
+
+    def _while_replaced(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self._sessions_replaced():
+                return function(*args, **kwargs)
+
+        return call
+
+
+class _Creator(tf.compat.v1.train.SessionCreator):
+    """Creates the sessions of a monitored session by a function."""
+
+    def __init__(self, create: Callable[[], Any]) -> None:
+        self._create = create
+
+    def create_session(self) -> Any:
+        """Creates a session."""
+        return self._create()
+
+
+def _refuse_to_wait(*_: Any, **__: Any) -> Any:
+    raise GraphStateError(
+        "a worker's session (is_chief=False, WorkerSessionCreator, wait_for_session) waits until another process has "
+        "initialised the variables. The program of an AutoDist scope is the only one, and initialises them itself: "
+        "leave is_chief out, use ChiefSessionCreator or prepare_session. Other nodes run `autodist serve`."
+    )

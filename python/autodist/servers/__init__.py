@@ -1,1 +1,0 @@
-"""TensorFlow servers as seen from outside: who they are, and whether they live."""

@@ -1,0 +1,280 @@
+"""The distributed session: a `tf.compat.v1.Session` on the original graph that runs the transformed one.
+
+Feeds, fetches, errors about them, nested structures and names are TensorFlow's own: only the last step, running
+a list of tensors and ops, is replaced. There each original tensor and op is exchanged for what stands for it. A run
+that was made before is not taken apart again (`run_plans`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from autodist.errors import ArgumentError, ArgumentTypeError, GraphStateError
+from autodist.graph.building.stored_parts import StoredPart
+from autodist.graph.transformer import Transformer
+from autodist.private_apis import tf_internals
+from autodist.session import layout_report
+from autodist.session.callables import MappedCallable
+from autodist.session.explain import Explanation, explain_transformer
+from autodist.session.initialization import Initialization
+from autodist.session.late_reads import LateReads
+from autodist.session.partial_runs import PartialRun
+from autodist.session.run_cache import RunPlans
+from autodist.session.runners import Runner
+from autodist.session.variable_feeds import fed_reads
+
+
+class DistributedSession(tf.compat.v1.Session):
+    """Runs a distributed graph in terms of the original one.
+
+    `graph` is the original graph; everything that `run` takes and returns is meant in it. Made by
+    `AutoDist.create_distributed_session`, and in place of a `tf.compat.v1.Session` that is made in the scope. The graph
+    is transformed at the first use.
+    """
+
+    def __init__(self, transformer: Transformer, runner: Runner) -> None:
+        super().__init__(graph=transformer.original, config=_original_config())
+        self._transformer = transformer
+        self._runner = runner
+        self._late_reads = LateReads(transformer)
+        self._plans = RunPlans(transformer, self._late_reads, runner)
+        self._partial_runs: dict[Any, PartialRun] = {}
+        self._of_thread = threading.local()
+        self._initialization = Initialization(transformer, runner, self._run_once)
+        self._is_begun = False
+        self._is_fresh = True
+        self._is_closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._is_closed
+
+    @property
+    def transformed_graph(self) -> Any:
+        """The graph that runs."""
+        return self._transformer.graph
+
+    def begin(self) -> None:
+        """Transforms the graph as it is, or takes in what was added to it.
+
+        Raises:
+          UnsupportedGraphError: if the graph holds something that cannot be distributed.
+        """
+        self._transformer.extend()
+        if not self._is_begun:
+            self._is_begun = True
+            self._transformer.lower_updates()
+            layout_report.write(self._transformer)
+
+    def initialize(self, feed_dict: Mapping[Any, Any] | None = None) -> None:
+        """Initialises the variables, tables and iterators of the graph that have no value; the others keep theirs.
+
+        An initializer runs after those of what it depends on. One that depends on a placeholder that is not fed is
+        left to the user, with a warning.
+
+        Args:
+          feed_dict: values that initializers need, by tensor.
+        """
+        # First what the initializers need alone: TensorFlow places and optimizes the graph there is at each new run.
+        self._transformer.extend()
+        self._initialization.complete(feed_dict, is_fresh=self._is_fresh)
+        self.begin()
+
+    def layout_table(self) -> list[tuple[str, str, str]]:
+        """Per variable: name, how it lies (shards, replicas, cuts), and why."""
+        self.begin()
+        return self._transformer.layout_table()
+
+    def explain(self) -> Explanation:
+        """What was decided of the graph: which batches are split and why not, what is chosen, how variables lie."""
+        self.begin()
+        return explain_transformer(self._transformer)
+
+    def stored_parts(self, op: Any) -> tuple[StoredPart, ...]:
+        """What a save or restore is about: the shards and replicas, and where they are.
+
+        Args:
+          op: a `SaveV2` or `RestoreV2` of the original graph.
+
+        Raises:
+          ArgumentError: if it is another op, or one whose names are not constants.
+        """
+        self.begin()
+        self._transformer.require([op])
+        if op not in self._transformer.stored_parts:
+            raise ArgumentError(
+                f"op {op.name!r} ({op.type}) is no SaveV2 or RestoreV2 with constant names"
+            )
+        return self._transformer.stored_parts[op]
+
+    def stored_values(
+        self, elements: Any, options: Any = None, run_metadata: Any = None
+    ) -> list[Any]:
+        """The values of tensors of the transformed graph that `stored_parts` names.
+
+        Args:
+          elements: those tensors, or ops.
+          options: as for `run`.
+          run_metadata: as for `run`.
+        """
+        self._check_open()
+        self._is_fresh = False
+        return list(
+            self._runner.run(lambda inner: inner.run(list(elements), None, options, run_metadata))
+        )
+
+    @property
+    def target(self) -> str:
+        """The target of the session that runs the transformed graph; empty in this process."""
+        return self._runner.target
+
+    @property
+    def session_config(self) -> Any:
+        """The `ConfigProto` of the session that runs the transformed graph."""
+        return self._runner.config
+
+    def list_devices(self) -> Any:
+        """The devices of the session that runs the transformed graph."""
+        return self._runner.run(lambda inner: inner.list_devices())
+
+    def close(self) -> None:
+        """Closes the session and frees its variables."""
+        self._is_closed = True
+        self._partial_runs.clear()
+        self._runner.close()
+        super().close()
+
+    def partial_run_setup(self, fetches: Any, feeds: Any = None) -> Any:
+        """As `tf.compat.v1.Session.partial_run_setup`; batches are split when they are fed."""
+        self._check_open()
+        self._begin_run()
+        if not isinstance(feeds, (list, tuple)):
+            feeds = [] if feeds is None else [feeds]
+        flat = [
+            self.graph.as_graph_element(f, allow_operation=False)
+            for f in tf.nest.flatten(list(feeds), expand_composites=True)
+        ]
+        tensors, ops = tf_internals.flatten_fetches(self.graph, fetches)
+        wanted = [self._transformer.fetch(t) for t in tensors]
+        wanted += [new for op in ops for new in self._transformer.targets(op)]
+        plan = self._transformer.feed_plan(flat)
+        handle = self._runner.run(lambda inner: inner.partial_run_setup(wanted, plan.targets))
+        self._partial_runs[handle] = PartialRun(flat, tensors)
+        return handle
+
+    def make_callable(
+        self, fetches: Any, feed_list: list[Any] | None = None, accept_options: bool = False
+    ) -> Callable[..., Any]:
+        """As `tf.compat.v1.Session.make_callable`."""
+        if feed_list is not None and not isinstance(feed_list, (list, tuple)):
+            raise ArgumentTypeError(f"feed_list must be a list or tuple, got {feed_list!r}")
+        feeds = list(feed_list or [])
+        self.begin()
+        for tensor in tf_internals.flatten_fetches(self.graph, fetches)[0]:
+            self._transformer.fetch(tensor)
+
+        def call(*args: Any, options: Any = None, run_metadata: Any = None) -> Any:
+            if len(args) != len(feeds):
+                raise ArgumentError(f"the callable takes {len(feeds)} feed values, got {len(args)}")
+            return self.run(fetches, dict(zip(feeds, args, strict=True)), options, run_metadata)
+
+        def call_without_options(*args: Any) -> Any:
+            return call(*args)
+
+        # TensorFlow's own takes options whenever there is a list of feeds.
+        return call if accept_options or feed_list is not None else call_without_options
+
+    def _make_callable_from_options(self, callable_options: Any) -> MappedCallable:
+        """What Keras calls for each of its train, test and predict functions."""
+        self._check_open()
+        self._begin_run()
+        return MappedCallable(self, self._transformer, self._runner, callable_options)
+
+    def _begin_run(self) -> None:
+        if not getattr(self._of_thread, "is_initializing", False):
+            self.begin()
+        self._is_fresh = False
+
+    def _partial_run(self, handle: Any) -> PartialRun:
+        if handle not in self._partial_runs:
+            raise ArgumentError(
+                f"there is no partial run {handle!r}: none was set up, or all that it was set up for is done"
+            )
+        return self._partial_runs[handle]
+
+    def _check_open(self) -> None:
+        if self.is_closed:
+            raise GraphStateError("Attempted to use a closed Session.")
+
+    def _run(
+        self, handle: Any, fetches: Any, feed_dict: Any, options: Any, run_metadata: Any
+    ) -> Any:
+        """Follows the plan of such a run if there is one; else TensorFlow takes fetches and feeds apart."""
+        is_new = handle is None and not self._is_closed
+        feed_dict = fed_reads(self.graph, feed_dict)
+        plan = self._plans.find(fetches, feed_dict) if is_new else None
+        arrays = None if plan is None else plan.arrays(feed_dict)
+        if plan is not None and arrays is not None:
+            return plan.run(self, arrays, options, run_metadata)
+        results = super()._run(handle, fetches, feed_dict, options, run_metadata)
+        if is_new:
+            self._plans.note(fetches, feed_dict)
+        return results
+
+    def _run_once(self, fetches: Any, feed_dict: Any) -> Any:
+        """Runs an initializer, which will not be run again, and needs no plan; the graph need not have begun."""
+        feed_dict = fed_reads(self.graph, feed_dict)
+        self._of_thread.is_initializing = True
+        try:
+            return super()._run(None, fetches, feed_dict, None, None)
+        finally:
+            self._of_thread.is_initializing = False
+
+    def _do_run(  # noqa: PLR0917 - the signature of the method it replaces
+        self,
+        handle: Any,
+        target_list: list[Any],
+        fetch_list: list[Any],
+        feed_dict: dict[Any, Any],
+        options: Any,
+        run_metadata: Any,
+    ) -> Any:
+        """Runs original ops and tensors; the one step of `tf.compat.v1.Session` that is replaced."""
+        self._begin_run()
+        tensors = [ref.deref() for ref in feed_dict]
+        arrays = list(feed_dict.values())
+        # What is run comes first: an update may take another tensor in place of one that is fed.
+        if handle is None:
+            fetches = self._late_reads.fetch(fetch_list, target_list, tensors)
+        else:
+            fetches = [self._transformer.fetch(t) for t in fetch_list]
+        targets = [new for op in target_list for new in self._transformer.targets(op)]
+        if handle is None:
+            plan = self._transformer.feed_plan(tensors)
+        else:
+            plan = self._partial_run(handle).feed_plan(self._transformer, tensors, arrays)
+        parts = zip(plan.targets, plan.spread(arrays), strict=True)
+        feeds = {target.ref(): np.asarray(part) for target, part in parts}
+        has_collectives = self._transformer.has_collectives([*targets, *fetches])
+        results = self._runner.run(
+            lambda inner: tf_internals.run_tensors(
+                inner, handle, targets, fetches, feeds, options, run_metadata
+            ),
+            has_collectives=has_collectives,
+        )
+        if handle is not None and self._partial_run(handle).is_done(tensors, fetch_list):
+            del self._partial_runs[handle]
+        return results
+
+
+def _original_config() -> Any:
+    """The session on the original graph only translates; it never runs and needs no devices."""
+    return tf.compat.v1.ConfigProto(
+        device_count={"GPU": 0}, use_per_session_threads=False, allow_soft_placement=True
+    )

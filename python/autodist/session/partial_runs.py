@@ -1,0 +1,43 @@
+"""What a session remembers of a partial run: a run whose feeds and fetches come in several calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from autodist.graph.original.roles import key_of
+from autodist.graph.rules.feeds import FeedPlan, check_lengths
+from autodist.graph.transformer import Transformer
+
+
+class PartialRun:
+    """The feeds and fetches that a partial run was set up with.
+
+    Args:
+      feeds: the original tensors that are fed in the course of the run.
+      fetches: the original tensors that are fetched in the course of the run.
+    """
+
+    def __init__(self, feeds: Sequence[Any], fetches: Sequence[Any]) -> None:
+        self._feeds = list(feeds)
+        self._lengths: dict[str, int] = {}
+        self._open = {key_of(t) for t in (*feeds, *fetches)}
+
+    def feed_plan(
+        self, transformer: Transformer, tensors: Sequence[Any], arrays: Sequence[Any]
+    ) -> FeedPlan:
+        """Where the arrays of one call go.
+
+        Raises:
+          ArgumentError: if batches that are split have other lengths than those of earlier calls.
+        """
+        plan = FeedPlan(transformer, tensors, self._feeds)
+        lengths = {**self._lengths, **plan.lengths(arrays)}
+        check_lengths(lengths)
+        self._lengths = lengths
+        return plan
+
+    def is_done(self, tensors: Sequence[Any], fetches: Sequence[Any]) -> bool:
+        """Takes note of what one call fed and fetched; whether nothing is left."""
+        self._open -= {key_of(t) for t in (*tensors, *fetches)}
+        return not self._open
