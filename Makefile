@@ -5,7 +5,7 @@
 # make asan    all C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # make tsan    the same under ThreadSanitizer
 # make torture every crash, power cut and error during a save, in full, and damaged files (an hour)
-# make torture-table stock TensorFlow in the same harness: the table of docs/durability.md (half an hour)
+# make torture-table stock TensorFlow in the same harness: the table of docs/design/durability.md (half an hour)
 # make census  every program of tests/graph/programs under every strategy, with 1, 2 and 3 replicas (hours)
 # make fuzz    what reads checkpoints, under libFuzzer (an hour, or four times FUZZ_SECONDS)
 # make build   quick in-place build for development: then `PYTHONPATH=python`

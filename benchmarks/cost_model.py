@@ -4,7 +4,7 @@
 
 is fitted for what a save takes: wall time, processor time of the chief's process, processor time of all servers.
 On other clusters the chief's part stays serial, the servers' is divided among them, and bytes travel and are
-written at stated speeds. `docs/cluster-costs.md` has it in words.
+written at stated speeds. `docs/design/costs.md` has it in words.
 """
 
 from __future__ import annotations

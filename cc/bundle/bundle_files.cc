@@ -1,4 +1,4 @@
-// See the header for the order, docs/durability.md for the reasons.
+// See the header for the order, docs/design/durability.md for the reasons.
 
 #include "bundle/bundle_files.h"
 

@@ -1,4 +1,4 @@
-"""The programs in README.md and docs/user-guide.md run as they are written.
+"""The programs in README.md and docs/guide.md run as they are written.
 
 A block whose first line is `# name.ext` is a file: YAML is written, a program without `def` at its top is run on
 its own. The other Python blocks of a document are one program, run in order in one process; where a
@@ -82,7 +82,7 @@ def test_the_example_of_the_readme_runs_as_written(tmp_path: Path) -> None:
 
 
 def test_the_programs_of_the_user_guide_run_as_written(tmp_path: Path) -> None:
-    blocks = read_blocks("docs/user-guide.md")
+    blocks = read_blocks("docs/guide.md")
     write_files(blocks, tmp_path)
     program = []
     for block, after in zip(blocks, [*blocks[1:], Block("", "")], strict=True):
@@ -95,7 +95,7 @@ def test_the_programs_of_the_user_guide_run_as_written(tmp_path: Path) -> None:
 
 
 def test_documents_link_to_files_that_exist() -> None:
-    for document in (ROOT / "README.md", ROOT / "docs/user-guide.md", ROOT / "docs/clusters.md"):
+    for document in (ROOT / "README.md", ROOT / "docs/guide.md", ROOT / "docs/clusters.md"):
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text(encoding="utf-8")):
             assert (document.parent / target).is_file(), (document.name, target)
 

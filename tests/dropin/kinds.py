@@ -2,7 +2,7 @@
 
 A kind is a function that builds it in the default graph with values of its own and returns what is
 needed to initialise it, or nothing where the initializers of variables and tables do. `KINDS` has
-them by the names in `docs/drop-in.md`.
+them by the names in `docs/compatibility.md`.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The tables of `docs/drop-in.md` list what the classes have and what the tests run."""
+"""The tables of `docs/compatibility.md` list what the classes have and what the tests run."""
 
 import inspect
 import re
@@ -14,7 +14,7 @@ from autodist.checkpoint.saver import Saver
 
 tf1 = tf.compat.v1
 StockBuilder = tf1.saved_model.builder.SavedModelBuilder
-DOCUMENT = Path(__file__).parents[2] / "docs" / "drop-in.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "compatibility.md"
 CLASSES = pytest.mark.parametrize(
     ("ours", "stock"),
     [(Saver, tf1.train.Saver), (SavedModelBuilder, StockBuilder)],

@@ -1,4 +1,4 @@
-"""Prints the table of docs/durability.md: at how many points of a save a checkpoint is lost, stock beside ours.
+"""Prints the table of docs/design/durability.md: at how many points of a save a checkpoint is lost, stock beside ours.
 
 A loss of the graph alone (`.meta`) counts apart: the values can still be restored by a program that has the graph.
 """

@@ -3,7 +3,7 @@
 The base class builds its stock nodes; ours only marks the `SaveV2` among them (`tagging`). What
 differs when saving is the order of commits, so that a `checkpoint` file never names a checkpoint
 that is not all there: data and index, `.meta`, `checkpoint`, then old checkpoints are deleted
-(`transaction`, docs/durability.md). Stock TensorFlow writes `.meta` last and syncs nothing.
+(`transaction`, docs/design/durability.md). Stock TensorFlow writes `.meta` last and syncs nothing.
 """
 
 import contextlib

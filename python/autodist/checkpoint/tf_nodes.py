@@ -2,7 +2,7 @@
 
 A graph of the user's never holds an op of ours. A stock node carries private attributes
 instead, which stock TensorFlow imports and ignores; where our op library is loaded, its graph pass
-replaces the node in the runtime's own copy of the graph. `docs/architecture.md` lists the
+replaces the node in the runtime's own copy of the graph. `docs/design/architecture.md` lists the
 attributes; this module is the only one that writes them or takes them away.
 """
 
