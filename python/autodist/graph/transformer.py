@@ -29,7 +29,7 @@ from autodist.graph.building.means import Means
 from autodist.graph.building.placement import PlacedVariable, Placer
 from autodist.graph.building.stored_parts import StoredPart
 from autodist.graph.building.values import Value, common_device
-from autodist.graph.original import op_types
+from autodist.graph.original import op_types, random_op_types
 from autodist.graph.original.observer import Observer
 from autodist.graph.original.roles import Key, Roles, key_of
 from autodist.graph.rules import fetches, reads, restoring, saving, updates
@@ -349,7 +349,7 @@ class Transformer:
             controls = self.controls(op, replica if is_per_replica else None)
             if grid is None:
                 inputs = self._whole_inputs(op, replica)
-                if replica and mask and random_ops.is_stateless(op.type):
+                if replica and mask and random_op_types.is_stateless(op.type):
                     inputs = random_ops.separate(self.builder, op, inputs, replica)
                 rows.append([self.builder.copy(op, inputs, controls, replica=replica)])
             else:

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist.graph.building import random_ops
+from autodist.graph.building import random_seeds
 from autodist.graph.building.random_functions import RandomFunctions
 from autodist.private_apis import tf_internals
 
@@ -146,7 +146,7 @@ class Builder:
     def _of_replica(self, template: Any, replica: int) -> dict[str, Any]:
         """The attributes that give a replica's copy of an op its own random stream and its own loop frame."""
         attributes = template.attributes
-        changed = random_ops.seeds_of_replica(attributes, replica)
+        changed = random_seeds.seeds_of_replica(attributes, replica)
         changed.update(self._random_functions.attributes_of(template.type, attributes, replica))
         if "frame_name" in attributes:
             frame = attributes["frame_name"].s + f"/replica_{replica}".encode()

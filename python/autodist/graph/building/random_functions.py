@@ -2,7 +2,7 @@
 
 A function's body is shared by all who call it, seeds included. So where a function draws numbers, itself or through
 others that it calls (the body of a loop, a branch), replica r > 0 calls a copy in which every seed is changed as that
-of an op outside of functions would be (`random_ops`). Replica 0 calls the original and draws what one node would.
+of an op outside of functions would be (`random_seeds`). Replica 0 calls the original and draws what one node would.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist.graph.building import random_ops
+from autodist.graph.building import random_seeds
+from autodist.graph.original import random_op_types
 from autodist.private_apis import tf_internals
 
 tf1 = tf.compat.v1
@@ -57,7 +58,7 @@ class RandomFunctions:
         return self._is_random[name]
 
     def _node_draws(self, node: Any) -> bool:
-        if random_ops.has_seed(node.attr) or random_ops.is_stateless(node.op):
+        if random_op_types.has_seed(node.attr) or random_op_types.is_stateless(node.op):
             return True
         return any(
             self._draws(f.name) for value in node.attr.values() for f in _functions_in(value)
@@ -83,10 +84,10 @@ class RandomFunctions:
         for node in list(definition.node_def):
             for attribute, value in self.attributes_of(node.op, node.attr, replica).items():
                 node.attr[attribute].CopyFrom(value)
-            for attribute, value in random_ops.seeds_of_replica(node.attr, replica).items():
+            for attribute, value in random_seeds.seeds_of_replica(node.attr, replica).items():
                 node.attr[attribute].CopyFrom(value)
-            if random_ops.is_stateless(node.op):
-                random_ops.separate_node(definition, node, replica)
+            if random_op_types.is_stateless(node.op):
+                random_seeds.separate_node(definition, node, replica)
 
 
 def _functions_in(value: Any) -> list[Any]:

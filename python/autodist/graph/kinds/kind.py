@@ -32,8 +32,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from autodist.graph.building import random_ops
-from autodist.graph.original import functions, op_types
+from autodist.graph.original import functions, op_types, random_op_types
 from autodist.graph.original.roles import Key, key_of
 from autodist.private_apis import tf_internals
 
@@ -264,7 +263,7 @@ class Kinds:
             if op.type in _OF_SIZES and op.outputs[0].dtype.is_integer and len(op.outputs) == 1:
                 self._rules[op.type](self, op)
             return [ITEM if ITEM in given else SAME] * len(op.outputs)
-        if random_ops.draws(op.type, op.node_def.attr):
+        if random_op_types.draws(op.type, op.node_def.attr):
             self.choose(op, RANDOM_NUMBERS)
         rule = self._rules.get(op.type)
         found = unknown if rule is None else rule(self, op)
@@ -298,7 +297,7 @@ class Kinds:
             if op not in known:
                 known[op] = functions.is_repeatable(op)
             return known[op]
-        if random_ops.is_stateless(op.type):
+        if random_op_types.is_stateless(op.type):
             return False
         return not op.op_def.is_stateful or functions.only_looks(op.type)
 

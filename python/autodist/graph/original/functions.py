@@ -7,8 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist.graph.building import random_ops
-from autodist.graph.original import op_types
+from autodist.graph.original import op_types, random_op_types
 from autodist.private_apis import tf_internals
 
 _READS = op_types.READ_ONLY | {op_types.DISABLE_COPY}
@@ -170,7 +169,7 @@ def is_repeatable(op: Any) -> bool:
 
 def _is_special(graph: Any, op_type: str, attrs: Any, visited: set[str]) -> bool:
     """Whether a node draws random numbers, or has a gradient function of its own, in functions that it calls, too."""
-    if random_ops.draws(op_type, attrs):
+    if random_op_types.draws(op_type, attrs):
         return True
     if not tf_internals.takes_functions(op_type):
         return "_gradient_op_type" in attrs
@@ -208,7 +207,7 @@ def _node_has_effect(graph: Any, op_type: str, attrs: Any, visited: set[str]) ->
         "CheckNumericsV2",
     ):
         return False
-    return tf_internals.is_stateful(op_type) and not random_ops.draws(op_type, attrs)
+    return tf_internals.is_stateful(op_type) and not random_op_types.draws(op_type, attrs)
 
 
 def _function_has_effect(graph: Any, name: str, visited: set[str]) -> bool:
