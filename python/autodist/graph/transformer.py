@@ -160,7 +160,7 @@ class Transformer:
         self._placer.place(variables, self.batch.local)
         if self.replica_count > 1:
             self._repeated.extend(ordered, self._is_per_replica)
-        self._gradients.extend(self._observer.births)
+        self._gradients.extend(self._observer.gradients)
         for op in ordered:
             self._positions[op] = len(self._positions)
         self._done += len(new_ops)
@@ -215,7 +215,7 @@ class Transformer:
         return self._values[key_of(tensor)]
 
     def input(self, op: Any, tensor: Any) -> Value:
-        """What stands for input `tensor` of the original `op`: for a gradient seen after its birth, the mean."""
+        """What stands for input `tensor` of the original `op`: for a gradient seen after its record, the mean."""
         value = self.seen(op, tensor)
         batch = self.batch
         if value.varies and (
@@ -226,9 +226,9 @@ class Transformer:
 
     def seen(self, op: Any, tensor: Any) -> Value:
         """The same, where `op` is made per replica."""
-        reentry = self.batch.reentry(op, tensor)
-        if reentry is not None:
-            return self._gradients.behind(reentry)
+        second = self.batch.second_derivative(op, tensor)
+        if second is not None:
+            return self._gradients.behind(second)
         if self.batch.sees_mean(op, tensor):
             return self.mean(tensor)
         return self._changed.seen(op, tensor)

@@ -34,16 +34,17 @@ def check_supported(ops: list[Any], observer: Observer) -> None:
                 f"variable {op.name!r} is a ref variable ({op.type}), which cannot be cut or copied. Create it "
                 "inside AutoDist.scope(), where variables are resource variables, and not with use_resource=False."
             )
-    if observer.births_in_tapes:
+    if observer.gradients_in_tapes:
         raise UnsupportedGraphError(
-            f"a tf.GradientTape takes a second derivative through the gradient {observer.births_in_tapes[0]!r}, where "
-            "its mean over the replicas cannot be followed. Take both derivatives with tf.gradients."
+            "a tf.GradientTape takes a second derivative through the gradient "
+            f"{observer.gradients_in_tapes[0]!r}, where its mean over the replicas cannot be followed. "
+            "Take both derivatives with tf.gradients."
         )
-    for reentry in observer.reentries:
-        if isinstance(reentry.upstream, tf.IndexedSlices):
+    for second in observer.second_derivatives:
+        if isinstance(second.upstream, tf.IndexedSlices):
             raise UnsupportedGraphError(
-                f"a second derivative goes back through the gradient {reentry.birth.values.name!r} as "
-                f"tf.IndexedSlices {reentry.upstream.values.name!r}, which cannot be followed to the replicas. Read "
+                f"a second derivative goes back through the gradient {second.gradient.values.name!r} as "
+                f"tf.IndexedSlices {second.upstream.values.name!r}, which cannot be followed to the replicas. Read "
                 "single rows of a gradient with tf.matmul(tf.one_hot(...), gradient) instead of tf.gather."
             )
 

@@ -5,8 +5,8 @@ first dimension is unknown, unless something needs all of it at once (`whole`). 
 part of it. An op *varies* when it depends on a root: it runs once per replica and its values
 differ. All other ops run once. Five things end or begin a dependence:
 
-* a gradient's mean over the replicas does not vary; consumers created after the gradient's birth
-  see it (`observe`);
+* a gradient's mean over the replicas does not vary; consumers created after the gradient
+  see it (`observer`);
 * an optimizer's update therefore does not vary;
 * an update of a variable with something that varies is made once, with what one node has, where that is proved
   (`made_once`); otherwise the roots it depends on are not split, or, if the variable declares how copies become
@@ -46,7 +46,7 @@ from autodist.graph.analysis.unsplittable import (
 from autodist.graph.analysis.updates_made_once import Obstacle, Proof
 from autodist.graph.original import op_types
 from autodist.graph.original.differentiations import Ranges
-from autodist.graph.original.observer import Birth, Observer, Reentry
+from autodist.graph.original.observer import GradientRecord, Observer, SecondDerivative
 from autodist.graph.original.order import topological
 from autodist.graph.original.roles import Key, Roles, key_of
 from autodist.private_apis import tf_internals
@@ -94,8 +94,8 @@ class BatchAnalysis:
         self._backward_count = 0
         self._seen_from: dict[Key, int] = {}
         self._new: set[Any] = set()
-        self._reentries: dict[Key, list[Reentry]] = {}
-        self._reentries_of_birth: dict[Key, list[Reentry]] = {}
+        self._second_derivatives: dict[Key, list[SecondDerivative]] = {}
+        self._second_derivatives_of: dict[Key, list[SecondDerivative]] = {}
 
     @property
     def roots(self) -> list[Any]:
@@ -159,15 +159,15 @@ class BatchAnalysis:
         number = self._numbers[op]
         if seen_from is None or number < seen_from:
             return False
-        inner = self._reentries_of_birth.get(key_of(tensor), ())
+        inner = self._second_derivatives_of.get(key_of(tensor), ())
         return not any(r.begin <= number < r.inner_end for r in inner)
 
-    def reentry(self, op: Any, tensor: Any) -> Reentry | None:
-        """The reentry through which `op` sees `tensor`, the derivative with respect to a gradient; else None."""
+    def second_derivative(self, op: Any, tensor: Any) -> SecondDerivative | None:
+        """The second derivative for which `op` takes `tensor`, a derivative with respect to a gradient; else None."""
         number = self._numbers[op]
-        for reentry in self._reentries.get(key_of(tensor), ()):
-            if reentry.begin <= number < reentry.end:
-                return reentry
+        for second in self._second_derivatives.get(key_of(tensor), ()):
+            if second.begin <= number < second.end:
+                return second
         return None
 
     def ops_between(self, begin: int, end: int) -> list[Any]:
@@ -195,9 +195,9 @@ class BatchAnalysis:
         """Whether a differentiation created `op`."""
         return self._backward.find(self._numbers[op]) is not None
 
-    def has_own_rows(self, birth: Birth) -> bool:
+    def has_own_rows(self, record: GradientRecord) -> bool:
         """Whether each replica's gradient is `tf.IndexedSlices` with rows of its own."""
-        return birth.indices is not None and bool(self.tensor_mask(birth.indices))
+        return record.indices is not None and bool(self.tensor_mask(record.indices))
 
     def extend(self, new_ops: list[Any], settled: Iterable[Any]) -> list[Any]:
         """Takes in ops added to the original graph.
@@ -213,7 +213,7 @@ class BatchAnalysis:
         Raises:
           UnsupportedGraphError: if an update of a variable varies in a way that has no meaning.
         """
-        self._take_births()
+        self._take_gradients()
         for op in new_ops:
             self._numbers[op] = len(self._numbers)
             self._in_order.append(op)
@@ -259,16 +259,18 @@ class BatchAnalysis:
         self.splitting.culprits.update(found)
         return bool(found) and self.drop_roots([op for op, _ in found], ordered, keeps_asked=False)
 
-    def _take_births(self) -> None:
-        for birth in self._observer.births:
-            for tensor in (birth.values, birth.indices):
+    def _take_gradients(self) -> None:
+        for record in self._observer.gradients:
+            for tensor in (record.values, record.indices):
                 if tensor is not None:
-                    self._seen_from.setdefault(key_of(tensor), birth.seen_from)
-        self._reentries = {}
-        self._reentries_of_birth = {}
-        for reentry in self._observer.reentries:
-            self._reentries.setdefault(key_of(reentry.upstream), []).append(reentry)
-            self._reentries_of_birth.setdefault(key_of(reentry.birth.values), []).append(reentry)
+                    self._seen_from.setdefault(key_of(tensor), record.seen_from)
+        self._second_derivatives = {}
+        self._second_derivatives_of = {}
+        for second in self._observer.second_derivatives:
+            self._second_derivatives.setdefault(key_of(second.upstream), []).append(second)
+            self._second_derivatives_of.setdefault(key_of(second.gradient.values), []).append(
+                second
+            )
 
     def _find_roots(self, ops: list[Any]) -> None:
         for op in ops:
@@ -317,7 +319,7 @@ class BatchAnalysis:
 
     def _trained_roots(self) -> int:
         """The roots that gradients depend on."""
-        known = [b.values for b in self._observer.births if b.values.op in self._masks]
+        known = [b.values for b in self._observer.gradients if b.values.op in self._masks]
         return functools.reduce(operator.or_, map(self.tensor_mask, known), 0)
 
     def drop_roots(self, takers: list[Any], ops: list[Any], *, keeps_asked: bool = True) -> bool:
@@ -437,10 +439,10 @@ class BatchAnalysis:
             return mask
         if self.splitting.is_seen_combined(op, tensor):
             return 0
-        reentry = self.reentry(op, tensor)
-        if reentry is not None:
-            birth = reentry.birth
-            return mask | (self.tensor_mask(birth.values) if self.has_own_rows(birth) else 0)
+        second = self.second_derivative(op, tensor)
+        if second is not None:
+            record = second.gradient
+            return mask | (self.tensor_mask(record.values) if self.has_own_rows(record) else 0)
         if self.sees_mean(op, tensor):
             return mask
         is_mean, is_scaled = self.upstream_change(op, tensor)

@@ -135,7 +135,7 @@ class BatchUpdates:
         for variable in variables:
             if variable.handle_op in self.local:
                 continue
-            is_trained = any(b.handle_op is variable.handle_op for b in self._observer.births)
+            is_trained = any(b.handle_op is variable.handle_op for b in self._observer.gradients)
             is_settled = variable.handle_op in settled
             check_can_be_local(variable, op, obstacle, is_settled=is_settled, is_trained=is_trained)
             self.local.add(variable.handle_op)

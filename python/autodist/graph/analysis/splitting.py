@@ -348,7 +348,7 @@ class Splitting:
             return "mean" if is_fixed else None
         if any(k is None or not k.is_rows for k in kinds):
             return None
-        if not any(_births(made)):
+        if not any(_are_of_variables(made)):
             given = made.upstream or []
             are_rows = all(
                 not _is_tensor(u) or self.kinds.of_tensor(u) == self.kinds.of_tensor(t)
@@ -405,16 +405,16 @@ class Splitting:
         """
         found = []
         for made in self._differentiations:
-            births = _births(made)
-            if not any(births):
+            of_variables = _are_of_variables(made)
+            if not any(of_variables):
                 continue
             mode = self._mode(made)
             if mode == "scaled rows" and self._seed(made) not in self.scaled:
                 mode = None
             in_loop = any(
                 self._batch.is_in_loop(t.op) and t.op.type != "Exit"
-                for result, is_birth in zip(made.results, births, strict=True)
-                for t in (tensors_in(result) if is_birth else ())
+                for result, is_of_variable in zip(made.results, of_variables, strict=True)
+                for t in (tensors_in(result) if is_of_variable else ())
                 if t.op in self._new
             )
             for target in made.targets:
@@ -426,10 +426,10 @@ class Splitting:
 
     def _given_gradients(self) -> Iterator[Any]:
         """What optimizers take for gradients although no differentiation made it."""
-        made = {key_of(b.values) for b in self._observer.births if b.handle_op is not None}
-        for birth in self._observer.births:
-            values = birth.values
-            is_given = birth.handle_op is None and key_of(values) not in made
+        made = {key_of(b.values) for b in self._observer.gradients if b.handle_op is not None}
+        for record in self._observer.gradients:
+            values = record.values
+            is_given = record.handle_op is None and key_of(values) not in made
             varies = values.op in self._new and self._batch.tensor_mask(values)
             if is_given and varies and values.op not in self.combined:
                 yield values
@@ -497,7 +497,7 @@ def _is_tensor(value: Any) -> bool:
     return isinstance(value, tf.Tensor)
 
 
-def _births(made: Differentiation) -> list[bool]:
+def _are_of_variables(made: Differentiation) -> list[bool]:
     """For each source of a differentiation: whether it is a variable with a derivative."""
     return [
         result is not None and find_handle_op(source) is not None

@@ -87,7 +87,7 @@ class Proof:
             op = tensor.op
             if user is not None and not self._batch.varies(user, tensor):
                 continue
-            if user is not None and self._batch.reentry(user, tensor) is not None:
+            if user is not None and self._batch.second_derivative(user, tensor) is not None:
                 return Obstacle(user, "goes back through a gradient for a second derivative")
             if self._kinds.joinable(tensor) is not None or op in self._proved or op in seen:
                 continue

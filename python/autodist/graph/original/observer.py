@@ -3,15 +3,16 @@
 Two things cannot be read off a finished graph without guessing: which tensors are gradients with respect to
 variables, and which ops an optimizer's update is made of. Both are seen here while the user's program makes them.
 
-*Births.* A gradient is averaged over the replicas at the place where it is born: where `tf.gradients` or
-`GradientTape.gradient` returns it. Whatever is made of it later (clipping, scaling, the update) sees the mean, as on a
-single node. The ops of the backward pass itself, created before the call returned, must go on seeing the
-replica's own value: in `z = f(x) + v` the gradient of `v` is the very tensor that flows on into `f`. So a birth has a
-watermark, `seen_from`: the number of ops in the graph when the call returned.
+*Gradients.* The transformer averages a gradient over the replicas where it is made: where `tf.gradients`
+or `GradientTape.gradient` returns it. Whatever is computed from it later (clipping, scaling, the
+update) sees the mean, as on a single node. The ops of the backward pass itself, created before the call
+returned, go on seeing the replica's own value: in `z = f(x) + v` the gradient of `v` is the very tensor
+that flows on into `f`. So a record says from which op on the mean is seen, `seen_from`: the number
+of ops in the graph when the call returned.
 
-*Reentries.* A second derivative goes back through a gradient into the backward pass that made it: after a birth each
-replica has the mean, before it its own value. There what comes back is again the mean over the replicas, and of
-`tf.IndexedSlices` each replica gets the rows that are its own.
+*Second derivatives* go back through a gradient into the backward pass that made it. Behind the gradient
+each replica goes on with its own values: it gets the mean of what comes back, and of
+`tf.IndexedSlices` the rows that are its own.
 
 *Updates.* What Keras optimizers return from `apply_gradients` in a graph is a variable, and a session that runs it
 updates nothing. Inside the scope the call returns one op that runs all its updates, in program order per variable.
@@ -40,7 +41,7 @@ from autodist.private_apis.patches import replaced
 
 
 @dataclasses.dataclass(frozen=True)
-class Birth:
+class GradientRecord:
     """A gradient with respect to a variable.
 
     Attributes:
@@ -58,18 +59,18 @@ class Birth:
 
 
 @dataclasses.dataclass
-class Reentry:
+class SecondDerivative:
     """Where a differentiation goes back through a gradient, in the process of a second derivative.
 
     Attributes:
-      birth: the gradient.
+      gradient: the gradient that it goes back through.
       upstream: the derivative with respect to it, as it comes back.
-      begin: ops created as number `begin` or later, and before number `end`, lie behind the birth.
+      begin: ops created as number `begin` or later, and before number `end`, are of the pass behind it.
       inner_end: those before number `inner_end` were made by the gradient function of the op that made the gradient.
       end: the number of ops when the differentiation returned.
     """
 
-    birth: Birth
+    gradient: GradientRecord
     upstream: Any
     begin: int
     inner_end: int
@@ -88,27 +89,27 @@ class Observer:
     """What was seen in one original graph.
 
     Attributes:
-      births: gradients with respect to variables, in the order in which they were made.
-      reentries: where second derivatives go back through the births.
+      gradients: gradients with respect to variables, in the order in which they were made.
+      second_derivatives: where second derivatives go back through them.
       differentiations: the calls that differentiate, at the top level of the graph's functions.
       gradient_calls: the calls of gradient functions of the graph's ops, in order.
       optimizer_calls: what the optimizers' calls created.
-      births_in_tapes: names of gradients that a `tf.GradientTape` went back through for a second derivative.
+      gradients_in_tapes: names of gradients that a `tf.GradientTape` went back through for a second derivative.
       sparse_feeds: placeholders that were seen to become parts of a `tf.SparseTensor`.
     """
 
     def __init__(self, graph: Any) -> None:
         self._graph = graph
-        self.births: list[Birth] = []
-        self.reentries: list[Reentry] = []
+        self.gradients: list[GradientRecord] = []
+        self.second_derivatives: list[SecondDerivative] = []
         self.differentiations: list[Differentiation] = []
         self.gradient_calls: list[GradientCall] = []
         self.optimizer_calls: list[OptimizerCall] = []
-        self.births_in_tapes: list[str] = []
+        self.gradients_in_tapes: list[str] = []
         self.sparse_feeds: list[Any] = []
         self._gradient_depth = 0
         self._optimizer_depth = 0
-        self._born: dict[tuple[Any, int], Birth] = {}
+        self._record_of: dict[tuple[Any, int], GradientRecord] = {}
 
     @contextlib.contextmanager
     def observing(self) -> Iterator[None]:
@@ -149,19 +150,19 @@ class Observer:
             if not self._is_building():
                 return function(*args, **kwargs)
             self._gradient_depth += 1
-            begin, reentry_count = self._op_count(), len(self.reentries)
+            begin, second_count = self._op_count(), len(self.second_derivatives)
             try:
                 gradients = function(*args, **kwargs)
             finally:
                 self._gradient_depth -= 1
-            for reentry in self.reentries[reentry_count:]:
-                reentry.end = self._op_count()
+            for second in self.second_derivatives[second_count:]:
+                second.end = self._op_count()
             if self._gradient_depth == 0:
                 given = inspect.signature(function).bind(*args, **kwargs).arguments
                 self._record_differentiation(given, gradients, begin)
-                if is_tape and self._born:
-                    self._refuse_reentries(given["target"])
-                self._record_births(given["sources" if is_tape else "xs"], gradients)
+                if is_tape and self._record_of:
+                    self._find_second_derivatives_in_tape(given["target"])
+                self._record_gradients(given["sources" if is_tape else "xs"], gradients)
             return gradients
 
         return watched
@@ -185,7 +186,7 @@ class Observer:
             )
         )
 
-    def _record_births(self, sources: Any, gradients: Any) -> None:
+    def _record_gradients(self, sources: Any, gradients: Any) -> None:
         seen_from = self._op_count()
         for source, gradient in zip(_as_list(sources), gradients, strict=True):
             handle_op = find_handle_op(source)
@@ -193,12 +194,12 @@ class Observer:
                 continue
             if tf.compat.v1.get_default_graph() is not self._graph:
                 continue
-            birth = _birth(gradient, handle_op, seen_from)
-            self.births.append(birth)
-            self._born.setdefault((birth.values.op, birth.values.value_index), birth)
+            record = _record(gradient, handle_op, seen_from)
+            self.gradients.append(record)
+            self._record_of.setdefault((record.values.op, record.values.value_index), record)
 
-    def _refuse_reentries(self, targets: Any) -> None:
-        """Notes the births that a tape goes back through, where it is not seen which ops lie behind them."""
+    def _find_second_derivatives_in_tape(self, targets: Any) -> None:
+        """Notes the gradients that a tape goes back through, where it is not seen which ops lie behind them."""
         pending = [
             t.op for t in tf.nest.flatten(targets) if getattr(t, "graph", None) is self._graph
         ]
@@ -208,8 +209,10 @@ class Observer:
             if op in seen or op.type in ("StopGradient", op_types.READ):
                 continue
             seen.add(op)
-            self.births_in_tapes.extend(
-                tensor.name for tensor in op.inputs if (tensor.op, tensor.value_index) in self._born
+            self.gradients_in_tapes.extend(
+                tensor.name
+                for tensor in op.inputs
+                if (tensor.op, tensor.value_index) in self._record_of
             )
             pending.extend(tensor.op for tensor in op.inputs)
 
@@ -232,9 +235,11 @@ class Observer:
         passes = any(m is u for m in _as_list(made) for u in upstream if u is not None)
         self.gradient_calls.append(GradientCall(op, upstream, begin, end, passes))
         for index, derivative in enumerate(upstream):
-            birth = self._born.get((op, index))
-            if birth is not None and derivative is not None:
-                self.reentries.append(Reentry(birth, derivative, begin, end, end))
+            record = self._record_of.get((op, index))
+            if record is not None and derivative is not None:
+                self.second_derivatives.append(
+                    SecondDerivative(record, derivative, begin, end, end)
+                )
         return made
 
     def _watch_sparse_tensors(self, function: Callable[..., None]) -> Callable[..., None]:
@@ -280,10 +285,10 @@ class Observer:
         return watched
 
     def _record_inputs(self, grads_and_vars: list[Any], seen_from: int) -> None:
-        """Gradients that reach an optimizer without having been seen at birth are averaged there."""
+        """Gradients that reach an optimizer without having been recorded before are averaged there."""
         for gradient, _ in grads_and_vars:
             if isinstance(gradient, (tf.Tensor, tf.IndexedSlices)):
-                self.births.append(_birth(gradient, None, seen_from))
+                self.gradients.append(_record(gradient, None, seen_from))
 
     def _run_in_order(self, begin: int) -> Any:
         """One op that runs every update created since op number `begin`.
@@ -297,9 +302,9 @@ class Observer:
         graph_ops = self._graph.get_operations()
         gradients = [
             tensor.op
-            for birth in self.births
-            if birth.seen_from >= begin
-            for tensor in (birth.values, birth.indices)
+            for record in self.gradients
+            if record.seen_from >= begin
+            for tensor in (record.values, record.indices)
             if tensor is not None
         ]
         gradients = [op for op in dict.fromkeys(gradients) if tf_internals.is_at_top_level(op)]
@@ -400,10 +405,10 @@ def _check_reachable(update: Any) -> None:
         )
 
 
-def _birth(gradient: Any, handle_op: Any, seen_from: int) -> Birth:
+def _record(gradient: Any, handle_op: Any, seen_from: int) -> GradientRecord:
     if isinstance(gradient, tf.IndexedSlices):
-        return Birth(gradient.values, gradient.indices, handle_op, seen_from)
-    return Birth(gradient, None, handle_op, seen_from)
+        return GradientRecord(gradient.values, gradient.indices, handle_op, seen_from)
+    return GradientRecord(gradient, None, handle_op, seen_from)
 
 
 # The base class of each family of optimizers. Read in TensorFlow 2.21, Keras 3.15 and tf_keras 2.21.

@@ -114,8 +114,8 @@ class Roles:
 
     def infos(self, variables: Iterable[LogicalVariable]) -> list[VariableInfo]:
         """What a strategy is told about each of `variables`."""
-        sparse = {b.handle_op for b in self._observer.births if b.indices is not None}
-        trained = {b.handle_op for b in self._observer.births}
+        sparse = {b.handle_op for b in self._observer.gradients if b.indices is not None}
+        trained = {b.handle_op for b in self._observer.gradients}
         trained |= {
             getattr(v.handle, "op", None)
             for v in self._graph.get_collection(tf.compat.v1.GraphKeys.TRAINABLE_VARIABLES)
