@@ -130,7 +130,7 @@ def _measure(model: str, strategy: str, nodes: int, replicas: int) -> _Row:
                     Builder(spec.replica_devices, spec.host_device),
                 )
                 transformer.extend()
-                transformer.lower_updates()
+                transformer.make_updates()
                 transformer.fetch(loss)
                 transformer.targets(train)
                 transformer.targets(initializer)

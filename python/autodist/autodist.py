@@ -251,7 +251,7 @@ class AutoDist:
         transformer.extend()
         if self._spec.is_cluster:
             # Before servers are started: what cannot be distributed is refused at once.
-            transformer.lower_updates()
+            transformer.make_updates()
         return DistributedSession(transformer, make_runner(transformer, self._spec, config))
 
     def _session_parts(self, config: Any) -> tuple[Transformer, Runner]:

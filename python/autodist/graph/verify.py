@@ -9,15 +9,17 @@ depends on no replica's own values (`batch`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
 from autodist.errors import GraphStateError, UnsupportedGraphError
 from autodist.graph.building.placement import PlacedVariable
+from autodist.graph.original import op_types
 from autodist.graph.original.functions import written_behind
 from autodist.graph.original.observer import Observer
-from autodist.graph.original.roles import consumer_blocker
+from autodist.graph.original.saved_reads import SavedRead
 
 _REF_VARIABLES = frozenset({"Variable", "VariableV2", "TemporaryVariable"})
 
@@ -69,12 +71,15 @@ def check_copies(ops: list[Any], placed: dict[Any, PlacedVariable]) -> None:
                 )
 
 
-def check_cut(op: Any, touched: list[PlacedVariable]) -> None:
+def check_cut(
+    op: Any, touched: list[PlacedVariable], blocker: Callable[[tuple[int, ...], Any], str]
+) -> None:
     """Refuses an op that has no rule for shards on a variable that the session holds cut.
 
     Args:
       op: the original op.
       touched: the variables whose handles it takes.
+      blocker: says what an op does for which a variable of a shape must stay whole.
 
     Raises:
       UnsupportedGraphError: naming the op and the variable.
@@ -82,13 +87,42 @@ def check_cut(op: Any, touched: list[PlacedVariable]) -> None:
     for variable in touched:
         if variable.grid is None:
             continue
-        reason = consumer_blocker(tuple(variable.grid.shape), op)
+        reason = blocker(tuple(variable.grid.shape), op)
         if reason:
             raise UnsupportedGraphError(
                 f"op {op.name!r} ({op.type}) {reason}, but the session already holds variable "
                 f"{variable.logical.name!r} cut ({variable.reason}). Create the op before "
                 "create_distributed_session(), so that the variable stays whole."
             )
+
+
+def check_saved_reads(new_ops: list[Any], saved_reads: dict[Any, list[SavedRead]]) -> None:
+    """Refuses new updates that come after a read of the variable which a save was made without.
+
+    Args:
+      new_ops: ops added to the original graph.
+      saved_reads: by `VarHandleOp`: the reads that saves make in their own way.
+
+    Raises:
+      UnsupportedGraphError: naming both.
+    """
+    updated = {
+        tensor.op
+        for op in new_ops
+        if op.type not in op_types.READ_ONLY
+        for tensor in op.inputs
+        if tensor.op in saved_reads
+    }
+    for handle in updated:
+        for read in saved_reads[handle]:
+            update = read.update_behind()
+            if update is not None:
+                raise UnsupportedGraphError(
+                    f"op {update.name!r} ({update.type}) may update variable {handle.name!r} after "
+                    f"{read.chain[-1].name!r} has read it for {read.save.name!r}, but the session that there is "
+                    "saves the variable by itself. Let the op take another read of the variable, or create it "
+                    "before create_distributed_session()."
+                )
 
 
 def check_updates(updates: list[tuple[Any, PlacedVariable, list[list[Any]]]]) -> None:

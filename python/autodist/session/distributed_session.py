@@ -69,7 +69,7 @@ class DistributedSession(tf.compat.v1.Session):
         self._transformer.extend()
         if not self._is_begun:
             self._is_begun = True
-            self._transformer.lower_updates()
+            self._transformer.make_updates()
             layout_report.write(self._transformer)
 
     def initialize(self, feed_dict: Mapping[Any, Any] | None = None) -> None:

@@ -11,7 +11,7 @@ That holds for the variable itself: a value computed from it (`v * 2`, `v.read_v
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
 
@@ -19,11 +19,8 @@ from autodist.graph.building.placement import PlacedVariable
 from autodist.graph.original import op_types
 from autodist.graph.original.functions import may_write
 from autodist.graph.original.roles import Key, key_of
-from autodist.graph.rules import fetches
+from autodist.graph.transformer import Transformer
 from autodist.private_apis import tf_internals
-
-if TYPE_CHECKING:
-    from autodist.graph.transformer import Transformer
 
 _MOST_RUNS = 1000
 
@@ -32,11 +29,11 @@ class LateReads:
     """The late reads of one session.
 
     Args:
-      walk: its transformer.
+      transformer: of the session.
     """
 
-    def __init__(self, walk: Transformer) -> None:
-        self._walk = walk
+    def __init__(self, transformer: Transformer) -> None:
+        self._transformer = transformer
         self._made: dict[tuple[Any, frozenset[Any]], Any] = {}
         self._waits: dict[Any, list[int]] = {}
         self._version: int | None = None
@@ -49,38 +46,38 @@ class LateReads:
           ops: the original ops that are run beside them.
           fed: the original tensors that are fed.
         """
-        walk = self._walk
+        transformer = self._transformer
         variables = [self._variable_of(tensor) for tensor in tensors]
         if not any(variables):
-            return [walk.fetch(tensor) for tensor in tensors]
+            return [transformer.fetch(tensor) for tensor in tensors]
         fed_keys = frozenset(map(key_of, fed))
         elements = [*ops, *(t.op for t, v in zip(tensors, variables, strict=True) if v is None)]
-        made: list[list[Any]] = [walk.targets(op) for op in ops]
+        made: list[list[Any]] = [transformer.targets(op) for op in ops]
         found = []
         for tensor, variable in zip(tensors, variables, strict=True):
             if variable is None:
-                found.append(walk.fetch(tensor))
+                found.append(transformer.fetch(tensor))
                 made.append([found[-1].op])
             else:
                 found.append(None)
-        with walk.growing():
+        with transformer.growing():
             for index, variable in enumerate(variables):
                 if variable is not None:
                     waits = self._waits_of(variable, elements, fed_keys)
                     late = frozenset(op for i in waits for op in made[i])
                     found[index] = (
-                        self._read(variable, late) if late else walk.fetch(tensors[index])
+                        self._read(variable, late) if late else transformer.fetch(tensors[index])
                     )
         return found
 
     def _variable_of(self, tensor: Any) -> PlacedVariable | None:
         """The variable that is fetched as such: by its handle, or by the read that TensorFlow keeps for that."""
-        walk = self._walk
-        walk.require([tensor.op])
-        variable = walk.placed(tensor)
+        transformer = self._transformer
+        transformer.require([tensor.op])
+        variable = transformer.placed(tensor)
         if variable is not None or tensor.op.type != op_types.READ:
             return variable
-        variable = walk.placed(tensor.op.inputs[0])
+        variable = transformer.placed(tensor.op.inputs[0])
         if variable is None or tensor.op.control_inputs:
             return None
         # TensorFlow makes that read together with the variable. What saves the variable may take it, too.
@@ -91,7 +88,7 @@ class LateReads:
         self, variable: PlacedVariable, elements: list[Any], fed: frozenset[Key]
     ) -> list[int]:
         """Which of the `elements` that a run asks for, original ops, may have the variable written."""
-        version = self._walk.original.version
+        version = self._transformer.original.version
         if version != self._version or len(self._waits) > _MOST_RUNS:
             self._version, self._waits = version, {}
         key = variable.logical.handle_op, tuple(elements), fed
@@ -106,7 +103,7 @@ class LateReads:
         key = variable.logical.handle_op, waits
         if key not in self._made:
             controls = sorted(waits, key=lambda op: str(op.name))
-            self._made[key] = fetches.read(self._walk, variable, controls)
+            self._made[key] = self._transformer.read(variable, controls)
         return self._made[key]
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from autodist.graph.feeds import FeedPlan, check_lengths
 from autodist.graph.original.roles import key_of
-from autodist.graph.rules.feeds import FeedPlan, check_lengths
 from autodist.graph.transformer import Transformer
 
 
@@ -31,7 +31,7 @@ class PartialRun:
         Raises:
           ArgumentError: if batches that are split have other lengths than those of earlier calls.
         """
-        plan = FeedPlan(transformer, tensors, self._feeds)
+        plan = transformer.feed_plan(tensors, self._feeds)
         lengths = {**self._lengths, **plan.lengths(arrays)}
         check_lengths(lengths)
         self._lengths = lengths

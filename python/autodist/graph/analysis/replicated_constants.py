@@ -19,15 +19,15 @@ from autodist.graph.original import op_types
 _MOST_ELEMENTS = 1 << 14
 
 
-class Repeated:
+class ReplicatedConstants:
     """The ops to repeat; grows as the graph grows."""
 
     def __init__(self) -> None:
         self._constant: set[Any] = set()
-        self._repeated: set[Any] = set()
+        self._replicated: set[Any] = set()
 
     def __contains__(self, op: Any) -> bool:
-        return op in self._repeated
+        return op in self._replicated
 
     def extend(self, ordered: list[Any], is_per_replica: Callable[[Any], bool]) -> None:
         """Takes in ops added to the original graph.
@@ -42,12 +42,12 @@ class Repeated:
                 new.add(op)
                 self._constant.add(op)
             elif op.type == "NoOp" and any(
-                source in self._repeated or is_per_replica(source) for source in op.control_inputs
+                source in self._replicated or is_per_replica(source) for source in op.control_inputs
             ):
-                self._repeated.add(op)
+                self._replicated.add(op)
         for op in reversed(ordered):
-            if op in self._repeated or is_per_replica(op):
-                self._repeated.update(t.op for t in op.inputs if t.op in new)
+            if op in self._replicated or is_per_replica(op):
+                self._replicated.update(t.op for t in op.inputs if t.op in new)
 
     def _is_constant(self, op: Any) -> bool:
         """Whether `op` has the same small outputs whenever and wherever it runs."""

@@ -60,7 +60,7 @@ def written_behind(op: Any, index: int) -> Any:
                         (consumer, i) for i, t in enumerate(consumer.inputs) if t is tensor
                     )
         elif may_write(user, position):
-            has_rule = op_types.is_update(user.type) or user.type == op_types.DESTROY
+            has_rule = op_types.changes_variable(user.type)
             if not (has_rule and is_direct):
                 return user
     return None

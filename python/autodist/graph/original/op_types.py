@@ -17,6 +17,8 @@ DISABLE_COPY = "DisableCopyOnRead"
 DESTROY = "DestroyResourceOp"
 HANDLE = "VarHandleOp"
 
+SAVE = "SaveV2"
+RESTORE = "RestoreV2"
 ASSIGN = "AssignVariableOp"
 ASSIGNS = frozenset({ASSIGN, "AssignAddVariableOp", "AssignSubVariableOp"})
 SCATTERS = frozenset(
@@ -27,11 +29,6 @@ _UPDATE = re.compile(
 )
 _DENSE_APPLY = re.compile(r"ResourceApply\w+")
 _SPARSE_APPLY = re.compile(r"ResourceSparseApply\w+")
-
-# Ops that have a rule for a variable that is cut; the fused updates come on top.
-PARTITIONABLE = (
-    frozenset({READ, GATHER, SHAPE, IS_INITIALIZED, DISABLE_COPY, DESTROY}) | ASSIGNS | SCATTERS
-)
 
 # The arguments of dense updates that have an element for each element of the variable.
 ELEMENT_ARGUMENTS = frozenset({"grad", "delta", "value"})
@@ -89,6 +86,11 @@ FUNCTION_CALLS = frozenset(
 def is_update(op_type: str) -> bool:
     """Whether ops of this type change the variable behind their first input."""
     return _UPDATE.fullmatch(op_type) is not None
+
+
+def changes_variable(op_type: str) -> bool:
+    """Whether ops of this type change the variable behind their first input, or delete it."""
+    return is_update(op_type) or op_type == DESTROY
 
 
 def is_dense_apply(op_type: str) -> bool:

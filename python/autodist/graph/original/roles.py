@@ -6,7 +6,7 @@ Roles come from edges and from what the optimizers were seen to do, never from n
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import tensorflow as tf
@@ -18,6 +18,8 @@ from autodist.strategy import VariableInfo
 
 Key = tuple[Any, int]
 """A tensor of a graph: its op and which output it is. Tensors themselves cannot be hashed."""
+
+Blocker = Callable[[tuple[int, ...], Any], str]
 
 
 def key_of(tensor: Any) -> Key:
@@ -75,10 +77,17 @@ class LogicalVariable:
 
 
 class Roles:
-    """The variables of an original graph; grows as the graph grows."""
+    """The variables of an original graph; grows as the graph grows.
 
-    def __init__(self, graph: Any, observer: Observer) -> None:
+    Args:
+      graph: the original graph.
+      observer: what was seen while it was built.
+      blocker: says what an op does for which a variable of a shape must stay whole.
+    """
+
+    def __init__(self, graph: Any, observer: Observer, blocker: Blocker) -> None:
         self._graph = graph
+        self._blocker = blocker
         self._observer = observer
         self.variables: dict[Any, LogicalVariable] = {}
 
@@ -129,21 +138,21 @@ class Roles:
                 itemsize=v.dtype.size if v.dtype != tf.string else 16,
                 is_trainable=v.handle_op in trained,
                 is_sparse=v.handle_op in sparse,
-                cannot_be_partitioned=partition_blocker(v),
+                cannot_be_partitioned=partition_blocker(v, self._blocker),
                 cannot_be_copied=copy_blocker(v),
             )
             for v in variables
         ]
 
 
-def partition_blocker(variable: LogicalVariable) -> str:
-    """Why `variable` must stay in one piece; empty when it can be cut."""
+def partition_blocker(variable: LogicalVariable, blocker: Blocker) -> str:
+    """Why `variable` must stay whole, `blocker` asked for each op that takes it; empty when it can be cut."""
     if variable.shape is None:
         return "its shape is not fully known"
     if not variable.shape:
         return "it is a scalar"
     for op in variable.consumers:
-        reason = consumer_blocker(variable.shape, op)
+        reason = blocker(variable.shape, op)
         if reason:
             return f"op {op.name!r} ({op.type}) {reason}"
     return ""
@@ -159,20 +168,6 @@ def copy_blocker(variable: LogicalVariable) -> str:
                     f"op {writer.name!r} ({writer.type}) may update it in a function, branch or loop, "
                     "where its copies could not all be updated"
                 )
-    return ""
-
-
-def consumer_blocker(shape: tuple[int, ...], op: Any) -> str:
-    """What `op` does that a variable of `shape` must stay in one piece for; empty when it has a rule for shards."""
-    if op.type == op_types.GATHER and op.get_attr("batch_dims"):
-        return "gathers with batch dimensions"
-    if op.type in op_types.PARTITIONABLE or op_types.is_sparse_apply(op.type):
-        return ""
-    if not op_types.is_dense_apply(op.type):
-        return "needs the whole variable"
-    for name, tensor in zip(op_types.argument_names(op), op.inputs, strict=True):
-        if name in op_types.ELEMENT_ARGUMENTS and not tensor.shape.is_compatible_with(shape):
-            return f"updates it with a tensor of shape {tensor.shape}, not element by element"
     return ""
 
 

@@ -7,41 +7,42 @@ and writes it into the shards and replicas in place.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
 
 from autodist.graph.building.placement import PlacedVariable
 from autodist.graph.building.stored_parts import StoredPart
 from autodist.graph.building.values import Value
+from autodist.graph.context.context import Context
 from autodist.graph.original import op_types
-from autodist.graph.rules.saving import attribute, spec_of
+from autodist.graph.rules.saving import attribute, has_known_names, spec_of
+from autodist.graph.rules.table import rule
 from autodist.layout import Box, Grid
 from autodist.private_apis.tf_internals import set_attribute
 
-if TYPE_CHECKING:
-    from autodist.graph.transformer import Transformer
+
+def _has_known_names(context: Context, op: Any) -> bool:
+    return has_known_names(context, op) and not context.batch.mask(op)
 
 
-def lower(walk: Transformer, op: Any) -> bool:
-    """Lowers `RestoreV2`; False when its names are not constants, and it is copied as it is."""
-    names = tf.get_static_value(op.inputs[1])
-    specs = tf.get_static_value(op.inputs[2])
-    if names is None or specs is None or walk.batch.mask(op):
-        return False
+@rule(op_types.RESTORE, applies=_has_known_names)
+def restore(context: Context, op: Any) -> None:
+    """A `RestoreV2` with an entry for each shard of a variable that it is assigned to."""
+    names, specs = (tf.get_static_value(tensor) for tensor in list(op.inputs)[1:3])
     entries: list[tuple[bytes, str, Any, Box | None]] = []
     grids: list[Grid | None] = []
     for name, spec, output in zip(names, specs, op.outputs, strict=True):
-        taker = _taker(walk, output)
+        taker = _taker(context, output)
         grid = None if taker is None else taker.grid
         grids.append(grid)
         text = spec.decode()
         base = Box.parse(text) if text else None
         boxes = [None] if grid is None else grid.boxes()
         entries += [(name, spec_of(box, grid, base) or text, output.dtype, box) for box in boxes]
-    with walk.builder.adding(op.name, walk.builder.host_device, walk.controls(op, None)):
+    with context.builder.adding(op.name, context.builder.host_device, context.controls(op, None)):
         restored = tf.raw_ops.RestoreV2(
-            prefix=walk.whole_of(op, 0, 0),
+            prefix=context.whole_of(op, 0, 0),
             tensor_names=tf.constant([name for name, *_ in entries], tf.string, [len(entries)]),
             shape_and_slices=tf.constant([e[1] for e in entries], tf.string, [len(entries)]),
             dtypes=[dtype for _, _, dtype, _ in entries],
@@ -49,11 +50,11 @@ def lower(walk: Transformer, op: Any) -> bool:
     made = restored[0].op
     _mark(made, op)
     pieces = iter(zip(restored, entries, strict=True))
-    walk.record_ops(op, [[made]])
+    context.record_ops(op, [[made]])
     parts: list[StoredPart] = []
     for index, grid in enumerate(grids):
         shards: list[Any] = []
-        taker = _taker(walk, op.outputs[index])
+        taker = _taker(context, op.outputs[index])
         for _ in range(1 if grid is None else grid.shard_count):
             tensor, (name, text, dtype, box) = next(pieces)
             tensor.set_shape(op.outputs[index].shape if box is None else box.extent)
@@ -63,20 +64,19 @@ def lower(walk: Transformer, op: Any) -> bool:
                 copies = [handles[len(shards)] for handles in taker.handles]
                 parts += [StoredPart.of_variable(name, text, h, dtype) for h in copies]
             shards.append(tensor)
-        walk.record_value(op, index, Value([shards], grid=grid))
-    walk.stored_parts[op] = tuple(parts)
-    return True
+        context.record_value(op, index, Value([shards], grid=grid))
+    context.stored_parts[op] = tuple(parts)
 
 
-def _taker(walk: Transformer, tensor: Any) -> PlacedVariable | None:
+def _taker(context: Context, tensor: Any) -> PlacedVariable | None:
     """The variable that a restored tensor is assigned to, of several one that is cut; None if there is none."""
     found = None
     for taker in tensor.consumers():
         variable = None
         if taker.type == "Identity":
-            variable = _taker(walk, taker.outputs[0])
+            variable = _taker(context, taker.outputs[0])
         elif taker.type == op_types.ASSIGN:
-            variable = walk.placed(taker.inputs[0])
+            variable = context.placed(taker.inputs[0])
         if variable is not None and (found is None or found.grid is None):
             found = variable
     return found

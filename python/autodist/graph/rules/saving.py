@@ -10,48 +10,47 @@ start.
 from __future__ import annotations
 
 import collections
-import dataclasses
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
 from autodist import _native
-from autodist.errors import UnsupportedGraphError
 from autodist.graph.building.placement import PlacedVariable
 from autodist.graph.building.stored_parts import StoredPart
+from autodist.graph.context.context import Context
 from autodist.graph.original import op_types
+from autodist.graph.original.saved_reads import SavedRead, reading_chain
+from autodist.graph.rules.table import rule
 from autodist.layout import Box, Grid
-from autodist.private_apis.tf_internals import control_outputs
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from autodist.graph.transformer import Transformer
 
 
-def lower(walk: Transformer, op: Any) -> bool:
-    """Lowers `SaveV2` to `AutodistSave`; False when its names are not constants, and it is copied as it is."""
-    names = tf.get_static_value(op.inputs[1])
-    specs = tf.get_static_value(op.inputs[2])
-    if names is None or specs is None:
-        return False
+def has_known_names(_: Context, op: Any) -> bool:
+    """Whether the names and slices of a `SaveV2` or `RestoreV2` are constants."""
+    return all(tf.get_static_value(tensor) is not None for tensor in list(op.inputs)[1:3])
+
+
+@rule(op_types.SAVE, applies=has_known_names)
+def save(context: Context, op: Any) -> None:
+    """An `AutodistSave` with an entry for each shard and replica of a variable that is saved."""
+    names, specs = (tf.get_static_value(tensor) for tensor in list(op.inputs)[1:3])
     tensors = list(op.inputs)[3:]
     aggregations = attribute(op, "_autodist_aggregations", default=[b"MEAN"] * len(tensors))
-    entries = _Entries(walk.builder.is_at_host)
-    controls = walk.controls(op, None)
-    variables = _variable_reads(walk, op)
+    entries = _Entries(context.builder.is_at_host)
+    controls = context.controls(op, None)
+    variables = _variable_reads(context, op)
     for name, spec, tensor, asked, variable in zip(
         names, specs, tensors, aggregations, variables, strict=True
     ):
         if variable is None:
-            entries.add_tensor(name, spec, walk.fetch(tensor))
+            entries.add_tensor(name, spec, context.fetch(tensor))
         else:
-            for each in _chain(tensor):
-                controls.extend(_waits(walk, each))
+            for each in reading_chain(tensor):
+                controls.extend(_waits(context, each))
             how = _aggregation(variable, asked.decode())
-            entries.add_variable(name, spec.decode(), variable, how, _reader(walk, variable))
+            entries.add_variable(name, spec.decode(), variable, how, _reader(context, variable))
     ops = _native.ops()
-    with walk.builder.adding(op.name, walk.builder.host_device, controls):
+    with context.builder.adding(op.name, context.builder.host_device, controls):
         pins = []
         for where, handles in entries.handles.items():
             with tf.device(where):
@@ -59,7 +58,7 @@ def lower(walk: Transformer, op: Any) -> bool:
         if pins:
             pins = [ops.autodist_reference_variables(pins)]
         made = ops.autodist_save(
-            prefix=walk.whole_of(op, 0, 0),
+            prefix=context.whole_of(op, 0, 0),
             tensor_names=tf.constant(entries.names, tf.string, [len(entries.names)]),
             shape_and_slices=tf.constant(entries.specs, tf.string, [len(entries.specs)]),
             aggregations=tf.constant(entries.aggregations, tf.string, [len(entries.names)]),
@@ -71,9 +70,8 @@ def lower(walk: Transformer, op: Any) -> bool:
             threads=attribute(op, "_autodist_threads", default=0),
             durable=attribute(op, "_autodist_durable", default=True),
         )
-    walk.record_ops(op, [[made]])
-    walk.stored_parts[op] = tuple(entries.parts)
-    return True
+    context.record_ops(op, [[made]])
+    context.stored_parts[op] = tuple(entries.parts)
 
 
 class _Entries:
@@ -151,102 +149,32 @@ def spec_of(box: Box | None, grid: Grid | None, base: tuple[tuple[int, ...], Box
     return box.shifted(slice_box.start).slice_spec(shape)
 
 
-def _variable_reads(walk: Transformer, save: Any) -> list[PlacedVariable | None]:
+def _variable_reads(context: Context, save: Any) -> list[PlacedVariable | None]:
     """For each value of `save` the variable that it is the plain value of; None where that very tensor is saved."""
-    chains = [_chain(tensor) for tensor in list(save.inputs)[3:]]
+    chains = [reading_chain(tensor) for tensor in list(save.inputs)[3:]]
     counts = collections.Counter(chain[-1] for chain in chains if chain)
     found: list[PlacedVariable | None] = []
     for chain in chains:
-        variable = walk.placed(chain[-1].inputs[0]) if chain else None
+        variable = context.placed(chain[-1].inputs[0]) if chain else None
         read = SavedRead(save, chain)
         # What is saved twice has one value.
         if variable is None or counts[chain[-1]] > 1 or read.update_behind() is not None:
             found.append(None)
             continue
-        walk.saved_reads.setdefault(chain[-1].inputs[0].op, []).append(read)
+        context.saved_reads.setdefault(chain[-1].inputs[0].op, []).append(read)
         found.append(variable)
     return found
 
 
-def _chain(tensor: Any) -> tuple[Any, ...]:
-    """The ops that read a variable and pass its value on to `tensor`, from there backwards; of another tensor none."""
-    chain = [tensor.op]
-    while chain[-1].type == "Identity":
-        chain.append(chain[-1].inputs[0].op)
-    return tuple(chain) if chain[-1].type == op_types.READ else ()
-
-
-@dataclasses.dataclass(frozen=True)
-class SavedRead:
-    """A read of a variable that a save makes in its own way, and later than the original graph.
-
-    Attributes:
-      save: the original `SaveV2`.
-      chain: the original ops that read the value and pass it on to `save`, from there backwards.
-    """
-
-    save: Any
-    chain: tuple[Any, ...]
-
-    def update_behind(self) -> Any:
-        """An op that may update the variable and comes after the read, but not after `save`; None if there is none.
-
-        After such an op the variable no longer has the value that is to be saved.
-        """
-        handle = self.chain[-1].inputs[0]
-        pending, seen = list(self.chain), {self.save, *self.chain}
-        while pending:
-            op = pending.pop()
-            found = [taker for output in op.outputs for taker in output.consumers()]
-            for taker in [*found, *control_outputs(op)]:
-                if taker in seen:
-                    continue
-                seen.add(taker)
-                if _may_update(taker, handle):
-                    return taker
-                pending.append(taker)
-        return None
-
-
-def _may_update(op: Any, handle: Any) -> bool:
-    """Whether an op takes a variable's handle and is not known only to read it."""
-    return op.type not in op_types.READ_ONLY and any(each is handle for each in op.inputs)
-
-
-def check_reads(walk: Transformer, new_ops: list[Any]) -> None:
-    """Refuses new updates that come after a read of the variable which a save was lowered without.
-
-    Raises:
-      UnsupportedGraphError: naming both.
-    """
-    updated = {
-        tensor.op
-        for op in new_ops
-        if op.type not in op_types.READ_ONLY
-        for tensor in op.inputs
-        if tensor.op in walk.saved_reads
-    }
-    for handle in updated:
-        for read in walk.saved_reads[handle]:
-            update = read.update_behind()
-            if update is not None:
-                raise UnsupportedGraphError(
-                    f"op {update.name!r} ({update.type}) may update variable {handle.name!r} after "
-                    f"{read.chain[-1].name!r} has read it for {read.save.name!r}, but the session that there is "
-                    "saves the variable by itself. Let the op take another read of the variable, or create it "
-                    "before create_distributed_session()."
-                )
-
-
-def _waits(walk: Transformer, op: Any) -> list[Any]:
+def _waits(context: Context, op: Any) -> list[Any]:
     """The ops that a read waits for, but for those that would let stock TensorFlow read in place.
 
     They switch off what keeps updates by rows out of a buffer that is being read.
     """
-    waits = walk.controls(op, None, without=op_types.DISABLE_COPY)
+    waits = context.controls(op, None, without=op_types.DISABLE_COPY)
     for source in op.control_inputs:
         if source.type == op_types.DISABLE_COPY:
-            waits.extend(_waits(walk, source))
+            waits.extend(_waits(context, source))
     return waits
 
 
@@ -257,14 +185,14 @@ def _aggregation(variable: PlacedVariable, asked: str) -> str:
     return asked
 
 
-def _reader(walk: Transformer, variable: PlacedVariable) -> Callable[[Any], Any]:
+def _reader(context: Context, variable: PlacedVariable) -> Callable[[Any], Any]:
     """Copies a shard from an accelerator or another task; the op reads in place what its process has in CPU memory."""
 
     def read(handle: Any) -> Any:
         name = f"save/{variable.logical.name}"
-        with walk.builder.adding(name, handle.device):
+        with context.builder.adding(name, handle.device):
             value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=variable.logical.dtype)
-            with tf.device(walk.builder.host_device):
+            with tf.device(context.builder.host_device):
                 return tf.identity(value)
 
     return read

@@ -7,7 +7,7 @@ a variable that does not vary the same values are applied, so that equal copies 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
 
@@ -15,20 +15,28 @@ from autodist.errors import UnsupportedGraphError
 from autodist.graph.building.placement import PlacedVariable
 from autodist.graph.building.row_numbers import split_rows
 from autodist.graph.building.values import common_device
+from autodist.graph.context.context import Context
 from autodist.graph.original import op_types
 from autodist.graph.rules.reads import plain_reads_before
+from autodist.graph.rules.table import variable_rule
 from autodist.layout import Grid
 
-if TYPE_CHECKING:
-    from autodist.graph.transformer import Transformer
+
+def _needs_whole(shape: tuple[int, ...], op: Any) -> str:
+    if op.type in op_types.ASSIGNS or op.type in op_types.SCATTERS:
+        return ""
+    if op.type == op_types.DESTROY or op_types.is_sparse_apply(op.type):
+        return ""
+    if not op_types.is_dense_apply(op.type):
+        return "needs the whole variable"
+    for name, tensor in zip(op_types.argument_names(op), op.inputs, strict=True):
+        if name in op_types.ELEMENT_ARGUMENTS and not tensor.shape.is_compatible_with(shape):
+            return f"updates it with a tensor of shape {tensor.shape}, not element by element"
+    return ""
 
 
-def is_supported(op: Any) -> bool:
-    """Whether this module has a rule for `op`."""
-    return bool(op_types.is_update(op.type) or op.type == op_types.DESTROY)
-
-
-def lower(walk: Transformer, op: Any, touched: list[PlacedVariable]) -> None:
+@variable_rule(matching=op_types.changes_variable, blocker=_needs_whole)
+def update(context: Context, op: Any, touched: list[PlacedVariable]) -> None:
     """Makes the update `op` on every shard of every copy of the variables it takes."""
     target = touched[0]
     for other in touched[1:]:
@@ -40,30 +48,32 @@ def lower(walk: Transformer, op: Any, touched: list[PlacedVariable]) -> None:
                 "or have the strategy place both in the same way."
             )
     rows = []
-    reads = [plain_reads_before(walk, variable, op) for variable in touched]
+    reads = [plain_reads_before(context, variable, op) for variable in touched]
     for replica in range(target.copy_count):
-        controls = walk.controls(op, replica if target.is_local else None)
+        controls = context.controls(op, replica if target.is_local else None)
         controls = controls + [read for found in reads if found for read in found[replica]]
         if target.grid is None:
-            inputs = [_whole_input(walk, op, i, replica) for i in range(len(op.inputs))]
-            inputs = _of_local(walk, op, target, inputs, replica)
+            inputs = [_whole_input(context, op, i, replica) for i in range(len(op.inputs))]
+            inputs = _of_local(context, op, target, inputs, replica)
             device = inputs[0].device
-            rows.append([walk.builder.copy(op, inputs, controls, replica=replica, device=device)])
+            rows.append(
+                [context.builder.copy(op, inputs, controls, replica=replica, device=device)]
+            )
         else:
-            rows.append(_update_shards(walk, op, target.grid, replica, controls))
-    walk.record_ops(op, rows)
-    walk.updates_made.append((op, target, rows))
+            rows.append(_update_shards(context, op, target.grid, replica, controls))
+    context.record_ops(op, rows)
+    context.updates_made.append((op, target, rows))
 
 
-def _whole_input(walk: Transformer, op: Any, index: int, replica: int) -> Any:
-    variable = walk.placed(op.inputs[index])
+def _whole_input(context: Context, op: Any, index: int, replica: int) -> Any:
+    variable = context.placed(op.inputs[index])
     if variable is not None:
         return variable.handles[replica][0]
-    return walk.whole_of(op, index, replica)
+    return context.whole_of(op, index, replica)
 
 
 def _of_local(
-    walk: Transformer, op: Any, target: PlacedVariable, inputs: list[Any], replica: int
+    context: Context, op: Any, target: PlacedVariable, inputs: list[Any], replica: int
 ) -> list[Any]:
     """What an assignment gives to one copy of a local variable.
 
@@ -73,22 +83,22 @@ def _of_local(
     if not target.is_local or op.type not in op_types.ASSIGNS:
         return inputs
     handle, value = inputs
-    mask = walk.batch.mask(op)
+    mask = context.batch.mask(op)
     if mask:
-        has_part = walk.means.has_part(mask, replica)
-        with walk.builder.adding(op.name, handle.device, walk.controls(op, replica)):
+        has_part = context.means.has_part(mask, replica)
+        with context.builder.adding(op.name, handle.device, context.controls(op, replica)):
             if op.type != op_types.ASSIGN:
                 return [handle, tf.where(has_part, value, tf.zeros_like(value))]
             old = tf.raw_ops.ReadVariableOp(resource=handle, dtype=value.dtype)
             return [handle, tf.where(has_part, value, old)]
     if target.logical.aggregation == tf.VariableAggregation.SUM and replica > 0:
-        with walk.builder.adding(op.name, handle.device):
+        with context.builder.adding(op.name, handle.device):
             return [handle, tf.zeros_like(value)]
     return inputs
 
 
 def _update_shards(
-    walk: Transformer,
+    context: Context,
     op: Any,
     grid: Grid,
     replica: int,
@@ -99,12 +109,14 @@ def _update_shards(
     rows_at = next((i for i, n in enumerate(names) if n in ("grad", "updates")), None)
     indices_at = names.index("indices") if "indices" in names else None
     if indices_at is not None and rows_at is not None:
-        with walk.builder.adding(op.name, walk.builder.replica_devices[0]):
+        with context.builder.adding(op.name, context.builder.replica_devices[0]):
             split_indices, split_values = _split_sparse(
-                walk.whole_of(op, indices_at, replica), walk.whole_of(op, rows_at, replica), grid
+                context.whole_of(op, indices_at, replica),
+                context.whole_of(op, rows_at, replica),
+                grid,
             )
     for index, tensor in enumerate(op.inputs):
-        variable = walk.placed(tensor)
+        variable = context.placed(tensor)
         if variable is not None:
             columns.append(variable.handles[replica])
         elif indices_at is not None and index == indices_at:
@@ -113,14 +125,14 @@ def _update_shards(
             columns.append(split_values)
         elif names[index] in op_types.ELEMENT_ARGUMENTS:
             handles = columns[0]
-            columns.append(walk.input(op, tensor).cut(replica, grid, common_device(handles)))
+            columns.append(context.input(op, tensor).cut(replica, grid, common_device(handles)))
         else:
-            columns.append([walk.whole_of(op, index, replica)] * grid.shard_count)
+            columns.append([context.whole_of(op, index, replica)] * grid.shard_count)
     made = []
     for shard in range(grid.shard_count):
         inputs = [column[shard] for column in columns]
         made.append(
-            walk.builder.copy(
+            context.builder.copy(
                 op, inputs, controls, replica=replica, shard=shard, device=inputs[0].device
             )
         )

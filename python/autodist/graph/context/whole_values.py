@@ -1,34 +1,41 @@
-"""Makes one node's value of tensors that differ from replica to replica, for updates that are made once.
+"""Makes one node's value of tensors whose replicas' values differ, for updates that are made once.
 
-What the replicas have is joined or combined where the tensor's kind says how (`kinds`); other ops are run once, on one
-node's values of their inputs. `made_once` proved beforehand that this can be done.
+The replicas' values are joined or combined where the tensor's kind says how (`kinds`). Any other op is run
+once, on one node's values of its inputs. `updates_made_once` proves beforehand that this can be done.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
+from autodist.graph.building.combining import aggregate, extreme
+from autodist.graph.building.values import Value
+from autodist.graph.context.changed_inputs import ChangedInputs
+from autodist.graph.context.counterparts import Counterparts
 from autodist.graph.kinds.kind import MEAN, READ, SAME, SUM, Kind
 from autodist.graph.original.roles import Key, key_of
-from autodist.graph.rules import fetches
-
-if TYPE_CHECKING:
-    from autodist.graph.transformer import Transformer
 
 _EXTREMES = {"max": "Max", "min": "Min", "all": "All", "any": "Any"}
 
 
 class WholeValues:
-    """One node's values of the tensors of a walk.
+    """One node's values of original tensors.
 
     Args:
-      walk: the transformer.
+      made: what stands for each original tensor.
+      changed: what later ops see in place of a tensor's own value.
+      seen: gives what an op, made per replica, sees of its input.
     """
 
-    def __init__(self, walk: Transformer) -> None:
-        self._walk = walk
+    def __init__(
+        self, made: Counterparts, changed: ChangedInputs, seen: Callable[[Any, Any], Value]
+    ) -> None:
+        self._counterparts = made
+        self._changed = changed
+        self._seen = seen
         self._made: dict[Key, Any] = {}
         self._copies: dict[Any, Any] = {}
 
@@ -41,7 +48,7 @@ class WholeValues:
 
     def get(self, user: Any, tensor: Any) -> Any:
         """One node's value of an input of the original op `user`."""
-        value = self._walk.seen(user, tensor)
+        value = self._seen(user, tensor)
         return self._get(user, tensor) if value.varies else value.whole(0)
 
     def of(self, tensor: Any) -> Any:
@@ -61,13 +68,13 @@ class WholeValues:
 
     def _missing(self, user: Any, tensor: Any) -> list[tuple[Any, Any]]:
         """What must be made before `tensor`, which is made here if that is nothing."""
-        walk, key = self._walk, key_of(tensor)
-        if key in self._made or (user is not None and not walk.seen(user, tensor).varies):
+        made, key = self._counterparts, key_of(tensor)
+        if key in self._made or (user is not None and not self._seen(user, tensor).varies):
             return []
-        if walk.batch.root_number(*key) is not None:
-            self._made[key] = walk.unsplit(tensor)
+        if made.batch.root_number(*key) is not None:
+            self._made[key] = made.unsplit(tensor)
             return []
-        kind = walk.batch.splitting.kinds.joinable(tensor)
+        kind = made.batch.splitting.kinds.joinable(tensor)
         if kind is not None:
             self._made[key] = self._combine(tensor, kind)
             return []
@@ -76,7 +83,7 @@ class WholeValues:
             missing = [
                 (op, t)
                 for t in op.inputs
-                if walk.seen(op, t).varies and key_of(t) not in self._made
+                if self._seen(op, t).varies and key_of(t) not in self._made
             ]
             if missing:
                 return missing
@@ -85,27 +92,27 @@ class WholeValues:
         return []
 
     def _run_again(self, op: Any) -> Any:
-        walk = self._walk
+        made = self._counterparts
         inputs = []
         for tensor in op.inputs:
-            value = walk.seen(op, tensor)
+            value = self._seen(op, tensor)
             inputs.append(self._made[key_of(tensor)] if value.varies else value.whole(0))
         device = next((t.device for t in inputs if t.dtype == tf.resource), None)
-        return walk.builder.copy(op, inputs, walk.controls(op, None), device=device)
+        return made.builder.copy(op, inputs, made.controls(op, None), device=device)
 
     def _combine(self, tensor: Any, kind: Kind) -> Any:
-        walk = self._walk
-        value = walk.weighted(tensor)
-        pieces = walk.replicas(value)
-        mask = walk.batch.tensor_mask(tensor)
+        made = self._counterparts
+        value = self._changed.weighted(tensor)
+        pieces = made.replicas(value)
+        mask = made.batch.tensor_mask(tensor)
         if kind == SAME:
             return pieces[0]
         if kind == READ and value.local_variable is not None:
-            return fetches.aggregate(walk, value.local_variable, pieces)
+            return aggregate(made.builder, value.local_variable, pieces)
         if kind.is_rows:
-            return walk.means.join(pieces, mask, kind.axis)
+            return made.means.join(pieces, mask, kind.axis)
         if kind == MEAN:
-            return walk.means.mean(pieces, mask)
+            return made.means.mean(pieces, mask)
         if kind == SUM:
-            return walk.means.sum(pieces, mask)
-        return fetches.extreme_of_replicas(walk, pieces, _EXTREMES[kind.name])
+            return made.means.sum(pieces, mask)
+        return extreme(made.builder, pieces, _EXTREMES[kind.name])

@@ -10,26 +10,24 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from autodist.errors import ArgumentError
 from autodist.graph.building.means import along
 from autodist.graph.building.values import Value
+from autodist.graph.context.context import Context
 from autodist.graph.kinds.kind import COUNT, SUM
 from autodist.graph.original.roles import has_batch_dimension, key_of
 from autodist.layout import even_sizes, part_bounds
-
-if TYPE_CHECKING:
-    from autodist.graph.transformer import Transformer
 
 
 class FeedPlan:
     """What to feed when certain original tensors are fed.
 
     Args:
-      walk: the transformer.
+      context: holds the counterparts of the tensors.
       tensors: the original tensors that are fed.
       others: original tensors that are fed in other parts of the same partial run.
 
@@ -37,14 +35,13 @@ class FeedPlan:
       targets: the transformed tensors to feed, in the order of what `spread` returns.
     """
 
-    def __init__(self, walk: Transformer, tensors: Sequence[Any], others: Iterable[Any] = ()):
+    def __init__(self, context: Context, tensors: Sequence[Any], others: Iterable[Any] = ()):
         self._tensors = list(tensors)
         self._names = [t.name for t in self._tensors]
-        self._replica_count = walk.replica_count
-        walk.require(t.op for t in self._tensors)
-        fed_whole = {walk.batch.root_number(*key_of(t)) for t in (*self._tensors, *others)}
+        self._replica_count = context.replica_count
+        fed_whole = {context.batch.root_number(*key_of(t)) for t in (*self._tensors, *others)}
         self._values = [
-            None if walk.batch.root_number(*key_of(t)) is not None else walk.value(t)
+            None if context.batch.root_number(*key_of(t)) is not None else context.value(t)
             for t in self._tensors
         ]
         self.targets: list[Any] = []
@@ -52,22 +49,22 @@ class FeedPlan:
         self._has_whole: list[bool] = []
         sizes: dict[int, int] = {}
         for index, (tensor, value) in enumerate(zip(self._tensors, self._values, strict=True)):
-            parts = _parts(walk, tensor, value)
+            parts = _parts(context, tensor, value)
             self._placed.append(parts)
             if value is None:
-                self.targets.append(walk.unsplit(tensor))
+                self.targets.append(context.unsplit(tensor))
                 self._has_whole.append(False)
                 continue
             self.targets.extend(piece for row in value.pieces for piece in row)
-            whole = walk.whole_value(tensor) if value.varies else None
+            whole = context.whole_value(tensor) if value.varies else None
             if whole is not None:
                 self.targets.append(whole)
             self._has_whole.append(whole is not None)
             if parts.axis is not None:
                 # What is computed from the batch is fed in its place: the parts have the sizes of what is fed.
-                for root in walk.means.roots_in(walk.batch.tensor_mask(tensor)) - fed_whole:
+                for root in context.means.roots_in(context.batch.tensor_mask(tensor)) - fed_whole:
                     sizes[root] = index
-        self.targets.extend(walk.means.sizes(root) for root in sizes)
+        self.targets.extend(context.means.sizes(root) for root in sizes)
         self._sizes_of = list(sizes.values())
 
     def lengths(self, arrays: Sequence[Any]) -> dict[str, int]:
@@ -149,7 +146,7 @@ class _Parts:
 
 
 def _parts(  # noqa: PLR0911 - a kind each
-    walk: Transformer, tensor: Any, value: Value | None
+    context: Context, tensor: Any, value: Value | None
 ) -> _Parts:
     """How what is fed for a tensor becomes the replicas'. `value` is None for a root.
 
@@ -157,17 +154,17 @@ def _parts(  # noqa: PLR0911 - a kind each
       ArgumentError: if each replica's value counts within its part of the batch, or holds it in another order.
     """
     if value is None:
-        root = walk.batch.root_number(*key_of(tensor))
-        return _Parts() if root is None else _Parts(walk.batch.root_axis(root))
+        root = context.batch.root_number(*key_of(tensor))
+        return _Parts() if root is None else _Parts(context.batch.root_axis(root))
     if not value.varies:
         return _Parts()
-    asked, kinds = walk.batch.asked_axis(tensor), walk.batch.splitting.kinds
+    asked, kinds = context.batch.asked_axis(tensor), context.batch.splitting.kinds
     kind = kinds.of_tensor(tensor)
     if asked is not None:
         return _Parts(asked)
     if kind is None:
         # Of a backward pass: rows of a gradient. Of anything else the replicas' values are not used.
-        is_rows = not walk.batch.is_forward(tensor.op) and has_batch_dimension(tensor)
+        is_rows = not context.batch.is_forward(tensor.op) and has_batch_dimension(tensor)
         return _Parts(0 if is_rows else None)
     if kind.is_rows:
         return _Parts(kind.axis, _product(kind.each))

@@ -1,0 +1,1 @@
+"""What rules share: what stands for each original op and tensor, and what an op sees of the replicas' values."""
