@@ -158,7 +158,7 @@ def _parts(  # noqa: PLR0911 - a kind each
         return _Parts() if root is None else _Parts(context.batch.root_axis(root))
     if not value.varies:
         return _Parts()
-    asked, kinds = context.batch.asked_axis(tensor), context.batch.splitting.kinds
+    asked, kinds = context.batch.asked_axis(tensor), context.batch.kinds
     kind = kinds.of_tensor(tensor)
     if asked is not None:
         return _Parts(asked)

@@ -136,7 +136,7 @@ class Transformer:
         verify.check_copies(new_ops, self._placer.placed)
         ordered = self.batch.extend(new_ops, self._placer.placed)
         self._update_report.tell()
-        self._placer.place(variables, self.batch.local)
+        self._placer.place(variables, self.batch.decisions.local)
         self._context.extend(ordered, self._observer.gradients, self._is_per_replica)
         for op in ordered:
             self._positions[op] = len(self._positions)

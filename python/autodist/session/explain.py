@@ -90,7 +90,7 @@ def explain_transformer(transformer: Transformer) -> Explanation:
     return Explanation(
         replicas=transformer.replica_count,
         roots=tuple(roots),
-        combined=tuple(sorted(op.name for op in batch.splitting.combined)),
+        combined=tuple(sorted(op.name for op in batch.decisions.combined)),
         choices=tuple(choices(batch)),
         variables=tuple(ExplainedVariable(*row) for row in transformer.layout_table()),
     )
@@ -98,7 +98,7 @@ def explain_transformer(transformer: Transformer) -> Explanation:
 
 def _cause(batch: Any, taker: Any) -> str | None:
     obstacle = batch.updates.obstacles.get(taker)
-    culprit = batch.splitting.culprits.get(taker)
+    culprit = batch.culprits.get(taker)
     if obstacle is not None:
         return f"{obstacle.op.name!r} ({obstacle.op.type}), which {obstacle.reason}"
     if culprit is None or culprit is taker:

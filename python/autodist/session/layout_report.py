@@ -30,7 +30,7 @@ def write(transformer: Transformer) -> None:
             )
     rows = transformer.layout_table()
     obstacles = transformer.batch.updates.obstacles
-    culprits = transformer.batch.splitting.culprits
+    culprits = transformer.batch.culprits
     for tensor, taker in transformer.batch.fed_whole:
         if taker in obstacles:
             continue

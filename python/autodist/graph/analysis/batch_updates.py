@@ -11,16 +11,17 @@ In this order, for each op that may change a variable with something that differ
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from autodist.graph.analysis.dependence import Dependence
 from autodist.graph.analysis.local_variables import check_can_be_local, check_gradient, refuse
-from autodist.graph.analysis.updates_made_once import Obstacle, Proof
+from autodist.graph.analysis.obstacles import Obstacle
+from autodist.graph.analysis.roots import Roots
+from autodist.graph.analysis.updates_made_once import Proof
+from autodist.graph.kinds.kinds import Kinds
 from autodist.graph.original.functions import handle_behind, has_lasting_effect, may_write
 from autodist.graph.original.observer import Observer
 from autodist.graph.original.roles import LogicalVariable, Roles
-
-if TYPE_CHECKING:
-    from autodist.graph.analysis.batch import BatchAnalysis
 
 _Refused = tuple[Any, list[LogicalVariable], "Obstacle | None"]
 """An update, the variables it writes, and why it is not made once; None where a variable of it is local."""
@@ -30,24 +31,31 @@ class BatchUpdates:
     """What is decided of the updates that depend on the batch; grows as the graph grows.
 
     Args:
-      batch: what depends on the batch.
+      batch: what depends on the batch; holds the decisions.
+      kinds: the kinds of tensors.
       roles: the variables.
       observer: what was seen while the graph was built.
-
-    Attributes:
-      made_once: the updates that are made once, with what one node has.
-      local: handle ops of the local variables.
-      obstacles: by update that is not made once: why.
+      roots: drops roots.
+      obstacles: by update that is not made once: why; filled here.
     """
 
-    def __init__(self, batch: BatchAnalysis, roles: Roles, observer: Observer) -> None:
+    def __init__(  # noqa: PLR0917 - each is a part of the picture, and there is one call
+        self,
+        batch: Dependence,
+        kinds: Kinds,
+        roles: Roles,
+        observer: Observer,
+        roots: Roots,
+        obstacles: dict[Any, Obstacle],
+    ) -> None:
         self._batch = batch
+        self._kinds = kinds
         self._roles = roles
+        self._roots = roots
         self._observer = observer
         self._ops: list[Any] = []
-        self.made_once: set[Any] = set()
-        self.local: set[Any] = set()
-        self.obstacles: dict[Any, Obstacle] = {}
+        self.obstacles = obstacles
+        self._decisions = batch.decisions
         self._per_replica: set[Any] = set()
 
     def extend(self, ordered: list[Any]) -> None:
@@ -56,13 +64,13 @@ class BatchUpdates:
 
     def choice_behind(self, op: Any) -> Any:
         """An op with random numbers or batch statistics of each replica's own that `op` depends on, or None."""
-        choices = self._batch.splitting.kinds.by_choice
+        choices = self._kinds.by_choice
         found = (choices.get(t.op) for t in op.inputs if self._batch.varies(op, t))
         return next((choice for choice in found if choice is not None), None)
 
     def in_order(self) -> list[Any]:
         """The updates that are made once among the ops taken in last, in their order."""
-        return [op for op in self._ops if op in self.made_once]
+        return [op for op in self._ops if op in self._decisions.made_once]
 
     def variables_of(self, op: Any) -> list[LogicalVariable]:
         """The variables that `op` may change."""
@@ -86,26 +94,28 @@ class BatchUpdates:
         writers = [
             (op, variables)
             for op, variables in writers
-            if any(v.handle_op not in self.local for v in variables)
+            if any(v.handle_op not in self._decisions.local for v in variables)
             or (not variables and op not in self._per_replica and has_lasting_effect(op))
         ]
         if not writers:
             return False
-        proof = Proof(self._batch, self._batch.splitting.kinds)
+        proof = Proof(self._batch, self._kinds)
         proved: list[Any] = []
         refused: list[_Refused] = []
         for op, variables in writers:
             check_gradient(self._batch, op, variables)
             obstacle = proof.obstacle(op)
-            if obstacle is None and not any(v.handle_op in self.local for v in variables):
+            if obstacle is None and not any(
+                v.handle_op in self._decisions.local for v in variables
+            ):
                 proved.append(op)
             else:
                 refused.append((op, variables, obstacle))
         if refused:
             self._refuse(refused, settled)
-            self.made_once -= set(self._ops)
+            self._decisions.made_once -= set(self._ops)
         else:
-            self.made_once.update(proved)
+            self._decisions.made_once.update(proved)
         self._batch.forget(self._ops)
         return True
 
@@ -117,7 +127,7 @@ class BatchUpdates:
         ]
         if not undeclared:
             self._localise(*refused[0], settled)
-        elif not self._batch.drop_roots([op for op, *_ in undeclared], self._ops):
+        elif not self._roots.drop([op for op, *_ in undeclared], self._ops):
             writing = [r for r in undeclared if r[1]]
             if writing:
                 refuse(*writing[0])
@@ -133,9 +143,9 @@ class BatchUpdates:
     ) -> None:
         """Makes the variables local that `op` writes."""
         for variable in variables:
-            if variable.handle_op in self.local:
+            if variable.handle_op in self._decisions.local:
                 continue
             is_trained = any(b.handle_op is variable.handle_op for b in self._observer.gradients)
             is_settled = variable.handle_op in settled
             check_can_be_local(variable, op, obstacle, is_settled=is_settled, is_trained=is_trained)
-            self.local.add(variable.handle_op)
+            self._decisions.local.add(variable.handle_op)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from autodist.graph.analysis.batch import BatchAnalysis
 from autodist.graph.kinds.kind import STATISTICS
-
-if TYPE_CHECKING:
-    from autodist.graph.analysis.batch import BatchAnalysis
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +32,7 @@ class Choice:
 
 def choices(batch: BatchAnalysis) -> Iterator[Choice]:
     """The choices made in a graph, in no order."""
-    kinds = batch.splitting.kinds
+    kinds = batch.kinds
     for op in dict.fromkeys(kinds.by_choice.values()):
         if not batch.mask(op) or all(kinds.of_tensor(t) is None for t in op.outputs):
             continue

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
 
 from autodist.errors import UnsupportedGraphError
+from autodist.graph.analysis.dependence import Dependence
+from autodist.graph.analysis.obstacles import Obstacle
 from autodist.graph.original import op_types
+from autodist.graph.original.roles import LogicalVariable
 from autodist.private_apis import tf_internals
 
-if TYPE_CHECKING:
-    from autodist.graph.analysis.batch import BatchAnalysis
-    from autodist.graph.analysis.updates_made_once import Obstacle
-    from autodist.graph.original.roles import LogicalVariable
 
-
-def check_gradient(batch: BatchAnalysis, op: Any, variables: list[LogicalVariable]) -> None:
+def check_gradient(batch: Dependence, op: Any, variables: list[LogicalVariable]) -> None:
     """Refuses an optimizer's update whose gradient differs from replica to replica.
 
     Raises:

@@ -52,7 +52,9 @@ class UpdateReport:
         updates = self._batch.updates
         for op, obstacle in updates.obstacles.items():
             for variable in updates.variables_of(op):
-                if variable.handle_op in updates.local and self._is_new(variable.handle_op):
+                if variable.handle_op in self._batch.decisions.local and self._is_new(
+                    variable.handle_op
+                ):
                     _logger.warning(
                         "each replica updates a copy of variable %r, and their aggregate is fetched and saved, as "
                         "aggregation=%s declares; one node may have another value: %s",

@@ -12,36 +12,18 @@ So nothing is assumed of the op that writes, nor of what is done with means and 
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
 
-from autodist.graph.kinds.kind import Kinds
+from autodist.graph.analysis.dependence import Dependence
+from autodist.graph.analysis.obstacles import Obstacle
+from autodist.graph.kinds.kinds import Kinds
 from autodist.graph.original import op_types
 from autodist.graph.original.functions import has_effect
 from autodist.private_apis import tf_internals
 
-if TYPE_CHECKING:
-    from autodist.graph.analysis.batch import BatchAnalysis
-
 _READS = op_types.READ_ONLY | {"LookupTableFind", "LookupTableFindV2", "LookupTableSizeV2"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Obstacle:
-    """Why an update cannot be made once.
-
-    Attributes:
-      op: the op that forbids it.
-      reason: why, to follow "op ...".
-    """
-
-    op: Any
-    reason: str
-
-    def __str__(self) -> str:
-        return f"op {self.op.name!r} ({self.op.type}) {self.reason}"
 
 
 class Proof:
@@ -52,7 +34,7 @@ class Proof:
       kinds: the kinds of tensors.
     """
 
-    def __init__(self, batch: BatchAnalysis, kinds: Kinds) -> None:
+    def __init__(self, batch: Dependence, kinds: Kinds) -> None:
         self._batch = batch
         self._kinds = kinds
         self._proved: set[Any] = set()

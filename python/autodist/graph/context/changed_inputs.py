@@ -50,7 +50,7 @@ class ChangedInputs:
         """The value of a tensor, times each replica's share where later ops see it so."""
         made, key = self._made, key_of(tensor)
         value = made.value(tensor)
-        if not value.varies or key not in made.batch.splitting.weighted:
+        if not value.varies or key not in made.batch.decisions.weighted:
             return value
         if key not in self._weighted:
             mask = made.batch.tensor_mask(tensor)

@@ -75,7 +75,7 @@ class Context(Counterparts):
         value = self.seen(op, tensor)
         batch = self.batch
         if value.varies and (
-            op in batch.updates.made_once or batch.splitting.is_seen_combined(op, tensor)
+            op in batch.decisions.made_once or batch.decisions.is_seen_combined(op, tensor)
         ):
             return Value([[self._whole_values.get(op, tensor)]])
         return value

@@ -17,7 +17,7 @@ from typing import Any
 import tensorflow as tf
 
 from autodist.errors import UnsupportedGraphError
-from autodist.graph.analysis.batch import LOCAL
+from autodist.graph.analysis.dependence import LOCAL
 from autodist.graph.building.combining import aggregate
 from autodist.graph.building.placement import PlacedVariable
 from autodist.graph.building.values import Value

@@ -87,7 +87,7 @@ class Gradients:
         value = made.value(tensor)
         if not value.varies:
             return value
-        if tensor.op in made.batch.splitting.combined:
+        if tensor.op in made.batch.decisions.combined:
             return Value([[self._whole_values.of(tensor)]])
         mask = made.batch.tensor_mask(tensor)
         return Value([[made.means.mean(made.replicas(value), mask)]])
@@ -96,7 +96,7 @@ class Gradients:
         """The mean of a dense gradient: on each replica's task where the variable has a copy on each."""
         made = self._made
         value, variable = made.value(record.values), made.placed_by(record.handle_op)
-        is_combined = record.values.op in made.batch.splitting.combined
+        is_combined = record.values.op in made.batch.decisions.combined
         if value.varies and not is_combined and variable is not None and variable.copy_count > 1:
             tensors = made.replicas(value)
             if made.means.can_mean_on_tasks(tensors):

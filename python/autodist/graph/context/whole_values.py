@@ -74,7 +74,7 @@ class WholeValues:
         if made.batch.root_number(*key) is not None:
             self._made[key] = made.unsplit(tensor)
             return []
-        kind = made.batch.splitting.kinds.joinable(tensor)
+        kind = made.batch.kinds.joinable(tensor)
         if kind is not None:
             self._made[key] = self._combine(tensor, kind)
             return []

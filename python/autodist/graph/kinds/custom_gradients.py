@@ -8,17 +8,15 @@ back times the inverse of its share of the batch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
 
-from autodist.graph.kinds.kind import SAME, Kind, Kinds
+from autodist.graph.kinds.kind import SAME, Kind
+from autodist.graph.kinds.kinds import Kinds
 from autodist.graph.original.differentiations import GradientCall
 from autodist.graph.original.roles import Key, key_of
 from autodist.private_apis import tf_internals
-
-if TYPE_CHECKING:
-    from autodist.graph.analysis.batch import BatchAnalysis
 
 # Linear in each input where the others do not depend on what came back; the first set: in one, the second: in all.
 _PRODUCTS = frozenset({"Mul", "MulNoNan", "MatMul", "BatchMatMulV2"})
@@ -34,15 +32,15 @@ def has_own_gradient(op: Any) -> bool:
     return "_gradient_op_type" in op.node_def.attr and not tf_internals.takes_functions(op.type)
 
 
-def is_linear(batch: BatchAnalysis, call: GradientCall, found: list[Kind | None]) -> bool:
+def is_linear(kinds: Kinds, ops: list[Any], call: GradientCall, found: list[Kind | None]) -> bool:
     """Whether what a call of a user's gradient function returns is linear in what came back, row by row.
 
     Args:
-      batch: what varies.
+      kinds: the kinds of the graph's tensors.
+      ops: the ops that the call made, in order of creation.
       call: the call.
       found: the kinds of the outputs of the call's op.
     """
-    kinds = batch.splitting.kinds
     backs: dict[Key, Kind] = {}
     for derivative, kind in zip(call.upstream, found, strict=False):
         if derivative is None:
@@ -56,7 +54,7 @@ def is_linear(batch: BatchAnalysis, call: GradientCall, found: list[Kind | None]
         backs[key_of(derivative)] = kind
     with kinds.supposing(backs):
         linear = set(backs)
-        for op in batch.ops_between(call.begin, call.end):
+        for op in ops:
             if op.type == "NoOp" or not op.outputs:
                 continue
             made = _made(kinds, op, linear)

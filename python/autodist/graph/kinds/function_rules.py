@@ -13,7 +13,8 @@ import dataclasses
 from typing import Any
 
 from autodist.graph.kinds.custom_gradients import has_own_gradient
-from autodist.graph.kinds.kind import ITEM, SAME, SUM, Count, Facts, Kind, Kinds, Rule
+from autodist.graph.kinds.kind import ITEM, SAME, SUM, Count, Kind
+from autodist.graph.kinds.kinds import Analysis, Kinds, Rule
 from autodist.graph.kinds.list_rules import EMPTY, INDEX, ListKind, list_behind
 from autodist.graph.kinds.loop_rules import NOTHING, WITHIN, Fact, is_next
 from autodist.graph.original.functions import has_effect
@@ -56,15 +57,15 @@ class Bodies:
         return self.graphs[name]
 
 
-class _BodyFacts:
-    """What the rules ask of the analysis, for the body of a function (`Facts`).
+class _BodyAnalysis:
+    """What the rules ask of the analysis, for the body of a function (`Analysis`).
 
     Args:
       outer: the same for the op that calls it.
       call: that op.
     """
 
-    def __init__(self, outer: Facts, call: Any) -> None:
+    def __init__(self, outer: Analysis, call: Any) -> None:
         self._outer = outer
         self._call = call
         self.varying: set[Key] = set()
@@ -110,35 +111,35 @@ def look_into(kinds: Kinds, op: Any, name: str, given: list[Fact]) -> Outcome:
       given: what is known of its arguments.
     """
     bodies = kinds.remembered(Bodies)
-    facts = _BodyFacts(kinds.facts, op)
-    key = (name, tuple(given), facts.has_own_statistics(op))
+    analysis = _BodyAnalysis(kinds.analysis, op)
+    key = (name, tuple(given), analysis.has_own_statistics(op))
     graph = bodies.graph(op, name)
     if graph is None or len(graph.inputs) != len(given):
         return Outcome((NOTHING,) * len(op.outputs))
     if key not in bodies.outcomes:
         # Of a function that calls itself nothing is known.
         bodies.outcomes[key] = None
-        bodies.outcomes[key] = _find(kinds.of_body(facts), facts, graph, given)
+        bodies.outcomes[key] = _find(kinds.of_body(analysis), analysis, graph, given)
     return bodies.outcomes[key] or Outcome((NOTHING,) * len(graph.outputs))
 
 
-def _find(inner: Kinds, facts: _BodyFacts, graph: Any, given: list[Fact]) -> Outcome:
+def _find(inner: Kinds, analysis: _BodyAnalysis, graph: Any, given: list[Fact]) -> Outcome:
     arguments = {t.op for t in graph.inputs}
     for tensor, fact in zip(graph.inputs, given, strict=True):
         if fact.kind != SAME:
-            facts.varying.add(key_of(tensor))
+            analysis.varying.add(key_of(tensor))
             inner.set_kind(tensor, fact.kind)
         fact.note(inner, tensor)
     for op in topological(graph.get_operations()):
         if op in arguments:
             continue
-        varies = any(facts.varies(op, t) for t in op.inputs) or not inner.is_repeatable(op)
+        varies = any(analysis.varies(op, t) for t in op.inputs) or not inner.is_repeatable(op)
         inner.take(op)
         if varies:
-            facts.varying.update(key_of(t) for t in op.outputs)
+            analysis.varying.update(key_of(t) for t in op.outputs)
     found, is_chosen = [], False
     for tensor in graph.outputs:
-        varies = key_of(tensor) in facts.varying
+        varies = key_of(tensor) in analysis.varying
         kind = inner.of_tensor(tensor) if varies else SAME
         is_chosen = is_chosen or (varies and tensor.op in inner.by_choice)
         found.append(Fact(list_behind(kind, tensor), _sizes(inner, tensor)))

@@ -16,7 +16,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist.graph.kinds.kind import ITEM, MEAN, REDUCED, SAME, SUM, Count, Kind, Kinds, Rule, rows
+from autodist.graph.kinds.kind import ITEM, MEAN, REDUCED, SAME, SUM, Count, Kind, rows
+from autodist.graph.kinds.kinds import Kinds, Rule
 from autodist.graph.original import op_types
 from autodist.graph.original.functions import handle_behind
 
@@ -302,7 +303,7 @@ def _escapes(kinds: Kinds, made: Any) -> bool:
     pending, seen = [made.outputs[0]], set()
     while pending:
         for op in pending.pop().consumers():
-            if op in seen or not kinds.facts.is_forward(op):
+            if op in seen or not kinds.analysis.is_forward(op):
                 continue
             seen.add(op)
             if op.type in op_types.HANDLE_PASSES:

@@ -21,7 +21,8 @@ from typing import Any
 import tensorflow as tf
 
 from autodist.graph.kinds import slice_rules
-from autodist.graph.kinds.kind import COUNT, ITEM, SAME, SUM, Count, Kind, Kinds, Rule
+from autodist.graph.kinds.kind import COUNT, ITEM, SAME, SUM, Count, Kind
+from autodist.graph.kinds.kinds import Kinds, Rule
 from autodist.graph.kinds.list_rules import INDEX, STORE, Stores, is_batch, is_row_count, join
 
 Found = list[Kind | None]
@@ -112,8 +113,8 @@ def weaken(kinds: Kinds, ops: Iterable[Any]) -> bool:
       ops: the ops that were taken.
     """
     frames, stores = kinds.remembered(Frames), kinds.remembered(Stores)
-    merges = [op for op in ops if is_of_loop(op) and kinds.facts.is_forward(op)]
-    merges = [op for op in merges if kinds.facts.varies(op, op.inputs[1])]
+    merges = [op for op in ops if is_of_loop(op) and kinds.analysis.is_forward(op)]
+    merges = [op for op in merges if kinds.analysis.varies(op, op.inputs[1])]
     if _has_other_loops(kinds, frames, merges):
         frames.assumed.clear()
         stores.clear()
@@ -163,7 +164,7 @@ def condition_of(merge: Any) -> Any:
 def _is_outermost(kinds: Kinds, merge: Any) -> bool:
     """Whether what a loop carries through `merge` comes from outside of all loops."""
     enter = merge.inputs[0].op
-    return enter.type == "Enter" and not kinds.facts.is_in_loop(enter.inputs[0].op)
+    return enter.type == "Enter" and not kinds.analysis.is_in_loop(enter.inputs[0].op)
 
 
 def _origin(tensor: Any) -> Any:
@@ -202,7 +203,7 @@ def is_next(op: Any, is_number: Any) -> bool:
 
 def passes(kinds: Kinds, op: Any) -> Found:
     """`Enter` and `NextIteration`."""
-    if not kinds.facts.is_in_loop(op):
+    if not kinds.analysis.is_in_loop(op):
         return [None]
     return [Fact.of_input(kinds, op, 0).note(kinds, op.outputs[0])]
 
@@ -212,7 +213,7 @@ def merge(kinds: Kinds, op: Any) -> Found:
     if not is_of_loop(op):
         return _merge_branches(kinds, op)
     condition = condition_of(op)
-    if condition is None or not kinds.facts.is_in_loop(op):
+    if condition is None or not kinds.analysis.is_in_loop(op):
         return [None, None]
     frames, entered = kinds.remembered(Frames), Fact.of_input(kinds, op, 0)
     if condition in frames.by_rows:
@@ -228,7 +229,7 @@ def merge(kinds: Kinds, op: Any) -> Found:
 def _merge_branches(kinds: Kinds, op: Any) -> Found:
     """The input that is alive, where all replicas take one branch; an item, where it may be another in each row."""
     found = kinds.of_inputs(op)
-    if kinds.facts.is_in_loop(op) and (ITEM in found or kinds.remembered(Frames).by_rows):
+    if kinds.analysis.is_in_loop(op) and (ITEM in found or kinds.remembered(Frames).by_rows):
         fits = set(found) <= {SAME, ITEM}
         return [ITEM if fits else None] * 2
     kind = found[0]

@@ -19,12 +19,11 @@ from autodist.graph.kinds.kind import (
     SUM,
     Count,
     Kind,
-    Kinds,
-    Rule,
-    meets_rows,
     rows,
 )
+from autodist.graph.kinds.kinds import Kinds, Rule
 from autodist.graph.kinds.size_rules import constant
+from autodist.graph.kinds.statistics import meets_rows
 from autodist.graph.original.roles import key_of
 
 Found = list[Kind | None]
@@ -139,7 +138,7 @@ def reduction(kinds: Kinds, op: Any) -> Found:
         return [None]
     if (
         op.type == "Mean"
-        and kinds.facts.has_own_statistics(op)
+        and kinds.analysis.has_own_statistics(op)
         and _is_of_batch_normalisation(kinds, op)
     ):
         kinds.statistics.add(key_of(op.outputs[0]))
@@ -149,7 +148,7 @@ def reduction(kinds: Kinds, op: Any) -> Found:
 def _is_of_batch_normalisation(kinds: Kinds, op: Any) -> bool:
     """Whether a mean over the batch is a statistic of batch normalisation, as `tf.nn.moments` makes both."""
     if op.inputs[0].op.type == "SquaredDifference" and op.inputs[0].op in kinds.by_choice:
-        return meets_rows(op.outputs[0], kinds.facts.is_forward)
+        return meets_rows(op.outputs[0], kinds.analysis.is_forward)
     return any(_is_variance(kinds, op, user) for user in _behind(op.outputs[0]))
 
 
@@ -166,7 +165,7 @@ def _is_variance(kinds: Kinds, mean: Any, squares: Any) -> bool:
     if squares.type != "SquaredDifference" or squares.inputs[0] is not mean.inputs[0]:
         return False
     variances = [op for op in squares.outputs[0].consumers() if op.type == "Mean"]
-    return any(meets_rows(op.outputs[0], kinds.facts.is_forward) for op in variances)
+    return any(meets_rows(op.outputs[0], kinds.analysis.is_forward) for op in variances)
 
 
 def arg_reduction(kinds: Kinds, op: Any) -> Found:

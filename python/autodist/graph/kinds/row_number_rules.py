@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from autodist.graph.kinds.kind import COUNT, SAME, Kind, Kinds, Rule, rows
+from autodist.graph.kinds.kind import COUNT, SAME, Kind, rows
+from autodist.graph.kinds.kinds import Kinds, Rule
 from autodist.graph.kinds.size_rules import constant
 
 Found = list[Kind | None]

@@ -31,10 +31,9 @@ from autodist.graph.kinds.kind import (
     STATISTICS,
     SUM,
     Kind,
-    Kinds,
-    Rule,
     rows,
 )
+from autodist.graph.kinds.kinds import Kinds, Rule
 from autodist.graph.kinds.reduction_rules import note_count, of_reductions
 from autodist.graph.kinds.size_rules import constant
 from autodist.graph.original import op_types
@@ -344,7 +343,7 @@ def along_an_axis(kinds: Kinds, op: Any) -> Found:
 def batch_norm(kinds: Kinds, op: Any) -> Found:
     """Fused batch normalisation: the statistics are those of each replica's part, by choice."""
     found: Found = [None] * len(op.outputs)
-    if op.get_attr("is_training") and not kinds.facts.uses_own_statistics:
+    if op.get_attr("is_training") and not kinds.analysis.uses_own_statistics:
         return found
     if kinds.of(op, 0) != rows(0) or any(k != SAME for k in kinds.of_inputs(op)[1:]):
         return found

@@ -16,11 +16,10 @@ from autodist.graph.kinds.kind import (
     SUM,
     Count,
     Kind,
-    Kinds,
-    Rule,
     merged,
     rows,
 )
+from autodist.graph.kinds.kinds import Kinds, Rule
 from autodist.graph.kinds.size_rules import Product, constant, of_sizes, rows_of
 from autodist.graph.kinds.slice_rules import selected
 from autodist.graph.original.roles import size_of

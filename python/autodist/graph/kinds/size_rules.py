@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from autodist.graph.kinds.kind import COUNT, REDUCED, SAME, SIZES, SUM, Count, Kind, Kinds, Rule
+from autodist.graph.kinds.kind import COUNT, REDUCED, SAME, SIZES, SUM, Count, Kind
+from autodist.graph.kinds.kinds import Kinds, Rule
 
 Found = list[Kind | None]
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from autodist.graph.kinds.kind import COUNT, FOLLOWED, REDUCED, SAME, SIZES, Kind, Kinds, Rule, rows
+from autodist.graph.kinds.kind import COUNT, FOLLOWED, REDUCED, SAME, SIZES, Kind, rows
+from autodist.graph.kinds.kinds import Kinds, Rule
 from autodist.graph.kinds.size_rules import constant, of_sizes, rows_of
 
 Found = list[Kind | None]

@@ -35,8 +35,8 @@ def copy(context: Context, op: Any) -> None:
         else:
             rows.append(_copy_per_shard(context, op, replica, grid, controls))
     context.record(op, rows, grid=grid, varies=bool(mask))
-    if mask and op in context.batch.splitting.scaled:
-        index = context.batch.splitting.scaled_output(op)
+    if mask and op in context.batch.decisions.scaled:
+        index = context.batch.decisions.scaled_output(op)
         value = context.value(op.outputs[index])
         context.replace_value(op, index, context.scaled(value, mask))
     if op.type == "Identity":
