@@ -261,7 +261,7 @@ def test_the_layout_table_names_every_variable(distribute: Any) -> None:
     session, _ = distribute(build_variable, PartitionedPS(2, min_variable_bytes=0))
     ((name, layout, reason),) = session.layout_table()
     assert name == "v"
-    assert "2 shard(s), 1 replica(s); axis 0: [3, 2]" in layout
+    assert "2 shards, 1 replica; axis 0: [3, 2]" in layout
     assert reason == "2 shards along axis 0"
 
 

@@ -148,7 +148,7 @@ def test_fit_makes_the_distributed_session(spec_file: str) -> None:
         with pytest.raises(GraphStateError, match="already made the distributed session"):
             autodist.create_distributed_session(tf1.ConfigProto())
         session.close()
-    assert layouts["embedding/embeddings"].startswith("2 shard(s)")
+    assert layouts["embedding/embeddings"].startswith("2 shards")
     assert len([n for n in layouts if n.endswith("/embeddings/m")]) == 1
 
 

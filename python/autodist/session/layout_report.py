@@ -47,9 +47,9 @@ def write(transformer: Transformer) -> None:
         )
     for name, layout, reason in rows:
         _logger.debug("%s: %s (%s)", name, layout, reason)
-    kept = [v for v in transformer.variables if v.kept]
+    kept = [v for v in transformer.variables if v.constraint is not None]
     for variable in kept[:_MOST_REASONS]:
-        _logger.info("variable %r stays %s", variable.logical.name, variable.kept)
+        _logger.info("variable %r stays %s", variable.logical.name, variable.constraint)
     if len(kept) > _MOST_REASONS:
         _logger.info("and %d more variables; see session.layout_table()", len(kept) - _MOST_REASONS)
     _logger.info(

@@ -15,10 +15,12 @@ class Cut:
     Attributes:
       grid: how the variables of the group are cut; None: they stay whole.
       reason: one line that says why.
+      blocker: why variables cannot be cut that would be cut otherwise; empty where nothing forbids it.
     """
 
     grid: Grid | None
     reason: str
+    blocker: str = ""
 
     @property
     def shard_count(self) -> int:
@@ -79,7 +81,7 @@ class Cutter:
         """
         blocker = self.blocker(group)
         if blocker:
-            return Cut(None, f"whole: {blocker}")
+            return Cut(None, f"whole: {blocker}", group.cannot_be_partitioned)
         shape = group.primary.shape or ()
         axis = self.axis if axis is None else axis
         if axis is None:

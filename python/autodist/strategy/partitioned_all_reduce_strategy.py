@@ -41,5 +41,6 @@ class PartitionedAR(PartitioningBuilder):
         for group in graph_item.groups:
             cut = self._cut(group, max(2, len(replicas)))
             devices = tuple((device,) * cut.shard_count for device in replicas)
-            placements.append(Placement(cut.grid, devices, f"on each replica: {cut.reason}"))
+            reason = f"on each replica: {cut.reason}"
+            placements.append(Placement(cut.grid, devices, reason, cut.blocker))
         return Strategy(tuple(placements))

@@ -46,5 +46,5 @@ class PartitionedPS(PartitioningBuilder):
                 device = least_loaded(loads)
                 devices.append(device)
                 loads[device] += round(group.size_bytes * fraction)
-            placements.append(Placement(cut.grid, (tuple(devices),), cut.reason))
+            placements.append(Placement(cut.grid, (tuple(devices),), cut.reason, cut.blocker))
         return Strategy(tuple(placements))

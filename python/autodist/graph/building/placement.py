@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 from typing import Any
 
 from autodist.errors import ArgumentError
@@ -11,6 +12,32 @@ from autodist.graph.original.groups import split_into_groups
 from autodist.graph.original.roles import LogicalVariable, Roles
 from autodist.layout import Grid
 from autodist.strategy import Devices, GraphItem, Placement, StrategyBuilder, VariableGroup
+
+
+class Kept(enum.Enum):
+    """How a variable lies where the graph does not let the strategy have its way."""
+
+    SHARED = "shared by all replicas"
+    WHOLE = "whole"
+
+
+@dataclasses.dataclass(frozen=True)
+class Constraint:
+    """What the graph does not let the strategy do with a variable.
+
+    Attributes:
+      kept: how the variable lies instead.
+      cause: why.
+    """
+
+    kept: Kept
+    cause: str
+
+    def __str__(self) -> str:
+        return f"{self.kept.value}: {self.cause}"
+
+
+_LOCAL = Constraint(Kept.WHOLE, "each replica updates a copy of its own with its own values")
 
 
 @dataclasses.dataclass(eq=False)
@@ -23,7 +50,7 @@ class PlacedVariable:
       handles: `handles[replica][shard]`, handles in the transformed graph.
       is_local: whether each replica updates its own copy with its own values.
       reason: why it lies as it does.
-      kept: what the graph did not let the strategy do; empty where the strategy had its way.
+      constraint: what the graph did not let the strategy do; None where the strategy had its way.
       plain_reads: `plain_reads[replica][shard]`, the reads that wait for nothing; see `reads`.
     """
 
@@ -32,7 +59,7 @@ class PlacedVariable:
     handles: list[list[Any]]
     is_local: bool
     reason: str
-    kept: str = ""
+    constraint: Constraint | None = None
     plain_reads: list[list[Any]] = dataclasses.field(default_factory=list)
 
     @property
@@ -47,7 +74,7 @@ class PlacedVariable:
 
     def layout_row(self) -> tuple[str, str, str]:
         """The name, the layout in words, and why."""
-        layout = f"{self.shard_count} shard(s), {self.copy_count} replica(s)"
+        layout = f"{_count(self.shard_count, 'shard')}, {_count(self.copy_count, 'replica')}"
         if self.grid is not None:
             sizes = self.grid.sizes
             cuts = ", ".join(f"axis {axis}: {list(sizes[axis])}" for axis in self.grid.cut_axes)
@@ -84,15 +111,15 @@ class Placer:
             groups, item.groups, strategy.placements, strict=True
         ):
             _check(variable_group, decided, self._devices)
-            placement, kept = _as_the_graph_lets(variable_group, decided, cuts=cuts)
+            placement, constraint = _constrained(variable_group, decided, cuts=cuts)
             for variable in group:
-                self._create(variable, placement, is_local=False, kept=kept)
+                self._create(variable, placement, is_local=False, constraint=constraint)
         copies = tuple((device,) for device in self._devices.replica_devices)
-        reason = "whole: each replica updates a copy of its own with its own values"
+        placement = Placement(None, copies, str(_LOCAL))
         for variable in variables:
             if variable.handle_op in local:
-                kept = reason if cuts and variable.shape != () else ""
-                self._create(variable, Placement(None, copies, reason), is_local=True, kept=kept)
+                local_constraint = _LOCAL if cuts and variable.shape != () else None
+                self._create(variable, placement, is_local=True, constraint=local_constraint)
 
     def _new_groups(self, shared: list[LogicalVariable]) -> list[list[LogicalVariable]]:
         """The groups that the variables `shared` make, with those placed earlier that they belong to."""
@@ -117,7 +144,12 @@ class Placer:
         return True
 
     def _create(
-        self, variable: LogicalVariable, placement: Placement, *, is_local: bool, kept: str = ""
+        self,
+        variable: LogicalVariable,
+        placement: Placement,
+        *,
+        is_local: bool,
+        constraint: Constraint | None = None,
     ) -> None:
         grid = placement.grid if variable.shape else None
         if grid is not None and (grid.is_whole or grid.shape != variable.shape):
@@ -132,7 +164,7 @@ class Placer:
                 ]
             )
         self.placed[variable.handle_op] = PlacedVariable(
-            variable, grid, handles, is_local, placement.reason, kept
+            variable, grid, handles, is_local, placement.reason, constraint
         )
 
     def _handle(
@@ -151,7 +183,7 @@ def _would_cut(group: VariableGroup, placement: Placement) -> bool:
     """Whether the strategy cuts the variables, or says that it does not because they cannot be cut."""
     blocker = _partition_blocker(group)
     is_cut = placement.grid is not None and not placement.grid.is_whole
-    return is_cut or bool(blocker and blocker in placement.reason)
+    return is_cut or (bool(blocker) and placement.blocker == blocker)
 
 
 def _partition_blocker(group: VariableGroup) -> str:
@@ -159,29 +191,36 @@ def _partition_blocker(group: VariableGroup) -> str:
     return "" if group.primary.shape == () else group.cannot_be_partitioned
 
 
-def _as_the_graph_lets(
+def _constrained(
     group: VariableGroup, placement: Placement, *, cuts: bool
-) -> tuple[Placement, str]:
-    """The placement with what the graph has to say to it, and what it did not let the strategy do.
+) -> tuple[Placement, Constraint | None]:
+    """The placement as the graph allows it, and what the graph does not let the strategy do.
 
-    Variables that cannot have several copies get the first. Why they cannot be cut stands in the reason, whatever the
-    strategy says there.
+    Variables that cannot have several copies get the first. The reason says why they cannot be cut, whether the
+    strategy says it or not.
 
     Args:
       group: the variables.
       placement: what the strategy decided.
       cuts: whether the strategy cuts variables.
     """
-    reason, kept, devices = placement.reason, "", placement.devices
+    reason, devices = placement.reason, placement.devices
+    constraint = None
     if len(devices) > 1 and group.cannot_be_copied:
         devices = devices[:1]
-        reason = kept = f"shared by all replicas: {group.cannot_be_copied}"
+        constraint = Constraint(Kept.SHARED, group.cannot_be_copied)
+        reason = str(constraint)
     blocker = _partition_blocker(group)
-    if blocker and blocker not in reason:
+    if blocker and (constraint is not None or placement.blocker != blocker):
         reason = "; ".join(filter(None, [reason, f"cannot be cut: {blocker}"]))
-    if blocker and cuts:
-        kept = kept or f"whole: {blocker}"
-    return Placement(placement.grid, devices, reason), kept
+    if blocker and cuts and constraint is None:
+        constraint = Constraint(Kept.WHOLE, blocker)
+    return Placement(placement.grid, devices, reason), constraint
+
+
+def _count(number: int, what: str) -> str:
+    """A number with its noun: "1 shard", "2 shards"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _check(group: VariableGroup, placement: Placement, allowed: Devices) -> None:
