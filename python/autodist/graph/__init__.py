@@ -1,19 +1,14 @@
-"""The transformer: from the original graph and the layouts to the graph that runs.
+"""The transformer: makes the graph that runs on all replicas from the graph that the user wrote for one node.
 
-observe     what happens inside `AutoDist.scope()`: gradients, optimizer calls
-op_kinds    what is known about TensorFlow's op types
-functions   what an op may do to a variable, functions and control flow included
-roles       which ops are variables, who uses them
-groups      which variables are updated together
-order       after what each op must be taken
-batch       which tensors are split over the replicas and what depends on them
-whole       ops that need a batch whole
-placement   asks the strategy, creates shards and replicas
-gradients   the means of the gradients, and the way back through them
-values      how one original tensor is represented in the transformed graph
-builder     adds ops to the transformed graph
-random_functions   the replicas' own copies of functions that draw random numbers
-lowering    the walk over the original graph; one rule per kind of op
-reads, updates, indices, saving, means, quotients, random_ops, fetches   the rules
-verify      the invariants a transformed graph must satisfy
+From the bottom up; each package uses only those above it in this list:
+
+original    what is known about the user's graph: variables, gradients, op types, functions
+kinds       how one node's value of a tensor follows from the replicas' values, proved op by op
+analysis    which batches are split, what runs once per replica, how updates are made
+building    adds ops to the transformed graph: copies, variables, means, collectives
+context     what stands for each original op and tensor, and what an op sees of its inputs
+feeds       where fed values go
+verify      the invariants of a transformed graph
+rules       what each kind of op becomes; one module a kind
+transformer takes the ops in order and has the rules make each
 """

@@ -2,7 +2,7 @@
 
 Feeds, fetches, errors about them, nested structures and names are TensorFlow's own: only the last step, running
 a list of tensors and ops, is replaced. There each original tensor and op is exchanged for what stands for it. A run
-that was made before is not taken apart again (`run_plans`).
+that was made before is not taken apart again (`run_cache`).
 """
 
 from __future__ import annotations

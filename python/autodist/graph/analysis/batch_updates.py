@@ -2,7 +2,7 @@
 
 In this order, for each op that may change a variable with something that differs from replica to replica:
 
-1. It is *made once*, with what one node has, where that is proved (`made_once`).
+1. It is *made once*, with what one node has, where that is proved (`updates_made_once`).
 2. The roots that it depends on are not split where it is not: then nothing that it takes differs.
 3. Where the variable declares how copies become one value (`aggregation`), each replica updates a copy of its own
    instead: the variable is *local*.

@@ -14,7 +14,7 @@ The replicas compute on consecutive parts of the batch. A tensor has a *kind* wh
 | followed | computed once more: rows along dimension 0, and behind them what all share |
 | merged | rows along a dimension that was merged with one in front of it: rows again once it is taken apart |
 
-The table of rules (`kind_rules`) is positive: the outputs of an op without a rule, or whose inputs do not fit its rule,
+The table of rules (`rule_table`) is positive: the outputs of an op without a rule, or whose inputs do not fit its rule,
 have no kind. Their value for the whole batch is found only by running the op on one node's values of its inputs
 (`whole_values`).
 
@@ -86,7 +86,7 @@ MAX, MIN, ALL, ANY = Kind("max"), Kind("min"), Kind("all"), Kind("any")
 REDUCED = frozenset({MEAN, SUM, MAX, MIN, ALL, ANY})
 LINEAR = frozenset({MEAN, SUM})
 ITEM = Kind("item")
-"""In a loop over the rows (`kind_loops`): what depends on the row of the iteration alone."""
+"""In a loop over the rows (`loop_rules`): what depends on the row of the iteration alone."""
 
 
 def rows(axis: int = 0, each: tuple[Any, ...] | None = None) -> Kind:

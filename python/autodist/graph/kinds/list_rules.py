@@ -1,4 +1,4 @@
-"""Rules for tensor arrays and tensor lists, in which a step keeps tensors; see `kind_rules`.
+"""Rules for tensor arrays and tensor lists, in which a step keeps tensors; see `rule_table`.
 
 A list has the kind of its elements (`ListKind`). Its elements have one kind, or nothing is known of any. A list in
 which nothing was written is `EMPTY`: what is read there is zeros, which are rows or a reduction like the others.
@@ -6,7 +6,7 @@ which nothing was written is `EMPTY`: what is read there is zeros, which are row
 A tensor array of the v1 control flow is behind a handle, and which of its writes a read sees is said by the graph as a
 whole. So what is known of one holds for all that is ever written into it (`Stores`).
 
-A list may also have one element for each row of the batch: its elements are *items* (`kind_loops`).
+A list may also have one element for each row of the batch: its elements are *items* (`loop_rules`).
 """
 
 from __future__ import annotations

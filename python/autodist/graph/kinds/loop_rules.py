@@ -1,4 +1,4 @@
-"""Rules for the loops and branches of the v1 control flow; see `kind_rules`.
+"""Rules for the loops and branches of the v1 control flow; see `rule_table`.
 
 What a loop carries has the kind of what enters it, if each iteration gives it the same kind again: proved by
 induction over the iterations. So the kinds of a loop's `Merge` ops are assumed, first those of what enters, and

@@ -1,4 +1,4 @@
-"""Rules for reductions of rows, and what is computed from them; see `kind_rules`."""
+"""Rules for reductions of rows, and what is computed from them; see `rule_table`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules for the ops that arrange elements; see `kind_rules`."""
+"""Rules for the ops that arrange elements; see `rule_table`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules for the sizes of dimensions, and what is known of numbers that say where; see `kind_rules`."""
+"""Rules for the sizes of dimensions, and what is known of numbers that say where; see `rule_table`."""
 
 from __future__ import annotations
 
