@@ -55,13 +55,13 @@ def _build(servers: int, shards: int) -> Built:
                 )
             found.append(sources.Source(f"v{number}".encode(), b"", b"MEAN", handle, handle.op))
     node = sources.SaveNode(
-        tuple(found), "original", "block", 0, durable=True, device="", name="save"
+        tuple(found), "original", "block", 0, durable=True, device="", name="save", names=None
     )
     _native.ops()
     graph = tf.Graph()
     start = time.process_time()
     built = save_graph.SaveGraph(
-        graph, node, homes, by_value=(), chief=_CHIEF, lacking=(), label="benchmark"
+        graph, node, homes, by_value=(), chief=_CHIEF, without_ops=(), label="benchmark"
     )
     middle = time.process_time()
     for writer in range(1, len(built.tasks)):

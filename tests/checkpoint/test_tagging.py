@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from autodist.checkpoint import tf_nodes
 from autodist.checkpoint.saver import Saver
+from autodist.tf_nodes import marks as tf_marks
 
 tf1 = tf.compat.v1
 MEAN = tf.VariableAggregation.MEAN
@@ -69,7 +69,7 @@ def test_no_op_of_ours_is_added(model: dict[str, Any]) -> None:
         tf1.get_variable("v", initializer=[1.0])
         Saver()
     graph_def = ours.as_graph_def()
-    tf_nodes.strip_tags(graph_def)
+    tf_marks.strip(graph_def)
     assert graph_def == stock.as_graph_def()
 
 

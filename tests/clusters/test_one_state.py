@@ -101,14 +101,14 @@ def check(prefix: str, earliest: float, latest: float) -> None:
 def held_up(training: Training, name: str, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Lets a step of a cluster's save wait for training; returns a list that gets the count before it."""
     counts: list[float] = []
-    done = getattr(save_steps.ClusterSave, name)
+    done = getattr(save_steps.SharedSave, name)
 
     def wait_first(self: Any, *given: Any) -> Any:
         counts.append(training.count())
         training.wait(STEPS)
         return done(self, *given)
 
-    monkeypatch.setattr(save_steps.ClusterSave, name, wait_first)
+    monkeypatch.setattr(save_steps.SharedSave, name, wait_first)
     return counts
 
 
@@ -144,7 +144,7 @@ def test_data_files_have_values_of_the_beginning(
     job: PsJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every task looks for the probe before it writes: here that waits for a gate to open."""
-    build = sharded_graph.FilesGraph._save
+    build = sharded_graph.ShardedGraph._save
 
     def build_held_up(self: Any, part: Any, name: str) -> Any:
         read_probe = self._read_probe
@@ -159,7 +159,7 @@ def test_data_files_have_values_of_the_beginning(
         finally:
             monkeypatch.delattr(self, "_read_probe")
 
-    monkeypatch.setattr(sharded_graph.FilesGraph, "_save", build_held_up)
+    monkeypatch.setattr(sharded_graph.ShardedGraph, "_save", build_held_up)
     with tf.Graph().as_default(), tf1.Session(job.target) as session:
         training = Training(session, on_server)
         saver = Saver(training.variables, transport="files")
@@ -174,14 +174,14 @@ def test_data_files_have_values_of_the_beginning(
             training.wait(2 * STEPS)
             session.run(open_gate)
 
-        check_sizes = sharded_steps.FilesSave._check_sizes
+        check_sizes = sharded_steps.ShardedSave._check_sizes
 
         def begin(self: Any) -> None:
             check_sizes(self)
             counts.append(training.count())
             threading.Thread(target=open_later).start()
 
-        monkeypatch.setattr(sharded_steps.FilesSave, "_check_sizes", begin)
+        monkeypatch.setattr(sharded_steps.ShardedSave, "_check_sizes", begin)
         with training.running(session):
             before = training.count()
             prefix = saver.save(session, str(tmp_path / "model"), write_meta_graph=False)

@@ -135,14 +135,14 @@ def test_dense_variables_are_kept_when_the_save_begins(
 ) -> None:
     """Also those that are sent last, and those without elements; nothing stays kept. Rows are as they are when sent."""
     sends: list[Any] = []
-    send = save_steps.ClusterSave._send
+    send = save_steps.SharedSave._send
 
     def train_first(self: Any, *given: Any) -> None:
         session.run(update)
         sends.append(self)
         send(self, *given)
 
-    monkeypatch.setattr(save_steps.ClusterSave, "_send", train_first)
+    monkeypatch.setattr(save_steps.SharedSave, "_send", train_first)
     with tf.Graph().as_default(), tf1.Session(job.target) as session:
         # Each more than what is kept of copies at a time.
         dense = [on_plain(f"dense_{i}", tf.zeros([LARGE])) for i in range(3)]
@@ -204,7 +204,7 @@ def test_another_process_that_keeps_under_the_same_names_is_told(
     job: PsJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not by a type of error after which a monitored session trains again from the last checkpoint."""
-    send = save_steps.ClusterSave._send
+    send = save_steps.SharedSave._send
 
     def lose_mark_first(self: Any, *given: Any) -> None:
         (plain,) = self._graph.plain_tasks.values()
@@ -220,7 +220,7 @@ def test_another_process_that_keeps_under_the_same_names_is_told(
         saver = Saver()
         session.run(tf1.global_variables_initializer())
         with monkeypatch.context() as patch:
-            patch.setattr(save_steps.ClusterSave, "_send", lose_mark_first)
+            patch.setattr(save_steps.SharedSave, "_send", lose_mark_first)
             with pytest.raises(tf.errors.FailedPreconditionError, match="was taken by another"):
                 saver.save(session, str(tmp_path / "refused"))
         assert list(tmp_path.iterdir()) == []

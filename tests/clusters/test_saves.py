@@ -224,14 +224,14 @@ def test_what_a_saver_waits_for_runs_with_each_save(
 def test_a_task_that_waits_longer_than_its_lease_still_holds_the_save(
     job: PsJob, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send = save_steps.ClusterSave._send
+    send = save_steps.SharedSave._send
 
     def send_late(self: Any, *given: Any) -> None:
         time.sleep(3.5)
         send(self, *given)
 
     monkeypatch.setattr(save_steps, "LEASE_FACTOR", 1 / 3)
-    monkeypatch.setattr(save_steps.ClusterSave, "_send", send_late)
+    monkeypatch.setattr(save_steps.SharedSave, "_send", send_late)
     with tf.Graph().as_default(), tf1.Session(job.target) as session:
         build()
         saver = Saver(transport="stream", timeout_seconds=5)

@@ -311,7 +311,7 @@ def test_our_session_ends_with_the_users(job: PsJob, tmp_path: Path) -> None:
             session = tf1.Session(job.target)
             session.run(initializer)
             saver.save(session, prefix, write_meta_graph=False)
-            return session, saver._cluster_saves._saves[session][1]
+            return session, saver._save_router._saves[session][1]
 
         session, ours = begin()
         assert ours.is_usable
@@ -375,13 +375,13 @@ def test_threads_that_share_a_saver_share_what_it_opened(
 ) -> None:
     devices = ["/job:ps/task:0", "/job:ps/task:1"]
     opened: list[Any] = []
-    open_one, plan = save_router.ClusterSaves._open, save_steps.ClusterSave._plan
+    open_one, plan = save_router.SaveRouter._open, save_steps.SharedSave._plan
 
     def note_opening(self: Any, *given: Any) -> Any:
         opened.append(open_one(self, *given))
         return opened[-1]
 
-    monkeypatch.setattr(save_router.ClusterSaves, "_open", note_opening)
+    monkeypatch.setattr(save_router.SaveRouter, "_open", note_opening)
     with tf.Graph().as_default() as graph, graph.container(secrets.token_hex(4)):
         made = make(constants(devices), devices)
         saver = Saver(max_to_keep=None)
@@ -406,10 +406,10 @@ def test_threads_that_share_a_saver_share_what_it_opened(
                 may_go_on.wait(60)
                 return plan(self, *given)
 
-            monkeypatch.setattr(save_steps.ClusterSave, "_plan", wait_first)
+            monkeypatch.setattr(save_steps.SharedSave, "_plan", wait_first)
             held = pool.submit(saver.save, session, str(tmp_path / "m"), write_meta_graph=False)
             assert is_planning.wait(60)
-            saver._cluster_saves._in_order.add(str(tmp_path / "in_order"))
+            saver._save_router._in_order.add(str(tmp_path / "in_order"))
             prefixes.append(saver.save(session, str(tmp_path / "in_order" / "m")))
             assert len(opened) == 2
             may_go_on.set()

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from autodist import _native
-from autodist.checkpoint import report, save_arguments, tf_nodes
+from autodist.checkpoint import save_arguments
 from autodist.checkpoint.distributed import save_router
-from autodist.checkpoint.files import bundle
+from autodist.checkpoint.files import bundle, report
+from autodist.tf_nodes import marks, save_nodes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,14 +22,14 @@ class BundleSave:
         prefix: The checkpoint's prefix.
         saver_def: The saver's `SaverDef`; `None` for a format without an index.
         durable: Whether all is synced.
-        cluster_saves: What saves where several tasks have variables.
+        router: What saves where several tasks have variables.
     """
 
     session: Any
     prefix: str
     saver_def: Any
     durable: bool
-    cluster_saves: save_router.ClusterSaves
+    router: save_router.SaveRouter
 
     def run(self, save: Callable[..., Any], save_path: str, global_step: int | None) -> str | None:
         """Runs the nodes that write the bundle.
@@ -45,8 +46,8 @@ class BundleSave:
         session, prefix = self.session, self.prefix
         found: list[Any] = []
         if self.saver_def is not None:
-            found = tf_nodes.find_saves(getattr(session, "graph", None), self.saver_def)
-        is_ours = any(map(tf_nodes.is_tagged, found))
+            found = save_nodes.find(getattr(session, "graph", None), self.saver_def)
+        is_ours = any(map(marks.is_marked, found))
         if (
             not is_ours
             and self.saver_def is not None
@@ -56,21 +57,17 @@ class BundleSave:
         # Where several tasks have variables another saves in the session's place.
         node = found[0] if is_ours and len(found) == 1 else None
         try:
-            return self._run_in(self._stand_in(node), save, save_path, global_step, is_ours=is_ours)
+            return self._run_in(self._route(node), save, save_path, global_step, is_ours=is_ours)
         except save_router.InOrderOnlyError as error:
-            self.cluster_saves.write_in_order(prefix, error)
-        return self._run_in(self._stand_in(node), save, save_path, global_step, is_ours=is_ours)
+            self.router.write_in_order(prefix, error)
+        return self._run_in(self._route(node), save, save_path, global_step, is_ours=is_ours)
 
-    def _stand_in(self, node: Any) -> Any:
-        return (
-            self.session
-            if node is None
-            else self.cluster_saves.wrap(self.session, node, self.prefix)
-        )
+    def _route(self, node: Any) -> Any:
+        return self.session if node is None else self.router.route(self.session, node, self.prefix)
 
     def _run_in(
         self,
-        stand_in: Any,
+        proxy: Any,
         save: Callable[..., Any],
         save_path: str,
         global_step: int | None,
@@ -78,13 +75,13 @@ class BundleSave:
         is_ours: bool,
     ) -> str | None:
         session, prefix = self.session, self.prefix
-        if stand_in is not session and stand_in.stages_bundle:
-            return self._run_staged(save, stand_in)
-        path: str | None = save(stand_in, save_path, global_step)
+        if proxy is not session and proxy.stages_bundle:
+            return self._run_staged(save, proxy)
+        path: str | None = save(proxy, save_path, global_step)
         if path is not None:
             if self.durable and not is_ours:
                 bundle.sync(prefix)
-            if stand_in is session:
+            if proxy is session:
                 report.log_save(prefix, prefix)
         return path
 

@@ -1,6 +1,7 @@
 """`SavedModelBuilder`: exports the original graph of a session with nothing of ours in it."""
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,9 +9,11 @@ import tensorflow as tf
 
 from autodist import errors
 from autodist.checkpoint import saver as autodist_saver
-from autodist.checkpoint import tf_nodes, transaction
+from autodist.checkpoint import transaction
+from autodist.checkpoint.distributed.tasks import sessions
 from autodist.checkpoint.errors import final_errors
 from autodist.checkpoint.files import bundle, paths, staged_files
+from autodist.tf_nodes import marks
 
 _StockBuilder: Any = tf.compat.v1.saved_model.builder.SavedModelBuilder
 
@@ -92,7 +95,7 @@ class SavedModelBuilder(_StockBuilder):
         self._train_op = train_op
         with (
             self._graph.as_default(),
-            final_errors.of_save(self._directory, sess),
+            final_errors.of_save(self._directory, functools.partial(sessions.has_tasks, sess)),
             self._taken_back_on_failure(),
         ):
             super().add_meta_graph_and_variables(
@@ -283,7 +286,7 @@ class SavedModelBuilder(_StockBuilder):
         self, meta_graph_def: Any, tags: Any, signature_def_map: Any
     ) -> None:
         """Adds a graph without our marks, which a stock saver does not take out."""
-        tf_nodes.strip_tags(meta_graph_def.graph_def)
+        marks.strip(meta_graph_def.graph_def)
         super()._tag_and_add_meta_graph(meta_graph_def, tags, signature_def_map)
 
 

@@ -15,25 +15,24 @@ import tensorflow as tf
 from autodist import _native, errors
 from autodist.checkpoint import (
     bundle_saves,
-    object_checkpoint,
-    report,
     save_arguments,
-    tf_nodes,
+    tagging,
     transaction,
-    variable_list,
 )
 from autodist.checkpoint import options as save_options
 from autodist.checkpoint.distributed import restore_router, save_router
-from autodist.checkpoint.distributed.shared_save import save_steps as cluster_save
+from autodist.checkpoint.distributed.tasks import sessions
+from autodist.checkpoint.distributed.tasks.transport import Transport
 from autodist.checkpoint.errors import final_errors, restore_errors
 from autodist.checkpoint.files import (
-    meta_graph,
     paths,
     prefix_lock,
+    report,
     retention,
     staged_files,
     state_file,
 )
+from autodist.checkpoint.graph import meta_graph, object_checkpoint, variable_list
 from autodist.private_apis import tf_internals
 
 # A parameter server runs the program that imports this module, and builds no `Saver`: it needs the ops all the same.
@@ -149,9 +148,9 @@ class Saver(retention.RetainingSaver):
             memory_bytes,
             timeout_seconds,
         )
-        way = cluster_save.Transport(transport, memory_bytes, float(timeout_seconds))
-        self._cluster_saves = save_router.ClusterSaves(way)
-        self._cluster_restores = restore_router.ClusterRestores(way)
+        way = Transport(transport, memory_bytes, float(timeout_seconds))
+        self._save_router = save_router.SaveRouter(way)
+        self._restore_router = restore_router.RestoreRouter(way)
         # The keys of the last object-based checkpoint, and what restores from such keys.
         self._object_saver: tuple[object_checkpoint.KeysByName, Saver | None] = ({}, None)
         super().__init__(
@@ -188,7 +187,7 @@ class Saver(retention.RetainingSaver):
         _native.ops()
         self._build_stock(checkpoint_path, build_save, build_restore)
         if self.saver_def:
-            tf_nodes.tag_all(graph, self.saver_def, self._options)
+            tagging.tag_all(graph, self.saver_def, self._options)
 
     def _build_stock(self, checkpoint_path: Any, build_save: bool, build_restore: bool) -> None:
         """Builds the stock nodes, of all parts of the variables given."""
@@ -276,7 +275,7 @@ class Saver(retention.RetainingSaver):
                 )
             return eager_path
         with (
-            final_errors.of_save(save_path, sess),
+            final_errors.of_save(save_path, functools.partial(sessions.has_tasks, sess)),
             save_arguments.inside_graph(sess),
             contextlib.ExitStack() as held,
         ):
@@ -321,7 +320,7 @@ class Saver(retention.RetainingSaver):
                     prefix,
                     self.saver_def if self._writes_v2() else None,
                     durable=self._options.durable,
-                    cluster_saves=self._cluster_saves,
+                    router=self._save_router,
                 ).run(save, save_path, global_step)
                 lock.take_back_directory()
                 if path is not None and write_state:
@@ -382,7 +381,7 @@ class Saver(retention.RetainingSaver):
                 super().restore(sess, save_path)
             return
         with (
-            final_errors.of_restore(save_path, sess),
+            final_errors.of_restore(save_path, functools.partial(sessions.has_tasks, sess)),
             save_arguments.inside_graph(sess),
             restore_errors.in_errors(getattr(sess, "graph", None), self.saver_def, save_path),
         ):
@@ -390,14 +389,14 @@ class Saver(retention.RetainingSaver):
                 super().restore(sess, save_path)
                 return
             restore_errors.check_prefix(save_path)
-            stand_in = self._cluster_restores.wrap(sess, self.saver_def, save_path)
+            proxy = self._restore_router.route(sess, self.saver_def, save_path)
             by_object = object_checkpoint.ObjectCheckpointSession(
-                stand_in, functools.partial(self._restore_objects, sess)
+                proxy, functools.partial(self._restore_objects, sess)
             )
             super().restore(by_object, save_path)
             if by_object.error is not None:
                 raise by_object.error
-        if stand_in is sess:
+        if proxy is sess:
             report.log_restore(save_path)
 
     def _restore_objects(self, sess: Any, prefix: str, keys: object_checkpoint.KeysByName) -> None:

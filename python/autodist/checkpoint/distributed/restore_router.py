@@ -10,18 +10,17 @@ import tensorflow as tf
 from autodist import _log
 from autodist.checkpoint.distributed import session_proxy
 from autodist.checkpoint.distributed.restoring import restore_steps
-from autodist.checkpoint.distributed.tasks import masters, sessions, task_names
-from autodist.checkpoint.distributed.tasks import op_support as lacking_tasks
+from autodist.checkpoint.distributed.tasks import masters, op_support, sessions, task_names
 from autodist.checkpoint.distributed.variables import placement, restore_targets, visible_values
 from autodist.checkpoint.files import bundle
 
 if TYPE_CHECKING:
-    from autodist.checkpoint.distributed.shared_save.save_steps import Transport
+    from autodist.checkpoint.distributed.tasks.transport import Transport
 
 _LOGGER = _log.get_logger()
 
 
-class RestorerSession(session_proxy.StandIn):
+class RestoreSessionProxy(session_proxy.SessionProxy):
     """Restores through a `ClusterRestore` where `Saver.restore` of the base class would run a node."""
 
     def __init__(
@@ -59,7 +58,7 @@ class RestorerSession(session_proxy.StandIn):
         visible_values.check(self._session, self._restored, self._timeout)
 
 
-class ClusterRestores:
+class RestoreRouter:
     """Finds out how a saver restores in a session."""
 
     def __init__(self, transport: Transport) -> None:
@@ -69,9 +68,9 @@ class ClusterRestores:
             transport: How the bytes travel.
         """
         self._transport = transport
-        self._told: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+        self._warned: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
-    def wrap(self, session: Any, saver_def: Any, prefix: str) -> Any:
+    def route(self, session: Any, saver_def: Any, prefix: str) -> Any:
         """Returns what to hand to TensorFlow's `Saver.restore`: a stand-in if several tasks take part, else `session`.
 
         Args:
@@ -85,7 +84,7 @@ class ClusterRestores:
             return session
         sessions.bring_back(session)
         restored = restore_targets.read(session, saver_def)
-        if restored is None or not restored.takers:
+        if restored is None or not restored.targets:
             return session
         reached = self._reach(session, target, restored)
         return session if reached is None else self._open(session, target, *reached)
@@ -100,12 +99,12 @@ class ClusterRestores:
         timeout = self._transport.timeout_seconds
         try:
             restored = placement.of_restore(session, restored, timeout)
-            held = [taker.variable.device for taker in restored.takers]
+            held = [restore_target.variable.device for restore_target in restored.targets]
             if task_names.are_of_one([restored.device, *held]):
                 return None
             return restored, masters.shared_task(target, timeout)
         except task_names.UnreachableStateError as error:
-            self._tell_unreachable(session, str(error))
+            self._warn_of_unreachable(session, str(error))
             return None
 
     def _open(
@@ -118,20 +117,23 @@ class ClusterRestores:
         """Returns what restores in the session's place; the session where TensorFlow's own nodes have to."""
         timeout = self._transport.timeout_seconds
         chief = task_names.task_of(restored.device, master)
-        homes = [task_names.task_of(taker.variable.device, master) for taker in restored.takers]
+        homes = [
+            task_names.task_of(restore_target.variable.device, master)
+            for restore_target in restored.targets
+        ]
         involved = sorted({chief, *homes})
         if involved == [chief]:
             return session
-        lacking = lacking_tasks.find(target, master, involved, timeout)
-        if lacking:
-            self._tell_lacking(session, lacking, master, chief)
+        without_ops = op_support.find(target, master, involved, timeout)
+        if without_ops:
+            self._warn_of_missing_ops(session, without_ops, master, chief)
             return session
         cluster_restore = restore_steps.ClusterRestore(
             target, master, restored, homes, self._transport
         )
-        return RestorerSession(session, cluster_restore, restored, timeout)
+        return RestoreSessionProxy(session, cluster_restore, restored, timeout)
 
-    def _tell_unreachable(self, session: Any, why: str) -> None:
+    def _warn_of_unreachable(self, session: Any, why: str) -> None:
         """Says once for each session why it restores by itself.
 
         Raises:
@@ -144,34 +146,36 @@ class ClusterRestores:
                 f"transport='{self._transport.way}', but {why}: only that session itself can restore them. Leave "
                 "transport out: then TensorFlow reads at the task of the saver's node and sends whole values",
             )
-        self._tell(
+        self._warn(
             session,
             f"{why}: it restores by itself, and TensorFlow sends whole values from the task of the saver's node, "
             "within its limit of 2 GiB each",
         )
 
-    def _tell_lacking(self, session: Any, lacking: list[str], master: str, chief: str) -> None:
+    def _warn_of_missing_ops(
+        self, session: Any, without_ops: list[str], master: str, chief: str
+    ) -> None:
         """Says once for each session which tasks have not loaded our ops, and what that means.
 
         Raises:
             tf.errors.FailedPreconditionError: Every task was to read.
         """
-        who = lacking_tasks.describe(lacking, master, chief)
+        who = op_support.describe(without_ops, master, chief)
         if self._transport.way == "shared":
             raise tf.errors.FailedPreconditionError(
                 None,
                 None,
-                f"transport='shared', but autodist's ops are not loaded in {who}. {lacking_tasks.ADVICE} each task "
+                f"transport='shared', but autodist's ops are not loaded in {who}. {op_support.ADVICE} each task "
                 "reads what it holds; or leave transport out: then it is sent",
             )
         message = (
             f"autodist's ops are not loaded in {who}: {chief} reads the checkpoint, and TensorFlow sends whole "
-            f"values, within its limit of 2 GiB each. {lacking_tasks.ADVICE} each task reads what it holds"
+            f"values, within its limit of 2 GiB each. {op_support.ADVICE} each task reads what it holds"
         )
-        self._tell(session, message)
+        self._warn(session, message)
 
-    def _tell(self, session: Any, message: str) -> None:
+    def _warn(self, session: Any, message: str) -> None:
         """Warns, once for each session."""
-        if self._told.get(session) != message:
-            self._told[session] = message
+        if self._warned.get(session) != message:
+            self._warned[session] = message
             _LOGGER.warning("%s", message)

@@ -11,18 +11,18 @@ from typing import Any
 import tensorflow as tf
 
 from autodist import _log, errors
-from autodist.checkpoint import report
 from autodist.checkpoint.distributed import session_proxy
 from autodist.checkpoint.distributed.sharded_save import sharded_steps
 from autodist.checkpoint.distributed.shared_save import save_steps
-from autodist.checkpoint.distributed.tasks import masters, sessions, task_names
-from autodist.checkpoint.distributed.tasks import op_support as lacking_tasks
+from autodist.checkpoint.distributed.tasks import masters, op_support, sessions, task_names
+from autodist.checkpoint.distributed.tasks import transport as transports
 from autodist.checkpoint.distributed.variables import placement, sources
-from autodist.checkpoint.files import paths
+from autodist.checkpoint.files import paths, report
+from autodist.tf_nodes import save_nodes
 
 _LOGGER = _log.get_logger()
 
-_Save = save_steps.ClusterSave | sharded_steps.FilesSave
+_Save = save_steps.SharedSave | sharded_steps.ShardedSave
 
 
 # In the text of an error of our ops (posix_io.cc).
@@ -33,7 +33,7 @@ class InOrderOnlyError(Exception):
     """A file system takes bytes in order only, so that no file can be written in parts; nothing was saved."""
 
 
-class SaverSession(session_proxy.StandIn):
+class SaveSessionProxy(session_proxy.SessionProxy):
     """Saves in our way where `Saver.save` of the base class would run a node.
 
     Attributes:
@@ -44,7 +44,7 @@ class SaverSession(session_proxy.StandIn):
         self,
         session: Any,
         attempts: Callable[[], Iterator[_Save]],
-        plain: list[Any],
+        fed: list[Any],
         *,
         prefix: str,
         stages_bundle: bool,
@@ -55,14 +55,14 @@ class SaverSession(session_proxy.StandIn):
         Args:
             session: The session.
             attempts: Yields what to save with; then, where its servers have forgotten that one, another.
-            plain: The sources that are no variables.
+            fed: The sources that are no variables.
             prefix: The checkpoint's, as the log calls it.
             stages_bundle: As the attribute.
             leave: Called with the reason when the save is left to TensorFlow; raises if it may not be.
         """
         super().__init__(session)
         self._attempts = attempts
-        self._plain = plain
+        self._fed = fed
         self._prefix = prefix
         self._leave = leave
         self.stages_bundle = stages_bundle
@@ -72,7 +72,7 @@ class SaverSession(session_proxy.StandIn):
     ) -> Any:
         """Saves; `feed_dict` has one value, the prefix."""
         (prefix,) = feed_dict.values()
-        values = sessions.values(self._session, self._plain)
+        values = sessions.values(self._session, self._fed)
         forgotten = None
         try:
             for attempt in self._attempts():
@@ -97,7 +97,7 @@ class SaverSession(session_proxy.StandIn):
 def _save(attempt: _Save, prefix: str, values: list[Any], shown: str) -> Exception | None:
     """Saves; returns the error where servers have forgotten the session that they are asked in."""
     try:
-        if isinstance(attempt, sharded_steps.FilesSave):
+        if isinstance(attempt, sharded_steps.ShardedSave):
             attempt.save(prefix, values, shown)
         else:
             attempt.save(prefix, values)
@@ -117,10 +117,10 @@ class _Asked:
     as_files: bool
 
 
-class ClusterSaves:
+class SaveRouter:
     """What saves for each session that a saver was given."""
 
-    def __init__(self, transport: save_steps.Transport) -> None:
+    def __init__(self, transport: transports.Transport) -> None:
         """Has none yet.
 
         Args:
@@ -132,7 +132,7 @@ class ClusterSaves:
         )
         # Held while one is looked for, and opened: threads may share a saver.
         self._finding = threading.Lock()
-        self._told: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+        self._warned: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         # Directories whose file systems take bytes in order only.
         self._in_order: set[str] = set()
 
@@ -154,7 +154,7 @@ class ClusterSaves:
         _LOGGER.info("%s: %s; every task writes a data file of its own", prefix, error)
         self._in_order.add(paths.parent(paths.absolute(prefix)))
 
-    def wrap(self, session: Any, save_op: Any, prefix: str) -> Any:
+    def route(self, session: Any, save_op: Any, prefix: str) -> Any:
         """Returns what to hand to TensorFlow's `Saver.save`: a stand-in if several tasks take part, else `session`.
 
         Args:
@@ -169,11 +169,11 @@ class ClusterSaves:
         if target is None:
             return session
         # Before anything of the graph is run to learn more.
-        other = sources.what_else_runs(save_op)
+        other = save_nodes.what_else_runs(save_op)
         if other is not None:
             self._leave_to_session(session, save_op, other)
             return session
-        node = sessions.read(session, save_op)
+        node = sources.read_in(session, save_op)
         if node is None:
             return session
         is_local = paths.is_local(prefix)
@@ -187,7 +187,7 @@ class ClusterSaves:
                 f"transport='{self._transport.way}' writes one file out of order, which the file system of {prefix} "
                 "does not do. Leave transport out, or transport='files': every task writes a data file of its own"
             )
-        return SaverSession(
+        return SaveSessionProxy(
             session,
             lambda: self._attempts(session, target, asked),
             [source.tensor for source in node.sources if source.variable is None],
@@ -234,18 +234,22 @@ class ClusterSaves:
         involved = sorted({chief, *places})
         if involved == [chief]:
             return None
-        lacking = lacking_tasks.find(target, master, involved, timeout)
-        is_left = not {master, chief}.isdisjoint(lacking) or bool(asked.as_files and lacking)
-        if lacking:
-            self._tell_lacking(session, lacking, master, chief, is_left=is_left)
+        without_ops = op_support.find(target, master, involved, timeout)
+        is_left = not {master, chief}.isdisjoint(without_ops) or bool(
+            asked.as_files and without_ops
+        )
+        if without_ops:
+            self._warn_of_missing_ops(session, without_ops, master, chief, is_left=is_left)
         if is_left:
             return None
         if any(source.variable is None and source.dtype == tf.variant for source in node.sources):
             return None
         if asked.as_files:
-            return sharded_steps.FilesSave(target, master, node, places, transport=self._transport)
-        return save_steps.ClusterSave(
-            target, master, node, places, lacking=lacking, transport=self._transport
+            return sharded_steps.ShardedSave(
+                target, master, node, places, transport=self._transport
+            )
+        return save_steps.SharedSave(
+            target, master, node, places, without_ops=without_ops, transport=self._transport
         )
 
     def _reach(
@@ -263,7 +267,7 @@ class ClusterSaves:
                 return None
             return node, masters.shared_task(target, timeout)
         except task_names.UnreachableStateError as error:
-            self._tell_unreachable(session, str(error))
+            self._warn_of_unreachable(session, str(error))
             return None
 
     def _leave(self, session: Any, prefix: str, why: str) -> None:
@@ -277,13 +281,13 @@ class ClusterSaves:
                 f"transport='files', but {why}. Save to {prefix} where all tasks reach it, or leave transport out: "
                 "then what they hold is sent"
             )
-        self._tell(
+        self._warn(
             session,
             f"{why}: TensorFlow sends whole variables to one task, within its limit of 2 GiB each. On a file "
             "system that all tasks reach each writes a data file of its own",
         )
 
-    def _tell_unreachable(self, session: Any, why: str) -> None:
+    def _warn_of_unreachable(self, session: Any, why: str) -> None:
         """Says once for each session why it saves by itself.
 
         Raises:
@@ -294,7 +298,7 @@ class ClusterSaves:
                 f"transport='{self._transport.way}', but {why}: only that session itself can save them. Leave "
                 "transport out: then TensorFlow sends whole variables to the task of the saver's node"
             )
-        self._tell(
+        self._warn(
             session,
             f"{why}: it saves by itself, and TensorFlow sends whole variables to the task of the saver's node, within "
             "its limit of 2 GiB each",
@@ -312,38 +316,38 @@ class ClusterSaves:
                 f"transport='{self._transport.way}', but {why}. Make the Saver outside of "
                 "tf.control_dependencies() and run the op before, or leave transport out"
             )
-        self._tell(
+        self._warn(
             session,
             f"{why}: the save is a run of the session, and TensorFlow sends whole variables to one task, within its "
             "limit of 2 GiB each. Make the Saver outside of tf.control_dependencies() and run the op before Saver.save",
         )
 
-    def _tell_lacking(
-        self, session: Any, lacking: list[str], master: str, chief: str, *, is_left: bool
+    def _warn_of_missing_ops(
+        self, session: Any, without_ops: list[str], master: str, chief: str, *, is_left: bool
     ) -> None:
         """Says once for each session which tasks have not loaded our ops, and what that means.
 
         Raises:
             tf.errors.FailedPreconditionError: Every task was to write.
         """
-        who = lacking_tasks.describe(lacking, master, chief)
+        who = op_support.describe(without_ops, master, chief)
         if self._transport.way in ("shared", "files"):
             raise _refused(
                 f"transport='{self._transport.way}', but autodist's ops are not loaded in {who}. "
-                f"{lacking_tasks.ADVICE} each task saves what it holds; or leave transport out: then what they hold is "
+                f"{op_support.ADVICE} each task saves what it holds; or leave transport out: then what they hold is "
                 "sent"
             )
         if not is_left:
             how = "what they hold comes as plain tensors, in parts"
         else:
             how = f"TensorFlow sends whole variables to {chief}, within its limit of 2 GiB each"
-        message = f"autodist's ops are not loaded in {who}: {how}. {lacking_tasks.ADVICE} each task saves what it holds"
-        self._tell(session, message)
+        message = f"autodist's ops are not loaded in {who}: {how}. {op_support.ADVICE} each task saves what it holds"
+        self._warn(session, message)
 
-    def _tell(self, session: Any, message: str) -> None:
+    def _warn(self, session: Any, message: str) -> None:
         """Warns, once for each session."""
-        if self._told.get(session) != message:
-            self._told[session] = message
+        if self._warned.get(session) != message:
+            self._warned[session] = message
             _LOGGER.warning("%s", message)
 
 

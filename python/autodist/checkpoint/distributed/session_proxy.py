@@ -7,7 +7,7 @@ from typing import Any
 from autodist.private_apis.tf_internals import SessionInterface
 
 
-class StandIn(SessionInterface):
+class SessionProxy(SessionInterface):
     """A session whose one run, that of a saver's node, is done in our way."""
 
     def __init__(self, session: Any) -> None:

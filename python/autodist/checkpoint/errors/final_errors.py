@@ -6,13 +6,12 @@ systems raise these for reasons of their own (`EFBIG`, `ESTALE`, an object store
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
 
 from autodist import errors
-from autodist.checkpoint.distributed.tasks import sessions
 from autodist.checkpoint.errors import run_errors
 from autodist.checkpoint.files import paths
 
@@ -30,21 +29,27 @@ _OF_FILES = (
     tf.errors.UnknownError,
 )
 
+_HasTasks = Callable[[], bool]
+
+
+def _has_no_tasks() -> bool:
+    return False
+
 
 @contextlib.contextmanager
-def of_save(path: str, session: Any = None) -> Iterator[None]:
+def of_save(path: str, has_tasks: _HasTasks = _has_no_tasks) -> Iterator[None]:
     """Gives the errors of a save a final type and a text that names what is saved.
 
     Args:
         path: The checkpoint's prefix or the export's directory.
-        session: The session, where it may have tasks elsewhere.
+        has_tasks: Tells whether the session has tasks in other processes, which may be lost.
 
     Raises:
         tf.errors.ResourceExhaustedError: In place of an `OutOfRangeError`: a file became too large.
         tf.errors.UnknownError: In place of an `AbortedError` or `UnavailableError` of a file system.
         RuntimeError: In place of a `StopIteration`.
     """
-    with _final(f"cannot save {path}", tf.errors.ResourceExhaustedError, session):
+    with _final(f"cannot save {path}", tf.errors.ResourceExhaustedError, has_tasks):
         try:
             yield
         except _OF_FILES as error:
@@ -54,24 +59,24 @@ def of_save(path: str, session: Any = None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def of_restore(path: Any, session: Any = None) -> Iterator[None]:
+def of_restore(path: Any, has_tasks: _HasTasks = _has_no_tasks) -> Iterator[None]:
     """Gives the errors of a restore a final type.
 
     Args:
         path: The checkpoint's prefix.
-        session: As in `of_save`.
+        has_tasks: As in `of_save`.
 
     Raises:
         tf.errors.DataLossError: In place of an `OutOfRangeError`: a file ends too early.
         tf.errors.UnknownError: As in `of_save`.
         RuntimeError: As in `of_save`.
     """
-    with _final(f"cannot restore {path}", tf.errors.DataLossError, session):
+    with _final(f"cannot restore {path}", tf.errors.DataLossError, has_tasks):
         yield
 
 
 @contextlib.contextmanager
-def _final(doing: str, out_of_range: Any, session: Any) -> Iterator[None]:
+def _final(doing: str, out_of_range: Any, has_tasks: _HasTasks) -> Iterator[None]:
     try:
         yield
     except StopIteration as error:
@@ -79,7 +84,7 @@ def _final(doing: str, out_of_range: Any, session: Any) -> Iterator[None]:
     except tf.errors.OutOfRangeError as error:
         raise out_of_range(error.node_def, error.op, f"{doing}: {error.message}") from error
     except _LOST as error:
-        if error.op is None and sessions.target_of(session):
+        if error.op is None and has_tasks():
             raise
         message = f"{doing}: {type(error).__name__}: {run_errors.text_of(error)}"
         raise tf.errors.UnknownError(None, None, message) from error

@@ -9,9 +9,9 @@ from typing import Any
 import tensorflow as tf
 
 from autodist import errors
-from autodist.checkpoint import tf_nodes
 from autodist.checkpoint.files import bundle, paths
 from autodist.private_apis import tf_internals
+from autodist.tf_nodes import restore_nodes
 
 # Names listed of each kind; the error itself lists all that are missing.
 _MOST_LISTED = 10
@@ -130,8 +130,8 @@ def describe(graph: Any, saver_def: Any, prefix: str) -> str:
     stored = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
     wanted = [
         entry
-        for restore_op in tf_nodes.find_restores(graph, saver_def)
-        for entry in tf_nodes.read_restore_entries(restore_op)
+        for restore_op in restore_nodes.find(graph, saver_def)
+        for entry in restore_nodes.read_entries(restore_op)
     ]
     lines = [
         *_about_names(sorted({e.name for e in wanted if e.name not in stored}), stored),
@@ -190,7 +190,7 @@ def _about_renaming(missing: list[str], stored: _Shapes) -> list[str]:
     return []
 
 
-def _about_shapes(wanted: Iterable[tf_nodes.RestoreEntry], stored: _Shapes) -> list[str]:
+def _about_shapes(wanted: Iterable[restore_nodes.Entry], stored: _Shapes) -> list[str]:
     lines = []
     for name, shape in dict.fromkeys((e.name, e.full_shape) for e in wanted):
         if shape is None or name not in stored or stored[name] == shape:
@@ -206,7 +206,7 @@ def _about_shapes(wanted: Iterable[tf_nodes.RestoreEntry], stored: _Shapes) -> l
 
 
 def _about_dtypes(
-    wanted: Iterable[tf_nodes.RestoreEntry], stored: Mapping[str, tf.DType]
+    wanted: Iterable[restore_nodes.Entry], stored: Mapping[str, tf.DType]
 ) -> list[str]:
     lines = [
         f"  {name!r}: the graph has dtype {dtype.name}, the checkpoint {stored[name].name}; read it with "

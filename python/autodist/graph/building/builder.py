@@ -12,6 +12,7 @@ import tensorflow as tf
 from autodist.graph.building import random_seeds
 from autodist.graph.building.random_functions import RandomFunctions
 from autodist.private_apis import tf_internals
+from autodist.tf_nodes import marks
 
 
 class Builder:
@@ -178,4 +179,4 @@ def cpu_beside(device: str) -> str:
 
 def _is_dropped(attribute: str) -> bool:
     """Whether copies do without an attribute: it names ops of the original graph, or speaks to `Saver`."""
-    return attribute in ("_class", "_output_shapes") or attribute.startswith("_autodist")
+    return attribute in ("_class", "_output_shapes") or marks.is_mark(attribute)

@@ -7,6 +7,7 @@ from typing import Any
 
 from autodist.graph.original import op_types
 from autodist.private_apis.tf_internals import control_outputs
+from autodist.tf_nodes import variable_ops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +44,8 @@ class SavedRead:
 
 def reading_chain(tensor: Any) -> tuple[Any, ...]:
     """The ops that read a variable and pass its value on to `tensor`, from there backwards; of another tensor none."""
-    chain = [tensor.op]
-    while chain[-1].type == "Identity":
-        chain.append(chain[-1].inputs[0].op)
-    return tuple(chain) if chain[-1].type == op_types.READ else ()
+    chain = variable_ops.read_chain(tensor)
+    return chain if chain[-1].type == op_types.READ else ()
 
 
 def _may_update(op: Any, handle: Any) -> bool:

@@ -16,10 +16,10 @@ from autodist.graph.building.stored_parts import StoredPart
 from autodist.graph.building.values import Value
 from autodist.graph.context.context import Context
 from autodist.graph.original import op_types
-from autodist.graph.rules.saving import attribute, has_known_names, spec_of
+from autodist.graph.rules.saving import has_known_names, spec_of
 from autodist.graph.rules.table import rule
 from autodist.layout import Box, Grid
-from autodist.private_apis.tf_internals import set_attribute
+from autodist.tf_nodes import constants, marks, restore_nodes
 
 
 def _has_known_names(context: Context, op: Any) -> bool:
@@ -29,10 +29,11 @@ def _has_known_names(context: Context, op: Any) -> bool:
 @rule(op_types.RESTORE, applies=_has_known_names)
 def restore(context: Context, op: Any) -> None:
     """A `RestoreV2` with an entry for each shard of a variable that it is assigned to."""
-    names, specs = (tf.get_static_value(tensor) for tensor in list(op.inputs)[1:3])
+    pairs = constants.names_and_slices(op, may_fold=True) or []
+    outputs = list(op.outputs)
     entries: list[tuple[bytes, str, Any, Box | None]] = []
     grids: list[Grid | None] = []
-    for name, spec, output in zip(names, specs, op.outputs, strict=True):
+    for (name, spec), output in zip(pairs, outputs, strict=True):
         taker = _taker(context, output)
         grid = None if taker is None else taker.grid
         grids.append(grid)
@@ -48,16 +49,16 @@ def restore(context: Context, op: Any) -> None:
             dtypes=[dtype for _, _, dtype, _ in entries],
         )
     made = restored[0].op
-    _mark(made, op)
+    marks.mark_restore(made, marks.read_restore(op))
     pieces = iter(zip(restored, entries, strict=True))
     context.record_ops(op, [[made]])
     parts: list[StoredPart] = []
     for index, grid in enumerate(grids):
         shards: list[Any] = []
-        taker = _taker(context, op.outputs[index])
+        taker = _taker(context, outputs[index])
         for _ in range(1 if grid is None else grid.shard_count):
             tensor, (name, text, dtype, box) = next(pieces)
-            tensor.set_shape(op.outputs[index].shape if box is None else box.extent)
+            tensor.set_shape(outputs[index].shape if box is None else box.extent)
             if taker is None:
                 parts.append(StoredPart.of_tensor(name, text, tensor))
             else:
@@ -71,20 +72,8 @@ def restore(context: Context, op: Any) -> None:
 def _taker(context: Context, tensor: Any) -> PlacedVariable | None:
     """The variable that a restored tensor is assigned to, of several one that is cut; None if there is none."""
     found = None
-    for taker in tensor.consumers():
-        variable = None
-        if taker.type == "Identity":
-            variable = _taker(context, taker.outputs[0])
-        elif taker.type == op_types.ASSIGN:
-            variable = context.placed(taker.inputs[0])
+    for assign in restore_nodes.assigning_ops(tensor):
+        variable = context.placed(assign.inputs[0]) if assign.type == op_types.ASSIGN else None
         if variable is not None and (found is None or found.grid is None):
             found = variable
     return found
-
-
-def _mark(made: Any, op: Any) -> None:
-    verify = attribute(op, "_autodist_verify", default=b"before")
-    threads = attribute(op, "_autodist_threads", default=0)
-    set_attribute(made, "_autodist_restore", tf.compat.v1.AttrValue(b=True))
-    set_attribute(made, "_autodist_verify", tf.compat.v1.AttrValue(s=verify))
-    set_attribute(made, "_autodist_threads", tf.compat.v1.AttrValue(i=threads))

@@ -23,24 +23,24 @@ from autodist.graph.original import op_types
 from autodist.graph.original.saved_reads import SavedRead, reading_chain
 from autodist.graph.rules.table import rule
 from autodist.layout import Box, Grid
+from autodist.tf_nodes import constants, marks, save_nodes
 
 
 def has_known_names(_: Context, op: Any) -> bool:
     """Whether the names and slices of a `SaveV2` or `RestoreV2` are constants."""
-    return all(tf.get_static_value(tensor) is not None for tensor in list(op.inputs)[1:3])
+    return constants.names_and_slices(op, may_fold=True) is not None
 
 
 @rule(op_types.SAVE, applies=has_known_names)
 def save(context: Context, op: Any) -> None:
     """An `AutodistSave` with an entry for each shard and replica of a variable that is saved."""
-    names, specs = (tf.get_static_value(tensor) for tensor in list(op.inputs)[1:3])
-    tensors = list(op.inputs)[3:]
-    aggregations = attribute(op, "_autodist_aggregations", default=[b"MEAN"] * len(tensors))
+    pairs = constants.names_and_slices(op, may_fold=True) or []
+    marked = marks.read_save(op)
     entries = _Entries(context.builder.is_at_host)
     controls = context.controls(op, None)
     variables = _variable_reads(context, op)
-    for name, spec, tensor, asked, variable in zip(
-        names, specs, tensors, aggregations, variables, strict=True
+    for (name, spec), tensor, asked, variable in zip(
+        pairs, save_nodes.values(op), save_nodes.aggregations(op), variables, strict=True
     ):
         if variable is None:
             entries.add_tensor(name, spec, context.fetch(tensor))
@@ -65,10 +65,10 @@ def save(context: Context, op: Any) -> None:
             pins=pins,
             tensors=entries.tensors,
             value_index=entries.value_index(),
-            layout=_layout(op),
-            lock=attribute(op, "_autodist_lock", default=b"block"),
-            threads=attribute(op, "_autodist_threads", default=0),
-            durable=attribute(op, "_autodist_durable", default=True),
+            layout=marked.distributed_layout,
+            lock=marked.lock,
+            threads=marked.threads,
+            durable=marked.durable,
         )
     context.record_ops(op, [[made]])
     context.stored_parts[op] = tuple(entries.parts)
@@ -151,7 +151,7 @@ def spec_of(box: Box | None, grid: Grid | None, base: tuple[tuple[int, ...], Box
 
 def _variable_reads(context: Context, save: Any) -> list[PlacedVariable | None]:
     """For each value of `save` the variable that it is the plain value of; None where that very tensor is saved."""
-    chains = [reading_chain(tensor) for tensor in list(save.inputs)[3:]]
+    chains = [reading_chain(tensor) for tensor in save_nodes.values(save)]
     counts = collections.Counter(chain[-1] for chain in chains if chain)
     found: list[PlacedVariable | None] = []
     for chain in chains:
@@ -200,17 +200,3 @@ def _reader(context: Context, variable: PlacedVariable) -> Callable[[Any], Any]:
 
 def _is_on_cpu(handle: Any) -> bool:
     return bool(tf.DeviceSpec.from_string(handle.device).device_type == "CPU")
-
-
-def _layout(op: Any) -> bytes:
-    """Whole variables, unless slices are asked for: how we cut them is no concern of the checkpoint's readers."""
-    asked: bytes = attribute(op, "_autodist_layout", default=b"original")
-    return b"slices" if asked == b"slices" else b"original"
-
-
-def attribute(op: Any, name: str, *, default: Any) -> Any:
-    """An attribute of an original op that it may lack."""
-    try:
-        return op.get_attr(name)
-    except ValueError:
-        return default

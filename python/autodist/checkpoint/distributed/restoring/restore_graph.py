@@ -12,7 +12,7 @@ from autodist.checkpoint.distributed.tasks import task_names
 from autodist.checkpoint.distributed.variables import own_graph_handles
 
 if TYPE_CHECKING:
-    from autodist.checkpoint.distributed.variables.restore_targets import Restored, Taker
+    from autodist.checkpoint.distributed.variables.restore_targets import Restored, RestoreTarget
 
 
 class RestoreGraph:
@@ -20,7 +20,7 @@ class RestoreGraph:
 
     Attributes:
         tasks: All tasks, the chief first.
-        holds: By number of a task, those of its takers and the outputs of its `AutodistHoldRestore`.
+        holds: By number of a task, those of its targets and the outputs of its `AutodistHoldRestore`.
         touch: Lets every task hear of the restore.
         publish: Makes what was restored the values of the variables.
         drop: Ends the restore.
@@ -32,7 +32,7 @@ class RestoreGraph:
         Args:
             graph: The graph to build in.
             restored: What is restored.
-            homes: The task of each taker.
+            homes: The task of each restore_target.
             chief: The task that reads the index.
         """
         self._graph = graph
@@ -54,7 +54,10 @@ class RestoreGraph:
         ops = _native.ops()
         with self._on(0):
             self.open = ops.autodist_open_restore(self.restore_id, self.prefix, self.lease)
-        stand_ins = [own_graph_handles.stand_in(taker.variable) for taker in self._restored.takers]
+        handles = [
+            own_graph_handles.handle_of(restore_target.variable)
+            for restore_target in self._restored.targets
+        ]
         published, drops, touches = [], [], []
         by_home: dict[str, list[int]] = {}
         for number, home in enumerate(homes):
@@ -62,8 +65,8 @@ class RestoreGraph:
         for index, task in enumerate(self.tasks):
             here = by_home.get(task)
             if here:
-                self.holds[index] = self._hold(index, here, stand_ins)
-                published += self._publish(index, stand_ins)
+                self.holds[index] = self._hold(index, here, handles)
+                published += self._publish(index, handles)
             with self._on(index):
                 drops.append(ops.autodist_drop_restore(self.restore_id, withdraw=False))
                 touches.append(ops.autodist_sum_ranges(self.restore_id, tf.zeros([0], tf.int64)))
@@ -71,12 +74,12 @@ class RestoreGraph:
         self.drop = tf.group(*drops)
         self.touch = touches
 
-    def _hold(self, index: int, here: list[int], stand_ins: Sequence[Any]) -> tuple[list[int], Any]:
-        takers = self._restored.takers
+    def _hold(self, index: int, here: list[int], handles: Sequence[Any]) -> tuple[list[int], Any]:
+        targets = self._restored.targets
         pinned = {
-            number for number in here if own_graph_handles.is_pinnable(takers[number].variable)
+            number for number in here if own_graph_handles.is_pinnable(targets[number].variable)
         }
-        numbers, pins = own_graph_handles.pin(sorted(pinned), stand_ins, may_be_uninitialized=True)
+        numbers, pins = own_graph_handles.pin(sorted(pinned), handles, may_be_uninitialized=True)
         numbers += [number for number in here if number not in pinned]
         with self._on(index):
             keys, rows = (tf.compat.v1.placeholder(tf.string, [None]) for _ in range(2))
@@ -88,31 +91,31 @@ class RestoreGraph:
                 lease_seconds=self.lease,
                 keys=keys,
                 rows=rows,
-                names=tf.constant([takers[i].name for i in numbers], tf.string),
-                shape_and_slices=tf.constant([takers[i].slice_spec for i in numbers], tf.string),
+                names=tf.constant([targets[i].name for i in numbers], tf.string),
+                shape_and_slices=tf.constant([targets[i].slice_spec for i in numbers], tf.string),
                 pins=pins,
-                dtypes=[takers[i].dtype for i in numbers],
-                shapes=[takers[i].shape for i in numbers],
-                validate_shapes=[takers[i].validate_shape for i in numbers],
+                dtypes=[targets[i].dtype for i in numbers],
+                shapes=[targets[i].shape for i in numbers],
+                validate_shapes=[targets[i].validate_shape for i in numbers],
             )
         return numbers, outputs
 
-    def _publish(self, index: int, stand_ins: Sequence[Any]) -> list[Any]:
+    def _publish(self, index: int, handles: Sequence[Any]) -> list[Any]:
         """Returns the ops that publish what a task holds."""
-        takers = self._restored.takers
+        targets = self._restored.targets
         assigned = [
             number
             for number in self.holds[index][0]
-            if not own_graph_handles.is_pinnable(takers[number].variable)
+            if not own_graph_handles.is_pinnable(targets[number].variable)
         ]
         with self._on(index):
             published = _native.ops().autodist_publish_restore(
-                self.restore_id, dtypes=[takers[i].dtype for i in assigned]
+                self.restore_id, dtypes=[targets[i].dtype for i in assigned]
             )
         if not assigned:
             return [published]
         return [
-            _assign(takers[number], stand_ins[number], tensor)
+            _assign(targets[number], handles[number], tensor)
             for number, tensor in zip(assigned, published, strict=True)
         ]
 
@@ -157,9 +160,11 @@ class RestoreGraph:
         return tf.device(task_names.processor_of(self.tasks[index]))
 
 
-def _assign(taker: Taker, stand_in: Any, tensor: Any) -> Any:
+def _assign(restore_target: RestoreTarget, handle: Any, tensor: Any) -> Any:
     """Returns an op that gives a variable a value."""
-    with tf.device(stand_in.device):
-        if taker.is_resource:
-            return tf.raw_ops.AssignVariableOp(resource=stand_in, value=tensor)
-        return tf.raw_ops.Assign(ref=stand_in, value=tensor, validate_shape=taker.validate_shape).op
+    with tf.device(handle.device):
+        if restore_target.is_resource:
+            return tf.raw_ops.AssignVariableOp(resource=handle, value=tensor)
+        return tf.raw_ops.Assign(
+            ref=handle, value=tensor, validate_shape=restore_target.validate_shape
+        ).op

@@ -24,17 +24,16 @@ import tensorflow as tf
 
 from autodist import _log, _native
 from autodist.checkpoint.distributed.restoring import restore_graph
-from autodist.checkpoint.distributed.shared_save.save_steps import (
+from autodist.checkpoint.distributed.tasks import control_session, task_names
+from autodist.checkpoint.distributed.tasks.transport import (
     LEASE_FACTOR,
     RENEWALS_PER_LEASE,
     ROUND_SHARE,
     ROUNDS_UNDER_WAY,
+    Transport,
 )
-from autodist.checkpoint.distributed.tasks import control_session as channels
-from autodist.checkpoint.distributed.tasks import task_names
 
 if TYPE_CHECKING:
-    from autodist.checkpoint.distributed.shared_save.save_steps import Transport
     from autodist.checkpoint.distributed.variables.restore_targets import Restored
 
 _LOGGER = _log.get_logger()
@@ -62,14 +61,16 @@ class ClusterRestore:
             target: The target of the user's session.
             master: The task of its master.
             restored: What is restored.
-            homes: The task of each taker.
+            homes: The task of each restore_target.
             transport: How the bytes travel.
         """
         self._restored = restored
         self._transport = transport
         chief = task_names.task_of(restored.device, master)
-        self._channel = channels.Channel(target, master, {chief, *homes}, transport.timeout_seconds)
-        self._graph = restore_graph.RestoreGraph(self._channel.graph, restored, homes, chief)
+        self._control = control_session.ControlSession(
+            target, master, {chief, *homes}, transport.timeout_seconds
+        )
+        self._graph = restore_graph.RestoreGraph(self._control.graph, restored, homes, chief)
         number_of = {task: number for number, task in enumerate(self._graph.tasks)}
         self._homes = [number_of[home] for home in homes]
         self._has_begun = False
@@ -94,7 +95,7 @@ class ClusterRestore:
             tf.errors.UnavailableError: A task does not answer; names it.
             tf.errors.FailedPreconditionError: A task does not see the files and has to.
         """
-        with contextlib.closing(self._channel):
+        with contextlib.closing(self._control):
             try:
                 self._restore_once(prefix, run_others)
             except tf.errors.DataLossError as error:
@@ -118,13 +119,13 @@ class ClusterRestore:
             graph.lease: int(self._transport.timeout_seconds * LEASE_FACTOR) + 1,
         }
         with self._dropping(feeds):
-            opened = self._channel.run(graph.open, {**feeds, graph.prefix: prefix})
+            opened = self._control.run(graph.open, {**feeds, graph.prefix: prefix})
             with _status_errors():
                 plan = self._plan(prefix, opened)
             with self._renewing(feeds):
-                reaches = self._hold(feeds, prefix, opened.fingerprint, plan)
+                can_open = self._hold(feeds, prefix, opened.fingerprint, plan)
                 self._restore(feeds, plan, run_others)
-            self._channel.run(graph.drop, feeds)
+            self._control.run(graph.drop, feeds)
         seconds = time.monotonic() - start
         _LOGGER.info(
             "restored %s: %d bytes in %.3f s (%.2f GB/s), %d variables into %d shards and replicas on %d tasks; %s",
@@ -135,13 +136,18 @@ class ClusterRestore:
             plan.variable_count,
             len(self._homes),
             len(graph.tasks),
-            self._describe(reaches),
+            self._describe(can_open),
         )
 
     def _plan(self, prefix: str, opened: Any) -> Any:
         entries = [
-            (taker.name, taker.slice_spec, taker.dtype.as_datatype_enum, home)
-            for taker, home in zip(self._restored.takers, self._homes, strict=True)
+            (
+                restore_target.name,
+                restore_target.slice_spec,
+                restore_target.dtype.as_datatype_enum,
+                home,
+            )
+            for restore_target, home in zip(self._restored.targets, self._homes, strict=True)
         ]
         rows = list(zip(opened.keys, opened.rows, strict=True))
         return _native.bundle().ClusterRestorePlan(prefix, rows, entries, len(self._graph.tasks))
@@ -157,16 +163,16 @@ class ClusterRestore:
         }
         for index, (keys, rows) in graph.rows.items():
             given[keys], given[rows] = plan.index_rows(index)
-        held = self._channel.run(
+        held = self._control.run(
             {index: outputs for index, (_, outputs) in graph.holds.items()}, {**feeds, **given}
         )
         unfit = [text.decode() for outputs in held.values() for text in outputs.unfit]
         if unfit:
             raise tf.errors.InvalidArgumentError(None, None, "\n".join(dict.fromkeys(unfit)))
-        reaches = {index: bool(outputs.reaches) for index, outputs in held.items()}
-        out_of_reach = [graph.tasks[index] for index, seen in reaches.items() if not seen]
+        can_open = {index: bool(outputs.reaches) for index, outputs in held.items()}
+        out_of_reach = [graph.tasks[index] for index, seen in can_open.items() if not seen]
         self._readers = [
-            graph.tasks[index] for index, seen in reaches.items() if seen and index != 0
+            graph.tasks[index] for index, seen in can_open.items() if seen and index != 0
         ]
         if self._way == "shared" and out_of_reach:
             raise tf.errors.FailedPreconditionError(
@@ -181,11 +187,11 @@ class ClusterRestore:
                 live[number] = bool(is_live)
         plan.share(
             live=live,
-            readers=[True, *(reaches[index] for index in range(1, len(graph.tasks)))],
+            readers=[True, *(can_open[index] for index in range(1, len(graph.tasks)))],
             verify_first=self._restored.verify == "before",
             segment_bytes=self._round_bytes,
         )
-        return reaches
+        return can_open
 
     def _restore(self, feeds: dict[Any, Any], plan: Any, run_others: Callable[[], Any]) -> None:
         verify_first = self._restored.verify == "before"
@@ -201,7 +207,7 @@ class ClusterRestore:
             with _status_errors():
                 plan.verify()
             run_others()
-        self._channel.run(self._graph.publish, feeds)
+        self._control.run(self._graph.publish, feeds)
 
     def _check(self, feeds: dict[Any, Any], plan: Any) -> None:
         """Sums what nobody takes before all is known to be right."""
@@ -210,7 +216,7 @@ class ClusterRestore:
             fetches[index], placeholder = self._graph.sum(index)
             given[placeholder] = ranges
             segments[index] = numbers
-        self._add(plan, segments.items(), self._channel.run(fetches, given) if fetches else {})
+        self._add(plan, segments.items(), self._control.run(fetches, given) if fetches else {})
 
     def _fill(self, feeds: dict[Any, Any], plan: Any, *, live: bool) -> None:
         """Fills the targets that have a value, or those that have none."""
@@ -219,7 +225,7 @@ class ClusterRestore:
             fetches[index], placeholder, _ = self._graph.fill(index, live=live, sent=False)
             given[placeholder] = ranges
             segments[index] = numbers
-        self._add(plan, segments.items(), self._channel.run(fetches, given) if fetches else {})
+        self._add(plan, segments.items(), self._control.run(fetches, given) if fetches else {})
 
         def call(index: int, ranges: Any, reads: Any) -> tuple[Any, dict[Any, Any]]:
             sums, ranges_in, reads_in = self._graph.fill(index, live=live, sent=True)
@@ -227,7 +233,7 @@ class ClusterRestore:
 
         rounds = plan.rounds(live, self._round_bytes)
         calls = [functools.partial(call, index, *what) for index, _, *what in rounds]
-        results = self._channel.map(calls, ROUNDS_UNDER_WAY)
+        results = self._control.map(calls, ROUNDS_UNDER_WAY)
         for (_, numbers, *_), sums in zip(rounds, results, strict=True):
             with _status_errors():
                 plan.add_sums(numbers, sums)
@@ -243,15 +249,15 @@ class ClusterRestore:
         size = int(self._transport.memory_bytes * ROUND_SHARE)
         return max(_ALIGNMENT, size - size % _ALIGNMENT)
 
-    def _describe(self, reaches: dict[int, bool]) -> str:
-        sent = [self._graph.tasks[index] for index, seen in reaches.items() if not seen]
+    def _describe(self, can_open: dict[int, bool]) -> str:
+        sent = [self._graph.tasks[index] for index, seen in can_open.items() if not seen]
         if not sent:
             return "every task read what it holds"
         return f"{self._graph.tasks[0]} sent what {', '.join(sent)} hold"
 
     def _renewing(self, feeds: dict[Any, Any]) -> contextlib.AbstractContextManager[None]:
         """Lets tasks hear of the restore while others are at work."""
-        return self._channel.repeating(
+        return self._control.repeating(
             self._graph.touch, feeds, feeds[self._graph.lease] / RENEWALS_PER_LEASE
         )
 
@@ -266,7 +272,7 @@ class ClusterRestore:
         try:
             yield
         except BaseException as error:
-            self._channel.tell(dict.fromkeys(self._graph.tasks, drop))
+            self._control.notify(dict.fromkeys(self._graph.tasks, drop))
             if self._has_begun and isinstance(error, tf.errors.OpError):
                 message = f"{error.message}\n{_WITHDRAWN}"
                 raise type(error)(error.node_def, error.op, message) from error

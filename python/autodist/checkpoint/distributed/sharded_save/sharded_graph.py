@@ -12,13 +12,13 @@ from autodist.checkpoint.distributed.tasks import task_names
 from autodist.checkpoint.distributed.variables import own_graph_handles
 
 if TYPE_CHECKING:
-    from autodist.checkpoint.distributed.sharded_save.sharded_plan import Part
+    from autodist.checkpoint.distributed.sharded_save.sharded_plan import DataFile
     from autodist.checkpoint.distributed.variables.sources import SaveNode
 
 PROBE = "probe"
 
 
-class FilesGraph:
+class ShardedGraph:
     """Builds the ops of every save.
 
     Attributes:
@@ -35,7 +35,7 @@ class FilesGraph:
         self,
         graph: Any,
         node: SaveNode,
-        parts: Sequence[Part],
+        data_files: Sequence[DataFile],
         *,
         places: Sequence[str],
         chief: str,
@@ -46,30 +46,33 @@ class FilesGraph:
         Args:
             graph: The graph to build in.
             node: What is saved.
-            parts: Who writes what.
+            data_files: Who writes what.
             places: The task of each source.
             chief: The task that makes the checkpoint of the data files.
             unsized: The variables whose number of elements is asked for.
         """
         self._node = node
         self._places = places
-        plain = [number for number, source in enumerate(node.sources) if source.variable is None]
+        fed = [number for number, source in enumerate(node.sources) if source.variable is None]
         with graph.as_default():
             self.directory = tf.compat.v1.placeholder(tf.string, [])
             self.prefix = tf.compat.v1.placeholder(tf.string, [])
-            self.values = [tf.compat.v1.placeholder(node.sources[number].dtype) for number in plain]
-            self._given = dict(zip(plain, self.values, strict=True))
+            self.values = [tf.compat.v1.placeholder(node.sources[number].dtype) for number in fed]
+            self._given = dict(zip(fed, self.values, strict=True))
             self._variables: list[Any] = [
-                None if source.variable is None else own_graph_handles.stand_in(source.variable)
+                None if source.variable is None else own_graph_handles.handle_of(source.variable)
                 for source in node.sources
             ]
-            writers = dict.fromkeys([chief, *(part.task for part in parts)])
+            writers = dict.fromkeys([chief, *(data_file.task for data_file in data_files)])
             self.probes = {task: self._probe(task, str(i)) for i, task in enumerate(writers)}
             self.sizes = {number: self._size(number) for number in unsized}
             # Each in a directory of its own, in which no task looks at another's files while they grow: a client of a
             # network file system may remember the size that it saw.
-            names = [f"part-{i:05d}-of-{len(parts):05d}/part" for i in range(len(parts))]
-            own = [self._save(part, name) for part, name in zip(parts, names, strict=True)]
+            names = [f"part-{i:05d}-of-{len(data_files):05d}/part" for i in range(len(data_files))]
+            own = [
+                self._save(data_file, name)
+                for data_file, name in zip(data_files, names, strict=True)
+            ]
             with tf.control_dependencies(own):
                 self.save = own, [self._print(chief, name) for name in names]
             with tf.device(task_names.processor_of(chief)):
@@ -100,39 +103,39 @@ class FilesGraph:
                 shape = tf.raw_ops.Shape(input=variable, out_type=tf.int64)
             return tf.reduce_prod(shape)
 
-    def _save(self, part: Part, name: str) -> Any:
+    def _save(self, data_file: DataFile, name: str) -> Any:
         sources = self._node.sources
         pinned, pins = own_graph_handles.reference(
             [
                 number
-                for number in part.numbers
-                if sources[number].is_pinned and self._places[number] == part.task
+                for number in data_file.numbers
+                if sources[number].is_pinned and self._places[number] == data_file.task
             ],
             self._variables,
-            task_names.processor_of(part.task),
+            task_names.processor_of(data_file.task),
         )
-        read = [number for number in part.numbers if number not in set(pinned)]
+        read = [number for number in data_file.numbers if number not in set(pinned)]
         tensors = [self._value(number) for number in read]
         position = {number: i for i, number in enumerate([*pinned, *read])}
-        with tf.device(task_names.processor_of(part.task)):
+        with tf.device(task_names.processor_of(data_file.task)):
             # A server that hung while the save was given up, and whose files are gone, begins nothing.
             with tf.control_dependencies([self._read_probe()]):
                 prefix = tf.strings.join([self.directory, "/" + name])
             save = _native.ops().autodist_save(
                 prefix=prefix,
-                tensor_names=_strings([sources[i].name for i in part.numbers]),
-                shape_and_slices=_strings([sources[i].slice_spec for i in part.numbers]),
-                aggregations=_strings([sources[i].aggregation for i in part.numbers]),
+                tensor_names=_strings([sources[i].name for i in data_file.numbers]),
+                shape_and_slices=_strings([sources[i].slice_spec for i in data_file.numbers]),
+                aggregations=_strings([sources[i].aggregation for i in data_file.numbers]),
                 pins=pins,
                 tensors=tensors,
-                value_index=[position[i] for i in part.numbers],
-                layout=part.layout,
+                value_index=[position[i] for i in data_file.numbers],
+                layout=data_file.layout,
                 lock=self._node.lock,
                 threads=self._node.threads,
                 durable=self._node.durable,
             )
         with tf.control_dependencies([save]):
-            return self._print(part.task, name)
+            return self._print(data_file.task, name)
 
     def _print(self, task: str, name: str) -> Any:
         with tf.device(task_names.processor_of(task)):

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from autodist.checkpoint import tf_nodes
+from autodist.tf_nodes import marks
 
 if TYPE_CHECKING:
     from autodist.checkpoint.distributed.variables.sources import SaveNode, Source
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class DataFile:
     """What one op writes into one data file.
 
     Attributes:
@@ -37,7 +37,7 @@ class Part:
     numbers: tuple[int, ...]
 
 
-def plan(node: SaveNode, places: Sequence[str], chief: str) -> list[Part]:
+def plan(node: SaveNode, places: Sequence[str], chief: str) -> list[DataFile]:
     """Returns the parts, those of the chief first.
 
     A task has one, or two where some of its partitioned variables must be whole and others cannot.
@@ -61,7 +61,7 @@ def plan(node: SaveNode, places: Sequence[str], chief: str) -> list[Part]:
             layout = "slices"
         numbers[homes[number], layout].append(number)
     return [
-        Part(task, layout, tuple(numbers[task, layout]))
+        DataFile(task, layout, tuple(numbers[task, layout]))
         for task, layout in sorted(numbers, key=lambda key: (key[0] != chief, key))
     ]
 
@@ -120,7 +120,7 @@ def _must_be_whole(node: SaveNode, source: Source) -> bool:
     return (
         node.layout == "original"
         and bool(source.slice_spec)
-        and not tf_nodes.is_restorable_into_slices(source.dtype)
+        and not marks.is_restorable_into_slices(source.dtype)
     )
 
 

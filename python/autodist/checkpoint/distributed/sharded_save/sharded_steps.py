@@ -21,12 +21,11 @@ import tensorflow as tf
 from autodist import _log
 from autodist.checkpoint.distributed.sharded_save import sharded_graph, sharded_plan
 from autodist.checkpoint.distributed.shared_save import reusable_save
-from autodist.checkpoint.distributed.tasks import control_session as channels
-from autodist.checkpoint.distributed.tasks import task_names
+from autodist.checkpoint.distributed.tasks import control_session, task_names
 from autodist.checkpoint.files import bundle, paths
 
 if TYPE_CHECKING:
-    from autodist.checkpoint.distributed.shared_save.save_steps import Transport
+    from autodist.checkpoint.distributed.tasks.transport import Transport
     from autodist.checkpoint.distributed.variables.sources import SaveNode
 
 _LOGGER = _log.get_logger()
@@ -39,7 +38,7 @@ class UnreachedError(Exception):
     """Tasks do not reach the directory of the checkpoint; nothing was written of it."""
 
 
-class FilesSave(reusable_save.KeptSave):
+class ShardedSave(reusable_save.ReusableSave):
     """Saves what one node reads, as often as it is asked."""
 
     def __init__(
@@ -63,25 +62,25 @@ class FilesSave(reusable_save.KeptSave):
         self._node = node
         self._transport = transport
         self._chief = task_names.task_of(node.device, master)
-        self._parts = sharded_plan.plan(node, places, self._chief)
+        self._data_files = sharded_plan.plan(node, places, self._chief)
         # By number the task that a variable is sent to.
         self._sent = {
-            number: part.task
-            for part in self._parts
-            for number in part.numbers
-            if node.sources[number].variable is not None and places[number] != part.task
+            number: data_file.task
+            for data_file in self._data_files
+            for number in data_file.numbers
+            if node.sources[number].variable is not None and places[number] != data_file.task
         }
         self._places = places
         self._bytes = {
             number: sharded_plan.static_bytes(node.sources[number]) for number in self._sent
         }
-        self._channel = channels.Channel(
+        self._control = control_session.ControlSession(
             target, master, {self._chief, *places}, transport.timeout_seconds
         )
-        self._graph = sharded_graph.FilesGraph(
-            self._channel.graph,
+        self._graph = sharded_graph.ShardedGraph(
+            self._control.graph,
             node,
-            self._parts,
+            self._data_files,
             places=places,
             chief=self._chief,
             unsized=[
@@ -91,12 +90,12 @@ class FilesSave(reusable_save.KeptSave):
             ],
         )
 
-    def save(self, prefix: str, plain_values: list[Any], shown: str) -> None:
+    def save(self, prefix: str, fed_values: list[Any], shown: str) -> None:
         """Saves.
 
         Args:
             prefix: Where to.
-            plain_values: The values of the sources that are no variables, in their order.
+            fed_values: The values of the sources that are no variables, in their order.
             shown: What the log calls the checkpoint.
 
         Raises:
@@ -114,11 +113,11 @@ class FilesSave(reusable_save.KeptSave):
             self._probe(directory, feeds)
             self._check_sizes()
             former = bundle.data_files(prefix) if bundle.exists(prefix) else []
-            given = dict(zip(self._graph.values, plain_values, strict=True))
-            self._check(prefix, *self._channel.run(self._graph.save, {**feeds, **given}))
-            self._channel.run(self._graph.merge, feeds)
+            given = dict(zip(self._graph.values, fed_values, strict=True))
+            self._check(prefix, *self._control.run(self._graph.save, {**feeds, **given}))
+            self._control.run(self._graph.merge, feeds)
         self._has_saved = True
-        count = len(self._parts)
+        count = len(self._data_files)
         names = {f"{prefix}.data-{i:05d}-of-{count:05d}" for i in range(count)}
         for path in former:
             if path not in names:
@@ -137,7 +136,7 @@ class FilesSave(reusable_save.KeptSave):
         with tf.io.gfile.GFile(paths.join(directory, sharded_graph.PROBE), "wb") as file:
             file.write(token)
         asked = {
-            task: self._channel.start(probe, feeds) for task, probe in self._graph.probes.items()
+            task: self._control.start(probe, feeds) for task, probe in self._graph.probes.items()
         }
         found = {task: self._reason_against(answer, token) for task, answer in asked.items()}
         reasons = {task: reason for task, reason in found.items() if reason}
@@ -150,8 +149,8 @@ class FilesSave(reusable_save.KeptSave):
     def _reason_against(self, answer: Any, token: bytes) -> str:
         """Returns why a task cannot write there; empty if it can."""
         try:
-            return "" if self._channel.wait(answer) == token else "another file is there"
-        except channels.LOST:
+            return "" if self._control.wait(answer) == token else "another file is there"
+        except control_session.LOST:
             raise
         except tf.errors.NotFoundError:
             return "it sees no such directory"
@@ -160,20 +159,20 @@ class FilesSave(reusable_save.KeptSave):
 
     def _check(self, prefix: str, written: list[Any], seen: list[Any]) -> None:
         """Refuses to make a checkpoint of files that the chief does not see as their tasks wrote them."""
-        for part, own, chief in zip(self._parts, written, seen, strict=True):
+        for data_file, own, chief in zip(self._data_files, written, seen, strict=True):
             if tuple(own) == tuple(chief) and -1 not in own:
                 continue
             raise tf.errors.FailedPreconditionError(
                 None,
                 None,
-                f"{prefix}: {part.task} wrote a data file of {own[1]} bytes and an index of the CRC {own[0]:x}; "
+                f"{prefix}: {data_file.task} wrote a data file of {own[1]} bytes and an index of the CRC {own[0]:x}; "
                 f"{self._chief} sees {chief[1]} bytes and {chief[0]:x} (-1: none). The file system does not show "
                 "every task what others write. Nothing was saved. Save with transport='stream', where one task writes",
             )
 
     def _check_sizes(self) -> None:
         """Refuses to send what is larger than allowed."""
-        sizes = self._channel.run(self._graph.sizes, {}) if self._graph.sizes else {}
+        sizes = self._control.run(self._graph.sizes, {}) if self._graph.sizes else {}
         received: dict[str, int] = dict.fromkeys(self._sent.values(), 0)
         for number, task in self._sent.items():
             source = self._node.sources[number]

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from autodist.checkpoint.distributed.tasks import control_session as channels
+from autodist.checkpoint.distributed.tasks import control_session
 
 
-class KeptSave:
+class ReusableSave:
     """What the ways of saving have in common: the session, kept from one save to the next."""
 
-    _channel: channels.Channel
+    _control: control_session.ControlSession
     # Set by each save that succeeds.
     _has_saved = False
 
     @property
     def is_usable(self) -> bool:
         """Whether no task was lost since, and the user's session is open."""
-        return not (self._channel.broken or self._channel.is_closed)
+        return not (self._control.broken or self._control.is_closed)
 
     @property
     def was_forgotten(self) -> bool:
         """Whether it saved before, and then failed although all tasks answer: a server was started again."""
-        return self._has_saved and self._channel.broken and not self._channel.lost
+        return self._has_saved and self._control.broken and not self._control.lost
 
     def end_with(self, session: Any) -> None:
         """Closes the session when the user's session is closed."""
-        self._channel.end_with(session)
+        self._control.end_with(session)
 
     def close(self) -> None:
         """Closes the session."""
-        self._channel.close()
+        self._control.close()

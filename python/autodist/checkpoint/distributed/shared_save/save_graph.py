@@ -20,9 +20,9 @@ class SaveGraph:
     """Builds the ops; those of a step that several saves may take are built when they are first needed.
 
     Attributes:
-        plain: The numbers of the sources that are no variables: their values are fed.
+        fed: The numbers of the sources that are no variables: their values are fed.
         tasks: All tasks, the chief first.
-        plain_tasks: Those without our ops, by number.
+        stock_servers: Those without our ops, by number.
         finishes: What ends the writing of all tasks but the chief.
     """
 
@@ -34,7 +34,7 @@ class SaveGraph:
         *,
         by_value: Collection[int],
         chief: str,
-        lacking: Collection[str],
+        without_ops: Collection[str],
         label: str,
     ) -> None:
         """Builds the ops that begin and end a save.
@@ -45,14 +45,14 @@ class SaveGraph:
             homes: The task that each source is read or sent from.
             by_value: The sources whose values are read as a whole, by number.
             chief: The task that makes the files.
-            lacking: The tasks that have not loaded our ops.
+            without_ops: The tasks that have not loaded our ops.
             label: A name for the saver and its master.
         """
         self._graph = graph
         self._node = node
         self.tasks = [chief, *sorted(set(homes) - {chief})]
-        self.plain = [i for i, source in enumerate(node.sources) if source.variable is None]
-        self.plain_tasks: dict[int, stock_server_reads.PlainTask] = {}
+        self.fed = [i for i, source in enumerate(node.sources) if source.variable is None]
+        self.stock_servers: dict[int, stock_server_reads.StockServerReads] = {}
         self._writers: dict[tuple[Any, ...], Any] = {}
         with graph.as_default():
             self.save_id = tf.compat.v1.placeholder(tf.string, [])
@@ -61,20 +61,20 @@ class SaveGraph:
             self.lease = tf.compat.v1.placeholder(tf.int64, [])
             self.budget = tf.compat.v1.placeholder(tf.int64, [])
             self.values = [
-                tf.compat.v1.placeholder(node.sources[number].dtype) for number in self.plain
+                tf.compat.v1.placeholder(node.sources[number].dtype) for number in self.fed
             ]
-            self._value_of = dict(zip(self.plain, self.values, strict=True))
+            self._value_of = dict(zip(self.fed, self.values, strict=True))
             self.keys = tf.compat.v1.placeholder(tf.string, [None])
             self.entries = tf.compat.v1.placeholder(tf.string, [None])
             self._keep = [tf.compat.v1.placeholder(tf.int64, [None]) for _ in self.tasks]
-            self._let_go = [tf.compat.v1.placeholder(tf.int64, [None]) for _ in self.tasks]
-            self._build(homes, by_value, lacking, label)
+            self._release = [tf.compat.v1.placeholder(tf.int64, [None]) for _ in self.tasks]
+            self._build(homes, by_value, without_ops, label)
 
     def _build(
         self,
         homes: Sequence[str],
         by_value: Collection[int],
-        lacking: Collection[str],
+        without_ops: Collection[str],
         label: str,
     ) -> None:
         ops = _native.ops()
@@ -86,19 +86,19 @@ class SaveGraph:
         by_home: dict[str, list[int]] = {}
         for number, home in enumerate(homes):
             by_home.setdefault(home, []).append(number)
-        stand_ins = [
-            None if source.variable is None else own_graph_handles.stand_in(source.variable)
+        handles = [
+            None if source.variable is None else own_graph_handles.handle_of(source.variable)
             for source in node.sources
         ]
         # Per task: numbers and outputs of its hold.
         self.holds: dict[int, tuple[list[int], Any]] = {}
         for index, task in enumerate(self.tasks):
             here = by_home.get(task, [])
-            if task in lacking:
-                self.plain_tasks[index] = stock_server_reads.PlainTask(
+            if task in without_ops:
+                self.stock_servers[index] = stock_server_reads.StockServerReads(
                     task,
                     {number: node.sources[number] for number in here},
-                    {number: stand_ins[number] for number in here},
+                    {number: handles[number] for number in here},
                     label=label,
                     save_id=self.save_id,
                 )
@@ -109,17 +109,17 @@ class SaveGraph:
                 is_held = node.sources[number].is_pinned and number not in by_value
                 (held if is_held else read).append(number)
             if held or read:
-                self.holds[index] = self._hold(index, held, read, stand_ins)
+                self.holds[index] = self._hold(index, held, read, handles)
         self.keeps: dict[int, Any] = {}
         # What ends the writing of tasks; done again, it does nothing.
         self.finishes: list[Any] = []
         drops = []
         for index in range(len(self.tasks)):
-            if index in self.plain_tasks:
+            if index in self.stock_servers:
                 continue
             with self._on(index):
                 self.keeps[index] = ops.autodist_keep_sources(
-                    self.save_id, self._keep[index], self._let_go[index], self.budget
+                    self.save_id, self._keep[index], self._release[index], self.budget
                 )
                 if index in self.holds and index != 0:
                     finish = ops.autodist_finish_parts(self.save_id, durable=node.durable).op
@@ -130,19 +130,19 @@ class SaveGraph:
             self.commit = ops.autodist_commit_save(self.save_id, self.keys, self.entries)
 
     def keep_feeds(
-        self, concerned: Iterable[int], keep: Mapping[int, Any], let_go: Mapping[int, Any]
+        self, concerned: Iterable[int], keep: Mapping[int, Any], release: Mapping[int, Any]
     ) -> dict[Any, Any]:
         """Returns what to feed `keeps`: per task the numbers of sources.
 
         Args:
             concerned: The numbers of the tasks whose `keeps` are run.
             keep: The sources to keep, by task.
-            let_go: Those to let go.
+            release: Those to let go.
         """
         feeds: dict[Any, Any] = {}
         for index in concerned:
             feeds[self._keep[index]] = keep.get(index, [])
-            feeds[self._let_go[index]] = let_go.get(index, [])
+            feeds[self._release[index]] = release.get(index, [])
         return feeds
 
     def write(
@@ -160,8 +160,8 @@ class SaveGraph:
         senders = []
         for task in sorted(reads):
             numbers = None
-            if task in self.plain_tasks:
-                numbers, reads[task] = self.plain_tasks[task].arguments(reads[task])
+            if task in self.stock_servers:
+                numbers, reads[task] = self.stock_servers[task].arguments(reads[task])
             senders.append((task, numbers))
         key = writer, tuple(senders)
         if key not in self._writers:
@@ -182,7 +182,7 @@ class SaveGraph:
             buffers = []
             for task, numbers in senders:
                 if numbers is not None:
-                    buffer, reads[task] = self.plain_tasks[task].read(numbers)
+                    buffer, reads[task] = self.stock_servers[task].read(numbers)
                     buffers.append(buffer)
                     continue
                 reads[task] = tf.compat.v1.placeholder(tf.int64, [None])
@@ -200,11 +200,11 @@ class SaveGraph:
         return crcs, names, parts, reads
 
     def _hold(
-        self, index: int, held: list[int], read: list[int], stand_ins: Sequence[Any]
+        self, index: int, held: list[int], read: list[int], handles: Sequence[Any]
     ) -> tuple[list[int], Any]:
         ops = _native.ops()
         numbers, pins = own_graph_handles.reference(
-            held, stand_ins, task_names.processor_of(self.tasks[index])
+            held, handles, task_names.processor_of(self.tasks[index])
         )
         tensors = []
         for number in read:
@@ -212,7 +212,7 @@ class SaveGraph:
             tensors.append(
                 self._value_of[number]
                 if source.variable is None
-                else _value(source, stand_ins[number])
+                else _value(source, handles[number])
             )
         numbers.extend(read)
         with self._on(index):

@@ -31,42 +31,23 @@ from autodist.checkpoint.distributed.shared_save import (
     shared_blocks,
 )
 from autodist.checkpoint.distributed.stock_servers import stock_server_reads, stock_server_saves
-from autodist.checkpoint.distributed.tasks import control_session as channels
-from autodist.checkpoint.distributed.tasks import task_names
+from autodist.checkpoint.distributed.tasks import control_session, task_names
+from autodist.checkpoint.distributed.tasks.transport import (
+    KEPT_SHARE,
+    LEASE_FACTOR,
+    RENEWALS_PER_LEASE,
+    ROUND_SHARE,
+    ROUNDS_UNDER_WAY,
+    Transport,
+)
 
 if TYPE_CHECKING:
     from autodist.checkpoint.distributed.variables.sources import SaveNode
 
 _LOGGER = _log.get_logger()
 
-# How the memory that a save may need on a task is divided: what is kept of variables while they are sent, and
-# how much is on its way at a time; a buffer may be there twice, as a message and as a tensor.
-_KEPT_SHARE = 1 / 2
-ROUNDS_UNDER_WAY = 4
-ROUND_SHARE = 1 / 16
-
-# How much of a file that several tasks wrote is read again, likewise.
+# How much of a file that several tasks wrote is read again; a share of `memory_bytes`.
 _CHECK_SHARE = 1 / 32
-
-# Longer than a client may be silent, so that a lease never ends a save that goes on.
-LEASE_FACTOR = 3
-RENEWALS_PER_LEASE = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Transport:
-    """How the bytes of a save travel.
-
-    Attributes:
-        way: `'shared'`: every task writes to the file; `'stream'`: only the chief does, the others send; `None`:
-            whoever reaches the file writes, if its file system lets several do so at once.
-        memory_bytes: What a save may need on a task beside the variables.
-        timeout_seconds: For how long a task may not answer.
-    """
-
-    way: str | None = None
-    memory_bytes: int = 256 << 20
-    timeout_seconds: float = 120.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +69,7 @@ class _Writers:
     block_bytes: int
 
 
-class ClusterSave(reusable_save.KeptSave):
+class SharedSave(reusable_save.ReusableSave):
     """Saves what one node reads, as often as it is asked."""
 
     def __init__(
@@ -98,7 +79,7 @@ class ClusterSave(reusable_save.KeptSave):
         node: SaveNode,
         places: list[str],
         *,
-        lacking: Collection[str],
+        without_ops: Collection[str],
         transport: Transport,
     ) -> None:
         """Opens a session of our own and builds its graph.
@@ -108,7 +89,7 @@ class ClusterSave(reusable_save.KeptSave):
             master: The task of its master.
             node: What is saved.
             places: The task of each source.
-            lacking: The tasks that have not loaded our ops; neither the master nor the chief.
+            without_ops: The tasks that have not loaded our ops; neither the master nor the chief.
             transport: How the bytes travel.
         """
         self._node = node
@@ -118,37 +99,37 @@ class ClusterSave(reusable_save.KeptSave):
             number
             for number, (source, place) in enumerate(zip(node.sources, places, strict=True))
             if source.goes_to_chief
-            or (place in lacking and not stock_server_reads.can_slice(source))
+            or (place in without_ops and not stock_server_reads.can_slice(source))
         }
         homes = [
             self._chief if number in by_value else place for number, place in enumerate(places)
         ]
-        self._channel = channels.Channel(
+        self._control = control_session.ControlSession(
             target, master, {self._chief, *places}, transport.timeout_seconds
         )
         self._graph = save_graph.SaveGraph(
-            self._channel.graph,
+            self._control.graph,
             node,
             homes,
             by_value=by_value,
             chief=self._chief,
-            lacking=lacking,
+            without_ops=without_ops,
             label=f"{master}/{node.name}",
         )
         number_of = {task: number for number, task in enumerate(self._graph.tasks)}
         self._homes = [number_of[home] for home in homes]
-        self._plain = stock_server_saves.PlainSources(
-            self._channel, self._graph.plain_tasks, self._budget_bytes
+        self._stock = stock_server_saves.StockServerSaves(
+            self._control, self._graph.stock_servers, self._budget_bytes
         )
-        self._blocks = shared_blocks.SharedBlocks(self._channel, self._graph)
-        self._told = ""
+        self._blocks = shared_blocks.SharedBlocks(self._control, self._graph)
+        self._warned = ""
 
-    def save(self, prefix: str, plain_values: list[Any]) -> None:
+    def save(self, prefix: str, fed_values: list[Any]) -> None:
         """Saves.
 
         Args:
             prefix: The checkpoint's.
-            plain_values: The values of the sources that are no variables, in their order.
+            fed_values: The values of the sources that are no variables, in their order.
 
         Raises:
             tf.errors.UnavailableError: A task does not answer; names it.
@@ -161,11 +142,11 @@ class ClusterSave(reusable_save.KeptSave):
             self._graph.save_id: secrets.token_hex(8),
             self._graph.lease: int(self._transport.timeout_seconds * LEASE_FACTOR) + 1,
         }
-        with self._plain.saving(feeds), self._dropping(feeds), self._renewing(feeds):
-            opened = self._channel.run(self._graph.open, {**feeds, self._graph.prefix: prefix})
-            places, facts = self._hold(feeds, opened.path, plain_values)
+        with self._stock.saving(feeds), self._dropping(feeds), self._renewing(feeds):
+            opened = self._control.run(self._graph.open, {**feeds, self._graph.prefix: prefix})
+            places, shapes = self._hold(feeds, opened.path, fed_values)
             writers = self._writers(opened, places)
-            plan = self._plan(writers, facts)
+            plan = self._plan(writers, shapes)
             crcs = np.zeros(plan.part_count, np.int64)
             self._blocks.begin(feeds, plan, self._check_bytes)
             self._write_direct(feeds, plan, crcs)
@@ -179,7 +160,7 @@ class ClusterSave(reusable_save.KeptSave):
                     file_system=writers.chief.file_system,
                 )
             keys, entries = plan.index(crcs)
-            self._channel.run(
+            self._control.run(
                 self._graph.commit, {**feeds, self._graph.keys: keys, self._graph.entries: entries}
             )
         self._has_saved = True
@@ -195,30 +176,30 @@ class ClusterSave(reusable_save.KeptSave):
         )
 
     def _hold(
-        self, feeds: dict[Any, Any], path: bytes, plain_values: list[Any]
+        self, feeds: dict[Any, Any], path: bytes, fed_values: list[Any]
     ) -> tuple[dict[int, file_systems.FilePlace], dict[int, tuple[tuple[int, ...], int]]]:
         """Returns where tasks see the file that can open it, and per source its shape and encoded size."""
-        given = dict(zip(self._graph.values, plain_values, strict=True))
-        self._plain.check_values(feeds)
+        given = dict(zip(self._graph.values, fed_values, strict=True))
+        self._stock.check_values(feeds)
         # One run: every task refers to all of its variables with dense updates at the same time.
-        outputs, begun = self._channel.run(
+        outputs, begun = self._control.run(
             (
                 {index: outputs for index, (_, outputs) in self._graph.holds.items()},
-                self._plain.begin(),
+                self._stock.begin(),
             ),
             {**feeds, **given, self._graph.path: path if self._transport.way != "stream" else b""},
         )
         places = {}
-        facts = {number: (shape, 0) for number, shape in self._plain.facts(begun).items()}
+        shapes = {number: (shape, 0) for number, shape in self._stock.shapes(begun).items()}
         for index, output in outputs.items():
             if output.reaches and index != 0:
                 places[index] = file_systems.FilePlace.of(output)
             numbers = list(output.facts)
             for source in self._graph.holds[index][0]:
                 rank = int(numbers[0])
-                facts[source] = tuple(map(int, numbers[1 : rank + 1])), int(numbers[rank + 1])
+                shapes[source] = tuple(map(int, numbers[1 : rank + 1])), int(numbers[rank + 1])
                 del numbers[: rank + 2]
-        return places, facts
+        return places, shapes
 
     def _writers(self, opened: Any, places: dict[int, file_systems.FilePlace]) -> _Writers:
         """Returns who writes; refuses what was asked for and cannot be."""
@@ -231,7 +212,7 @@ class ClusterSave(reusable_save.KeptSave):
         if self._transport.way == "shared":
             self._check_that_all_write(path, places, reasons)
         elif reasons:
-            self._tell_of_one_writer(path, reasons)
+            self._warn_of_one_writer(path, reasons)
         writing = {index: place for index, place in places.items() if index not in reasons}
         return _Writers(
             path,
@@ -244,7 +225,7 @@ class ClusterSave(reusable_save.KeptSave):
     def _check_that_all_write(
         self, path: str, places: dict[int, file_systems.FilePlace], reasons: dict[int, str]
     ) -> None:
-        needed = {*self._graph.holds, *self._graph.plain_tasks} - {0}
+        needed = {*self._graph.holds, *self._graph.stock_servers} - {0}
         out_of_reach = [self._graph.tasks[index] for index in sorted(needed - {*places})]
         why = ""
         if out_of_reach:
@@ -262,12 +243,12 @@ class ClusterSave(reusable_save.KeptSave):
         if why:
             raise tf.errors.FailedPreconditionError(None, None, f"transport='shared', but {why}")
 
-    def _tell_of_one_writer(self, path: str, reasons: dict[int, str]) -> None:
+    def _warn_of_one_writer(self, path: str, reasons: dict[int, str]) -> None:
         """Warns, once, that tasks do not write although they could open the file."""
         index, reason = next(iter(reasons.items()))
-        if self._told == reason:
+        if self._warned == reason:
             return
-        self._told = reason
+        self._warned = reason
         _LOGGER.warning(
             "%s sees %s %s, where several tasks that write to one file lose each other's bytes: %s sent what they hold "
             "to %s. With Saver(transport='files') every task writes a data file of its own",
@@ -278,10 +259,10 @@ class ClusterSave(reusable_save.KeptSave):
             self._chief,
         )
 
-    def _plan(self, writers: _Writers, facts: dict[int, tuple[tuple[int, ...], int]]) -> Any:
+    def _plan(self, writers: _Writers, shapes: dict[int, tuple[tuple[int, ...], int]]) -> Any:
         entries = []
         for number, source in enumerate(self._node.sources):
-            shape, encoded_bytes = facts[number]
+            shape, encoded_bytes = shapes[number]
             entries.append(
                 (
                     source.name,
@@ -301,7 +282,7 @@ class ClusterSave(reusable_save.KeptSave):
                 chief=0,
                 writers=writers.writes,
                 part_bytes=self._round_bytes,
-                group_bytes=int(memory * _KEPT_SHARE),
+                group_bytes=int(memory * KEPT_SHARE),
                 block_bytes=writers.block_bytes,
             )
         except ValueError as error:
@@ -309,7 +290,7 @@ class ClusterSave(reusable_save.KeptSave):
 
     @property
     def _budget_bytes(self) -> int:
-        return int(self._transport.memory_bytes * (1 - _KEPT_SHARE / 2))
+        return int(self._transport.memory_bytes * (1 - KEPT_SHARE / 2))
 
     @property
     def _round_bytes(self) -> int:
@@ -336,20 +317,20 @@ class ClusterSave(reusable_save.KeptSave):
             self._blocks.hand_over(feeds, plan.group_handovers(group))
         if kept:
             self._keep(feeds, {}, kept)
-        self._plain.end(feeds)
+        self._stock.end(feeds)
 
-    def _keep(self, feeds: dict[Any, Any], keep: dict[int, Any], let_go: dict[int, Any]) -> None:
-        self._plain.let_go(feeds, let_go)
-        concerned = sorted({*keep, *let_go} & {*self._graph.keeps})
-        _, shapes = self._channel.run(
-            ([self._graph.keeps[index] for index in concerned], self._plain.keeps(keep)),
+    def _keep(self, feeds: dict[Any, Any], keep: dict[int, Any], release: dict[int, Any]) -> None:
+        self._stock.release(feeds, release)
+        concerned = sorted({*keep, *release} & {*self._graph.keeps})
+        _, shapes = self._control.run(
+            ([self._graph.keeps[index] for index in concerned], self._stock.keeps(keep)),
             {
                 **feeds,
-                **self._graph.keep_feeds(concerned, keep, let_go),
+                **self._graph.keep_feeds(concerned, keep, release),
                 self._graph.budget: self._budget_bytes,
             },
         )
-        self._plain.check_kept(shapes)
+        self._stock.check_kept(shapes)
 
     def _write(self, feeds: dict[Any, Any], rounds: list[dict[int, Any]], crcs: Any) -> None:
         """Lets tasks write, some rounds at a time, and notes the checksums of the parts."""
@@ -362,29 +343,29 @@ class ClusterSave(reusable_save.KeptSave):
             return fetches, given
 
         calls = [functools.partial(call, one) for one in rounds]
-        for one, results in zip(rounds, self._channel.map(calls, ROUNDS_UNDER_WAY), strict=True):
+        for one, results in zip(rounds, self._control.map(calls, ROUNDS_UNDER_WAY), strict=True):
             for writer, (numbers, *_) in one.items():
                 crcs[numbers] = results[writer]
 
     def _describe(self, writers: _Writers) -> str:
-        silent = [
+        unreachable = [
             task
             for task, writes in zip(self._graph.tasks, writers.writes, strict=True)
             if not writes
         ]
-        if not silent:
+        if not unreachable:
             return "every task wrote what it holds"
-        what = f"{', '.join(silent)} sent what they hold to {self._chief}"
+        what = f"{', '.join(unreachable)} sent what they hold to {self._chief}"
         if writers.reasons:
             task, reason = next(iter(writers.reasons.items()))
             what += f", since {task} sees the file {reason}"
-        if not self._plain.tasks:
+        if not self._stock.tasks:
             return what
-        return f"{what} ({', '.join(self._plain.tasks)}: as plain tensors)"
+        return f"{what} ({', '.join(self._stock.tasks)}: as plain tensors)"
 
     def _renewing(self, feeds: dict[Any, Any]) -> contextlib.AbstractContextManager[None]:
         """Lets tasks hear of the save while others are at work."""
-        return self._channel.repeating(
+        return self._control.repeating(
             list(self._graph.keeps.values()),
             {**feeds, **self._graph.keep_feeds(self._graph.keeps, {}, {}), self._graph.budget: 0},
             feeds[self._graph.lease] / RENEWALS_PER_LEASE,
@@ -400,5 +381,5 @@ class ClusterSave(reusable_save.KeptSave):
             drops = dict.fromkeys(
                 self._graph.tasks, lambda: _native.ops().autodist_drop_save(save_id)
             )
-            self._channel.tell({**drops, **self._plain.drops()})
+            self._control.notify({**drops, **self._stock.drops()})
             raise

@@ -20,20 +20,20 @@ from autodist.checkpoint.distributed.tasks import task_names
 
 if TYPE_CHECKING:
     from autodist.checkpoint.distributed.shared_save.save_graph import SaveGraph
-    from autodist.checkpoint.distributed.tasks.control_session import Channel
+    from autodist.checkpoint.distributed.tasks.control_session import ControlSession
 
 
 class SharedBlocks:
     """The ops, built when they are first needed, and the steps that run them."""
 
-    def __init__(self, channel: Channel, graph: SaveGraph) -> None:
+    def __init__(self, control: ControlSession, graph: SaveGraph) -> None:
         """Has no ops yet.
 
         Args:
-            channel: What runs them.
+            control: What runs them.
             graph: Those of the save.
         """
-        self._channel = channel
+        self._control = control
         self._graph = graph
         self._built: dict[Any, Any] = {}
 
@@ -52,7 +52,7 @@ class SharedBlocks:
             fed[given_in] = given.get(task, [])
             fed[checked_in] = checked.get(task, [])
         if fetches:
-            self._channel.run(fetches, fed)
+            self._control.run(fetches, fed)
 
     def hand_over(self, feeds: Mapping[Any, Any], handovers: Mapping[int, Any]) -> None:
         """Lets the writers of blocks write what others have read of them.
@@ -68,7 +68,7 @@ class SharedBlocks:
             fed[ranges_in] = ranges
             fed.update({reads_in[task]: reads[task] for task in reads})
         if fetches:
-            self._channel.run(fetches, fed)
+            self._control.run(fetches, fed)
 
     def check(
         self, feeds: Mapping[Any, Any], plan: Any, check_bytes: int, *, path: str, file_system: int
@@ -97,7 +97,7 @@ class SharedBlocks:
         for reader in {0, *read_by}:
             read[reader], ranges_in = self._op(("sum file", reader), self._sum_file)
             fed[ranges_in] = pages[read_by[reader]] if reader in read_by else []
-        written, read = self._channel.run((written, read), fed)
+        written, read = self._control.run((written, read), fed)
         differing = [
             f"{self._graph.tasks[reader]} sees a file of {sums[0]} bytes, {plan.size_bytes} were written"
             for reader, sums in read.items()
@@ -123,7 +123,7 @@ class SharedBlocks:
     def _op(self, key: tuple[Any, ...], build: Callable[..., Any]) -> Any:
         """Returns an op with its placeholders, built by the arguments in the key."""
         if key not in self._built:
-            with self._channel.graph.as_default():
+            with self._control.graph.as_default():
                 self._built[key] = build(*key[1:])
         return self._built[key]
 

@@ -66,7 +66,7 @@ def can_slice(source: Source) -> bool:
     )
 
 
-class PlainTask:
+class StockServerReads:
     """The ops for the variables of one task.
 
     Attributes:

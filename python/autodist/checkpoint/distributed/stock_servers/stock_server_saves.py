@@ -1,4 +1,4 @@
-"""The steps that a save takes on tasks which have not loaded our ops; the ops are those of `plain_tasks`."""
+"""The steps that a save takes on tasks which have not loaded our ops; the ops are those of `stock_server_reads`."""
 
 from __future__ import annotations
 
@@ -13,28 +13,31 @@ import tensorflow as tf
 from autodist.checkpoint.distributed.stock_servers.stock_server_reads import CONTAINER
 
 if TYPE_CHECKING:
-    from autodist.checkpoint.distributed.stock_servers.stock_server_reads import PlainTask
-    from autodist.checkpoint.distributed.tasks.control_session import Channel
+    from autodist.checkpoint.distributed.stock_servers.stock_server_reads import StockServerReads
+    from autodist.checkpoint.distributed.tasks.control_session import ControlSession
 
 # What is kept has the same names in every save of a saver of this process.
 _ONE_AT_A_TIME = threading.Lock()
 
 
-class PlainSources:
+class StockServerSaves:
     """The variables of all such tasks, while they are saved."""
 
     def __init__(
-        self, channel: Channel, plain_tasks: Mapping[int, PlainTask], budget_bytes: int
+        self,
+        control: ControlSession,
+        stock_servers: Mapping[int, StockServerReads],
+        budget_bytes: int,
     ) -> None:
         """Has not saved yet.
 
         Args:
-            channel: What runs the ops.
-            plain_tasks: The tasks, by number.
+            control: What runs the ops.
+            stock_servers: The tasks, by number.
             budget_bytes: What copies of variables may need on a task.
         """
-        self._channel = channel
-        self._tasks = plain_tasks
+        self._control = control
+        self._tasks = stock_servers
         self._budget_bytes = budget_bytes
         self._shapes: dict[int, tuple[int, ...]] = {}
         # Since the save began.
@@ -45,7 +48,7 @@ class PlainSources:
     @property
     def tasks(self) -> list[str]:
         """The tasks."""
-        return [plain.task for plain in self._tasks.values()]
+        return [server.task for server in self._tasks.values()]
 
     @contextlib.contextmanager
     def saving(self, feeds: Mapping[Any, Any]) -> Iterator[None]:
@@ -62,7 +65,7 @@ class PlainSources:
             return
         with _ONE_AT_A_TIME:
             if not self._is_clean:
-                self._kept = {n for plain in self._tasks.values() for n in plain.numbers}
+                self._kept = {n for server in self._tasks.values() for n in server.numbers}
                 self.end(feeds)
             self._is_clean = False
             try:
@@ -89,16 +92,16 @@ class PlainSources:
         Raises:
             tf.errors.FailedPreconditionError: Some have none; names them.
         """
-        there = self._channel.run({i: t.are_there for i, t in self._tasks.items()}, {**feeds})
-        for index, plain in self._tasks.items():
+        there = self._control.run({i: t.are_there for i, t in self._tasks.items()}, {**feeds})
+        for index, server in self._tasks.items():
             missing = [
-                plain.name_of(number)
-                for number, is_there in zip(plain.numbers, there[index], strict=True)
+                server.name_of(number)
+                for number, is_there in zip(server.numbers, there[index], strict=True)
                 if not is_there
             ]
             if missing:
                 raise tf.errors.FailedPreconditionError(
-                    None, None, f"{', '.join(missing)} on {plain.task}: not initialized"
+                    None, None, f"{', '.join(missing)} on {server.task}: not initialized"
                 )
 
     def begin(self) -> tuple[Any, Any]:
@@ -107,12 +110,12 @@ class PlainSources:
         All variables with dense updates are kept as they are at the same time: what is kept shares their buffers.
         """
         kept = {
-            index: [number for number in plain.numbers if plain.is_kept_by_reference(number)]
-            for index, plain in self._tasks.items()
+            index: [number for number in server.numbers if server.is_kept_by_reference(number)]
+            for index, server in self._tasks.items()
         }
         return {i: t.shapes for i, t in self._tasks.items()}, self.keeps(kept)
 
-    def facts(self, begun: tuple[Any, Any]) -> dict[int, tuple[int, ...]]:
+    def shapes(self, begun: tuple[Any, Any]) -> dict[int, tuple[int, ...]]:
         """Returns the shapes of the variables, by number.
 
         Args:
@@ -124,14 +127,14 @@ class PlainSources:
         shapes, kept = begun
         self._shapes = {
             number: tuple(map(int, shape))
-            for index, plain in self._tasks.items()
-            for number, shape in zip(plain.numbers, shapes[index], strict=True)
+            for index, server in self._tasks.items()
+            for number, shape in zip(server.numbers, shapes[index], strict=True)
         }
         self._shapes.update({number: tuple(map(int, shape)) for number, shape in kept.items()})
         self._kept = set(kept)
-        for plain in self._tasks.values():
-            for number in plain.numbers:
-                self._check_size(plain, number)
+        for server in self._tasks.values():
+            for number in server.numbers:
+                self._check_size(server, number)
         return dict(self._shapes)
 
     def keeps(self, keep: Mapping[int, Any]) -> dict[int, Any]:
@@ -160,29 +163,29 @@ class PlainSources:
         for number, shape in shapes.items():
             if tuple(map(int, shape)) != self._shapes[number]:
                 name = next(
-                    plain.name_of(number)
-                    for plain in self._tasks.values()
-                    if number in plain.numbers
+                    server.name_of(number)
+                    for server in self._tasks.values()
+                    if number in server.numbers
                 )
                 raise tf.errors.FailedPreconditionError(
                     None, None, f"{name} got another shape during the save"
                 )
 
-    def let_go(self, feeds: Mapping[Any, Any], let_go: Mapping[int, Any]) -> None:
+    def release(self, feeds: Mapping[Any, Any], release: Mapping[int, Any]) -> None:
         """Frees what was kept of variables, if anything was.
 
         Args:
             feeds: As for `saving`.
-            let_go: As for `keeps`.
+            release: As for `keeps`.
         """
         ops = [
             self._tasks[index].frees(numbers)
-            for index, numbers in let_go.items()
+            for index, numbers in release.items()
             if index in self._tasks
         ]
         if ops:
-            self._channel.run(ops, {**feeds})
-        for numbers in let_go.values():
+            self._control.run(ops, {**feeds})
+        for numbers in release.values():
             self._kept.difference_update(map(int, numbers))
 
     def end(self, feeds: Mapping[Any, Any]) -> None:
@@ -192,26 +195,26 @@ class PlainSources:
             feeds: As for `saving`.
         """
         ops = [
-            [plain.free_mark, plain.frees([n for n in plain.numbers if n in self._kept])]
-            for plain in self._tasks.values()
+            [server.free_mark, server.frees([n for n in server.numbers if n in self._kept])]
+            for server in self._tasks.values()
         ]
         if ops:
-            self._channel.run(ops, {**feeds})
+            self._control.run(ops, {**feeds})
         self._kept.clear()
 
     def drops(self) -> dict[str, Callable[[], Any]]:
-        """Returns by task what frees all that may be kept, for `Channel.tell`."""
-        return {plain.task: plain.free_all for plain in self._tasks.values()}
+        """Returns by task what frees all that may be kept, for `ControlSession.tell`."""
+        return {server.task: server.free_all for server in self._tasks.values()}
 
-    def _check_size(self, plain: PlainTask, number: int) -> None:
+    def _check_size(self, server: StockServerReads, number: int) -> None:
         """Refuses what would have to be copied and is too large; what is kept at a time fits else."""
-        size_bytes = int(np.prod(self._shapes[number], dtype=np.int64)) * plain.element_bytes(
+        size_bytes = int(np.prod(self._shapes[number], dtype=np.int64)) * server.element_bytes(
             number
         )
-        if size_bytes > self._budget_bytes and plain.may_be_copied(number):
+        if size_bytes > self._budget_bytes and server.may_be_copied(number):
             raise tf.errors.ResourceExhaustedError(
                 None,
                 None,
-                f"{plain.name_of(number)} on {plain.task} is updated in place and has to be copied before it is "
+                f"{server.name_of(number)} on {server.task} is updated in place and has to be copied before it is "
                 f"sent: {size_bytes} bytes of {self._budget_bytes} allowed. Raise Saver(memory_bytes=...)",
             )

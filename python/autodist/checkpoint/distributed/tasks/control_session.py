@@ -17,18 +17,18 @@ from autodist.checkpoint.errors import run_errors
 # How long a run may take before it is asked whether all tasks are there; a share of the timeout.
 _PATIENCE = 0.25
 
-# How long `tell` waits for tasks other than the one that has the files; a share of the timeout.
+# How long `notify` waits for tasks other than the one that has the files; a share of the timeout.
 _COURTESY = 0.5
 
 LOST = run_errors.LOST
 
 
-class Channel:
+class ControlSession:
     """Runs ops on some tasks of a cluster, and says which of them does not answer.
 
     Attributes:
         graph: Its graph.
-        broken: Whether a task was lost, or its session there; then another channel is needed.
+        broken: Whether a task was lost, or its session there; then another session is needed.
         lost: The tasks that do not answer.
     """
 
@@ -154,7 +154,7 @@ class Channel:
         finally:
             ended.set()
 
-    def tell(self, ops: Mapping[str, Callable[[], Any]]) -> None:
+    def notify(self, ops: Mapping[str, Callable[[], Any]]) -> None:
         """Runs ops on every task that answers; that none was lost is not needed.
 
         Args:
@@ -162,9 +162,9 @@ class Channel:
                 files: it is waited for.
         """
         present = {task: op for task, op in ops.items() if task not in self.lost}
-        told = task_names.tell(self._target, self._master, present)
-        concurrent.futures.wait(told[:1], self._timeout)
-        concurrent.futures.wait(told, self._timeout * _COURTESY)
+        notified = task_names.notify(self._target, self._master, present)
+        concurrent.futures.wait(notified[:1], self._timeout)
+        concurrent.futures.wait(notified, self._timeout * _COURTESY)
 
     def close(self) -> None:
         """Closes the session, unless it was given up."""
@@ -196,9 +196,9 @@ class Channel:
 
     def _check_tasks(self, error: Any) -> None:
         """Raises if tasks do not answer."""
-        silent = liveness.silent(self._target, self._master, self._tasks, self._timeout)
-        if not silent:
+        unreachable = liveness.unreachable(self._target, self._master, self._tasks, self._timeout)
+        if not unreachable:
             return
         self._give_up()
-        self.lost = silent
-        raise task_names.lost_error(silent, self._timeout, error) from error
+        self.lost = unreachable
+        raise task_names.lost_error(unreachable, self._timeout, error) from error

@@ -58,7 +58,7 @@ def begin_to_find(
     return task_names.start(find)
 
 
-def silent(
+def unreachable(
     target: task_names.Target, master: str, involved: Iterable[str], timeout_seconds: float
 ) -> list[str]:
     """Returns the tasks whose servers do not live, or cannot be reached, sorted.

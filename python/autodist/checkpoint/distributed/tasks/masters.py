@@ -44,7 +44,7 @@ def shared_task(target: task_names.Target, timeout_seconds: float) -> str:
         timeout_seconds: How long to wait for an answer.
 
     Raises:
-        tasks.UnreachableStateError: It does not see them.
+        task_names.UnreachableStateError: It does not see them.
         tf.errors.DeadlineExceededError: The master does not answer.
     """
     if target.why_unreachable:

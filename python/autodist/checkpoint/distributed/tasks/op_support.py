@@ -45,16 +45,16 @@ def find(
     return [task for task, answer in asked.items() if not answer.result()]
 
 
-def describe(lacking: Collection[str], master: str, chief: str) -> str:
+def describe(without_ops: Collection[str], master: str, chief: str) -> str:
     """Returns the names of tasks, with what they are.
 
     Args:
-        lacking: The tasks.
+        without_ops: The tasks.
         master: The session's master.
         chief: The task of the saver's node.
     """
     roles = {chief: ", the saver's own task,", master: ", the session's master,"}
-    return ", ".join(task + roles.get(task, "") for task in lacking).removesuffix(",")
+    return ", ".join(task + roles.get(task, "") for task in without_ops).removesuffix(",")
 
 
 def _probe() -> Any:

@@ -1,4 +1,4 @@
-"""What a session tells a save: where its master is, and what the saver's node reads there.
+"""Sessions that a `Saver` is given: the user's own, or a distributed one of AutoDist.
 
 A session of the user's runs the graph that the saver is in. A distributed session runs a transformed one and says
 by `stored_parts` and `stored_values` what of it the node stands for.
@@ -12,7 +12,6 @@ from typing import Any
 import tensorflow as tf
 
 from autodist.checkpoint.distributed.tasks import task_names
-from autodist.checkpoint.distributed.variables import sources
 from autodist.private_apis import tf_internals
 
 # Of a distributed session, which is not known here by its class.
@@ -30,6 +29,11 @@ def target_of(session: Any) -> task_names.Target | None:
     if not address or tf_internals.is_closed(session):
         return None
     return task_names.Target(str(address), config)
+
+
+def has_tasks(session: Any) -> bool:
+    """Tells whether a session runs on tasks in other processes; false if it was closed."""
+    return target_of(session) is not None
 
 
 def run_stored(session: Any, fetches: Sequence[Any], options: Any, metadata: Any) -> Any:
@@ -59,32 +63,6 @@ def bring_back(session: Any) -> None:
         session.list_devices()
 
 
-def read(session: Any, save_op: Any) -> sources.SaveNode | None:
-    """Returns what a saver's node reads where the session runs; `None` if its names are computed.
-
-    Args:
-        session: The session.
-        save_op: A `SaveV2` of its graph.
-    """
-    if not is_distributed(session):
-        return sources.read(save_op)
-    parts = session.stored_parts(save_op)
-    graph = session.transformed_graph
-    return sources.SaveNode(
-        tuple(_source(graph, part) for part in parts),
-        # Whole variables, unless slices are asked for: how ours are cut is no concern of a checkpoint's readers.
-        "slices"
-        if sources.attribute(save_op, "_autodist_layout", default=b"") == b"slices"
-        else "original",
-        sources.attribute(save_op, "_autodist_lock", default=b"block").decode(),
-        sources.attribute(save_op, "_autodist_threads", default=0),
-        sources.attribute(save_op, "_autodist_durable", default=True),
-        "",
-        save_op.name,
-        None,
-    )
-
-
 def values(session: Any, tensors: Sequence[Any]) -> list[Any]:
     """Returns the values of sources that are no variables."""
     if not tensors:
@@ -97,15 +75,3 @@ def values(session: Any, tensors: Sequence[Any]) -> list[Any]:
 def is_distributed(session: Any) -> bool:
     """Tells whether a session is a distributed one."""
     return all(hasattr(session, name) for name in _INTERFACE)
-
-
-def _source(graph: Any, part: Any) -> sources.Source:
-    op = graph.get_operation_by_name(part.node)
-    is_variable = part.output is None
-    return sources.Source(
-        part.tensor_name.encode(),
-        part.slice.encode(),
-        (part.aggregation or "MEAN").encode(),
-        op.outputs[part.output or 0],
-        op if is_variable else None,
-    )

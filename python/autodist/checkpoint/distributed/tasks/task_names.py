@@ -112,7 +112,7 @@ def start(work: Callable[[], Any], *, or_call: bool = False) -> concurrent.futur
     return future
 
 
-def tell(
+def notify(
     target: Target, master: str, ops: Mapping[str, Callable[[], Any]]
 ) -> list[concurrent.futures.Future[Any]]:
     """Begins to run ops on tasks, in sessions of their own.
@@ -159,15 +159,15 @@ def has_op(  # noqa: PLR0917 its callers name all of them
     return True
 
 
-def lost_error(silent_tasks: Iterable[str], timeout_seconds: float, cause: Any) -> Any:
+def lost_error(unreachable: Iterable[str], timeout_seconds: float, cause: Any) -> Any:
     """Returns the error that names tasks which do not answer.
 
     Args:
-        silent_tasks: The tasks.
+        unreachable: The tasks.
         timeout_seconds: For how long they did not answer.
         cause: What TensorFlow said of it; may be `None`.
     """
-    message = f"{', '.join(silent_tasks)} did not answer within {timeout_seconds:g} s"
+    message = f"{', '.join(unreachable)} did not answer within {timeout_seconds:g} s"
     lines = run_errors.text_of(cause).splitlines() if cause is not None else []
     # A line that ends so says only on which task the next ones were said.
     said = [line for line in lines if not line.endswith(":")]

@@ -74,9 +74,9 @@ def _check_tasks(session: Any, devices: Iterable[str], timeout_seconds: float, e
         for device in listed
         if any(_allows(task, _task_in(device.name)) for task in wanted)
     }
-    silent = liveness.silent(target, master, possible, timeout_seconds)
-    if silent:
-        raise task_names.lost_error(silent, timeout_seconds, error) from error
+    unreachable = liveness.unreachable(target, master, possible, timeout_seconds)
+    if unreachable:
+        raise task_names.lost_error(unreachable, timeout_seconds, error) from error
 
 
 def _task_in(device: str) -> tuple[str | None, int | None]:

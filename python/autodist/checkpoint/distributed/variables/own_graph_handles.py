@@ -9,14 +9,13 @@ from typing import Any
 import tensorflow as tf
 
 from autodist import _native
+from autodist.tf_nodes import variable_ops
 
-RESOURCE = "VarHandleOp"
-REFS = ("VariableV2", "Variable")
 _ATTRIBUTES = ("container", "shared_name", "dtype", "shape")
 
 
 @dataclasses.dataclass(frozen=True)
-class Variable:
+class PlacedVariable:
     """A variable, and where the user's session has put it.
 
     Attributes:
@@ -42,23 +41,27 @@ class Variable:
         return self.op.get_attr(name)
 
 
-def is_in_processor_memory(variable: Variable) -> bool:
+def is_in_processor_memory(variable: PlacedVariable) -> bool:
     """Tells whether a variable lies in the memory of a processor, not of an accelerator."""
     return bool(tf.DeviceSpec.from_string(variable.device).device_type == "CPU")
 
 
-def is_pinnable(variable: Variable) -> bool:
+def is_pinnable(variable: PlacedVariable) -> bool:
     """Tells whether a variable can be read and written in place: a resource variable in a processor's memory."""
-    return variable.type == RESOURCE and is_in_processor_memory(variable)
+    return variable.type == variable_ops.RESOURCE and is_in_processor_memory(variable)
 
 
-def stand_in(variable: Variable) -> Any:
+def handle_of(variable: PlacedVariable) -> Any:
     """Adds an op for the same variable to the default graph, on the same device."""
     attributes = {name: variable.get_attr(name) for name in _ATTRIBUTES}
     # Without a shared name the node's name is the variable's.
     attributes["shared_name"] = attributes["shared_name"] or variable.name.encode()
     with tf.device(variable.device):
-        make = tf.raw_ops.VarHandleOp if variable.type == RESOURCE else tf.raw_ops.VariableV2
+        make = (
+            tf.raw_ops.VarHandleOp
+            if variable.type == variable_ops.RESOURCE
+            else tf.raw_ops.VariableV2
+        )
         return make(**attributes)
 
 

@@ -37,7 +37,7 @@ def of_save(session: Any, node: SaveNode, timeout_seconds: float) -> SaveNode:
         timeout_seconds: For how long a task may not answer.
 
     Raises:
-        tasks.UnreachableStateError: The session does not tell all of them.
+        task_names.UnreachableStateError: The session does not tell all of them.
         tf.errors.UnavailableError: A task does not answer; names it.
     """
     held = [source.variable for source in node.sources if source.variable is not None]
@@ -53,17 +53,17 @@ def of_save(session: Any, node: SaveNode, timeout_seconds: float) -> SaveNode:
 
 def of_restore(session: Any, restored: Restored, timeout_seconds: float) -> Restored:
     """Returns what is restored with the devices that the session has assigned; otherwise as `of_save`."""
-    held = [taker.variable for taker in restored.takers]
+    held = [restore_target.variable for restore_target in restored.targets]
     devices = _find(session, [*held, *_asked(restored.names)], timeout_seconds)
-    takers = tuple(
-        dataclasses.replace(taker, variable=_placed(taker.variable, devices))
-        for taker in restored.takers
+    targets = tuple(
+        dataclasses.replace(restore_target, variable=_placed(restore_target.variable, devices))
+        for restore_target in restored.targets
     )
-    return dataclasses.replace(restored, takers=takers, device=_device(restored, devices))
+    return dataclasses.replace(restored, targets=targets, device=_device(restored, devices))
 
 
-def _placed(op: Any, devices: dict[str, str]) -> own_graph_handles.Variable:
-    return own_graph_handles.Variable(op, devices[op.name])
+def _placed(op: Any, devices: dict[str, str]) -> own_graph_handles.PlacedVariable:
+    return own_graph_handles.PlacedVariable(op, devices[op.name])
 
 
 def _device(node: SaveNode | Restored, devices: dict[str, str]) -> str:

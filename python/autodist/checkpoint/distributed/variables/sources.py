@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from typing import Any
 
 import tensorflow as tf
 
+from autodist.checkpoint.distributed.tasks import sessions
 from autodist.checkpoint.distributed.variables import own_graph_handles
-
-# Inputs of `SaveV2` before the values.
-_FIRST_VALUE = 3
+from autodist.tf_nodes import constants, marks, save_nodes, variable_ops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +21,7 @@ class Source:
         slice_spec: TensorFlow's text form of a slice; empty for a whole tensor.
         aggregation: How replicas become one value.
         tensor: The `tf.Tensor` that is saved, or the variable's handle.
-        variable: The operation that holds the variable, or where a session has put it (`variables.Variable`); `None`
+        variable: The operation that holds the variable, or where a session has put it (`PlacedVariable`); `None`
             for any other value.
     """
 
@@ -63,7 +61,7 @@ class Source:
     @property
     def is_resource(self) -> bool:
         """Whether it is a resource variable."""
-        return self.variable is not None and self.variable.type == own_graph_handles.RESOURCE
+        return self.variable is not None and self.variable.type == variable_ops.RESOURCE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,88 +89,62 @@ class SaveNode:
     names: Any
 
 
-def read(op: Any) -> SaveNode | None:
-    """Returns what a tagged `SaveV2` says; `None` if its names are computed."""
-    names, specs = (constant(tensor) for tensor in op.inputs[1:_FIRST_VALUE])
-    if names is None or specs is None:
-        return None
-    tensors = list(op.inputs)[_FIRST_VALUE:]
-    aggregations = attribute(op, "_autodist_aggregations", default=[b"MEAN"] * len(tensors))
-    sources = tuple(
-        Source(name, spec, aggregation, tensor, _variable(tensor))
-        for name, spec, aggregation, tensor in zip(names, specs, aggregations, tensors, strict=True)
-    )
+def read_in(session: Any, save_op: Any) -> SaveNode | None:
+    """Returns what a saver's node reads in the graph that a session runs; `None` if its names are computed.
+
+    Args:
+        session: The user's session, or a distributed one.
+        save_op: A `SaveV2` of its graph.
+    """
+    if not sessions.is_distributed(session):
+        return read(save_op)
+    marked = marks.read_save(save_op)
+    graph = session.transformed_graph
     return SaveNode(
-        sources,
-        attribute(op, "_autodist_layout", default=b"restorable").decode(),
-        attribute(op, "_autodist_lock", default=b"block").decode(),
-        attribute(op, "_autodist_threads", default=0),
-        attribute(op, "_autodist_durable", default=True),
+        tuple(_stored_source(graph, part) for part in session.stored_parts(save_op)),
+        marked.distributed_layout,
+        marked.lock,
+        marked.threads,
+        marked.durable,
+        "",
+        save_op.name,
+        None,
+    )
+
+
+def read(op: Any) -> SaveNode | None:
+    """Returns what a `SaveV2` reads in its own graph; `None` if its names are computed.
+
+    Args:
+        op: The node.
+    """
+    pairs = constants.names_and_slices(op)
+    if pairs is None:
+        return None
+    values = zip(pairs, save_nodes.aggregations(op), save_nodes.values(op), strict=True)
+    marked = marks.read_save(op)
+    return SaveNode(
+        tuple(
+            Source(name, spec, aggregation, tensor, variable_ops.variable_of(tensor))
+            for (name, spec), aggregation, tensor in values
+        ),
+        marked.layout,
+        marked.lock,
+        marked.threads,
+        marked.durable,
         op.device,
         op.name,
         op.inputs[1].op,
     )
 
 
-def what_else_runs(save_op: Any) -> Any:
-    """Returns an operation that a `SaveV2`, or a read of a variable for it, waits for; `None` if none does.
-
-    Whoever runs the node runs that operation too: only the session that has both does what the graph says.
-
-    Args:
-        save_op: The node.
-    """
-    ops = [save_op, *(tensor.op for tensor in save_op.inputs[:_FIRST_VALUE])]
-    for tensor in save_op.inputs[_FIRST_VALUE:]:
-        reads = [tensor.op]
-        while reads[-1].type in {"Identity", "ReadVariableOp"}:
-            reads.append(reads[-1].inputs[0].op)
-        # The session computes any other value.
-        if reads[-1].type in {*own_graph_handles.REFS, own_graph_handles.RESOURCE}:
-            ops.extend(reads)
-    return waits_for(ops)
-
-
-def waits_for(ops: Iterable[Any]) -> Any:
-    """Returns an operation that one of some operations waits for; `None` if none does.
-
-    Those that only prepare a read of TensorFlow's own do not count.
-
-    Args:
-        ops: The operations.
-    """
-    for op in ops:
-        waiting = list(op.control_inputs)
-        while waiting:
-            source = waiting.pop()
-            if source.type != "DisableCopyOnRead":
-                return source
-            waiting.extend(source.control_inputs)
-    return None
-
-
-def _variable(tensor: Any) -> Any:
-    """Returns the operation of the variable that a tensor is the plain value of."""
-    op = tensor.op
-    while op.type == "Identity":
-        op = op.inputs[0].op
-    if op.type in own_graph_handles.REFS:
-        return op
-    if op.type == "ReadVariableOp" and op.inputs[0].op.type == own_graph_handles.RESOURCE:
-        return op.inputs[0].op
-    return None
-
-
-def constant(tensor: Any) -> list[bytes] | None:
-    """Returns the elements of a constant of strings, else `None`."""
-    if tensor.op.type != "Const":
-        return None
-    return [bytes(value) for value in tf.make_ndarray(tensor.op.get_attr("value")).ravel()]
-
-
-def attribute(op: Any, name: str, *, default: Any) -> Any:
-    """Returns an attribute of an operation that it may lack."""
-    try:
-        return op.get_attr(name)
-    except ValueError:
-        return default
+def _stored_source(graph: Any, part: Any) -> Source:
+    """Returns a part of a distributed session's `stored_parts` as a source."""
+    op = graph.get_operation_by_name(part.node)
+    return Source(
+        part.tensor_name.encode(),
+        part.slice.encode(),
+        (part.aggregation or "MEAN").encode(),
+        op.outputs[part.output or 0],
+        op if part.output is None else None,
+    )

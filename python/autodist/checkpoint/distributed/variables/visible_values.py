@@ -34,18 +34,20 @@ def check(session: Any, restored: restore_targets.Restored, timeout_seconds: flo
         return
     asked = {}
     found: Counter[tuple[str, bytes]] = Counter()
-    for taker in restored.takers:
-        place = taker.variable.device, taker.variable.get_attr("container")
-        question = _question(taker.variable.op) if found[place] < _ASKED else None
+    for restore_target in restored.targets:
+        place = restore_target.variable.device, restore_target.variable.get_attr("container")
+        question = _question(restore_target.variable.op) if found[place] < _ASKED else None
         if question is not None:
             found[place] += 1
-            asked[taker] = question
+            asked[restore_target] = question
     if not asked:
         return
-    devices = {taker.variable.device for taker in asked}
+    devices = {restore_target.variable.device for restore_target in asked}
     answers = user_runs.run(session, list(asked.values()), devices, timeout_seconds)
     missing = sorted(
-        taker.variable.name for taker, answer in zip(asked, answers, strict=True) if not answer
+        restore_target.variable.name
+        for restore_target, answer in zip(asked, answers, strict=True)
+        if not answer
     )
     if missing:
         raise tf.errors.FailedPreconditionError(

@@ -6,8 +6,8 @@ from typing import Any
 import tensorflow as tf
 from google.protobuf import text_format
 
-from autodist.checkpoint import tf_nodes
 from autodist.checkpoint.files import paths, staged_files
+from autodist.tf_nodes import marks
 
 
 def export(saver_def: Any, filename: str | None, *, durable: bool, **arguments: Any) -> Any:
@@ -81,7 +81,7 @@ def _build(saver_def: Any, **arguments: Any) -> Any:
     graph_def = tf.compat.v1.get_default_graph().as_graph_def(
         add_shapes=True, use_pybind11_proto=True
     )
-    tf_nodes.strip_tags(graph_def)
+    marks.strip(graph_def)
     arguments = {key: value for key, value in arguments.items() if key not in _OF_FILES}
     return tf.compat.v1.train.export_meta_graph(
         graph_def=graph_def, saver_def=saver_def, **arguments

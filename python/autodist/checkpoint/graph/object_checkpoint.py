@@ -19,8 +19,8 @@ from typing import Any
 import tensorflow as tf
 
 from autodist import _log
-from autodist.checkpoint import variable_list
 from autodist.checkpoint.distributed import session_proxy
+from autodist.checkpoint.graph import variable_list
 from autodist.private_apis import tf_internals
 
 _LOGGER = _log.get_logger()
@@ -33,7 +33,7 @@ KeysByName = Mapping[str, Sequence[str]]
 """The keys in an object-based checkpoint by the name of the variable."""
 
 
-class ObjectCheckpointSession(session_proxy.StandIn):
+class ObjectCheckpointSession(session_proxy.SessionProxy):
     """Restores an object-based checkpoint where `Saver.restore` finds no tensor of a variable's name.
 
     Attributes:

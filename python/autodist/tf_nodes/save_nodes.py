@@ -1,0 +1,152 @@
+"""Reads `SaveV2` nodes: names, slices, values, and the variables behind the values."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from autodist import errors, layout
+from autodist.tf_nodes import constants, marks, variable_ops
+
+# Inputs of `SaveV2` before the values: prefix, tensor_names, shape_and_slices.
+_FIRST_VALUE = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One value that a `SaveV2` node writes.
+
+    Attributes:
+        name: The name in the checkpoint.
+        slice_spec: TensorFlow's text form of a slice; empty for a whole tensor.
+        tensor: The `tf.Tensor` that is written.
+    """
+
+    name: str
+    slice_spec: str
+    tensor: Any
+
+
+def find(graph: Any, saver_def: Any) -> list[Any]:
+    """Returns the `SaveV2` operations that write to the file name of a `SaverDef`.
+
+    The node is found by its edges: it takes its prefix from the tensor that the saver feeds. The nodes of a sharded
+    saver take theirs from a `ShardedFilename` of each device, and those of the V1 format are not `SaveV2`; neither is
+    found.
+
+    Args:
+        graph: The `tf.Graph`; `None` has no nodes.
+        saver_def: The `SaverDef`; its nodes may be missing from the graph.
+    """
+    if graph is None:
+        return []
+    try:
+        filename = graph.get_tensor_by_name(saver_def.filename_tensor_name)
+    except (KeyError, ValueError):
+        return []
+    return [op for op in filename.consumers() if op.type == "SaveV2" and op.inputs[0] is filename]
+
+
+def values(save_op: Any) -> list[Any]:
+    """Returns the tensors that a `SaveV2` writes."""
+    return list(save_op.inputs)[_FIRST_VALUE:]
+
+
+def aggregations(save_op: Any) -> list[bytes]:
+    """Returns how the replicas of each value of a `SaveV2` become one, in the order of the node."""
+    asked = marks.read_save(save_op).aggregations
+    return [b"MEAN"] * len(values(save_op)) if asked is None else list(asked)
+
+
+def read_entries(save_op: Any) -> list[Entry]:
+    """Returns what a `SaveV2` operation writes, in its order.
+
+    Args:
+        save_op: The `tf.Operation`.
+
+    Raises:
+        UnsupportedGraphError: Its names or slices are not constants.
+    """
+    pairs = constants.names_and_slices(save_op)
+    if pairs is None:
+        raise errors.UnsupportedGraphError(
+            f"{save_op.name}: the tensor names and slices of a SaveV2 node must be constants, "
+            "but they are computed"
+        )
+    return [
+        Entry(tf.compat.as_str(name), tf.compat.as_str(spec), value)
+        for (name, spec), value in zip(pairs, values(save_op), strict=True)
+    ]
+
+
+def what_else_runs(save_op: Any) -> Any:
+    """Returns an operation that a `SaveV2`, or a read of a variable for it, waits for; `None` if none does.
+
+    Running the node runs that operation too: only the session that has both does what the graph says.
+
+    Args:
+        save_op: The node.
+    """
+    ops = [save_op, *(tensor.op for tensor in save_op.inputs[:_FIRST_VALUE])]
+    for tensor in values(save_op):
+        reads = variable_ops.reads_to_origin(tensor)
+        # The session computes any other value.
+        if reads[-1].type in {*variable_ops.REFS, variable_ops.RESOURCE}:
+            ops.extend(reads)
+    return variable_ops.control_input_of(ops)
+
+
+def sliced_variables(save_op: Any) -> dict[str, list[Entry]]:
+    """Returns what a `SaveV2` operation writes as slices, by name in the checkpoint.
+
+    Args:
+        save_op: The `tf.Operation`. One whose names are computed has none that are known beforehand.
+    """
+    try:
+        entries = read_entries(save_op)
+    except errors.UnsupportedGraphError:
+        return {}
+    variables: dict[str, list[Entry]] = collections.defaultdict(list)
+    for entry in entries:
+        if entry.slice_spec:
+            variables[entry.name].append(entry)
+    return variables
+
+
+def dtypes_kept_as_slices(variables: Mapping[str, list[Entry]]) -> list[str]:
+    """Returns the dtypes that the default layout writes as slices, sorted by name.
+
+    Args:
+        variables: As `sliced_variables` returns them.
+    """
+    several = [
+        entries
+        for entries in variables.values()
+        if len({entry.slice_spec for entry in entries}) > 1
+    ]
+    dtypes = {entry.tensor.dtype.base_dtype for entries in several for entry in entries}
+    return sorted(dtype.name for dtype in dtypes if not marks.is_restorable_into_slices(dtype))
+
+
+def names_with_gaps(variables: Mapping[str, list[Entry]]) -> list[str]:
+    """Returns the names of the variables whose slices leave elements out, sorted.
+
+    Args:
+        variables: As `sliced_variables` returns them.
+    """
+    return sorted(name for name, entries in variables.items() if _has_gaps(entries))
+
+
+def _has_gaps(entries: list[Entry]) -> bool:
+    try:
+        parsed = [layout.Box.parse(spec) for spec in {entry.slice_spec for entry in entries}]
+    except ValueError:
+        # A saveable object of the user's with a bad slice: the save op refuses it.
+        return False
+    shape = parsed[0][0]
+    return sum(box.element_count for _, box in parsed) < math.prod(shape)
