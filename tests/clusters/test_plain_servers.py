@@ -165,19 +165,19 @@ def test_dense_variables_are_kept_when_the_save_begins(
 
 def kept_by(job: PsJob, saved: Any) -> list[int]:
     """The numbers of the variables that the plain server still keeps."""
-    (plain,) = saved._graph.plain_tasks.values()
+    (stock_server,) = saved._graph.stock_servers.values()
     with tf.Graph().as_default(), tf1.Session(job.target) as session:
         with tf1.device("/job:ps/task:1"):
             are_there = {
                 number: tf.raw_ops.VarIsInitializedOp(
                     resource=tf.raw_ops.VarHandleOp(
                         container=CONTAINER,
-                        shared_name=f"{plain._label}/{number}",
+                        shared_name=f"{stock_server._label}/{number}",
                         dtype=tf.float32,
                         shape=None,
                     )
                 )
-                for number in plain.numbers
+                for number in stock_server.numbers
             }
         return [number for number, is_there in session.run(are_there).items() if is_there]
 
@@ -207,10 +207,13 @@ def test_another_process_that_keeps_under_the_same_names_is_told(
     send = save_steps.SharedSave._send
 
     def lose_mark_first(self: Any, *given: Any) -> None:
-        (plain,) = self._graph.plain_tasks.values()
+        (stock_server,) = self._graph.stock_servers.values()
         with tf.Graph().as_default(), tf1.Session(job.target) as other, tf1.device(PLAIN):
             mark = tf.raw_ops.VarHandleOp(
-                container=CONTAINER, shared_name=f"{plain._label}/mark", dtype=tf.string, shape=None
+                container=CONTAINER,
+                shared_name=f"{stock_server._label}/mark",
+                dtype=tf.string,
+                shape=None,
             )
             other.run(tf.raw_ops.AssignVariableOp(resource=mark, value="another's"))
         send(self, *given)

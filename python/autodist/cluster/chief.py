@@ -159,8 +159,9 @@ class Cluster:
         """The error that names nodes which are not there."""
         failures = list(failures)
         count = len(self.spec.nodes)
+        number_of = {node: number for number, node in enumerate(self.spec.nodes)}
         texts = [
-            f"node {f.node.address} ({f.node.task_device}, node {self.spec.nodes.index(f.node)} of {count}, the chief "
+            f"node {f.node.address} ({f.node.task_device}, node {number_of[f.node]} of {count}, the chief "
             f"being 0): {f.reason}"
             for f in failures
         ]

@@ -13,7 +13,7 @@ class AllReduce(StrategyBuilder):
 
     Args:
       *positional: options in the order of AutoDist's.
-      **options: those of AutoDist's `AllReduce`; see `foreign_options`.
+      **options: those of AutoDist's `AllReduce`; see `upstream_options`.
 
     Raises:
       ValueError: if an option asks for something that is not done, such as `compressor='HorovodCompressor'`.

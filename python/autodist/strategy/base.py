@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import heapq
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 from autodist.layout import Grid
@@ -146,6 +148,18 @@ class StrategyBuilder(abc.ABC):
         """
 
 
-def least_loaded(loads: dict[str, int]) -> str:
-    """The device with the fewest bytes so far; the first of equals."""
-    return min(loads, key=lambda device: loads[device])
+class Loads:
+    """The bytes that each device holds so far.
+
+    Args:
+      devices: the devices, at least one.
+    """
+
+    def __init__(self, devices: Sequence[str]) -> None:
+        self._heap = [(0, number, device) for number, device in enumerate(devices)]
+
+    def add_to_least(self, size_bytes: int) -> str:
+        """Adds bytes to the device with the fewest, the first of equals, and returns it."""
+        load, number, device = self._heap[0]
+        heapq.heapreplace(self._heap, (load + size_bytes, number, device))
+        return device

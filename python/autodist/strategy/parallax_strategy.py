@@ -17,7 +17,7 @@ class Parallax(StrategyBuilder):
 
     Args:
       *positional: options in the order of AutoDist's.
-      **options: those of AutoDist's `Parallax`; see `foreign_options`.
+      **options: those of AutoDist's `Parallax`; see `upstream_options`.
 
     Raises:
       ValueError: if an option asks for something that is not done, such as `sync=False`.

@@ -17,7 +17,7 @@ class PartitionedAR(PartitioningBuilder):
         many shards as it has indices.
       axis: the dimension to cut; None: the first that is longer than 1.
       min_variable_bytes: variables smaller than this stay whole.
-      **options: those of AutoDist's `PartitionedAR`; see `foreign_options`.
+      **options: those of AutoDist's `PartitionedAR`; see `upstream_options`.
 
     Raises:
       ValueError: if `num_shards` is below 1 or `min_variable_bytes` is negative, or an option asks for something that

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autodist.strategy.base import Devices, GraphItem, Placement, Strategy, least_loaded
+from autodist.strategy.base import Devices, GraphItem, Loads, Placement, Strategy
 from autodist.strategy.cutting import PartitioningBuilder
 from autodist.strategy.upstream_options import SHARED, check_options
 
@@ -17,7 +17,7 @@ class PartitionedPS(PartitioningBuilder):
         than that gives as many shards as it has indices.
       axis: the dimension to cut; None: the first that is longer than 1.
       min_variable_bytes: variables smaller than this stay whole.
-      **options: those of AutoDist's strategy of this name; see `foreign_options`.
+      **options: those of AutoDist's strategy of this name; see `upstream_options`.
 
     Raises:
       ValueError: if `num_shards` is below 1 or `min_variable_bytes` is negative, or an option asks for something that
@@ -37,14 +37,13 @@ class PartitionedPS(PartitioningBuilder):
     def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
         """See `StrategyBuilder.build`."""
         servers = resource_spec.server_devices
-        loads = dict.fromkeys(servers, 0)
+        loads = Loads(servers)
         placements = []
         for group in graph_item.groups:
             cut = self._cut(group, max(2, len(servers)))
-            devices = []
-            for fraction in cut.fractions():
-                device = least_loaded(loads)
-                devices.append(device)
-                loads[device] += round(group.size_bytes * fraction)
-            placements.append(Placement(cut.grid, (tuple(devices),), cut.reason, cut.blocker))
+            devices = tuple(
+                loads.add_to_least(round(group.size_bytes * fraction))
+                for fraction in cut.fractions()
+            )
+            placements.append(Placement(cut.grid, (devices,), cut.reason, cut.blocker))
         return Strategy(tuple(placements))

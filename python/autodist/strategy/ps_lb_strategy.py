@@ -7,10 +7,10 @@ from typing import Any
 from autodist.strategy.base import (
     Devices,
     GraphItem,
+    Loads,
     Placement,
     Strategy,
     StrategyBuilder,
-    least_loaded,
 )
 from autodist.strategy.upstream_options import SHARED, check_options
 
@@ -20,7 +20,7 @@ class PSLoadBalancing(StrategyBuilder):
 
     Args:
       *positional: options in the order of AutoDist's.
-      **options: those of AutoDist's `PSLoadBalancing`; see `foreign_options`.
+      **options: those of AutoDist's `PSLoadBalancing`; see `upstream_options`.
 
     Raises:
       ValueError: if an option asks for something that is not done, such as `sync=False`.
@@ -31,10 +31,9 @@ class PSLoadBalancing(StrategyBuilder):
 
     def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
         """See `StrategyBuilder.build`."""
-        loads = dict.fromkeys(resource_spec.server_devices, 0)
+        loads = Loads(resource_spec.server_devices)
         placements = []
         for group in graph_item.groups:
-            device = least_loaded(loads)
-            loads[device] += group.size_bytes
+            device = loads.add_to_least(group.size_bytes)
             placements.append(Placement(None, ((device,),), "whole, on the least loaded device"))
         return Strategy(tuple(placements))

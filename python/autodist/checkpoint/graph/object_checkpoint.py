@@ -85,13 +85,11 @@ def keys_by_name(prefix: str) -> KeysByName | None:
     graph = tf_internals.TrackableObjectGraph.FromString(
         reader.get_tensor(tf_internals.OBJECT_GRAPH_KEY)
     )
-    keys: dict[str, list[str]] = {}
+    keys: dict[str, dict[str, None]] = {}
     for node in graph.nodes:
         for attribute in node.attributes:
-            found = keys.setdefault(attribute.full_name, [])
-            if attribute.checkpoint_key not in found:
-                found.append(attribute.checkpoint_key)
-    return keys
+            keys.setdefault(attribute.full_name, {})[attribute.checkpoint_key] = None
+    return {name: list(of_name) for name, of_name in keys.items()}
 
 
 def var_list(given: Any, prefix: str, keys: KeysByName) -> dict[str, Any]:

@@ -109,18 +109,21 @@ def _check_reachable(nodes: list[Node], where: str) -> None:
 
 def _with_ports(nodes: list[Node], where: str) -> list[Node]:
     """Gives each node without a port the default one, and one more for each earlier node of its host."""
-    used = {(node.host, node.port) for node in nodes if node.port}
-    if len(used) < sum(bool(node.port) for node in nodes):
-        addresses = [node.address for node in nodes if node.port]
-        twice = next(a for a in addresses if addresses.count(a) > 1)
-        raise ArgumentError(f"{where}: two nodes have the address {twice!r}")
+    used: set[tuple[str, int]] = set()
+    for node in nodes:
+        if node.port and (node.host, node.port) in used:
+            raise ArgumentError(f"{where}: two nodes have the address {node.address!r}")
+        used.add((node.host, node.port))
     made = []
+    # By host the first port that may be free.
+    free: dict[str, int] = {}
     for given in nodes:
-        port = given.port or DEFAULT_PORT
-        if not given.port:
+        port = given.port
+        if not port:
+            port = free.get(given.host, DEFAULT_PORT)
             while (given.host, port) in used:
                 port += 1
-            used.add((given.host, port))
+            free[given.host] = port + 1
         made.append(dataclasses.replace(given, port=port))
     return made
 

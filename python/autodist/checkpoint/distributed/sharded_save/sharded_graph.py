@@ -73,7 +73,10 @@ class ShardedGraph:
                 self._save(data_file, name)
                 for data_file, name in zip(data_files, names, strict=True)
             ]
-            with tf.control_dependencies(own):
+            # One op waits for all tasks: as many edges as tasks, not their square.
+            with tf.device(task_names.processor_of(chief)), tf.control_dependencies(own):
+                written = tf.no_op()
+            with tf.control_dependencies([written]):
                 self.save = own, [self._print(chief, name) for name in names]
             with tf.device(task_names.processor_of(chief)):
                 self.merge = tf.raw_ops.MergeV2Checkpoints(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
 import secrets
 import time
 from collections.abc import Collection, Iterator
@@ -194,11 +195,11 @@ class SharedSave(reusable_save.ReusableSave):
         for index, output in outputs.items():
             if output.reaches and index != 0:
                 places[index] = file_systems.FilePlace.of(output)
-            numbers = list(output.facts)
+            # Per source: rank, shape, encoded size.
+            numbers = iter(output.facts.tolist())
             for source in self._graph.holds[index][0]:
-                rank = int(numbers[0])
-                shapes[source] = tuple(map(int, numbers[1 : rank + 1])), int(numbers[rank + 1])
-                del numbers[: rank + 2]
+                shape = tuple(itertools.islice(numbers, next(numbers)))
+                shapes[source] = shape, next(numbers)
         return places, shapes
 
     def _writers(self, opened: Any, places: dict[int, file_systems.FilePlace]) -> _Writers:

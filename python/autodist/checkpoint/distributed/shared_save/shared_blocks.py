@@ -149,8 +149,13 @@ class SharedBlocks:
 
     def _sum_file(self, task: int) -> Any:
         ranges = _ranges()
-        with self._on(task), tf.control_dependencies(self._graph.finishes):
+        with self._on(task), tf.control_dependencies([self._op(("finished",), self._finished)]):
             return _native.ops().autodist_sum_file(self._graph.path, ranges), ranges
+
+    def _finished(self) -> Any:
+        """Returns one op that waits for all tasks: as many edges as tasks, not their square."""
+        with self._on(0), tf.control_dependencies(self._graph.finishes):
+            return tf.no_op()
 
     def _on(self, task: int) -> Any:
         return tf.device(task_names.processor_of(self._graph.tasks[task]))

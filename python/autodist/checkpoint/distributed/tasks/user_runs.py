@@ -72,7 +72,7 @@ def _check_tasks(session: Any, devices: Iterable[str], timeout_seconds: float, e
     possible = {
         task_names.task_of(device.name, master)
         for device in listed
-        if any(_allows(task, _task_in(device.name)) for task in wanted)
+        if not wanted.isdisjoint(_ways_to_say(*_task_in(device.name)))
     }
     unreachable = liveness.unreachable(target, master, possible, timeout_seconds)
     if unreachable:
@@ -84,6 +84,6 @@ def _task_in(device: str) -> tuple[str | None, int | None]:
     return spec.job, spec.task
 
 
-def _allows(wanted: tuple[str | None, int | None], found: tuple[str | None, int | None]) -> bool:
-    """Whether a task is one that a device string allows, which may say less."""
-    return all(part in (None, other) for part, other in zip(wanted, found, strict=True))
+def _ways_to_say(job: str | None, task: int | None) -> set[tuple[str | None, int | None]]:
+    """Returns the jobs and tasks that a device string which allows a task may hold; it may leave out either."""
+    return {(job, task), (job, None), (None, task), (None, None)}
