@@ -14,10 +14,10 @@ import uuid
 from collections.abc import Iterable
 
 from autodist import _log, background
-from autodist.cluster import launching
+from autodist.cluster import launching, membership
 from autodist.cluster.claims import Claims
 from autodist.cluster.node_errors import NodeUnavailableError
-from autodist.cluster.server_status import NoAnswerError, ServerStub, Status
+from autodist.cluster.server_status import NoAnswerError, Status
 from autodist.cluster.serving import ServedTask, start_server
 from autodist.cluster.spec.nodes import Node
 from autodist.cluster.spec.resource_spec import ResourceSpec
@@ -55,13 +55,15 @@ class Cluster:
     def __init__(self, spec: ResourceSpec, start_timeout_seconds: float) -> None:
         self.spec = spec
         self.run_id = uuid.uuid4().hex
-        self._stubs = {node: ServerStub(node.address) for node in spec.nodes}
+        self._members: membership.Members[Node] = membership.Members()
+        for node in spec.nodes:
+            self._members.add(node, node.address)
         self._launched: dict[Node, launching.LaunchedServer] = {}
-        self._known: dict[Node, int] = {}
         self._answered: set[launching.LaunchedServer] = set()
         self._server = start_server(ServedTask.of(spec, spec.chief))
-        self._check_chief(start_timeout_seconds)
-        self.claims = Claims(self.target, spec, self.run_id, self._known[spec.chief])
+        self.claims = Claims(
+            self.target, spec, self.run_id, self._check_chief(start_timeout_seconds)
+        )
         self.bring_up(start_timeout_seconds, start_timeout_seconds)
         self._claim(start_timeout_seconds)
 
@@ -128,32 +130,21 @@ class Cluster:
         for node, status in zip(others, found, strict=True):
             assert isinstance(status, Status)
             _check_devices(node, status)
-            if self._known.get(node, status.incarnation) != status.incarnation:
+            if self._members.note(node, status.incarnation):
                 changed.append(node)
-            self._known[node] = status.incarnation
         return changed
 
     def survey(self, timeout_seconds: float) -> list[Failure]:
-        """Asks all other nodes at once who they are; those that do not answer, or are other processes than before."""
-        pending = [
-            (node, self._stubs[node].begin_status(timeout_seconds)) for node in self.spec.nodes[1:]
+        """Asks all other nodes at once who they are; those that do not live, or are other processes than before."""
+        absences = self._members.absences(self.spec.nodes[1:], timeout_seconds)
+        return [
+            Failure(
+                node,
+                absence.reason if absence.is_restart else self._with_log(node, absence.reason),
+                is_silent=absence.is_silent,
+            )
+            for node, absence in absences.items()
         ]
-        failures = []
-        for node, wait in pending:
-            try:
-                status = wait()
-            except NoAnswerError as error:
-                if error.is_busy:
-                    continue
-                failures.append(
-                    Failure(node, self._with_log(node, str(error)), is_silent=error.is_silence)
-                )
-                continue
-            if status.incarnation != self._known.get(node):
-                failures.append(
-                    Failure(node, "the server was restarted, and what lay on it is lost")
-                )
-        return failures
 
     def error(self, failures: Iterable[Failure], when: str) -> NodeUnavailableError:
         """The error that names nodes which are not there."""
@@ -177,7 +168,7 @@ class Cluster:
 
     def _drop_on(self, node: Node, container: str, timeout_seconds: float) -> None:
         try:
-            self._stubs[node].drop_containers([container], timeout_seconds)
+            self._members.stub(node).drop_containers([container], timeout_seconds)
         except NoAnswerError as error:
             _logger.warning("%s keeps the variables of a closed session: %s", node.address, error)
 
@@ -197,28 +188,22 @@ class Cluster:
             raise GraphStateError("another chief claims the servers of this one at the same time")
 
     def _is_as_before(self, node: Node) -> bool:
-        try:
-            return self._stubs[node].status(_GREETING_SECONDS).incarnation == self._known[node]
-        except NoAnswerError:
-            return False
+        return not self._members.absences([node], _GREETING_SECONDS)
 
-    def _check_chief(self, timeout_seconds: float) -> None:
-        """Whether the server that was started here is the one that others find at the chief's address."""
+    def _check_chief(self, timeout_seconds: float) -> int:
+        """Refuses a chief's address at which others do not find the server started here; returns its incarnation."""
         chief = self.spec.chief
-        here = ServerStub(f"127.0.0.1:{chief.port}")
         try:
-            own = here.status(timeout_seconds).incarnation
-            found: int | None = self._stubs[chief].status(timeout_seconds).incarnation
+            own: int | None = self._members.stub(chief).status(timeout_seconds).incarnation
         except NoAnswerError:
-            found = None
-        finally:
-            here.close()
-        if found != own:
+            own = None
+        if own is None or not membership.is_at(f"127.0.0.1:{chief.port}", own, timeout_seconds):
             raise GraphStateError(
                 f"the chief's address {chief.address} is not this machine: the server that was started here is not "
                 "found there. Run the program on the node with 'chief: true', and 'autodist serve' on the others."
             )
-        self._known[chief] = own
+        self._members.note(chief, own)
+        return own
 
     def _reach(
         self, node: Node, timeout_seconds: float, start_timeout_seconds: float
@@ -226,7 +211,7 @@ class Cluster:
         """The status of a node, which is started if it can be."""
         begin = time.monotonic()
         deadline = begin + timeout_seconds
-        stub = self._stubs[node]
+        stub = self._members.stub(node)
         reason = "no answer"
         gone_since = None
         while True:

@@ -1,24 +1,22 @@
-"""Whether the servers of tasks live, which a run cannot tell.
+"""Finds where the servers of a session's tasks listen, so that `cluster.membership` can tell which of them live.
 
-A server runs ops in its inter-op threads. Row updates that wait for a variable that is being written take all of them:
-then not even a `no_op` runs, on a server that is healthy and at work for the save. The thread that reads requests
-answers all the same (`autodist.cluster.server_status`), to whoever knows the server's address. A session's client
-knows that of its master only. So each task is asked where it listens while it still runs ops, and an address is used
-only if the server there is the task's process, which has a random number, its incarnation.
+A run cannot tell that. A server runs ops in its inter-op threads, and row updates that wait for a variable which is
+being written take all of them: then not even a `no_op` runs, on a healthy server. The thread that reads requests
+answers all the same, to a client that knows the server's address. A session's client knows that of its master only.
+So each task is asked where it listens while it still runs ops. An address is used only if the process there has the
+task's incarnation.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
-import threading
 from collections.abc import Iterable
 
 import tensorflow as tf
 
 from autodist import _native
 from autodist.checkpoint.distributed.tasks import task_names
-from autodist.cluster.server_status import NoAnswerError, ServerStub
+from autodist.cluster import membership
 
 # How long one address is tried, and how long a save waits for all of them.
 _TRY_SECONDS = 5.0
@@ -29,8 +27,8 @@ _ADDRESS_FIRST = 0.25
 
 _GRPC = "grpc://"
 
-_stubs: dict[tuple[str, str], ServerStub] = {}
-_lock = threading.Lock()
+# By the address of the master, and the task.
+_MEMBERS: membership.Members[tuple[str, str]] = membership.Members()
 
 
 def begin_to_find(
@@ -43,7 +41,7 @@ def begin_to_find(
         master: The task of its master.
         involved: The tasks.
     """
-    _remember(target, master, _address_of(target))
+    _MEMBERS.add((target.address, master), _address_of(target))
     others = [task for task in involved if task != master]
 
     def find() -> bool:
@@ -90,10 +88,8 @@ def lives(target: task_names.Target, task: str | None, timeout_seconds: float) -
         timeout_seconds: How long to wait for an answer.
     """
     if task is None:
-        with contextlib.closing(ServerStub(_address_of(target))) as stub:
-            return stub.answers(timeout_seconds)
-    known = _stubs.get((target.address, task))
-    return known is not None and known.answers(timeout_seconds)
+        return membership.lives_at(_address_of(target), timeout_seconds)
+    return _MEMBERS.lives((target.address, task), timeout_seconds)
 
 
 def _answers(target: task_names.Target, master: str, task: str, timeout_seconds: float) -> bool:
@@ -121,32 +117,19 @@ def _find(target: task_names.Target, master: str, task: str, incarnation: int) -
         for port in ports
     ]
     tries = [
-        task_names.start(lambda address=address: _is_at(address, incarnation))  # type: ignore[misc]
+        task_names.start(
+            lambda address=address: (  # type: ignore[misc]
+                address if membership.is_at(address, incarnation, _TRY_SECONDS) else None
+            )
+        )
         for address in addresses
     ]
     for tried in concurrent.futures.as_completed(tries):
         address = tried.result()
         if address is not None:
-            _remember(target, task, address)
+            _MEMBERS.add((target.address, task), address)
             return True
     return False
-
-
-def _is_at(address: str, incarnation: int) -> str | None:
-    """Returns the address if the process listens there that has an incarnation."""
-    with contextlib.closing(ServerStub(address)) as stub:
-        try:
-            return address if stub.status(_TRY_SECONDS).incarnation == incarnation else None
-        except NoAnswerError:
-            return None
-
-
-def _remember(target: task_names.Target, task: str, address: str) -> None:
-    with _lock:
-        known = _stubs.get((target.address, task))
-        if known is None or known.address != address:
-            # The former one is closed when nobody asks it any more.
-            _stubs[target.address, task] = ServerStub(address)
 
 
 def _address_of(target: task_names.Target) -> str:
