@@ -22,7 +22,10 @@ class BundleSave:
         prefix: The checkpoint's prefix.
         saver_def: The saver's `SaverDef`; `None` for a format without an index.
         durable: Whether all is synced.
-        router: What saves where several tasks have variables.
+        router: Chooses how variables on several tasks are saved.
+        save: `Saver.save` of the base class, but for the files beside the bundle. Takes a session, a path and a step.
+        save_path: The path that the saver was given.
+        global_step: The step that was read; `None` if there is none.
     """
 
     session: Any
@@ -30,69 +33,60 @@ class BundleSave:
     saver_def: Any
     durable: bool
     router: save_router.SaveRouter
+    save: Callable[..., Any]
+    save_path: str
+    global_step: int | None
 
-    def run(self, save: Callable[..., Any], save_path: str, global_step: int | None) -> str | None:
-        """Runs the nodes that write the bundle.
-
-        Args:
-            save: `Saver.save` of the base class, but for the files beside the bundle; takes a session, a path and a
-                step.
-            save_path: The path that the saver was given.
-            global_step: The step that was read.
-
-        Returns:
-            The prefix; `None` if there was nothing to save.
-        """
-        session, prefix = self.session, self.prefix
+    def run(self) -> report.SaveReport:
+        """Runs the nodes that write the bundle, logs a line, and returns what was written."""
         found: list[Any] = []
         if self.saver_def is not None:
-            found = save_nodes.find(getattr(session, "graph", None), self.saver_def)
+            found = save_nodes.find(getattr(self.session, "graph", None), self.saver_def)
         is_ours = any(map(marks.is_marked, found))
         if (
             not is_ours
             and self.saver_def is not None
-            and save_arguments.can_stage_bundle(session, prefix)
+            and save_arguments.can_stage_bundle(self.session, self.prefix)
         ):
-            return self._run_staged(save, session)
-        # Where several tasks have variables another saves in the session's place.
+            return self._run_staged(self.session)
         node = found[0] if is_ours and len(found) == 1 else None
         try:
-            return self._run_in(self._route(node), save, save_path, global_step, is_ours=is_ours)
+            return self._run_in(self._route(node), is_ours=is_ours)
         except save_router.InOrderOnlyError as error:
-            self.router.write_in_order(prefix, error)
-        return self._run_in(self._route(node), save, save_path, global_step, is_ours=is_ours)
+            self.router.write_in_order(self.prefix, error)
+        return self._run_in(self._route(node), is_ours=is_ours)
 
     def _route(self, node: Any) -> Any:
-        return self.session if node is None else self.router.route(self.session, node, self.prefix)
+        """Returns the session to save in, or a proxy where several tasks have variables."""
+        if node is None:
+            return self.session
+        return self.router.route(self.session, node, self.prefix)
 
-    def _run_in(
-        self,
-        proxy: Any,
-        save: Callable[..., Any],
-        save_path: str,
-        global_step: int | None,
-        *,
-        is_ours: bool,
-    ) -> str | None:
-        session, prefix = self.session, self.prefix
-        if proxy is not session and proxy.stages_bundle:
-            return self._run_staged(save, proxy)
-        path: str | None = save(proxy, save_path, global_step)
-        if path is not None:
-            if self.durable and not is_ours:
-                bundle.sync(prefix)
-            if proxy is session:
-                report.log_save(prefix, prefix)
-        return path
+    def _run_in(self, session: Any, *, is_ours: bool) -> report.SaveReport:
+        is_proxy = session is not self.session
+        if is_proxy and session.stages_bundle:
+            return self._run_staged(session)
+        path: str | None = self.save(session, self.save_path, self.global_step)
+        if path is None:
+            return report.SaveReport(None)
+        if self.durable and not is_ours:
+            bundle.sync(self.prefix)
+        # The proxy has logged the save of all tasks.
+        return report.SaveReport(path) if is_proxy else self._reported(self.prefix)
 
-    def _run_staged(self, save: Callable[..., Any], session: Any) -> str:
+    def _run_staged(self, session: Any) -> report.SaveReport:
         """Saves beside the prefix first: TensorFlow's own nodes would replace a checkpoint in use file by file."""
         staged = _native.StagedBundle()
         try:
             staged.stage(self.prefix, durable=self.durable)
-            save(session, staged.staged_prefix, None)
+            self.save(session, staged.staged_prefix, None)
             staged.commit()
         finally:
             staged.discard()
-        report.log_save(self.prefix, staged.staged_prefix)
-        return self.prefix
+        return self._reported(staged.staged_prefix)
+
+    def _reported(self, written: str) -> report.SaveReport:
+        """Returns the report of what was written under a prefix, and logs it."""
+        found = report.of_save(self.prefix, written)
+        found.log()
+        return found

@@ -1,4 +1,6 @@
-"""What a `Saver` of ours can be told beyond TensorFlow's arguments, checked when it is given."""
+"""The options of a `Saver` beyond TensorFlow's arguments, checked when they are given."""
+
+from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,87 +15,48 @@ LOCKS = ("block", "copy")
 VERIFY = ("before", "during")
 TRANSPORTS = ("shared", "stream", "files")
 
-# Of what travels between tasks, some parts are under way at a time; smaller ones would take forever.
+# Tasks send parts of variables. With less memory than this the parts would be too small to be fast.
 LEAST_MEMORY_BYTES = 16 << 20
-
-# What stock TensorFlow can restore into slices again is written whole, the rest as slices.
-DEFAULT_LAYOUT = "restorable"
 
 _AGGREGATIONS = ("MEAN", "SUM", "ONLY_FIRST_REPLICA")
 _AGGREGATION_TYPES = (tf.VariableAggregation, tf.compat.v1.VariableAggregation)
 
 
-@dataclasses.dataclass(frozen=True)
-class SaveOptions:
-    """How the values of a checkpoint are read and written.
+class _NotGiven:
+    """The default of a keyword that was not given, which `None` may be."""
+
+    def __repr__(self) -> str:
+        return "<default>"
+
+
+NOT_GIVEN: Any = _NotGiven()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _TransferOptions:
+    """What `SaveOptions` and `RestoreOptions` have in common.
 
     Attributes:
-        aggregation: How replicas become one value, as `tf.VariableAggregation`: one for all
-            variables, or a mapping from the name in the checkpoint, or from the variable, to its
-            own. `None`, and what a mapping leaves out, is `MEAN`.
-        threads: Number of threads that write or read; 0 lets the machine decide.
-        lock: What a variable that is updated in place waits for: `'block'`, until it is written;
-            `'copy'`, until it is copied.
-        layout: `'original'` writes whole variables, `'slices'` what stock TensorFlow writes from
-            the same graph. `None` writes whole what stock TensorFlow can restore into slices again,
-            and the rest as slices.
-        durable: Whether all is synced to the device; else only the order of the steps is kept.
-        verify: When what is read is found right: `'before'` a variable that has a value is written,
-            or `'during'` that.
-        transport: How the bytes of variables on several tasks travel: `'shared'`, every task writes to the file;
-            `'stream'`, one does, and the others send; `'files'`, every task writes a data file of its own; `None`,
-            whoever reaches the file writes, if its file system lets several tasks do so, and `'files'` where it is
-            not on a POSIX file system.
-        memory_bytes: Peak memory for that on a task beside the variables, in bytes.
-        timeout_seconds: For how long a task may not answer.
+        threads: Number of threads; 0 lets the machine decide.
+        transport: How the bytes of variables on several tasks travel.
+        memory_bytes: Peak transfer memory per task, in bytes.
+        timeout_seconds: How long a task may take to answer.
     """
 
-    aggregation: Any = None
     threads: int = 0
-    lock: str = "block"
-    layout: str | None = None
-    durable: bool = True
-    verify: str = "before"
     transport: str | None = None
     memory_bytes: int = 256 << 20
     timeout_seconds: float = 120.0
 
     def __post_init__(self) -> None:
-        """Refuses values that mean nothing.
-
-        Raises:
-            ArgumentError: A value is not one of those allowed.
-            ArgumentTypeError: `threads` is not an integer, `durable` no bool, or `aggregation` holds no
-                `tf.VariableAggregation`.
-        """
-        if self.layout is not None and self.layout not in LAYOUTS:
-            raise errors.ArgumentError(
-                f"layout must be one of {LAYOUTS} or None, not {self.layout!r}"
-            )
-        if self.lock not in LOCKS:
-            raise errors.ArgumentError(f"lock must be one of {LOCKS}, not {self.lock!r}")
-        if self.verify not in VERIFY:
-            raise errors.ArgumentError(f"verify must be one of {VERIFY}, not {self.verify!r}")
         if isinstance(self.threads, bool) or not isinstance(self.threads, int):
             raise errors.ArgumentTypeError(f"threads must be an int, not {self.threads!r}")
         if self.threads < 0:
             raise errors.ArgumentError(
                 f"threads must be 0 (the machine decides) or more, not {self.threads}"
             )
-        if not isinstance(self.durable, bool):
-            raise errors.ArgumentTypeError(f"durable must be True or False, not {self.durable!r}")
-        if isinstance(self.aggregation, Mapping):
-            for value in self.aggregation.values():
-                aggregation_name(value)
-        elif self.aggregation is not None:
-            aggregation_name(self.aggregation)
-        self._check_transport()
-
-    def _check_transport(self) -> None:
-        if self.transport is not None and self.transport not in TRANSPORTS:
-            raise errors.ArgumentError(
-                f"transport must be one of {TRANSPORTS} or None, not {self.transport!r}"
-            )
+        if self.transport is not None:
+            _check_choice("transport", self.transport, TRANSPORTS, or_none=True)
         if isinstance(self.memory_bytes, bool) or not isinstance(self.memory_bytes, int):
             raise errors.ArgumentTypeError(
                 f"memory_bytes must be an int, not {self.memory_bytes!r}"
@@ -113,13 +76,122 @@ class SaveOptions:
                 f"timeout_seconds must be more than 0, not {self.timeout_seconds}"
             )
 
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SaveOptions(_TransferOptions):
+    """How a `Saver` writes checkpoints.
+
+    Attributes:
+        threads: Number of threads that write a checkpoint; 0 lets the machine decide.
+        transport: How the bytes of variables on several tasks of a cluster travel. `'shared'`: every task writes to the
+            one data file. `'stream'`: the task of the saver's node writes, and the others send. `'files'`: every task
+            writes a data file of its own. `None`: every task that can open the file writes to it, if its file system
+            lets several tasks do so; where it is not a POSIX file system, as with `'files'`.
+        memory_bytes: Peak transfer memory per task, in bytes, beside the variables.
+        timeout_seconds: How long a task may take to answer before the save fails and names it; and how long a save
+            waits for another thread that saves to its prefix.
+        aggregation: How the replicas of a variable become the value that is saved: a `tf.VariableAggregation` for all,
+            or a mapping from the name in the checkpoint, or from the variable, to its own. The rest is `MEAN`.
+        lock: How long an update of a variable waits that changes it in place while it is read. `'block'`: until it is
+            written, with no extra memory. `'copy'`: until it is copied, with memory for one variable.
+        layout: `'original'` writes whole variables. `'slices'` writes what stock TensorFlow writes from the same graph.
+            `None` writes whole what stock TensorFlow can restore into slices, and slices otherwise: float16, uint16,
+            uint32, uint64, string, float8, float4, qint16, quint16 and two-bit integers. A distributed session writes
+            whole variables unless told otherwise.
+        durable: Whether all files are synced, so that a checkpoint survives a power cut once `save` has returned.
+            Without, the order of the steps is the same, which is enough for processes that are killed.
+
+    Raises:
+        ArgumentError: A value is not one of those allowed.
+        ArgumentTypeError: A value is of the wrong type.
+    """
+
+    aggregation: Any = None
+    lock: str = "block"
+    layout: str | None = None
+    durable: bool = True
+
+    def __post_init__(self) -> None:
+        if self.layout is not None:
+            _check_choice("layout", self.layout, LAYOUTS, or_none=True)
+        _check_choice("lock", self.lock, LOCKS)
+        super().__post_init__()
+        if not isinstance(self.durable, bool):
+            raise errors.ArgumentTypeError(f"durable must be True or False, not {self.durable!r}")
+        if isinstance(self.aggregation, Mapping):
+            for value in self.aggregation.values():
+                aggregation_name(value)
+        elif self.aggregation is not None:
+            aggregation_name(self.aggregation)
+
     @property
     def leaves_gaps_to_stock(self) -> bool:
-        """Whether a variable of which slices are missing is saved by TensorFlow, as slices.
+        """Whether TensorFlow saves a variable of which slices are missing, as slices.
 
-        What is asked for here can only be done for variables that are all there.
+        The layout `'original'` and aggregations need all slices of a variable.
         """
         return self.layout != "original" and self.aggregation is None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RestoreOptions(_TransferOptions):
+    """How a `Saver` reads checkpoints.
+
+    Attributes:
+        threads: Number of threads that read a checkpoint; 0 lets the machine decide.
+        transport: How the bytes of variables on several tasks of a cluster travel. `'shared'`: every task reads its
+            own. `'stream'`: the task of the saver's node reads, and sends to the others. `None` and `'files'`: every
+            task that sees the files reads its own.
+        memory_bytes: Peak transfer memory per task, in bytes, beside the variables.
+        timeout_seconds: How long a task may take to answer before the restore fails and names it.
+        verify: `'before'` reads the whole checkpoint and checks it, before a variable that has a value is written; so
+            it reads twice. `'during'` reads once: a variable whose bytes turn out to be damaged is left uninitialized,
+            and the restore raises.
+
+    Raises:
+        ArgumentError: A value is not one of those allowed.
+        ArgumentTypeError: A value is of the wrong type.
+    """
+
+    verify: str = "before"
+
+    def __post_init__(self) -> None:
+        _check_choice("verify", self.verify, VERIFY)
+        super().__post_init__()
+
+
+@dataclasses.dataclass(frozen=True)
+class SaverOptions:
+    """All options of one `Saver`.
+
+    Attributes:
+        save: How it writes checkpoints.
+        restore: How it reads them.
+    """
+
+    save: SaveOptions = dataclasses.field(default_factory=SaveOptions)
+    restore: RestoreOptions = dataclasses.field(default_factory=RestoreOptions)
+
+    @staticmethod
+    def of(
+        options: SaveOptions | None, restore_options: RestoreOptions | None, **keywords: Any
+    ) -> SaverOptions:
+        """Returns the options that a `Saver` was given, as objects and as keywords.
+
+        Args:
+            options: How it writes; `None`: as the keywords say.
+            restore_options: How it reads; `None`: as the keywords say.
+            **keywords: Fields of either, by name; `NOT_GIVEN` for those that were not given.
+
+        Raises:
+            ArgumentError: A value is not one of those allowed, or a keyword and an object disagree.
+            ArgumentTypeError: A value is of the wrong type.
+        """
+        given = {name: value for name, value in keywords.items() if value is not NOT_GIVEN}
+        return SaverOptions(
+            _merged("options", SaveOptions, options, given),
+            _merged("restore_options", RestoreOptions, restore_options, given),
+        )
 
 
 def aggregation_name(aggregation: Any) -> str:
@@ -141,3 +213,31 @@ def aggregation_name(aggregation: Any) -> str:
     if name not in _AGGREGATIONS:
         raise errors.ArgumentError(f"aggregation must be one of {_AGGREGATIONS}, not {name}")
     return name
+
+
+def _merged(argument: str, kind: Any, options: Any, given: Mapping[str, Any]) -> Any:
+    """Returns the options of a kind; raises where an object and a keyword disagree."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    fields = {name: value for name, value in given.items() if name in names}
+    if options is None:
+        return kind(**fields)
+    if not isinstance(options, kind):
+        raise errors.ArgumentTypeError(
+            f"Saver: {argument} must be a {kind.__name__}, not {options!r}"
+        )
+    for name, value in fields.items():
+        other = getattr(options, name)
+        if value is not other and value != other:
+            raise errors.ArgumentError(
+                f"Saver: {name}={value!r} disagrees with {argument}, which has {name}={other!r}. "
+                f"Give {name} in {argument} only"
+            )
+    return options
+
+
+def _check_choice(
+    name: str, value: Any, allowed: tuple[str, ...], *, or_none: bool = False
+) -> None:
+    if value not in allowed:
+        what = f"{allowed} or None" if or_none else f"{allowed}"
+        raise errors.ArgumentError(f"{name} must be one of {what}, not {value!r}")

@@ -41,7 +41,14 @@ def can_stage_early(sess: Any, save_path: str, latest_filename: str | None) -> b
 
 
 def check_parent(save_path: str) -> None:
-    """Refuses as the base class does when a remote session wrote to a directory not here."""
+    """Refuses, as the base class does, to write a state file where this process has no such directory.
+
+    Args:
+        save_path: The path that the saver was given; empty: nothing is checked.
+
+    Raises:
+        ArgumentError: The tasks of the session have the directory, and this process does not.
+    """
     parent = paths.parent(save_path)
     if parent and paths.is_local(parent) and not tf.io.gfile.isdir(parent):
         raise errors.ArgumentError(f"Parent directory of {save_path} doesn't exist, can't save.")

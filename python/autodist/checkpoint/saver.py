@@ -6,7 +6,6 @@ that is not all there: data and index, `.meta`, `checkpoint`, then old checkpoin
 (`transaction`, docs/design/durability.md). Stock TensorFlow writes `.meta` last and syncs nothing.
 """
 
-import contextlib
 import functools
 from typing import Any
 
@@ -15,6 +14,7 @@ import tensorflow as tf
 from autodist import _native, errors
 from autodist.checkpoint import (
     bundle_saves,
+    companion_files,
     save_arguments,
     tagging,
     transaction,
@@ -26,17 +26,18 @@ from autodist.checkpoint.distributed.tasks.transport import Transport
 from autodist.checkpoint.errors import final_errors, restore_errors
 from autodist.checkpoint.files import (
     paths,
-    prefix_lock,
     report,
     retention,
-    staged_files,
     state_file,
 )
 from autodist.checkpoint.graph import meta_graph, object_checkpoint, variable_list
+from autodist.checkpoint.options import RestoreOptions, SaveOptions
 from autodist.private_apis import tf_internals
 
 # A parameter server runs the program that imports this module, and builds no `Saver`: it needs the ops all the same.
 _native.load_ops_if_possible()
+
+__all__ = ["RestoreOptions", "SaveOptions", "Saver", "is_durable"]
 
 _SaverDef = tf.compat.v1.train.SaverDef
 
@@ -72,15 +73,17 @@ class Saver(retention.RetainingSaver):
         save_relative_paths: bool = False,
         filename: str | None = None,
         *,
-        aggregation: Any = None,
-        threads: int = 0,
-        lock: str = "block",
-        layout: str | None = None,
-        durable: bool = True,
-        verify: str = "before",
-        transport: str | None = None,
-        memory_bytes: int = 256 << 20,
-        timeout_seconds: float = 120.0,
+        options: SaveOptions | None = None,
+        restore_options: RestoreOptions | None = None,
+        aggregation: Any = save_options.NOT_GIVEN,
+        threads: int = save_options.NOT_GIVEN,
+        lock: str = save_options.NOT_GIVEN,
+        layout: str | None = save_options.NOT_GIVEN,
+        durable: bool = save_options.NOT_GIVEN,
+        verify: str = save_options.NOT_GIVEN,
+        transport: str | None = save_options.NOT_GIVEN,
+        memory_bytes: int = save_options.NOT_GIVEN,
+        timeout_seconds: float = save_options.NOT_GIVEN,
     ) -> None:
         """Creates a `Saver`; the arguments up to `filename` are TensorFlow's.
 
@@ -101,34 +104,18 @@ class Saver(retention.RetainingSaver):
             pad_step_number: Pad the step in file names to eight digits.
             save_relative_paths: Write relative paths into the `checkpoint` file.
             filename: The file name, if it is known when the graph is built.
-            aggregation: How the replicas of a variable become the value that is saved: a
-                `tf.VariableAggregation` for all, or a dict from name in the checkpoint, or
-                variable, to its own. The rest is `MEAN`.
-            threads: How many threads write or read a checkpoint; 0 lets the machine decide.
-            lock: While a variable that is updated in place is read, its updates wait: `'block'`,
-                until it is written, with no extra memory; `'copy'`, until it is copied, with memory
-                for one variable.
-            layout: `'original'` writes whole variables; `'slices'` what stock TensorFlow writes
-                from this very graph. With `None`, variables are whole except partitioned ones of
-                dtypes that stock TensorFlow cannot restore into slices from a whole: float16,
-                uint16, uint32, uint64, string, float8, float4, qint16, quint16 and two-bit integers.
-                A distributed session writes whole variables unless told otherwise.
-            durable: Whether all files are synced, so that a checkpoint survives a power cut once
-                `save` has returned and the former one survives until then. Without, the order of
-                the steps is the same, which is enough for processes that are killed.
-            verify: Restoring, a variable that has a value is written only after the whole
-                checkpoint was read and found right, `'before'`, which reads it twice; or
-                `'during'` the only reading: then a variable whose bytes turn out to be damaged is
-                left uninitialized, and the restore raises.
-            transport: How the bytes of variables on several tasks of a cluster travel: with
-                `'shared'` every task writes its own into the one file and reads its own, with
-                `'stream'` the task that the graph puts the saver on writes and reads, and the others
-                send and are sent to; with `'files'` every task writes a data file of its own. `None`
-                finds out which tasks may write to the file; on object stores and the like saves are as
-                with `'files'`, if all do.
-            memory_bytes: Peak memory for that on each task beside the variables, in bytes.
-            timeout_seconds: For how long a task may not answer before the save or restore fails and
-                names it; and how long a save waits for another thread that saves to its prefix.
+            options: How checkpoints are written.
+            restore_options: How checkpoints are read.
+            aggregation: As in `SaveOptions`; likewise `lock`, `layout` and `durable`.
+            threads: As in `SaveOptions` and `RestoreOptions`; likewise `transport`, `memory_bytes` and
+                `timeout_seconds`.
+            lock: As in `SaveOptions`.
+            layout: As in `SaveOptions`.
+            durable: As in `SaveOptions`.
+            verify: As in `RestoreOptions`.
+            transport: As `threads`.
+            memory_bytes: As `threads`.
+            timeout_seconds: As `threads`.
 
         Raises:
             ImportError: The op library is missing or was built for another TensorFlow.
@@ -137,22 +124,26 @@ class Saver(retention.RetainingSaver):
                 save.
             RuntimeError: The graph is finalized, or executing eagerly without `var_list`.
         """
-        self._options = save_options.SaveOptions(
-            aggregation,
-            threads,
-            lock,
-            layout,
-            durable,
-            verify,
-            transport,
-            memory_bytes,
-            timeout_seconds,
+        self._options = save_options.SaverOptions.of(
+            options,
+            restore_options,
+            aggregation=aggregation,
+            threads=threads,
+            lock=lock,
+            layout=layout,
+            durable=durable,
+            verify=verify,
+            transport=transport,
+            memory_bytes=memory_bytes,
+            timeout_seconds=timeout_seconds,
         )
-        way = Transport(transport, memory_bytes, float(timeout_seconds))
-        self._save_router = save_router.SaveRouter(way)
-        self._restore_router = restore_router.RestoreRouter(way)
-        # The keys of the last object-based checkpoint, and what restores from such keys.
-        self._object_saver: tuple[object_checkpoint.KeysByName, Saver | None] = ({}, None)
+        self._save_router = save_router.SaveRouter(_transport(self._options.save))
+        self._restore_router = restore_router.RestoreRouter(_transport(self._options.restore))
+        self._object_restores = object_checkpoint.ObjectRestores(
+            lambda variables: Saver(
+                variables, reshape=self._reshape, restore_options=self._options.restore
+            )
+        )
         super().__init__(
             var_list=var_list,
             reshape=reshape,
@@ -201,7 +192,7 @@ class Saver(retention.RetainingSaver):
             keys = object_checkpoint.keys_by_name(checkpoint_path) if is_restored else None
             if keys is None:
                 raise
-            self._restore_objects(None, checkpoint_path, keys)
+            self._object_restores.restore(None, self._var_list, checkpoint_path, keys)
         finally:
             if given is not None:
                 self._var_list = given
@@ -277,7 +268,6 @@ class Saver(retention.RetainingSaver):
         with (
             final_errors.of_save(save_path, functools.partial(sessions.has_tasks, sess)),
             save_arguments.inside_graph(sess),
-            contextlib.ExitStack() as held,
         ):
             # Once, so that all files are of one step even if training goes on.
             if global_step is not None and not isinstance(global_step, tf.compat.integral_types):
@@ -285,70 +275,52 @@ class Saver(retention.RetainingSaver):
             prefix = save_arguments.prefix_of(
                 save_path, global_step, is_padded=self._pad_step_number
             )
-            meta_path = (
-                tf_internals.meta_graph_filename(prefix, meta_graph_suffix)
-                if write_meta_graph
-                else None
-            )
-            state_path = (
-                state_file.path_of(paths.parent(save_path), latest_filename)
-                if write_state
-                else None
-            )
-            # Of two processes that save to one prefix at once, one gets an error here, before it writes anything.
-            lock = held.enter_context(
-                prefix_lock.held(
-                    prefix,
-                    durable=self._options.durable,
-                    timeout_seconds=self._options.timeout_seconds,
-                    # TensorFlow's own nodes make none.
-                    makes_directory=self._writes_v2() and not self.saver_def.sharded,
-                    is_needed=self._writes_v2(),
-                )
-            )
-            records = contextlib.ExitStack()
             save = functools.partial(
                 super().save,
                 latest_filename=latest_filename,
                 write_meta_graph=False,
                 write_state=False,
             )
-
-            def write_bundle() -> str | None:
-                path = bundle_saves.BundleSave(
-                    sess,
-                    prefix,
-                    self.saver_def if self._writes_v2() else None,
-                    durable=self._options.durable,
-                    router=self._save_router,
-                ).run(save, save_path, global_step)
-                lock.take_back_directory()
-                if path is not None and write_state:
-                    save_arguments.check_parent(save_path)
-                return path
-
-            path = transaction.Transaction(
+            bundle_save = bundle_saves.BundleSave(
+                sess,
                 prefix,
-                meta_path,
-                state_path,
-                stage=functools.partial(
-                    self._stage,
-                    sess,
-                    records=records,
-                    meta_path=meta_path,
-                    state_path=state_path,
-                    strip_default_attrs=strip_default_attrs,
-                    save_debug_info=save_debug_info,
-                ),
-                unrecord=records.close,
-                durable=self._options.durable,
-                is_v2=self._writes_v2(),
-                is_anothers=lambda: lock.has_saved_within,
+                self.saver_def if self._writes_v2() else None,
+                self._options.save.durable,
+                self._save_router,
+                save,
+                save_path,
+                global_step,
+            )
+            companions = companion_files.CompanionFiles(
+                getattr(sess, "graph", None),
+                self.saver_def,
+                tf_internals.meta_graph_filename(prefix, meta_graph_suffix)
+                if write_meta_graph
+                else None,
+                state_file.path_of(paths.parent(save_path), latest_filename)
+                if write_state
+                else None,
+                self._record,
+                lambda: self.last_checkpoints,
+                self._save_relative_paths,
+                {"strip_default_attrs": strip_default_attrs, "save_debug_info": save_debug_info},
+            )
+            saved = transaction.Transaction(
+                prefix,
+                companions,
+                self._options.save.durable,
+                self._options.save.timeout_seconds,
+                self._writes_v2(),
+                # TensorFlow's own nodes make none.
+                makes_directory=self._writes_v2() and not self.saver_def.sharded,
                 stages_early=save_arguments.can_stage_early(sess, save_path, latest_filename),
-            ).run(write_bundle)
-        if path is not None and write_state:
+            ).run(
+                bundle_save.run,
+                functools.partial(save_arguments.check_parent, save_path if write_state else ""),
+            )
+        if saved.prefix is not None and write_state:
             self._MaybeDeleteOldCheckpoints(meta_graph_suffix=meta_graph_suffix)
-        return path
+        return saved.prefix
 
     def restore(self, sess: Any, save_path: Any) -> None:
         """Restores variables.
@@ -391,35 +363,13 @@ class Saver(retention.RetainingSaver):
             restore_errors.check_prefix(save_path)
             proxy = self._restore_router.route(sess, self.saver_def, save_path)
             by_object = object_checkpoint.ObjectCheckpointSession(
-                proxy, functools.partial(self._restore_objects, sess)
+                proxy, functools.partial(self._object_restores.restore, sess, self._var_list)
             )
             super().restore(by_object, save_path)
             if by_object.error is not None:
                 raise by_object.error
         if proxy is sess:
             report.log_restore(save_path)
-
-    def _restore_objects(self, sess: Any, prefix: str, keys: object_checkpoint.KeysByName) -> None:
-        """Restores an object-based checkpoint, with nodes that are added to the graph once for the same keys."""
-        known, saver = self._object_saver
-        if saver is None or known != keys:
-            if not tf.executing_eagerly() and tf.compat.v1.get_default_graph().finalized:
-                raise errors.GraphStateError(
-                    f"Graph is finalized and cannot be modified, but {prefix} is an object-based checkpoint: restoring "
-                    "it adds nodes. Restore it before the graph is finalized, that is before "
-                    "MonitoredTrainingSession, Supervisor or graph.finalize(), and save it with this Saver"
-                )
-            saver = Saver(
-                object_checkpoint.var_list(self._var_list, prefix, keys),
-                reshape=self._reshape,
-                threads=self._options.threads,
-                verify=self._options.verify,
-                transport=self._options.transport,
-                memory_bytes=self._options.memory_bytes,
-                timeout_seconds=self._options.timeout_seconds,
-            )
-            self._object_saver = keys, saver
-        saver.restore(sess, prefix)
 
     def export_meta_graph(  # noqa: PLR0917 TensorFlow's signature
         self,
@@ -451,7 +401,7 @@ class Saver(retention.RetainingSaver):
         return meta_graph.export(
             self.saver_def,
             None if filename is None else paths.text(filename),
-            durable=self._options.durable,
+            durable=self._options.save.durable,
             collection_list=collection_list,
             as_text=as_text,
             export_scope=export_scope,
@@ -461,29 +411,11 @@ class Saver(retention.RetainingSaver):
             save_debug_info=save_debug_info,
         )
 
-    def _stage(
-        self,
-        sess: Any,
-        files: staged_files.StagedFiles,
-        latest: str | None,
-        *,
-        records: contextlib.ExitStack,
-        meta_path: str | None,
-        state_path: str | None,
-        **meta_arguments: Any,
-    ) -> None:
-        """Writes what stands beside a checkpoint under temporary names, and records it until `records` is closed."""
-        if meta_path is not None:
-            with sess.graph.as_default():
-                meta_graph.stage(files, self.saver_def, meta_path, **meta_arguments)
-        if state_path is not None and latest is not None:
-            records.callback(self._record(latest))
-            state = state_file.contents(
-                state_path, latest, self.last_checkpoints, relative=self._save_relative_paths
-            )
-            files.add(state_path, state)
-
 
 def is_durable(saver: Any) -> bool:
     """Tells whether what a saver, ours or stock, writes is synced."""
-    return isinstance(saver, Saver) and saver._options.durable  # noqa: SLF001 our own class
+    return isinstance(saver, Saver) and saver._options.save.durable  # noqa: SLF001 our own class
+
+
+def _transport(options: SaveOptions | RestoreOptions) -> Transport:
+    return Transport(options.transport, options.memory_bytes, float(options.timeout_seconds))

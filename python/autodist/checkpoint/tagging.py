@@ -14,7 +14,7 @@ from autodist.tf_nodes import marks, restore_nodes, save_nodes, variable_ops
 _LOGGER = _log.get_logger()
 
 
-def tag_all(graph: Any, saver_def: Any, options: save_options.SaveOptions) -> None:
+def tag_all(graph: Any, saver_def: Any, options: save_options.SaverOptions) -> None:
     """Marks the `SaveV2` and `RestoreV2` nodes of a saver.
 
     Args:
@@ -26,14 +26,14 @@ def tag_all(graph: Any, saver_def: Any, options: save_options.SaveOptions) -> No
         _tag_restore(restore_op, options)
     for save_op in save_nodes.find(graph, saver_def):
         sliced = save_nodes.sliced_variables(save_op)
-        gaps = save_nodes.names_with_gaps(sliced) if options.leaves_gaps_to_stock else []
+        gaps = save_nodes.names_with_gaps(sliced) if options.save.leaves_gaps_to_stock else []
         if gaps:
             _LOGGER.info(
                 "slices of %s are missing: TensorFlow saves those there are", ", ".join(gaps)
             )
             continue
         _tag_save(save_op, options)
-        dtypes = save_nodes.dtypes_kept_as_slices(sliced) if options.layout is None else []
+        dtypes = save_nodes.dtypes_kept_as_slices(sliced) if options.save.layout is None else []
         if dtypes:
             _LOGGER.info(
                 "partitioned variables of %s are saved as slices: stock TensorFlow cannot "
@@ -42,16 +42,17 @@ def tag_all(graph: Any, saver_def: Any, options: save_options.SaveOptions) -> No
             )
 
 
-def _tag_restore(restore_op: Any, options: save_options.SaveOptions) -> None:
+def _tag_restore(restore_op: Any, options: save_options.SaverOptions) -> None:
     """Marks a `RestoreV2` to be replaced; one that is marked keeps its marks unless something else is asked for."""
-    if options == save_options.SaveOptions() and marks.is_marked(restore_op):
+    if options == save_options.SaverOptions() and marks.is_marked(restore_op):
         return
     marks.mark_restore(
-        restore_op, marks.RestoreMarks(verify=options.verify, threads=options.threads)
+        restore_op,
+        marks.RestoreMarks(verify=options.restore.verify, threads=options.restore.threads),
     )
 
 
-def _tag_save(save_op: Any, options: save_options.SaveOptions) -> None:
+def _tag_save(save_op: Any, options: save_options.SaverOptions) -> None:
     """Marks a `SaveV2` to be replaced; one that is marked keeps its marks unless something else is asked for.
 
     A saver made from a `SaverDef` shares the nodes of the one it came from.
@@ -59,19 +60,19 @@ def _tag_save(save_op: Any, options: save_options.SaveOptions) -> None:
     Raises:
         ArgumentError: The aggregation names a variable that the node does not write, or two for one name.
     """
-    if options == save_options.SaveOptions() and marks.is_marked(save_op):
+    if options == save_options.SaverOptions() and marks.is_marked(save_op):
         return
     aggregations = None
-    if options.aggregation is not None:
-        names = _aggregations(save_nodes.read_entries(save_op), options.aggregation)
+    if options.save.aggregation is not None:
+        names = _aggregations(save_nodes.read_entries(save_op), options.save.aggregation)
         aggregations = tuple(name.encode() for name in names)
     marks.mark_save(
         save_op,
         marks.SaveMarks(
-            layout=options.layout or marks.SaveMarks().layout,
-            lock=options.lock,
-            threads=options.threads,
-            durable=options.durable,
+            layout=options.save.layout or marks.SaveMarks().layout,
+            lock=options.save.lock,
+            threads=options.save.threads,
+            durable=options.save.durable,
             aggregations=aggregations,
         ),
     )

@@ -1,12 +1,15 @@
-"""The order of a save: the bundle, what stands beside it, and what is taken back where that fails.
+"""One save, from the lock of its prefix to its report.
 
 ::
 
-    data, index       written by an op
-    .meta, checkpoint written under other names, then renamed
+    lock            no other save writes to the prefix
+    write           data and index, by an op; they are whole or not there
+    stage           .meta and checkpoint, under temporary names
+    commit          both are renamed
+    roll back       what was not committed is removed, if a step fails
 
-Once the bundle is whole it stays, whatever fails afterwards: the variables of a finished training are worth more than
-the files beside them.
+A bundle that is whole stays, whatever fails afterwards: the variables of a finished training are worth more than the
+files beside them.
 """
 
 from __future__ import annotations
@@ -16,8 +19,10 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from autodist.checkpoint.companion_files import CompanionFiles
 from autodist.checkpoint.errors import final_errors, no_space
-from autodist.checkpoint.files import bundle, paths, staged_files
+from autodist.checkpoint.files import bundle, paths, prefix_lock, staged_files
+from autodist.checkpoint.files.report import SaveReport
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,86 +31,111 @@ class Transaction:
 
     Attributes:
         prefix: The checkpoint's.
-        meta_path: Where the graph is written; `None` if it is not.
-        state_path: Where the state file is; `None` if it is not written.
-        stage: Writes these under temporary names, for the prefix it is given, and records the checkpoint.
-        unrecord: Takes back that it was recorded.
+        companions: The files beside the bundle.
         durable: Whether all is synced.
-        is_v2: Whether the bundle is of the format that has an index.
-        is_anothers: Tells whether another save wrote the bundle that is there, within this one.
-        stages_early: Whether, over a checkpoint in use, nothing but renames shall be left once the bundle is written.
+        timeout_seconds: How long to wait for another thread that saves to the prefix.
+        is_v2: Whether the bundle is of the format that has an index. Only such a save is locked.
+        makes_directory: Whether to make the directory of the prefix if it is missing.
+        stages_early: Whether to stage before the bundle is written where a checkpoint is overwritten: then only
+            renames are left to do after it.
     """
 
     prefix: str
-    meta_path: str | None
-    state_path: str | None
-    stage: Callable[[staged_files.StagedFiles, str | None], None]
-    unrecord: Callable[[], None]
+    companions: CompanionFiles
     durable: bool
+    timeout_seconds: float
     is_v2: bool
-    is_anothers: Callable[[], bool]
+    makes_directory: bool
     stages_early: bool
 
-    def run(self, write_bundle: Callable[[], str | None]) -> str | None:
-        """Saves.
+    def run(self, write_bundle: Callable[[], SaveReport], check: Callable[[], None]) -> SaveReport:
+        """Saves, and returns the report of `write_bundle`.
 
         Args:
-            write_bundle: Writes the bundle, whole or not at all, and returns its prefix; `None` if it is empty.
+            write_bundle: Writes the bundle, whole or not at all.
+            check: Called once a bundle is written; raises if the files beside it cannot be.
 
         Raises:
-            Exception: What it raises, or what failed after it; then the text says what is saved.
+            tf.errors.AlreadyExistsError: Another save writes to the prefix; nothing was written.
+            Exception: What `write_bundle` raises, or what failed after it. Then the text says what is saved.
         """
+        # Of two processes that save to one prefix at once, one gets an error here, before it writes anything.
+        with prefix_lock.held(
+            self.prefix,
+            durable=self.durable,
+            timeout_seconds=self.timeout_seconds,
+            makes_directory=self.makes_directory,
+            is_needed=self.is_v2,
+        ) as lock:
+            return self._run(lock, write_bundle, check)
+
+    def _run(
+        self,
+        lock: prefix_lock.HeldPrefix,
+        write_bundle: Callable[[], SaveReport],
+        check: Callable[[], None],
+    ) -> SaveReport:
         is_overwritten = self.is_v2 and bundle.exists(self.prefix)
         with staged_files.StagedFiles(durable=self.durable) as files:
-            is_staged = is_overwritten and self.stages_early and self._stages(files)
+            is_staged = is_overwritten and self.stages_early and self._stage_early(files)
             try:
-                path = write_bundle()
+                report = write_bundle()
+                lock.take_back_directory()
+                if report.prefix is not None:
+                    check()
             except BaseException as error:
-                self.unrecord()
-                # What another save writes there, whom the op left the prefix to, is not ours.
-                is_another = isinstance(error, tf.errors.AlreadyExistsError) or self.is_anothers()
-                if self.is_v2 and not is_overwritten and not is_another:
-                    bundle.remove(self.prefix)
+                self._roll_back(lock, error, is_overwritten=is_overwritten)
                 if no_space.is_cause(error):
-                    raise no_space.explained(error, self.prefix, self.state_path) from error
+                    state_path = self.companions.state_path
+                    raise no_space.explained(error, self.prefix, state_path) from error
                 raise
             try:
                 if not is_staged:
-                    self.stage(files, path)
+                    self.companions.stage(files, report.prefix)
                 files.commit()
             except BaseException as error:
                 # Once the state file names it, a checkpoint is recorded.
-                if self.state_path not in files.moved:
-                    self.unrecord()
-                if path is None or not isinstance(error, Exception):
+                if self.companions.state_path not in files.moved:
+                    self.companions.unrecord()
+                if report.prefix is None or not isinstance(error, Exception):
                     raise
                 message = getattr(error, "message", None) or str(error)
                 text = f"{message}\n\n{self._what_is_saved(files.moved)}"
                 raise final_errors.with_message(error, text) from error
-        return path
+        return report
 
-    def _stages(self, files: staged_files.StagedFiles) -> bool:
-        """Stages what stands beside the bundle; tells whether that was possible before the bundle is written."""
+    def _stage_early(self, files: staged_files.StagedFiles) -> bool:
+        """Stages the files beside the bundle before it is written; tells whether that was possible."""
         try:
-            self.stage(files, self.prefix)
+            self.companions.stage(files, self.prefix)
         except Exception:  # noqa: BLE001 the variables come first: it is tried again after them, and raised then
             files.discard()
-            self.unrecord()
+            self.companions.unrecord()
             return False
         return True
 
+    def _roll_back(
+        self, lock: prefix_lock.HeldPrefix, error: BaseException, *, is_overwritten: bool
+    ) -> None:
+        """Removes what a failed save has written, but never what another save has."""
+        self.companions.unrecord()
+        is_anothers = isinstance(error, tf.errors.AlreadyExistsError) or lock.has_saved_within
+        if self.is_v2 and not is_overwritten and not is_anothers:
+            bundle.remove(self.prefix)
+
     def _what_is_saved(self, moved: frozenset[str]) -> str:
         lines = [describe_saved(self.prefix)]
-        if self.meta_path is not None and self.meta_path not in moved:
+        meta_path, state_path = self.companions.meta_path, self.companions.state_path
+        if meta_path is not None and meta_path not in moved:
             # A graph from before belongs to other values, though mostly it fits.
-            is_former = tf.io.gfile.exists(self.meta_path) and not tf.io.gfile.isdir(self.meta_path)
+            is_former = tf.io.gfile.exists(meta_path) and not tf.io.gfile.isdir(meta_path)
             lines.append(
-                f"{self.meta_path!r} is that of the save before."
+                f"{meta_path!r} is that of the save before."
                 if is_former
-                else f"There is no graph beside them, {self.meta_path!r}."
+                else f"There is no graph beside them, {meta_path!r}."
             )
-        if self.state_path is not None and self.state_path not in moved:
-            lines.append(_what_is_named(self.state_path))
+        if state_path is not None and state_path not in moved:
+            lines.append(_what_is_named(state_path))
         return " ".join(lines)
 
 

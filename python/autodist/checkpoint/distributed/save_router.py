@@ -86,7 +86,7 @@ class SaveSessionProxy(session_proxy.SessionProxy):
         except sharded_steps.UnreachedError as error:
             self._leave(str(error))
             saved = self._session.run(fetches, feed_dict, options, run_metadata)
-            report.log_save(self._prefix, prefix)
+            report.of_save(self._prefix, prefix).log()
             return saved
         raise errors.GraphStateError(
             f"cannot save {prefix}: servers restarted during the save, twice; nothing was written. Initialize or "

@@ -1,39 +1,64 @@
-"""One line in the log about each save and each restore."""
+"""Reports of the op library about a save or a restore, and their lines in the log."""
+
+from __future__ import annotations
+
+import dataclasses
 
 from autodist import _log, _native
 
 _LOGGER = _log.get_logger()
 
 
-def log_save(prefix: str, written: str) -> None:
-    """Logs what the op library reports of the last save under a prefix.
+@dataclasses.dataclass(frozen=True)
+class SaveReport:
+    """What a save wrote.
 
-    There is nothing to log where stock TensorFlow did the save: a sharded saver in the user's own
-    graph, or a session on a server that has no library of ours.
+    Attributes:
+        prefix: The checkpoint's prefix; `None` if there was nothing to save.
+        written_bytes: Bytes of the bundle; `None` where another wrote it than our op in this process.
+        seconds: How long that took.
+        max_lock_seconds: How long a variable was locked at most.
+    """
+
+    prefix: str | None
+    written_bytes: int | None = None
+    seconds: float = 0.0
+    max_lock_seconds: float = 0.0
+
+    def log(self) -> None:
+        """Logs a line, unless another than our op in this process wrote the bundle."""
+        if self.written_bytes is None:
+            return
+        _LOGGER.info(
+            "saved %s: %d bytes in %.3f s (%.2f GB/s); a variable was locked for at most %.3f s",
+            self.prefix,
+            self.written_bytes,
+            self.seconds,
+            self.written_bytes / max(self.seconds, 1e-9) / 1e9,
+            self.max_lock_seconds,
+        )
+
+
+def of_save(prefix: str, written: str) -> SaveReport:
+    """Returns the report of the save that this process has just made.
+
+    It has no figures where stock TensorFlow did the save: a sharded saver in the user's own graph, or a session on a
+    server that has not loaded our ops.
 
     Args:
         prefix: The checkpoint's prefix.
         written: The prefix that it was written under.
     """
-    # The only part of a sharded save on one device; it is merged under its final name afterwards.
+    # A sharded save on one device writes one part, which is then merged under the final name.
     part = written + "_temp/part-00000-of-00001"
-    report = _native.last_save(written) or _native.last_save(part)
-    if report is None:
-        return
-    _LOGGER.info(
-        "saved %s: %d bytes in %.3f s (%.2f GB/s); a variable was locked for at most %.3f s",
-        prefix,
-        report.written_bytes,
-        report.seconds,
-        report.written_bytes / max(report.seconds, 1e-9) / 1e9,
-        report.max_lock_seconds,
-    )
+    found = _native.last_save(written) or _native.last_save(part)
+    if found is None:
+        return SaveReport(prefix)
+    return SaveReport(prefix, found.written_bytes, found.seconds, found.max_lock_seconds)
 
 
 def log_restore(prefix: str) -> None:
-    """Logs what the op library reports of the last restore from a prefix.
-
-    There is nothing to log where stock TensorFlow did it.
+    """Logs a line about the last restore from a prefix, unless stock TensorFlow made it.
 
     Args:
         prefix: The checkpoint's prefix.

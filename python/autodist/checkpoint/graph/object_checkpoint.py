@@ -18,7 +18,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist import _log
+from autodist import _log, errors
 from autodist.checkpoint.distributed import session_proxy
 from autodist.checkpoint.graph import variable_list
 from autodist.private_apis import tf_internals
@@ -67,6 +67,44 @@ class ObjectCheckpointSession(session_proxy.SessionProxy):
         except tf.errors.NotFoundError as error:
             self.error = error
         return None
+
+
+class ObjectRestores:
+    """Restores object-based checkpoints of one saver, with nodes that are added to the graph once for the same keys."""
+
+    def __init__(self, make_saver: Callable[[Any], Any]) -> None:
+        """Has added no nodes yet.
+
+        Args:
+            make_saver: Returns a saver of a `var_list`, which adds its nodes to the default graph.
+        """
+        self._make_saver = make_saver
+        self._keys: KeysByName = {}
+        self._saver: Any = None
+
+    def restore(self, session: Any, given: Any, prefix: str, keys: KeysByName) -> None:
+        """Restores.
+
+        Args:
+            session: The session; `None` executing eagerly.
+            given: The `var_list` of the saver that is to restore by names; `None` for all of the graph.
+            prefix: The checkpoint's prefix.
+            keys: `keys_by_name` of it.
+
+        Raises:
+            GraphStateError: The graph is finalized, and needs other nodes.
+            tf.errors.OpError: As `var_list`, and as a restore.
+        """
+        if self._saver is None or self._keys != keys:
+            if not tf.executing_eagerly() and tf.compat.v1.get_default_graph().finalized:
+                raise errors.GraphStateError(
+                    f"Graph is finalized and cannot be modified, but {prefix} is an object-based checkpoint: restoring "
+                    "it adds nodes. Restore it before the graph is finalized, that is before "
+                    "MonitoredTrainingSession, Supervisor or graph.finalize(), and save it with this Saver"
+                )
+            saver = self._make_saver(var_list(given, prefix, keys))
+            self._keys, self._saver = keys, saver
+        self._saver.restore(session, prefix)
 
 
 def keys_by_name(prefix: str) -> KeysByName | None:
