@@ -41,7 +41,7 @@ def run(servers: int, shards: int) -> Built:
 def _build(servers: int, shards: int) -> Built:
     import tensorflow as tf
 
-    from autodist import _native
+    from autodist import _native, layout
     from autodist.checkpoint.distributed.shared_save import save_graph
     from autodist.checkpoint.distributed.variables import sources
 
@@ -53,10 +53,12 @@ def _build(servers: int, shards: int) -> Built:
                 handle = tf.raw_ops.VarHandleOp(
                     dtype=tf.float32, shape=[4], shared_name=f"v{number}"
                 )
-            found.append(sources.Source(f"v{number}".encode(), b"", b"MEAN", handle, handle.op))
-    node = sources.SaveNode(
-        tuple(found), "original", "block", 0, durable=True, device="", name="save", names=None
+            part = layout.StoredPart.of_variable(f"v{number}".encode(), "", handle, tf.float32)
+            found.append(sources.Source(part, handle, handle.op))
+    request = layout.SaveRequest(
+        tuple(source.part for source in found), "original", "block", 0, durable=True
     )
+    node = sources.PlacedSave(request, tuple(found), device="", name="save", names=None)
     _native.ops()
     graph = tf.Graph()
     start = time.process_time()

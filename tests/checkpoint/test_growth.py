@@ -14,10 +14,11 @@ from autodist.checkpoint.distributed.restoring.restore_graph import RestoreGraph
 from autodist.checkpoint.distributed.sharded_save import sharded_graph, sharded_plan
 from autodist.checkpoint.distributed.shared_save import save_graph, save_steps, shared_blocks
 from autodist.checkpoint.distributed.tasks import user_runs
-from autodist.checkpoint.distributed.variables import restore_targets, sources
+from autodist.checkpoint.distributed.variables import own_graph_handles, restore_targets, sources
 from autodist.checkpoint.graph import object_checkpoint
 from autodist.checkpoint.saver import Saver
 from autodist.cluster.spec.resource_spec import ResourceSpec
+from autodist.layout import RestoreRequest, SaveRequest, StoredPart
 from autodist.private_apis import tf_internals
 from autodist.strategy import GraphItem, PartitionedPS, PSLoadBalancing, VariableGroup, VariableInfo
 from autodist.tf_nodes import restore_nodes, save_nodes
@@ -53,7 +54,7 @@ def assert_no_square(prepare: Callable[[int], Callable[[], Any]], small: int) ->
     assert long <= max(short, 1e-4) * factor * 6, (short, long)
 
 
-def node_of(shards: int, tasks: int) -> tuple[sources.SaveNode, list[str]]:
+def node_of(shards: int, tasks: int) -> tuple[sources.PlacedSave, list[str]]:
     homes = [f"/job:ps/replica:0/task:{number % tasks}" for number in range(shards)]
     found = []
     for number, home in enumerate(homes):
@@ -61,12 +62,12 @@ def node_of(shards: int, tasks: int) -> tuple[sources.SaveNode, list[str]]:
             handle = tf.raw_ops.VarHandleOp(
                 dtype=tf.float32, shape=[4], shared_name=f"v{number}", name=f"v{number}"
             )
-        variable = sources.own_graph_handles.PlacedVariable(handle.op, handle.device)
-        found.append(sources.Source(f"v{number}".encode(), b"", b"MEAN", handle, variable))
-    node = sources.SaveNode(
-        tuple(found), "original", "block", 0, durable=True, device="", name="save", names=None
-    )
-    return node, homes
+        variable = own_graph_handles.PlacedVariable(handle.op, handle.device)
+        part = StoredPart.of_variable(f"v{number}".encode(), "", handle, tf.float32)
+        found.append(sources.Source(part, handle, variable))
+    parts = tuple(source.part for source in found)
+    request = SaveRequest(parts, "original", "block", 0, durable=True)
+    return sources.PlacedSave(request, tuple(found), device="", name="save", names=None), homes
 
 
 def shared_edges(tasks: int) -> int:
@@ -98,10 +99,11 @@ def restore_edges(tasks: int) -> int:
     with tf.Graph().as_default():
         node, homes = node_of(3 * tasks, tasks)
         targets = tuple(
-            restore_targets.RestoreTarget(source.name, b"", source.variable)
-            for source in node.sources
+            restore_targets.RestoreTarget(source.part, source.variable) for source in node.sources
         )
-        wanted = restore_targets.Restored(targets, (), "before", 0, "", None)
+        wanted = restore_targets.PlacedRestore(
+            RestoreRequest(node.request.parts, "before", 0), targets, (), "", None
+        )
         built = RestoreGraph(graph, wanted, homes, CHIEF)
         for task in range(len(built.tasks)):
             built.sum(task)

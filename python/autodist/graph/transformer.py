@@ -20,13 +20,13 @@ from autodist.graph.analysis.batch_dims import BatchDims
 from autodist.graph.analysis.update_report import UpdateReport
 from autodist.graph.building.builder import Builder
 from autodist.graph.building.placement import PlacedVariable, Placer
-from autodist.graph.building.stored_parts import StoredPart
 from autodist.graph.context.context import Context
 from autodist.graph.feeds import FeedPlan
 from autodist.graph.original import op_types
 from autodist.graph.original.observer import Observer
 from autodist.graph.original.roles import Roles, key_of
 from autodist.graph.rules import RULES
+from autodist.layout import StoredPart
 from autodist.private_apis import tf_internals
 from autodist.strategy import Devices, StrategyBuilder
 

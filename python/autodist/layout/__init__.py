@@ -1,4 +1,4 @@
-"""What a logical variable is and where its shards and replicas lie.
+"""What a logical variable is, where its shards and replicas lie, and what of it is saved or restored.
 
 Pure Python: nothing here knows TensorFlow. Every question about where a shard lies in its
 variable is answered in this package and nowhere else.
@@ -6,5 +6,14 @@ variable is answered in this package and nowhere else.
 
 from autodist.layout.box import Box
 from autodist.layout.grid import Grid, even_sizes, part_bounds
+from autodist.layout.requests import RestoreRequest, SaveRequest, StoredPart
 
-__all__ = ["Box", "Grid", "even_sizes", "part_bounds"]
+__all__ = [
+    "Box",
+    "Grid",
+    "RestoreRequest",
+    "SaveRequest",
+    "StoredPart",
+    "even_sizes",
+    "part_bounds",
+]

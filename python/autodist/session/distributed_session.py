@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from autodist.errors import ArgumentError, ArgumentTypeError, GraphStateError
-from autodist.graph.building.stored_parts import StoredPart
 from autodist.graph.transformer import Transformer
+from autodist.layout import StoredPart
 from autodist.private_apis import tf_internals
 from autodist.session import layout_report
 from autodist.session.callables import MappedCallable

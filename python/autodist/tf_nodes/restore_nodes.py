@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from autodist import layout
 from autodist.tf_nodes import constants, variable_ops
 
 
@@ -121,6 +122,27 @@ def assignment_by(op: Any, nodes: Collection[Any]) -> Assignment | None:
     if value.op not in nodes or value.dtype.base_dtype in (tf.string, tf.variant):
         return None
     return Assignment(op, value.op, value.value_index, tuple(between))
+
+
+def part_of(assignment: Assignment, name: bytes, spec: bytes) -> layout.StoredPart:
+    """Returns the variable that an assignment writes, as an entry of a restore request.
+
+    Args:
+        assignment: The assignment.
+        name: The name of its value in the checkpoint.
+        spec: The slice of its value; empty for a whole tensor.
+    """
+    handle = assignment.op.inputs[0]
+    variable = handle.op
+    return layout.StoredPart(
+        name.decode(),
+        spec.decode(),
+        tf.as_dtype(variable.get_attr("dtype")),
+        "",
+        handle.device,
+        variable.name,
+        validate_shape=bool(assignment.op.get_attr("validate_shape")),
+    )
 
 
 def waits_for_others(nodes: list[Any], assignments: list[Assignment]) -> bool:

@@ -84,6 +84,35 @@ def read_entries(save_op: Any) -> list[Entry]:
     ]
 
 
+def read_request(save_op: Any) -> layout.SaveRequest | None:
+    """Returns what a `SaveV2` operation asks for; `None` if its names or slices are computed.
+
+    Args:
+        save_op: The `tf.Operation`.
+    """
+    pairs = constants.names_and_slices(save_op)
+    if pairs is None:
+        return None
+    marked = marks.read_save(save_op)
+    parts = []
+    for (name, spec), how, tensor in zip(
+        pairs, aggregations(save_op), values(save_op), strict=True
+    ):
+        variable = variable_ops.variable_of(tensor)
+        if variable is None:
+            parts.append(layout.StoredPart.of_tensor(name, spec, tensor))
+        else:
+            handle = variable.outputs[0]
+            parts.append(
+                layout.StoredPart.of_variable(
+                    name, spec, handle, tensor.dtype.base_dtype, how.decode()
+                )
+            )
+    return layout.SaveRequest(
+        tuple(parts), marked.layout, marked.lock, marked.threads, marked.durable
+    )
+
+
 def what_else_runs(save_op: Any) -> Any:
     """Returns an operation that a `SaveV2`, or a read of a variable for it, waits for; `None` if none does.
 

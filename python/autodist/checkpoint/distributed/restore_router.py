@@ -27,7 +27,7 @@ class RestoreSessionProxy(session_proxy.SessionProxy):
         self,
         session: Any,
         cluster_restore: restore_steps.ClusterRestore,
-        restored: restore_targets.Restored,
+        placed: restore_targets.PlacedRestore,
         timeout_seconds: float,
     ) -> None:
         """Wraps a session.
@@ -35,12 +35,12 @@ class RestoreSessionProxy(session_proxy.SessionProxy):
         Args:
             session: The session.
             cluster_restore: What restores.
-            restored: What is restored.
+            placed: What is restored.
             timeout_seconds: For how long a task may not answer.
         """
         super().__init__(session)
         self._restore = cluster_restore
-        self._restored = restored
+        self._placed = placed
         self._timeout = timeout_seconds
 
     def run(
@@ -51,11 +51,11 @@ class RestoreSessionProxy(session_proxy.SessionProxy):
         (prefix,) = feed_dict.values()
 
         def run_others() -> None:
-            if self._restored.others:
-                self._session.run(list(self._restored.others), feed_dict)
+            if self._placed.others:
+                self._session.run(list(self._placed.others), feed_dict)
 
         self._restore.restore(tf.compat.as_str(prefix), run_others)
-        visible_values.check(self._session, self._restored, self._timeout)
+        visible_values.check(self._session, self._placed, self._timeout)
 
 
 class RestoreRouter:
@@ -83,26 +83,26 @@ class RestoreRouter:
         if target is None or not bundle.exists(prefix):
             return session
         sessions.bring_back(session)
-        restored = restore_targets.read(session, saver_def)
-        if restored is None or not restored.targets:
+        placed = restore_targets.read(session, saver_def)
+        if placed is None or not placed.targets:
             return session
-        reached = self._reach(session, target, restored)
+        reached = self._reach(session, target, placed)
         return session if reached is None else self._open(session, target, *reached)
 
     def _reach(
-        self, session: Any, target: task_names.Target, restored: restore_targets.Restored
-    ) -> tuple[restore_targets.Restored, str] | None:
+        self, session: Any, target: task_names.Target, placed: restore_targets.PlacedRestore
+    ) -> tuple[restore_targets.PlacedRestore, str] | None:
         """Returns what is restored with its devices, and the master's task.
 
         Returns `None` if all is on one task, or if only the user's session itself sees the variables.
         """
         timeout = self._transport.timeout_seconds
         try:
-            restored = placement.of_restore(session, restored, timeout)
-            held = [restore_target.variable.device for restore_target in restored.targets]
-            if task_names.are_of_one([restored.device, *held]):
+            placed = placement.of_restore(session, placed, timeout)
+            held = [restore_target.variable.device for restore_target in placed.targets]
+            if task_names.are_of_one([placed.device, *held]):
                 return None
-            return restored, masters.shared_task(target, timeout)
+            return placed, masters.shared_task(target, timeout)
         except task_names.UnreachableStateError as error:
             self._warn_of_unreachable(session, str(error))
             return None
@@ -111,15 +111,15 @@ class RestoreRouter:
         self,
         session: Any,
         target: task_names.Target,
-        restored: restore_targets.Restored,
+        placed: restore_targets.PlacedRestore,
         master: str,
     ) -> Any:
         """Returns what restores in the session's place; the session where TensorFlow's own nodes have to."""
         timeout = self._transport.timeout_seconds
-        chief = task_names.task_of(restored.device, master)
+        chief = task_names.task_of(placed.device, master)
         homes = [
             task_names.task_of(restore_target.variable.device, master)
-            for restore_target in restored.targets
+            for restore_target in placed.targets
         ]
         involved = sorted({chief, *homes})
         if involved == [chief]:
@@ -129,9 +129,9 @@ class RestoreRouter:
             self._warn_of_missing_ops(session, without_ops, master, chief)
             return session
         cluster_restore = restore_steps.ClusterRestore(
-            target, master, restored, homes, self._transport
+            target, master, placed, homes, self._transport
         )
-        return RestoreSessionProxy(session, cluster_restore, restored, timeout)
+        return RestoreSessionProxy(session, cluster_restore, placed, timeout)
 
     def _warn_of_unreachable(self, session: Any, why: str) -> None:
         """Says once for each session why it restores by itself.

@@ -113,7 +113,7 @@ def _save(attempt: _Save, prefix: str, values: list[Any], shown: str) -> Excepti
 class _Asked:
     """What is saved, and whether every task writes a data file of its own."""
 
-    node: sources.SaveNode
+    placed: sources.PlacedSave
     as_files: bool
 
 
@@ -173,13 +173,13 @@ class SaveRouter:
         if other is not None:
             self._leave_to_session(session, save_op, other)
             return session
-        node = sources.read_in(session, save_op)
-        if node is None:
+        placed = sources.read_in(session, save_op)
+        if placed is None:
             return session
         is_local = paths.is_local(prefix)
         is_in_order = paths.parent(paths.absolute(prefix)) in self._in_order
         as_files = self._transport.way == "files" or not is_local or is_in_order
-        asked = _Asked(node, as_files=as_files)
+        asked = _Asked(placed, as_files=as_files)
         if self._find(session, target, asked) is None:
             return session
         if not is_local and self._transport.way in ("shared", "stream"):
@@ -190,7 +190,7 @@ class SaveRouter:
         return SaveSessionProxy(
             session,
             lambda: self._attempts(session, target, asked),
-            [source.tensor for source in node.sources if source.variable is None],
+            [source.tensor for source in placed.sources if source.variable is None],
             prefix=prefix,
             stages_bundle=asked.as_files and is_local,
             leave=lambda why: self._leave(session, prefix, why),
@@ -221,15 +221,15 @@ class SaveRouter:
             return opened
 
     def _open(self, session: Any, target: task_names.Target, asked: _Asked) -> _Save | None:
-        reached = self._reach(session, target, asked.node)
+        reached = self._reach(session, target, asked.placed)
         if reached is None:
             return None
-        node, master = reached
+        placed, master = reached
         timeout = self._transport.timeout_seconds
-        chief = task_names.task_of(node.device, master)
+        chief = task_names.task_of(placed.device, master)
         places = [
             chief if source.variable is None else task_names.task_of(source.variable.device, master)
-            for source in node.sources
+            for source in placed.sources
         ]
         involved = sorted({chief, *places})
         if involved == [chief]:
@@ -242,30 +242,30 @@ class SaveRouter:
             self._warn_of_missing_ops(session, without_ops, master, chief, is_left=is_left)
         if is_left:
             return None
-        if any(source.variable is None and source.dtype == tf.variant for source in node.sources):
+        if any(source.variable is None and source.dtype == tf.variant for source in placed.sources):
             return None
         if asked.as_files:
             return sharded_steps.ShardedSave(
-                target, master, node, places, transport=self._transport
+                target, master, placed, places, transport=self._transport
             )
         return save_steps.SharedSave(
-            target, master, node, places, without_ops=without_ops, transport=self._transport
+            target, master, placed, places, without_ops=without_ops, transport=self._transport
         )
 
     def _reach(
-        self, session: Any, target: task_names.Target, node: sources.SaveNode
-    ) -> tuple[sources.SaveNode, str] | None:
+        self, session: Any, target: task_names.Target, placed: sources.PlacedSave
+    ) -> tuple[sources.PlacedSave, str] | None:
         """Returns a node with its devices, and the master's task.
 
         Returns `None` if all is on one task, or if only the user's session itself sees the variables.
         """
         timeout = self._transport.timeout_seconds
         try:
-            node = placement.of_save(session, node, timeout)
-            held = [source.variable.device for source in node.sources if source.variable]
-            if task_names.are_of_one([node.device, *held]):
+            placed = placement.of_save(session, placed, timeout)
+            held = [source.variable.device for source in placed.sources if source.variable]
+            if task_names.are_of_one([placed.device, *held]):
                 return None
-            return node, masters.shared_task(target, timeout)
+            return placed, masters.shared_task(target, timeout)
         except task_names.UnreachableStateError as error:
             self._warn_of_unreachable(session, str(error))
             return None

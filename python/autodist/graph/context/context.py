@@ -11,7 +11,6 @@ from autodist.graph.building.builder import Builder
 from autodist.graph.building.collectives import Collectives
 from autodist.graph.building.means import Means
 from autodist.graph.building.placement import PlacedVariable
-from autodist.graph.building.stored_parts import StoredPart
 from autodist.graph.building.values import Value
 from autodist.graph.context.changed_inputs import ChangedInputs
 from autodist.graph.context.counterparts import Copies, Counterparts
@@ -20,6 +19,7 @@ from autodist.graph.context.gradients import Gradients
 from autodist.graph.context.whole_values import WholeValues
 from autodist.graph.original.observer import GradientRecord
 from autodist.graph.original.saved_reads import SavedRead
+from autodist.layout import StoredPart
 
 
 class Context(Counterparts):

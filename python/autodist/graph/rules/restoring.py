@@ -12,13 +12,12 @@ from typing import Any
 import tensorflow as tf
 
 from autodist.graph.building.placement import PlacedVariable
-from autodist.graph.building.stored_parts import StoredPart
 from autodist.graph.building.values import Value
 from autodist.graph.context.context import Context
 from autodist.graph.original import op_types
 from autodist.graph.rules.saving import has_known_names, spec_of
 from autodist.graph.rules.table import rule
-from autodist.layout import Box, Grid
+from autodist.layout import Box, Grid, StoredPart
 from autodist.tf_nodes import constants, marks, restore_nodes
 
 

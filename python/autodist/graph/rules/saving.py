@@ -17,12 +17,11 @@ import tensorflow as tf
 
 from autodist import _native
 from autodist.graph.building.placement import PlacedVariable
-from autodist.graph.building.stored_parts import StoredPart
 from autodist.graph.context.context import Context
 from autodist.graph.original import op_types
 from autodist.graph.original.saved_reads import SavedRead, reading_chain
 from autodist.graph.rules.table import rule
-from autodist.layout import Box, Grid
+from autodist.layout import Box, Grid, StoredPart
 from autodist.tf_nodes import constants, marks, save_nodes
 
 

@@ -12,7 +12,10 @@ from autodist.checkpoint.distributed.tasks import task_names
 from autodist.checkpoint.distributed.variables import own_graph_handles
 
 if TYPE_CHECKING:
-    from autodist.checkpoint.distributed.variables.restore_targets import Restored, RestoreTarget
+    from autodist.checkpoint.distributed.variables.restore_targets import (
+        PlacedRestore,
+        RestoreTarget,
+    )
 
 
 class RestoreGraph:
@@ -26,17 +29,17 @@ class RestoreGraph:
         drop: Ends the restore.
     """
 
-    def __init__(self, graph: Any, restored: Restored, homes: Sequence[str], chief: str) -> None:
+    def __init__(self, graph: Any, placed: PlacedRestore, homes: Sequence[str], chief: str) -> None:
         """Builds the ops that begin and end a restore.
 
         Args:
             graph: The graph to build in.
-            restored: What is restored.
+            placed: What is restored.
             homes: The task of each restore_target.
             chief: The task that reads the index.
         """
         self._graph = graph
-        self._restored = restored
+        self._placed = placed
         self.tasks = [chief, *sorted(set(homes) - {chief})]
         self._fills: dict[tuple[int, bool, bool], tuple[Any, Any, Any]] = {}
         self._sums: dict[int, tuple[Any, Any]] = {}
@@ -56,7 +59,7 @@ class RestoreGraph:
             self.open = ops.autodist_open_restore(self.restore_id, self.prefix, self.lease)
         handles = [
             own_graph_handles.handle_of(restore_target.variable)
-            for restore_target in self._restored.targets
+            for restore_target in self._placed.targets
         ]
         published, drops, touches = [], [], []
         by_home: dict[str, list[int]] = {}
@@ -75,7 +78,7 @@ class RestoreGraph:
         self.touch = touches
 
     def _hold(self, index: int, here: list[int], handles: Sequence[Any]) -> tuple[list[int], Any]:
-        targets = self._restored.targets
+        targets = self._placed.targets
         pinned = {
             number for number in here if own_graph_handles.is_pinnable(targets[number].variable)
         }
@@ -102,7 +105,7 @@ class RestoreGraph:
 
     def _publish(self, index: int, handles: Sequence[Any]) -> list[Any]:
         """Returns the ops that publish what a task holds."""
-        targets = self._restored.targets
+        targets = self._placed.targets
         assigned = [
             number
             for number in self.holds[index][0]
@@ -125,7 +128,7 @@ class RestoreGraph:
             with self._graph.as_default(), self._on(index):
                 ranges = tf.compat.v1.placeholder(tf.int64, [None])
                 sums = _native.ops().autodist_sum_ranges(
-                    self.restore_id, ranges, threads=self._restored.threads
+                    self.restore_id, ranges, threads=self._placed.request.threads
                 )
             self._sums[index] = sums, ranges
         return self._sums[index]
@@ -140,7 +143,7 @@ class RestoreGraph:
         """
         key = index, live, sent
         if key not in self._fills:
-            ops, threads = _native.ops(), self._restored.threads
+            ops, threads = _native.ops(), self._placed.request.threads
             with self._graph.as_default():
                 ranges, reads = (tf.compat.v1.placeholder(tf.int64, [None]) for _ in range(2))
                 buffers = []

@@ -18,7 +18,7 @@ import functools
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
 
@@ -32,9 +32,7 @@ from autodist.checkpoint.distributed.tasks.transport import (
     ROUNDS_UNDER_WAY,
     Transport,
 )
-
-if TYPE_CHECKING:
-    from autodist.checkpoint.distributed.variables.restore_targets import Restored
+from autodist.checkpoint.distributed.variables.restore_targets import PlacedRestore
 
 _LOGGER = _log.get_logger()
 
@@ -51,7 +49,7 @@ class ClusterRestore:
         self,
         target: task_names.Target,
         master: str,
-        restored: Restored,
+        placed: PlacedRestore,
         homes: list[str],
         transport: Transport,
     ) -> None:
@@ -60,17 +58,17 @@ class ClusterRestore:
         Args:
             target: The target of the user's session.
             master: The task of its master.
-            restored: What is restored.
+            placed: What is restored.
             homes: The task of each restore_target.
             transport: How the bytes travel.
         """
-        self._restored = restored
+        self._placed = placed
         self._transport = transport
-        chief = task_names.task_of(restored.device, master)
+        chief = task_names.task_of(placed.device, master)
         self._control = control_session.ControlSession(
             target, master, {chief, *homes}, transport.timeout_seconds
         )
-        self._graph = restore_graph.RestoreGraph(self._control.graph, restored, homes, chief)
+        self._graph = restore_graph.RestoreGraph(self._control.graph, placed, homes, chief)
         number_of = {task: number for number, task in enumerate(self._graph.tasks)}
         self._homes = [number_of[home] for home in homes]
         self._has_begun = False
@@ -147,7 +145,7 @@ class ClusterRestore:
                 restore_target.dtype.as_datatype_enum,
                 home,
             )
-            for restore_target, home in zip(self._restored.targets, self._homes, strict=True)
+            for restore_target, home in zip(self._placed.targets, self._homes, strict=True)
         ]
         rows = list(zip(opened.keys, opened.rows, strict=True))
         return _native.bundle().ClusterRestorePlan(prefix, rows, entries, len(self._graph.tasks))
@@ -188,13 +186,13 @@ class ClusterRestore:
         plan.share(
             live=live,
             readers=[True, *(can_open[index] for index in range(1, len(graph.tasks)))],
-            verify_first=self._restored.verify == "before",
+            verify_first=self._placed.request.verify == "before",
             segment_bytes=self._round_bytes,
         )
         return can_open
 
     def _restore(self, feeds: dict[Any, Any], plan: Any, run_others: Callable[[], Any]) -> None:
-        verify_first = self._restored.verify == "before"
+        verify_first = self._placed.request.verify == "before"
         self._check(feeds, plan)
         self._fill(feeds, plan, live=False)
         if verify_first:

@@ -13,7 +13,7 @@ from autodist.checkpoint.distributed.variables import own_graph_handles
 
 if TYPE_CHECKING:
     from autodist.checkpoint.distributed.sharded_save.sharded_plan import DataFile
-    from autodist.checkpoint.distributed.variables.sources import SaveNode
+    from autodist.checkpoint.distributed.variables.sources import PlacedSave
 
 PROBE = "probe"
 
@@ -34,7 +34,7 @@ class ShardedGraph:
     def __init__(
         self,
         graph: Any,
-        node: SaveNode,
+        placed: PlacedSave,
         data_files: Sequence[DataFile],
         *,
         places: Sequence[str],
@@ -45,23 +45,23 @@ class ShardedGraph:
 
         Args:
             graph: The graph to build in.
-            node: What is saved.
+            placed: What is saved.
             data_files: Who writes what.
             places: The task of each source.
             chief: The task that makes the checkpoint of the data files.
             unsized: The variables whose number of elements is asked for.
         """
-        self._node = node
+        self._placed = placed
         self._places = places
-        fed = [number for number, source in enumerate(node.sources) if source.variable is None]
+        fed = [number for number, source in enumerate(placed.sources) if source.variable is None]
         with graph.as_default():
             self.directory = tf.compat.v1.placeholder(tf.string, [])
             self.prefix = tf.compat.v1.placeholder(tf.string, [])
-            self.values = [tf.compat.v1.placeholder(node.sources[number].dtype) for number in fed]
+            self.values = [tf.compat.v1.placeholder(placed.sources[number].dtype) for number in fed]
             self._given = dict(zip(fed, self.values, strict=True))
             self._variables: list[Any] = [
                 None if source.variable is None else own_graph_handles.handle_of(source.variable)
-                for source in node.sources
+                for source in placed.sources
             ]
             writers = dict.fromkeys([chief, *(data_file.task for data_file in data_files)])
             self.probes = {task: self._probe(task, str(i)) for i, task in enumerate(writers)}
@@ -100,14 +100,14 @@ class ShardedGraph:
     def _size(self, number: int) -> Any:
         variable = self._variables[number]
         with tf.device(variable.device):
-            if self._node.sources[number].is_resource:
+            if self._placed.sources[number].is_resource:
                 shape = tf.raw_ops.VariableShape(input=variable, out_type=tf.int64)
             else:
                 shape = tf.raw_ops.Shape(input=variable, out_type=tf.int64)
             return tf.reduce_prod(shape)
 
     def _save(self, data_file: DataFile, name: str) -> Any:
-        sources = self._node.sources
+        sources = self._placed.sources
         pinned, pins = own_graph_handles.reference(
             [
                 number
@@ -133,9 +133,9 @@ class ShardedGraph:
                 tensors=tensors,
                 value_index=[position[i] for i in data_file.numbers],
                 layout=data_file.layout,
-                lock=self._node.lock,
-                threads=self._node.threads,
-                durable=self._node.durable,
+                lock=self._placed.request.lock,
+                threads=self._placed.request.threads,
+                durable=self._placed.request.durable,
             )
         with tf.control_dependencies([save]):
             return self._print(data_file.task, name)
@@ -147,7 +147,7 @@ class ShardedGraph:
             )
 
     def _value(self, number: int) -> Any:
-        source = self._node.sources[number]
+        source = self._placed.sources[number]
         if source.variable is None:
             return self._given[number]
         variable = self._variables[number]

@@ -19,7 +19,7 @@ import tensorflow as tf
 from autodist.tf_nodes import marks
 
 if TYPE_CHECKING:
-    from autodist.checkpoint.distributed.variables.sources import SaveNode, Source
+    from autodist.checkpoint.distributed.variables.sources import PlacedSave, Source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,27 +37,27 @@ class DataFile:
     numbers: tuple[int, ...]
 
 
-def plan(node: SaveNode, places: Sequence[str], chief: str) -> list[DataFile]:
+def plan(placed: PlacedSave, places: Sequence[str], chief: str) -> list[DataFile]:
     """Returns the parts, those of the chief first.
 
     A task has one, or two where some of its partitioned variables must be whole and others cannot.
 
     Args:
-        node: What is saved.
+        placed: What is saved.
         places: The task of each source.
         chief: The task that gets what is no variable.
     """
-    homes = dict(_homes(node, places, chief))
+    homes = dict(_homes(placed, places, chief))
     tasks_of: dict[bytes, set[str]] = collections.defaultdict(set)
     for number, home in homes.items():
-        tasks_of[node.sources[number].name].add(home)
+        tasks_of[placed.sources[number].name].add(home)
     with_slices = {
-        home for number, home in homes.items() if len(tasks_of[node.sources[number].name]) > 1
+        home for number, home in homes.items() if len(tasks_of[placed.sources[number].name]) > 1
     }
     numbers: dict[tuple[str, str], list[int]] = collections.defaultdict(list)
     for number in sorted(homes):
-        layout = node.layout
-        if homes[number] in with_slices and not _must_be_whole(node, node.sources[number]):
+        layout = placed.request.layout
+        if homes[number] in with_slices and not _must_be_whole(placed, placed.sources[number]):
             layout = "slices"
         numbers[homes[number], layout].append(number)
     return [
@@ -76,37 +76,37 @@ def static_bytes(source: Source) -> int | None:
     return int(math.prod(shape.as_list())) * int(source.dtype.size)
 
 
-def _homes(node: SaveNode, places: Sequence[str], chief: str) -> dict[int, str]:
+def _homes(placed: PlacedSave, places: Sequence[str], chief: str) -> dict[int, str]:
     """Returns the task that writes each source; of replicas that do not count, none."""
     homes = {}
     load: collections.Counter[str] = collections.Counter()
     copies: dict[tuple[bytes, ...], list[int]] = collections.defaultdict(list)
-    for number, source in enumerate(node.sources):
+    for number, source in enumerate(placed.sources):
         homes[number] = chief if source.variable is None else places[number]
-        together = _must_be_whole(node, source)
+        together = _must_be_whole(placed, source)
         copies[(source.name,) if together else (source.name, source.slice_spec)].append(number)
     several = []
     for numbers in copies.values():
         if len({homes[number] for number in numbers}) > 1:
             several.append(numbers)
         else:
-            load[homes[numbers[0]]] += _bytes(node, numbers)
+            load[homes[numbers[0]]] += _bytes(placed, numbers)
     for every in several:
-        is_first_only = node.sources[every[0]].aggregation == b"ONLY_FIRST_REPLICA"
-        numbers = _first_copies(node, every, homes) if is_first_only else every
+        is_first_only = placed.sources[every[0]].aggregation == b"ONLY_FIRST_REPLICA"
+        numbers = _first_copies(placed, every, homes) if is_first_only else every
         candidates = dict.fromkeys(homes[number] for number in numbers)
         home = min(candidates, key=lambda task: load[task])
-        load[home] += _bytes(node, numbers)
+        load[home] += _bytes(placed, numbers)
         homes.update(dict.fromkeys(numbers, home))
     return homes
 
 
-def _first_copies(node: SaveNode, numbers: list[int], homes: dict[int, str]) -> list[int]:
+def _first_copies(placed: PlacedSave, numbers: list[int], homes: dict[int, str]) -> list[int]:
     """Leaves out the copies of slices that there is one of before."""
     seen: set[bytes] = set()
     first = []
     for number in numbers:
-        spec = node.sources[number].slice_spec
+        spec = placed.sources[number].slice_spec
         if spec in seen:
             del homes[number]
         else:
@@ -115,15 +115,15 @@ def _first_copies(node: SaveNode, numbers: list[int], homes: dict[int, str]) -> 
     return first
 
 
-def _must_be_whole(node: SaveNode, source: Source) -> bool:
+def _must_be_whole(placed: PlacedSave, source: Source) -> bool:
     """Whether whole variables were asked for, and slices of this one would not do for stock TensorFlow."""
     return (
-        node.layout == "original"
+        placed.request.layout == "original"
         and bool(source.slice_spec)
         and not marks.is_restorable_into_slices(source.dtype)
     )
 
 
-def _bytes(node: SaveNode, numbers: Sequence[int]) -> int:
-    slices = {node.sources[number].slice_spec: number for number in numbers}
-    return sum(static_bytes(node.sources[number]) or 0 for number in slices.values())
+def _bytes(placed: PlacedSave, numbers: Sequence[int]) -> int:
+    slices = {placed.sources[number].slice_spec: number for number in numbers}
+    return sum(static_bytes(placed.sources[number]) or 0 for number in slices.values())

@@ -26,7 +26,7 @@ from autodist.checkpoint.files import bundle, paths
 
 if TYPE_CHECKING:
     from autodist.checkpoint.distributed.tasks.transport import Transport
-    from autodist.checkpoint.distributed.variables.sources import SaveNode
+    from autodist.checkpoint.distributed.variables.sources import PlacedSave
 
 _LOGGER = _log.get_logger()
 
@@ -45,7 +45,7 @@ class ShardedSave(reusable_save.ReusableSave):
         self,
         target: task_names.Target,
         master: str,
-        node: SaveNode,
+        placed: PlacedSave,
         places: list[str],
         *,
         transport: Transport,
@@ -55,38 +55,38 @@ class ShardedSave(reusable_save.ReusableSave):
         Args:
             target: The target of the user's session.
             master: The task of its master.
-            node: What is saved.
+            placed: What is saved.
             places: The task of each source.
             transport: How the bytes travel.
         """
-        self._node = node
+        self._placed = placed
         self._transport = transport
-        self._chief = task_names.task_of(node.device, master)
-        self._data_files = sharded_plan.plan(node, places, self._chief)
+        self._chief = task_names.task_of(placed.device, master)
+        self._data_files = sharded_plan.plan(placed, places, self._chief)
         # By number the task that a variable is sent to.
         self._sent = {
             number: data_file.task
             for data_file in self._data_files
             for number in data_file.numbers
-            if node.sources[number].variable is not None and places[number] != data_file.task
+            if placed.sources[number].variable is not None and places[number] != data_file.task
         }
         self._places = places
         self._bytes = {
-            number: sharded_plan.static_bytes(node.sources[number]) for number in self._sent
+            number: sharded_plan.static_bytes(placed.sources[number]) for number in self._sent
         }
         self._control = control_session.ControlSession(
             target, master, {self._chief, *places}, transport.timeout_seconds
         )
         self._graph = sharded_graph.ShardedGraph(
             self._control.graph,
-            node,
+            placed,
             self._data_files,
             places=places,
             chief=self._chief,
             unsized=[
                 number
                 for number, size in self._bytes.items()
-                if size is None and not node.sources[number].is_encoded
+                if size is None and not placed.sources[number].is_encoded
             ],
         )
 
@@ -175,7 +175,7 @@ class ShardedSave(reusable_save.ReusableSave):
         sizes = self._control.run(self._graph.sizes, {}) if self._graph.sizes else {}
         received: dict[str, int] = dict.fromkeys(self._sent.values(), 0)
         for number, task in self._sent.items():
-            source = self._node.sources[number]
+            source = self._placed.sources[number]
             size = self._bytes[number]
             if size is None:
                 size = int(sizes.get(number, 0)) * int(source.dtype.size)

@@ -13,7 +13,7 @@ from autodist.checkpoint.distributed.tasks import task_names
 from autodist.checkpoint.distributed.variables import own_graph_handles
 
 if TYPE_CHECKING:
-    from autodist.checkpoint.distributed.variables.sources import SaveNode, Source
+    from autodist.checkpoint.distributed.variables.sources import PlacedSave, Source
 
 
 class SaveGraph:
@@ -29,7 +29,7 @@ class SaveGraph:
     def __init__(
         self,
         graph: Any,
-        node: SaveNode,
+        placed: PlacedSave,
         homes: Sequence[str],
         *,
         by_value: Collection[int],
@@ -41,7 +41,7 @@ class SaveGraph:
 
         Args:
             graph: The graph to build in.
-            node: What is saved.
+            placed: What is saved.
             homes: The task that each source is read or sent from.
             by_value: The sources whose values are read as a whole, by number.
             chief: The task that makes the files.
@@ -49,9 +49,9 @@ class SaveGraph:
             label: A name for the saver and its master.
         """
         self._graph = graph
-        self._node = node
+        self._placed = placed
         self.tasks = [chief, *sorted(set(homes) - {chief})]
-        self.fed = [i for i, source in enumerate(node.sources) if source.variable is None]
+        self.fed = [i for i, source in enumerate(placed.sources) if source.variable is None]
         self.stock_servers: dict[int, stock_server_reads.StockServerReads] = {}
         self._writers: dict[tuple[Any, ...], Any] = {}
         with graph.as_default():
@@ -61,7 +61,7 @@ class SaveGraph:
             self.lease = tf.compat.v1.placeholder(tf.int64, [])
             self.budget = tf.compat.v1.placeholder(tf.int64, [])
             self.values = [
-                tf.compat.v1.placeholder(node.sources[number].dtype) for number in self.fed
+                tf.compat.v1.placeholder(placed.sources[number].dtype) for number in self.fed
             ]
             self._value_of = dict(zip(self.fed, self.values, strict=True))
             self.keys = tf.compat.v1.placeholder(tf.string, [None])
@@ -78,17 +78,17 @@ class SaveGraph:
         label: str,
     ) -> None:
         ops = _native.ops()
-        node = self._node
+        placed = self._placed
         with self._on(0):
             self.open = ops.autodist_open_save(
-                self.save_id, self.prefix, self.lease, durable=node.durable
+                self.save_id, self.prefix, self.lease, durable=placed.request.durable
             )
         by_home: dict[str, list[int]] = {}
         for number, home in enumerate(homes):
             by_home.setdefault(home, []).append(number)
         handles = [
             None if source.variable is None else own_graph_handles.handle_of(source.variable)
-            for source in node.sources
+            for source in placed.sources
         ]
         # Per task: numbers and outputs of its hold.
         self.holds: dict[int, tuple[list[int], Any]] = {}
@@ -97,7 +97,7 @@ class SaveGraph:
             if task in without_ops:
                 self.stock_servers[index] = stock_server_reads.StockServerReads(
                     task,
-                    {number: node.sources[number] for number in here},
+                    {number: placed.sources[number] for number in here},
                     {number: handles[number] for number in here},
                     label=label,
                     save_id=self.save_id,
@@ -106,7 +106,7 @@ class SaveGraph:
             held: list[int] = []
             read: list[int] = []
             for number in here:
-                is_held = node.sources[number].is_pinned and number not in by_value
+                is_held = placed.sources[number].is_pinned and number not in by_value
                 (held if is_held else read).append(number)
             if held or read:
                 self.holds[index] = self._hold(index, held, read, handles)
@@ -122,7 +122,9 @@ class SaveGraph:
                     self.save_id, self._keep[index], self._release[index], self.budget
                 )
                 if index in self.holds and index != 0:
-                    finish = ops.autodist_finish_parts(self.save_id, durable=node.durable).op
+                    finish = ops.autodist_finish_parts(
+                        self.save_id, durable=placed.request.durable
+                    ).op
                     self.finishes.append(finish)
                     with tf.control_dependencies([finish]):
                         drops.append(ops.autodist_drop_save(self.save_id))
@@ -194,8 +196,8 @@ class SaveGraph:
                     names,
                     parts,
                     buffers,
-                    lock=self._node.lock,
-                    threads=self._node.threads,
+                    lock=self._placed.request.lock,
+                    threads=self._placed.request.threads,
                 )
         return crcs, names, parts, reads
 
@@ -208,7 +210,7 @@ class SaveGraph:
         )
         tensors = []
         for number in read:
-            source = self._node.sources[number]
+            source = self._placed.sources[number]
             tensors.append(
                 self._value_of[number]
                 if source.variable is None
@@ -221,7 +223,7 @@ class SaveGraph:
                 path=self.path,
                 lease_seconds=self.lease,
                 sources=tf.constant(numbers, tf.int64, [len(numbers)]),
-                names=tf.constant([self._node.sources[i].name for i in numbers], tf.string),
+                names=tf.constant([self._placed.sources[i].name for i in numbers], tf.string),
                 pins=pins,
                 tensors=tensors,
             )

@@ -43,7 +43,7 @@ from autodist.checkpoint.distributed.tasks.transport import (
 )
 
 if TYPE_CHECKING:
-    from autodist.checkpoint.distributed.variables.sources import SaveNode
+    from autodist.checkpoint.distributed.variables.sources import PlacedSave
 
 _LOGGER = _log.get_logger()
 
@@ -77,7 +77,7 @@ class SharedSave(reusable_save.ReusableSave):
         self,
         target: task_names.Target,
         master: str,
-        node: SaveNode,
+        placed: PlacedSave,
         places: list[str],
         *,
         without_ops: Collection[str],
@@ -88,17 +88,17 @@ class SharedSave(reusable_save.ReusableSave):
         Args:
             target: The target of the user's session.
             master: The task of its master.
-            node: What is saved.
+            placed: What is saved.
             places: The task of each source.
             without_ops: The tasks that have not loaded our ops; neither the master nor the chief.
             transport: How the bytes travel.
         """
-        self._node = node
+        self._placed = placed
         self._transport = transport
-        self._chief = task_names.task_of(node.device, master)
+        self._chief = task_names.task_of(placed.device, master)
         by_value = {
             number
-            for number, (source, place) in enumerate(zip(node.sources, places, strict=True))
+            for number, (source, place) in enumerate(zip(placed.sources, places, strict=True))
             if source.goes_to_chief
             or (place in without_ops and not stock_server_reads.can_slice(source))
         }
@@ -110,12 +110,12 @@ class SharedSave(reusable_save.ReusableSave):
         )
         self._graph = save_graph.SaveGraph(
             self._control.graph,
-            node,
+            placed,
             homes,
             by_value=by_value,
             chief=self._chief,
             without_ops=without_ops,
-            label=f"{master}/{node.name}",
+            label=f"{master}/{placed.name}",
         )
         number_of = {task: number for number, task in enumerate(self._graph.tasks)}
         self._homes = [number_of[home] for home in homes]
@@ -262,7 +262,7 @@ class SharedSave(reusable_save.ReusableSave):
 
     def _plan(self, writers: _Writers, shapes: dict[int, tuple[tuple[int, ...], int]]) -> Any:
         entries = []
-        for number, source in enumerate(self._node.sources):
+        for number, source in enumerate(self._placed.sources):
             shape, encoded_bytes = shapes[number]
             entries.append(
                 (
@@ -279,7 +279,7 @@ class SharedSave(reusable_save.ReusableSave):
         try:
             return _native.bundle().ClusterPlan(
                 entries,
-                self._node.layout,
+                self._placed.request.layout,
                 chief=0,
                 writers=writers.writes,
                 part_bytes=self._round_bytes,

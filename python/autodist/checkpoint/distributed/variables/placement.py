@@ -21,14 +21,14 @@ from autodist.checkpoint.distributed.tasks import task_names, user_runs
 from autodist.checkpoint.distributed.variables import own_graph_handles
 
 if TYPE_CHECKING:
-    from autodist.checkpoint.distributed.variables.restore_targets import Restored
-    from autodist.checkpoint.distributed.variables.sources import SaveNode
+    from autodist.checkpoint.distributed.variables.restore_targets import PlacedRestore
+    from autodist.checkpoint.distributed.variables.sources import PlacedSave
 
 # By session: the devices of its ops, by name. A session never moves an op that it has placed.
 _KNOWN: weakref.WeakKeyDictionary[Any, dict[str, str]] = weakref.WeakKeyDictionary()
 
 
-def of_save(session: Any, node: SaveNode, timeout_seconds: float) -> SaveNode:
+def of_save(session: Any, node: PlacedSave, timeout_seconds: float) -> PlacedSave:
     """Returns a node with the devices that the session has assigned to it and to its variables.
 
     Args:
@@ -51,22 +51,22 @@ def of_save(session: Any, node: SaveNode, timeout_seconds: float) -> SaveNode:
     return dataclasses.replace(node, sources=sources, device=_device(node, devices))
 
 
-def of_restore(session: Any, restored: Restored, timeout_seconds: float) -> Restored:
+def of_restore(session: Any, placed: PlacedRestore, timeout_seconds: float) -> PlacedRestore:
     """Returns what is restored with the devices that the session has assigned; otherwise as `of_save`."""
-    held = [restore_target.variable for restore_target in restored.targets]
-    devices = _find(session, [*held, *_asked(restored.names)], timeout_seconds)
+    held = [restore_target.variable for restore_target in placed.targets]
+    devices = _find(session, [*held, *_asked(placed.names)], timeout_seconds)
     targets = tuple(
         dataclasses.replace(restore_target, variable=_placed(restore_target.variable, devices))
-        for restore_target in restored.targets
+        for restore_target in placed.targets
     )
-    return dataclasses.replace(restored, targets=targets, device=_device(restored, devices))
+    return dataclasses.replace(placed, targets=targets, device=_device(placed, devices))
 
 
 def _placed(op: Any, devices: dict[str, str]) -> own_graph_handles.PlacedVariable:
     return own_graph_handles.PlacedVariable(op, devices[op.name])
 
 
-def _device(node: SaveNode | Restored, devices: dict[str, str]) -> str:
+def _device(node: PlacedSave | PlacedRestore, devices: dict[str, str]) -> str:
     return node.device if node.names is None else devices[node.names.name]
 
 

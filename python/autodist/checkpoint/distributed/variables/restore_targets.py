@@ -1,14 +1,14 @@
-"""What a saver restores: for each variable its name in the checkpoint and its slice, and where it lies."""
+"""What a restore writes: each variable that takes a value, with its name and slice in the checkpoint."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 
 from autodist.checkpoint.distributed.tasks import sessions
+from autodist.layout import RestoreRequest, StoredPart
 from autodist.tf_nodes import constants, marks, restore_nodes, variable_ops
 
 
@@ -17,21 +17,32 @@ class RestoreTarget:
     """A variable, or a shard or replica of one, that takes a value.
 
     Attributes:
-        name: The name in the checkpoint.
-        slice_spec: TensorFlow's text form of a slice; empty for a whole tensor.
+        part: The variable, as the request has it.
         variable: The operation that holds the variable, or where a session has put it (`PlacedVariable`).
-        validate_shape: Whether the variable keeps its shape.
     """
 
-    name: bytes
-    slice_spec: bytes
+    part: StoredPart
     variable: Any
-    validate_shape: bool = False
+
+    @property
+    def name(self) -> bytes:
+        """The name in the checkpoint."""
+        return self.part.tensor_name.encode()
+
+    @property
+    def slice_spec(self) -> bytes:
+        """TensorFlow's text form of a slice; empty for a whole tensor."""
+        return self.part.slice.encode()
+
+    @property
+    def validate_shape(self) -> bool:
+        """Whether a variable without a fixed shape keeps the shape that it has."""
+        return self.part.validate_shape
 
     @property
     def dtype(self) -> Any:
         """The dtype of the value."""
-        return tf.as_dtype(self.variable.get_attr("dtype"))
+        return self.part.dtype.base_dtype
 
     @property
     def shape(self) -> Any:
@@ -47,27 +58,25 @@ class RestoreTarget:
 
 
 @dataclasses.dataclass(frozen=True)
-class Restored:
-    """What a saver restores.
+class PlacedRestore:
+    """A restore request, with the variables that take the values and the place of the node that reads.
 
     Attributes:
-        targets: The variables of fixed-size elements.
+        request: What is restored, and how.
+        targets: The variables of fixed-size elements, in the order of the request.
         others: The operations of the session's graph that restore all else.
-        verify: `'before'` or `'during'`.
-        threads: How many threads read; 0 lets the machine decide.
-        device: Where the node that reads lies; empty: at the session's master.
-        names: The constant of its tensor names; `None` in a distributed session.
+        device: The device of the saver's node; empty: at the session's master.
+        names: The constant of the node's tensor names; `None` in a distributed session.
     """
 
+    request: RestoreRequest
     targets: tuple[RestoreTarget, ...]
     others: tuple[Any, ...]
-    verify: str
-    threads: int
     device: str
     names: Any
 
 
-def read(session: Any, saver_def: Any) -> Restored | None:
+def read(session: Any, saver_def: Any) -> PlacedRestore | None:
     """Returns what a saver restores in a session; `None` if it is not known or TensorFlow's own nodes do it.
 
     Args:
@@ -93,34 +102,33 @@ def read(session: Any, saver_def: Any) -> Restored | None:
             assignments.append(assignment)
     if restore_nodes.waits_for_others(nodes, assignments):
         return None
-    targets: list[RestoreTarget] = []
-    if sessions.is_distributed(session):
-        for node in nodes:
-            targets += _parts(session, node)
-        stored = {restore_target.name for restore_target in targets}
-        others += [a.op for a in assignments if names[a.restore_op][a.output][0] not in stored]
-    else:
-        targets = [
-            RestoreTarget(name, spec, a.op.inputs[0].op, a.op.get_attr("validate_shape"))
-            for a in assignments
-            for name, spec in [names[a.restore_op][a.output]]
-        ]
     first = nodes[0]
-    marked = marks.read_restore(first)
-    return Restored(
-        tuple(targets),
-        tuple(others),
-        marked.verify,
-        marked.threads,
-        "" if sessions.is_distributed(session) else first.device,
-        None if sessions.is_distributed(session) else first.inputs[1].op,
-    )
+    if sessions.is_distributed(session):
+        parts = tuple(
+            part for node in nodes for part in session.stored_parts(node) if _is_fixed_size(part)
+        )
+        stored = {part.tensor_name.encode() for part in parts}
+        others += [a.op for a in assignments if names[a.restore_op][a.output][0] not in stored]
+        return _placed(session.transformed_graph, parts, others, first, device="", names=None)
+    parts = tuple(restore_nodes.part_of(a, *names[a.restore_op][a.output]) for a in assignments)
+    return _placed(graph, parts, others, first, device=first.device, names=first.inputs[1].op)
 
 
-def _parts(session: Any, node: Any) -> Iterator[RestoreTarget]:
-    """Yields the variables of the graph that runs in a distributed session."""
-    graph = session.transformed_graph
-    for part in session.stored_parts(node):
-        if part.output is None and part.dtype.base_dtype not in (tf.string, tf.variant):
-            variable = graph.get_operation_by_name(part.node)
-            yield RestoreTarget(part.tensor_name.encode(), part.slice.encode(), variable)
+def _placed(
+    graph: Any,
+    parts: tuple[StoredPart, ...],
+    others: list[Any],
+    restore_op: Any,
+    *,
+    device: str,
+    names: Any,
+) -> PlacedRestore:
+    marked = marks.read_restore(restore_op)
+    targets = tuple(RestoreTarget(part, graph.get_operation_by_name(part.node)) for part in parts)
+    request = RestoreRequest(parts, marked.verify, marked.threads)
+    return PlacedRestore(request, targets, tuple(others), device, names)
+
+
+def _is_fixed_size(part: StoredPart) -> bool:
+    """Tells whether a part is a variable of fixed-size elements."""
+    return part.output is None and part.dtype.base_dtype not in (tf.string, tf.variant)

@@ -1,4 +1,4 @@
-"""What a node that saves reads: for each value its name, its slice, and the variable and task it lies on."""
+"""What a save reads: each value of the saver's node, and the variable that holds it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from autodist.checkpoint.distributed.tasks import sessions
 from autodist.checkpoint.distributed.variables import own_graph_handles
-from autodist.tf_nodes import constants, marks, save_nodes, variable_ops
+from autodist.layout import SaveRequest, StoredPart
+from autodist.tf_nodes import marks, save_nodes, variable_ops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,27 +18,36 @@ class Source:
     """One value that is saved.
 
     Attributes:
-        name: The name in the checkpoint.
-        slice_spec: TensorFlow's text form of a slice; empty for a whole tensor.
-        aggregation: How replicas become one value.
+        part: The value, as the request has it.
         tensor: The `tf.Tensor` that is saved, or the variable's handle.
         variable: The operation that holds the variable, or where a session has put it (`PlacedVariable`); `None`
             for any other value.
     """
 
-    name: bytes
-    slice_spec: bytes
-    aggregation: bytes
+    part: StoredPart
     # Symbolic tensors compare by adding an op to their graph.
     tensor: Any = dataclasses.field(compare=False)
     variable: Any
 
     @property
+    def name(self) -> bytes:
+        """The name in the checkpoint."""
+        return self.part.tensor_name.encode()
+
+    @property
+    def slice_spec(self) -> bytes:
+        """TensorFlow's text form of a slice; empty for a whole tensor."""
+        return self.part.slice.encode()
+
+    @property
+    def aggregation(self) -> bytes:
+        """How replicas become one value."""
+        return (self.part.aggregation or "MEAN").encode()
+
+    @property
     def dtype(self) -> Any:
         """The dtype of the value."""
-        if self.variable is not None:
-            return tf.as_dtype(self.variable.get_attr("dtype"))
-        return self.tensor.dtype.base_dtype
+        return self.part.dtype.base_dtype
 
     @property
     def is_encoded(self) -> bool:
@@ -65,31 +75,25 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
-class SaveNode:
-    """What a node that saves says.
+class PlacedSave:
+    """A save request, with the variables behind its values and the place of its node.
 
     Attributes:
-        sources: Its values.
-        layout: `'original'`, `'slices'` or `'restorable'`.
-        lock: `'block'` or `'copy'`.
-        threads: How many threads write; 0 lets the machine decide.
-        durable: Whether all is synced.
-        device: Where the node lies; empty: at the session's master.
-        name: Its name in the graph that the saver is in.
-        names: The constant of its tensor names; `None` in a distributed session.
+        request: What is saved, and how.
+        sources: The values, in the order of the request.
+        device: The device of the saver's node; empty: at the session's master.
+        name: The name of the node in the graph that the saver is in.
+        names: The constant of the node's tensor names; `None` in a distributed session.
     """
 
+    request: SaveRequest
     sources: tuple[Source, ...]
-    layout: str
-    lock: str
-    threads: int
-    durable: bool
     device: str
     name: str
     names: Any
 
 
-def read_in(session: Any, save_op: Any) -> SaveNode | None:
+def read_in(session: Any, save_op: Any) -> PlacedSave | None:
     """Returns what a saver's node reads in the graph that a session runs; `None` if its names are computed.
 
     Args:
@@ -99,52 +103,39 @@ def read_in(session: Any, save_op: Any) -> SaveNode | None:
     if not sessions.is_distributed(session):
         return read(save_op)
     marked = marks.read_save(save_op)
-    graph = session.transformed_graph
-    return SaveNode(
-        tuple(_stored_source(graph, part) for part in session.stored_parts(save_op)),
+    request = SaveRequest(
+        session.stored_parts(save_op),
         marked.distributed_layout,
         marked.lock,
         marked.threads,
         marked.durable,
-        "",
-        save_op.name,
-        None,
     )
+    return PlacedSave(request, _sources(session.transformed_graph, request), "", save_op.name, None)
 
 
-def read(op: Any) -> SaveNode | None:
+def read(save_op: Any) -> PlacedSave | None:
     """Returns what a `SaveV2` reads in its own graph; `None` if its names are computed.
 
     Args:
-        op: The node.
+        save_op: The node.
     """
-    pairs = constants.names_and_slices(op)
-    if pairs is None:
+    request = save_nodes.read_request(save_op)
+    if request is None:
         return None
-    values = zip(pairs, save_nodes.aggregations(op), save_nodes.values(op), strict=True)
-    marked = marks.read_save(op)
-    return SaveNode(
-        tuple(
-            Source(name, spec, aggregation, tensor, variable_ops.variable_of(tensor))
-            for (name, spec), aggregation, tensor in values
-        ),
-        marked.layout,
-        marked.lock,
-        marked.threads,
-        marked.durable,
-        op.device,
-        op.name,
-        op.inputs[1].op,
+    return PlacedSave(
+        request,
+        _sources(save_op.graph, request),
+        save_op.device,
+        save_op.name,
+        save_op.inputs[1].op,
     )
 
 
-def _stored_source(graph: Any, part: Any) -> Source:
-    """Returns a part of a distributed session's `stored_parts` as a source."""
-    op = graph.get_operation_by_name(part.node)
-    return Source(
-        part.tensor_name.encode(),
-        part.slice.encode(),
-        (part.aggregation or "MEAN").encode(),
-        op.outputs[part.output or 0],
-        op if part.output is None else None,
-    )
+def _sources(graph: Any, request: SaveRequest) -> tuple[Source, ...]:
+    """Returns the values of a request, with their ops of the graph."""
+    sources = []
+    for part in request.parts:
+        op = graph.get_operation_by_name(part.node)
+        is_variable = part.output is None
+        sources.append(Source(part, op.outputs[part.output or 0], op if is_variable else None))
+    return tuple(sources)

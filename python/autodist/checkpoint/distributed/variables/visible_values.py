@@ -16,14 +16,14 @@ _QUESTIONS = ("VarIsInitializedOp", "IsVariableInitialized")
 _ASKED = 16
 
 
-def check(session: Any, restored: restore_targets.Restored, timeout_seconds: float) -> None:
+def check(session: Any, placed: restore_targets.PlacedRestore, timeout_seconds: float) -> None:
     """Raises unless some variables of each device have a value in the session, as far as its graph has ops that tell.
 
     TensorFlow makes such an op with each resource variable.
 
     Args:
         session: The user's session.
-        restored: What was restored, with its devices.
+        placed: What was restored, with its devices.
         timeout_seconds: For how long a task may not answer.
 
     Raises:
@@ -34,7 +34,7 @@ def check(session: Any, restored: restore_targets.Restored, timeout_seconds: flo
         return
     asked = {}
     found: Counter[tuple[str, bytes]] = Counter()
-    for restore_target in restored.targets:
+    for restore_target in placed.targets:
         place = restore_target.variable.device, restore_target.variable.get_attr("container")
         question = _question(restore_target.variable.op) if found[place] < _ASKED else None
         if question is not None:
