@@ -1,4 +1,4 @@
-"""Writes the bundle of one save: by our op, by the tasks of a cluster, or by TensorFlow beside its prefix."""
+"""Writes the bundle of one save: by our op, by the tasks of a cluster, or by TensorFlow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class BundleSave:
         saver_def: The saver's `SaverDef`; `None` for a format without an index.
         durable: Whether all is synced.
         router: Chooses how variables on several tasks are saved.
-        save: `Saver.save` of the base class, but for the files beside the bundle. Takes a session, a path and a step.
+        save: `Saver.save` of the base class, but for the files beside the bundle. Takes a session,
+            a path and a step.
         save_path: The path that the saver was given.
         global_step: The step that was read; `None` if there is none.
     """
@@ -75,7 +76,7 @@ class BundleSave:
         return report.SaveReport(path) if is_proxy else self._reported(self.prefix)
 
     def _run_staged(self, session: Any) -> report.SaveReport:
-        """Saves beside the prefix first: TensorFlow's own nodes would replace a checkpoint in use file by file."""
+        """Saves under a temporary prefix, then renames: TensorFlow replaces files one by one."""
         staged = _native.StagedBundle()
         try:
             staged.stage(self.prefix, durable=self.durable)

@@ -40,7 +40,8 @@ class CompanionFiles:
 
         Args:
             files: What to add the files to.
-            prefix: The checkpoint's prefix; `None` if nothing was saved: then the state file stays as it is.
+            prefix: The checkpoint's prefix; `None` if nothing was saved: then the state file stays
+                as it is.
         """
         if self.meta_path is not None:
             with self.graph.as_default():

@@ -83,23 +83,28 @@ class SaveOptions(_TransferOptions):
 
     Attributes:
         threads: Number of threads that write a checkpoint; 0 lets the machine decide.
-        transport: How the bytes of variables on several tasks of a cluster travel. `'shared'`: every task writes to the
-            one data file. `'stream'`: the task of the saver's node writes, and the others send. `'files'`: every task
-            writes a data file of its own. `None`: every task that can open the file writes to it, if its file system
-            lets several tasks do so; where it is not a POSIX file system, as with `'files'`.
+        transport: How the bytes of variables on several tasks of a cluster travel. `'shared'`:
+            every task writes to the one data file. `'stream'`: the task of the saver's node writes,
+            and the others send. `'files'`: every task writes a data file of its own. `None`: every
+            task that can open the file writes to it, if its file system lets several tasks do so;
+            where it is not a POSIX file system, as with `'files'`.
         memory_bytes: Peak transfer memory per task, in bytes, beside the variables.
-        timeout_seconds: How long a task may take to answer before the save fails and names it; and how long a save
-            waits for another thread that saves to its prefix.
-        aggregation: How the replicas of a variable become the value that is saved: a `tf.VariableAggregation` for all,
-            or a mapping from the name in the checkpoint, or from the variable, to its own. The rest is `MEAN`.
-        lock: How long an update of a variable waits that changes it in place while it is read. `'block'`: until it is
-            written, with no extra memory. `'copy'`: until it is copied, with memory for one variable.
-        layout: `'original'` writes whole variables. `'slices'` writes what stock TensorFlow writes from the same graph.
-            `None` writes whole what stock TensorFlow can restore into slices, and slices otherwise: float16, uint16,
-            uint32, uint64, string, float8, float4, qint16, quint16 and two-bit integers. A distributed session writes
-            whole variables unless told otherwise.
-        durable: Whether all files are synced, so that a checkpoint survives a power cut once `save` has returned.
-            Without, the order of the steps is the same, which is enough for processes that are killed.
+        timeout_seconds: How long a task may take to answer before the save fails and names it; and
+            how long a save waits for another thread that saves to its prefix.
+        aggregation: How the replicas of a variable become the value that is saved: a
+            `tf.VariableAggregation` for all, or a mapping from the name in the checkpoint, or from
+            the variable, to its own. The rest is `MEAN`.
+        lock: How long an update of a variable waits that changes it in place while it is read.
+            `'block'`: until it is written, with no extra memory. `'copy'`: until it is copied, with
+            memory for one variable.
+        layout: `'original'` writes whole variables. `'slices'` writes what stock TensorFlow writes
+            from the same graph. `None` writes whole what stock TensorFlow can restore into slices,
+            and slices otherwise: float16, uint16, uint32, uint64, string, float8, float4, qint16,
+            quint16 and two-bit integers. A distributed session writes whole variables unless told
+            otherwise.
+        durable: Whether all files are synced, so that a checkpoint survives a power cut once `save`
+            has returned. Without, the order of the steps is the same, which is enough for processes
+            that are killed.
 
     Raises:
         ArgumentError: A value is not one of those allowed.
@@ -139,14 +144,14 @@ class RestoreOptions(_TransferOptions):
 
     Attributes:
         threads: Number of threads that read a checkpoint; 0 lets the machine decide.
-        transport: How the bytes of variables on several tasks of a cluster travel. `'shared'`: every task reads its
-            own. `'stream'`: the task of the saver's node reads, and sends to the others. `None` and `'files'`: every
-            task that sees the files reads its own.
+        transport: How the bytes of variables on several tasks of a cluster travel. `'shared'`:
+            every task reads its own. `'stream'`: the task of the saver's node reads, and sends to
+            the others. `None` and `'files'`: every task that sees the files reads its own.
         memory_bytes: Peak transfer memory per task, in bytes, beside the variables.
         timeout_seconds: How long a task may take to answer before the restore fails and names it.
-        verify: `'before'` reads the whole checkpoint and checks it, before a variable that has a value is written; so
-            it reads twice. `'during'` reads once: a variable whose bytes turn out to be damaged is left uninitialized,
-            and the restore raises.
+        verify: `'before'` reads the whole checkpoint and checks it, before a variable that has a
+            value is written; so it reads twice. `'during'` reads once: a variable whose bytes turn
+            out to be damaged is left uninitialized, and the restore raises.
 
     Raises:
         ArgumentError: A value is not one of those allowed.

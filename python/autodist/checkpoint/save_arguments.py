@@ -1,4 +1,4 @@
-"""What the arguments of a save say before it begins."""
+"""Checks and reads the arguments of a save before it begins."""
 
 import contextlib
 from typing import Any
@@ -10,7 +10,7 @@ from autodist.checkpoint.files import paths
 
 
 def inside_graph(sess: Any) -> Any:
-    """Enters the session's graph where none was entered; the base class would act eagerly there."""
+    """Returns a context that enters the session's graph, unless a graph was entered."""
     graph = getattr(sess, "graph", None)
     if graph is None or not tf.executing_eagerly():
         return contextlib.nullcontext()
@@ -31,7 +31,7 @@ def prefix_of(save_path: str, step: int | None, *, is_padded: bool) -> str:
 
 
 def can_stage_early(sess: Any, save_path: str, latest_filename: str | None) -> bool:
-    """Tells whether the arguments are such that the base class will save."""
+    """Tells whether the base class will accept the arguments of a save."""
     latest_filename = "checkpoint" if latest_filename is None else latest_filename
     return (
         hasattr(sess, "graph")
@@ -41,7 +41,7 @@ def can_stage_early(sess: Any, save_path: str, latest_filename: str | None) -> b
 
 
 def check_parent(save_path: str) -> None:
-    """Refuses, as the base class does, to write a state file where this process has no such directory.
+    """Raises, as the base class does, if this process lacks the directory of the state file.
 
     Args:
         save_path: The path that the saver was given; empty: nothing is checked.
@@ -57,8 +57,8 @@ def check_parent(save_path: str) -> None:
 def can_stage_bundle(sess: Any, prefix: str) -> bool:
     """Tells whether a bundle that TensorFlow writes can be written beside its prefix first.
 
-    Its directory must be one of this machine that is there, and the session one of this process: a server may have
-    another file system.
+    Its directory must be one of this machine that is there, and the session one of this process: a
+    server may have another file system.
     """
     parent = paths.parent(prefix)
     return (

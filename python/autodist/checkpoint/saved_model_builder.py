@@ -1,4 +1,4 @@
-"""`SavedModelBuilder`: exports the original graph of a session with nothing of ours in it."""
+"""`SavedModelBuilder` exports the original graph of a session, without marks or ops of AutoDist."""
 
 import contextlib
 import functools
@@ -45,8 +45,8 @@ class SavedModelBuilder(_StockBuilder):
         self._durable = durable
         # The directories that are about to be made, and the one that holds them.
         self._new_parents = _parents_of_new(export_dir) if durable else []
-        # Not the stock class's own, which looks itself up by a name that a program may have replaced
-        # by this class (TF 2.21).
+        # Not the stock class's own, which looks itself up by a name that a program may have
+        # replaced by this class (TF 2.21).
         super(_StockBuilder, self).__init__(export_dir)
         self._graph: Any = None
         self._train_op: Any = None
@@ -220,7 +220,7 @@ class SavedModelBuilder(_StockBuilder):
         return paths.join(directory, constants.VARIABLES_FILENAME)
 
     def _sync_export(self) -> None:
-        """Makes durable all that is in the directory, and the directory itself."""
+        """Syncs everything in the directory, and the directory itself."""
         if self._durable:
             variables = tf.compat.v1.saved_model.constants.VARIABLES_DIRECTORY
             paths.sync_tree(
@@ -232,7 +232,10 @@ class SavedModelBuilder(_StockBuilder):
 
     @contextlib.contextmanager
     def _taken_back_on_failure(self) -> Iterator[None]:
-        """Removes the directories that a failed export made, so that the next finds it empty; never saved variables."""
+        """Removes the directories that a failed export made, so that the next finds it empty.
+
+        It never removes saved variables.
+        """
         directory = self._directory
         names = {
             tf.compat.v1.saved_model.constants.VARIABLES_DIRECTORY,
@@ -292,7 +295,7 @@ class SavedModelBuilder(_StockBuilder):
 
 @contextlib.contextmanager
 def _told_to_stay(prefix: str) -> Iterator[None]:
-    """Adds to an error that the variables are there, if they are."""
+    """Adds to an error that the variables are saved, if they are."""
     try:
         yield
     except Exception as error:
@@ -304,7 +307,7 @@ def _told_to_stay(prefix: str) -> Iterator[None]:
 
 
 def _parents_of_new(directory: str) -> list[str]:
-    """Returns the parents of a missing directory, up to and with the first that is there."""
+    """Returns the parents of a missing directory, up to and including the first that exists."""
     parents: list[str] = []
     while directory and not tf.io.gfile.exists(directory):
         above = paths.parent(directory.rstrip("/"))

@@ -1,4 +1,4 @@
-"""`Saver`: TensorFlow's, which writes the variables of the original graph through our op.
+"""`Saver`: TensorFlow's `Saver`, which writes the variables of the original graph through our op.
 
 The base class builds its stock nodes; ours only marks the `SaveV2` among them (`tagging`). What
 differs when saving is the order of commits, so that a `checkpoint` file never names a checkpoint
@@ -34,7 +34,8 @@ from autodist.checkpoint.graph import meta_graph, object_checkpoint, variable_li
 from autodist.checkpoint.options import RestoreOptions, SaveOptions
 from autodist.private_apis import tf_internals
 
-# A parameter server runs the program that imports this module, and builds no `Saver`: it needs the ops all the same.
+# A parameter server runs the program that imports this module, and builds no `Saver`: it needs the
+# ops all the same.
 _native.load_ops_if_possible()
 
 __all__ = ["RestoreOptions", "SaveOptions", "Saver", "is_durable"]
@@ -43,7 +44,7 @@ _SaverDef = tf.compat.v1.train.SaverDef
 
 
 class Saver(retention.RetainingSaver):
-    """Saves and restores variables, as the original graph has them, like TensorFlow's `Saver`.
+    """Saves and restores the variables of the original graph, like TensorFlow's `Saver`.
 
     A drop-in replacement: constructor, methods, return values, errors and files are TensorFlow's.
     It may be built before or after `AutoDist.create_distributed_session()`, and in a graph of one's
@@ -107,8 +108,8 @@ class Saver(retention.RetainingSaver):
             options: How checkpoints are written.
             restore_options: How checkpoints are read.
             aggregation: As in `SaveOptions`; likewise `lock`, `layout` and `durable`.
-            threads: As in `SaveOptions` and `RestoreOptions`; likewise `transport`, `memory_bytes` and
-                `timeout_seconds`.
+            threads: As in `SaveOptions` and `RestoreOptions`; likewise `transport`, `memory_bytes`
+                and `timeout_seconds`.
             lock: As in `SaveOptions`.
             layout: As in `SaveOptions`.
             durable: As in `SaveOptions`.
@@ -244,9 +245,9 @@ class Saver(retention.RetainingSaver):
             tf.errors.AlreadyExistsError: Another process is saving to the same prefix, or another
                 thread of this one for longer than `timeout_seconds`; it is named, and nothing was
                 written.
-            tf.errors.OpError: Files cannot be written; of a type that no monitored session takes for
-                the end of the data or a lost task. The text says so where the variables are saved
-                and only the graph or the state file is not.
+            tf.errors.OpError: Files cannot be written; of a type that no monitored session takes
+                for the end of the data or a lost task. The text says so where the variables are
+                saved and only the graph or the state file is not.
         """
         save_path = paths.text(save_path)
         latest_filename = None if latest_filename is None else paths.text(latest_filename)

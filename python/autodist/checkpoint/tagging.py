@@ -43,7 +43,10 @@ def tag_all(graph: Any, saver_def: Any, options: save_options.SaverOptions) -> N
 
 
 def _tag_restore(restore_op: Any, options: save_options.SaverOptions) -> None:
-    """Marks a `RestoreV2` to be replaced; one that is marked keeps its marks unless something else is asked for."""
+    """Marks a `RestoreV2` to be replaced.
+
+    One that is marked keeps its marks unless something else is asked for.
+    """
     if options == save_options.SaverOptions() and marks.is_marked(restore_op):
         return
     marks.mark_restore(
@@ -53,12 +56,15 @@ def _tag_restore(restore_op: Any, options: save_options.SaverOptions) -> None:
 
 
 def _tag_save(save_op: Any, options: save_options.SaverOptions) -> None:
-    """Marks a `SaveV2` to be replaced; one that is marked keeps its marks unless something else is asked for.
+    """Marks a `SaveV2` to be replaced.
+
+    One that is marked keeps its marks unless something else is asked for.
 
     A saver made from a `SaverDef` shares the nodes of the one it came from.
 
     Raises:
-        ArgumentError: The aggregation names a variable that the node does not write, or two for one name.
+        ArgumentError: The aggregation names a variable that the node does not write, or two for one
+            name.
     """
     if options == save_options.SaverOptions() and marks.is_marked(save_op):
         return

@@ -8,8 +8,8 @@
     commit          both are renamed
     roll back       what was not committed is removed, if a step fails
 
-A bundle that is whole stays, whatever fails afterwards: the variables of a finished training are worth more than the
-files beside them.
+A bundle that is whole stays, whatever fails afterwards: the variables of a finished training are
+worth more than the files beside them.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Transaction:
         timeout_seconds: How long to wait for another thread that saves to the prefix.
         is_v2: Whether the bundle is of the format that has an index. Only such a save is locked.
         makes_directory: Whether to make the directory of the prefix if it is missing.
-        stages_early: Whether to stage before the bundle is written where a checkpoint is overwritten: then only
-            renames are left to do after it.
+        stages_early: Whether to stage before the bundle is written where a checkpoint is
+            overwritten: then only renames are left to do after it.
     """
 
     prefix: str
@@ -57,9 +57,11 @@ class Transaction:
 
         Raises:
             tf.errors.AlreadyExistsError: Another save writes to the prefix; nothing was written.
-            Exception: What `write_bundle` raises, or what failed after it. Then the text says what is saved.
+            Exception: What `write_bundle` raises, or what failed after it. Then the text says what
+                is saved.
         """
-        # Of two processes that save to one prefix at once, one gets an error here, before it writes anything.
+        # Of two processes that save to one prefix at once, one gets an error here, before it writes
+        # anything.
         with prefix_lock.held(
             self.prefix,
             durable=self.durable,
@@ -105,7 +107,10 @@ class Transaction:
         return report
 
     def _stage_early(self, files: staged_files.StagedFiles) -> bool:
-        """Stages the files beside the bundle before it is written; tells whether that was possible."""
+        """Stages the files beside the bundle before it is written.
+
+        Tells whether that was possible.
+        """
         try:
             self.companions.stage(files, self.prefix)
         except Exception:  # noqa: BLE001 the variables come first: it is tried again after them, and raised then

@@ -1,7 +1,7 @@
-"""The cluster as the chief sees it: its own server, the other nodes' servers, and whether they are there.
+"""The cluster as the chief sees it: its own server, and the other nodes' servers.
 
-A process has one TensorFlow server, which cannot be stopped: a second session with the same nodes uses the
-same cluster, and its servers run until the process ends.
+A process has one TensorFlow server, which cannot be stopped: a second session with the same nodes
+uses the same cluster, and its servers run until the process ends.
 """
 
 from __future__ import annotations
@@ -106,10 +106,11 @@ class Cluster:
         }
 
     def bring_up(self, timeout_seconds: float, start_timeout_seconds: float) -> list[Node]:
-        """Sees to it that every node is there, and starts those that it can.
+        """Waits until every node answers, and starts the servers that it can start.
 
         Args:
-          timeout_seconds: how long to wait for a node that somebody else starts, or that runs already.
+          timeout_seconds: how long to wait for a node that somebody else starts, or that runs
+            already.
           start_timeout_seconds: how long to wait for one that is started now.
 
         Returns:
@@ -135,7 +136,10 @@ class Cluster:
         return changed
 
     def survey(self, timeout_seconds: float) -> list[Failure]:
-        """Asks all other nodes at once who they are; those that do not live, or are other processes than before."""
+        """Asks all other nodes at once who they are.
+
+        Returns those that do not live, or are other processes than before.
+        """
         absences = self._members.absences(self.spec.nodes[1:], timeout_seconds)
         return [
             Failure(
@@ -173,7 +177,10 @@ class Cluster:
             _logger.warning("%s keeps the variables of a closed session: %s", node.address, error)
 
     def _claim(self, start_timeout_seconds: float) -> None:
-        """Makes all servers this chief's; those that a dead chief has left begin anew, or are emptied."""
+        """Claims all servers for this chief.
+
+        Servers that a dead chief has left restart, or are emptied.
+        """
         left = self.claims.take(start_timeout_seconds)
         if not left:
             return
@@ -191,7 +198,10 @@ class Cluster:
         return not self._members.absences([node], _GREETING_SECONDS)
 
     def _check_chief(self, timeout_seconds: float) -> int:
-        """Refuses a chief's address at which others do not find the server started here; returns its incarnation."""
+        """Raises if the chief's address does not lead to the server started here.
+
+        Returns its incarnation.
+        """
         chief = self.spec.chief
         try:
             own: int | None = self._members.stub(chief).status(timeout_seconds).incarnation

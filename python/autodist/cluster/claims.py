@@ -1,9 +1,10 @@
-"""For whom a server works.
+"""Claims: notes on each server which chief it works for.
 
-A server that the chief found running may hold what another chief put there. Each chief leaves its claim on every
-server, a variable in a container of its own: run id, address and incarnation of its server, and the containers of its
-sessions. A claim of another run counts as long as that chief's server answers under the same incarnation; else the
-server is taken over, and what the other left there is dropped.
+A server that the chief found running may hold what another chief put there. Each chief leaves its
+claim on every server, a variable in a container of its own: run id, address and incarnation of its
+server, and the containers of its sessions. A claim of another run counts as long as that chief's
+server answers under the same incarnation; else the server is taken over, and what the other left
+there is dropped.
 """
 
 from __future__ import annotations
@@ -100,7 +101,10 @@ class Claims:
         )
 
     def _was_left(self, node: Node, claim: dict[str, Any]) -> bool:
-        """Whether a node has worked for a chief that is gone; one that works for another chief is refused."""
+        """Whether a node has worked for a chief that is gone.
+
+        One that works for another chief is refused.
+        """
         if claim["run"] == self._run_id:
             return False
         chief = ServerStub(claim["chief"])

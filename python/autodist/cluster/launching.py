@@ -1,7 +1,7 @@
 """Starts the servers of other nodes: as subprocesses on this machine, or over ssh.
 
-A server that was started here ends with this process: it reads from a pipe, or an ssh channel, that nobody writes to,
-and exits when that ends, as it does however this process ends.
+A server that was started here ends with this process: it reads from a pipe, or an ssh channel, that
+nobody writes to, and exits when that ends, as it does however this process ends.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class LaunchedServer(abc.ABC):
 
     @abc.abstractmethod
     def end(self) -> None:
-        """Has it end, and waits for that."""
+        """Ends it, and waits for that."""
 
     @property
     def how(self) -> str:
@@ -51,7 +51,7 @@ class LaunchedServer(abc.ABC):
         return "\n".join(self._tail)
 
     def _collect(self, lines: Iterable[str]) -> None:
-        """Reads its output from now on, in a thread; ends the server where none can be started."""
+        """Reads its output in a thread from now on; ends the server if no thread can be started."""
 
         def read() -> None:
             self._tail.extend(line.rstrip("\n") for line in lines)
@@ -113,7 +113,7 @@ class LocalServer(LaunchedServer):
         return f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
     def end(self) -> None:
-        """Has it end, and waits for that."""
+        """Ends it, and waits for that."""
         with contextlib.suppress(BrokenPipeError):
             self._stdin.close()
         try:
@@ -188,7 +188,7 @@ class SshServer(LaunchedServer):
         return "the connection was closed"
 
     def end(self) -> None:
-        """Has it end: the channel's end is the end of its standard input."""
+        """Ends it: closing the channel closes its standard input."""
         self._channel.close()
         self._client.close()
 

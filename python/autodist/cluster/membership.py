@@ -1,8 +1,9 @@
 """Which servers live, and whether they are still the processes that they were.
 
-A server lives if it answers, however busy it is: one whose inter-op threads are all at work answers by the thread that
-reads requests (`server_status`). A server whose incarnation changed is another process: what lay on the former one is
-lost. The chief of a distributed session and the saves and restores of a cluster both decide by these two rules.
+A server lives if it answers, however busy it is: one whose inter-op threads are all at work answers
+by the thread that reads requests (`server_status`). A server whose incarnation changed is another
+process: what lay on the former one is lost. The chief of a distributed session and the saves and
+restores of a cluster both decide by these two rules.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ class Members(Generic[Member]):
         return known is not None and known.answers(timeout_seconds)
 
     def absences(self, members: Iterable[Member], timeout_seconds: float) -> dict[Member, Absence]:
-        """Asks servers at once who they are; those that do not live, or are other processes than noted.
+        """Asks servers at once who they are.
+
+        Returns those that do not live, or are other processes than noted.
 
         Args:
           members: the servers to ask.

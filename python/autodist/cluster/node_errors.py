@@ -1,4 +1,7 @@
-"""The error of a node that is not there. Apart from `autodist.errors`, which knows no TensorFlow."""
+"""The error of a node that does not answer.
+
+Not in `autodist.errors`, which imports no TensorFlow.
+"""
 
 from __future__ import annotations
 

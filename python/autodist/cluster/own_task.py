@@ -1,7 +1,8 @@
-"""What a process does whose `TF_CONFIG` says that it is not the chief: it serves, or is refused.
+"""Serves in a process whose `TF_CONFIG` says that it is not the chief.
 
-Kubernetes and the like start one program on every node, with the node's own task in `TF_CONFIG`. The program runs in
-the chief's process; in the others `AutoDist()` does what `autodist serve` does, until the chief ends.
+Kubernetes and the like start one program on every node, with the node's own task in `TF_CONFIG`.
+The program runs in the chief's process; in the others `AutoDist()` does what `autodist serve` does,
+until the chief ends.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ _logger = _log.get_logger()
 
 
 def serve_unless_chief(spec: ResourceSpec) -> None:
-    """Returns in the chief's process. In another one it serves until the chief ends, and then ends the process.
+    """Returns in the chief's process.
+
+    In another one it serves until the chief ends, and then ends the process.
 
     Args:
       spec: the cluster of `TF_CONFIG`.
@@ -55,7 +58,8 @@ def serve_unless_chief(spec: ResourceSpec) -> None:
 def check_given_spec(path: str) -> None:
     """Refuses a resource spec in a process that is not the chief of the cluster in `TF_CONFIG`.
 
-    Such processes would all run the program as chiefs of the same nodes, or each on its own and into the same files.
+    Such processes would all run the program as chiefs of the same nodes, or each on its own and
+    into the same files.
 
     Args:
       path: of the resource spec, which takes the place of `TF_CONFIG`.

@@ -1,14 +1,15 @@
 """Asks a TensorFlow server who it is, with a time limit.
 
-A `tf.compat.v1.Session` waits for a server that does not answer for as long as it takes. The servers' own protocol,
-`tensorflow.WorkerService`, is plain gRPC: `GetStatus` returns the devices of the server, each with the incarnation
-that was drawn when the process began, and `CleanupAll` drops the resources of containers. The messages' classes are
-not in TensorFlow's package; each has one field, number 1, a list, as `tf.train.BytesList` has, and so the same form
-on the wire.
+A `tf.compat.v1.Session` waits for a server that does not answer for as long as it takes. The
+servers' own protocol, `tensorflow.WorkerService`, is plain gRPC: `GetStatus` returns the devices of
+the server, each with the incarnation that was drawn when the process began, and `CleanupAll` drops
+the resources of containers. The messages' classes are not in TensorFlow's package; each has one
+field, number 1, a list, as `tf.train.BytesList` has, and so the same form on the wire.
 
-A server answers `GetStatus` in one of its inter-op threads, as it runs ops. Row updates that wait for a variable
-that is being written take them all, for as long as that takes. `MasterService.CloseSession` is answered by the
-thread that reads requests: of a session that there is not, it says only that the server lives. (TensorFlow 2.21.)
+A server answers `GetStatus` in one of its inter-op threads, as it runs ops. Row updates that wait
+for a variable that is being written take them all, for as long as that takes.
+`MasterService.CloseSession` is answered by the thread that reads requests: of a session that there
+is not, it says only that the server lives. (TensorFlow 2.21.)
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ class ServerStub:
         self.address = address
         self._channel = grpc.insecure_channel(
             address,
-            # A server that comes back is noticed within a second, and no proxy stands between nodes.
+            # A server that comes back is noticed within a second, and no proxy stands between
+            # nodes.
             options=[
                 ("grpc.max_reconnect_backoff_ms", 1000),
                 ("grpc.initial_reconnect_backoff_ms", 100),
@@ -109,7 +111,10 @@ class ServerStub:
         return wait
 
     def answers(self, timeout_seconds: float) -> bool:
-        """Whether there is a server that lives, or comes to live, within a time; however busy it is."""
+        """Whether there is a server that lives, or comes to live, within a time.
+
+        A busy server lives too.
+        """
         return self._begin_answers(timeout_seconds)()
 
     def _begin_answers(self, timeout_seconds: float) -> Callable[[], bool]:

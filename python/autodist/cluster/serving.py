@@ -1,4 +1,4 @@
-"""What `autodist serve` runs: one node's TensorFlow server, with our op library loaded."""
+"""Runs one node's TensorFlow server with our op library loaded, for `autodist serve`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _logger = _log.get_logger()
 
 @dataclasses.dataclass(frozen=True)
 class ServedTask:
-    """All that a server needs to know.
+    """What a server needs to know to serve one task.
 
     Attributes:
       cluster: addresses by job.
@@ -149,7 +149,7 @@ def start_server(task: ServedTask) -> Any:
 
 
 def serve_chief(task: ServedTask) -> None:
-    """Serves the chief that started this process, until standard input ends or the parent process does.
+    """Serves the chief that started this process, until standard input or the parent ends.
 
     Raises:
       GraphStateError: if the server cannot start.
@@ -163,8 +163,8 @@ def serve_chief(task: ServedTask) -> None:
 def serve_until_chief_ends(task: ServedTask, *, also_unclaimed: bool) -> None:
     """Serves until a chief's server that was there is gone.
 
-    A program of the user's that has no `AutoDist` claims nothing: what it keeps here outlives the process that is its
-    chief.
+    A program of the user's that has no `AutoDist` claims nothing: what it keeps here outlives the
+    process that is its chief.
 
     Args:
       task: what to serve.
@@ -182,7 +182,8 @@ def wait_until_chief_ends(task: ServedTask, claimed_at: str | None = None) -> No
 
     Args:
       task: whose chief.
-      claimed_at: the target of the task's server, which the chief must have claimed; None: any chief.
+      claimed_at: the target of the task's server, which the chief must have claimed; None: any
+        chief.
     """
     chief = ServerStub(task.chief_address)
     known, misses = None, 0

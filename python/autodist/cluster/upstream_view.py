@@ -1,4 +1,4 @@
-"""What programs written for AutoDist ask of the cluster, under AutoDist's names."""
+"""The view of a cluster that programs for the earlier AutoDist project use, under its names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a logical variable is, where its shards and replicas lie, and what of it is saved or restored.
+"""Logical variables: how they are cut, where shards lie, and what is saved or restored.
 
 Pure Python: nothing here knows TensorFlow. Every question about where a shard lies in its
 variable is answered in this package and nowhere else.

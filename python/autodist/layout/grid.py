@@ -1,14 +1,14 @@
 """A grid: how a logical variable is cut into shards.
 
-A grid cuts each dimension into consecutive ranges; a shard is one range per dimension. The shards are numbered
-in row-major order of their place in the grid. Example: a 10 x 4 variable with sizes `((7, 3), (2, 2))` has
-the shards
+A grid cuts each dimension into consecutive ranges; a shard is one range per dimension. The shards
+are numbered in row-major order of their place in the grid. Example: a 10 x 4 variable with sizes
+`((7, 3), (2, 2))` has the shards
 
     0: [0, 7) x [0, 2)     1: [0, 7) x [2, 4)
     2: [7, 10) x [0, 2)    3: [7, 10) x [2, 4)
 
-Invariant: the boxes of a grid tile the shape: no overlap, no hole. It holds by construction, for the sizes
-along each dimension add up to the dimension.
+Invariant: the boxes of a grid tile the shape: no overlap, no hole. It holds by construction, for
+the sizes along each dimension add up to the dimension.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ def even_sizes(dim: int, count: int) -> tuple[int, ...]:
 def part_bounds(rows: int, count: int) -> list[tuple[int, int]]:
     """The rows `[start, end)` that each of `count` replicas works on, of a batch of `rows`.
 
-    Consecutive parts as `even_sizes` cuts them. A replica whose part would be empty works on the last row as well;
-    `graph.means` does the same in the graph, and has what it computes count as nothing.
+    Consecutive parts as `even_sizes` cuts them. A replica whose part would be empty works on the
+    last row as well; `graph.means` does the same in the graph, and has what it computes count as
+    nothing.
     """
     bounds, start = [], 0
     for size in even_sizes(rows, count):
@@ -46,7 +47,8 @@ class Grid:
     """How a logical variable is cut.
 
     Attributes:
-      sizes: per dimension the sizes of the consecutive ranges it is cut into, e.g. `((7, 3), (4,))`.
+      sizes: per dimension the sizes of the consecutive ranges it is cut into, e.g. `((7, 3),
+        (4,))`.
     """
 
     sizes: tuple[tuple[int, ...], ...]

@@ -1,7 +1,7 @@
 """What is to be saved or restored, as data: every way of saving and restoring takes it.
 
-`autodist.tf_nodes` makes requests from the saver nodes of a user's graph. The transformer makes them from those of an
-original graph.
+`autodist.tf_nodes` makes requests from the saver nodes of a user's graph. The transformer makes
+them from those of an original graph.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ class StoredPart:
       slice: `shape_and_slice` of the shard; empty: all of the tensor.
       dtype: its `tf.DType`.
       aggregation: how the replicas of a save become one; empty in a restore, and for a tensor.
-      device: where it is, `/job:worker/task:1/device:CPU:0`; without the task on one machine; empty: not known yet.
+      device: where it is, `/job:worker/task:1/device:CPU:0`; without the task on one machine;
+        empty: not known yet.
       node: name of the op of the variable; of any other op, for a tensor that no variable holds.
       output: which output of `node` the tensor is; None for a variable.
-      validate_shape: of a restore: whether a variable without a fixed shape keeps the shape that it has.
+      validate_shape: of a restore: whether a variable without a fixed shape keeps the shape that it
+        has.
     """
 
     tensor_name: str

@@ -1,4 +1,4 @@
-"""Boxes as arrays: their starts and their extents, a row for each."""
+"""Converts boxes to arrays: their starts and extents, a row for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which bytes of which file a restore reads, and where each of them goes.
+"""Plans which bytes of which file a restore reads, and where each of them goes.
 
     stored (pieces)                             wanted (targets)
     rows [0, 6), bytes [0, 96) of file 0   ---> rows [0, 4)   on device 0
@@ -6,9 +6,9 @@
     rows [6, 12), bytes [0, 96) of file 1  ---'
                                            `--> rows [8, 12)  on device 2
 
-A piece is what one entry of a checkpoint's index stores: a whole variable or a slice of it. What a piece and a target
-share is a *transfer*: one range of bytes where their elements follow each other in both, else several runs of
-equal length.
+A piece is what one entry of a checkpoint's index stores: a whole variable or a slice of it. What a
+piece and a target share is a *transfer*: one range of bytes where their elements follow each other
+in both, else several runs of equal length.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ class WantedVariable:
     Attributes:
         name: Of the variable.
         shape: Of the whole variable.
-        starts: The first index of each target, of shape `[targets, rank]`. Targets may overlap, as replicas do, and
-            need not make up the whole.
+        starts: The first index of each target, of shape `[targets, rank]`. Targets may overlap, as
+            replicas do, and need not make up the whole.
         extents: Their lengths, of the same shape.
         devices: The device that each target is on.
     """
@@ -146,7 +146,7 @@ class WantedVariable:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RestorePlan:
-    """What goes where, as arrays: one entry for each transfer, variable by variable, target by target.
+    """The transfers of a restore as arrays, variable by variable, target by target.
 
     Attributes:
         variable: The number of the variable among those wanted.
@@ -173,16 +173,18 @@ class RestorePlan:
         return len(self.begin)
 
     def runs(self, transfer: int) -> Integers:
-        """The runs of a transfer, ascending, as rows of: first byte in the file, first byte in the target, bytes."""
+        """The runs of a transfer: rows of first byte in the file, first in the target, count."""
         runs: Integers = self._planner.runs(transfer)
         return runs
 
     def reads(self, devices: Sequence[int] | None = None) -> Integers:
-        """What some devices read, as rows of: file, first byte, past the last byte. No byte is in two of them.
+        """What some devices read, as rows of: file, first byte, past the last byte.
+
+        No byte is in two of them.
 
         Args:
-            devices: Those of one machine, for instance: it reads a byte once, whatever the number of its shards and
-                replicas. By default, all.
+            devices: Those of one machine, for instance: it reads a byte once, whatever the number
+                of its shards and replicas. By default, all.
         """
         transfers = np.arange(len(self))
         if devices is not None:
@@ -199,9 +201,9 @@ def plan_restore(stored: Sequence[StoredVariable], wanted: Sequence[WantedVariab
         wanted: What is wanted, in any other layout.
 
     Raises:
-        ValueError: A variable is not stored, or has another shape; all such are named. Or boxes lie outside their
-            variable, stored ones overlap, or some of what is wanted is not stored; the first is named, with what is
-            missing.
+        ValueError: A variable is not stored, or has another shape; all such are named. Or boxes lie
+            outside their variable, stored ones overlap, or some of what is wanted is not stored;
+            the first is named, with what is missing.
     """
     by_name = {variable.name: variable for variable in stored}
     problems = []

@@ -1,15 +1,16 @@
-"""Which device writes which bytes of a data file that several devices write.
+"""Plans which device writes which bytes of a data file that several devices write.
 
     variable   held by             written by
     a          rows on 0, 1        0: its rows     1: its rows
     b          all on 0, on 1      0: one half     1: the other
     c          columns on 0, 1     0: one half, as the bytes lie in the file     1: the other
 
-The file holds the variables in the order given, each whole and in row-major order, as stock TensorFlow writes them. A
-shard whose bytes lie together there is written by devices that hold it. Shards that take turns in the file, like
-columns, are one whole, of which each device that holds some may write any part; what it does not hold, it has to be
-sent, as other replicas are where replicas are averaged. Bytes are shared out so that the busiest device writes as
-little as the layout allows, within 6 %.
+The file holds the variables in the order given, each whole and in row-major order, as stock
+TensorFlow writes them. A shard whose bytes lie together there is written by devices that hold it.
+Shards that take turns in the file, like columns, are one whole, of which each device that holds
+some may write any part; what it does not hold, it has to be sent, as other replicas are where
+replicas are averaged. Bytes are shared out so that the busiest device writes as little as the
+layout allows, within 6 %.
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ class HeldVariable:
         name: For messages.
         item_bytes: Of an element.
         shape: Of the whole variable.
-        starts: The first index of each shard, of shape `[shards, rank]`. Shards tile the variable; each stands here
-            once, whatever the number of its replicas.
+        starts: The first index of each shard, of shape `[shards, rank]`. Shards tile the variable;
+            each stands here once, whatever the number of its replicas.
         extents: Their lengths, of the same shape.
-        first_holders: Where the holders of each shard begin in `holders`, and where the last ones end.
+        first_holders: Where the holders of each shard begin in `holders`, and where the last ones
+            end.
         holders: The devices that hold each shard, as numbers from 0 on; one for each replica.
     """
 
@@ -89,7 +91,8 @@ class HeldVariable:
             shape: Of the whole variable.
             starts: The first index of each shard, of shape `[shards, rank]`.
             extents: Their lengths, of the same shape.
-            holders: For each shard the devices that hold it, of shape `[shards]` or `[shards, replicas]`.
+            holders: For each shard the devices that hold it, of shape `[shards]` or `[shards,
+                replicas]`.
         """
         count, rank = len(np.asarray(starts)), len(shape)
         devices = np.asarray(holders)
@@ -116,7 +119,8 @@ class WriteUnit:
         begin: First byte, from the beginning of the file.
         end: Past the last byte. Both lie between elements.
         writer: The device that writes it.
-        shards: The numbers of the variable's shards that have elements in it, ascending by their first element.
+        shards: The numbers of the variable's shards that have elements in it, ascending by their
+            first element.
     """
 
     variable: int
@@ -182,18 +186,19 @@ class SavePlan:
 def plan_save(variables: Sequence[HeldVariable], device_count: int) -> SavePlan:
     """Shares out the bytes of a checkpoint among the devices that hold them.
 
-    The plan depends on nothing but the arguments: every process that makes it makes the same. Devices that hold the
-    same share a range in the order of their numbers, so few shards are cut, and none of up to 64 KiB unless there
-    is no balance without; cuts are between elements and, where that is possible, between pages of 4 KiB of the file.
+    The plan depends on nothing but the arguments: every process that makes it makes the same.
+    Devices that hold the same share a range in the order of their numbers, so few shards are cut,
+    and none of up to 64 KiB unless there is no balance without; cuts are between elements and,
+    where that is possible, between pages of 4 KiB of the file.
 
     Args:
-        variables: In the order of the file. Strings and variants have no place in it before they are encoded: give them
-            a file of their own, or as `uint8` of their encoded length.
+        variables: In the order of the file. Strings and variants have no place in it before they
+            are encoded: give them a file of their own, or as `uint8` of their encoded length.
         device_count: Holders are numbers below it.
 
     Raises:
-        ValueError: Shards do not tile their variable, nobody holds one, or a device has no such number. It names the
-            variable and the shard.
+        ValueError: Shards do not tile their variable, nobody holds one, or a device has no such
+            number. It names the variable and the shard.
     """
     planner = _planning.SavePlanner()
     for held in variables:

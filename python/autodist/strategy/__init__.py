@@ -1,4 +1,6 @@
-"""Strategies: which layout each variable gets. Each lies in the module that AutoDist has it in.
+"""Strategies choose the layout of each variable.
+
+Each lies in the module in which the earlier AutoDist project has it.
 
 Attributes:
   PS: every variable whole, all on one device.

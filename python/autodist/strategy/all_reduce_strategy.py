@@ -16,7 +16,8 @@ class AllReduce(StrategyBuilder):
       **options: those of AutoDist's `AllReduce`; see `upstream_options`.
 
     Raises:
-      ValueError: if an option asks for something that is not done, such as `compressor='HorovodCompressor'`.
+      ValueError: if an option asks for something that is not done, such as
+        `compressor='HorovodCompressor'`.
     """
 
     def __init__(self, *positional: Any, **options: Any) -> None:

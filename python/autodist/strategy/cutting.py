@@ -1,4 +1,4 @@
-"""How the partitioning strategies cut a variable: which axis, how many shards, and when not at all."""
+"""How partitioning strategies cut a variable: along which axis, and into how many shards."""
 
 from __future__ import annotations
 

@@ -10,18 +10,18 @@ from autodist.strategy.upstream_options import COPIED, check_options
 
 
 class PartitionedAR(PartitioningBuilder):
-    """Every replica has a copy of every variable, in which each large variable and its slots are cut into shards.
+    """Every replica has a copy of every variable; large variables and slots are cut into shards.
 
     Args:
-      num_shards: shards per variable; None: one per replica, at least 2. A dimension shorter than that gives as
-        many shards as it has indices.
+      num_shards: shards per variable; None: one per replica, at least 2. A dimension shorter than
+        that gives as many shards as it has indices.
       axis: the dimension to cut; None: the first that is longer than 1.
       min_variable_bytes: variables smaller than this stay whole.
       **options: those of AutoDist's `PartitionedAR`; see `upstream_options`.
 
     Raises:
-      ValueError: if `num_shards` is below 1 or `min_variable_bytes` is negative, or an option asks for something that
-        is not done, such as `compressor='HorovodCompressor'`.
+      ValueError: if `num_shards` is below 1 or `min_variable_bytes` is negative, or an option asks
+        for something that is not done, such as `compressor='HorovodCompressor'`.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from autodist.strategy.upstream_options import SHARED, check_options
 
 
 class PartitionedPS(PartitioningBuilder):
-    """Each large variable and its slots cut into shards along one axis, spread over the server devices.
+    """Cuts each large variable and its slots along one axis, over the server devices.
 
     Args:
       num_shards: shards per variable; None: one per server device, at least 2. A dimension shorter
@@ -20,8 +20,8 @@ class PartitionedPS(PartitioningBuilder):
       **options: those of AutoDist's strategy of this name; see `upstream_options`.
 
     Raises:
-      ValueError: if `num_shards` is below 1 or `min_variable_bytes` is negative, or an option asks for something that
-        is not done, such as `sync=False`.
+      ValueError: if `num_shards` is below 1 or `min_variable_bytes` is negative, or an option asks
+        for something that is not done, such as `sync=False`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The strategy in which every replica has a copy of each variable, cut along an axis drawn at random."""
+"""The strategy with a copy of each variable per replica, cut along a random axis."""
 
 from __future__ import annotations
 

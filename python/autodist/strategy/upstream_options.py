@@ -1,7 +1,7 @@
-"""The options that AutoDist's strategies of the same names have, and what they mean here.
+"""Options of the strategies of the earlier AutoDist project, and what they mean here.
 
-Each strategy takes those of its namesake. One that asks for speed alone changes no value, and has no effect; the log
-says so. One that asks for other values than are computed here is refused.
+Each strategy takes those of its namesake. One that asks for speed alone changes no value, and has
+no effect; the log says so. One that asks for other values than are computed here is refused.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Reads and marks TensorFlow's `SaveV2` and `RestoreV2` nodes.
 
-This package is the only one that knows the inputs of these nodes, our marks on them, and the marks' defaults:
+This package is the only one that knows the inputs of these nodes, our marks on them, and the marks'
+defaults:
 
     marks           the attributes that we add to a node, with their defaults
     constants       the names and slices of a node

@@ -1,8 +1,9 @@
 """Our marks on `SaveV2` and `RestoreV2` nodes: private attributes, with their defaults.
 
-A user's graph never holds an op of ours. A stock node carries private attributes instead, which stock TensorFlow
-imports and ignores. Where our op library is loaded, its graph pass replaces the node in the runtime's own copy of the
-graph. `docs/design/architecture.md` lists the attributes; the passes in `cc/` read them by the same names.
+A user's graph never holds an op of ours. A stock node carries private attributes instead, which
+stock TensorFlow imports and ignores. Where our op library is loaded, its graph pass replaces the
+node in the runtime's own copy of the graph. `docs/design/architecture.md` lists the attributes; the
+passes in `cc/` read them by the same names.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ _AGGREGATIONS = "_autodist_aggregations"
 _RESTORE = "_autodist_restore"
 _VERIFY = "_autodist_verify"
 
-# Dtypes that stock `RestoreV2` can cut into other slices than those it finds (tensor_slice_reader, TF 2.21). The op's
-# layout 'restorable' has the same list.
+# Dtypes that stock `RestoreV2` can cut into other slices than those it finds (tensor_slice_reader,
+# TF 2.21). The op's layout 'restorable' has the same list.
 _RESTORABLE_INTO_SLICES = frozenset(
     {
         "float32",
@@ -45,12 +46,14 @@ class SaveMarks:
     """The marks of a `SaveV2`; the defaults are those of a node without marks.
 
     Attributes:
-        layout: `'original'` writes whole variables, `'slices'` writes slices as they are, `'restorable'` writes whole
-            what stock TensorFlow can restore into slices, and slices otherwise.
+        layout: `'original'` writes whole variables, `'slices'` writes slices as they are,
+            `'restorable'` writes whole what stock TensorFlow can restore into slices, and slices
+            otherwise.
         lock: `'block'` or `'copy'`.
         threads: Number of threads that write; 0 lets the machine decide.
         durable: Whether the files are synced.
-        aggregations: How the replicas of each value become one, in the order of the node; `None` is `MEAN` for all.
+        aggregations: How the replicas of each value become one, in the order of the node; `None` is
+            `MEAN` for all.
     """
 
     layout: str = "restorable"
@@ -61,7 +64,7 @@ class SaveMarks:
 
     @property
     def distributed_layout(self) -> str:
-        """The layout of a save by a distributed session: whole variables, unless slices were asked for.
+        """The layout in a distributed session: whole variables unless slices were asked for.
 
         AutoDist cuts the variables there. Readers of the checkpoint never see that cut by default.
         """
@@ -103,7 +106,10 @@ def read_restore(op: Any) -> RestoreMarks:
 
 
 def mark_save(op: Any, marks: SaveMarks) -> None:
-    """Marks a `SaveV2` to be replaced. Aggregations of `None` leave those of the node as they are."""
+    """Marks a `SaveV2` to be replaced.
+
+    Aggregations of `None` leave those of the node as they are.
+    """
     set_attribute(op, _SAVE, tf.compat.v1.AttrValue(b=True))
     set_attribute(op, _LAYOUT, tf.compat.v1.AttrValue(s=marks.layout.encode()))
     set_attribute(op, _LOCK, tf.compat.v1.AttrValue(s=marks.lock.encode()))
@@ -145,7 +151,7 @@ def strip(graph_def: Any) -> None:
 
 
 def is_restorable_into_slices(dtype: Any) -> bool:
-    """Tells whether stock TensorFlow can restore slices of a dtype as a whole, and a whole into slices.
+    """Tells whether stock TensorFlow can restore a dtype into other slices than were saved.
 
     Args:
         dtype: The `tf.DType`.

@@ -1,4 +1,4 @@
-"""Reads `RestoreV2` nodes: names, slices, and the variables that the restored values are assigned to."""
+"""Reads `RestoreV2` nodes: names, slices, and the variables that take the values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class Entry:
 
     Attributes:
         name: The name in the checkpoint.
-        full_shape: Of the variable that it is a slice of, or is assigned to as a whole; `None` if it is not known.
+        full_shape: Of the variable that it is a slice of, or is assigned to as a whole; `None` if
+            it is not known.
         dtype: The `tf.DType` that is read.
     """
 
@@ -76,7 +77,7 @@ def read_entries(restore_op: Any) -> list[Entry]:
 
 
 def assigning_ops(output: Any) -> Iterator[Any]:
-    """Yields the operations that assign a restored tensor to a variable, directly or through `Identity`.
+    """Yields the ops that assign a restored tensor to a variable, also through `Identity`.
 
     Args:
         output: An output of a `RestoreV2`.
@@ -103,7 +104,9 @@ def ops_of_group(restore_all: Any) -> Iterator[Any]:
 
 
 def assignment_by(op: Any, nodes: Collection[Any]) -> Assignment | None:
-    """Returns which restored value of fixed-size elements an operation assigns; `None` if it does something else.
+    """Returns which restored value of fixed-size elements an operation assigns.
+
+    `None` if it does something else.
 
     Args:
         op: The operation.
@@ -146,7 +149,9 @@ def part_of(assignment: Assignment, name: bytes, spec: bytes) -> layout.StoredPa
 
 
 def waits_for_others(nodes: list[Any], assignments: list[Assignment]) -> bool:
-    """Tells whether a restore runs more than a saver's own nodes. Then the user's session must run it.
+    """Tells whether a restore runs more than a saver's own nodes.
+
+    Then the user's session must run it.
 
     Args:
         nodes: The `RestoreV2` operations of the saver.
@@ -160,7 +165,7 @@ def waits_for_others(nodes: list[Any], assignments: list[Assignment]) -> bool:
 
 
 def _full_shape(slice_spec: str, output: Any) -> tuple[int, ...] | None:
-    """Returns the shape that is asked for, or that of the variable which a restored tensor is assigned to."""
+    """Returns the shape that a slice names, or that of the variable that takes the value."""
     if slice_spec:
         return tuple(int(dimension) for dimension in slice_spec.split()[:-1])
     for op in assigning_ops(output):

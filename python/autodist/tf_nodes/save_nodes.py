@@ -35,9 +35,9 @@ class Entry:
 def find(graph: Any, saver_def: Any) -> list[Any]:
     """Returns the `SaveV2` operations that write to the file name of a `SaverDef`.
 
-    The node is found by its edges: it takes its prefix from the tensor that the saver feeds. The nodes of a sharded
-    saver take theirs from a `ShardedFilename` of each device, and those of the V1 format are not `SaveV2`; neither is
-    found.
+    The node is found by its edges: it takes its prefix from the tensor that the saver feeds. The
+    nodes of a sharded saver take theirs from a `ShardedFilename` of each device, and those of the
+    V1 format are not `SaveV2`; neither is found.
 
     Args:
         graph: The `tf.Graph`; `None` has no nodes.
@@ -114,9 +114,12 @@ def read_request(save_op: Any) -> layout.SaveRequest | None:
 
 
 def what_else_runs(save_op: Any) -> Any:
-    """Returns an operation that a `SaveV2`, or a read of a variable for it, waits for; `None` if none does.
+    """Returns an operation that a `SaveV2`, or a read of a variable for it, waits for.
 
-    Running the node runs that operation too: only the session that has both does what the graph says.
+    `None` if none does.
+
+    Running the node runs that operation too: only the session that has both does what the graph
+    says.
 
     Args:
         save_op: The node.
@@ -134,7 +137,8 @@ def sliced_variables(save_op: Any) -> dict[str, list[Entry]]:
     """Returns what a `SaveV2` operation writes as slices, by name in the checkpoint.
 
     Args:
-        save_op: The `tf.Operation`. One whose names are computed has none that are known beforehand.
+        save_op: The `tf.Operation`. One whose names are computed has none that are known
+            beforehand.
     """
     try:
         entries = read_entries(save_op)

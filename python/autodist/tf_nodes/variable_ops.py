@@ -41,7 +41,8 @@ def reads_to_origin(tensor: Any) -> list[Any]:
     """Returns the ops from a tensor back through `Identity` and `ReadVariableOp` to what they read.
 
     Args:
-        tensor: The `tf.Tensor`. Its own op comes first; a variable, if it is read from one, comes last.
+        tensor: The `tf.Tensor`. Its own op comes first; a variable, if it is read from one, comes
+            last.
     """
     ops = [tensor.op]
     while ops[-1].type in {"Identity", READ}:
@@ -52,7 +53,8 @@ def reads_to_origin(tensor: Any) -> list[Any]:
 def control_input_of(ops: Iterable[Any]) -> Any:
     """Returns an op that one of some ops waits for by a control edge; `None` if none does.
 
-    `DisableCopyOnRead`, with which TensorFlow prepares a read, does not count. What it waits for does.
+    `DisableCopyOnRead`, with which TensorFlow prepares a read, does not count. What it waits for
+    does.
 
     Args:
         ops: The operations.

@@ -1,4 +1,4 @@
-"""Stands in for a session while TensorFlow's `Saver.restore` runs: its one run is done in our way."""
+"""Chooses how a saver restores in a session: through the tasks of a cluster or not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOGGER = _log.get_logger()
 
 
 class RestoreSessionProxy(session_proxy.SessionProxy):
-    """Restores through a `ClusterRestore` where `Saver.restore` of the base class would run a node."""
+    """A session for TensorFlow's `Saver.restore`, whose `run` is a `ClusterRestore`."""
 
     def __init__(
         self,
@@ -59,10 +59,10 @@ class RestoreSessionProxy(session_proxy.SessionProxy):
 
 
 class RestoreRouter:
-    """Finds out how a saver restores in a session."""
+    """Chooses how a saver restores in a session."""
 
     def __init__(self, transport: Transport) -> None:
-        """Has told nobody anything yet.
+        """Has warned of nothing yet.
 
         Args:
             transport: How the bytes travel.
@@ -71,7 +71,7 @@ class RestoreRouter:
         self._warned: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
     def route(self, session: Any, saver_def: Any, prefix: str) -> Any:
-        """Returns what to hand to TensorFlow's `Saver.restore`: a stand-in if several tasks take part, else `session`.
+        """Returns a proxy if several tasks hold variables, else `session`.
 
         Args:
             session: The session.
@@ -92,9 +92,10 @@ class RestoreRouter:
     def _reach(
         self, session: Any, target: task_names.Target, placed: restore_targets.PlacedRestore
     ) -> tuple[restore_targets.PlacedRestore, str] | None:
-        """Returns what is restored with its devices, and the master's task.
+        """Returns the restore with its devices, and the master's task.
 
-        Returns `None` if all is on one task, or if only the user's session itself sees the variables.
+        Returns `None` if all is on one task, or if only the user's session itself sees the
+        variables.
         """
         timeout = self._transport.timeout_seconds
         try:
@@ -114,7 +115,10 @@ class RestoreRouter:
         placed: restore_targets.PlacedRestore,
         master: str,
     ) -> Any:
-        """Returns what restores in the session's place; the session where TensorFlow's own nodes have to."""
+        """Returns a proxy that restores in the session's place.
+
+        Returns the session itself where TensorFlow's own nodes must restore.
+        """
         timeout = self._transport.timeout_seconds
         chief = task_names.task_of(placed.device, master)
         homes = [
@@ -134,7 +138,7 @@ class RestoreRouter:
         return RestoreSessionProxy(session, cluster_restore, placed, timeout)
 
     def _warn_of_unreachable(self, session: Any, why: str) -> None:
-        """Says once for each session why it restores by itself.
+        """Warns, once for each session, why TensorFlow's own nodes restore in it.
 
         Raises:
             tf.errors.FailedPreconditionError: Another way was asked for.
@@ -155,7 +159,7 @@ class RestoreRouter:
     def _warn_of_missing_ops(
         self, session: Any, without_ops: list[str], master: str, chief: str
     ) -> None:
-        """Says once for each session which tasks have not loaded our ops, and what that means.
+        """Warns, once for each session, which tasks have not loaded our ops, and what follows.
 
         Raises:
             tf.errors.FailedPreconditionError: Every task was to read.

@@ -1,4 +1,4 @@
-"""Stands in for a session while TensorFlow's `Saver.save` runs: its one run is done in our way."""
+"""Chooses how a saver saves in a session: through the tasks of a cluster or not."""
 
 from __future__ import annotations
 
@@ -30,14 +30,18 @@ _IN_ORDER_ONLY = "its file system may take bytes in order only"
 
 
 class InOrderOnlyError(Exception):
-    """A file system takes bytes in order only, so that no file can be written in parts; nothing was saved."""
+    """A file system takes bytes in order only, so several tasks cannot write one file.
+
+    Nothing was saved.
+    """
 
 
 class SaveSessionProxy(session_proxy.SessionProxy):
-    """Saves in our way where `Saver.save` of the base class would run a node.
+    """A session for TensorFlow's `Saver.save`, whose `run` is a save by several tasks.
 
     Attributes:
-        stages_bundle: Whether the bundle must be written beside its prefix first: it is not committed as one.
+        stages_bundle: Whether the bundle must be written beside its prefix first: it is not
+            committed as one.
     """
 
     def __init__(
@@ -54,11 +58,13 @@ class SaveSessionProxy(session_proxy.SessionProxy):
 
         Args:
             session: The session.
-            attempts: Yields what to save with; then, where its servers have forgotten that one, another.
+            attempts: Yields what to save with; then, where its servers have forgotten that one,
+                another.
             fed: The sources that are no variables.
             prefix: The checkpoint's, as the log calls it.
             stages_bundle: As the attribute.
-            leave: Called with the reason when the save is left to TensorFlow; raises if it may not be.
+            leave: Called with the reason when the save is left to TensorFlow; raises if it may not
+                be.
         """
         super().__init__(session)
         self._attempts = attempts
@@ -95,7 +101,7 @@ class SaveSessionProxy(session_proxy.SessionProxy):
 
 
 def _save(attempt: _Save, prefix: str, values: list[Any], shown: str) -> Exception | None:
-    """Saves; returns the error where servers have forgotten the session that they are asked in."""
+    """Saves; returns the error if servers restarted since our session was opened."""
     try:
         if isinstance(attempt, sharded_steps.ShardedSave):
             attempt.save(prefix, values, shown)
@@ -111,17 +117,17 @@ def _save(attempt: _Save, prefix: str, values: list[Any], shown: str) -> Excepti
 
 @dataclasses.dataclass(frozen=True)
 class _Asked:
-    """What is saved, and whether every task writes a data file of its own."""
+    """What a session is asked to save, and whether every task writes a data file of its own."""
 
     placed: sources.PlacedSave
     as_files: bool
 
 
 class SaveRouter:
-    """What saves for each session that a saver was given."""
+    """Chooses how a saver saves in a session, and keeps what it opened for the next save."""
 
     def __init__(self, transport: transports.Transport) -> None:
-        """Has none yet.
+        """Has opened nothing yet.
 
         Args:
             transport: How the bytes travel.
@@ -137,7 +143,7 @@ class SaveRouter:
         self._in_order: set[str] = set()
 
     def write_in_order(self, prefix: str, error: InOrderOnlyError) -> None:
-        """Lets every task write a data file of its own where no file can be written in parts.
+        """Lets every task write a data file of its own from now on, in the directory of a prefix.
 
         Args:
             prefix: The checkpoint's.
@@ -155,7 +161,7 @@ class SaveRouter:
         self._in_order.add(paths.parent(paths.absolute(prefix)))
 
     def route(self, session: Any, save_op: Any, prefix: str) -> Any:
-        """Returns what to hand to TensorFlow's `Saver.save`: a stand-in if several tasks take part, else `session`.
+        """Returns a proxy if several tasks hold variables, else `session`.
 
         Args:
             session: The session.
@@ -163,7 +169,8 @@ class SaveRouter:
             prefix: The checkpoint's.
 
         Raises:
-            tf.errors.FailedPreconditionError: It cannot be saved there in the way that was asked for.
+            tf.errors.FailedPreconditionError: It cannot be saved there in the way that was asked
+                for.
         """
         target = sessions.target_of(session)
         if target is None:
@@ -197,7 +204,7 @@ class SaveRouter:
         )
 
     def _attempts(self, session: Any, target: task_names.Target, asked: _Asked) -> Iterator[_Save]:
-        """Yields what was opened for the session before, then, once, a new one.
+        """Yields the save that was opened for the session before, then, once, a new one.
 
         A server that was started again since knows nothing of a session that was opened before.
         """
@@ -213,7 +220,8 @@ class SaveRouter:
                 return found
             if known == asked and found is not None:
                 found.close()
-            # One that is for something else may be in use by another thread. It ends with its last user.
+            # One that is for something else may be in use by another thread. It ends with its last
+            # user.
             opened = self._open(session, target, asked)
             if opened is not None:
                 opened.end_with(sessions.unwrapped(session))
@@ -255,9 +263,10 @@ class SaveRouter:
     def _reach(
         self, session: Any, target: task_names.Target, placed: sources.PlacedSave
     ) -> tuple[sources.PlacedSave, str] | None:
-        """Returns a node with its devices, and the master's task.
+        """Returns the save with its devices, and the master's task.
 
-        Returns `None` if all is on one task, or if only the user's session itself sees the variables.
+        Returns `None` if all is on one task, or if only the user's session itself sees the
+        variables.
         """
         timeout = self._transport.timeout_seconds
         try:
@@ -271,7 +280,7 @@ class SaveRouter:
             return None
 
     def _leave(self, session: Any, prefix: str, why: str) -> None:
-        """Says that a save is left to TensorFlow, once for each session.
+        """Warns, once for each session, that TensorFlow saves in it.
 
         Raises:
             tf.errors.FailedPreconditionError: Every task was to write a data file.
@@ -288,7 +297,7 @@ class SaveRouter:
         )
 
     def _warn_of_unreachable(self, session: Any, why: str) -> None:
-        """Says once for each session why it saves by itself.
+        """Warns, once for each session, why TensorFlow's own nodes save in it.
 
         Raises:
             tf.errors.FailedPreconditionError: Another way was asked for.
@@ -305,7 +314,7 @@ class SaveRouter:
         )
 
     def _leave_to_session(self, session: Any, save_op: Any, other: Any) -> None:
-        """Says that a save is a run of the user's session, once for each session.
+        """Warns, once for each session, that each save must run in it.
 
         Raises:
             tf.errors.FailedPreconditionError: A way of saving was asked for.
@@ -325,7 +334,7 @@ class SaveRouter:
     def _warn_of_missing_ops(
         self, session: Any, without_ops: list[str], master: str, chief: str, *, is_left: bool
     ) -> None:
-        """Says once for each session which tasks have not loaded our ops, and what that means.
+        """Warns, once for each session, which tasks have not loaded our ops, and what follows.
 
         Raises:
             tf.errors.FailedPreconditionError: Every task was to write.

@@ -1,4 +1,4 @@
-"""What TensorFlow's `Saver` is given in place of a session."""
+"""The session that TensorFlow's `Saver` gets in place of the user's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from autodist.private_apis.tf_internals import SessionInterface
 
 
 class SessionProxy(SessionInterface):
-    """A session whose one run, that of a saver's node, is done in our way."""
+    """A session with the graph of another.
+
+    A subclass's `run` does what the saver's node would do.
+    """
 
     def __init__(self, session: Any) -> None:
         """Wraps a session.

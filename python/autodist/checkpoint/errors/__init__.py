@@ -1,1 +1,1 @@
-"""What the errors of saves and restores say, and of which types they are."""
+"""Types and texts of the errors of saves and restores."""

@@ -1,8 +1,9 @@
-"""Errors that leave a save or restore: of no type that ends training quietly, or begins it again.
+"""Gives errors of saves and restores types that do not end or restart a monitored training.
 
-TensorFlow's monitored sessions and coordinators take an `OutOfRangeError` or `StopIteration` for the end of the data,
-and an `AbortedError` or `UnavailableError` for a task that was lost: they train again from the last checkpoint. File
-systems raise these for reasons of their own (`EFBIG`, `ESTALE`, an object store that does not answer).
+TensorFlow's monitored sessions and coordinators take an `OutOfRangeError` or `StopIteration` for
+the end of the data, and an `AbortedError` or `UnavailableError` for a task that was lost: they
+train again from the last checkpoint. File systems raise these for reasons of their own (`EFBIG`,
+`ESTALE`, an object store that does not answer).
 """
 
 import contextlib
@@ -15,7 +16,8 @@ from autodist import errors
 from autodist.checkpoint.errors import run_errors
 from autodist.checkpoint.files import paths
 
-# What a task that is gone raises; kept where there are other tasks, and no op of the graph raised it.
+# What a task that is gone raises; kept where there are other tasks, and no op of the graph raised
+# it.
 _LOST = (tf.errors.AbortedError, tf.errors.UnavailableError)
 
 # Those that are about the files, whose text may lack the path.
@@ -46,7 +48,8 @@ def of_save(path: str, has_tasks: _HasTasks = _has_no_tasks) -> Iterator[None]:
 
     Raises:
         tf.errors.ResourceExhaustedError: In place of an `OutOfRangeError`: a file became too large.
-        tf.errors.UnknownError: In place of an `AbortedError` or `UnavailableError` of a file system.
+        tf.errors.UnknownError: In place of an `AbortedError` or `UnavailableError` of a file
+            system.
         RuntimeError: In place of a `StopIteration`.
     """
     with _final(f"cannot save {path}", tf.errors.ResourceExhaustedError, has_tasks):

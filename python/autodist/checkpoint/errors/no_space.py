@@ -1,4 +1,4 @@
-"""What the error of a save says that had too little space: how much is free, and what is intact."""
+"""Adds to the error of a full disk how much is free, and which checkpoint is intact."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _NO_SPACE = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)))
 
 
 def is_cause(error: BaseException) -> bool:
-    """Tells whether a save failed since its files had too little space."""
+    """Tells whether a save failed because its files had too little space."""
     return isinstance(error, tf.errors.ResourceExhaustedError) and any(
         text in error.message for text in _NO_SPACE
     )
 
 
 def explained(error: Any, prefix: str, state_path: str | None) -> Exception:
-    """Returns the error with what is free, and the checkpoint that can be restored.
+    """Returns the error with the free space, and the checkpoint that can be restored.
 
     Args:
         error: The `tf.errors.ResourceExhaustedError` of a save that left nothing.

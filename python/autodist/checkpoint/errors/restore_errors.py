@@ -1,4 +1,4 @@
-"""What the error of a restore says beside what failed: what would fit, what became of the variables, what to do."""
+"""Adds hints to the error of a restore: what the checkpoint has instead, and what to do."""
 
 import contextlib
 import difflib
@@ -29,7 +29,7 @@ _Shapes = Mapping[str, tuple[int, ...]]
 
 
 def check_prefix(prefix: str) -> None:
-    """Refuses a path that is not the prefix of a checkpoint, and says which one was meant.
+    """Raises if a path is not the prefix of a checkpoint, and names prefixes that are near.
 
     Args:
         prefix: What is to be restored.
@@ -61,7 +61,7 @@ def check_prefix(prefix: str) -> None:
 
 
 def _prefixes_in(directory: str, name: str) -> list[str]:
-    """Returns the prefixes of the checkpoints in a directory whose names are near one, the nearest first."""
+    """Returns the prefixes in a directory whose names are like one, the nearest first."""
     try:
         files = tf.io.gfile.listdir(directory or ".")
     except (tf.errors.OpError, UnicodeDecodeError):
@@ -75,7 +75,7 @@ def _prefixes_in(directory: str, name: str) -> list[str]:
 
 @contextlib.contextmanager
 def in_errors(graph: Any, saver_def: Any, prefix: Any) -> Iterator[None]:
-    """Adds what would fit to the errors that a restore raises because the checkpoint does not.
+    """Adds hints to errors that a restore raises because the checkpoint does not fit the graph.
 
     Args:
         graph: The `tf.Graph` of the saver's nodes; `None` if it is not known.
@@ -110,7 +110,7 @@ def _what_to_do(prefix: str) -> str:
 
 
 def describe(graph: Any, saver_def: Any, prefix: str) -> str:
-    """Returns what is wrong between a saver's graph and a checkpoint, and what would fit.
+    """Returns hints on what differs between a saver's graph and a checkpoint.
 
     Args:
         graph: The `tf.Graph` of the saver's nodes.

@@ -1,7 +1,7 @@
-"""What a run that failed says, without what only its generated node says: where that was made, its name, gRPC's terms.
+"""Shortens the errors of runs: leaves out stacks, names of generated nodes and terms of gRPC.
 
-TensorFlow puts the Python stack of each node around the message, one before and one after it; for a node of a saver
-that is the inside of TensorFlow and of this package.
+TensorFlow puts the Python stack of each node around the message, one before and one after it; for a
+node of a saver that is the inside of TensorFlow and of this package.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ from typing import Any
 
 _FILE_SCHEME = "file://"
 
-# By these `fsync` says that the file system has nothing to sync: of any file, and of directories alone.
+# By these `fsync` says that the file system has nothing to sync: of any file, and of directories
+# alone.
 _NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 _NO_SYNC_OF_DIRECTORIES = {
     errno.EBADF,
@@ -25,7 +26,7 @@ _NO_SYNC_OF_DIRECTORIES = {
 
 
 def text(path: Any) -> str:
-    """Returns a path as text.
+    """Returns a path as a `str`.
 
     Args:
         path: A string, bytes in UTF-8, or a `pathlib.Path`.
@@ -76,14 +77,15 @@ def split_extension(path: str) -> tuple[str, str]:
 
 
 def is_local(path: str) -> bool:
-    """Tells whether a path lies in a file system of this machine."""
+    """Tells whether a path is local: without a scheme, or with `file://`."""
     return "://" not in path or path.startswith(_FILE_SCHEME)
 
 
 def for_system_calls(path: str) -> str:
-    """Returns a local path as the operating system has it.
+    """Returns a local path in the form that system calls take.
 
-    TensorFlow's file system takes a name away by the `..` after it, whether there is such a directory or not.
+    TensorFlow's file system takes a name away by the `..` after it, whether there is such a
+    directory or not.
     """
     if path.startswith(_FILE_SCHEME):
         path = path[len(_FILE_SCHEME) :]
@@ -134,7 +136,8 @@ def _sync_descriptor(descriptor: int) -> None:
         if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
             raise
         if error.errno == errno.EROFS:
-            # A file system that became read-only after an error says so too, and has lost what it had.
+            # A file system that became read-only after an error says so too, and has lost what it
+            # had.
             if os.fstatvfs(descriptor).f_flag & os.ST_RDONLY:
                 raise
         elif error.errno not in _NO_SYNC_OF_DIRECTORIES:

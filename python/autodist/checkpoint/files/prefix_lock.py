@@ -1,6 +1,7 @@
-"""The lock on a prefix, from the begin of a save to its end.
+"""Locks a prefix from the beginning of a save to its end.
 
-Of two processes that save to it at once, one gets an error. Threads of one process wait for each other.
+Of two processes that save to it at once, one gets an error. Threads of one process wait for each
+other.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class HeldPrefix:
     """A prefix that no other save may write to."""
 
     def __init__(self, prefix: str, turn: prefix_turns.Turn | None = None) -> None:
-        """Does not lock it yet.
+        """Holds no lock yet.
 
         Args:
             prefix: The prefix.
@@ -34,7 +35,8 @@ class HeldPrefix:
     def acquire(self, *, durable: bool, makes_directory: bool) -> None:
         """Locks the prefix.
 
-        Where there is no directory and none is made, nothing is locked: the save will say so in its own words.
+        Where there is no directory and none is made, nothing is locked: the save will say so in its
+        own words.
 
         Args:
             durable: Whether a new directory is made durable.
@@ -64,11 +66,11 @@ class HeldPrefix:
 
     @property
     def has_saved_within(self) -> bool:
-        """Whether this thread began and ended another save to the prefix meanwhile."""
+        """Whether this thread ran another save to the prefix inside this one."""
         return self._turn is not None and self._turn.has_saved_within
 
     def take_back_directory(self) -> None:
-        """Ends the lock, and removes the directory made for it, if the bundle was written elsewhere.
+        """Releases the lock and removes its new directory, if the bundle was written elsewhere.
 
         That is where the session's tasks have other files than this process.
         """
@@ -99,8 +101,8 @@ def held(
         is_needed: Whether to lock at all.
 
     Raises:
-        tf.errors.AlreadyExistsError: Another process has the lock, or another thread of this one for too long; it is
-            named.
+        tf.errors.AlreadyExistsError: Another process has the lock, or another thread of this one
+            for too long; it is named.
         tf.errors.OpError: The lock's file cannot be written.
     """
     if not is_needed:

@@ -1,7 +1,7 @@
-"""Threads of one process that save to the same prefix take turns, as they do with TensorFlow's `Saver`.
+"""Has threads of one process that save to the same prefix take turns, as TensorFlow's `Saver` does.
 
-A `Supervisor` saves in a thread of its own, beside the program's own saves and to the same prefix. The second save
-waits for the first. Other processes are kept out by the lock of `prefix_lock`.
+A `Supervisor` saves in a thread of its own, beside the program's own saves and to the same prefix.
+The second save waits for the first. Other processes are kept out by the lock of `prefix_lock`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ class Turn:
         key: Of the prefix.
         thread: The thread that saves.
         depth: How many saves of that thread, one within the other, are under way.
-        has_saved_within: Whether another save to the prefix began and ended within this one, in the same thread.
+        has_saved_within: Whether another save to the prefix began and ended within this one, in the
+            same thread.
     """
 
     def __init__(self, key: str) -> None:
@@ -81,7 +82,8 @@ os.register_at_fork(after_in_child=_TURNS.forget)
 def taken(prefix: str, timeout_seconds: float) -> Iterator[Turn]:
     """Waits until no other thread of this process saves to a prefix, and keeps them waiting.
 
-    A thread that saves within its own save, as a session that wraps another may, does not wait for itself.
+    A thread that saves within its own save, as a session that wraps another may, does not wait for
+    itself.
 
     Args:
         prefix: The prefix, however it is spelled.

@@ -15,7 +15,8 @@ class SaveReport:
 
     Attributes:
         prefix: The checkpoint's prefix; `None` if there was nothing to save.
-        written_bytes: Bytes of the bundle; `None` where another wrote it than our op in this process.
+        written_bytes: Bytes of the bundle; `None` where another wrote it than our op in this
+            process.
         seconds: How long that took.
         max_lock_seconds: How long a variable was locked at most.
     """
@@ -42,8 +43,8 @@ class SaveReport:
 def of_save(prefix: str, written: str) -> SaveReport:
     """Returns the report of the save that this process has just made.
 
-    It has no figures where stock TensorFlow did the save: a sharded saver in the user's own graph, or a session on a
-    server that has not loaded our ops.
+    It has no figures where stock TensorFlow did the save: a sharded saver in the user's own graph,
+    or a session on a server that has not loaded our ops.
 
     Args:
         prefix: The checkpoint's prefix.

@@ -1,8 +1,9 @@
-"""Which old checkpoints a saver may remove.
+"""Decides which old checkpoints a saver may remove.
 
-What a saver is to remove it may know from a state file (`recover_last_checkpoints`, which a `MonitoredTrainingSession`
-calls by itself), and state files are data from elsewhere: a prefix in one may lead out of the directory, may hold `*`,
-or may be another spelling of the checkpoint that was just saved. TensorFlow removes all of these.
+What a saver is to remove it may know from a state file (`recover_last_checkpoints`, which a
+`MonitoredTrainingSession` calls by itself), and state files are data from elsewhere: a prefix in
+one may lead out of the directory, may hold `*`, or may be another spelling of the checkpoint that
+was just saved. TensorFlow removes all of these.
 """
 
 import os
@@ -24,7 +25,7 @@ _V1_SHARDS = re.compile(r"(.*)-\?{5}-of-(\d{5})", re.DOTALL)
 
 
 class RetainingSaver(tf.compat.v1.train.Saver):
-    """TensorFlow's `Saver`, but for what it removes."""
+    """TensorFlow's `Saver`, which removes fewer old checkpoints."""
 
     # Of the base class: (prefix, time) of the checkpoints kept, and of those that are to go.
     _last_checkpoints: list[tuple[str, float]]
@@ -45,7 +46,8 @@ class RetainingSaver(tf.compat.v1.train.Saver):
         Of these, unlike TensorFlow's, it removes only those in the directory that it saves to.
 
         Args:
-            checkpoint_paths: Their prefixes, as in a state file. Those that are not there are left out.
+            checkpoint_paths: Their prefixes, as in a state file. Those that are not there are left
+                out.
         """
         prefixes = [paths.text(path) for path in checkpoint_paths]
         # Before the first save, executing eagerly or with `defer_build`, there is no `SaverDef`.
@@ -75,7 +77,8 @@ class RetainingSaver(tf.compat.v1.train.Saver):
         """Sets the checkpoints that are kept, and removed like those that the saver saved itself.
 
         Args:
-            last_checkpoints_with_time: Their prefixes and the times they were saved at, in seconds, oldest first.
+            last_checkpoints_with_time: Their prefixes and the times they were saved at, in seconds,
+                oldest first.
 
         Raises:
             AssertionError: It is not a list.
@@ -101,7 +104,10 @@ class RetainingSaver(tf.compat.v1.train.Saver):
             self._own_checkpoints[latest_save_path] = paths.absolute(latest_save_path)
 
     def _record(self, prefix: str) -> Callable[[], None]:
-        """Records a checkpoint; returns what takes that back, and leaves alone what other threads recorded since."""
+        """Records a checkpoint.
+
+        Returns a function that undoes that, and keeps what other threads recorded since.
+        """
         before = list(self._last_checkpoints)
         self._RecordLastCheckpoint(prefix)
         after = self._last_checkpoints
@@ -128,7 +134,7 @@ class RetainingSaver(tf.compat.v1.train.Saver):
     def _MaybeDeleteOldCheckpoints(  # noqa: N802 of the base class
         self, meta_graph_suffix: str = "meta"
     ) -> None:
-        """Removes the checkpoint that is to go, if it is one that may."""
+        """Removes the oldest checkpoint beyond `max_to_keep`, unless it must be kept."""
         if not self._checkpoints_to_be_deleted:
             return
         prefix, saved_at = self._checkpoints_to_be_deleted.pop(0)
@@ -168,11 +174,11 @@ def reason_to_keep(prefix: str, kept: Iterable[str], *, is_own: bool) -> str | N
 
 
 def recover(prefixes: Iterable[str]) -> list[tuple[str, float]]:
-    """Returns those checkpoints that are there, of the V2 or else the V1 format, with the times they were saved at.
+    """Returns the checkpoints that exist, in the V2 or V1 format, with their times.
 
     Args:
-        prefixes: Their prefixes, taken as they are: no character stands for others, but for the number of a shard in
-            a state file of the V1 format.
+        prefixes: Their prefixes, taken as they are: no character stands for others, but for the
+            number of a shard in a state file of the V1 format.
     """
     found = []
     for prefix in prefixes:
@@ -188,13 +194,16 @@ def recover(prefixes: Iterable[str]) -> list[tuple[str, float]]:
 
 
 def _first_file_of_v1(prefix: str) -> str:
-    """Returns the first file of a checkpoint of the V1 format; a sharded one is called `m-?????-of-00002`."""
+    """Returns the first file of a checkpoint of the V1 format.
+
+    A sharded one is called `m-?????-of-00002`.
+    """
     sharded = _V1_SHARDS.fullmatch(prefix)
     return prefix if sharded is None else f"{sharded[1]}-00000-of-{sharded[2]}"
 
 
 def _file(prefix: str) -> tuple[int, int] | None:
-    """Returns which file the index of a local checkpoint is: of a name, case may make no difference."""
+    """Returns device and inode of a local index: two spellings may name one file."""
     if not paths.is_local(prefix):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Files that stand beside a checkpoint, written whole before any of them gets its name."""
+"""Stages files: writes them whole under temporary names, then renames them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from autodist import _native
 
 
 class StagedFiles(contextlib.AbstractContextManager["StagedFiles"]):
-    """Writes files under temporary names, and gives them their names one after the other.
+    """Writes files under temporary names, and renames them to their real names one after the other.
 
     A context manager: what was not committed is removed at its end.
 
@@ -47,7 +47,7 @@ class StagedFiles(contextlib.AbstractContextManager["StagedFiles"]):
             raise
 
     def commit(self) -> None:
-        """Gives the files their names, in the order in which they were added.
+        """Renames the files to their real names, in the order in which they were added.
 
         Raises:
             tf.errors.OpError: One cannot be renamed; those before it have their names.
@@ -76,7 +76,7 @@ class StagedFiles(contextlib.AbstractContextManager["StagedFiles"]):
 
 
 def write(path: str, contents: bytes, *, durable: bool) -> None:
-    """Writes a file so that it is never there in part, nor the former one gone before.
+    """Replaces a file at once: a reader sees the former contents or the new, never a part.
 
     Args:
         path: Its path.

@@ -1,1 +1,1 @@
-"""The user's graph, as a `Saver` exports it, and as it lists the variables that are saved and restored."""
+"""The user's graph: its export, and the lists of variables that a `Saver` takes."""

@@ -1,4 +1,4 @@
-"""Exports the graph of a `Saver` without our marks, and puts it on disk whole or not at all."""
+"""Exports the graph of a `Saver` without our marks, as a file that is never there in part."""
 
 import tempfile
 from typing import Any

@@ -1,12 +1,12 @@
-"""Restores object-based checkpoints, as `tf.train.Checkpoint` writes them, by the names of variables.
+"""Restores checkpoints of `tf.train.Checkpoint` by the names of variables.
 
-In such a checkpoint the key of a value is the path of its object. The object graph, stored beside the values, has for
-each key the name that the variable had when it was saved::
+In such a checkpoint the key of a value is the path of its object. The object graph, stored beside
+the values, has for each key the name that the variable had when it was saved::
 
     keys_by_name(prefix) -> {"dense/kernel": ["model/dense/kernel/.ATTRIBUTES/VARIABLE_VALUE"], ...}
 
-TensorFlow's `Saver` restores by these names too. But of a variable with several slices it restores the last slice
-alone, and of several objects with one name it takes the last (TF 2.21).
+TensorFlow's `Saver` restores by these names too. But of a variable with several slices it restores
+the last slice alone, and of several objects with one name it takes the last (TF 2.21).
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ KeysByName = Mapping[str, Sequence[str]]
 
 
 class ObjectCheckpointSession(session_proxy.SessionProxy):
-    """Restores an object-based checkpoint where `Saver.restore` finds no tensor of a variable's name.
+    """A session that restores an object-based checkpoint if it has no tensor of a variable's name.
 
     Attributes:
-        error: Why that failed, if names were missing again; the base class would take it for the first failure.
+        error: Why that failed, if names were missing again; the base class would take it for the
+            first failure.
     """
 
     def __init__(self, session: Any, restore: Callable[[str, KeysByName], None]) -> None:
@@ -70,7 +71,7 @@ class ObjectCheckpointSession(session_proxy.SessionProxy):
 
 
 class ObjectRestores:
-    """Restores object-based checkpoints of one saver, with nodes that are added to the graph once for the same keys."""
+    """Restores object-based checkpoints of one saver; adds nodes to the graph once for the same keys."""
 
     def __init__(self, make_saver: Callable[[Any], Any]) -> None:
         """Has added no nodes yet.
@@ -87,7 +88,8 @@ class ObjectRestores:
 
         Args:
             session: The session; `None` executing eagerly.
-            given: The `var_list` of the saver that is to restore by names; `None` for all of the graph.
+            given: The `var_list` of the saver that is to restore by names; `None` for all of the
+                graph.
             prefix: The checkpoint's prefix.
             keys: `keys_by_name` of it.
 
@@ -140,7 +142,8 @@ def var_list(given: Any, prefix: str, keys: KeysByName) -> dict[str, Any]:
 
     Raises:
         tf.errors.NotFoundError: Variables are missing from the checkpoint; all are listed.
-        tf.errors.InvalidArgumentError: Several objects in the checkpoint had the name of a variable.
+        tf.errors.InvalidArgumentError: Several objects in the checkpoint had the name of a
+            variable.
     """
     if given is None:
         given = tf_internals.all_saveable_objects()
@@ -164,7 +167,10 @@ def var_list(given: Any, prefix: str, keys: KeysByName) -> dict[str, Any]:
 
 
 def _renamed(saveable: Any, keys: KeysByName) -> Any:
-    """Returns a saveable object that reads from other keys; the one given may be the user's, and stays as it is."""
+    """Returns a saveable object that reads from other keys.
+
+    The one given may be the user's, and stays as it is.
+    """
     renamed = copy.copy(saveable)
     renamed.specs = [copy.copy(spec) for spec in saveable.specs]
     for spec in renamed.specs:

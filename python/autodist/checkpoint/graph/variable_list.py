@@ -1,8 +1,9 @@
-"""A `var_list` with variables of several parts, in the form that TensorFlow's `Saver` saves right.
+"""Expands a `var_list` so that TensorFlow's `Saver` saves all parts of every variable.
 
-Of a `ShardedVariable` in a list, and of saveable objects of one name, the stock `Saver` saves the last
-alone, and it has no conversion for variables of `tf.distribute` in a dict when executing eagerly (TF
-2.21). What does save and restore them right is a dict of `SaveableObject`s with a key for each.
+Of a `ShardedVariable` in a list, and of saveable objects of one name, the stock `Saver` saves the
+last alone, and it has no conversion for variables of `tf.distribute` in a dict when executing
+eagerly (TF 2.21). What does save and restore them right is a dict of `SaveableObject`s with a key
+for each.
 """
 
 import collections
@@ -46,7 +47,7 @@ def expand(var_list: Any) -> Any:
 
 
 def by_unique_name(saveables: Iterable[Any]) -> dict[str, Any]:
-    """Returns saveable objects by their names; those of one name get keys that sort right behind it.
+    """Returns saveable objects by unique keys, which sort as their names.
 
     Args:
         saveables: The `SaveableObject`s. Their keys in a checkpoint are those of their specs.
@@ -61,7 +62,7 @@ def by_unique_name(saveables: Iterable[Any]) -> dict[str, Any]:
 
 
 def _named(flat: list[Any]) -> dict[str, Any]:
-    """Returns values by name, sharded variables as what they say is to be saved of them."""
+    """Returns values by name; a sharded variable is replaced by its saveable objects."""
     sharded = [value for value in flat if isinstance(value, tf_internals.ShardedVariable)]
     others = [value for value in flat if not isinstance(value, tf_internals.ShardedVariable)]
     named = dict(tf_internals.op_list_to_dict(others))

@@ -1,4 +1,4 @@
-"""What a cluster is made of: nodes with their devices, and how each is reached. Pure data."""
+"""Nodes of a cluster with their devices and addresses; pure data."""
 
 from __future__ import annotations
 

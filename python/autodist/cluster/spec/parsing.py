@@ -1,4 +1,4 @@
-"""Checks a resource spec's content and makes nodes of it; each message names file, node and key."""
+"""Parses the content of a resource spec into nodes; each error names file, node and key."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _check_reachable(nodes: list[Node], where: str) -> None:
 
 
 def _with_ports(nodes: list[Node], where: str) -> list[Node]:
-    """Gives each node without a port the default one, and one more for each earlier node of its host."""
+    """Gives nodes without a port the next free one of their host, from the default on."""
     used: set[tuple[str, int]] = set()
     for node in nodes:
         if node.port and (node.host, node.port) in used:

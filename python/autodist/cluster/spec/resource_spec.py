@@ -9,8 +9,9 @@
     ssh:
       lab: {username: me, key_file: ~/.ssh/id_ed25519}
 
-Each listed GPU is a replica; a node without GPUs gives one replica per listed CPU. The CPUs hold the variables that
-replicas share. A CPU is a TensorFlow device, `/device:CPU:i`; all those of a node share the machine's cores.
+Each listed GPU is a replica; a node without GPUs gives one replica per listed CPU. The CPUs hold
+the variables that replicas share. A CPU is a TensorFlow device, `/device:CPU:i`; all those of a
+node share the machine's cores.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class ResourceSpec:
     """The nodes and their devices.
 
     Attributes:
-      nodes: the chief first, the others in the order of the spec. With several, node K is task K of job `worker`;
-        those of `TF_CONFIG` keep their jobs.
+      nodes: the chief first, the others in the order of the spec. With several, node K is task K of
+        job `worker`; those of `TF_CONFIG` keep their jobs.
     """
 
     nodes: tuple[Node, ...]
@@ -92,7 +93,8 @@ class ResourceSpec:
 
         Raises:
           FileNotFoundError: if there is no such file.
-          ArgumentError: if it is not a resource spec; the message says what was expected, found and where.
+          ArgumentError: if it is not a resource spec; the message says what was expected, found and
+            where.
         """
         return ResourceSpec.from_mapping(safe_yaml.read(path, "resource spec"), path)
 

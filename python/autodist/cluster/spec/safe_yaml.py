@@ -1,7 +1,8 @@
-"""YAML from elsewhere: no more is built of it than the file holds, and nothing but plain values.
+"""Reads untrusted YAML: plain values only, and no more of them than the file holds.
 
-A few lines of YAML can stand for billions of values (aliases of lists of aliases), and a mapping may say a key twice,
-of which the last would count. Both are refused, as are files that are too large or nested too deeply.
+A few lines of YAML can stand for billions of values (aliases of lists of aliases), and a mapping
+may say a key twice, of which the last would count. Both are refused, as are files that are too
+large or nested too deeply.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def read(path: str, what: str) -> Any:
 
 
 def shorten(message: str) -> str:
-    """Returns a message that shows part of a file, fit to be printed: not too long, without control characters."""
+    """Returns a message that can be printed: not too long, without control characters."""
     if len(message) > _MOST_TEXT:
         half = _MOST_TEXT // 2
         message = f"{message[:half]} ... {message[-half:]}"

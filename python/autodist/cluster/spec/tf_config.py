@@ -1,6 +1,7 @@
-"""The cluster that `TF_CONFIG` describes, the variable that TensorFlow's own jobs are started with.
+"""Parses `TF_CONFIG`, the environment variable that TensorFlow's own jobs are started with.
 
-{"cluster": {"chief": ["a:2222"], "worker": ["b:2222"], "ps": ["c:2222"]}, "task": {"type": "worker", "index": 0}}
+{"cluster": {"chief": ["a:2222"], "worker": ["b:2222"], "ps": ["c:2222"]}, "task": {"type":
+"worker", "index": 0}}
 """
 
 from __future__ import annotations

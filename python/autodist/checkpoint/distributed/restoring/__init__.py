@@ -1,1 +1,1 @@
-"""The restore into variables on several tasks of a cluster."""
+"""Restores variables that lie on several tasks of a cluster."""

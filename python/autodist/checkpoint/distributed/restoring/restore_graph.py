@@ -1,4 +1,4 @@
-"""The ops of a restore of several tasks, in a graph of our own."""
+"""Builds the ops of a restore on several tasks, in a graph of our own."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 
 class RestoreGraph:
-    """Builds the ops; those that move bytes are built when they are first needed.
+    """The ops of one restore; those that move bytes are built when they are first needed.
 
     Attributes:
         tasks: All tasks, the chief first.
-        holds: By number of a task, those of its targets and the outputs of its `AutodistHoldRestore`.
+        holds: By number of a task, those of its targets and the outputs of its
+            `AutodistHoldRestore`.
         touch: Lets every task hear of the restore.
         publish: Makes what was restored the values of the variables.
         drop: Ends the restore.
@@ -134,7 +135,7 @@ class RestoreGraph:
         return self._sums[index]
 
     def fill(self, index: int, *, live: bool, sent: bool) -> tuple[Any, Any, Any]:
-        """Returns the fetch that fills targets of a task, the placeholder of the ranges, and that of what is sent.
+        """Returns the fetch that fills targets, the placeholder of ranges, and that of sent bytes.
 
         Args:
             index: The number of the task.

@@ -1,4 +1,4 @@
-"""The steps of a restore into variables on several tasks.
+"""Runs the steps of a restore into variables on several tasks.
 
 1. The chief reads the index.
 2. Every task looks its variables up, and whether it sees the same files.
@@ -7,8 +7,8 @@
 5. Only when everything is right: variables that have a value lose it and are filled.
 6. All tasks publish.
 
-Until step 5 nothing has changed. A restore that fails later leaves variables without a value, never a mixture of
-what was and what is restored.
+Until step 5 nothing has changed. A restore that fails later leaves variables without a value, never
+a mixture of what was and what is restored.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _WITHDRAWN = "Variables that were being restored have no value now, the others w
 
 
 class ClusterRestore:
-    """Restores once."""
+    """One restore of variables on several tasks."""
 
     def __init__(
         self,
@@ -79,8 +79,9 @@ class ClusterRestore:
     def restore(self, prefix: str, run_others: Callable[[], Any]) -> None:
         """Restores, and closes the session.
 
-        A task may believe in a file that is not there any more, on a file system of which it is one client among
-        several: if others than the chief read and something is damaged, the chief reads everything once more.
+        A task may believe in a file that is not there any more, on a file system of which it is one
+        client among several: if others than the chief read and something is damaged, the chief
+        reads everything once more.
 
         Args:
             prefix: The checkpoint's.
@@ -153,7 +154,10 @@ class ClusterRestore:
     def _hold(
         self, feeds: dict[Any, Any], prefix: str, fingerprint: Any, plan: Any
     ) -> dict[int, bool]:
-        """Lets every task look up what it has, and shares the work out; returns which tasks see the files."""
+        """Has every task look up its variables, and assigns the work.
+
+        Returns which tasks can open the files.
+        """
         graph = self._graph
         given = {
             graph.path: prefix if self._way != "stream" else "",
@@ -208,7 +212,7 @@ class ClusterRestore:
         self._control.run(self._graph.publish, feeds)
 
     def _check(self, feeds: dict[Any, Any], plan: Any) -> None:
-        """Sums what nobody takes before all is known to be right."""
+        """Has tasks read and sum the bytes that no target takes before the check."""
         fetches, given, segments = {}, dict(feeds), {}
         for index, (numbers, ranges) in plan.checks().items():
             fetches[index], placeholder = self._graph.sum(index)
@@ -217,7 +221,7 @@ class ClusterRestore:
         self._add(plan, segments.items(), self._control.run(fetches, given) if fetches else {})
 
     def _fill(self, feeds: dict[Any, Any], plan: Any, *, live: bool) -> None:
-        """Fills the targets that have a value, or those that have none."""
+        """Fills the targets that have a value now, or those that have none."""
         fetches, given, segments = {}, dict(feeds), {}
         for index, (numbers, ranges) in plan.direct(live).items():
             fetches[index], placeholder, _ = self._graph.fill(index, live=live, sent=False)
@@ -254,14 +258,14 @@ class ClusterRestore:
         return f"{self._graph.tasks[0]} sent what {', '.join(sent)} hold"
 
     def _renewing(self, feeds: dict[Any, Any]) -> contextlib.AbstractContextManager[None]:
-        """Lets tasks hear of the restore while others are at work."""
+        """Renews the lease of the restore on every task while the block lasts."""
         return self._control.repeating(
             self._graph.touch, feeds, feeds[self._graph.lease] / RENEWALS_PER_LEASE
         )
 
     @contextlib.contextmanager
     def _dropping(self, feeds: dict[Any, Any]) -> Iterator[None]:
-        """Ends the restore on every task where it fails."""
+        """Ends the restore on every task if the block fails."""
         restore_id = feeds[self._graph.restore_id]
 
         def drop() -> Any:
@@ -279,7 +283,7 @@ class ClusterRestore:
 
 @contextlib.contextmanager
 def _status_errors() -> Iterator[None]:
-    """Raises TensorFlow's errors for those of the planner."""
+    """Turns errors of the planner into TensorFlow's."""
     try:
         yield
     except FileNotFoundError as error:

@@ -1,1 +1,1 @@
-"""The save in which every task of a cluster writes a data file of its own."""
+"""Saves in which every task of a cluster writes a data file of its own."""

@@ -1,4 +1,4 @@
-"""The ops of a save in which every task writes a data file of its own, in a graph of our own."""
+"""Builds the ops of a sharded save, in a graph of our own."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ PROBE = "probe"
 
 
 class ShardedGraph:
-    """Builds the ops of every save.
+    """The ops of the saves of one saver.
 
     Attributes:
         directory: The directory that tasks write to; fed, as the two below.
         prefix: The checkpoint's.
         values: Those of the sources that are no variables.
         probes: By task, what reads the program's probe there and then writes one of the task's own.
-        sizes: By number of a variable that is sent and whose shape the graph does not say, its number of elements.
-        save: Writes the data files; by part what its task sees of them then, and what the chief does.
+        sizes: By number of a variable that is sent and whose shape the graph does not say, its
+            number of elements.
+        save: Writes the data files; by part what its task sees of them then, and what the chief
+            does.
         merge: Makes one checkpoint of the data files.
     """
 
@@ -66,8 +68,8 @@ class ShardedGraph:
             writers = dict.fromkeys([chief, *(data_file.task for data_file in data_files)])
             self.probes = {task: self._probe(task, str(i)) for i, task in enumerate(writers)}
             self.sizes = {number: self._size(number) for number in unsized}
-            # Each in a directory of its own, in which no task looks at another's files while they grow: a client of a
-            # network file system may remember the size that it saw.
+            # Each in a directory of its own, in which no task looks at another's files while they
+            # grow: a client of a network file system may remember the size that it saw.
             names = [f"part-{i:05d}-of-{len(data_files):05d}/part" for i in range(len(data_files))]
             own = [
                 self._save(data_file, name)
@@ -121,7 +123,8 @@ class ShardedGraph:
         tensors = [self._value(number) for number in read]
         position = {number: i for i, number in enumerate([*pinned, *read])}
         with tf.device(task_names.processor_of(data_file.task)):
-            # A server that hung while the save was given up, and whose files are gone, begins nothing.
+            # A server that hung while the save was given up, and whose files are gone, begins
+            # nothing.
             with tf.control_dependencies([self._read_probe()]):
                 prefix = tf.strings.join([self.directory, "/" + name])
             save = _native.ops().autodist_save(

@@ -1,9 +1,12 @@
-"""Who writes which variables where every task writes a data file of its own; pure.
+"""Plans which task writes which variables where every task writes a data file of its own.
 
-A value of one task is written there. Replicas of several tasks become one value on the task of them that has least to
-write, to which the others are sent. Slices of a variable that lie on several tasks stay slices, as a sharded bundle of
-stock TensorFlow has them; only where whole variables were asked for and stock TensorFlow cannot join such slices, they
-are sent to one task. Values that are no variables go to the chief.
+Runs nothing.
+
+A value of one task is written there. Replicas of several tasks become one value on the task of them
+that has least to write, to which the others are sent. Slices of a variable that lie on several
+tasks stay slices, as a sharded bundle of stock TensorFlow has them; only where whole variables were
+asked for and stock TensorFlow cannot join such slices, they are sent to one task. Values that are
+no variables go to the chief.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class DataFile:
-    """What one op writes into one data file.
+    """One data file: the values that one op writes to it.
 
     Attributes:
         task: Where it runs.
@@ -38,7 +41,7 @@ class DataFile:
 
 
 def plan(placed: PlacedSave, places: Sequence[str], chief: str) -> list[DataFile]:
-    """Returns the parts, those of the chief first.
+    """Returns the data files, those of the chief first.
 
     A task has one, or two where some of its partitioned variables must be whole and others cannot.
 
@@ -67,7 +70,7 @@ def plan(placed: PlacedSave, places: Sequence[str], chief: str) -> list[DataFile
 
 
 def static_bytes(source: Source) -> int | None:
-    """Returns the size of a variable's value; `None` if the graph does not say it."""
+    """Returns the size of a variable's value in bytes; `None` if the graph does not tell it."""
     if source.variable is None or source.is_encoded:
         return None
     shape = tf.TensorShape(source.variable.get_attr("shape"))
@@ -77,7 +80,10 @@ def static_bytes(source: Source) -> int | None:
 
 
 def _homes(placed: PlacedSave, places: Sequence[str], chief: str) -> dict[int, str]:
-    """Returns the task that writes each source; of replicas that do not count, none."""
+    """Returns the task that writes each source, by number.
+
+    Replicas that the aggregation ignores have none.
+    """
     homes = {}
     load: collections.Counter[str] = collections.Counter()
     copies: dict[tuple[bytes, ...], list[int]] = collections.defaultdict(list)
@@ -102,7 +108,10 @@ def _homes(placed: PlacedSave, places: Sequence[str], chief: str) -> dict[int, s
 
 
 def _first_copies(placed: PlacedSave, numbers: list[int], homes: dict[int, str]) -> list[int]:
-    """Leaves out the copies of slices that there is one of before."""
+    """Removes from `homes` the copies of a slice after its first.
+
+    Returns the numbers that are left.
+    """
     seen: set[bytes] = set()
     first = []
     for number in numbers:
@@ -116,7 +125,7 @@ def _first_copies(placed: PlacedSave, numbers: list[int], homes: dict[int, str])
 
 
 def _must_be_whole(placed: PlacedSave, source: Source) -> bool:
-    """Whether whole variables were asked for, and slices of this one would not do for stock TensorFlow."""
+    """Tells whether one task must write all slices: stock TensorFlow cannot join them."""
     return (
         placed.request.layout == "original"
         and bool(source.slice_spec)

@@ -1,4 +1,4 @@
-"""The steps of a save in which every task writes a data file of its own.
+"""Runs the steps of a save in which every task writes a data file of its own.
 
 1. The program makes a directory of a random name beside the checkpoint, with a probe in it.
 2. Every task reads the probe there, and writes one.
@@ -35,11 +35,14 @@ _LIMIT_BYTES = (2 << 30) - (1 << 20)
 
 
 class UnreachedError(Exception):
-    """Tasks do not reach the directory of the checkpoint; nothing was written of it."""
+    """Tasks cannot write to the directory of the checkpoint; nothing of it was written."""
 
 
 class ShardedSave(reusable_save.ReusableSave):
-    """Saves what one node reads, as often as it is asked."""
+    """Saves of one saver node, each task to a data file of its own.
+
+    Reusable: built once, run for every save.
+    """
 
     def __init__(
         self,
@@ -131,7 +134,7 @@ class ShardedSave(reusable_save.ReusableSave):
         )
 
     def _probe(self, directory: str, feeds: dict[Any, Any]) -> None:
-        """Finds out whether every task reads and writes where this program does."""
+        """Raises unless every task reads and writes the directory that this program does."""
         token = secrets.token_bytes(16)
         with tf.io.gfile.GFile(paths.join(directory, sharded_graph.PROBE), "wb") as file:
             file.write(token)
@@ -158,7 +161,7 @@ class ShardedSave(reusable_save.ReusableSave):
             return str(error.message).splitlines()[0]
 
     def _check(self, prefix: str, written: list[Any], seen: list[Any]) -> None:
-        """Refuses to make a checkpoint of files that the chief does not see as their tasks wrote them."""
+        """Raises if the chief does not see the data files as their tasks wrote them."""
         for data_file, own, chief in zip(self._data_files, written, seen, strict=True):
             if tuple(own) == tuple(chief) and -1 not in own:
                 continue
@@ -171,7 +174,7 @@ class ShardedSave(reusable_save.ReusableSave):
             )
 
     def _check_sizes(self) -> None:
-        """Refuses to send what is larger than allowed."""
+        """Raises if a task would be sent more than allowed."""
         sizes = self._control.run(self._graph.sizes, {}) if self._graph.sizes else {}
         received: dict[str, int] = dict.fromkeys(self._sent.values(), 0)
         for number, task in self._sent.items():
@@ -214,7 +217,7 @@ class ShardedSave(reusable_save.ReusableSave):
 
 @contextlib.contextmanager
 def _scratch(directory: str) -> Iterator[None]:
-    """Makes a directory, and removes it with what is in it."""
+    """Makes a directory for the block, and removes it with its contents afterwards."""
     tf.io.gfile.makedirs(directory)
     try:
         yield

@@ -1,1 +1,1 @@
-"""The save in which the tasks of a cluster write one data file."""
+"""Saves in which the tasks of a cluster write one data file together."""

@@ -1,12 +1,14 @@
-"""Which tasks may write to one file at once; pure.
+"""Decides which tasks may write to one file at once; runs nothing.
 
-Clients of a network file system keep pages of a file. Two that write to one page, or of which one has not seen yet how
-long the file is, write over each other's bytes: NFS, CIFS, 9p, FUSE. So several tasks write one file only where
+Clients of a network file system keep pages of a file. Two that write to one page, or of which one
+has not seen yet how long the file is, write over each other's bytes: NFS, CIFS, 9p, FUSE. So
+several tasks write one file only where
 
 * all of them see the file on a file system of one machine, and are on that machine: then its kernel has the pages; or
 * all of them see it on a file system that keeps its clients coherent.
 
-Everything else, also what nobody has heard of, has one writer. Which file system is what: cc/bundle/file_systems.cc.
+Everything else, also what nobody has heard of, has one writer. Which file system is what:
+cc/bundle/file_systems.cc.
 """
 
 from __future__ import annotations
@@ -16,14 +18,15 @@ from typing import Any
 
 from autodist import _native
 
-# No client keeps less than a page. Larger blocks than the largest here are not worth to be sent as a whole.
+# No client keeps less than a page. Larger blocks than the largest here are not worth to be sent as
+# a whole.
 PAGE_BYTES = 4096
 LARGEST_BLOCK_BYTES = 16 << 20
 
 
 @dataclasses.dataclass(frozen=True)
 class FilePlace:
-    """Where a task sees a file.
+    """The file as one task sees it: its file system, and its identity there.
 
     Attributes:
         file_system: Its type, as `statfs` has it; 0 if that is unknown.
@@ -41,7 +44,7 @@ class FilePlace:
 
     @classmethod
     def of(cls, outputs: Any) -> FilePlace:
-        """Returns what an op says that has the outputs `place` and `kernel`.
+        """Returns the outputs `place` and `kernel` of an op as a `FilePlace`.
 
         Args:
             outputs: The values of its outputs.
@@ -81,7 +84,7 @@ def reason_against(place: FilePlace, chief: FilePlace) -> str:
 
 
 def shared_block_bytes(places: list[FilePlace], limit_bytes: int) -> int:
-    """Returns the size of the blocks of a file of which each is to have one writer, in bytes.
+    """Returns the block size of a shared file in bytes; each block has one writer.
 
     Args:
         places: Where those see the file that write to it.

@@ -1,4 +1,4 @@
-"""A save that is set up once and made as often as it is asked."""
+"""Reusable saves: built once, run for every save."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from autodist.checkpoint.distributed.tasks import control_session
 
 
 class ReusableSave:
-    """What the ways of saving have in common: the session, kept from one save to the next."""
+    """The base of the ways of saving: keeps the control session from one save to the next."""
 
     _control: control_session.ControlSession
     # Set by each save that succeeds.
@@ -16,12 +16,12 @@ class ReusableSave:
 
     @property
     def is_usable(self) -> bool:
-        """Whether no task was lost since, and the user's session is open."""
+        """Whether it can save again: no task was lost since, and the user's session is open."""
         return not (self._control.broken or self._control.is_closed)
 
     @property
     def was_forgotten(self) -> bool:
-        """Whether it saved before, and then failed although all tasks answer: a server was started again."""
+        """Whether a server restarted since the last save: it failed, but all tasks answer."""
         return self._has_saved and self._control.broken and not self._control.lost
 
     def end_with(self, session: Any) -> None:

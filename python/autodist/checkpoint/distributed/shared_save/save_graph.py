@@ -1,4 +1,4 @@
-"""The ops of a save of several tasks, in a graph of our own."""
+"""Builds the ops of a save by several tasks, in a graph of our own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class SaveGraph:
-    """Builds the ops; those of a step that several saves may take are built when they are first needed.
+    """The ops of the saves of one saver; those of writes are built when they are first needed.
 
     Attributes:
         fed: The numbers of the sources that are no variables: their values are fed.
@@ -134,7 +134,7 @@ class SaveGraph:
     def keep_feeds(
         self, concerned: Iterable[int], keep: Mapping[int, Any], release: Mapping[int, Any]
     ) -> dict[Any, Any]:
-        """Returns what to feed `keeps`: per task the numbers of sources.
+        """Returns the feeds of `keeps`: for each task, which sources to keep and which to release.
 
         Args:
             concerned: The numbers of the tasks whose `keeps` are run.
@@ -150,7 +150,7 @@ class SaveGraph:
     def write(
         self, writer: int, names: list[bytes], parts: Any, reads: Mapping[int, Any]
     ) -> tuple[Any, dict[Any, Any]]:
-        """Returns the fetch and the feeds that write parts on a task.
+        """Returns the fetch and the feeds that have a task write parts.
 
         Args:
             writer: The number of the task.

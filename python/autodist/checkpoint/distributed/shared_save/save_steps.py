@@ -1,4 +1,4 @@
-"""The steps of a save whose variables lie on several tasks.
+"""Runs the steps of a save by several tasks to one data file.
 
 1. The chief makes the data file under a temporary name.
 2. Every task refers to the values of its variables, all at once, and looks whether it sees that file.
@@ -53,7 +53,7 @@ _CHECK_SHARE = 1 / 32
 
 @dataclasses.dataclass(frozen=True)
 class _Writers:
-    """Who writes to the file.
+    """Which tasks write to the file.
 
     Attributes:
         path: The file.
@@ -71,7 +71,10 @@ class _Writers:
 
 
 class SharedSave(reusable_save.ReusableSave):
-    """Saves what one node reads, as often as it is asked."""
+    """Saves of one saver node, by all tasks to one data file.
+
+    Reusable: built once, run for every save.
+    """
 
     def __init__(
         self,
@@ -134,8 +137,9 @@ class SharedSave(reusable_save.ReusableSave):
 
         Raises:
             tf.errors.UnavailableError: A task does not answer; names it.
-            tf.errors.FailedPreconditionError: A variable has no value; or a task has to write to the file and
-                cannot, or may not on its file system; or one reads other bytes than another wrote.
+            tf.errors.FailedPreconditionError: A variable has no value; or a task has to write to
+                the file and cannot, or may not on its file system; or one reads other bytes than
+                another wrote.
             tf.errors.OpError: What else went wrong, with the path or variable.
         """
         start = time.monotonic()
@@ -179,7 +183,10 @@ class SharedSave(reusable_save.ReusableSave):
     def _hold(
         self, feeds: dict[Any, Any], path: bytes, fed_values: list[Any]
     ) -> tuple[dict[int, file_systems.FilePlace], dict[int, tuple[tuple[int, ...], int]]]:
-        """Returns where tasks see the file that can open it, and per source its shape and encoded size."""
+        """Has every task refer to its values.
+
+        Returns the file as tasks see it, and each source's shape and encoded size.
+        """
         given = dict(zip(self._graph.values, fed_values, strict=True))
         self._stock.check_values(feeds)
         # One run: every task refers to all of its variables with dense updates at the same time.
@@ -203,7 +210,7 @@ class SharedSave(reusable_save.ReusableSave):
         return places, shapes
 
     def _writers(self, opened: Any, places: dict[int, file_systems.FilePlace]) -> _Writers:
-        """Returns who writes; refuses what was asked for and cannot be."""
+        """Returns which tasks write; raises if `transport` asks for tasks that cannot."""
         path, chief = opened.path.decode(), file_systems.FilePlace.of(opened)
         reasons = {
             index: reason
@@ -245,7 +252,7 @@ class SharedSave(reusable_save.ReusableSave):
             raise tf.errors.FailedPreconditionError(None, None, f"transport='shared', but {why}")
 
     def _warn_of_one_writer(self, path: str, reasons: dict[int, str]) -> None:
-        """Warns, once, that tasks do not write although they could open the file."""
+        """Warns, once, that tasks which can open the file do not write to it."""
         index, reason = next(iter(reasons.items()))
         if self._warned == reason:
             return
@@ -302,13 +309,13 @@ class SharedSave(reusable_save.ReusableSave):
         return int(self._transport.memory_bytes * _CHECK_SHARE)
 
     def _write_direct(self, feeds: dict[Any, Any], plan: Any, crcs: Any) -> None:
-        """Lets tasks write what they hold, all at once."""
+        """Has all tasks write the values that they hold, at once."""
         for direct, handovers in plan.direct(self._round_bytes):
             self._write(feeds, [direct], crcs)
             self._blocks.hand_over(feeds, handovers)
 
     def _send(self, feeds: dict[Any, Any], plan: Any, crcs: Any) -> None:
-        """Sends the rest, group by group."""
+        """Has the other values sent to tasks that write, a bounded group at a time."""
         kept: dict[int, Any] = {}
         for group in range(plan.group_count):
             sources = plan.group_sources(group)
@@ -334,7 +341,7 @@ class SharedSave(reusable_save.ReusableSave):
         self._stock.check_kept(shapes)
 
     def _write(self, feeds: dict[Any, Any], rounds: list[dict[int, Any]], crcs: Any) -> None:
-        """Lets tasks write, some rounds at a time, and notes the checksums of the parts."""
+        """Has tasks write, some rounds at a time, and notes the checksums of the parts."""
 
         def call(one: dict[int, Any]) -> tuple[Any, dict[Any, Any]]:
             fetches, given = {}, dict(feeds)
@@ -365,7 +372,7 @@ class SharedSave(reusable_save.ReusableSave):
         return f"{what} ({', '.join(self._stock.tasks)}: as plain tensors)"
 
     def _renewing(self, feeds: dict[Any, Any]) -> contextlib.AbstractContextManager[None]:
-        """Lets tasks hear of the save while others are at work."""
+        """Renews the lease of the save on every task while the block lasts."""
         return self._control.repeating(
             list(self._graph.keeps.values()),
             {**feeds, **self._graph.keep_feeds(self._graph.keeps, {}, {}), self._graph.budget: 0},
@@ -374,7 +381,7 @@ class SharedSave(reusable_save.ReusableSave):
 
     @contextlib.contextmanager
     def _dropping(self, feeds: dict[Any, Any]) -> Iterator[None]:
-        """Ends the save on every task where it fails."""
+        """Ends the save on every task if the block fails."""
         try:
             yield
         except BaseException:

@@ -1,9 +1,9 @@
-"""How tasks that write one file share its blocks, and the look at the file before a save is committed.
+"""Shares the blocks of a file among its writers, and checks the file before the commit.
 
-Each block of the file has one writer (cc/bundle/shared_blocks.h). What other tasks have read of its bytes they hand
-over. Before the commit each writer's first and last page, and the pages at the borders between two writers, are read
-by another task than the one that wrote them: a file system that shows one task other bytes than another wrote is found
-out before the checkpoint is there.
+Each block of the file has one writer (cc/bundle/shared_blocks.h). What other tasks have read of its
+bytes they hand over. Before the commit each writer's first and last page, and the pages at the
+borders between two writers, are read by another task than the one that wrote them: a file system
+that shows one task other bytes than another wrote is found out before the checkpoint is there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class SharedBlocks:
-    """The ops, built when they are first needed, and the steps that run them."""
+    """Ops for shared blocks, built when they are first needed, and the steps that run them."""
 
     def __init__(self, control: ControlSession, graph: SaveGraph) -> None:
         """Has no ops yet.
@@ -38,12 +38,13 @@ class SharedBlocks:
         self._built: dict[Any, Any] = {}
 
     def begin(self, feeds: Mapping[Any, Any], plan: Any, check_bytes: int) -> None:
-        """Tells all writers what they keep of the bytes that they read.
+        """Tells each task which bytes of others' blocks it will hand over.
 
         Args:
             feeds: What every run of the save is fed with, likewise below.
             plan: The save's.
-            check_bytes: How much is read again before the commit; somewhat more if there are many writers.
+            check_bytes: How much is read again before the commit; somewhat more if there are many
+                writers.
         """
         given, checked = plan.given(), plan.pages_to_check(check_bytes)
         fetches, fed = {}, dict(feeds)
@@ -55,7 +56,7 @@ class SharedBlocks:
             self._control.run(fetches, fed)
 
     def hand_over(self, feeds: Mapping[Any, Any], handovers: Mapping[int, Any]) -> None:
-        """Lets the writers of blocks write what others have read of them.
+        """Has the writers of blocks write the bytes of them that others have read.
 
         Args:
             feeds: As for `begin`.
@@ -73,7 +74,7 @@ class SharedBlocks:
     def check(
         self, feeds: Mapping[Any, Any], plan: Any, check_bytes: int, *, path: str, file_system: int
     ) -> None:
-        """Syncs what was written, and compares it with what other tasks read.
+        """Has tasks sync the file, and compares what each wrote with what another reads.
 
         Args:
             feeds: As for `begin`.
@@ -83,8 +84,8 @@ class SharedBlocks:
             file_system: Its type.
 
         Raises:
-            tf.errors.FailedPreconditionError: A task reads other bytes than one wrote, or another size; names both,
-                the bytes and the file system.
+            tf.errors.FailedPreconditionError: A task reads other bytes than one wrote, or another
+                size; names both, the bytes and the file system.
         """
         pages = plan.pages_to_check(check_bytes)
         writers = list(pages)
@@ -121,7 +122,7 @@ class SharedBlocks:
             )
 
     def _op(self, key: tuple[Any, ...], build: Callable[..., Any]) -> Any:
-        """Returns an op with its placeholders, built by the arguments in the key."""
+        """Returns the op of a key with its placeholders; builds it at first."""
         if key not in self._built:
             with self._control.graph.as_default():
                 self._built[key] = build(*key[1:])

@@ -1,14 +1,15 @@
-"""Variables on tasks that have not loaded our ops, read there by TensorFlow's own.
+"""Reads variables on stock servers: tasks that have not loaded our ops.
 
-A run of a session sees one value of a variable, but a large variable takes many runs. So it is kept: a second
-variable of the server is assigned the first one's value, which shares its buffer; the next dense update then writes to
-a new one. So all are kept when a save begins. Only a variable in copy-on-read mode, as updates by rows leave it, is
-copied, and not before it is sent. `Slice` of a flat tensor is a
-view where it begins at a multiple of 64 bytes, `Bitcast` always is. (TensorFlow 2.21; session handles
-would do too, but servers have none.)
+A run of a session sees one value of a variable, but a large variable takes many runs. So it is
+kept: a second variable of the server is assigned the first one's value, which shares its buffer;
+the next dense update then writes to a new one. So all are kept when a save begins. Only a variable
+in copy-on-read mode, as updates by rows leave it, is copied, and not before it is sent. `Slice` of
+a flat tensor is a view where it begins at a multiple of 64 bytes, `Bitcast` always is. (TensorFlow
+2.21; session handles would do too, but servers have none.)
 
-What is kept has names that the next save from the same master finds, and frees: a save may have lost the server.
-Should a second process have the same names, each tells by an owner's mark that it reads its own::
+What is kept has names that the next save from the same master finds, and frees: a save may have
+lost the server. Should a second process have the same names, each tells by an owner's mark that it
+reads its own::
 
     keep:   assign the mark, then the values        read:   read the values, then compare the mark
 """
@@ -58,7 +59,7 @@ _DENSE_USES = frozenset(
 
 
 def can_slice(source: Source) -> bool:
-    """Whether TensorFlow's ops can send a variable in parts."""
+    """Tells whether TensorFlow's ops can send a variable in parts."""
     return (
         source.variable is not None
         and source.dtype in _SLICED
@@ -67,7 +68,7 @@ def can_slice(source: Source) -> bool:
 
 
 class StockServerReads:
-    """The ops for the variables of one task.
+    """The ops for the variables of one stock server.
 
     Attributes:
         task: The task.
@@ -131,7 +132,10 @@ class StockServerReads:
         return self._sources[number].is_resource and not self.may_be_copied(number)
 
     def keeps(self, numbers: Sequence[int]) -> dict[int, Any]:
-        """Returns by number the op that keeps a variable, which returns the shape that it has then."""
+        """Returns the ops that keep variables, by number.
+
+        Each returns the shape of its variable then.
+        """
         return {number: self._keeps[number] for number in map(int, numbers)}
 
     def frees(self, numbers: Sequence[int]) -> list[Any]:
@@ -139,14 +143,14 @@ class StockServerReads:
         return [self._frees[number] for number in map(int, numbers) if number in self._frees]
 
     def free_all(self) -> list[Any]:
-        """Makes the ops that free all that may be kept, in a graph of their own."""
+        """Makes the ops that free everything that may be kept, in the default graph."""
         kept = [self._kept_variable(number) for number in self._kept]
         with self._on_task():
             kept.append(self._variable("mark", tf.string))
         return [_destroy(each) for each in kept]
 
     def name_of(self, number: int) -> str:
-        """Returns what messages call a variable."""
+        """Returns the name of a variable for messages."""
         return f"variable '{self._sources[number].name.decode()}'"
 
     def element_bytes(self, number: int) -> int:
@@ -154,7 +158,7 @@ class StockServerReads:
         return int(self._sources[number].dtype.size)
 
     def arguments(self, reads: Any) -> tuple[tuple[int, ...], Any]:
-        """Returns what a read needs: the numbers of its variables, and what to feed.
+        """Returns the numbers of the variables of a read, and the feed of its placeholder.
 
         Args:
             reads: What the plan says to `AutodistReadParts`.
@@ -166,7 +170,7 @@ class StockServerReads:
         return numbers, np.column_stack([rows[:, 1:], pads]).ravel()
 
     def read(self, numbers: tuple[int, ...]) -> tuple[Any, Any]:
-        """Returns the bytes of parts of variables, as `AutodistReadParts` does, and what to feed."""
+        """Returns the bytes of parts of variables as one tensor, and the placeholder to feed."""
         if numbers not in self._reads:
             with self._graph.as_default():
                 self._reads[numbers] = self._read(numbers)

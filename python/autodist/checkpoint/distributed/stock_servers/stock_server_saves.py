@@ -1,4 +1,4 @@
-"""The steps that a save takes on tasks which have not loaded our ops; the ops are those of `stock_server_reads`."""
+"""Runs the steps of a save on stock servers: tasks that have not loaded our ops."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 class StockServerSaves:
-    """The variables of all such tasks, while they are saved."""
+    """The variables of all stock servers of a session, while they are saved."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class StockServerSaves:
         stock_servers: Mapping[int, StockServerReads],
         budget_bytes: int,
     ) -> None:
-        """Has not saved yet.
+        """Keeps nothing yet.
 
         Args:
             control: What runs the ops.
@@ -52,7 +52,9 @@ class StockServerSaves:
 
     @contextlib.contextmanager
     def saving(self, feeds: Mapping[Any, Any]) -> Iterator[None]:
-        """Lets one save of this process at a time keep variables, and frees what another left.
+        """Holds a lock for the block: one save of this process at a time keeps variables.
+
+        Frees what a former one left.
 
         Args:
             feeds: What every run of the save is fed with, likewise below.
@@ -105,9 +107,10 @@ class StockServerSaves:
                 )
 
     def begin(self) -> tuple[Any, Any]:
-        """Returns the ops that begin a save, for `facts`: those of the shapes, and those that keep variables.
+        """Returns the ops that begin a save: ops that return shapes, and ops that keep variables.
 
-        All variables with dense updates are kept as they are at the same time: what is kept shares their buffers.
+        All variables with dense updates are kept as they are at the same time: what is kept shares
+        their buffers.
         """
         kept = {
             index: [number for number in server.numbers if server.is_kept_by_reference(number)]
@@ -138,10 +141,10 @@ class StockServerSaves:
         return dict(self._shapes)
 
     def keeps(self, keep: Mapping[int, Any]) -> dict[int, Any]:
-        """Returns the ops that keep variables, by number, for `check_kept`; of those that are kept, none.
+        """Returns by number the ops that keep variables, of those that are not kept yet.
 
         Args:
-            keep: Numbers of variables by task; others than these tasks are no matter, likewise below.
+            keep: Numbers of variables by task; other tasks are ignored, likewise below.
         """
         return {
             number: op
@@ -152,7 +155,7 @@ class StockServerSaves:
         }
 
     def check_kept(self, shapes: Mapping[int, Any]) -> None:
-        """Raises if a variable is not what it was at first.
+        """Raises if a variable has another shape than when the save began.
 
         Args:
             shapes: What the ops of `keeps` returned.
@@ -172,7 +175,7 @@ class StockServerSaves:
                 )
 
     def release(self, feeds: Mapping[Any, Any], release: Mapping[int, Any]) -> None:
-        """Frees what was kept of variables, if anything was.
+        """Frees the kept copies of variables.
 
         Args:
             feeds: As for `saving`.
@@ -189,7 +192,7 @@ class StockServerSaves:
             self._kept.difference_update(map(int, numbers))
 
     def end(self, feeds: Mapping[Any, Any]) -> None:
-        """Frees what is still kept: the marks, and variables that nothing was sent of.
+        """Frees everything that is still kept, and the marks.
 
         Args:
             feeds: As for `saving`.
@@ -203,11 +206,11 @@ class StockServerSaves:
         self._kept.clear()
 
     def drops(self) -> dict[str, Callable[[], Any]]:
-        """Returns by task what frees all that may be kept, for `ControlSession.tell`."""
+        """Returns for each task a function that makes the ops which free everything there."""
         return {server.task: server.free_all for server in self._tasks.values()}
 
     def _check_size(self, server: StockServerReads, number: int) -> None:
-        """Refuses what would have to be copied and is too large; what is kept at a time fits else."""
+        """Raises if a variable has to be copied and is too large for that."""
         size_bytes = int(np.prod(self._shapes[number], dtype=np.int64)) * server.element_bytes(
             number
         )

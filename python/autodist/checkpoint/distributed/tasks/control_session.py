@@ -1,4 +1,4 @@
-"""A session of our own beside the user's, on the same servers, watched while it runs."""
+"""Sessions of our own on the user's servers, whose runs end when a server is lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOST = run_errors.LOST
 
 
 class ControlSession:
-    """Runs ops on some tasks of a cluster, and says which of them does not answer.
+    """Runs ops on some tasks of a cluster; an error names the tasks that do not answer.
 
     Attributes:
         graph: Its graph.
@@ -82,7 +82,7 @@ class ControlSession:
         self._found_until = time.monotonic() + liveness.FIND_SECONDS
 
     def _await_addresses(self) -> None:
-        """Waits until it is known where servers can be asked whether they live: once busy, they cannot say it."""
+        """Waits until the addresses of the servers are known: a busy server cannot tell its own."""
         left = self._found_until - time.monotonic()
         if left > 0:
             concurrent.futures.wait([self._found], left)
@@ -105,7 +105,7 @@ class ControlSession:
     def map(
         self, calls: Iterable[Callable[[], tuple[Any, dict[Any, Any]]]], width: int
     ) -> Iterator[Any]:
-        """Yields what runs return, in order, with some of them under way at a time.
+        """Yields the results of runs, in order; some of them run at a time.
 
         Args:
             calls: Make the fetches and feeds of a run, when it is begun.
@@ -127,7 +127,7 @@ class ControlSession:
     def repeating(
         self, fetches: Collection[Any], feeds: dict[Any, Any], seconds: float
     ) -> Iterator[None]:
-        """Runs ops every so many seconds while the block lasts; whether they fail is no matter.
+        """Runs ops at intervals while the block lasts; ignores their failures.
 
         Args:
             fetches: The ops. One that a busy task does not get to does not keep the others waiting.
@@ -155,11 +155,11 @@ class ControlSession:
             ended.set()
 
     def notify(self, ops: Mapping[str, Callable[[], Any]]) -> None:
-        """Runs ops on every task that answers; that none was lost is not needed.
+        """Runs ops on every task that answers; ignores lost ones.
 
         Args:
-            ops: By task a function that makes them, in a graph of its own. The first task is the one that has the
-                files: it is waited for.
+            ops: By task a function that makes them, in a graph of its own. The first task is the
+                one that has the files: it is waited for.
         """
         present = {task: op for task, op in ops.items() if task not in self.lost}
         notified = task_names.notify(self._target, self._master, present)
@@ -181,7 +181,7 @@ class ControlSession:
         return not self._end.alive
 
     def _give_up(self) -> None:
-        """Lets the session end by itself: closing it waits until lost tasks are back."""
+        """Closes the session in the background: closing waits until lost tasks are back."""
         self.broken = True
         self._end()
 

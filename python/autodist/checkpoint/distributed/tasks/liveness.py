@@ -1,10 +1,10 @@
-"""Finds where the servers of a session's tasks listen, so that `cluster.membership` can tell which of them live.
+"""Finds the addresses of servers, so that `cluster.membership` can tell which live.
 
-A run cannot tell that. A server runs ops in its inter-op threads, and row updates that wait for a variable which is
-being written take all of them: then not even a `no_op` runs, on a healthy server. The thread that reads requests
-answers all the same, to a client that knows the server's address. A session's client knows that of its master only.
-So each task is asked where it listens while it still runs ops. An address is used only if the process there has the
-task's incarnation.
+A run cannot tell that. A server runs ops in its inter-op threads, and row updates that wait for a
+variable which is being written take all of them: then not even a `no_op` runs, on a healthy server.
+The thread that reads requests answers all the same, to a client that knows the server's address. A
+session's client knows that of its master only. So each task is asked where it listens while it
+still runs ops. An address is used only if the process there has the task's incarnation.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ _MEMBERS: membership.Members[tuple[str, str]] = membership.Members()
 def begin_to_find(
     target: task_names.Target, master: str, involved: Iterable[str]
 ) -> concurrent.futures.Future[bool]:
-    """Begins to find out where servers can be reached, for `silent` and `lives`; returns whether all were found.
+    """Begins to look for the addresses of servers, for `unreachable` and `lives`.
+
+    The result is whether all were found.
 
     Args:
         target: The target of the user's session.
@@ -59,7 +61,7 @@ def begin_to_find(
 def unreachable(
     target: task_names.Target, master: str, involved: Iterable[str], timeout_seconds: float
 ) -> list[str]:
-    """Returns the tasks whose servers do not live, or cannot be reached, sorted.
+    """Returns the tasks whose servers do not answer, sorted.
 
     Args:
         target: The target of the user's session.
@@ -80,7 +82,7 @@ def unreachable(
 
 
 def lives(target: task_names.Target, task: str | None, timeout_seconds: float) -> bool:
-    """Tells whether the server of a task lives, if its address is known; else false.
+    """Tells whether the server of a task answers; false if its address is not known.
 
     Args:
         target: The target of the user's session.
@@ -96,7 +98,8 @@ def _answers(target: task_names.Target, master: str, task: str, timeout_seconds:
     first = timeout_seconds * _ADDRESS_FIRST
     if lives(target, task, first):
         return True
-    # What has no address known yet is told by an op; so is one that came back under another address.
+    # What has no address known yet is told by an op; so is one that came back under another
+    # address.
     by_address = task_names.start(lambda: lives(target, task, timeout_seconds - first))
     by_op = task_names.start(lambda: task_names.run_on(target, master, task, tf.no_op))
     for answer in concurrent.futures.as_completed([by_address, by_op]):

@@ -1,8 +1,8 @@
-"""What the master of a session says: which task it is, and whether other sessions see a session's variables.
+"""Asks a session's master which task it is, and whether its sessions share variables.
 
-A session whose state is isolated has variables of its own, and another session with the same names sees other
-variables or none. Its own config may say so (`isolate_session_state`) or that of the server. So it is tried, with
-two sessions that are opened as the user's was::
+A session whose state is isolated has variables of its own, and another session with the same names
+sees other variables or none. Its own config may say so (`isolate_session_state`) or that of the
+server. So it is tried, with two sessions that are opened as the user's was::
 
     the first makes a variable    the second looks it up    the first removes it
 """
@@ -37,7 +37,7 @@ class Master:
 
 
 def shared_task(target: task_names.Target, timeout_seconds: float) -> str:
-    """Returns the task of a session's master, if a session of ours sees the variables of the user's.
+    """Returns the task of a session's master, if our sessions see the user's variables.
 
     Args:
         target: The target of the user's session.
@@ -59,7 +59,7 @@ def shared_task(target: task_names.Target, timeout_seconds: float) -> str:
 
 
 def ask(target: task_names.Target, timeout_seconds: float) -> Master:
-    """Returns what a master says.
+    """Returns the task of a session's master, and whether its sessions share variables.
 
     Args:
         target: The target of the user's session.

@@ -1,4 +1,4 @@
-"""Which tasks have not loaded our ops."""
+"""Finds the tasks that have not loaded our ops."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ ADVICE = "Call `autodist.load_ops()` where these servers start, and"
 def find(
     target: task_names.Target, master: str, involved: Iterable[str], timeout_seconds: float
 ) -> list[str]:
-    """Returns the tasks that have not loaded our ops; only the master, which all others need, if it has not.
+    """Returns the tasks that have not loaded our ops.
+
+    If the master has not, returns only that: all others need it.
 
     Args:
         target: The target of the user's session.
@@ -46,7 +48,7 @@ def find(
 
 
 def describe(without_ops: Collection[str], master: str, chief: str) -> str:
-    """Returns the names of tasks, with what they are.
+    """Returns the names of tasks with their roles, for messages.
 
     Args:
         without_ops: The tasks.

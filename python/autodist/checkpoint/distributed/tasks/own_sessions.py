@@ -1,7 +1,8 @@
-"""Sessions of our own beside the user's: they end with it, and never keep the program from ending.
+"""Opens and closes sessions of our own, which never block the end of the program.
 
-TensorFlow's `Session.close` waits without a limit for a master that is gone, and a session that is collected
-closes itself. So a session of ours is closed in a thread that does not keep the process from ending:
+TensorFlow's `Session.close` waits without a limit for a master that is gone, and a session that is
+collected closes itself. So a session of ours is closed in a thread that does not keep the process
+from ending:
 
     the user's session is closed, or collected    ours is closed before, or then
     what uses our session is collected            likewise
@@ -78,7 +79,7 @@ def end_with(session: Any, ends: Iterable[weakref.finalize[..., Any]]) -> None:
 
 
 def close(ends: Iterable[weakref.finalize[..., Any]]) -> None:
-    """Closes sessions of our own; waits for that, but not for long."""
+    """Closes sessions of our own; waits at most two seconds for that."""
     closing = [future for end in ends if (future := end()) is not None]
     concurrent.futures.wait(closing, _CLOSE_SECONDS)
 

@@ -1,7 +1,7 @@
 """Sessions that a `Saver` is given: the user's own, or a distributed one of AutoDist.
 
-A session of the user's runs the graph that the saver is in. A distributed session runs a transformed one and says
-by `stored_parts` and `stored_values` what of it the node stands for.
+A session of the user's runs the graph that the saver is in. A distributed session runs a
+transformed one and says by `stored_parts` and `stored_values` what of it the node stands for.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ def run_stored(session: Any, fetches: Sequence[Any], options: Any, metadata: Any
 
 
 def unwrapped(session: Any) -> Any:
-    """Returns the session that a wrapper, as the debugger's, was made for."""
+    """Returns the session inside wrappers, such as the debugger's."""
     while not isinstance(session, tf_internals.BaseSession) and hasattr(session, "session"):
         session = session.session
     return session
 
 
 def bring_back(session: Any) -> None:
-    """Lets a distributed session start servers again that were lost: it does so before whatever it runs."""
+    """Has a distributed session restart lost servers, as it does before each run."""
     if is_distributed(session):
         session.list_devices()
 

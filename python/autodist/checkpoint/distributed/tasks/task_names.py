@@ -1,4 +1,4 @@
-"""The tasks of a session's cluster: their names, and which of them answer."""
+"""Names of tasks, and calls to them that end when a task does not answer."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from autodist.checkpoint.errors import run_errors
 
 
 class UnreachableStateError(Exception):
-    """No session of our own reaches what the user's session has; the text says why."""
+    """No session of our own sees the variables of the user's session; the text says why."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What a session of our own is opened with.
+    """Address and config with which a session of our own is opened.
 
     Attributes:
         address: The target of the user's session.
@@ -180,7 +180,7 @@ def within(
     who: str,
     lives: Callable[[float], bool],
 ) -> Any:
-    """Returns the result of a call.
+    """Returns the result of a call, or raises if nobody answers.
 
     Args:
         asked: The call.
@@ -202,7 +202,7 @@ def within(
 
 
 def run_on(target: Target, master: str, task: str, op: Any) -> Any:
-    """Returns what an op returns on a task, in a session that needs nobody else but the master.
+    """Runs an op on a task in a session that needs only the master beside, and returns the result.
 
     Args:
         target: The session's target.

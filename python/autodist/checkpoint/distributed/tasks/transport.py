@@ -1,11 +1,11 @@
-"""How the bytes of a save or restore travel between tasks: the way, and the shares of memory and time."""
+"""How the bytes of a save or restore travel, and the shares of memory and time."""
 
 from __future__ import annotations
 
 import dataclasses
 
-# How `memory_bytes` is divided on a task: what is kept of variables while they are sent, and how much is sent at a
-# time. A buffer may be there twice, as a message and as a tensor.
+# How `memory_bytes` is divided on a task: what is kept of variables while they are sent, and how
+# much is sent at a time. A buffer may be there twice, as a message and as a tensor.
 KEPT_SHARE = 1 / 2
 ROUNDS_UNDER_WAY = 4
 ROUND_SHARE = 1 / 16
@@ -20,9 +20,9 @@ class Transport:
     """How the bytes of a save or restore travel.
 
     Attributes:
-        way: `'shared'`: every task writes to the one file; `'stream'`: the chief does, and the others send; `'files'`:
-            every task writes a data file of its own; `None`: every task that can open the file writes, if its file
-            system lets several tasks do so at once.
+        way: `'shared'`: every task writes to the one file; `'stream'`: the chief does, and the
+            others send; `'files'`: every task writes a data file of its own; `None`: every task
+            that can open the file writes, if its file system lets several tasks do so at once.
         memory_bytes: Peak transfer memory per task, in bytes.
         timeout_seconds: How long a task may take to answer.
     """

@@ -1,4 +1,4 @@
-"""Runs in the user's own session, watched: a run over gRPC waits without a limit for a task that hangs."""
+"""Runs ops in the user's session, and raises if a task does not answer."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def run(
 
 
 def _check_tasks(session: Any, devices: Iterable[str], timeout_seconds: float, error: Any) -> None:
-    """Raises if a task does not answer that may have one of the devices."""
+    """Raises if a task that may have one of the devices does not answer."""
     target = sessions.target_of(session)
     if target is None or target.why_unreachable:
         return
@@ -85,5 +85,8 @@ def _task_in(device: str) -> tuple[str | None, int | None]:
 
 
 def _ways_to_say(job: str | None, task: int | None) -> set[tuple[str | None, int | None]]:
-    """Returns the jobs and tasks that a device string which allows a task may hold; it may leave out either."""
+    """Returns the jobs and tasks that a device string which allows a task may hold.
+
+    The string may leave out either.
+    """
     return {(job, task), (job, None), (None, task), (None, None)}

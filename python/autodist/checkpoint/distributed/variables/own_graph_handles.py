@@ -1,4 +1,4 @@
-"""Variables of a session's graph, as a graph of our own names them."""
+"""Ops in a graph of our own for the variables of the user's session."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def is_in_processor_memory(variable: PlacedVariable) -> bool:
 
 
 def is_pinnable(variable: PlacedVariable) -> bool:
-    """Tells whether a variable can be read and written in place: a resource variable in a processor's memory."""
+    """Tells whether a variable can be read and written in place, in a CPU's memory."""
     return variable.type == variable_ops.RESOURCE and is_in_processor_memory(variable)
 
 
@@ -68,7 +68,7 @@ def handle_of(variable: PlacedVariable) -> Any:
 def pin(
     numbers: Sequence[int], handles: Sequence[Any], **arguments: Any
 ) -> tuple[list[int], list[Any]]:
-    """Adds the ops that look resource variables up, one for each device.
+    """Adds ops that look up resource variables, one for each device.
 
     Args:
         numbers: Which of the handles.
@@ -95,7 +95,7 @@ def pin(
 def reference(
     numbers: Sequence[int], handles: Sequence[Any], device: str
 ) -> tuple[list[int], list[Any]]:
-    """Adds the ops that refer to the values of variables of one task at one instant.
+    """Adds ops that refer to the values of variables of one task, all at one instant.
 
     Args:
         numbers: Which of the handles.

@@ -1,11 +1,13 @@
-"""Where the ops of the user's graph lie: what the user's session says.
+"""Finds the devices of ops of the user's graph, by asking the user's session.
 
-Only the session's own placer knows the device of an op: a device string may be partial, a task may have
-accelerators, and soft placement may move an op. So the ops are run in the user's session, which returns the
-graphs that it gave to the devices. Running a variable's op changes nothing, and adds nothing to the graph.
+Only the session's own placer knows the device of an op: a device string may be partial, a task may
+have accelerators, and soft placement may move an op. So the ops are run in the user's session,
+which returns the graphs that it gave to the devices. Running a variable's op changes nothing, and
+adds nothing to the graph.
 
-The node that saves or restores cannot be run to learn where it lies. The constant of its tensor names is run
-instead: TensorFlow's placer puts a node without inputs beside the one node that reads it (2.21, `placer.cc`).
+The node that saves or restores cannot be run to learn where it lies. The constant of its tensor
+names is run instead: TensorFlow's placer puts a node without inputs beside the one node that reads
+it (2.21, `placer.cc`).
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ _KNOWN: weakref.WeakKeyDictionary[Any, dict[str, str]] = weakref.WeakKeyDictiona
 
 
 def of_save(session: Any, node: PlacedSave, timeout_seconds: float) -> PlacedSave:
-    """Returns a node with the devices that the session has assigned to it and to its variables.
+    """Returns a save with the devices that the session has given its node and variables.
 
     Args:
         session: The user's session.
@@ -52,7 +54,7 @@ def of_save(session: Any, node: PlacedSave, timeout_seconds: float) -> PlacedSav
 
 
 def of_restore(session: Any, placed: PlacedRestore, timeout_seconds: float) -> PlacedRestore:
-    """Returns what is restored with the devices that the session has assigned; otherwise as `of_save`."""
+    """Returns a restore with the devices that the session has assigned; otherwise as `of_save`."""
     held = [restore_target.variable for restore_target in placed.targets]
     devices = _find(session, [*held, *_asked(placed.names)], timeout_seconds)
     targets = tuple(
@@ -71,7 +73,10 @@ def _device(node: PlacedSave | PlacedRestore, devices: dict[str, str]) -> str:
 
 
 def _asked(names: Any) -> list[Any]:
-    """Returns the constant that lies where its reader does; nothing for a node that runs at the master."""
+    """Returns the constant that the session places beside its reader.
+
+    Returns nothing for a node at the master.
+    """
     if names is None:
         return []
     if len(names.outputs[0].consumers()) != 1:

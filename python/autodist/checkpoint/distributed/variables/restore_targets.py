@@ -1,4 +1,4 @@
-"""What a restore writes: each variable that takes a value, with its name and slice in the checkpoint."""
+"""Restore targets: the variables that take values, with their names and slices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class RestoreTarget:
 
     Attributes:
         part: The variable, as the request has it.
-        variable: The operation that holds the variable, or where a session has put it (`PlacedVariable`).
+        variable: The operation that holds the variable, or where a session has put it
+            (`PlacedVariable`).
     """
 
     part: StoredPart
@@ -59,7 +60,7 @@ class RestoreTarget:
 
 @dataclasses.dataclass(frozen=True)
 class PlacedRestore:
-    """A restore request, with the variables that take the values and the place of the node that reads.
+    """A restore request, with the variables that take values and the node's place.
 
     Attributes:
         request: What is restored, and how.
@@ -77,7 +78,7 @@ class PlacedRestore:
 
 
 def read(session: Any, saver_def: Any) -> PlacedRestore | None:
-    """Returns what a saver restores in a session; `None` if it is not known or TensorFlow's own nodes do it.
+    """Returns what a saver restores in a session; `None` if TensorFlow's own nodes have to do it.
 
     Args:
         session: The session.

@@ -20,8 +20,8 @@ class Source:
     Attributes:
         part: The value, as the request has it.
         tensor: The `tf.Tensor` that is saved, or the variable's handle.
-        variable: The operation that holds the variable, or where a session has put it (`PlacedVariable`); `None`
-            for any other value.
+        variable: The operation that holds the variable, or where a session has put it
+            (`PlacedVariable`); `None` for any other value.
     """
 
     part: StoredPart
@@ -94,7 +94,9 @@ class PlacedSave:
 
 
 def read_in(session: Any, save_op: Any) -> PlacedSave | None:
-    """Returns what a saver's node reads in the graph that a session runs; `None` if its names are computed.
+    """Returns what a saver's node reads in the graph that a session runs.
+
+    `None` if its names are computed.
 
     Args:
         session: The user's session, or a distributed one.

@@ -1,4 +1,4 @@
-"""Whether the user's session sees the variables that were restored beside it."""
+"""Checks that the user's session sees the variables that our session restored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ASKED = 16
 
 
 def check(session: Any, placed: restore_targets.PlacedRestore, timeout_seconds: float) -> None:
-    """Raises unless some variables of each device have a value in the session, as far as its graph has ops that tell.
+    """Raises unless the session sees values of some variables of each device.
 
     TensorFlow makes such an op with each resource variable.
 
@@ -59,7 +59,10 @@ def check(session: Any, placed: restore_targets.PlacedRestore, timeout_seconds: 
 
 
 def _question(op: Any) -> Any:
-    """Returns a tensor of the graph that tells whether a variable has a value; `None` if there is none."""
+    """Returns a tensor of the graph that tells whether a variable has a value.
+
+    `None` if there is none.
+    """
     for consumer in op.outputs[0].consumers():
         if consumer.type in _QUESTIONS and not consumer.control_inputs:
             return consumer.outputs[0]
