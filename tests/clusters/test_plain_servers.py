@@ -224,7 +224,7 @@ def test_another_process_that_keeps_under_the_same_names_is_told(
         session.run(tf1.global_variables_initializer())
         with monkeypatch.context() as patch:
             patch.setattr(save_steps.SharedSave, "_send", lose_mark_first)
-            with pytest.raises(tf.errors.FailedPreconditionError, match="was taken by another"):
+            with pytest.raises(tf.errors.FailedPreconditionError, match="another process replaced"):
                 saver.save(session, str(tmp_path / "refused"))
         assert list(tmp_path.iterdir()) == []
         saver.save(session, str(tmp_path / "model"))

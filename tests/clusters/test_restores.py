@@ -104,7 +104,7 @@ def test_every_way_restores_what_stock_saved(
         with caplog.at_level(logging.INFO, logger="autodist"):
             saver.restore(session, prefix)
         assert_equal(values_of(session), expected)
-        told = "sent what" if way == "stream" else "every task read what it holds"
+        told = "sent the values" if way == "stream" else "every task read its variables"
         assert told in caplog.records[-1].getMessage()
         # What was restored can be trained and saved.
         session.run(tf1.global_variables()[0].assign_add(tf.ones([100, 50])))

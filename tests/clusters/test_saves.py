@@ -111,7 +111,7 @@ def test_every_way_writes_the_bytes_of_stock(
                 for _ in range(2):
                     saver.save(session, str(prefix), write_meta_graph=False)
             assert files(prefix) == expected, way
-            wrote = "sent what they hold" if way == "stream" else "every task wrote"
+            wrote = "sent their variables" if way == "stream" else "every task wrote"
             assert wrote in caplog.records[-1].getMessage()
     left = [path.name for path in directory.iterdir() if ".autodist" in path.name]
     assert left == []

@@ -228,7 +228,7 @@ def check_own_values(
                 for _ in range(2):
                     saver.save(session, prefix, write_meta_graph=False)
                 (warning,) = [record.getMessage() for record in caplog.records]
-                assert "variables of its own: it saves by itself" in warning
+                assert "variables of its own. TensorFlow saves in that session" in warning
                 np.testing.assert_array_equal(tf.train.load_variable(prefix, "v0"), value)
                 np.testing.assert_array_equal(tf.train.load_variable(prefix, "v1"), value)
         saver.restore(first, str(directory / "20"))

@@ -74,7 +74,7 @@ def test_variables_that_were_saved_part_by_part_are_named(tmp_path: Path) -> Non
             tf1.get_variable(f"w/part_{part}", [1, 3])
         session.run(tf1.global_variables_initializer())
         prefix = tf1.train.Saver().save(session, str(tmp_path / "m"), write_meta_graph=False)
-    with pytest.raises(tf.errors.NotFoundError, match="in 2 variables of their own, w/part_0"):
+    with pytest.raises(tf.errors.NotFoundError, match="has 2 variables in its place, w/part_0"):
         restore(prefix, {"w": [2, 3]})
 
 

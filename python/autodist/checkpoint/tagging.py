@@ -29,7 +29,8 @@ def tag_all(graph: Any, saver_def: Any, options: save_options.SaverOptions) -> N
         gaps = save_nodes.names_with_gaps(sliced) if options.save.leaves_gaps_to_stock else []
         if gaps:
             _LOGGER.info(
-                "slices of %s are missing: TensorFlow saves those there are", ", ".join(gaps)
+                "slices of %s are missing: TensorFlow saves the slices that are there",
+                ", ".join(gaps),
             )
             continue
         _tag_save(save_op, options)

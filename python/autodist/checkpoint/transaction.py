@@ -135,9 +135,9 @@ class Transaction:
             # A graph from before belongs to other values, though mostly it fits.
             is_former = tf.io.gfile.exists(meta_path) and not tf.io.gfile.isdir(meta_path)
             lines.append(
-                f"{meta_path!r} is that of the save before."
+                f"{meta_path!r} is the graph of the save before."
                 if is_former
-                else f"There is no graph beside them, {meta_path!r}."
+                else f"Their graph, {meta_path!r}, is missing."
             )
         if state_path is not None and state_path not in moved:
             lines.append(_what_is_named(state_path))
@@ -150,7 +150,7 @@ def describe_saved(prefix: str) -> str:
     Args:
         prefix: Its prefix.
     """
-    return f"The variables are saved all the same and stay: saver.restore(sess, {prefix!r}) restores them."
+    return f"The variables are saved all the same: saver.restore(sess, {prefix!r}) restores them."
 
 
 def _what_is_named(state_path: str) -> str:

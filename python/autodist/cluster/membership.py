@@ -89,7 +89,7 @@ class Members(Generic[Member]):
                 continue
             if status.incarnation != self._incarnations.get(member):
                 found[member] = Absence(
-                    "the server was restarted, and what lay on it is lost", is_restart=True
+                    "the server was restarted, and its variables are lost", is_restart=True
                 )
         return found
 

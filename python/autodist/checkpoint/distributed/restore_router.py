@@ -152,8 +152,8 @@ class RestoreRouter:
             )
         self._warn(
             session,
-            f"{why}: it restores by itself, and TensorFlow sends whole values from the task of the saver's node, "
-            "within its limit of 2 GiB each",
+            f"{why}. TensorFlow restores in that session: it sends whole values from the task of the saver's node, "
+            "at most 2 GiB each",
         )
 
     def _warn_of_missing_ops(
@@ -170,11 +170,11 @@ class RestoreRouter:
                 None,
                 None,
                 f"transport='shared', but autodist's ops are not loaded in {who}. {op_support.ADVICE} each task "
-                "reads what it holds; or leave transport out: then it is sent",
+                "reads its variables; or leave transport out: then they are sent",
             )
         message = (
             f"autodist's ops are not loaded in {who}: {chief} reads the checkpoint, and TensorFlow sends whole "
-            f"values, within its limit of 2 GiB each. {op_support.ADVICE} each task reads what it holds"
+            f"values, at most 2 GiB each. {op_support.ADVICE} each task reads its variables"
         )
         self._warn(session, message)
 

@@ -287,13 +287,13 @@ class SaveRouter:
         """
         if self._transport.way == "files":
             raise _refused(
-                f"transport='files', but {why}. Save to {prefix} where all tasks reach it, or leave transport out: "
-                "then what they hold is sent"
+                f"transport='files', but {why}. Save {prefix} where all tasks can write, or leave "
+                "transport out: then tasks send their variables"
             )
         self._warn(
             session,
-            f"{why}: TensorFlow sends whole variables to one task, within its limit of 2 GiB each. On a file "
-            "system that all tasks reach each writes a data file of its own",
+            f"{why}. So TensorFlow saves: it sends whole variables to one task, at most 2 GiB each. Save to a file "
+            "system that all tasks can write to, and each writes a data file of its own",
         )
 
     def _warn_of_unreachable(self, session: Any, why: str) -> None:
@@ -309,8 +309,8 @@ class SaveRouter:
             )
         self._warn(
             session,
-            f"{why}: it saves by itself, and TensorFlow sends whole variables to the task of the saver's node, within "
-            "its limit of 2 GiB each",
+            f"{why}. TensorFlow saves in that session: it sends whole variables to the task of the saver's node, at "
+            "most 2 GiB each",
         )
 
     def _leave_to_session(self, session: Any, save_op: Any, other: Any) -> None:
@@ -319,7 +319,10 @@ class SaveRouter:
         Raises:
             tf.errors.FailedPreconditionError: A way of saving was asked for.
         """
-        why = f"{save_op.name} or what it reads waits for {other.name} ({other.type}), which each save runs"
+        why = (
+            f"{save_op.name}, or an op that it reads, waits for {other.name} ({other.type}), which each "
+            "save has to run"
+        )
         if self._transport.way is not None:
             raise _refused(
                 f"transport='{self._transport.way}', but {why}. Make the Saver outside of "
@@ -327,8 +330,8 @@ class SaveRouter:
             )
         self._warn(
             session,
-            f"{why}: the save is a run of the session, and TensorFlow sends whole variables to one task, within its "
-            "limit of 2 GiB each. Make the Saver outside of tf.control_dependencies() and run the op before Saver.save",
+            f"{why}. So TensorFlow saves in that session: it sends whole variables to one task, at most 2 GiB each. "
+            "Make the Saver outside of tf.control_dependencies() and run the op before Saver.save",
         )
 
     def _warn_of_missing_ops(
@@ -343,13 +346,13 @@ class SaveRouter:
         if self._transport.way in ("shared", "files"):
             raise _refused(
                 f"transport='{self._transport.way}', but autodist's ops are not loaded in {who}. "
-                f"{op_support.ADVICE} each task saves what it holds; or leave transport out: then what they hold is "
-                "sent"
+                f"{op_support.ADVICE} each task saves what it holds; or leave transport out: then they "
+                "send their variables"
             )
         if not is_left:
-            how = "what they hold comes as plain tensors, in parts"
+            how = "they send their variables as plain tensors, in parts"
         else:
-            how = f"TensorFlow sends whole variables to {chief}, within its limit of 2 GiB each"
+            how = f"TensorFlow sends whole variables to {chief}, at most 2 GiB each"
         message = f"autodist's ops are not loaded in {who}: {how}. {op_support.ADVICE} each task saves what it holds"
         self._warn(session, message)
 

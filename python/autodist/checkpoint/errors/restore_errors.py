@@ -103,7 +103,7 @@ def _what_to_do(prefix: str) -> str:
     state = tf.train.get_checkpoint_state(paths.parent(prefix) or ".")
     listed = reversed(state.all_model_checkpoint_paths) if state is not None else ()
     others = [other for other in listed if other != prefix and bundle.exists(other)]
-    advice = f"The files of {prefix} are damaged or not all there. Restore another checkpoint"
+    advice = f"The files of {prefix} are damaged or incomplete. Restore another checkpoint"
     if others:
         advice += f", such as {others[0]}"
     return f"{advice}, or put the files back from a copy and restore again."
@@ -144,14 +144,14 @@ def describe(graph: Any, saver_def: Any, prefix: str) -> str:
 def _about_names(missing: list[str], stored: _Shapes) -> list[str]:
     if not missing:
         return []
-    lines = [f"{len(missing)} names are not among the {len(stored)} of the checkpoint."]
+    lines = [f"{len(missing)} names are missing. The checkpoint has {len(stored)} names."]
     for name in missing[:_MOST_LISTED]:
         near = _nearest(name, stored)
         parts = [other for other in stored if other.startswith(name + "/part_")]
         if parts:
             lines.append(
-                f"  {name!r}: the checkpoint has it in {len(parts)} variables of their own, "
-                f"{name}/part_0 and so on; restore those, each under its name"
+                f"  {name!r}: the checkpoint has {len(parts)} variables in its place, "
+                f"{name}/part_0 and so on; restore each under its name"
             )
         else:
             lines.append(f"  {name!r}: nearest are {', '.join(map(repr, near))}")

@@ -39,7 +39,9 @@ _LOGGER = _log.get_logger()
 # Segments begin at whole elements, of up to so many bytes.
 _ALIGNMENT = 64
 
-_WITHDRAWN = "Variables that were being restored have no value now, the others what they had before: restore again"
+_WITHDRAWN = (
+    "Variables that were being restored have no value now; the others are unchanged. Restore again"
+)
 
 
 class ClusterRestore:
@@ -101,7 +103,7 @@ class ClusterRestore:
                 if self._has_begun or self._way == "shared" or not self._readers:
                     raise
                 _LOGGER.warning(
-                    "%s: %s. %s read too: now %s reads everything, and sends it",
+                    "%s: %s. %s read the files beside the chief; now %s reads everything, and sends it",
                     prefix,
                     error.message.strip().splitlines()[0],
                     ", ".join(self._readers),
@@ -181,7 +183,8 @@ class ClusterRestore:
                 None,
                 None,
                 f"transport='shared', but {', '.join(out_of_reach)} cannot read {prefix} as {graph.tasks[0]} "
-                "does. Restore from a directory that all tasks share, or leave transport out: then it is sent",
+                "does. Restore from a directory that all tasks share, or leave transport out: then "
+                f"{graph.tasks[0]} sends the values",
             )
         live = [False] * len(self._homes)
         for index, outputs in held.items():
@@ -254,8 +257,8 @@ class ClusterRestore:
     def _describe(self, can_open: dict[int, bool]) -> str:
         sent = [self._graph.tasks[index] for index, seen in can_open.items() if not seen]
         if not sent:
-            return "every task read what it holds"
-        return f"{self._graph.tasks[0]} sent what {', '.join(sent)} hold"
+            return "every task read its variables"
+        return f"{self._graph.tasks[0]} sent the values of {', '.join(sent)}"
 
     def _renewing(self, feeds: dict[Any, Any]) -> contextlib.AbstractContextManager[None]:
         """Renews the lease of the restore on every task while the block lasts."""

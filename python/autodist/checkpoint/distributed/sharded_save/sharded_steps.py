@@ -212,7 +212,7 @@ class ShardedSave(reusable_save.ReusableSave):
     def _describe_sent(self) -> str:
         if not self._sent:
             return ""
-        return f" ({len(self._sent)} copies and slices were sent to another first)"
+        return f" ({len(self._sent)} copies and slices were sent to another task first)"
 
 
 @contextlib.contextmanager

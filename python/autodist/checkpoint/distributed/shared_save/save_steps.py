@@ -239,7 +239,7 @@ class SharedSave(reusable_save.ReusableSave):
         if out_of_reach:
             why = (
                 f"{', '.join(out_of_reach)} cannot open {path}, which {self._chief} made. Save to a directory that "
-                "all tasks share, or leave transport out: then what they hold is sent"
+                "all tasks share, or leave transport out: then tasks send their variables"
             )
         elif reasons:
             index, reason = next(iter(reasons.items()))
@@ -258,8 +258,8 @@ class SharedSave(reusable_save.ReusableSave):
             return
         self._warned = reason
         _LOGGER.warning(
-            "%s sees %s %s, where several tasks that write to one file lose each other's bytes: %s sent what they hold "
-            "to %s. With Saver(transport='files') every task writes a data file of its own",
+            "%s sees %s %s, where several tasks that write to one file lose each other's bytes: %s sent their "
+            "variables to %s. With Saver(transport='files') every task writes a data file of its own",
             self._graph.tasks[index],
             path,
             reason,
@@ -362,8 +362,8 @@ class SharedSave(reusable_save.ReusableSave):
             if not writes
         ]
         if not unreachable:
-            return "every task wrote what it holds"
-        what = f"{', '.join(unreachable)} sent what they hold to {self._chief}"
+            return "every task wrote its variables"
+        what = f"{', '.join(unreachable)} sent their variables to {self._chief}"
         if writers.reasons:
             task, reason = next(iter(writers.reasons.items()))
             what += f", since {task} sees the file {reason}"

@@ -79,8 +79,8 @@ class StockServerSaves:
                 raise tf.errors.FailedPreconditionError(
                     None,
                     None,
-                    f"what {', '.join(self.tasks)} kept for this save was taken by another: a second process with "
-                    "the same master saves too, by a saver of the same name. Let one of them save, or load "
+                    f"another process replaced the variables that {', '.join(self.tasks)} kept for this save. It "
+                    "has the same master, and a saver of the same name. Let only one of them save, or load "
                     "autodist's ops there",
                 ) from error
             self._is_clean = True
@@ -218,6 +218,6 @@ class StockServerSaves:
             raise tf.errors.ResourceExhaustedError(
                 None,
                 None,
-                f"{server.name_of(number)} on {server.task} is updated in place and has to be copied before it is "
+                f"{server.name_of(number)} on {server.task} changes in place, so it must be copied before it is "
                 f"sent: {size_bytes} bytes of {self._budget_bytes} allowed. Raise Saver(memory_bytes=...)",
             )
