@@ -1,0 +1,138 @@
+"""The programs of `examples` run, twice in a row, and the Kubernetes files say what the example needs."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+import yaml
+from ports import free_ports
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+STEPS = 40
+
+
+def run(*arguments: Any) -> str:
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
+def numbers_in(output: str, pattern: str) -> list[float]:
+    return [float(number) for number in re.findall(pattern, output)]
+
+
+def test_plain_keras_goes_on_where_the_distributed_fit_ended(tmp_path: Path) -> None:
+    for _ in range(2):
+        output = run(EXAMPLES / "keras_fit.py", "--directory", tmp_path)
+        distributed, plain = numbers_in(output, r"loss ([\d.]+)")
+        assert plain < distributed
+
+
+def test_the_language_model_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    losses = []
+    for call in (1, 2):
+        output = run(EXAMPLES / "bert_like.py", "--directory", tmp_path, "--steps", 60)
+        assert f"model.ckpt-{60 * call}:" in output
+        assert f"export-{60 * call}:" in output
+        losses += numbers_in(output, r"loss ([\d.]+)")
+    assert losses[1] < losses[0]
+
+
+@pytest.fixture
+def job_file() -> list[Any]:
+    return list(yaml.safe_load_all((EXAMPLES / "kubernetes/job.yaml").read_text(encoding="utf-8")))
+
+
+def of_kind(documents: list[Any], kind: str) -> Any:
+    (found,) = (document for document in documents if document["kind"] == kind)
+    return found
+
+
+def test_the_parts_of_the_kubernetes_job_name_each_other(job_file: list[Any]) -> None:
+    claim, service, tasks, job = (
+        of_kind(job_file, kind)
+        for kind in ("PersistentVolumeClaim", "Service", "ConfigMap", "Job")
+    )
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    name, domain = job["metadata"]["name"], service["metadata"]["name"]
+    lines = [line.split() for line in tasks["data"]["TASKS"].splitlines()]
+    port = container["ports"][0]["containerPort"]
+    assert [address for _, address in lines] == [
+        f"{name}-{number}.{domain}:{port}" for number in range(len(lines))
+    ]
+    assert job["spec"]["completionMode"] == "Indexed"
+    assert job["spec"]["completions"] == job["spec"]["parallelism"] == len(lines)
+    assert pod["subdomain"] == domain
+    assert service["spec"]["selector"] == {"job-name": name}
+    assert service["spec"]["ports"][0]["port"] == port
+    assert container["envFrom"][0]["configMapRef"]["name"] == tasks["metadata"]["name"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    (volume,) = pod["volumes"]
+    assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    (mount,) = container["volumeMounts"]
+    assert mount["name"] == volume["name"]
+    directory = container["args"][container["args"].index("--directory") + 1]
+    assert Path(directory).is_relative_to(mount["mountPath"])
+
+
+def test_the_image_copies_files_that_exist() -> None:
+    text = (EXAMPLES / "kubernetes/Dockerfile").read_text(encoding="utf-8")
+    copied = re.findall(r"examples/\S+\.py", text)
+    assert copied
+    for name in copied:
+        assert (EXAMPLES.parent / name).is_file()
+    entry: list[str] = json.loads(re.findall(r"ENTRYPOINT (\[.*\])", text)[0])
+    assert {"entry_point.py", "parameter_server.py"} <= {Path(name).name for name in copied}
+    assert entry == ["python", "entry_point.py", "parameter_server.py"]
+
+
+@pytest.fixture
+def pods(job_file: list[Any], tmp_path: Path) -> Iterator[list["subprocess.Popen[str]"]]:
+    """Runs every Pod of the Job as a process of this machine."""
+    jobs = [line.split()[0] for line in of_kind(job_file, "ConfigMap")["data"]["TASKS"].splitlines()]
+    lines = [f"{job} localhost:{port}" for job, port in zip(jobs, free_ports(len(jobs)), strict=True)]
+    program = [EXAMPLES / "kubernetes/entry_point.py", EXAMPLES / "parameter_server.py"]
+    options = ["--directory", tmp_path / "model", "--steps", STEPS]
+    running = [
+        subprocess.Popen(
+            [sys.executable, *map(str, [*program, *options])],
+            env={**ENVIRONMENT, "TASKS": "\n".join(lines), "JOB_COMPLETION_INDEX": str(number)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for number in range(len(jobs))
+    ]
+    yield running
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def test_the_parameter_server_job_trains_saves_evaluates_and_ends(
+    pods: list["subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    said = [process.communicate(timeout=600)[0] for process in pods]
+    assert [process.returncode for process in pods] == [0] * len(pods), "\n\n".join(said)
+    assert any("every task wrote what it holds" in text for text in said), said[0]
+    latest = tf.train.latest_checkpoint(str(tmp_path / "model"))
+    step = int(latest.rpartition("-")[2])
+    assert step >= STEPS
+    assert f"evaluator: model.ckpt-{step} loss" in "".join(said)
+    assert tf.train.load_checkpoint(latest).get_variable_to_shape_map()["table"] == [1000, 16]
