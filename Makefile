@@ -8,6 +8,7 @@
 # make torture-table stock TensorFlow in the same harness: the table of docs/design/durability.md (half an hour)
 # make census  every program of tests/graph/programs under every strategy, with 1, 2 and 3 replicas (hours)
 # make fuzz    what reads checkpoints, under libFuzzer (an hour, or four times FUZZ_SECONDS)
+# make docs    the pages of docs/ and the reference, as HTML in build/docs; a broken link is an error
 # make build   quick in-place build for development: then `PYTHONPATH=python`
 #
 # Each makes the virtual environment it needs, $(VENV), and redoes only what has changed.
@@ -31,7 +32,7 @@ build_files := CMakeLists.txt CMakePresets.json pyproject.toml \
 package_sources := $(cxx_sources) $(build_files) \
   $(shell find python -name '*.py' -not -name _build_info.py)
 
-.PHONY: demo test lint bench asan tsan torture torture-table census fuzz build clean
+.PHONY: demo test lint docs bench asan tsan torture torture-table census fuzz build clean
 
 demo: $(VENV)/.demo
 	$(bin)/autodist demo
@@ -46,6 +47,9 @@ lint: $(VENV)/.lint
 	$(bin)/mypy
 	PYTHONPATH=python $(bin)/lint-imports
 	$(bin)/clang-format --dry-run -Werror $(cxx_sources)
+
+docs: $(VENV)/.docs
+	$(bin)/python -m mkdocs build
 
 bench: $(VENV)/.test
 	for benchmark in benchmarks/*_benchmark.py; do $(bin)/python $$benchmark || exit 1; done
@@ -86,6 +90,11 @@ $(VENV)/.tools: pyproject.toml bazel-free-build/tensorflow-version.txt | $(bin)/
 $(VENV)/.lint: pyproject.toml | $(bin)/python
 	$(bin)/python bazel-free-build/print_requirements.py lint > $(VENV)/lint-requirements.txt
 	$(pip) install -r $(VENV)/lint-requirements.txt
+	touch $@
+
+$(VENV)/.docs: pyproject.toml | $(bin)/python
+	$(bin)/python bazel-free-build/print_requirements.py docs > $(VENV)/docs-requirements.txt
+	$(pip) install -r $(VENV)/docs-requirements.txt
 	touch $@
 
 $(VENV)/.demo: $(VENV)/.tools $(package_sources)

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 when a command fails, 130 when it is interrupted.
     """
-    parser = _parser()
+    parser = make_parser()
     parsed = parser.parse_args(arguments)
     if parsed.command is None:
         parser.print_help()
@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="autodist",
         description="Saves a distributed TensorFlow training as the original, single-node model.",
