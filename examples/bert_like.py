@@ -52,6 +52,7 @@ def normalized(x, name):
 
 def attention(x):
     """Returns multi-head self-attention of `x`."""
+
     def heads(name):
         parts = tf.reshape(dense(x, WIDTH, name), [-1, LENGTH, HEADS, WIDTH // HEADS])
         return tf.transpose(parts, [0, 2, 1, 3])
@@ -74,7 +75,9 @@ def build_model():
         for layer in range(LAYERS):
             with tf1.variable_scope(f"layer_{layer}"):
                 x = normalized(x + attention(x), "norm_1")
-                x = normalized(x + dense(tf.nn.gelu(dense(x, 4 * WIDTH, "up")), WIDTH, "down"), "norm_2")
+                x = normalized(
+                    x + dense(tf.nn.gelu(dense(x, 4 * WIDTH, "up")), WIDTH, "down"), "norm_2"
+                )
         logits = tf.tensordot(x, table, [[2], [1]])
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     loss = tf.reduce_sum(losses * weights) / (tf.reduce_sum(weights) + 1e-5)

@@ -1,6 +1,6 @@
 """A `tf_keras` model that `fit` trains on two replicas, and that plain Keras goes on with.
 
-    python keras_fit.py --directory keras-model
+python keras_fit.py --directory keras-model
 """
 
 import argparse

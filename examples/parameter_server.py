@@ -14,6 +14,7 @@ checkpoint of whole variables. The evaluator restores it with TensorFlow's own `
 import argparse
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -108,7 +109,7 @@ def evaluate(directory, steps):
         for path in tf.train.checkpoints_iterator(directory, min_interval_secs=1, timeout=600):
             saver.restore(session, path)
             value = session.run(loss, {items: x, ratings: y})
-            print(f"evaluator: {os.path.basename(path)} loss {value:.4f}", flush=True)
+            print(f"evaluator: {Path(path).name} loss {value:.4f}", flush=True)
             if int(path.rpartition("-")[2]) >= steps:
                 return
 
@@ -117,7 +118,9 @@ def main():
     """Runs the task of this process."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--directory", required=True, help="checkpoints; all tasks must see it")
-    parser.add_argument("--steps", type=int, default=200, help="training steps of all workers together")
+    parser.add_argument(
+        "--steps", type=int, default=200, help="training steps of all workers together"
+    )
     options = parser.parse_args()
     config = json.loads(os.environ["TF_CONFIG"])
     job, task = config["task"]["type"], int(config["task"]["index"])

@@ -65,8 +65,7 @@ def of_kind(documents: list[Any], kind: str) -> Any:
 
 def test_the_parts_of_the_kubernetes_job_name_each_other(job_file: list[Any]) -> None:
     claim, service, tasks, job = (
-        of_kind(job_file, kind)
-        for kind in ("PersistentVolumeClaim", "Service", "ConfigMap", "Job")
+        of_kind(job_file, kind) for kind in ("PersistentVolumeClaim", "Service", "ConfigMap", "Job")
     )
     pod = job["spec"]["template"]["spec"]
     (container,) = pod["containers"]
@@ -105,8 +104,12 @@ def test_the_image_copies_files_that_exist() -> None:
 @pytest.fixture
 def pods(job_file: list[Any], tmp_path: Path) -> Iterator[list["subprocess.Popen[str]"]]:
     """Runs every Pod of the Job as a process of this machine."""
-    jobs = [line.split()[0] for line in of_kind(job_file, "ConfigMap")["data"]["TASKS"].splitlines()]
-    lines = [f"{job} localhost:{port}" for job, port in zip(jobs, free_ports(len(jobs)), strict=True)]
+    jobs = [
+        line.split()[0] for line in of_kind(job_file, "ConfigMap")["data"]["TASKS"].splitlines()
+    ]
+    lines = [
+        f"{job} localhost:{port}" for job, port in zip(jobs, free_ports(len(jobs)), strict=True)
+    ]
     program = [EXAMPLES / "kubernetes/entry_point.py", EXAMPLES / "parameter_server.py"]
     options = ["--directory", tmp_path / "model", "--steps", STEPS]
     running = [

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from documents import DOCUMENTS, anchors_of, name_of, read_links
 
 

@@ -70,7 +70,13 @@ def test_the_page_has_every_class_of_error() -> None:
     raised = {message.kind for message in python_messages() if message.kind.endswith("Error")}
     expected = (raised | status_codes_in_cpp()) - NOT_OURS_TO_EXPLAIN
     # What the commit of a save calls it before it is an error of a save.
-    hidden = {"OutOfRangeError", "ImportError", "LaunchError", "InOrderOnlyError", "NotTakenBackError"}
+    hidden = {
+        "OutOfRangeError",
+        "ImportError",
+        "LaunchError",
+        "InOrderOnlyError",
+        "NotTakenBackError",
+    }
     missing = {name for name in expected - hidden if name not in PAGE}
     assert not missing
 

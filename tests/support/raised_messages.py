@@ -57,9 +57,7 @@ def status_codes_in_cpp() -> set[str]:
     codes: set[str] = set()
     for path in (ROOT / "cc").rglob("*.*"):
         if path.suffix in (".cc", ".h") and not re.search(r"_test|fuzz|faulty", str(path)):
-            codes.update(
-                re.findall(r"\babsl::([A-Z]\w+Error)\(", path.read_text(encoding="utf-8"))
-            )
+            codes.update(re.findall(r"\babsl::([A-Z]\w+Error)\(", path.read_text(encoding="utf-8")))
     return codes
 
 
