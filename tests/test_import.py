@@ -1,6 +1,7 @@
 """What `import autodist` promises, and each way in which a copy of autodist is refused."""
 
 import importlib.metadata
+import importlib.resources
 import subprocess
 import sys
 
@@ -87,12 +88,86 @@ def test_accepts_another_patch_version(monkeypatch):
     _installation.check_build()
 
 
+def install(monkeypatch, **versions):
+    """Has an environment where these distributions are installed, and no other TensorFlow."""
+    real = importlib.metadata.version
+    installed = {name.replace("_", "-"): version for name, version in versions.items()}
+
+    def version_of(distribution):
+        if distribution in installed:
+            return installed[distribution]
+        if distribution in _installation.DISTRIBUTIONS:
+            raise importlib.metadata.PackageNotFoundError(distribution)
+        return real(distribution)
+
+    monkeypatch.setattr(importlib.metadata, "version", version_of)
+
+
 def test_refuses_to_run_without_tensorflow(monkeypatch):
-    monkeypatch.setattr(_build_info, "TENSORFLOW_DISTRIBUTION", "tensorflow-not-there")
+    install(monkeypatch)
     with pytest.raises(
-        ImportError, match=r"tensorflow-not-there is not installed\. Run: pip install"
+        ImportError,
+        match=r"no TensorFlow is installed\. Run: pip install 'tensorflow==2\.21\.\*'",
     ):
         _installation.check_build()
+
+
+@pytest.mark.parametrize("distribution", ["tensorflow_cpu", "tensorflow_rocm"])
+def test_accepts_another_distribution_of_the_same_version(monkeypatch, distribution):
+    install(monkeypatch, **{distribution: _build_info.TENSORFLOW_VERSION})
+    _installation.check_build()
+
+
+@pytest.mark.parametrize(
+    ("built", "installed", "advice"),
+    [
+        (
+            ("tensorflow", "2.21.0"),
+            {"tensorflow_cpu": "2.20.0"},
+            "pip install 'tensorflow-cpu==2.21.*'",
+        ),
+        (
+            ("tensorflow-rocm", "2.21.0"),
+            {"tensorflow_rocm": "2.20.1"},
+            "pip install 'tensorflow-rocm==2.21.*'",
+        ),
+        (
+            ("tensorflow", "2.21.0"),
+            {"tf_nightly": "2.22.0.dev20261101"},
+            "pip uninstall tf-nightly; pip install 'tensorflow==2.21.*'",
+        ),
+        (
+            ("tf-nightly", "2.22.0.dev20261101"),
+            {"tf_nightly": "2.22.0.dev20261102"},
+            "pip install 'tf-nightly==2.22.0.dev20261101'",
+        ),
+        (
+            ("tf-nightly-cpu", "2.22.0.dev20261101"),
+            {"tensorflow": "2.21.0"},
+            "pip uninstall tensorflow; pip install 'tf-nightly-cpu==2.22.0.dev20261101'",
+        ),
+    ],
+)
+def test_the_advice_fits_the_distribution(monkeypatch, built, installed, advice):
+    monkeypatch.setattr(_build_info, "TENSORFLOW_DISTRIBUTION", built[0])
+    monkeypatch.setattr(_build_info, "TENSORFLOW_VERSION", built[1])
+    install(monkeypatch, **installed)
+    with pytest.raises(ImportError) as refused:
+        _installation.check_build()
+    assert f"Run: {advice}, or build autodist against" in str(refused.value)
+
+
+def test_the_package_is_a_command_and_has_types():
+    done = subprocess.run(
+        [sys.executable, "-m", "autodist", "--version"], check=True, capture_output=True, text=True
+    )
+    assert done.stdout == f"autodist {_build_info.VERSION}\n"
+    assert importlib.resources.files("autodist").joinpath("py.typed").is_file()
+
+
+def test_the_package_has_its_main_classes():
+    code = "from autodist import AutoDist, SavedModelBuilder, Saver; print(Saver.__module__)"
+    assert run_python(code).stdout == "autodist.checkpoint.saver\n"
 
 
 def test_refuses_a_copy_without_its_libraries(monkeypatch, tmp_path):

@@ -13,6 +13,15 @@ from pathlib import Path
 from types import ModuleType
 
 OP_LIBRARY = "_autodist_ops.so"
+# Distributions that hold the package `tensorflow`.
+DISTRIBUTIONS = (
+    "tensorflow",
+    "tensorflow-cpu",
+    "tensorflow-rocm",
+    "tf-nightly",
+    "tf-nightly-cpu",
+    "tf-nightly-rocm",
+)
 _REBUILD = "pip install --force-reinstall --no-deps --no-build-isolation <autodist's sources>"
 
 
@@ -54,22 +63,23 @@ def check_build() -> None:
     """
     directory = library_dir()
     info = build_info()
-    tensorflow = info.TENSORFLOW_DISTRIBUTION
     built_version = info.TENSORFLOW_VERSION
     built = (
-        f"autodist {info.VERSION} was built against {tensorflow} {built_version} "
+        f"autodist {info.VERSION} was built against {info.TENSORFLOW_DISTRIBUTION} {built_version} "
         f"({info.COMPILER}, C++11 ABI {info.CXX11_ABI})"
     )
-    requirement = f"{tensorflow}=={_minor(built_version)}.*"
-    installed = _installed_version(tensorflow)
-    if installed is None:
+    requirement = f"{info.TENSORFLOW_DISTRIBUTION}{_matching(built_version)}"
+    found = _installed_tensorflow(info.TENSORFLOW_DISTRIBUTION)
+    if found is None:
         raise ImportError(
-            f"{built}, but {tensorflow} is not installed. Run: pip install '{requirement}'"
+            f"{built}, but no TensorFlow is installed. Run: pip install '{requirement}'"
         )
-    if _minor(installed) != _minor(built_version):
+    tensorflow, installed = found
+    if _interface(installed) != _interface(built_version):
         raise ImportError(
             f"{built}, but {tensorflow} {installed} is installed. "
-            f"Run: pip install '{requirement}', or build autodist against {installed}: {_REBUILD}"
+            f"Run: {_replacement(tensorflow, requirement, built_version)}, "
+            f"or build autodist against {tensorflow} {installed}: {_REBUILD}"
         )
     missing = _missing_libraries(directory)
     if missing:
@@ -79,15 +89,40 @@ def check_build() -> None:
         )
 
 
-def _installed_version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+def _installed_tensorflow(built_against: str) -> tuple[str, str] | None:
+    """Returns the distribution and version of the installed TensorFlow.
+
+    Several distributions hold the package `tensorflow`. The one that autodist was built against
+    comes first: `tensorflow` itself may be a small package that only requires another.
+    """
+    for distribution in (built_against, *DISTRIBUTIONS):
+        try:
+            return distribution, importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
 
 
-def _minor(version: str) -> str:
-    return ".".join(version.split(".")[:2])
+def _interface(version: str) -> str:
+    """Returns what has to be equal: the minor version, or the whole version of a nightly build."""
+    return version if "dev" in version else ".".join(version.split(".")[:2])
+
+
+def _matching(version: str) -> str:
+    """Returns pip's specifier for the versions with the interface of `version`."""
+    return f"=={version}" if "dev" in version else f"=={_interface(version)}.*"
+
+
+def _replacement(installed: str, requirement: str, built_version: str) -> str:
+    """Returns the command that installs a TensorFlow that fits.
+
+    Releases of `tensorflow`, `tensorflow-cpu` and `tensorflow-rocm` have one interface, so the
+    installed distribution stays, in another version. Nightly builds and releases are different
+    distributions, and both hold the package `tensorflow`: one has to go first.
+    """
+    if ("nightly" in installed) == ("dev" in built_version):
+        return f"pip install '{installed}{_matching(built_version)}'"
+    return f"pip uninstall {installed}; pip install '{requirement}'"
 
 
 def _missing_libraries(directory: Path) -> list[str]:
