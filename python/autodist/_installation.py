@@ -96,11 +96,17 @@ def _installed_tensorflow(built_against: str) -> tuple[str, str] | None:
     comes first: `tensorflow` itself may be a small package that only requires another.
     """
     for distribution in (built_against, *DISTRIBUTIONS):
-        try:
-            return distribution, importlib.metadata.version(distribution)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+        version = _installed_version(distribution)
+        if version is not None:
+            return distribution, version
     return None
+
+
+def _installed_version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _interface(version: str) -> str:
