@@ -5,6 +5,7 @@ of our own beside the user's, on the same servers. The user's graph is only read
 from those below it alone:
 
     save_router, restore_router   choose how a saver saves and restores in a session
+    router                        what both need to know: the tasks of the variables
     restoring                     the restore of variables on several tasks
     sharded_save                  the save in which every task writes a data file of its own
     shared_save                   the save in which tasks write one data file together

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
 
-from autodist import _log
 from autodist.checkpoint.distributed import session_proxy
 from autodist.checkpoint.distributed.restoring import restore_steps
-from autodist.checkpoint.distributed.tasks import masters, op_support, sessions, task_names
+from autodist.checkpoint.distributed.router import Router
+from autodist.checkpoint.distributed.tasks import op_support, sessions
 from autodist.checkpoint.distributed.variables import placement, restore_targets, visible_values
 from autodist.checkpoint.files import bundle
-
-if TYPE_CHECKING:
-    from autodist.checkpoint.distributed.tasks.transport import Transport
-
-_LOGGER = _log.get_logger()
 
 
 class RestoreSessionProxy(session_proxy.SessionProxy):
@@ -58,17 +52,8 @@ class RestoreSessionProxy(session_proxy.SessionProxy):
         visible_values.check(self._session, self._placed, self._timeout)
 
 
-class RestoreRouter:
+class RestoreRouter(Router):
     """Chooses how a saver restores in a session."""
-
-    def __init__(self, transport: Transport) -> None:
-        """Has warned of nothing yet.
-
-        Args:
-            transport: How the bytes travel.
-        """
-        self._transport = transport
-        self._warned: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
     def route(self, session: Any, saver_def: Any, prefix: str) -> Any:
         """Returns a proxy if several tasks hold variables, else `session`.
@@ -86,56 +71,20 @@ class RestoreRouter:
         placed = restore_targets.read(session, saver_def)
         if placed is None or not placed.targets:
             return session
-        reached = self._reach(session, target, placed)
-        return session if reached is None else self._open(session, target, *reached)
-
-    def _reach(
-        self, session: Any, target: task_names.Target, placed: restore_targets.PlacedRestore
-    ) -> tuple[restore_targets.PlacedRestore, str] | None:
-        """Returns the restore with its devices, and the master's task.
-
-        Returns `None` if all is on one task, or if only the user's session itself sees the
-        variables.
-        """
-        timeout = self._transport.timeout_seconds
-        try:
-            placed = placement.of_restore(session, placed, timeout)
-            held = [restore_target.variable.device for restore_target in placed.targets]
-            if task_names.are_of_one([placed.device, *held]):
-                return None
-            return placed, masters.shared_task(target, timeout)
-        except task_names.UnreachableStateError as error:
-            self._warn_of_unreachable(session, str(error))
-            return None
-
-    def _open(
-        self,
-        session: Any,
-        target: task_names.Target,
-        placed: restore_targets.PlacedRestore,
-        master: str,
-    ) -> Any:
-        """Returns a proxy that restores in the session's place.
-
-        Returns the session itself where TensorFlow's own nodes must restore.
-        """
-        timeout = self._transport.timeout_seconds
-        chief = task_names.task_of(placed.device, master)
-        homes = [
-            task_names.task_of(restore_target.variable.device, master)
-            for restore_target in placed.targets
-        ]
-        involved = sorted({chief, *homes})
-        if involved == [chief]:
+        found = self._locate(
+            session, target, lambda timeout: placement.of_restore(session, placed, timeout)
+        )
+        if found is None:
             return session
-        without_ops = op_support.find(target, master, involved, timeout)
-        if without_ops:
-            self._warn_of_missing_ops(session, without_ops, master, chief)
+        if found.without_ops:
+            self._warn_of_missing_ops(session, found.without_ops, found.master, found.chief)
             return session
         cluster_restore = restore_steps.ClusterRestore(
-            target, master, placed, homes, self._transport
+            target, found.master, found.placed, found.homes, self._transport
         )
-        return RestoreSessionProxy(session, cluster_restore, placed, timeout)
+        return RestoreSessionProxy(
+            session, cluster_restore, found.placed, self._transport.timeout_seconds
+        )
 
     def _warn_of_unreachable(self, session: Any, why: str) -> None:
         """Warns, once for each session, why TensorFlow's own nodes restore in it.
@@ -177,9 +126,3 @@ class RestoreRouter:
             f"values, at most 2 GiB each. {op_support.ADVICE} each task reads its variables"
         )
         self._warn(session, message)
-
-    def _warn(self, session: Any, message: str) -> None:
-        """Warns, once for each session."""
-        if self._warned.get(session) != message:
-            self._warned[session] = message
-            _LOGGER.warning("%s", message)

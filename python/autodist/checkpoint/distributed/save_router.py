@@ -12,9 +12,10 @@ import tensorflow as tf
 
 from autodist import _log, errors
 from autodist.checkpoint.distributed import session_proxy
+from autodist.checkpoint.distributed.router import Router
 from autodist.checkpoint.distributed.sharded_save import sharded_steps
 from autodist.checkpoint.distributed.shared_save import save_steps
-from autodist.checkpoint.distributed.tasks import masters, op_support, sessions, task_names
+from autodist.checkpoint.distributed.tasks import op_support, sessions, task_names
 from autodist.checkpoint.distributed.tasks import transport as transports
 from autodist.checkpoint.distributed.variables import placement, sources
 from autodist.checkpoint.files import paths, report
@@ -123,7 +124,7 @@ class _Asked:
     as_files: bool
 
 
-class SaveRouter:
+class SaveRouter(Router):
     """Chooses how a saver saves in a session, and keeps what it opened for the next save."""
 
     def __init__(self, transport: transports.Transport) -> None:
@@ -132,13 +133,12 @@ class SaveRouter:
         Args:
             transport: How the bytes travel.
         """
-        self._transport = transport
+        super().__init__(transport)
         self._saves: weakref.WeakKeyDictionary[Any, tuple[Any, _Save | None]] = (
             weakref.WeakKeyDictionary()
         )
         # Held while one is looked for, and opened: threads may share a saver.
         self._finding = threading.Lock()
-        self._warned: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         # Directories whose file systems take bytes in order only.
         self._in_order: set[str] = set()
 
@@ -229,25 +229,22 @@ class SaveRouter:
             return opened
 
     def _open(self, session: Any, target: task_names.Target, asked: _Asked) -> _Save | None:
-        reached = self._reach(session, target, asked.placed)
-        if reached is None:
+        found = self._locate(
+            session, target, lambda timeout: placement.of_save(session, asked.placed, timeout)
+        )
+        if found is None:
             return None
-        placed, master = reached
-        timeout = self._transport.timeout_seconds
-        chief = task_names.task_of(placed.device, master)
-        places = [
-            chief if source.variable is None else task_names.task_of(source.variable.device, master)
-            for source in placed.sources
-        ]
-        involved = sorted({chief, *places})
-        if involved == [chief]:
-            return None
-        without_ops = op_support.find(target, master, involved, timeout)
-        is_left = not {master, chief}.isdisjoint(without_ops) or bool(
+        placed, master, places, without_ops = (
+            found.placed,
+            found.master,
+            found.homes,
+            found.without_ops,
+        )
+        is_left = not {master, found.chief}.isdisjoint(without_ops) or bool(
             asked.as_files and without_ops
         )
         if without_ops:
-            self._warn_of_missing_ops(session, without_ops, master, chief, is_left=is_left)
+            self._warn_of_missing_ops(session, without_ops, master, found.chief, is_left=is_left)
         if is_left:
             return None
         if any(source.variable is None and source.dtype == tf.variant for source in placed.sources):
@@ -259,25 +256,6 @@ class SaveRouter:
         return save_steps.SharedSave(
             target, master, placed, places, without_ops=without_ops, transport=self._transport
         )
-
-    def _reach(
-        self, session: Any, target: task_names.Target, placed: sources.PlacedSave
-    ) -> tuple[sources.PlacedSave, str] | None:
-        """Returns the save with its devices, and the master's task.
-
-        Returns `None` if all is on one task, or if only the user's session itself sees the
-        variables.
-        """
-        timeout = self._transport.timeout_seconds
-        try:
-            placed = placement.of_save(session, placed, timeout)
-            held = [source.variable.device for source in placed.sources if source.variable]
-            if task_names.are_of_one([placed.device, *held]):
-                return None
-            return placed, masters.shared_task(target, timeout)
-        except task_names.UnreachableStateError as error:
-            self._warn_of_unreachable(session, str(error))
-            return None
 
     def _leave(self, session: Any, prefix: str, why: str) -> None:
         """Warns, once for each session, that TensorFlow saves in it.
@@ -355,12 +333,6 @@ class SaveRouter:
             how = f"TensorFlow sends whole variables to {chief}, at most 2 GiB each"
         message = f"autodist's ops are not loaded in {who}: {how}. {op_support.ADVICE} each task saves what it holds"
         self._warn(session, message)
-
-    def _warn(self, session: Any, message: str) -> None:
-        """Warns, once for each session."""
-        if self._warned.get(session) != message:
-            self._warned[session] = message
-            _LOGGER.warning("%s", message)
 
 
 def _refused(message: str) -> Exception:

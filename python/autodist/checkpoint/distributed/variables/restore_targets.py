@@ -76,6 +76,11 @@ class PlacedRestore:
     device: str
     names: Any
 
+    @property
+    def variable_devices(self) -> list[str | None]:
+        """The device of each variable."""
+        return [restore_target.variable.device for restore_target in self.targets]
+
 
 def read(session: Any, saver_def: Any) -> PlacedRestore | None:
     """Returns what a saver restores in a session; `None` if TensorFlow's own nodes have to do it.

@@ -92,6 +92,11 @@ class PlacedSave:
     name: str
     names: Any
 
+    @property
+    def variable_devices(self) -> list[str | None]:
+        """The device of each variable; `None` for another value."""
+        return [None if s.variable is None else s.variable.device for s in self.sources]
+
 
 def read_in(session: Any, save_op: Any) -> PlacedSave | None:
     """Returns what a saver's node reads in the graph that a session runs.
