@@ -34,8 +34,7 @@ from autodist.checkpoint.graph import meta_graph, object_checkpoint, variable_li
 from autodist.checkpoint.options import RestoreOptions, SaveOptions
 from autodist.private_apis import tf_internals
 
-# A parameter server runs the program that imports this module, and builds no `Saver`: it needs the
-# ops all the same.
+# A parameter server imports this module and builds no `Saver`, but needs the ops too.
 _native.load_ops_if_possible()
 
 __all__ = ["RestoreOptions", "SaveOptions", "Saver", "is_durable"]

@@ -6,7 +6,7 @@
     write           data and index, by an op; they are whole or not there
     stage           .meta and checkpoint, under temporary names
     commit          both are renamed
-    roll back       what was not committed is removed, if a step fails
+    roll back       files that are not committed are removed, if a step fails
 
 A bundle that is whole stays, whatever fails afterwards: the variables of a finished training are
 worth more than the files beside them.
@@ -122,7 +122,7 @@ class Transaction:
     def _roll_back(
         self, lock: prefix_lock.HeldPrefix, error: BaseException, *, is_overwritten: bool
     ) -> None:
-        """Removes what a failed save has written, but never what another save has."""
+        """Removes the files of a failed save, but never those of another save."""
         self.companions.unrecord()
         is_anothers = isinstance(error, tf.errors.AlreadyExistsError) or lock.has_saved_within
         if self.is_v2 and not is_overwritten and not is_anothers:
@@ -132,7 +132,7 @@ class Transaction:
         lines = [describe_saved(self.prefix)]
         meta_path, state_path = self.companions.meta_path, self.companions.state_path
         if meta_path is not None and meta_path not in moved:
-            # A graph from before belongs to other values, though mostly it fits.
+            # The former graph belongs to other values, but often fits.
             is_former = tf.io.gfile.exists(meta_path) and not tf.io.gfile.isdir(meta_path)
             lines.append(
                 f"{meta_path!r} is the graph of the save before."

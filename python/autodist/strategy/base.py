@@ -111,8 +111,8 @@ class Placement:
       devices: `devices[replica][shard]`. One replica: the variable is shared by all replicas of the
         computation. As many as there are replica devices: each has a copy of its own.
       reason: one line that says why, for the log and the layout table.
-      blocker: the group's `cannot_be_partitioned`, where the strategy would cut the variables otherwise
-        and says so in `reason`; else empty.
+      blocker: the group's `cannot_be_partitioned`, where the strategy would cut the variables
+        otherwise and says so in `reason`; else empty.
     """
 
     grid: Grid | None

@@ -15,7 +15,8 @@ class Cut:
     Attributes:
       grid: how the variables of the group are cut; None: they stay whole.
       reason: one line that says why.
-      blocker: why variables cannot be cut that would be cut otherwise; empty where nothing forbids it.
+      blocker: why variables cannot be cut that would be cut otherwise; empty where nothing forbids
+        it.
     """
 
     grid: Grid | None

@@ -6,6 +6,6 @@ defaults:
     marks           the attributes that we add to a node, with their defaults
     constants       the names and slices of a node
     variable_ops    the variable that a saved value is read from
-    save_nodes      what a `SaveV2` writes
-    restore_nodes   what a `RestoreV2` reads, and which variables it is assigned to
+    save_nodes      the values that a `SaveV2` writes
+    restore_nodes   the values that a `RestoreV2` reads, and the variables that take them
 """

@@ -5,12 +5,12 @@ of our own beside the user's, on the same servers. The user's graph is only read
 from those below it alone:
 
     save_router, restore_router   choose how a saver saves and restores in a session
-    router                        what both need to know: the tasks of the variables
+    router                        finds the tasks of the variables, for both
     restoring                     the restore of variables on several tasks
     sharded_save                  the save in which every task writes a data file of its own
     shared_save                   the save in which tasks write one data file together
     stock_servers                 variables on tasks that have not loaded our ops
-    variables                     what a saver reads and restores, and on which task each variable lies
+    variables                     the variables that a saver reads and restores, and their tasks
     tasks                         the tasks of a session, sessions of our own, and runs in the user's session
-    session_proxy                 what TensorFlow's `Saver` is given in place of a session
+    session_proxy                 the session that TensorFlow's `Saver` gets
 """

@@ -59,8 +59,8 @@ class SaveSessionProxy(session_proxy.SessionProxy):
 
         Args:
             session: The session.
-            attempts: Yields what to save with; then, where its servers have forgotten that one,
-                another.
+            attempts: Yields the save to run; then a new one, if servers restarted since the first
+                was opened.
             fed: The sources that are no variables.
             prefix: The checkpoint's, as the log calls it.
             stages_bundle: As the attribute.

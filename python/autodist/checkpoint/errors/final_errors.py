@@ -20,7 +20,7 @@ from autodist.checkpoint.files import paths
 # it.
 _LOST = (tf.errors.AbortedError, tf.errors.UnavailableError)
 
-# Those that are about the files, whose text may lack the path.
+# Errors about files, whose text may lack the path.
 _OF_FILES = (
     tf.errors.DataLossError,
     tf.errors.DeadlineExceededError,

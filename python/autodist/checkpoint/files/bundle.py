@@ -31,7 +31,7 @@ def exists(prefix: str) -> bool:
 def remove(prefix: str, *others: str) -> None:
     """Removes a bundle if it is there, the index first: without it the data file is no checkpoint.
 
-    What cannot be removed stays. This is for the way out of a save that failed, whose error is the
+    A file that cannot be removed stays. A failed save calls this, and its error is the
     one to tell.
 
     Args:

@@ -136,8 +136,7 @@ def _sync_descriptor(descriptor: int) -> None:
         if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
             raise
         if error.errno == errno.EROFS:
-            # A file system that became read-only after an error says so too, and has lost what it
-            # had.
+            # A file system that became read-only after an error fails so too, and has lost data.
             if os.fstatvfs(descriptor).f_flag & os.ST_RDONLY:
                 raise
         elif error.errno not in _NO_SYNC_OF_DIRECTORIES:
@@ -164,7 +163,7 @@ def sync_tree(directory: str, but: Iterable[str] = ()) -> None:
         return
     for entry in entries:
         if entry.is_symlink() or not entry.is_dir():
-            # What another process removes meanwhile is not of the tree.
+            # Another process may remove a file meanwhile.
             with contextlib.suppress(FileNotFoundError):
                 sync(entry.path)
         elif entry.name not in but:

@@ -128,7 +128,7 @@ def remove_unless_held(prefix: str, *others: str) -> None:
     """
     lock = _native.PrefixLock()
     try:
-        # Without a lock where its file cannot be written: removing is what helps a full disk.
+        # On a full disk the lock's file cannot be written, but removing helps: so without a lock.
         with contextlib.suppress(tf.errors.ResourceExhaustedError, tf.errors.NotFoundError):
             lock.acquire(prefix, durable=False)
         bundle.remove(prefix, *others)

@@ -36,7 +36,7 @@ class Turn:
 
 
 class _Turns:
-    """The turns of all prefixes, by what all spellings of a prefix have in common."""
+    """The turns of all prefixes; spellings of one prefix share a turn."""
 
     def __init__(self) -> None:
         self.forget()

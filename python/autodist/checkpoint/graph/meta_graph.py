@@ -93,7 +93,7 @@ _OF_FILES = ("as_text", "save_debug_info")
 
 
 def _debug_info(saver_def: Any, *, as_text: bool, **arguments: Any) -> bytes:
-    """Returns what TensorFlow writes into the `.debug` file, which it offers only as a file."""
+    """Returns the contents of the `.debug` file, which TensorFlow offers only as a file."""
     graph_def = tf.compat.v1.get_default_graph().as_graph_def(
         add_shapes=True, use_pybind11_proto=True
     )

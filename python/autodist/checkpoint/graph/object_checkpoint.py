@@ -71,7 +71,10 @@ class ObjectCheckpointSession(session_proxy.SessionProxy):
 
 
 class ObjectRestores:
-    """Restores object-based checkpoints of one saver; adds nodes to the graph once for the same keys."""
+    """Restores object-based checkpoints of one saver.
+
+    Adds nodes to the graph once for the same keys.
+    """
 
     def __init__(self, make_saver: Callable[[Any], Any]) -> None:
         """Has added no nodes yet.

@@ -26,7 +26,7 @@ class RestoreGraph:
         holds: By number of a task, those of its targets and the outputs of its
             `AutodistHoldRestore`.
         touch: Lets every task hear of the restore.
-        publish: Makes what was restored the values of the variables.
+        publish: Gives the variables the restored values.
         drop: Ends the restore.
     """
 

@@ -1,14 +1,14 @@
 """Runs the steps of a restore into variables on several tasks.
 
 1. The chief reads the index.
-2. Every task looks its variables up, and whether it sees the same files.
-3. The plan: who reads, sums and takes which bytes.
-4. What has no value is filled, where nobody sees it, and all that is restored is summed, each byte once or more.
-5. Only when everything is right: variables that have a value lose it and are filled.
+2. Every task looks up its variables, and checks whether it sees the same files.
+3. The client plans which task reads, sums and takes which bytes.
+4. Tasks fill variables without a value, unseen by anybody, and sum all bytes that are restored.
+5. If all sums are right, variables that have a value lose it and are filled.
 6. All tasks publish.
 
-Until step 5 nothing has changed. A restore that fails later leaves variables without a value, never
-a mixture of what was and what is restored.
+Until step 5 no variable changes. A later failure leaves variables without a value, never a mixture
+of old and restored values.
 """
 
 from __future__ import annotations
@@ -81,13 +81,12 @@ class ClusterRestore:
     def restore(self, prefix: str, run_others: Callable[[], Any]) -> None:
         """Restores, and closes the session.
 
-        A task may believe in a file that is not there any more, on a file system of which it is one
-        client among several: if others than the chief read and something is damaged, the chief
-        reads everything once more.
+        On a network file system a task may see a file that is gone. So if tasks beside the chief
+        have read and a checksum is wrong, the chief reads everything once more.
 
         Args:
             prefix: The checkpoint's.
-            run_others: Restores what we do not; called once the checkpoint was found right.
+            run_others: Restores all other values; called once the checkpoint has passed its checks.
 
         Raises:
             tf.errors.NotFoundError: Names are missing from the checkpoint.

@@ -25,10 +25,9 @@ class ShardedGraph:
         directory: The directory that tasks write to; fed, as the two below.
         prefix: The checkpoint's.
         values: Those of the sources that are no variables.
-        probes: By task, what reads the program's probe there and then writes one of the task's own.
-        sizes: By number of a variable that is sent and whose shape the graph does not say, its
-            number of elements.
-        save: Writes the data files; by part what its task sees of them then, and what the chief
+        probes: By task, an op that reads the program's probe there and then writes the task's own.
+        sizes: By number, the element count of variables that are sent and have no static shape.
+        save: Writes the data files; returns the print of each as its task sees it, and as the chief
             does.
         merge: Makes one checkpoint of the data files.
     """
@@ -48,10 +47,10 @@ class ShardedGraph:
         Args:
             graph: The graph to build in.
             placed: What is saved.
-            data_files: Who writes what.
+            data_files: Which task writes which values.
             places: The task of each source.
             chief: The task that makes the checkpoint of the data files.
-            unsized: The variables whose number of elements is asked for.
+            unsized: The numbers of the variables without a static shape.
         """
         self._placed = placed
         self._places = places
@@ -123,8 +122,7 @@ class ShardedGraph:
         tensors = [self._value(number) for number in read]
         position = {number: i for i, number in enumerate([*pinned, *read])}
         with tf.device(task_names.processor_of(data_file.task)):
-            # A server that hung while the save was given up, and whose files are gone, begins
-            # nothing.
+            # A server that hung until the save was given up finds no probe, and writes nothing.
             with tf.control_dependencies([self._read_probe()]):
                 prefix = tf.strings.join([self.directory, "/" + name])
             save = _native.ops().autodist_save(

@@ -48,7 +48,7 @@ def plan(placed: PlacedSave, places: Sequence[str], chief: str) -> list[DataFile
     Args:
         placed: What is saved.
         places: The task of each source.
-        chief: The task that gets what is no variable.
+        chief: The task that writes values that are no variables.
     """
     homes = dict(_homes(placed, places, chief))
     tasks_of: dict[bytes, set[str]] = collections.defaultdict(set)

@@ -2,10 +2,10 @@
 
 1. The program makes a directory of a random name beside the checkpoint, with a probe in it.
 2. Every task reads the probe there, and writes one.
-3. Tasks write what they hold into data files there, all at once.
-4. The chief finds out whether it sees what they wrote, and makes one checkpoint of it.
+3. All tasks write their values into data files there, at once.
+4. The chief checks that it sees these files, and makes one checkpoint of them.
 
-A save that fails removes the directory. What a server does late finds no probe, and does nothing.
+A failed save removes the directory. A late op of a server finds no probe, and does nothing.
 """
 
 from __future__ import annotations

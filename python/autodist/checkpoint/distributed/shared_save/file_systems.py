@@ -1,13 +1,13 @@
 """Decides which tasks may write to one file at once; runs nothing.
 
-Clients of a network file system keep pages of a file. Two that write to one page, or of which one
-has not seen yet how long the file is, write over each other's bytes: NFS, CIFS, 9p, FUSE. So
-several tasks write one file only where
+Clients of a network file system (NFS, CIFS, 9p, FUSE) cache pages of a file. Two clients that write
+to one page overwrite each other's bytes. So does a client that has not seen how long the file is.
+So several tasks write one file only where
 
 * all of them see the file on a file system of one machine, and are on that machine: then its kernel has the pages; or
 * all of them see it on a file system that keeps its clients coherent.
 
-Everything else, also what nobody has heard of, has one writer. Which file system is what:
+On any other file system, also an unknown one, a file has one writer. The list of file systems:
 cc/bundle/file_systems.cc.
 """
 

@@ -43,7 +43,7 @@ class SaveGraph:
             graph: The graph to build in.
             placed: What is saved.
             homes: The task that each source is read or sent from.
-            by_value: The sources whose values are read as a whole, by number.
+            by_value: The numbers of the sources that are read as whole values.
             chief: The task that makes the files.
             without_ops: The tasks that have not loaded our ops.
             label: A name for the saver and its master.
@@ -154,7 +154,7 @@ class SaveGraph:
 
         Args:
             writer: The number of the task.
-            names: What the plan says, likewise the next two.
+            names: From the plan, as the next two.
             parts: For the writer.
             reads: By task, for those that send to it.
         """

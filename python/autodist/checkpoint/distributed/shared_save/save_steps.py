@@ -1,13 +1,13 @@
 """Runs the steps of a save by several tasks to one data file.
 
 1. The chief makes the data file under a temporary name.
-2. Every task refers to the values of its variables, all at once, and looks whether it sees that file.
-3. The plan: who writes which bytes.
-4. Tasks write what they hold; what they cannot write is sent, a bounded part of it at a time.
-5. Tasks sync what they wrote. If several wrote, tasks look at what others did.
+2. All tasks refer to the values of their variables at once, and check whether they see that file.
+3. The client plans which task writes which bytes.
+4. Tasks write their values. Tasks that cannot write send theirs, a bounded part at a time.
+5. Tasks sync the file. If several wrote to it, each checks some pages of another.
 6. The chief writes the index and commits.
 
-A save that fails is dropped on every task that answers; one that does not forgets it after a while.
+A failed save is dropped on every task that answers. Any other task drops it when its lease ends.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class _Writers:
         chief: Where the chief sees it.
         writes: For each task whether it writes.
         reasons: Why tasks that could open it do not.
-        block_bytes: The blocks of the file of which each has one writer.
+        block_bytes: The size of a block of the file; each block has one writer.
     """
 
     path: str

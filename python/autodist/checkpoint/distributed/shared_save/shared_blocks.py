@@ -41,10 +41,9 @@ class SharedBlocks:
         """Tells each task which bytes of others' blocks it will hand over.
 
         Args:
-            feeds: What every run of the save is fed with, likewise below.
+            feeds: The feeds of every run of the save; the same below.
             plan: The save's.
-            check_bytes: How much is read again before the commit; somewhat more if there are many
-                writers.
+            check_bytes: How many bytes to read again before the commit; many writers may need more.
         """
         given, checked = plan.given(), plan.pages_to_check(check_bytes)
         fetches, fed = {}, dict(feeds)

@@ -28,7 +28,7 @@ from autodist.checkpoint.distributed.variables.own_graph_handles import is_in_pr
 if TYPE_CHECKING:
     from autodist.checkpoint.distributed.variables.sources import Source
 
-# Errors about what is kept have it in their text.
+# Errors about kept variables have it in their text.
 CONTAINER = "autodist_kept"
 
 # As the buffers of `AutodistReadParts`.
@@ -139,7 +139,7 @@ class StockServerReads:
         return {number: self._keeps[number] for number in map(int, numbers)}
 
     def frees(self, numbers: Sequence[int]) -> list[Any]:
-        """Returns the ops that free what is kept of variables."""
+        """Returns the ops that free kept variables."""
         return [self._frees[number] for number in map(int, numbers) if number in self._frees]
 
     def free_all(self) -> list[Any]:

@@ -57,10 +57,10 @@ class StockServerSaves:
         Frees what a former one left.
 
         Args:
-            feeds: What every run of the save is fed with, likewise below.
+            feeds: The feeds of every run of the save; the same below.
 
         Raises:
-            tf.errors.FailedPreconditionError: Another process took what this one kept.
+            tf.errors.FailedPreconditionError: Another process replaced the kept variables.
         """
         if not self._tasks:
             yield
@@ -109,8 +109,8 @@ class StockServerSaves:
     def begin(self) -> tuple[Any, Any]:
         """Returns the ops that begin a save: ops that return shapes, and ops that keep variables.
 
-        All variables with dense updates are kept as they are at the same time: what is kept shares
-        their buffers.
+        All variables with dense updates are kept at the same time: the kept ones share their
+        buffers.
         """
         kept = {
             index: [number for number in server.numbers if server.is_kept_by_reference(number)]
@@ -144,7 +144,7 @@ class StockServerSaves:
         """Returns by number the ops that keep variables, of those that are not kept yet.
 
         Args:
-            keep: Numbers of variables by task; other tasks are ignored, likewise below.
+            keep: Numbers of variables by task; other tasks are ignored.
         """
         return {
             number: op

@@ -1,1 +1,1 @@
-"""The tasks of a session's cluster: which there are, what they can do, whether they live."""
+"""Tasks of a session's cluster: their names, their ops, whether they answer, and sessions on them."""

@@ -90,14 +90,14 @@ class ControlSession:
             self._find()
 
     def wait(self, running: concurrent.futures.Future[Any]) -> Any:
-        """Returns what a run returns; raises as `run` does."""
+        """Returns the result of a run; raises as `run` does."""
         while not concurrent.futures.wait([running], max(1.0, self._timeout * _PATIENCE)).done:
             self._check_tasks(None)
         with self._naming_lost_tasks():
             try:
                 return running.result()
             except tf.errors.OpError as error:
-                # That an op raised it tells it from what a lost task raises.
+                # An error of an op has the op; that of a lost task does not.
                 if isinstance(error, LOST) and error.op is not None:
                     raise
                 raise run_errors.without_stacks(error) from None

@@ -5,7 +5,7 @@ collected closes itself. So a session of ours is closed in a thread that does no
 from ending:
 
     the user's session is closed, or collected    ours is closed before, or then
-    what uses our session is collected            likewise
+    the owner of our session is collected         likewise
     the program ends                              all are closed, for at most so many seconds
 """
 
@@ -31,7 +31,7 @@ _CLOSE_SECONDS = 2.0
 _OPEN: set[weakref.finalize[..., Any]] = set()
 _OPEN_LOCK = threading.Lock()
 
-# By the user's session: what ends the sessions that belong to it.
+# By the user's session: the functions that end the sessions which belong to it.
 _BESIDE: weakref.WeakKeyDictionary[Any, list[weakref.finalize[..., Any]]] = (
     weakref.WeakKeyDictionary()
 )

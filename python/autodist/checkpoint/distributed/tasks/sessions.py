@@ -1,7 +1,7 @@
 """Sessions that a `Saver` is given: the user's own, or a distributed one of AutoDist.
 
 A session of the user's runs the graph that the saver is in. A distributed session runs a
-transformed one and says by `stored_parts` and `stored_values` what of it the node stands for.
+transformed one; its `stored_parts` and `stored_values` give access to that.
 """
 
 from __future__ import annotations

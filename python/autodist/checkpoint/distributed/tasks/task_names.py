@@ -208,7 +208,7 @@ def run_on(target: Target, master: str, task: str, op: Any) -> Any:
         target: The session's target.
         master: The task of its master.
         task: The task.
-        op: A function that makes the op, or what is fetched.
+        op: A function that makes the op, or the fetches.
     """
     with tf.Graph().as_default() as graph:
         with tf.device(processor_of(task)):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-# How `memory_bytes` is divided on a task: what is kept of variables while they are sent, and how
-# much is sent at a time. A buffer may be there twice, as a message and as a tensor.
+# How `memory_bytes` is divided on a task: a share keeps variables while they are sent, and a share
+# is sent at a time. A buffer may be there twice, as a message and as a tensor.
 KEPT_SHARE = 1 / 2
 ROUNDS_UNDER_WAY = 4
 ROUND_SHARE = 1 / 16

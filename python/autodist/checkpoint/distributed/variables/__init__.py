@@ -1,1 +1,1 @@
-"""The variables of the user's graph: what a saver reads and restores, and on which task it lies."""
+"""Variables of the user's graph that a saver reads and restores, and their devices."""

@@ -76,7 +76,7 @@ def pin(
         **arguments: Of `AutodistPinVariables`.
 
     Returns:
-        The numbers in the order of what the ops return, and that.
+        The numbers in the order of the outputs of the ops, and these outputs.
     """
     by_device: dict[str, list[int]] = {}
     for number in numbers:
