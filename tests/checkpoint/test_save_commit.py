@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from autodist import _native
+from autodist.checkpoint import transaction
 from autodist.checkpoint.files import state_file
 from autodist.checkpoint.saver import Saver
 
@@ -185,3 +186,23 @@ def test_a_checkpoint_under_a_name_that_was_there_is_not_taken_back(
     with pytest.raises(OSError, match="no space left"):
         saver.save(session, str(tmp_path / "m"), 1)
     assert tf.train.load_variable(path, "w").tolist() == [1.0, 2.0]
+
+
+def test_a_save_returns_its_report(
+    session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports = []
+    run = transaction.Transaction.run
+
+    def note(self: transaction.Transaction, *given: Any) -> Any:
+        reports.append(run(self, *given))
+        return reports[-1]
+
+    monkeypatch.setattr(transaction.Transaction, "run", note)
+    paths = [Saver().save(session, str(tmp_path / "m"), step) for step in (1, 2)]
+    paths.append(tf1.train.Saver().save(session, str(tmp_path / "m"), 3))
+    assert [report.prefix for report in reports] == paths[:2]
+    for report in reports:
+        data = Path(f"{report.prefix}.data-00000-of-00001")
+        assert report.written_bytes >= data.stat().st_size > 0
+        assert report.seconds > 0
