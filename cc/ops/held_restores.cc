@@ -2,6 +2,8 @@
 
 #include "ops/held_restores.h"
 
+#include <algorithm>
+#include <functional>
 #include <map>
 
 #include "absl/strings/escaping.h"
@@ -21,6 +23,40 @@ namespace {
 
 absl::Status Ended() {
   return absl::FailedPreconditionError("the restore was ended before this was done");
+}
+
+// What a plan does for the targets whose numbers `takes` accepts.
+RestorePlan Select(const BundleIndex& index, const RestorePlan& plan,
+                   const std::function<bool(int)>& takes) {
+  RestorePlan selected;
+  for (const Group& group : plan.groups) {
+    Group some;
+    some.name = group.name;
+    some.dtype = group.dtype;
+    // Of each target of `group` its number in `some`, or -1.
+    std::vector<int> numbers(group.targets.size(), -1);
+    for (size_t i = 0; i < group.targets.size(); ++i) {
+      if (!takes(group.targets[i].number)) continue;
+      numbers[i] = static_cast<int>(some.targets.size());
+      some.targets.push_back(group.targets[i]);
+    }
+    if (some.targets.empty()) continue;
+    for (const Piece& piece : group.pieces) {
+      Piece kept{piece.entry, {}};
+      int64_t end = 0;
+      for (const Delivery& delivery : piece.deliveries) {
+        const int number = numbers[delivery.target];
+        if (number < 0) continue;
+        end = std::max(end, delivery.runs.end_output());
+        kept.deliveries.push_back({number, delivery.runs, end});
+      }
+      if (kept.deliveries.empty()) continue;
+      some.size_bytes += index.entries[kept.entry].size_bytes;
+      some.pieces.push_back(std::move(kept));
+    }
+    selected.groups.push_back(std::move(some));
+  }
+  return selected;
 }
 
 }  // namespace
@@ -60,13 +96,7 @@ absl::StatusOr<std::vector<std::string>> HeldRestore::SetTargets(
   }
   for (const bool live : {false, true}) {
     Half& half = halves_[live];
-    std::vector<RestoreEntry> taken;
-    for (const RestoreEntry& entry : entries) {
-      if (live_[entry.first_target] == live) taken.push_back(entry);
-    }
-    absl::StatusOr<RestorePlan> plan = BuildRestorePlan(index_, taken);
-    if (!plan.ok()) return plan.status();
-    half.plan = *std::move(plan);
+    half.plan = Select(index_, *all, [&](int number) { return live_[number] == live; });
     for (size_t group = 0; group < half.plan.groups.size(); ++group) {
       const std::vector<Piece>& pieces = half.plan.groups[group].pieces;
       for (size_t piece = 0; piece < pieces.size(); ++piece) {

@@ -143,6 +143,33 @@ TEST(AVariableThatGotAValueMeanwhileKeepsItWhenTheRestoreIsForgotten) {
   EXPECT_EQ(CountOf(&variables, std::nullopt), kCount - 1);
 }
 
+TEST(CopiesWithAndWithoutAValueAreRestoredFromOnePiece) {
+  const Checkpoint checkpoint;
+  Variables variables(kCount, kSize, kFormer);
+  const PinnedVariables pins = variables.Pins();
+  std::vector<RestoreEntry> entries;
+  std::vector<Destination> destinations;
+  for (int i = 0; i < kCount; ++i) {
+    if (i % 3 == 1) pins.variables()[i].variable->is_initialized = false;
+    entries.push_back({Variables::Name(i / 3), "", tensorflow::DT_FLOAT, i, 1});
+    destinations.push_back({&pins.variables()[i], tensorflow::PartialTensorShape(), false});
+  }
+  HeldRestore restore(kLease);
+  absl::StatusOr<BundleIndex> index = ReadBundleIndex(checkpoint.prefix());
+  restore.SetFiles(checkpoint.prefix(), index->shard_count);
+  EXPECT_TRUE(restore.SetTargets(*std::move(index), entries, destinations, {pins}).ok());
+  EXPECT_TRUE(restore.OpenFiles());
+  std::vector<HeldRestore::Range> ranges;
+  for (int i = 0; i < kCount / 3; ++i) ranges.push_back({i, 0, 4 * kSize});
+  for (const bool live : {false, true}) {
+    EXPECT_EQ(CountOf(&variables, kFormer), 2 * kCount / 3);
+    EXPECT_TRUE(restore.Fill(live, ranges, absl::string_view(), 2, nullptr).ok());
+  }
+  EXPECT_EQ(CountOf(&variables, kFormer), 0);
+  EXPECT_EQ(restore.Publish(), absl::OkStatus());
+  EXPECT_EQ(CountOf(&variables, kStored), kCount);
+}
+
 TEST(WhatFailedInPartIsNotPublished) {
   const Checkpoint checkpoint;
   Variables variables(kCount, kSize, kFormer);
