@@ -76,7 +76,7 @@ def test_ways_write_the_bytes_of_stock(
                     saver.save(session, str(tmp_path / "ours"), write_meta_graph=False)
             assert files(tmp_path / "ours") == expected
             (warning,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
-            assert f"autodist's ops are not loaded in {PLAIN}: what" in warning
+            assert f"autodist's ops are not loaded in {PLAIN}: they send" in warning
             assert "Call `autodist.load_ops()` where these servers start" in warning
             assert "autodist serve" not in warning
             assert f"({PLAIN}: as plain tensors)" in caplog.records[-1].getMessage()
