@@ -23,7 +23,7 @@ from conftest import free_ports
 
 tf1 = tf.compat.v1
 
-PLAIN = "/job:ps/replica:0/task:1"
+STOCK = "/job:ps/replica:0/task:1"
 LEAST_MEMORY = 16 << 20
 # More than may be kept, in floats.
 LARGE = (20 << 20) // 4
@@ -37,8 +37,8 @@ def job() -> Iterator[PsJob]:
         yield job
 
 
-def on_plain(name: str, value: Any, **how: Any) -> Any:
-    """Makes a variable on the plain server."""
+def on_stock(name: str, value: Any, **how: Any) -> Any:
+    """Makes a variable on the stock server."""
     with tf1.device("/job:ps/task:1"):
         return tf1.get_variable(name, initializer=value, **{"use_resource": True, **how})
 
@@ -57,14 +57,14 @@ def test_ways_write_the_bytes_of_stock(
 ) -> None:
     with tf.Graph().as_default(), tf1.Session(job.target) as session:
         build(3000)
-        on_plain("large", tf.random.uniform([LARGE]), use_resource=True)
-        on_plain("old", tf.random.uniform([LARGE // 4, 4]), use_resource=False)
-        on_plain("bits", np.array([True, False, True]))
-        on_plain("words", np.array([b"", b"word"]))
-        on_plain("halves", np.arange(33, dtype=np.float16))
-        on_plain("bytes", np.arange(5, dtype=np.uint8))
-        on_plain("complex", np.array(1 + 2j, np.complex64))
-        on_plain("eighths", np.array([1, 2, 4], ml_dtypes.float8_e5m2))
+        on_stock("large", tf.random.uniform([LARGE]), use_resource=True)
+        on_stock("old", tf.random.uniform([LARGE // 4, 4]), use_resource=False)
+        on_stock("bits", np.array([True, False, True]))
+        on_stock("words", np.array([b"", b"word"]))
+        on_stock("halves", np.arange(33, dtype=np.float16))
+        on_stock("bytes", np.arange(5, dtype=np.uint8))
+        on_stock("complex", np.array(1 + 2j, np.complex64))
+        on_stock("eighths", np.array([1, 2, 4], ml_dtypes.float8_e5m2))
         savers = [Saver(memory_bytes=LEAST_MEMORY, transport=way) for way in (None, "stream")]
         session.run(tf1.global_variables_initializer())
         save_by_stock(values_of(session), tmp_path / "stock")
@@ -76,10 +76,10 @@ def test_ways_write_the_bytes_of_stock(
                     saver.save(session, str(tmp_path / "ours"), write_meta_graph=False)
             assert files(tmp_path / "ours") == expected
             (warning,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
-            assert f"autodist's ops are not loaded in {PLAIN}: they send" in warning
+            assert f"autodist's ops are not loaded in {STOCK}: they send" in warning
             assert "Call `autodist.load_ops()` where these servers start" in warning
             assert "autodist serve" not in warning
-            assert f"({PLAIN}: as plain tensors)" in caplog.records[-1].getMessage()
+            assert f"({STOCK}: as plain tensors)" in caplog.records[-1].getMessage()
     assert [path for path in tmp_path.iterdir() if ".autodist" in path.name] == []
 
 
@@ -88,15 +88,15 @@ def test_a_shared_way_is_refused_before_a_byte(job: PsJob, tmp_path: Path) -> No
         build()
         saver = Saver(transport="shared")
         session.run(tf1.global_variables_initializer())
-        with pytest.raises(tf.errors.FailedPreconditionError, match=f"not loaded in {PLAIN}"):
+        with pytest.raises(tf.errors.FailedPreconditionError, match=f"not loaded in {STOCK}"):
             saver.save(session, str(tmp_path / "refused"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_variable_without_a_value_is_named(job: PsJob, tmp_path: Path) -> None:
     with tf.Graph().as_default(), tf1.Session(job.target) as session:
-        on_plain("given", np.zeros(3))
-        on_plain("forgotten", np.zeros(3))
+        on_stock("given", np.zeros(3))
+        on_stock("forgotten", np.zeros(3))
         saver = Saver()
         session.run(tf1.get_default_graph().get_operation_by_name("given/Assign"))
         with pytest.raises(tf.errors.FailedPreconditionError, match="'forgotten' on /job:ps"):
@@ -106,7 +106,7 @@ def test_a_variable_without_a_value_is_named(job: PsJob, tmp_path: Path) -> None
 
 def test_a_large_shard_is_untorn_while_dense_updates_go_on(job: PsJob, tmp_path: Path) -> None:
     with tf.Graph().as_default(), tf1.Session(job.target) as session:
-        large = on_plain("untorn", tf.zeros([LARGE]))
+        large = on_stock("untorn", tf.zeros([LARGE]))
         saver = Saver(memory_bytes=LEAST_MEMORY)
         update = tf1.assign_add(large, tf.ones([LARGE])).op
         session.run(tf1.global_variables_initializer())
@@ -145,9 +145,9 @@ def test_dense_variables_are_kept_when_the_save_begins(
     monkeypatch.setattr(save_steps.SharedSave, "_send", train_first)
     with tf.Graph().as_default(), tf1.Session(job.target) as session:
         # Each more than what is kept of copies at a time.
-        dense = [on_plain(f"dense_{i}", tf.zeros([LARGE])) for i in range(3)]
-        rows = on_plain("rows_of_some", tf.zeros([8, 8]))
-        on_plain("nothing", tf.zeros([0, 3]))
+        dense = [on_stock(f"dense_{i}", tf.zeros([LARGE])) for i in range(3)]
+        rows = on_stock("rows_of_some", tf.zeros([8, 8]))
+        on_stock("nothing", tf.zeros([0, 3]))
         update = tf.group(
             *(variable.assign_add(tf.ones([LARGE])).op for variable in dense),
             tf1.scatter_add(rows, tf.range(8), tf.ones([8, 8])).op,
@@ -164,7 +164,7 @@ def test_dense_variables_are_kept_when_the_save_begins(
 
 
 def kept_by(job: PsJob, saved: Any) -> list[int]:
-    """The numbers of the variables that the plain server still keeps."""
+    """The numbers of the variables that the stock server still keeps."""
     (stock_server,) = saved._graph.stock_servers.values()
     with tf.Graph().as_default(), tf1.Session(job.target) as session:
         with tf1.device("/job:ps/task:1"):
@@ -184,7 +184,7 @@ def kept_by(job: PsJob, saved: Any) -> list[int]:
 
 def test_what_is_updated_by_rows_is_copied_within_bounds(job: PsJob, tmp_path: Path) -> None:
     with tf.Graph().as_default(), tf1.Session(job.target) as session:
-        rows = on_plain("rows_of_large", tf.zeros([LARGE // 8, 8]))
+        rows = on_stock("rows_of_large", tf.zeros([LARGE // 8, 8]))
         saver = Saver(memory_bytes=LEAST_MEMORY)
         update = tf1.scatter_update(rows, [1], tf.ones([1, 8])).op
         session.run([tf1.global_variables_initializer()])
@@ -208,7 +208,7 @@ def test_another_process_that_keeps_under_the_same_names_is_told(
 
     def lose_mark_first(self: Any, *given: Any) -> None:
         (stock_server,) = self._graph.stock_servers.values()
-        with tf.Graph().as_default(), tf1.Session(job.target) as other, tf1.device(PLAIN):
+        with tf.Graph().as_default(), tf1.Session(job.target) as other, tf1.device(STOCK):
             mark = tf.raw_ops.VarHandleOp(
                 container=CONTAINER,
                 shared_name=f"{stock_server._label}/mark",
@@ -219,7 +219,7 @@ def test_another_process_that_keeps_under_the_same_names_is_told(
         send(self, *given)
 
     with tf.Graph().as_default(), tf1.Session(job.target) as session:
-        on_plain("contested", tf.zeros([3]))
+        on_stock("contested", tf.zeros([3]))
         saver = Saver()
         session.run(tf1.global_variables_initializer())
         with monkeypatch.context() as patch:
@@ -244,19 +244,19 @@ def test_a_plain_master_trains_and_saves_as_tensorflow_does(
             for _ in range(2):
                 saver.save(session, str(tmp_path / "model"), write_meta_graph=False)
         (warning,) = [record.getMessage() for record in caplog.records]
-        assert f"not loaded in {PLAIN}, the session's master: TensorFlow sends" in warning
+        assert f"not loaded in {STOCK}, the session's master: TensorFlow sends" in warning
         reader = tf.train.load_checkpoint(str(tmp_path / "model"))
         for name, value in values_of(session).items():
             np.testing.assert_array_equal(reader.get_tensor(name), value)
-        with pytest.raises(tf.errors.FailedPreconditionError, match=f"not loaded in {PLAIN}"):
+        with pytest.raises(tf.errors.FailedPreconditionError, match=f"not loaded in {STOCK}"):
             demanding.save(session, str(tmp_path / "refused"))
 
 
-def test_a_plain_server_that_is_lost_is_named_and_nothing_else_is(
+def test_a_stock_server_that_is_lost_is_named_and_nothing_else_is(
     job: PsJob, tmp_path: Path
 ) -> None:
     with tf.Graph().as_default(), tf1.Session(job.target) as session:
-        on_plain("lost", tf.random.uniform([4 * LARGE]))
+        on_stock("lost", tf.random.uniform([4 * LARGE]))
         tf1.get_variable("here", initializer=1.0)
         saver = Saver(memory_bytes=LEAST_MEMORY, timeout_seconds=TIMEOUT_SECONDS)
         session.run(tf1.global_variables_initializer())
@@ -268,7 +268,7 @@ def test_a_plain_server_that_is_lost_is_named_and_nothing_else_is(
             # In the middle: a save of it takes longer.
             threading.Timer(0.05, os.kill, (server.pid, trouble)).start()
             start = time.monotonic()
-            with pytest.raises(tf.errors.UnavailableError, match=f"{PLAIN} did not answer"):
+            with pytest.raises(tf.errors.UnavailableError, match=f"{STOCK} did not answer"):
                 saver.save(session, str(prefix), write_meta_graph=False)
             assert time.monotonic() - start < 3 * TIMEOUT_SECONDS
             assert files(prefix) == former
@@ -285,7 +285,7 @@ def test_a_plain_server_that_is_lost_is_named_and_nothing_else_is(
 
 
 def kept_on_plain() -> Any:
-    """Whether the plain server still has what a save kept of variables."""
+    """Whether the stock server still has what a save kept of variables."""
     label = "/job:worker/replica:0/task:0/save/SaveV2"
     with tf1.device("/job:ps/task:1"):
         kept = [

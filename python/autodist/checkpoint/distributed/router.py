@@ -62,7 +62,7 @@ class Router(abc.ABC):
         self._warned: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
     def _locate(
-        self, session: Any, target: task_names.Target, place: Callable[[float], PlacedT]
+        self, session: Any, target: task_names.SessionTarget, place: Callable[[float], PlacedT]
     ) -> Located[PlacedT] | None:
         """Returns the tasks of a save or restore.
 

@@ -203,7 +203,9 @@ class SaveRouter(Router):
             leave=lambda why: self._leave(session, prefix, why),
         )
 
-    def _attempts(self, session: Any, target: task_names.Target, asked: _Asked) -> Iterator[_Save]:
+    def _attempts(
+        self, session: Any, target: task_names.SessionTarget, asked: _Asked
+    ) -> Iterator[_Save]:
         """Yields the save that was opened for the session before, then, once, a new one.
 
         A server that was started again since knows nothing of a session that was opened before.
@@ -213,7 +215,7 @@ class SaveRouter(Router):
             if found is not None:
                 yield found
 
-    def _find(self, session: Any, target: task_names.Target, asked: _Asked) -> _Save | None:
+    def _find(self, session: Any, target: task_names.SessionTarget, asked: _Asked) -> _Save | None:
         with self._finding:
             known, found = self._saves.get(session, (None, None))
             if known == asked and (found is None or found.is_usable):
@@ -228,7 +230,7 @@ class SaveRouter(Router):
             self._saves[session] = asked, opened
             return opened
 
-    def _open(self, session: Any, target: task_names.Target, asked: _Asked) -> _Save | None:
+    def _open(self, session: Any, target: task_names.SessionTarget, asked: _Asked) -> _Save | None:
         found = self._locate(
             session, target, lambda timeout: placement.of_save(session, asked.placed, timeout)
         )

@@ -49,7 +49,7 @@ class ClusterRestore:
 
     def __init__(
         self,
-        target: task_names.Target,
+        target: task_names.SessionTarget,
         master: str,
         placed: PlacedRestore,
         homes: list[str],

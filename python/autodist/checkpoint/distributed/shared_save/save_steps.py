@@ -78,7 +78,7 @@ class SharedSave(reusable_save.ReusableSave):
 
     def __init__(
         self,
-        target: task_names.Target,
+        target: task_names.SessionTarget,
         master: str,
         placed: PlacedSave,
         places: list[str],

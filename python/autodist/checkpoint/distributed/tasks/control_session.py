@@ -34,7 +34,7 @@ class ControlSession:
 
     def __init__(
         self,
-        target: task_names.Target,
+        target: task_names.SessionTarget,
         master: str,
         involved: Iterable[str],
         timeout_seconds: float,

@@ -32,7 +32,7 @@ _MEMBERS: membership.Members[tuple[str, str]] = membership.Members()
 
 
 def begin_to_find(
-    target: task_names.Target, master: str, involved: Iterable[str]
+    target: task_names.SessionTarget, master: str, involved: Iterable[str]
 ) -> concurrent.futures.Future[bool]:
     """Begins to look for the addresses of servers, for `unreachable` and `lives`.
 
@@ -59,7 +59,7 @@ def begin_to_find(
 
 
 def unreachable(
-    target: task_names.Target, master: str, involved: Iterable[str], timeout_seconds: float
+    target: task_names.SessionTarget, master: str, involved: Iterable[str], timeout_seconds: float
 ) -> list[str]:
     """Returns the tasks whose servers do not answer, sorted.
 
@@ -81,7 +81,7 @@ def unreachable(
     )
 
 
-def lives(target: task_names.Target, task: str | None, timeout_seconds: float) -> bool:
+def lives(target: task_names.SessionTarget, task: str | None, timeout_seconds: float) -> bool:
     """Tells whether the server of a task answers; false if its address is not known.
 
     Args:
@@ -94,7 +94,9 @@ def lives(target: task_names.Target, task: str | None, timeout_seconds: float) -
     return _MEMBERS.lives((target.address, task), timeout_seconds)
 
 
-def _answers(target: task_names.Target, master: str, task: str, timeout_seconds: float) -> bool:
+def _answers(
+    target: task_names.SessionTarget, master: str, task: str, timeout_seconds: float
+) -> bool:
     first = timeout_seconds * _ADDRESS_FIRST
     if lives(target, task, first):
         return True
@@ -108,7 +110,7 @@ def _answers(target: task_names.Target, master: str, task: str, timeout_seconds:
     return False
 
 
-def _find(target: task_names.Target, master: str, task: str, incarnation: int) -> bool:
+def _find(target: task_names.SessionTarget, master: str, task: str, incarnation: int) -> bool:
     hosts, ports = task_names.run_on(
         target, master, task, lambda: tuple(_native.ops().autodist_server_addresses())
     )
@@ -135,5 +137,5 @@ def _find(target: task_names.Target, master: str, task: str, incarnation: int) -
     return False
 
 
-def _address_of(target: task_names.Target) -> str:
+def _address_of(target: task_names.SessionTarget) -> str:
     return target.address.removeprefix(_GRPC)

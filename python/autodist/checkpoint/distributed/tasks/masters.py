@@ -36,7 +36,7 @@ class Master:
     shares_state: bool
 
 
-def shared_task(target: task_names.Target, timeout_seconds: float) -> str:
+def shared_task(target: task_names.SessionTarget, timeout_seconds: float) -> str:
     """Returns the task of a session's master, if our sessions see the user's variables.
 
     Args:
@@ -58,7 +58,7 @@ def shared_task(target: task_names.Target, timeout_seconds: float) -> str:
     return master.task
 
 
-def ask(target: task_names.Target, timeout_seconds: float) -> Master:
+def ask(target: task_names.SessionTarget, timeout_seconds: float) -> Master:
     """Returns the task of a session's master, and whether its sessions share variables.
 
     Args:
@@ -77,7 +77,7 @@ def ask(target: task_names.Target, timeout_seconds: float) -> Master:
     return master
 
 
-def _ask(target: task_names.Target) -> Master:
+def _ask(target: task_names.SessionTarget) -> Master:
     name = secrets.token_hex(16)
     metadata = tf.compat.v1.RunMetadata()
     options = tf.compat.v1.RunOptions(output_partition_graphs=True)
@@ -94,12 +94,12 @@ def _ask(target: task_names.Target) -> Master:
     return Master(task_names.task_of(next(iter(devices)), ""), is_seen)
 
 
-def _sees(target: task_names.Target, name: str) -> bool:
+def _sees(target: task_names.SessionTarget, name: str) -> bool:
     with tf.Graph().as_default() as graph, _session(target, graph) as session:
         return bool(session.run(tf.raw_ops.VarIsInitializedOp(resource=_variable(name))))
 
 
-def _session(target: task_names.Target, graph: Any) -> Any:
+def _session(target: task_names.SessionTarget, graph: Any) -> Any:
     return tf.compat.v1.Session(target.address, graph=graph, config=target.config_for([_NOBODY]))
 
 

@@ -12,7 +12,7 @@ ADVICE = "Call `autodist.load_ops()` where these servers start, and"
 
 
 def find(
-    target: task_names.Target, master: str, involved: Iterable[str], timeout_seconds: float
+    target: task_names.SessionTarget, master: str, involved: Iterable[str], timeout_seconds: float
 ) -> list[str]:
     """Returns the tasks that have not loaded our ops.
 

@@ -38,7 +38,7 @@ _BESIDE: weakref.WeakKeyDictionary[Any, list[weakref.finalize[..., Any]]] = (
 
 
 def open_session(
-    owner: Any, target: task_names.Target, graph: Any, filters: list[str]
+    owner: Any, target: task_names.SessionTarget, graph: Any, filters: list[str]
 ) -> tuple[Any, weakref.finalize[..., Any]]:
     """Opens a session.
 

@@ -18,7 +18,7 @@ from autodist.private_apis import tf_internals
 _INTERFACE = ("session_config", "stored_parts", "stored_values", "target", "transformed_graph")
 
 
-def target_of(session: Any) -> task_names.Target | None:
+def target_of(session: Any) -> task_names.SessionTarget | None:
     """Returns the target of a session; `None` if it runs in this process, or was closed."""
     if is_distributed(session):
         address, config = session.target, session.session_config
@@ -28,7 +28,7 @@ def target_of(session: Any) -> task_names.Target | None:
         config = tf_internals.session_config(session)
     if not address or tf_internals.is_closed(session):
         return None
-    return task_names.Target(str(address), config)
+    return task_names.SessionTarget(str(address), config)
 
 
 def has_tasks(session: Any) -> bool:

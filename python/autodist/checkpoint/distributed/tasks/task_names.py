@@ -18,7 +18,7 @@ class UnreachableStateError(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class Target:
+class SessionTarget:
     """Address and config with which a session of our own is opened.
 
     Attributes:
@@ -113,7 +113,7 @@ def start(work: Callable[[], Any], *, or_call: bool = False) -> concurrent.futur
 
 
 def notify(
-    target: Target, master: str, ops: Mapping[str, Callable[[], Any]]
+    target: SessionTarget, master: str, ops: Mapping[str, Callable[[], Any]]
 ) -> list[concurrent.futures.Future[Any]]:
     """Begins to run ops on tasks, in sessions of their own.
 
@@ -129,7 +129,7 @@ def notify(
 
 
 def has_op(  # noqa: PLR0917 its callers name all of them
-    target: Target,
+    target: SessionTarget,
     master: str,
     task: str,
     op: Any,
@@ -201,7 +201,7 @@ def within(
             )
 
 
-def run_on(target: Target, master: str, task: str, op: Any) -> Any:
+def run_on(target: SessionTarget, master: str, task: str, op: Any) -> Any:
     """Runs an op on a task in a session that needs only the master beside, and returns the result.
 
     Args:
@@ -217,7 +217,7 @@ def run_on(target: Target, master: str, task: str, op: Any) -> Any:
             return session.run(fetched)
 
 
-def incarnations(target: Target, tasks: list[str]) -> dict[str, int]:
+def incarnations(target: SessionTarget, tasks: list[str]) -> dict[str, int]:
     """Returns the incarnations of tasks: numbers that were drawn when their processes began.
 
     Args:
@@ -230,6 +230,6 @@ def incarnations(target: Target, tasks: list[str]) -> dict[str, int]:
     return {task: listed[processor_of(task)] for task in tasks}
 
 
-def _session(target: Target, tasks: Iterable[str], graph: Any) -> Any:
+def _session(target: SessionTarget, tasks: Iterable[str], graph: Any) -> Any:
     config = target.config_for(filters_of(tasks))
     return tf.compat.v1.Session(target.address, graph=graph, config=config)
