@@ -53,10 +53,10 @@ def _build(servers: int, shards: int) -> Built:
                 handle = tf.raw_ops.VarHandleOp(
                     dtype=tf.float32, shape=[4], shared_name=f"v{number}"
                 )
-            part = layout.StoredPart.of_variable(f"v{number}".encode(), "", handle, tf.float32)
-            found.append(sources.Source(part, handle, handle.op))
+            entry = layout.RequestEntry.of_variable(f"v{number}".encode(), "", handle, tf.float32)
+            found.append(sources.Source(entry, handle, handle.op))
     request = layout.SaveRequest(
-        tuple(source.part for source in found), "original", "block", 0, durable=True
+        tuple(source.entry for source in found), "original", "block", 0, durable=True
     )
     node = sources.PlacedSave(request, tuple(found), device="", name="save", names=None)
     _native.ops()

@@ -18,7 +18,7 @@ from autodist.checkpoint.distributed.variables import own_graph_handles, restore
 from autodist.checkpoint.graph import object_checkpoint
 from autodist.checkpoint.saver import Saver
 from autodist.cluster.spec.resource_spec import ResourceSpec
-from autodist.layout import RestoreRequest, SaveRequest, StoredPart
+from autodist.layout import RequestEntry, RestoreRequest, SaveRequest
 from autodist.private_apis import tf_internals
 from autodist.strategy import GraphItem, PartitionedPS, PSLoadBalancing, VariableGroup, VariableInfo
 from autodist.tf_nodes import restore_nodes, save_nodes
@@ -63,10 +63,10 @@ def node_of(shards: int, tasks: int) -> tuple[sources.PlacedSave, list[str]]:
                 dtype=tf.float32, shape=[4], shared_name=f"v{number}", name=f"v{number}"
             )
         variable = own_graph_handles.PlacedVariable(handle.op, handle.device)
-        part = StoredPart.of_variable(f"v{number}".encode(), "", handle, tf.float32)
-        found.append(sources.Source(part, handle, variable))
-    parts = tuple(source.part for source in found)
-    request = SaveRequest(parts, "original", "block", 0, durable=True)
+        entry = RequestEntry.of_variable(f"v{number}".encode(), "", handle, tf.float32)
+        found.append(sources.Source(entry, handle, variable))
+    entries = tuple(source.entry for source in found)
+    request = SaveRequest(entries, "original", "block", 0, durable=True)
     return sources.PlacedSave(request, tuple(found), device="", name="save", names=None), homes
 
 
@@ -99,10 +99,10 @@ def restore_edges(tasks: int) -> int:
     with tf.Graph().as_default():
         node, homes = node_of(3 * tasks, tasks)
         targets = tuple(
-            restore_targets.RestoreTarget(source.part, source.variable) for source in node.sources
+            restore_targets.RestoreTarget(source.entry, source.variable) for source in node.sources
         )
         wanted = restore_targets.PlacedRestore(
-            RestoreRequest(node.request.parts, "before", 0), targets, (), "", None
+            RestoreRequest(node.request.entries, "before", 0), targets, (), "", None
         )
         built = RestoreGraph(graph, wanted, homes, CHIEF)
         for task in range(len(built.tasks)):

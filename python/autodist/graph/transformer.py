@@ -26,7 +26,7 @@ from autodist.graph.original import op_types
 from autodist.graph.original.observer import Observer
 from autodist.graph.original.roles import Roles, key_of
 from autodist.graph.rules import RULES
-from autodist.layout import StoredPart
+from autodist.layout import RequestEntry
 from autodist.private_apis import tf_internals
 from autodist.strategy import Devices, StrategyBuilder
 
@@ -88,7 +88,7 @@ class Transformer:
         return self._context.variables
 
     @property
-    def stored_parts(self) -> dict[Any, tuple[StoredPart, ...]]:
+    def stored_parts(self) -> dict[Any, tuple[RequestEntry, ...]]:
         """By original `SaveV2` or `RestoreV2`: what it saves or restores."""
         return self._context.stored_parts
 

@@ -6,14 +6,14 @@ variable is answered in this package and nowhere else.
 
 from autodist.layout.box import Box
 from autodist.layout.grid import Grid, even_sizes, part_bounds
-from autodist.layout.requests import RestoreRequest, SaveRequest, StoredPart
+from autodist.layout.requests import RequestEntry, RestoreRequest, SaveRequest
 
 __all__ = [
     "Box",
     "Grid",
     "RestoreRequest",
     "SaveRequest",
-    "StoredPart",
+    "RequestEntry",
     "even_sizes",
     "part_bounds",
 ]

@@ -13,7 +13,7 @@ from autodist.layout.box import Box
 
 
 @dataclasses.dataclass(frozen=True)
-class StoredPart:
+class RequestEntry:
     """One entry of a request: a variable, a shard or replica of one, or a tensor of another kind.
 
     Attributes:
@@ -50,16 +50,16 @@ class StoredPart:
     @staticmethod
     def of_variable(
         name: bytes, spec: str | bytes, handle: Any, dtype: Any, aggregation: str = ""
-    ) -> StoredPart:
+    ) -> RequestEntry:
         """The variable, shard or replica behind a handle, which is a `tf.Tensor`."""
-        return StoredPart(
+        return RequestEntry(
             name.decode(), _text(spec), dtype, aggregation, handle.device, handle.op.name
         )
 
     @staticmethod
-    def of_tensor(name: bytes, spec: bytes | str, tensor: Any) -> StoredPart:
+    def of_tensor(name: bytes, spec: bytes | str, tensor: Any) -> RequestEntry:
         """A `tf.Tensor` that no variable holds."""
-        return StoredPart(
+        return RequestEntry(
             name.decode(),
             _text(spec),
             tensor.dtype,
@@ -83,14 +83,14 @@ class SaveRequest:
     """What a save writes.
 
     Attributes:
-      parts: the values, in the order of the saver's node.
+      entries: the values, in the order of the saver's node.
       layout: `'original'`, `'slices'` or `'restorable'`.
       lock: `'block'` or `'copy'`.
       threads: how many threads write; 0 lets the machine decide.
       durable: whether all is synced.
     """
 
-    parts: tuple[StoredPart, ...]
+    entries: tuple[RequestEntry, ...]
     layout: str
     lock: str
     threads: int
@@ -102,12 +102,12 @@ class RestoreRequest:
     """What a restore reads, and where it goes.
 
     Attributes:
-      parts: the variables that take values.
+      entries: the variables that take values.
       verify: `'before'` or `'during'`.
       threads: how many threads read; 0 lets the machine decide.
     """
 
-    parts: tuple[StoredPart, ...]
+    entries: tuple[RequestEntry, ...]
     verify: str
     threads: int
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from autodist.errors import ArgumentError, ArgumentTypeError, GraphStateError
 from autodist.graph.transformer import Transformer
-from autodist.layout import StoredPart
+from autodist.layout import RequestEntry
 from autodist.private_apis import tf_internals
 from autodist.session import layout_report
 from autodist.session.callables import MappedCallable
@@ -96,7 +96,7 @@ class DistributedSession(tf.compat.v1.Session):
         self.begin()
         return explain_transformer(self._transformer)
 
-    def stored_parts(self, op: Any) -> tuple[StoredPart, ...]:
+    def stored_parts(self, op: Any) -> tuple[RequestEntry, ...]:
         """What a save or restore is about: the shards and replicas, and where they are.
 
         Args:

@@ -127,7 +127,7 @@ def assignment_by(op: Any, nodes: Collection[Any]) -> Assignment | None:
     return Assignment(op, value.op, value.value_index, tuple(between))
 
 
-def part_of(assignment: Assignment, name: bytes, spec: bytes) -> layout.StoredPart:
+def entry_of(assignment: Assignment, name: bytes, spec: bytes) -> layout.RequestEntry:
     """Returns the variable that an assignment writes, as an entry of a restore request.
 
     Args:
@@ -137,7 +137,7 @@ def part_of(assignment: Assignment, name: bytes, spec: bytes) -> layout.StoredPa
     """
     handle = assignment.op.inputs[0]
     variable = handle.op
-    return layout.StoredPart(
+    return layout.RequestEntry(
         name.decode(),
         spec.decode(),
         tf.as_dtype(variable.get_attr("dtype")),

@@ -94,22 +94,22 @@ def read_request(save_op: Any) -> layout.SaveRequest | None:
     if pairs is None:
         return None
     marked = marks.read_save(save_op)
-    parts = []
+    entries = []
     for (name, spec), how, tensor in zip(
         pairs, aggregations(save_op), values(save_op), strict=True
     ):
         variable = variable_ops.variable_of(tensor)
         if variable is None:
-            parts.append(layout.StoredPart.of_tensor(name, spec, tensor))
+            entries.append(layout.RequestEntry.of_tensor(name, spec, tensor))
         else:
             handle = variable.outputs[0]
-            parts.append(
-                layout.StoredPart.of_variable(
+            entries.append(
+                layout.RequestEntry.of_variable(
                     name, spec, handle, tensor.dtype.base_dtype, how.decode()
                 )
             )
     return layout.SaveRequest(
-        tuple(parts), marked.layout, marked.lock, marked.threads, marked.durable
+        tuple(entries), marked.layout, marked.lock, marked.threads, marked.durable
     )
 
 

@@ -19,7 +19,7 @@ from autodist.graph.context.gradients import Gradients
 from autodist.graph.context.whole_values import WholeValues
 from autodist.graph.original.observer import GradientRecord
 from autodist.graph.original.saved_reads import SavedRead
-from autodist.layout import StoredPart
+from autodist.layout import RequestEntry
 
 
 class Context(Counterparts):
@@ -42,7 +42,7 @@ class Context(Counterparts):
     ) -> None:
         self._collectives = Collectives(builder)
         super().__init__(builder, batch, Means(builder, self._collectives), variables)
-        self.stored_parts: dict[Any, tuple[StoredPart, ...]] = {}
+        self.stored_parts: dict[Any, tuple[RequestEntry, ...]] = {}
         self.saved_reads: dict[Any, list[SavedRead]] = {}
         self.updates_made: list[tuple[Any, PlacedVariable, Copies]] = []
         self._replicated = ReplicatedConstants()

@@ -17,7 +17,7 @@ from autodist.graph.context.context import Context
 from autodist.graph.original import op_types
 from autodist.graph.rules.saving import has_known_names, spec_of
 from autodist.graph.rules.table import rule
-from autodist.layout import Box, Grid, StoredPart
+from autodist.layout import Box, Grid, RequestEntry
 from autodist.tf_nodes import constants, marks, restore_nodes
 
 
@@ -51,7 +51,7 @@ def restore(context: Context, op: Any) -> None:
     marks.mark_restore(made, marks.read_restore(op))
     pieces = iter(zip(restored, entries, strict=True))
     context.record_ops(op, [[made]])
-    parts: list[StoredPart] = []
+    parts: list[RequestEntry] = []
     for index, grid in enumerate(grids):
         shards: list[Any] = []
         taker = _taker(context, outputs[index])
@@ -59,10 +59,10 @@ def restore(context: Context, op: Any) -> None:
             tensor, (name, text, dtype, box) = next(pieces)
             tensor.set_shape(outputs[index].shape if box is None else box.extent)
             if taker is None:
-                parts.append(StoredPart.of_tensor(name, text, tensor))
+                parts.append(RequestEntry.of_tensor(name, text, tensor))
             else:
                 copies = [handles[len(shards)] for handles in taker.handles]
-                parts += [StoredPart.of_variable(name, text, h, dtype) for h in copies]
+                parts += [RequestEntry.of_variable(name, text, h, dtype) for h in copies]
             shards.append(tensor)
         context.record_value(op, index, Value([shards], grid=grid))
     context.stored_parts[op] = tuple(parts)

@@ -21,7 +21,7 @@ from autodist.graph.context.context import Context
 from autodist.graph.original import op_types
 from autodist.graph.original.saved_reads import SavedRead, reading_chain
 from autodist.graph.rules.table import rule
-from autodist.layout import Box, Grid, StoredPart
+from autodist.layout import Box, Grid, RequestEntry
 from autodist.tf_nodes import constants, marks, save_nodes
 
 
@@ -81,7 +81,7 @@ class _Entries:
     """
 
     def __init__(self, is_at_host: Callable[[str], bool]) -> None:
-        self.parts: list[StoredPart] = []
+        self.parts: list[RequestEntry] = []
         self._is_at_host = is_at_host
         self.names: list[bytes] = []
         self.specs: list[str | bytes] = []
@@ -94,7 +94,7 @@ class _Entries:
         """A value that is not read from a variable."""
         self._add(name, spec, "MEAN", (None, len(self.tensors)))
         self.tensors.append(tensor)
-        self.parts.append(StoredPart.of_tensor(name, spec, tensor))
+        self.parts.append(RequestEntry.of_tensor(name, spec, tensor))
 
     def add_variable(
         self,
@@ -112,7 +112,7 @@ class _Entries:
             for handle, box in zip(handles, boxes, strict=True):
                 text = spec_of(box, grid, base) or spec
                 dtype = variable.logical.dtype
-                self.parts.append(StoredPart.of_variable(name, text, handle, dtype, how))
+                self.parts.append(RequestEntry.of_variable(name, text, handle, dtype, how))
                 if not (_is_on_cpu(handle) and self._is_at_host(handle.device)):
                     self._add(name, text, how, (None, len(self.tensors)))
                     self.tensors.append(read(handle))

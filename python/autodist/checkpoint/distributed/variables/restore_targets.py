@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from autodist.checkpoint.distributed.tasks import sessions
-from autodist.layout import RestoreRequest, StoredPart
+from autodist.layout import RequestEntry, RestoreRequest
 from autodist.tf_nodes import constants, marks, restore_nodes, variable_ops
 
 
@@ -17,33 +17,33 @@ class RestoreTarget:
     """A variable, or a shard or replica of one, that takes a value.
 
     Attributes:
-        part: The variable, as the request has it.
+        entry: The variable, as the request has it.
         variable: The operation that holds the variable, or where a session has put it
             (`PlacedVariable`).
     """
 
-    part: StoredPart
+    entry: RequestEntry
     variable: Any
 
     @property
     def name(self) -> bytes:
         """The name in the checkpoint."""
-        return self.part.tensor_name.encode()
+        return self.entry.tensor_name.encode()
 
     @property
     def slice_spec(self) -> bytes:
         """TensorFlow's text form of a slice; empty for a whole tensor."""
-        return self.part.slice.encode()
+        return self.entry.slice.encode()
 
     @property
     def validate_shape(self) -> bool:
         """Whether a variable without a fixed shape keeps the shape that it has."""
-        return self.part.validate_shape
+        return self.entry.validate_shape
 
     @property
     def dtype(self) -> Any:
         """The dtype of the value."""
-        return self.part.dtype.base_dtype
+        return self.entry.dtype.base_dtype
 
     @property
     def shape(self) -> Any:
@@ -95,10 +95,10 @@ def read(session: Any, saver_def: Any) -> PlacedRestore | None:
         return None
     names: dict[Any, list[tuple[bytes, bytes]]] = {}
     for node in nodes:
-        entries = constants.names_and_slices(node)
-        if entries is None:
+        pairs = constants.names_and_slices(node)
+        if pairs is None:
             return None
-        names[node] = entries
+        names[node] = pairs
     assignments, others = [], []
     for op in restore_nodes.ops_of_group(graph.get_operation_by_name(saver_def.restore_op_name)):
         assignment = restore_nodes.assignment_by(op, names)
@@ -110,19 +110,19 @@ def read(session: Any, saver_def: Any) -> PlacedRestore | None:
         return None
     first = nodes[0]
     if sessions.is_distributed(session):
-        parts = tuple(
-            part for node in nodes for part in session.stored_parts(node) if _is_fixed_size(part)
+        entries = tuple(
+            entry for node in nodes for entry in session.stored_parts(node) if _is_fixed_size(entry)
         )
-        stored = {part.tensor_name.encode() for part in parts}
+        stored = {entry.tensor_name.encode() for entry in entries}
         others += [a.op for a in assignments if names[a.restore_op][a.output][0] not in stored]
-        return _placed(session.transformed_graph, parts, others, first, device="", names=None)
-    parts = tuple(restore_nodes.part_of(a, *names[a.restore_op][a.output]) for a in assignments)
-    return _placed(graph, parts, others, first, device=first.device, names=first.inputs[1].op)
+        return _placed(session.transformed_graph, entries, others, first, device="", names=None)
+    entries = tuple(restore_nodes.entry_of(a, *names[a.restore_op][a.output]) for a in assignments)
+    return _placed(graph, entries, others, first, device=first.device, names=first.inputs[1].op)
 
 
 def _placed(
     graph: Any,
-    parts: tuple[StoredPart, ...],
+    entries: tuple[RequestEntry, ...],
     others: list[Any],
     restore_op: Any,
     *,
@@ -130,11 +130,13 @@ def _placed(
     names: Any,
 ) -> PlacedRestore:
     marked = marks.read_restore(restore_op)
-    targets = tuple(RestoreTarget(part, graph.get_operation_by_name(part.node)) for part in parts)
-    request = RestoreRequest(parts, marked.verify, marked.threads)
+    targets = tuple(
+        RestoreTarget(entry, graph.get_operation_by_name(entry.node)) for entry in entries
+    )
+    request = RestoreRequest(entries, marked.verify, marked.threads)
     return PlacedRestore(request, targets, tuple(others), device, names)
 
 
-def _is_fixed_size(part: StoredPart) -> bool:
-    """Tells whether a part is a variable of fixed-size elements."""
-    return part.output is None and part.dtype.base_dtype not in (tf.string, tf.variant)
+def _is_fixed_size(entry: RequestEntry) -> bool:
+    """Tells whether an entry is a variable of fixed-size elements."""
+    return entry.output is None and entry.dtype.base_dtype not in (tf.string, tf.variant)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from autodist.checkpoint.distributed.tasks import sessions
 from autodist.checkpoint.distributed.variables import own_graph_handles
-from autodist.layout import SaveRequest, StoredPart
+from autodist.layout import RequestEntry, SaveRequest
 from autodist.tf_nodes import marks, save_nodes, variable_ops
 
 
@@ -18,13 +18,13 @@ class Source:
     """One value that is saved.
 
     Attributes:
-        part: The value, as the request has it.
+        entry: The value, as the request has it.
         tensor: The `tf.Tensor` that is saved, or the variable's handle.
         variable: The operation that holds the variable, or where a session has put it
             (`PlacedVariable`); `None` for any other value.
     """
 
-    part: StoredPart
+    entry: RequestEntry
     # Symbolic tensors compare by adding an op to their graph.
     tensor: Any = dataclasses.field(compare=False)
     variable: Any
@@ -32,22 +32,22 @@ class Source:
     @property
     def name(self) -> bytes:
         """The name in the checkpoint."""
-        return self.part.tensor_name.encode()
+        return self.entry.tensor_name.encode()
 
     @property
     def slice_spec(self) -> bytes:
         """TensorFlow's text form of a slice; empty for a whole tensor."""
-        return self.part.slice.encode()
+        return self.entry.slice.encode()
 
     @property
     def aggregation(self) -> bytes:
         """How replicas become one value."""
-        return (self.part.aggregation or "MEAN").encode()
+        return (self.entry.aggregation or "MEAN").encode()
 
     @property
     def dtype(self) -> Any:
         """The dtype of the value."""
-        return self.part.dtype.base_dtype
+        return self.entry.dtype.base_dtype
 
     @property
     def is_encoded(self) -> bool:
@@ -141,8 +141,8 @@ def read(save_op: Any) -> PlacedSave | None:
 def _sources(graph: Any, request: SaveRequest) -> tuple[Source, ...]:
     """Returns the values of a request, with their ops of the graph."""
     sources = []
-    for part in request.parts:
-        op = graph.get_operation_by_name(part.node)
-        is_variable = part.output is None
-        sources.append(Source(part, op.outputs[part.output or 0], op if is_variable else None))
+    for entry in request.entries:
+        op = graph.get_operation_by_name(entry.node)
+        is_variable = entry.output is None
+        sources.append(Source(entry, op.outputs[entry.output or 0], op if is_variable else None))
     return tuple(sources)
