@@ -1,12 +1,18 @@
-"""The logger `autodist`: like TensorFlow's own logger it writes to stderr where nothing else was set up.
+"""The logger `autodist`, and how its lines write sizes, speeds and counts.
 
-A program that configures Python's logging gets our records there, once, and may set the level of the logger
-`autodist` as of any other.
+A program that sets up no logging gets the lines of level INFO and above on stderr, with `autodist:`
+in front. A program that configures `logging`, or runs under absl, gets them in its own handlers,
+once, and at its own level: that of the root logger, or that of the logger `autodist` if it sets
+one.
 """
 
 from __future__ import annotations
 
 import logging
+
+_NAME = "autodist"
+# The level while the program sets none: INFO, but no level that a program would set itself.
+_OWN_LEVEL = logging.INFO - 1
 
 
 class _FallbackHandler(logging.StreamHandler):  # type: ignore[type-arg]
@@ -22,6 +28,33 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def size(byte_count: float) -> str:
+    """Returns a number of bytes in the largest unit of which there is at least one: `1.50 GiB`."""
+    value, unit = float(byte_count), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if abs(value) < 1024:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.2f} {unit}"
+
+
+def speed(byte_count: float, seconds: float) -> str:
+    """Returns bytes per second, as `3.23 GiB/s`."""
+    return f"{byte_count / max(seconds, 1e-9) / 2**30:.2f} GiB/s"
+
+
+def count(number: int, noun: str) -> str:
+    """Returns a number with its noun, as `1 replica` or `2 replicas`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def names(items: list[str], most: int = 10) -> str:
+    """Returns the first names, and how many more there are."""
+    if len(items) <= most:
+        return ", ".join(items)
+    return f"{', '.join(items[:most])} and {len(items) - most} more"
+
+
 def _escape_arguments(record: logging.LogRecord) -> bool:
     """Makes the texts that a record shows printable: names and paths may come from files."""
     if isinstance(record.args, tuple):
@@ -29,14 +62,30 @@ def _escape_arguments(record: logging.LogRecord) -> bool:
     return True
 
 
+def _obey_the_program(record: logging.LogRecord) -> bool:
+    """Leaves out what is below the level that the program has set."""
+    root = logging.getLogger()
+    is_own = logging.getLogger(_NAME).level == _OWN_LEVEL
+    return not (is_own and root.handlers) or record.levelno >= root.level
+
+
+def _name_under_absl(record: logging.LogRecord) -> bool:
+    """Puts the name in front where the handler of absl, which leaves it out, takes the record."""
+    handlers = logging.getLogger().handlers
+    if any(type(handler).__module__.partition(".")[0] == "absl" for handler in handlers):
+        record.msg = f"{record.name}: {record.msg}"
+    return True
+
+
 def get_logger() -> logging.Logger:
     """The logger; at level INFO unless the program set another."""
-    logger = logging.getLogger("autodist")
+    logger = logging.getLogger(_NAME)
     if not any(isinstance(h, _FallbackHandler) for h in logger.handlers):
         handler = _FallbackHandler()
         handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
         logger.addHandler(handler)
-        logger.addFilter(_escape_arguments)
+        for rule in (_obey_the_program, _escape_arguments, _name_under_absl):
+            logger.addFilter(rule)
         if logger.level == logging.NOTSET:
-            logger.setLevel(logging.INFO)
+            logger.setLevel(_OWN_LEVEL)
     return logger

@@ -13,7 +13,7 @@ import tensorflow as tf
 from autodist.checkpoint.saver import Saver
 
 tf1 = tf.compat.v1
-logging.basicConfig(stream=sys.stdout, format="logged %(levelname)s %(message)s")
+logging.basicConfig(level="INFO", stream=sys.stdout, format="logged %(levelname)s %(message)s")
 
 job, task, cluster = sys.argv[1], int(sys.argv[2]), tf.train.ClusterSpec(json.loads(sys.argv[3]))
 server = tf.distribute.Server(cluster, job_name=job, task_index=task)

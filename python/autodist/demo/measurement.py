@@ -63,8 +63,8 @@ class Measurement:
     gathered_seconds: float | None
 
     def speed(self, seconds: float) -> float:
-        """GB/s, where 1 GB is 10^9 bytes."""
-        return self.report.written_bytes / seconds / 1e9
+        """GiB/s, where 1 GiB is 2^30 bytes."""
+        return self.report.written_bytes / seconds / 2**30
 
 
 def save_with(saver: Any, session: Any) -> Save:

@@ -30,12 +30,12 @@ def show_saves(
         ("replicas of each", lambda m: f"{m.report.replica_count / m.report.shard_count:g}"),
         ("MB", lambda m: f"{m.report.written_bytes / 1e6:.2f}"),
         ("autodist: seconds", lambda m: f"{m.ours_seconds:.4f}"),
-        ("  GB/s", lambda m: f"{m.speed(m.ours_seconds):.2f}"),
+        ("  GiB/s", lambda m: f"{m.speed(m.ours_seconds):.2f}"),
         ("one node: seconds", lambda m: f"{m.stock_seconds:.4f}"),
-        ("  GB/s", lambda m: f"{m.speed(m.stock_seconds):.2f}"),
+        ("  GiB/s", lambda m: f"{m.speed(m.stock_seconds):.2f}"),
         ("  times autodist's", lambda m: f"{m.stock_seconds / m.ours_seconds:.2f}"),
         ("gathering: seconds", lambda m: _gathering(m, lambda s: f"{s:.4f}")),
-        ("  GB/s", lambda m: _gathering(m, lambda s: f"{m.speed(s):.2f}")),
+        ("  GiB/s", lambda m: _gathering(m, lambda s: f"{m.speed(s):.2f}")),
         ("  times autodist's", lambda m: _gathering(m, lambda s: f"{s / m.ours_seconds:.2f}")),
     ]
     narrator.table(
