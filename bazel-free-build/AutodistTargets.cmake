@@ -18,22 +18,36 @@ if(AUTODIST_FUZZ)
   target_compile_options(autodist_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
+# autodist_add_tensorflow_headers()
+#
+# Defines the target that precompiles TensorFlow's headers, which take most of a source's compile time.
+# REQUIRES: find_package(TensorFlow). Call it once, in the top-level directory.
+function(autodist_add_tensorflow_headers)
+  set(source "${PROJECT_BINARY_DIR}/tensorflow_headers.cc")
+  file(CONFIGURE OUTPUT "${source}" CONTENT "")
+  add_library(autodist_tensorflow_headers OBJECT "${source}")
+  target_link_libraries(autodist_tensorflow_headers PRIVATE TensorFlow::framework autodist_flags)
+  target_precompile_headers(
+    autodist_tensorflow_headers
+    PRIVATE
+    <tensorflow/core/framework/op.h>
+    <tensorflow/core/framework/op_kernel.h>
+    <tensorflow/core/framework/resource_var.h>
+    <tensorflow/core/graph/graph.h>
+    <tensorflow/core/util/tensor_bundle/tensor_bundle.h>)
+endfunction()
+
 # autodist_precompiled(<target>...)
 #
-# The sources of the targets take TensorFlow's headers precompiled, of which most of their compile time went into.
-# A source still includes what it uses.
+# Gives the targets the precompiled headers of TensorFlow. Their sources still include what they use.
 function(autodist_precompiled)
-  if(NOT TARGET autodist_tensorflow_headers)
-    set(source "${PROJECT_BINARY_DIR}/tensorflow_headers.cc")
-    file(CONFIGURE OUTPUT "${source}" CONTENT "")
-    add_library(autodist_tensorflow_headers OBJECT "${source}")
-    target_link_libraries(autodist_tensorflow_headers PRIVATE TensorFlow::framework autodist_flags)
-    target_precompile_headers(
-      autodist_tensorflow_headers PRIVATE <tensorflow/core/framework/op.h>
-      <tensorflow/core/framework/op_kernel.h> <tensorflow/core/framework/resource_var.h>
-      <tensorflow/core/graph/graph.h> <tensorflow/core/util/tensor_bundle/tensor_bundle.h>)
-  endif()
   foreach(target IN LISTS ARGN)
+    get_target_property(type ${target} TYPE)
+    if(type STREQUAL "EXECUTABLE")
+      # Precompiled headers are for one set of options: that of the libraries (-fPIC, not -fPIE).
+      set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+      target_compile_options(${target} PRIVATE -fPIC)
+    endif()
     target_precompile_headers(${target} REUSE_FROM autodist_tensorflow_headers)
   endforeach()
 endfunction()
@@ -60,10 +74,7 @@ function(autodist_test name)
     add_executable(${name} ${name}.cc)
     target_link_libraries(${name} PRIVATE ${arg_LIBRARIES} autodist_flags)
     target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/cc")
-    if(TARGET TensorFlow::framework)
-      # As the libraries are compiled, for precompiled headers are those of one set of options.
-      set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
-      target_compile_options(${name} PRIVATE -fPIC)
+    if(TARGET autodist_tensorflow_headers AND NOT arg_LIBRARIES STREQUAL "autodist_core")
       autodist_precompiled(${name})
     endif()
     add_test(NAME ${name} COMMAND ${name})
