@@ -1,11 +1,11 @@
 // How the replicas of a shard become one value: block kernels.
 //
 // kMean     Floating point: the sum, divided by the number of replicas, computed wider than stored
-// and
-//           rounded once. Where all replicas of an element have the same bits, the result has them
-//           too, whatever they are: NaN payloads, signalling or not, infinities, -0.0, denormals.
-//           So the mean of equal replicas is each of them, and averaging is free of effect for a
-//           training that keeps them equal. Integers and kOpaque have no mean: the first replica.
+//           and rounded once. Where all replicas of an element have the same bits, the result has
+//           them too, whatever they are: NaN payloads, signalling or not, infinities, -0.0,
+//           denormals. So the mean of equal replicas is each of them, and averaging is free of
+//           effect for a training that keeps them equal. Integers and kOpaque have no mean: the
+//           first replica.
 // kSum      Floating point: computed wider, rounded once. Where all replicas but the first are 0.0,
 //           the result has the first's bits, whatever they are: a value that was restored into the
 //           first replica, beside zeros, comes back as it was. Integers wrap. kOpaque cannot be
