@@ -46,6 +46,7 @@ lint: $(VENV)/.lint
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 	PYTHONPATH=python $(bin)/lint-imports
+	$(bin)/python bazel-free-build/check_includes.py
 	$(bin)/clang-format --dry-run -Werror $(cxx_sources)
 
 docs: $(VENV)/.docs
@@ -70,7 +71,7 @@ census: $(VENV)/.test
 	$(bin)/python tests/graph/programs/census.py $(CENSUS_ARGS)
 
 fuzz: $(VENV)/.tools
-	cc/bundle/fuzz/run.sh $(abspath $(bin))/python $(FUZZ_SECONDS)
+	cc/fuzz/run.sh $(abspath $(bin))/python $(FUZZ_SECONDS)
 
 build: $(VENV)/.tools
 	cmake --preset default -DPython_EXECUTABLE=$(abspath $(bin))/python

@@ -57,7 +57,7 @@ endfunction()
 # Makes a loadable module part of the Python package: found beside TensorFlow when installed, and put
 # into the source tree for an in-place build.
 function(autodist_module target)
-  set_target_properties(${target} PROPERTIES INSTALL_RPATH "$ORIGIN/../tensorflow")
+  set_target_properties(${target} PROPERTIES INSTALL_RPATH "$ORIGIN;$ORIGIN/../tensorflow" BUILD_RPATH "$ORIGIN")
   if(AUTODIST_IN_PLACE)
     set_target_properties(${target} PROPERTIES LIBRARY_OUTPUT_DIRECTORY
                                                "${PROJECT_SOURCE_DIR}/python/autodist")

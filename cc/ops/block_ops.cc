@@ -22,10 +22,10 @@
 
 #include "absl/crc/crc32c.h"
 #include "absl/strings/str_cat.h"
-#include "bundle/posix_io.h"
-#include "ops/held_saves.h"
 #include "ops/kernel_inputs.h"
-#include "ops/save_task.h"
+#include "ops/task_op.h"
+#include "sessions/save_session.h"
+#include "storage/posix_io.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -127,13 +127,14 @@ absl::Status CheckRanges(const std::vector<int64_t>& ranges) {
   return absl::InvalidArgumentError("ranges of a file have a first byte and one past the last");
 }
 
-class ShareBlocksOp : public SaveTaskOp {
+class ShareBlocksOp : public TaskOp {
  public:
-  using SaveTaskOp::SaveTaskOp;
+  using TaskOp::TaskOp;
 
  private:
-  absl::Status Work(OpKernelContext* context) override {
-    absl::StatusOr<std::shared_ptr<HeldSave>> save = HeldSaves::Get().Find(SaveIdInput(context));
+  absl::Status Work(OpKernelContext* context, const std::atomic<bool>&) override {
+    absl::StatusOr<std::shared_ptr<SaveSession>> save =
+        SaveSessions::Get().Find(SaveIdInput(context));
     if (!save.ok()) return save.status();
     absl::Status status = (*save)->given().Set(NumbersInput(context, 1));
     if (status.ok()) status = (*save)->checked().Set(NumbersInput(context, 2));
@@ -142,13 +143,14 @@ class ShareBlocksOp : public SaveTaskOp {
   }
 };
 
-class ReadGivenOp : public SaveTaskOp {
+class ReadGivenOp : public TaskOp {
  public:
-  using SaveTaskOp::SaveTaskOp;
+  using TaskOp::TaskOp;
 
  private:
-  absl::Status Work(OpKernelContext* context) override {
-    absl::StatusOr<std::shared_ptr<HeldSave>> save = HeldSaves::Get().Find(SaveIdInput(context));
+  absl::Status Work(OpKernelContext* context, const std::atomic<bool>&) override {
+    absl::StatusOr<std::shared_ptr<SaveSession>> save =
+        SaveSessions::Get().Find(SaveIdInput(context));
     if (!save.ok()) return save.status();
     const std::vector<int64_t> ranges = NumbersInput(context, 1);
     TF_RETURN_IF_ERROR(CheckRanges(ranges));
@@ -171,14 +173,15 @@ class ReadGivenOp : public SaveTaskOp {
   }
 };
 
-class WriteGivenOp : public SaveTaskOp {
+class WriteGivenOp : public TaskOp {
  public:
-  using SaveTaskOp::SaveTaskOp;
+  using TaskOp::TaskOp;
 
  private:
-  absl::Status Work(OpKernelContext* context) override {
+  absl::Status Work(OpKernelContext* context, const std::atomic<bool>&) override {
     const FileSizeErrors file_size_errors;
-    absl::StatusOr<std::shared_ptr<HeldSave>> save = HeldSaves::Get().Find(SaveIdInput(context));
+    absl::StatusOr<std::shared_ptr<SaveSession>> save =
+        SaveSessions::Get().Find(SaveIdInput(context));
     if (!save.ok()) return save.status();
     const std::vector<int64_t> ranges = NumbersInput(context, 1);
     TF_RETURN_IF_ERROR(CheckRanges(ranges));
@@ -206,13 +209,14 @@ class WriteGivenOp : public SaveTaskOp {
   static constexpr int kFixedInputs = 2;  // save_id, ranges
 };
 
-class SumWrittenOp : public SaveTaskOp {
+class SumWrittenOp : public TaskOp {
  public:
-  using SaveTaskOp::SaveTaskOp;
+  using TaskOp::TaskOp;
 
  private:
-  absl::Status Work(OpKernelContext* context) override {
-    absl::StatusOr<std::shared_ptr<HeldSave>> save = HeldSaves::Get().Find(SaveIdInput(context));
+  absl::Status Work(OpKernelContext* context, const std::atomic<bool>&) override {
+    absl::StatusOr<std::shared_ptr<SaveSession>> save =
+        SaveSessions::Get().Find(SaveIdInput(context));
     if (!save.ok()) return save.status();
     const std::vector<int64_t> ranges = NumbersInput(context, 1);
     TF_RETURN_IF_ERROR(CheckRanges(ranges));
@@ -227,12 +231,12 @@ class SumWrittenOp : public SaveTaskOp {
   }
 };
 
-class SumFileOp : public SaveTaskOp {
+class SumFileOp : public TaskOp {
  public:
-  using SaveTaskOp::SaveTaskOp;
+  using TaskOp::TaskOp;
 
  private:
-  absl::Status Work(OpKernelContext* context) override {
+  absl::Status Work(OpKernelContext* context, const std::atomic<bool>&) override {
     absl::StatusOr<std::string> path = PrefixInput(context->input(0));
     if (!path.ok()) return path.status();
     const std::vector<int64_t> ranges = NumbersInput(context, 1);

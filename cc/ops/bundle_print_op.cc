@@ -1,11 +1,12 @@
 // Tells what a task sees of a bundle, for comparing with what another sees.
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 
 #include "absl/crc/crc32c.h"
 #include "ops/kernel_inputs.h"
-#include "ops/save_task.h"
+#include "ops/task_op.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/shape_inference.h"
@@ -30,12 +31,12 @@ prefix: Scalar. The bundle's.
 print: The CRC of the index file, unmasked, and the size of the data file in bytes; -1 where it cannot be read.
 )doc");
 
-class BundlePrintOp : public SaveTaskOp {
+class BundlePrintOp : public TaskOp {
  public:
-  using SaveTaskOp::SaveTaskOp;
+  using TaskOp::TaskOp;
 
  private:
-  absl::Status Work(tensorflow::OpKernelContext* context) override {
+  absl::Status Work(tensorflow::OpKernelContext* context, const std::atomic<bool>&) override {
     absl::StatusOr<std::string> prefix = PrefixInput(context->input(0));
     if (!prefix.ok()) return prefix.status();
     tsl::Env* const env = tsl::Env::Default();

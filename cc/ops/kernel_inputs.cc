@@ -5,10 +5,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "bundle/final_status.h"
-#include "bundle/guarded.h"
+#include "storage/final_status.h"
 #include "tensorflow/core/framework/cancellation.h"
 #include "tensorflow/core/framework/variant.h"
+#include "threads/guarded.h"
 
 namespace autodist {
 

@@ -10,9 +10,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "bundle/guarded.h"
-#include "ops/pinned_variables.h"
+#include "sessions/pinned_variables.h"
 #include "tensorflow/core/framework/op_kernel.h"
+#include "threads/guarded.h"
 
 namespace autodist {
 

@@ -9,17 +9,17 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "bundle/block.h"
-#include "bundle/data_writer.h"
-#include "bundle/element_type.h"
-#include "bundle/part_codec.h"
-#include "bundle/posix_io.h"
-#include "ops/held_saves.h"
+#include "format/element_type.h"
 #include "ops/kernel_inputs.h"
-#include "ops/save_task.h"
+#include "ops/task_op.h"
+#include "save/data_writer.h"
+#include "save/part_codec.h"
+#include "sessions/save_session.h"
+#include "storage/posix_io.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
+#include "threads/block.h"
 
 namespace autodist {
 namespace {
@@ -43,7 +43,7 @@ REGISTER_OP("AutodistReadParts")
 Elements of sources that a task holds, to be sent to a writer.
 
 save_id: As in AutodistOpenSave.
-reads: What to read, as cc/bundle/part_codec.h has it.
+reads: What to read, as cc/save/part_codec.h has it.
 buffer: The bytes.
 )doc");
 
@@ -63,7 +63,7 @@ Writes parts of the data file of a save of several tasks.
 
 save_id: As in AutodistOpenSave.
 names: For each part the name of its variable.
-parts: The parts, as cc/bundle/part_codec.h has them.
+parts: The parts, as cc/save/part_codec.h has them.
 buffers: What other tasks send, from AutodistReadParts.
 crcs: The CRC of each part, unmasked.
 lock: As in AutodistSave.
@@ -99,18 +99,14 @@ std::optional<Tensor> ViewOf(const SourceValue& value, const PartRead& read) {
   return bytes.Slice(begin, end);
 }
 
-class ReadPartsOp : public tensorflow::AsyncOpKernel {
+class ReadPartsOp : public TaskOp {
  public:
-  explicit ReadPartsOp(tensorflow::OpKernelConstruction* context) : AsyncOpKernel(context) {}
-
-  void ComputeAsync(OpKernelContext* context, DoneCallback done) override {
-    RunOnOwnThread(
-        context, [context](const std::atomic<bool>&) { return Read(context); }, std::move(done));
-  }
+  using TaskOp::TaskOp;
 
  private:
-  static absl::Status Read(OpKernelContext* context) {
-    absl::StatusOr<std::shared_ptr<HeldSave>> save = HeldSaves::Get().Find(SaveIdInput(context));
+  absl::Status Work(OpKernelContext* context, const std::atomic<bool>&) override {
+    absl::StatusOr<std::shared_ptr<SaveSession>> save =
+        SaveSessions::Get().Find(SaveIdInput(context));
     if (!save.ok()) return save.status();
     const std::vector<int64_t> numbers = NumbersInput(context, 1);
     absl::StatusOr<std::vector<PartRead>> reads = DecodeReads(numbers);
@@ -161,26 +157,19 @@ class ReadPartsOp : public tensorflow::AsyncOpKernel {
   }
 };
 
-class WritePartsOp : public tensorflow::AsyncOpKernel {
+class WritePartsOp : public TaskOp {
  public:
-  explicit WritePartsOp(tensorflow::OpKernelConstruction* context) : AsyncOpKernel(context) {
+  explicit WritePartsOp(tensorflow::OpKernelConstruction* context) : TaskOp(context) {
     std::string lock;
-    OP_REQUIRES_OK(context, context->GetAttr("threads", &threads_));
     OP_REQUIRES_OK(context, context->GetAttr("lock", &lock));
     lock_mode_ = lock == "copy" ? LockMode::kCopy : LockMode::kBlock;
   }
 
-  void ComputeAsync(OpKernelContext* context, DoneCallback done) override {
-    RunOnOwnThread(
-        context,
-        [this, context](const std::atomic<bool>& cancelled) { return Write(context, cancelled); },
-        std::move(done));
-  }
-
  private:
-  absl::Status Write(OpKernelContext* context, const std::atomic<bool>& cancelled) const {
+  absl::Status Work(OpKernelContext* context, const std::atomic<bool>& cancelled) override {
     const FileSizeErrors file_size_errors;
-    absl::StatusOr<std::shared_ptr<HeldSave>> save = HeldSaves::Get().Find(SaveIdInput(context));
+    absl::StatusOr<std::shared_ptr<SaveSession>> save =
+        SaveSessions::Get().Find(SaveIdInput(context));
     if (!save.ok()) return save.status();
     auto names = StringVector(context->input(1), "names", context->input(1).NumElements());
     if (!names.ok()) return names.status();
@@ -206,7 +195,7 @@ class WritePartsOp : public tensorflow::AsyncOpKernel {
   }
 
   static absl::StatusOr<std::vector<SourceValue>> Values(OpKernelContext* context,
-                                                         const PartWork& work, HeldSave* save) {
+                                                         const PartWork& work, SaveSession* save) {
     std::vector<SourceValue> values;
     values.reserve(work.values.size());
     for (const PlannedTensor& planned : work.plan.tensors) {
@@ -234,7 +223,6 @@ class WritePartsOp : public tensorflow::AsyncOpKernel {
 
   static constexpr int kFixedInputs = 3;  // save_id, names, parts
 
-  int threads_;
   LockMode lock_mode_;
 };
 

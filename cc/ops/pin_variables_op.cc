@@ -2,13 +2,13 @@
 
 #include <utility>
 
-#include "bundle/guarded.h"
-#include "ops/pinned_variables.h"
+#include "sessions/pinned_variables.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/resource_mgr.h"
 #include "tensorflow/core/framework/variant.h"
+#include "threads/guarded.h"
 
 namespace autodist {
 namespace {

@@ -21,7 +21,7 @@ REGISTER_OP("AutodistReferenceVariables")
     .SetShapeFn(tensorflow::shape_inference::ScalarShape)
     .Doc(R"doc(
 Refers at one instant to the buffers of all variables that see only dense updates, for one AutodistSave or
-AutodistHoldSave to write.
+AutodistJoinSave to write.
 
 An op of its own, so that the variables are referred to when stock TensorFlow would read them: as soon as the ops that
 the reads wait for are done, not when everything else that is saved was computed, too.

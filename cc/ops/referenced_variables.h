@@ -16,8 +16,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "ops/pinned_variables.h"
-#include "ops/variable_sources.h"
+#include "sessions/pinned_variables.h"
+#include "sessions/variable_sources.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/variant_tensor_data.h"
 

@@ -8,16 +8,17 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "bundle/bundle_loader.h"
-#include "bundle/bundle_names.h"
-#include "bundle/bundle_reader.h"
-#include "bundle/restore_plan.h"
-#include "bundle/shape_and_slice.h"
-#include "bundle/unique_lines.h"
+#include "format/bundle_names.h"
+#include "format/bundle_reader.h"
+#include "format/shape_and_slice.h"
 #include "ops/kernel_inputs.h"
 #include "ops/reports.h"
 #include "ops/stock_restore.h"
-#include "ops/variable_targets.h"
+#include "ops/task_op.h"
+#include "restore/bundle_loader.h"
+#include "restore/restore_plan.h"
+#include "restore/unique_lines.h"
+#include "sessions/variable_targets.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/shape_inference.h"
@@ -81,7 +82,7 @@ shape_and_slices: The full shape and slice of each entry as in RestoreV2; empty 
 pins: Variables to write in place, from AutodistPinVariables; they need not be initialized.
 tensors: The entries named by `tensor_entries`.
 dtypes: The dtype of each entry.
-variable_entries: For each variable of `pins` the number of the entry it takes. An entry may have several takers.
+variable_entries: For each variable of `pins` the number of the entry it takes. An entry may have several variables.
 variable_shapes: For each variable its static shape, which the entry must be compatible with.
 validate_shapes: For each variable whether it must keep its shape if it is initialized.
 tensor_entries: For each output the number of its entry.
@@ -91,9 +92,9 @@ verify: Whether the checkpoint is read in full and found right 'before' a variab
 threads: How many threads read; 0 lets the machine decide.
 )doc");
 
-class RestoreOp : public tensorflow::AsyncOpKernel {
+class RestoreOp : public TaskOp {
  public:
-  explicit RestoreOp(tensorflow::OpKernelConstruction* context) : AsyncOpKernel(context) {
+  explicit RestoreOp(tensorflow::OpKernelConstruction* context) : TaskOp(context) {
     std::string verify;
     OP_REQUIRES_OK(context, context->GetAttr("num_pins", &num_pins_));
     OP_REQUIRES_OK(context, context->GetAttr("dtypes", &dtypes_));
@@ -102,7 +103,6 @@ class RestoreOp : public tensorflow::AsyncOpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("validate_shapes", &validate_shapes_));
     OP_REQUIRES_OK(context, context->GetAttr("tensor_entries", &tensor_entries_));
     OP_REQUIRES_OK(context, context->GetAttr("tensor_shapes", &tensor_shapes_));
-    OP_REQUIRES_OK(context, context->GetAttr("threads", &threads_));
     OP_REQUIRES_OK(context, context->GetAttr("verify", &verify));
     verify_first_ = verify == "before";
     OP_REQUIRES(context,
@@ -124,32 +124,25 @@ class RestoreOp : public tensorflow::AsyncOpKernel {
                     "tensor_entries, tensor_shapes and tensor_types differ in length"));
   }
 
-  void ComputeAsync(OpKernelContext* context, DoneCallback done) override {
-    RunOnOwnThread(
-        context,
-        [this, context](const std::atomic<bool>& cancelled) { return Restore(context, cancelled); },
-        std::move(done));
-  }
-
  private:
-  // The takers of the entries: numbered entry by entry, variables before tensors.
+  // The variables of the entries: numbered entry by entry, variables before tensors.
   struct Request {
     std::vector<RestoreEntry> entries;
-    std::vector<Destination> destinations;
+    std::vector<RestoreTarget> targets;
     std::vector<std::pair<int, int>> outputs;  // output, number of its target
     int64_t target_count = 0;
   };
 
-  absl::Status Restore(OpKernelContext* context, const std::atomic<bool>& cancelled) const {
+  absl::Status Work(OpKernelContext* context, const std::atomic<bool>& cancelled) override {
     const auto start = std::chrono::steady_clock::now();
     absl::StatusOr<std::string> prefix = PrefixInput(context->input(0));
     if (!prefix.ok()) return prefix.status();
     absl::StatusOr<Request> request = Unpack(context);
     if (!request.ok()) return request.status();
-    VariableTargets targets(std::move(request->destinations));
+    VariableTargets targets(std::move(request->targets));
     std::vector<int> all(dtypes_.size());
     std::iota(all.begin(), all.end(), 0);
-    AutodistRestoreReport report{};
+    RestoreReport report{};
     absl::Status status = IsV1(*prefix)
                               ? LoadByStock(context, *request, all, &targets)
                               : Load(context, *prefix, *request, &targets, cancelled, &report);
@@ -190,9 +183,9 @@ class RestoreOp : public tensorflow::AsyncOpKernel {
           variables.size(), " variables but ", variable_entries_.size(), " variable_entries"));
     }
     Request request;
-    std::vector<std::vector<Destination>> takers(dtypes_.size());
+    std::vector<std::vector<RestoreTarget>> targets_of(dtypes_.size());
     for (size_t i = 0; i < variables.size(); ++i) {
-      takers[variable_entries_[i]].push_back(
+      targets_of[variable_entries_[i]].push_back(
           {variables[i], variable_shapes_[i], static_cast<bool>(validate_shapes_[i])});
     }
     std::vector<std::vector<int>> outputs(dtypes_.size());
@@ -200,23 +193,23 @@ class RestoreOp : public tensorflow::AsyncOpKernel {
       outputs[tensor_entries_[i]].push_back(static_cast<int>(i));
     }
     for (size_t i = 0; i < dtypes_.size(); ++i) {
-      std::vector<Destination>& destinations = request.destinations;
-      const size_t first = destinations.size();
-      destinations.insert(destinations.end(), takers[i].begin(), takers[i].end());
+      std::vector<RestoreTarget>& targets = request.targets;
+      const size_t first = targets.size();
+      targets.insert(targets.end(), targets_of[i].begin(), targets_of[i].end());
       for (int output : outputs[i]) {
-        request.outputs.emplace_back(output, static_cast<int>(destinations.size()));
-        destinations.push_back({nullptr, tensor_shapes_[output], false});
+        request.outputs.emplace_back(output, static_cast<int>(targets.size()));
+        targets.push_back({nullptr, tensor_shapes_[output], false});
       }
       request.entries.push_back({(*names)[i], (*slices)[i], dtypes_[i], static_cast<int>(first),
-                                 static_cast<int>(destinations.size() - first)});
+                                 static_cast<int>(targets.size() - first)});
     }
-    request.target_count = request.destinations.size();
+    request.target_count = request.targets.size();
     return request;
   }
 
   absl::Status Load(OpKernelContext* context, const std::string& prefix, const Request& request,
                     VariableTargets* targets, const std::atomic<bool>& cancelled,
-                    AutodistRestoreReport* report) const {
+                    RestoreReport* report) const {
     absl::StatusOr<BundleIndex> index = ReadBundleIndex(prefix);
     if (!index.ok()) return index.status();
     std::vector<RestoreEntry> entries;
@@ -296,7 +289,6 @@ class RestoreOp : public tensorflow::AsyncOpKernel {
   std::vector<bool> validate_shapes_;
   std::vector<int64_t> tensor_entries_;
   std::vector<tensorflow::PartialTensorShape> tensor_shapes_;
-  int threads_;
   bool verify_first_;
 };
 

@@ -8,12 +8,13 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "bundle/bundle_writer.h"
-#include "bundle/save_plan.h"
 #include "ops/kernel_inputs.h"
 #include "ops/referenced_variables.h"
 #include "ops/reports.h"
-#include "ops/variable_sources.h"
+#include "ops/task_op.h"
+#include "save/bundle_writer.h"
+#include "save/save_plan.h"
+#include "sessions/variable_sources.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/shape_inference.h"
@@ -88,13 +89,12 @@ struct SaveRequest {
   std::vector<SaveEntry> entries;
 };
 
-class SaveOp : public tensorflow::AsyncOpKernel {
+class SaveOp : public TaskOp {
  public:
-  explicit SaveOp(tensorflow::OpKernelConstruction* context) : AsyncOpKernel(context) {
+  explicit SaveOp(tensorflow::OpKernelConstruction* context) : TaskOp(context) {
     std::string layout, lock;
     OP_REQUIRES_OK(context, context->GetAttr("num_pins", &num_pins_));
     OP_REQUIRES_OK(context, context->GetAttr("value_index", &value_index_));
-    OP_REQUIRES_OK(context, context->GetAttr("threads", &threads_));
     OP_REQUIRES_OK(context, context->GetAttr("durable", &durable_));
     OP_REQUIRES_OK(context, context->GetAttr("lock", &lock));
     OP_REQUIRES_OK(context, context->GetAttr("layout", &layout));
@@ -104,15 +104,8 @@ class SaveOp : public tensorflow::AsyncOpKernel {
     layout_ = *parsed;
   }
 
-  void ComputeAsync(OpKernelContext* context, DoneCallback done) override {
-    RunOnOwnThread(
-        context,
-        [this, context](const std::atomic<bool>& cancelled) { return Save(context, cancelled); },
-        std::move(done));
-  }
-
  private:
-  absl::Status Save(OpKernelContext* context, const std::atomic<bool>& cancelled) const {
+  absl::Status Work(OpKernelContext* context, const std::atomic<bool>& cancelled) override {
     const auto start = std::chrono::steady_clock::now();
     absl::StatusOr<SaveRequest> request = Unpack(context);
     if (!request.ok()) return request.status();
@@ -125,8 +118,8 @@ class SaveOp : public tensorflow::AsyncOpKernel {
     if (!written_bytes.ok()) return written_bytes.status();
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     KeepReport(request->prefix,
-               AutodistSaveReport{*written_bytes, elapsed.count(), sources.max_lock_seconds(),
-                                  plan->variable_count, plan->shard_count, plan->replica_count});
+               SaveReport{*written_bytes, elapsed.count(), sources.max_lock_seconds(),
+                          plan->variable_count, plan->shard_count, plan->replica_count});
     return absl::OkStatus();
   }
 
@@ -185,7 +178,6 @@ class SaveOp : public tensorflow::AsyncOpKernel {
 
   int num_pins_;
   std::vector<int64_t> value_index_;
-  int threads_;
   bool durable_;
   LockMode lock_mode_;
   SaveLayout layout_;

@@ -6,11 +6,11 @@
 
 #include <string>
 
-#include "bundle/bundle_reader.h"
-#include "bundle/file_systems.h"
+#include "format/bundle_reader.h"
 #include "python/cluster_plan.h"
 #include "python/cluster_restore_plan.h"
 #include "python/status_exceptions.h"
+#include "storage/file_systems.h"
 #include "tensorflow/core/util/tensor_bundle/tensor_bundle.h"
 
 namespace py = pybind11;

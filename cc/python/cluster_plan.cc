@@ -15,13 +15,13 @@
 
 #include "absl/crc/crc32c.h"
 #include "absl/strings/str_cat.h"
-#include "bundle/element_type.h"
-#include "bundle/index_entries.h"
-#include "bundle/part_codec.h"
-#include "bundle/part_plan.h"
-#include "bundle/save_plan.h"
-#include "bundle/shared_blocks.h"
+#include "format/element_type.h"
 #include "python/status_exceptions.h"
+#include "save/index_entries.h"
+#include "save/part_codec.h"
+#include "save/part_plan.h"
+#include "save/save_plan.h"
+#include "save/shared_blocks.h"
 
 namespace py = pybind11;
 

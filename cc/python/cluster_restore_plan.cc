@@ -13,11 +13,11 @@
 #include <utility>
 #include <vector>
 
-#include "bundle/bundle_reader.h"
-#include "bundle/restore_plan.h"
-#include "bundle/restore_ranges.h"
+#include "format/bundle_reader.h"
 #include "python/planned_arrays.h"
 #include "python/status_exceptions.h"
+#include "restore/restore_plan.h"
+#include "restore/restore_ranges.h"
 
 namespace py = pybind11;
 

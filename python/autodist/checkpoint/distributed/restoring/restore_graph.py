@@ -24,7 +24,7 @@ class RestoreGraph:
     Attributes:
         tasks: All tasks, the chief first.
         holds: By number of a task, those of its targets and the outputs of its
-            `AutodistHoldRestore`.
+            `AutodistJoinRestore`.
         touch: Lets every task hear of the restore.
         publish: Gives the variables the restored values.
         drop: Ends the restore.
@@ -88,7 +88,7 @@ class RestoreGraph:
         with self._on(index):
             keys, rows = (tf.compat.v1.placeholder(tf.string, [None]) for _ in range(2))
             self.rows[index] = keys, rows
-            outputs = _native.ops().autodist_hold_restore(
+            outputs = _native.ops().autodist_join_restore(
                 restore_id=self.restore_id,
                 prefix=self.path,
                 fingerprint=self.fingerprint,

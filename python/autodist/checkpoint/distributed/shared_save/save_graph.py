@@ -218,7 +218,7 @@ class SaveGraph:
             )
         numbers.extend(read)
         with self._on(index):
-            outputs = ops.autodist_hold_save(
+            outputs = ops.autodist_join_save(
                 save_id=self.save_id,
                 path=self.path,
                 lease_seconds=self.lease,

@@ -200,10 +200,10 @@ class SharedSave(reusable_save.ReusableSave):
         places = {}
         shapes = {number: (shape, 0) for number, shape in self._stock.shapes(begun).items()}
         for index, output in outputs.items():
-            if output.reaches and index != 0:
+            if output.can_open and index != 0:
                 places[index] = file_systems.FilePlace.of(output)
             # Per source: rank, shape, encoded size.
-            numbers = iter(output.facts.tolist())
+            numbers = iter(output.shapes.tolist())
             for source in self._graph.holds[index][0]:
                 shape = tuple(itertools.islice(numbers, next(numbers)))
                 shapes[source] = shape, next(numbers)

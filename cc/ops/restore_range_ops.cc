@@ -1,0 +1,202 @@
+// The ops of a restore of several tasks that read bytes of the checkpoint. Those that begin and end
+// it: restore_session_ops.cc.
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "format/bundle_reader.h"
+#include "format/data_files.h"
+#include "ops/kernel_inputs.h"
+#include "ops/task_op.h"
+#include "restore/file_ranges.h"
+#include "sessions/restore_session.h"
+#include "tensorflow/core/framework/op.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/shape_inference.h"
+
+namespace autodist {
+namespace {
+
+using tensorflow::OpKernelContext;
+using tensorflow::Tensor;
+using tensorflow::TensorShape;
+using tensorflow::shape_inference::InferenceContext;
+
+absl::Status VectorShape(InferenceContext* context) {
+  for (int i = 0; i < context->num_outputs(); ++i) {
+    context->set_output(i, context->Vector(context->UnknownDim()));
+  }
+  return absl::OkStatus();
+}
+
+REGISTER_OP("AutodistSumRanges")
+    .Input("restore_id: string")
+    .Input("ranges: int64")
+    .Output("crcs: int64")
+    .Attr("threads: int >= 0 = 0")
+    .SetIsStateful()
+    .SetShapeFn(VectorShape)
+    .Doc(R"doc(
+Sums bytes of a checkpoint.
+
+restore_id: As in AutodistOpenRestore.
+ranges: For each range the number of its data file, its offset there and its size.
+crcs: The CRC of each, unmasked.
+threads: How many threads read; 0 lets the machine decide.
+)doc");
+
+REGISTER_OP("AutodistReadRanges")
+    .Input("restore_id: string")
+    .Input("ranges: int64")
+    .Output("bytes: uint8")
+    .Attr("threads: int >= 0 = 0")
+    .SetIsStateful()
+    .SetShapeFn(VectorShape)
+    .Doc(R"doc(
+Reads bytes of a checkpoint, to be sent.
+
+restore_id: As in AutodistOpenRestore.
+ranges: As in AutodistSumRanges.
+bytes: Those of all ranges, one after the other.
+threads: As in AutodistSumRanges.
+)doc");
+
+REGISTER_OP("AutodistFillRanges")
+    .Input("restore_id: string")
+    .Input("ranges: int64")
+    .Input("buffers: num_buffers * uint8")
+    .Output("crcs: int64")
+    .Attr("num_buffers: int >= 0")
+    .Attr("live: bool")
+    .Attr("threads: int >= 0 = 0")
+    .SetIsStateful()
+    .SetShapeFn(VectorShape)
+    .Doc(R"doc(
+Writes bytes of a checkpoint into the targets of a restore on this task.
+
+restore_id: As in AutodistOpenRestore.
+ranges: For each range the number of its entry among the `rows` of AutodistJoinRestore, without the header, and its
+  first byte and the one past its last.
+buffers: The bytes, from AutodistReadRanges; none: this task reads them.
+crcs: The CRC of each range, unmasked.
+live: Whether the targets are those that have a value, which they lose until it is published, or the others.
+threads: As in AutodistSumRanges.
+)doc");
+
+absl::Status SetSums(OpKernelContext* context, const std::vector<uint32_t>& sums) {
+  Tensor* output;
+  TF_RETURN_IF_ERROR(
+      context->allocate_output(0, TensorShape({static_cast<int64_t>(sums.size())}), &output));
+  std::copy(sums.begin(), sums.end(), output->flat<int64_t>().data());
+  return absl::OkStatus();
+}
+
+constexpr size_t kRangeNumbers = 3;
+
+absl::StatusOr<std::vector<int64_t>> RangeNumbers(OpKernelContext* context) {
+  std::vector<int64_t> numbers = NumbersInput(context, 1);
+  if (numbers.size() % kRangeNumbers == 0) return numbers;
+  return absl::InvalidArgumentError(absl::StrCat(numbers.size(), " numbers are not whole ranges"));
+}
+
+// The ranges of files that are input 1, which are opened.
+absl::StatusOr<std::vector<FileRange>> FileRangesInput(OpKernelContext* context, DataFiles* files,
+                                                       int shard_count) {
+  absl::StatusOr<std::vector<int64_t>> numbers = RangeNumbers(context);
+  if (!numbers.ok()) return numbers.status();
+  std::vector<FileRange> ranges;
+  for (size_t i = 0; i < numbers->size(); i += kRangeNumbers) {
+    const int64_t shard = (*numbers)[i], offset = (*numbers)[i + 1], size = (*numbers)[i + 2];
+    if (shard < 0 || shard >= shard_count || offset < 0 || size < 0 || offset > INT64_MAX - size) {
+      return absl::InvalidArgumentError(absl::StrCat("data file ", shard, " of ", shard_count,
+                                                     " has no ", size, " bytes at ", offset));
+    }
+    BundleEntry entry{};
+    entry.shard_id = static_cast<int>(shard);
+    entry.offset = offset;
+    entry.size_bytes = size;
+    const absl::Status opened = files->Open(entry);
+    if (!opened.ok()) return opened;
+    ranges.push_back({static_cast<int>(shard), offset, size});
+  }
+  return ranges;
+}
+
+class SumRangesOp : public TaskOp {
+ public:
+  using TaskOp::TaskOp;
+
+ private:
+  absl::Status Work(OpKernelContext* context, const std::atomic<bool>& cancelled) override {
+    auto restore = RestoreSessions::Get().Find(SaveIdInput(context));
+    if (!restore.ok()) return restore.status();
+    DataFiles files((*restore)->prefix(), (*restore)->shard_count());
+    auto ranges = FileRangesInput(context, &files, (*restore)->shard_count());
+    if (!ranges.ok()) return ranges.status();
+    absl::StatusOr<std::vector<uint32_t>> sums =
+        ReadRanges(files, *ranges, nullptr, threads_, &cancelled);
+    if (!sums.ok()) return sums.status();
+    (*restore)->Touch();
+    return SetSums(context, *sums);
+  }
+};
+
+class ReadRangesOp : public TaskOp {
+ public:
+  using TaskOp::TaskOp;
+
+ private:
+  absl::Status Work(OpKernelContext* context, const std::atomic<bool>& cancelled) override {
+    auto restore = RestoreSessions::Get().Find(SaveIdInput(context));
+    if (!restore.ok()) return restore.status();
+    DataFiles files((*restore)->prefix(), (*restore)->shard_count());
+    auto ranges = FileRangesInput(context, &files, (*restore)->shard_count());
+    if (!ranges.ok()) return ranges.status();
+    int64_t size_bytes = 0;
+    for (const FileRange& range : *ranges) size_bytes += range.size_bytes;
+    Tensor* bytes;
+    TF_RETURN_IF_ERROR(context->allocate_output(0, TensorShape({size_bytes}), &bytes));
+    char* out = reinterpret_cast<char*>(bytes->flat<uint8_t>().data());
+    return ReadRanges(files, *ranges, out, threads_, &cancelled).status();
+  }
+};
+
+class FillRangesOp : public TaskOp {
+ public:
+  explicit FillRangesOp(tensorflow::OpKernelConstruction* context) : TaskOp(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("live", &live_));
+  }
+
+ private:
+  absl::Status Work(OpKernelContext* context, const std::atomic<bool>& cancelled) override {
+    auto restore = RestoreSessions::Get().Find(SaveIdInput(context));
+    if (!restore.ok()) return restore.status();
+    absl::StatusOr<std::vector<int64_t>> numbers = RangeNumbers(context);
+    if (!numbers.ok()) return numbers.status();
+    std::vector<RestoreSession::Range> ranges;
+    for (size_t i = 0; i < numbers->size(); i += kRangeNumbers) {
+      ranges.push_back({(*numbers)[i], (*numbers)[i + 1], (*numbers)[i + 2]});
+    }
+    absl::string_view bytes;
+    if (context->num_inputs() > kFixedInputs) bytes = context->input(kFixedInputs).tensor_data();
+    absl::StatusOr<std::vector<uint32_t>> sums =
+        (*restore)->Fill(live_, ranges, bytes, threads_, &cancelled);
+    if (!sums.ok()) return sums.status();
+    (*restore)->Touch();
+    return SetSums(context, *sums);
+  }
+
+  static constexpr int kFixedInputs = 2;  // restore_id, ranges
+
+  bool live_;
+};
+
+REGISTER_KERNEL_BUILDER(Name("AutodistSumRanges").Device(tensorflow::DEVICE_CPU), SumRangesOp);
+REGISTER_KERNEL_BUILDER(Name("AutodistReadRanges").Device(tensorflow::DEVICE_CPU), ReadRangesOp);
+REGISTER_KERNEL_BUILDER(Name("AutodistFillRanges").Device(tensorflow::DEVICE_CPU), FillRangesOp);
+
+}  // namespace
+}  // namespace autodist

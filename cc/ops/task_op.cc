@@ -1,0 +1,55 @@
+#include "ops/task_op.h"
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "ops/kernel_inputs.h"
+#include "tensorflow/core/util/device_name_utils.h"
+
+namespace autodist {
+
+std::string SaveIdInput(tensorflow::OpKernelContext* context) {
+  const std::string id(context->input(0).flat<tensorflow::tstring>()(0));
+  std::string task, device;
+  if (!tensorflow::DeviceNameUtils::SplitDeviceName(context->device()->name(), &task, &device)) {
+    return id;
+  }
+  return absl::StrCat(id, " on ", task);
+}
+
+std::chrono::seconds LeaseInput(tensorflow::OpKernelContext* context, int input) {
+  return std::chrono::seconds(context->input(input).flat<int64_t>()(0));
+}
+
+std::vector<int64_t> NumbersInput(tensorflow::OpKernelContext* context, int input) {
+  const auto numbers = context->input(input).flat<int64_t>();
+  return std::vector<int64_t>(numbers.data(), numbers.data() + numbers.size());
+}
+
+TaskOp::TaskOp(tensorflow::OpKernelConstruction* context) : AsyncOpKernel(context) {
+  if (context->HasAttr("threads")) OP_REQUIRES_OK(context, context->GetAttr("threads", &threads_));
+}
+
+void TaskOp::ComputeAsync(tensorflow::OpKernelContext* context, DoneCallback done) {
+  RunOnOwnThread(
+      context,
+      [this, context](const std::atomic<bool>& cancelled) { return Work(context, cancelled); },
+      std::move(done));
+}
+
+void TaskOp::SetScalar(tensorflow::OpKernelContext* context, int64_t value) {
+  tensorflow::Tensor output(tensorflow::DT_INT64, tensorflow::TensorShape({}));
+  output.scalar<int64_t>()() = value;
+  context->set_output(0, output);
+}
+
+void TaskOp::SetVector(tensorflow::OpKernelContext* context, const std::vector<int64_t>& values) {
+  tensorflow::Tensor output(tensorflow::DT_INT64,
+                            tensorflow::TensorShape({static_cast<int64_t>(values.size())}));
+  std::copy(values.begin(), values.end(), output.flat<int64_t>().data());
+  context->set_output(0, output);
+}
+
+}  // namespace autodist

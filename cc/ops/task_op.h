@@ -1,0 +1,47 @@
+// The base of the ops that read or write files, and inputs that several of them have.
+
+#ifndef AUTODIST_OPS_TASK_OP_H_
+#define AUTODIST_OPS_TASK_OP_H_
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "tensorflow/core/framework/op_kernel.h"
+
+namespace autodist {
+
+// The id that is input 0, as this task knows it: several tasks may be in one process.
+std::string SaveIdInput(tensorflow::OpKernelContext* context);
+
+// A scalar of seconds.
+std::chrono::seconds LeaseInput(tensorflow::OpKernelContext* context, int input);
+
+// The elements of an int64 input.
+std::vector<int64_t> NumbersInput(tensorflow::OpKernelContext* context, int input);
+
+// An op whose work is done on a thread of its own.
+class TaskOp : public tensorflow::AsyncOpKernel {
+ public:
+  explicit TaskOp(tensorflow::OpKernelConstruction* context);
+
+  void ComputeAsync(tensorflow::OpKernelContext* context, DoneCallback done) override;
+
+ protected:
+  // Computes the outputs. `cancelled` becomes true when TensorFlow cancels the op.
+  virtual absl::Status Work(tensorflow::OpKernelContext* context,
+                            const std::atomic<bool>& cancelled) = 0;
+
+  // Set output 0.
+  static void SetScalar(tensorflow::OpKernelContext* context, int64_t value);
+  static void SetVector(tensorflow::OpKernelContext* context, const std::vector<int64_t>& values);
+
+  int threads_ = 0;  // the attribute of that name, if there is one; 0: the machine decides
+};
+
+}  // namespace autodist
+
+#endif  // AUTODIST_OPS_TASK_OP_H_

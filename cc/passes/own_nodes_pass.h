@@ -1,0 +1,59 @@
+// Graph passes that replace nodes where this library is certain to be loaded: in each process its
+// own.
+//
+// The process of a session's client sees the graph before it is partitioned, with the variables on
+// all of its devices in view; that of any other task when it is handed its partitions.
+
+#ifndef AUTODIST_PASSES_OWN_NODES_PASS_H_
+#define AUTODIST_PASSES_OWN_NODES_PASS_H_
+
+#include <functional>
+
+#include "absl/status/status.h"
+#include "tensorflow/core/common_runtime/device.h"
+#include "tensorflow/core/common_runtime/device_set.h"
+#include "tensorflow/core/common_runtime/optimization_registry.h"
+#include "tensorflow/core/graph/graph.h"
+#include "tensorflow/core/util/device_name_utils.h"
+
+namespace autodist {
+
+using IsOurs = std::function<bool(const tensorflow::Node&)>;
+
+// Replaces the nodes of a graph for which the predicate holds.
+using ReplaceNodes = absl::Status (*)(tensorflow::Graph* graph, const IsOurs& is_ours);
+
+// For POST_REWRITE_FOR_EXEC.
+template <ReplaceNodes kReplace>
+class ClientNodesPass : public tensorflow::GraphOptimizationPass {
+ public:
+  absl::Status Run(const tensorflow::GraphOptimizationPassOptions& options) override {
+    if (options.is_function_graph || options.graph == nullptr || options.device_set == nullptr) {
+      return absl::OkStatus();
+    }
+    const tensorflow::Device* client = options.device_set->client_device();
+    if (client == nullptr) return absl::OkStatus();
+    return kReplace(options.graph->get(), [client](const tensorflow::Node& node) {
+      return tensorflow::DeviceNameUtils::IsSameAddressSpace(client->name(),
+                                                             node.assigned_device_name());
+    });
+  }
+};
+
+// For POST_PARTITIONING.
+template <ReplaceNodes kReplace>
+class TaskNodesPass : public tensorflow::GraphOptimizationPass {
+ public:
+  absl::Status Run(const tensorflow::GraphOptimizationPassOptions& options) override {
+    if (options.is_function_graph || options.partition_graphs == nullptr) return absl::OkStatus();
+    for (auto& [device, graph] : *options.partition_graphs) {
+      absl::Status status = kReplace(graph.get(), [](const tensorflow::Node&) { return true; });
+      if (!status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
+};
+
+}  // namespace autodist
+
+#endif  // AUTODIST_PASSES_OWN_NODES_PASS_H_

@@ -1,0 +1,242 @@
+// A graph pass: tagged SaveV2 nodes become AutodistSave, in the runtime's own copy of a graph.
+//
+//   VarHandleOp -> ReadVariableOp -> Identity -> SaveV2        VarHandleOp -> AutodistPinVariables
+//                                   Variable  ----^     becomes                    v
+//                                                                      AutodistReferenceVariables
+//                                                                                  v
+//                                                                 Variable -> AutodistSave
+//
+// The graph that users and exporters see keeps its SaveV2; a process without this library runs
+// that. Each process replaces its own nodes, for only there is it certain that the library is
+// loaded: the process of a session's client before the graph is partitioned, when variables on all
+// of its devices are in view; the process of any other task when it is handed its partitions.
+
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "passes/own_nodes_pass.h"
+#include "passes/tagged_save.h"
+#include "passes/variable_read.h"
+#include "tensorflow/core/framework/tensor.h"
+#include "tensorflow/core/graph/algorithm.h"
+#include "tensorflow/core/graph/node_builder.h"
+#include "tensorflow/core/platform/hash.h"
+
+namespace autodist {
+namespace {
+
+using tensorflow::Edge;
+using tensorflow::Graph;
+using tensorflow::Node;
+using tensorflow::NodeBuilder;
+
+// The variables of one device that a save reads in place.
+struct Pin {
+  std::vector<NodeBuilder::NodeOut> handles;
+  std::set<Node*> before;
+};
+
+// Replaces one node.
+class Replacement {
+ public:
+  Replacement(Graph* graph, Node* save) : graph_(*graph), save_(save) {}
+
+  absl::Status Run() {
+    absl::StatusOr<SaveTag> tag = ReadSaveTag(*save_);
+    if (!tag.ok()) return tag.status();
+    absl::Status status = save_->input_edges(&inputs_);
+    if (!status.ok()) return status;
+    SortValues();
+    return Build(*tag);
+  }
+
+ private:
+  // The place of a value: among the variables of a device, or among the tensors where `device` is
+  // empty.
+  struct Place {
+    std::string device;
+    int64_t index;
+  };
+
+  void SortValues() {
+    for (size_t i = kSaveV2FixedInputs; i < inputs_.size(); ++i) {
+      const Edge& edge = *inputs_[i];
+      std::optional<VariableRead> read = FindVariableRead(edge);
+      if (!read.has_value()) {
+        places_.push_back({"", static_cast<int64_t>(tensors_.size())});
+        tensors_.emplace_back(edge.src(), edge.src_output());
+        continue;
+      }
+      Pin& pin = pins_[read->device];
+      places_.push_back({read->device, static_cast<int64_t>(pin.handles.size())});
+      pin.handles.emplace_back(read->handle);
+      pin.before.insert(read->before.begin(), read->before.end());
+      replaced_.insert(replaced_.end(), read->nodes.begin(), read->nodes.end());
+      replaced_.insert(replaced_.end(), read->preparations.begin(), read->preparations.end());
+    }
+  }
+
+  std::vector<int64_t> ValueIndex() const {
+    std::map<std::string, int64_t> first;
+    int64_t count = 0;
+    for (const auto& [device, pin] : pins_) {
+      first[device] = count;
+      count += pin.handles.size();
+    }
+    first[""] = count;
+    std::vector<int64_t> index;
+    for (const Place& place : places_) index.push_back(first[place.device] + place.index);
+    return index;
+  }
+
+  // A name for a new node. Kernels of stateful ops are kept by name for the life of a session, so
+  // nodes that differ must not share one: feeding a value changes what is pinned.
+  std::string NewName(absl::string_view what, const std::string& contents) const {
+    return absl::StrCat(save_->name(), "/autodist_", what, "_",
+                        absl::Hex(tensorflow::Hash64(contents), absl::kZeroPad16));
+  }
+
+  // What takes all variables at one instant, or nothing.
+  absl::Status AddVariables(std::vector<NodeBuilder::NodeOut>* variables) {
+    if (pins_.empty()) return absl::OkStatus();
+    std::vector<NodeBuilder::NodeOut> pins;
+    std::string contents;
+    for (const auto& [device, pin] : pins_) {
+      Node* node;
+      const std::string one = absl::StrCat(device, " ", pin.handles.size());
+      absl::StrAppend(&contents, one, " ");
+      const std::string name = NewName("pins", one);
+      absl::Status status =
+          NodeBuilder(name, "AutodistPinVariables")
+              .Input(pin.handles)
+              .ControlInputs(std::vector<Node*>(pin.before.begin(), pin.before.end()))
+              .Device(device)
+              .AssignedDevice(device)
+              .Finalize(&graph_, &node);
+      if (!status.ok()) return status;
+      pins.emplace_back(node, 0);
+    }
+    Node* node;
+    absl::Status status = NodeBuilder(NewName("references", contents), "AutodistReferenceVariables")
+                              .Input(pins)
+                              .Device(save_->requested_device())
+                              .AssignedDevice(save_->assigned_device_name())
+                              .Finalize(&graph_, &node);
+    if (status.ok()) variables->emplace_back(node, 0);
+    return status;
+  }
+
+  absl::Status Build(const SaveTag& tag) {
+    std::vector<NodeBuilder::NodeOut> variables;
+    absl::Status status = AddVariables(&variables);
+    if (!status.ok()) return status;
+    Node* aggregations;
+    status = AddAggregations(tag, &aggregations);
+    if (!status.ok()) return status;
+
+    const std::vector<int64_t> value_index = ValueIndex();
+    std::vector<Node*> before;
+    for (const Edge* edge : save_->in_edges()) {
+      if (edge->IsControlEdge() && !edge->src()->IsSource()) before.push_back(edge->src());
+    }
+    const std::string contents = absl::StrCat(
+        variables.size(), " ", absl::StrJoin(value_index, ","), " ", tag.layout, " ", tag.lock, " ",
+        tag.threads, " ", tag.durable, " ", tensorflow::DataTypeVectorString(InputTypes()));
+    Node* node;
+    status = NodeBuilder(NewName("save", contents), "AutodistSave")
+                 .Input(inputs_[0]->src(), inputs_[0]->src_output())
+                 .Input(inputs_[1]->src(), inputs_[1]->src_output())
+                 .Input(inputs_[2]->src(), inputs_[2]->src_output())
+                 .Input(aggregations, 0)
+                 .Input(variables)
+                 .Input(tensors_)
+                 .ControlInputs(before)
+                 .Attr("value_index", value_index)
+                 .Attr("layout", tag.layout)
+                 .Attr("lock", tag.lock)
+                 .Attr("threads", tag.threads)
+                 .Attr("durable", tag.durable)
+                 .Device(save_->requested_device())
+                 .AssignedDevice(save_->assigned_device_name())
+                 .Finalize(&graph_, &node);
+    if (!status.ok()) return status;
+    for (const Edge* edge : save_->out_edges()) {
+      if (!edge->dst()->IsSink()) graph_.AddControlEdge(node, edge->dst());
+    }
+    graph_.RemoveNode(save_);
+    RemoveUnused();
+    return absl::OkStatus();
+  }
+
+  absl::Status AddAggregations(const SaveTag& tag, Node** node) {
+    tensorflow::Tensor value(
+        tensorflow::DT_STRING,
+        tensorflow::TensorShape({static_cast<int64_t>(tag.aggregations.size())}));
+    auto flat = value.vec<tensorflow::tstring>();
+    for (size_t i = 0; i < tag.aggregations.size(); ++i) flat(i) = tag.aggregations[i];
+    // The control input puts the constant into the frame of the save if that is in a loop.
+    return NodeBuilder(graph_.NewName(absl::StrCat(save_->name(), "/autodist_aggregations")),
+                       "Const")
+        .ControlInput(inputs_[1]->src())
+        .Attr("dtype", tensorflow::DT_STRING)
+        .Attr("value", value)
+        .Device(save_->requested_device())
+        .AssignedDevice(save_->assigned_device_name())
+        .Finalize(&graph_, node);
+  }
+
+  tensorflow::DataTypeVector InputTypes() const {
+    tensorflow::DataTypeVector types;
+    for (const NodeBuilder::NodeOut& tensor : tensors_) types.push_back(tensor.dt);
+    return types;
+  }
+
+  // Removes the replaced reads that nothing else uses.
+  void RemoveUnused() {
+    std::set<Node*> removed;
+    for (Node* node : replaced_) {
+      if (removed.count(node) > 0) continue;
+      bool is_used = false;
+      for (const Edge* edge : node->out_edges()) is_used = is_used || !edge->dst()->IsSink();
+      if (is_used) continue;
+      removed.insert(node);
+      graph_.RemoveNode(node);
+    }
+  }
+
+  Graph& graph_;
+  Node* const save_;
+  std::vector<const Edge*> inputs_;
+  std::vector<Place> places_;        // one per value of the save
+  std::map<std::string, Pin> pins_;  // by device
+  std::vector<NodeBuilder::NodeOut> tensors_;
+  std::vector<Node*> replaced_;  // consumers before producers, with repetitions
+};
+
+// Replaces the tagged saves for which `is_ours` holds.
+absl::Status ReplaceSaves(Graph* graph, const IsOurs& is_ours) {
+  std::vector<Node*> saves;
+  for (Node* node : graph->op_nodes()) {
+    if (IsTaggedSave(*node) && is_ours(*node)) saves.push_back(node);
+  }
+  for (Node* save : saves) {
+    absl::Status status = Replacement(graph, save).Run();
+    if (!status.ok()) return status;
+  }
+  if (!saves.empty()) tensorflow::FixupSourceAndSinkEdges(graph);
+  return absl::OkStatus();
+}
+
+// Late among the passes of their stage: what others fold away need not be traced.
+REGISTER_OPTIMIZATION(tensorflow::OptimizationPassRegistry::POST_REWRITE_FOR_EXEC, 100,
+                      ClientNodesPass<ReplaceSaves>);
+REGISTER_OPTIMIZATION(tensorflow::OptimizationPassRegistry::POST_PARTITIONING, 100,
+                      TaskNodesPass<ReplaceSaves>);
+
+}  // namespace
+}  // namespace autodist

@@ -1,0 +1,52 @@
+// Reads a checkpoint into shards and replicas: every byte once, in any number of threads, through
+// one block of memory each.
+//
+// A pass reads all pieces of the plan, block by block, straight into the memory of a target where a
+// block belongs to one alone, else through a buffer. The sums of the blocks are joined and compared
+// with the stored CRC of each piece.
+//
+//   targets            first pass                      second pass
+//   none is live       fills new memory                none
+//   some are live      fills new memory, and only      fills the live ones, name by name, each
+//   under
+//                      sums what the live ones get     its locks; what the first pass found right
+//                                                      is summed again
+//
+// So a checkpoint that is damaged, too short or unreadable is refused before any value has changed.
+// Should a byte differ in the second pass that did not in the first, or be unreadable, all live
+// targets that the pass has written to are left without a value: others have their former one, and
+// never do some have the stored value and some the former.
+
+#ifndef AUTODIST_RESTORE_BUNDLE_LOADER_H_
+#define AUTODIST_RESTORE_BUNDLE_LOADER_H_
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "format/bundle_reader.h"
+#include "restore/restore_plan.h"
+#include "restore/restore_targets.h"
+
+namespace autodist {
+
+struct LoadOptions {
+  int threads = 0;  // 0: chosen from the machine
+  // Once true, the restore fails with Cancelled, unless it has begun to write what it verified.
+  const std::atomic<bool>* cancelled = nullptr;
+  // False reads once even if targets are live; they have no value while they are written, and keep
+  // none where what was read is not right.
+  bool verify_first = true;
+};
+
+// Returns how many bytes were read. New memory is the caller's to make visible, and only if this
+// succeeds. DataLoss, naming the tensor, the file and the range of bytes, where they are not those
+// that were written.
+absl::StatusOr<int64_t> LoadBundle(const std::string& prefix, const BundleIndex& index,
+                                   const RestorePlan& plan, RestoreTargets* targets,
+                                   const LoadOptions& options);
+
+}  // namespace autodist
+
+#endif  // AUTODIST_RESTORE_BUNDLE_LOADER_H_

@@ -1,0 +1,64 @@
+// See the header for the idea.
+
+#include "save/bundle_writer.h"
+
+#include <memory>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "format/index_table.h"
+#include "save/bundle_files.h"
+#include "save/data_writer.h"
+#include "save/file_plan.h"
+#include "save/index_entries.h"
+#include "save/tensor_stream.h"
+#include "storage/posix_io.h"
+#include "threads/block.h"
+
+namespace autodist {
+
+namespace {
+
+// An error of too little space, with how much is needed.
+absl::Status WithSize(const absl::Status& status, int64_t size_bytes) {
+  if (!absl::IsResourceExhausted(status)) return status;
+  return absl::Status(status.code(), absl::StrCat(status.message(), ". The data file takes ",
+                                                  size_bytes, " bytes"));
+}
+
+// Writes the data file and commits.
+absl::StatusOr<int64_t> WriteInto(BundleFiles* files, const SavePlan& plan, Sources* sources,
+                                  const WriteOptions& options) {
+  absl::StatusOr<std::vector<TensorStream>> streams = MakeStreams(plan, sources);
+  if (!streams.ok()) return streams.status();
+  const FilePlan file = PlanFile(plan, StreamBytes(*streams), kBlockBytes);
+  absl::Status status = files->ReserveData(file.size_bytes);
+  if (!status.ok()) return WithSize(status, file.size_bytes);
+  const DataSink sink = [&](int64_t offset, absl::string_view bytes) {
+    return files->WriteData(offset, bytes);
+  };
+  const int threads = files->is_sequential() ? 1 : ThreadCount(options.threads, file.size_bytes);
+  const absl::StatusOr<std::vector<uint32_t>> crcs =
+      WriteData(plan, file, &*streams, sources, sink, threads, options.cancelled);
+  if (!crcs.ok()) return WithSize(crcs.status(), file.size_bytes);
+  const auto entries = IndexEntries(plan, file.extents, *crcs);
+  status = files->Commit([&](int file_count) { return BuildIndexTable(entries, file_count); });
+  if (!status.ok()) return status;
+  return file.size_bytes;
+}
+
+}  // namespace
+
+absl::StatusOr<int64_t> WriteBundle(const std::string& prefix, const SavePlan& plan,
+                                    Sources* sources, const WriteOptions& options) {
+  const FileSizeErrors file_size_errors;
+  absl::StatusOr<std::unique_ptr<BundleFiles>> files = BundleFiles::Create(prefix, options.durable);
+  if (!files.ok()) return files.status();
+  const absl::StatusOr<int64_t> written = WriteInto(files->get(), plan, sources, options);
+  if (written.ok()) return written;
+  const absl::StatusOr<bool> again = (*files)->BeginAgainInOrder();
+  if (!again.ok()) return again.status();
+  return *again ? WriteInto(files->get(), plan, sources, options) : written;
+}
+
+}  // namespace autodist

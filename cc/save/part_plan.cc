@@ -1,0 +1,189 @@
+// See the header for the idea.
+
+#include "save/part_plan.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "core/runs.h"
+#include "format/element_type.h"
+#include "save/unit_reader.h"
+
+namespace autodist {
+namespace {
+
+// How many elements of `box`, dense in row-major order, come before element `position` of a tensor
+// of `shape`.
+int64_t ElementsBefore(const Dims& shape, const Box& box, int64_t position) {
+  const RunPlan runs(shape, box);
+  if (position <= runs.first_output()) return 0;
+  if (position >= runs.end_output()) return box.elements();
+  return runs.FirstIn(position, runs.end_output()).source;
+}
+
+class PartPlanner {
+ public:
+  PartPlanner(const SavePlan& plan, const std::vector<int>& tasks, const PartOptions& options)
+      : plan_(plan), tasks_(tasks), options_(options) {}
+
+  void AddStream(int tensor, int64_t size_bytes) {
+    std::vector<int> shards(plan_.tensors[tensor].shards.size());
+    for (size_t i = 0; i < shards.size(); ++i) shards[i] = static_cast<int>(i);
+    Part part{tensor,        0,      0, result_.size_bytes, size_bytes, options_.chief,
+              Part::kDirect, shards, {}};
+    for (int source : SourcesOf(plan_.tensors[tensor], shards))
+      part.sources.push_back({source, 0, 0});
+    Append(std::move(part));
+  }
+
+  // What must be where it is, before the rest is spread.
+  void CountDirect(const Unit& unit) {
+    const int writer = DirectWriter(SourcesOf(plan_.tensors[unit.tensor], unit.shards));
+    if (writer >= 0) load_[writer] += unit.size_bytes;
+  }
+
+  void AddUnit(const Unit& unit) {
+    const std::vector<int> sources = SourcesOf(plan_.tensors[unit.tensor], unit.shards);
+    if (const int writer = DirectWriter(sources); writer >= 0) {
+      AddPart(unit, unit.begin, unit.end, writer, Part::kDirect);
+      return;
+    }
+    const int group = GroupFor(unit, sources);
+    const int64_t element_bytes = SavedElementBytes(plan_.tensors[unit.tensor].dtype);
+    const int64_t step = std::max<int64_t>(1, options_.part_bytes / element_bytes);
+    for (int64_t begin = unit.begin, end; begin < unit.end; begin = end) {
+      end = begin + step < unit.end ? LastWithBlock(unit, begin, begin + step, element_bytes)
+                                    : unit.end;
+      AddPart(unit, begin, end, WriterOf(sources), group);
+    }
+  }
+
+  PartPlan Finish(std::vector<Extent> extents) {
+    result_.extents = std::move(extents);
+    result_.group_count = group_ + 1;
+    return std::move(result_);
+  }
+
+ private:
+  // The task that has all of these sources and reaches the file, or -1.
+  int DirectWriter(const std::vector<int>& sources) const {
+    const int task = tasks_[sources[0]];
+    for (int source : sources) {
+      if (tasks_[source] != task) return -1;
+    }
+    return Writes(task) ? task : -1;
+  }
+
+  bool Writes(int task) const {
+    return task == options_.chief ||
+           (task < static_cast<int>(options_.writers.size()) && options_.writers[task]);
+  }
+
+  // Of the tasks that hold some of it and reach the file, the one with the least to write.
+  int WriterOf(const std::vector<int>& sources) {
+    int writer = -1;
+    for (int source : sources) {
+      const int task = tasks_[source];
+      if (Writes(task) && (writer < 0 || load_[task] < load_[writer])) writer = task;
+    }
+    return writer < 0 ? options_.chief : writer;
+  }
+
+  // The end of a part of `unit` that ends at `end` or, where that is possible, with the last block
+  // of the file before.
+  int64_t LastWithBlock(const Unit& unit, int64_t begin, int64_t end, int64_t element_bytes) const {
+    const int64_t end_offset = unit.offset + (end - unit.begin) * element_bytes;
+    const int64_t block_end = end_offset - end_offset % options_.block_bytes;
+    if (block_end <= unit.offset) return end;
+    const int64_t aligned =
+        unit.begin + (block_end - unit.offset + element_bytes - 1) / element_bytes;
+    return aligned > begin ? aligned : end;
+  }
+
+  // The group that a unit goes to: the last, or a new one where a task would keep too much.
+  int GroupFor(const Unit& unit, const std::vector<int>& sources) {
+    const PlannedTensor& planned = plan_.tensors[unit.tensor];
+    const int64_t element_bytes = SavedElementBytes(planned.dtype);
+    std::map<int, int64_t> wanted;
+    size_t next = 0;
+    for (int shard : unit.shards) {
+      const int64_t size_bytes = planned.shards[shard].box.elements() * element_bytes;
+      for (size_t i = 0; i < planned.shards[shard].sources.size(); ++i) {
+        wanted[tasks_[sources[next++]]] += size_bytes;
+      }
+    }
+    bool fits = group_ >= 0;
+    for (const auto& [task, bytes] : wanted) {
+      fits = fits && kept_[task] + bytes <= options_.group_bytes;
+    }
+    if (!fits) {
+      ++group_;
+      kept_.clear();
+    }
+    for (const auto& [task, bytes] : wanted) kept_[task] += bytes;
+    return group_;
+  }
+
+  void AddPart(const Unit& unit, int64_t begin, int64_t end, int writer, int group) {
+    const PlannedTensor& planned = plan_.tensors[unit.tensor];
+    const int64_t element_bytes = SavedElementBytes(planned.dtype);
+    Part part{unit.tensor,
+              begin,
+              end,
+              unit.offset + (begin - unit.begin) * element_bytes,
+              (end - begin) * element_bytes,
+              writer,
+              group,
+              {},
+              {}};
+    for (int index : unit.shards) {
+      const PlannedShard& shard = planned.shards[index];
+      const bool is_all = begin == unit.begin && end == unit.end;
+      const int64_t first = is_all ? 0 : ElementsBefore(planned.shape, shard.box, begin);
+      const int64_t last =
+          is_all ? shard.box.elements() : ElementsBefore(planned.shape, shard.box, end);
+      if (first == last) continue;
+      part.shards.push_back(index);
+      for (int source : shard.sources) part.sources.push_back({source, first, last - first});
+    }
+    if (group != Part::kDirect) load_[writer] += part.size_bytes;
+    Append(std::move(part));
+  }
+
+  void Append(Part part) {
+    result_.size_bytes += part.size_bytes;
+    result_.parts.push_back(std::move(part));
+  }
+
+  const SavePlan& plan_;
+  const std::vector<int>& tasks_;
+  const PartOptions options_;
+  std::map<int, int64_t> load_;  // bytes to write, by task
+  std::map<int, int64_t> kept_;  // bytes of sources in the last group, by task
+  int group_ = -1;
+  PartPlan result_;
+};
+
+}  // namespace
+
+PartPlan PlanParts(const SavePlan& plan, const std::vector<int64_t>& stream_bytes,
+                   const std::vector<int>& tasks, const PartOptions& options) {
+  // Nothing is batched here.
+  FilePlan file = PlanFile(plan, stream_bytes, 0);
+  PartPlanner planner(plan, tasks, options);
+  for (const Unit& unit : file.units) planner.CountDirect(unit);
+  size_t unit = 0;
+  for (size_t tensor = 0; tensor < plan.tensors.size(); ++tensor) {
+    if (SavedElementBytes(plan.tensors[tensor].dtype) == 0) {
+      planner.AddStream(static_cast<int>(tensor), stream_bytes[tensor]);
+    }
+    for (; unit < file.units.size() && file.units[unit].tensor == static_cast<int>(tensor);
+         ++unit) {
+      planner.AddUnit(file.units[unit]);
+    }
+  }
+  return planner.Finish(std::move(file.extents));
+}
+
+}  // namespace autodist

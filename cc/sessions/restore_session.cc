@@ -1,0 +1,283 @@
+// See the header for what this is for.
+
+#include "sessions/restore_session.h"
+
+#include <algorithm>
+#include <functional>
+#include <map>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "format/element_type.h"
+#include "format/shape_and_slice.h"
+#include "restore/group_loader.h"
+#include "threads/block.h"
+#include "threads/guarded.h"
+#include "threads/parallel_blocks.h"
+
+namespace autodist {
+
+using tensorflow::Tensor;
+
+namespace {
+
+absl::Status Ended() {
+  return absl::FailedPreconditionError("the restore was ended before this was done");
+}
+
+// What a plan does for the targets whose numbers `takes` accepts.
+RestorePlan Select(const BundleIndex& index, const RestorePlan& plan,
+                   const std::function<bool(int)>& takes) {
+  RestorePlan selected;
+  for (const Group& group : plan.groups) {
+    Group some;
+    some.name = group.name;
+    some.dtype = group.dtype;
+    // Of each target of `group` its number in `some`, or -1.
+    std::vector<int> numbers(group.targets.size(), -1);
+    for (size_t i = 0; i < group.targets.size(); ++i) {
+      if (!takes(group.targets[i].number)) continue;
+      numbers[i] = static_cast<int>(some.targets.size());
+      some.targets.push_back(group.targets[i]);
+    }
+    if (some.targets.empty()) continue;
+    for (const Piece& piece : group.pieces) {
+      Piece kept{piece.entry, {}};
+      int64_t end = 0;
+      for (const Delivery& delivery : piece.deliveries) {
+        const int number = numbers[delivery.target];
+        if (number < 0) continue;
+        end = std::max(end, delivery.runs.end_output());
+        kept.deliveries.push_back({number, delivery.runs, end});
+      }
+      if (kept.deliveries.empty()) continue;
+      some.size_bytes += index.entries[kept.entry].size_bytes;
+      some.pieces.push_back(std::move(kept));
+    }
+    selected.groups.push_back(std::move(some));
+  }
+  return selected;
+}
+
+}  // namespace
+
+RestoreSession::~RestoreSession() { Drop(/*withdraw=*/false); }
+
+void RestoreSession::SetFiles(std::string prefix, int shard_count) {
+  prefix_ = std::move(prefix);
+  shard_count_ = shard_count;
+  files_ = std::make_unique<DataFiles>(prefix_, shard_count_);
+}
+
+absl::StatusOr<std::vector<std::string>> RestoreSession::SetTargets(
+    BundleIndex index, const std::vector<RestoreEntry>& entries, std::vector<RestoreTarget> targets,
+    std::vector<PinnedVariables> pins) {
+  const Gate::Visit visit(&setting_);
+  if (!visit.is_inside()) return Ended();
+  index_ = std::move(index);
+  pins_ = std::move(pins);
+  targets_ = std::make_unique<VariableTargets>(std::move(targets));
+  absl::StatusOr<RestorePlan> all = BuildRestorePlan(index_, entries);
+  if (!all.ok()) return all.status();
+  live_.assign(entries.size(), false);
+  shapes_.resize(entries.size());
+  std::vector<std::string> unfit;
+  for (const Group& group : all->groups) {
+    for (const Target& target : group.targets) {
+      shapes_[target.number] = {group.dtype, target.shape};
+      const tensorflow::TensorShape shape = ShapeOf(target.shape);
+      const absl::Status fits = targets_->CheckFits(target.number, group.dtype, shape);
+      if (!fits.ok()) {
+        unfit.push_back(
+            absl::StrCat("tensor_name = ", absl::CHexEscape(group.name), "; ", fits.message()));
+      }
+      live_[target.number] = targets_->IsLive(target.number, group.dtype, shape);
+    }
+  }
+  for (const bool live : {false, true}) {
+    SubPlan& sub_plan = plans_[live];
+    sub_plan.plan = Select(index_, *all, [&](int number) { return live_[number] == live; });
+    for (size_t group = 0; group < sub_plan.plan.groups.size(); ++group) {
+      const std::vector<Piece>& pieces = sub_plan.plan.groups[group].pieces;
+      for (size_t piece = 0; piece < pieces.size(); ++piece) {
+        sub_plan.places[pieces[piece].entry] = {static_cast<int>(group), static_cast<int>(piece)};
+      }
+    }
+  }
+  return unfit;
+}
+
+bool RestoreSession::OpenFiles() {
+  if (files_ == nullptr) return false;
+  for (const SubPlan& sub_plan : plans_) {
+    for (const Group& group : sub_plan.plan.groups) {
+      for (const Piece& piece : group.pieces) {
+        if (!files_->Open(index_.entries[piece.entry]).ok()) return false;
+      }
+    }
+  }
+  return true;
+}
+
+absl::StatusOr<std::vector<Tensor>> RestoreSession::Memory(bool live, const Group& group) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  std::vector<Tensor> tensors;
+  tensors.reserve(group.targets.size());
+  for (const Target& target : group.targets) {
+    if (filling_.is_closed()) return Ended();
+    // Before a variable is taken, whose memory would be lost if there were no room to note it.
+    std::optional<Tensor>& memory = memory_[target.number];
+    if (memory) {
+      tensors.push_back(*memory);
+      continue;
+    }
+    const tensorflow::TensorShape shape = ShapeOf(target.shape);
+    absl::StatusOr<Tensor> tensor = live ? targets_->Take(target.number, group.dtype, shape)
+                                         : targets_->Allocate(target.number, group.dtype, shape);
+    if (!tensor.ok()) {
+      return absl::Status(
+          tensor.status().code(),
+          absl::StrCat("tensor '", absl::CHexEscape(group.name), "': ", tensor.status().message()));
+    }
+    memory = *tensor;
+    tensors.push_back(*std::move(tensor));
+  }
+  return tensors;
+}
+
+absl::StatusOr<std::vector<uint32_t>> RestoreSession::Fill(bool live,
+                                                           absl::Span<const Range> ranges,
+                                                           absl::string_view bytes, int threads,
+                                                           const std::atomic<bool>* cancelled) {
+  const Gate::Visit visit(&filling_);
+  if (!visit.is_inside()) return Ended();
+  absl::StatusOr<std::vector<uint32_t>> sums = NoMemory();
+  Guarded([&] {
+    sums = FillInside(live, ranges, bytes, threads, cancelled);
+    return absl::OkStatus();
+  }).IgnoreError();
+  if (!sums.ok()) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    has_failed_ = true;
+  }
+  return sums;
+}
+
+absl::StatusOr<std::vector<uint32_t>> RestoreSession::FillInside(
+    bool live, absl::Span<const Range> ranges, absl::string_view bytes, int threads,
+    const std::atomic<bool>* cancelled) {
+  const SubPlan& sub_plan = plans_[live];
+  // By group: which ranges are of it, in what order.
+  struct GroupRanges {
+    std::vector<PieceRange> ranges;
+    std::vector<size_t> numbers;
+  };
+  std::map<int, GroupRanges> by_group;
+  std::vector<int64_t> places;  // of each range in `bytes`
+  int64_t total = 0;
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    const auto& [entry, begin, end] = ranges[i];
+    const auto found = sub_plan.places.find(entry);
+    if (found == sub_plan.places.end()) {
+      return absl::InvalidArgumentError(absl::StrCat("entry ", entry, " is not restored here"));
+    }
+    const auto [group, piece] = found->second;
+    const int64_t element_bytes = SavedElementBytes(sub_plan.plan.groups[group].dtype);
+    if (begin < 0 || begin > end || end > index_.entries[entry].size_bytes ||
+        begin % element_bytes != 0 || end % element_bytes != 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("entry ", entry, " has no elements in bytes ", begin, " to ", end));
+    }
+    GroupRanges& of_group = by_group[group];
+    of_group.ranges.push_back({piece, begin, end});
+    of_group.numbers.push_back(i);
+    places.push_back(total);
+    total += end - begin;
+  }
+  if (bytes.data() == nullptr && files_ == nullptr) {
+    return absl::InternalError("this task has no files to read");
+  }
+  if (bytes.data() != nullptr && total != static_cast<int64_t>(bytes.size())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(bytes.size(), " bytes were sent, but ", total, " are to be taken"));
+  }
+  const DataFiles none("", 0);
+  struct Loader {
+    GroupLoader loader;
+    const GroupRanges* ranges;
+  };
+  std::vector<Loader> loaders;
+  loaders.reserve(by_group.size());
+  std::vector<std::pair<Loader*, int64_t>> blocks;
+  for (const auto& [number, of_group] : by_group) {
+    const Group& group = sub_plan.plan.groups[number];
+    absl::StatusOr<std::vector<Tensor>> memory = Memory(live, group);
+    if (!memory.ok()) return memory.status();
+    loaders.push_back(
+        {GroupLoader(index_, files_ == nullptr ? none : *files_, group, *memory, of_group.ranges),
+         &of_group});
+    for (int64_t block = 0; block < loaders.back().loader.block_count(); ++block) {
+      blocks.emplace_back(&loaders.back(), block);
+    }
+  }
+  const absl::Status status =
+      ForEachBlock(static_cast<int64_t>(blocks.size()), ThreadCount(threads, total), cancelled,
+                   [&](int64_t number, char* buffer) -> absl::Status {
+                     if (filling_.is_closed()) return Ended();
+                     auto& [loader, block] = blocks[number];
+                     if (bytes.data() == nullptr) return loader->loader.Load(block, buffer);
+                     const size_t range = loader->ranges->numbers[loader->loader.range_of(block)];
+                     loader->loader.LoadFromRange(block, bytes.data() + places[range]);
+                     return absl::OkStatus();
+                   });
+  if (!status.ok()) return status;
+  std::vector<uint32_t> sums(ranges.size());
+  for (const Loader& loader : loaders) {
+    const std::vector<uint32_t> found = loader.loader.RangeSums();
+    for (size_t i = 0; i < found.size(); ++i) sums[loader.ranges->numbers[i]] = found[i];
+  }
+  return sums;
+}
+
+absl::Status RestoreSession::Publish() {
+  filling_.Close();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (is_ended_ || is_published_ || targets_ == nullptr) return Ended();
+  if (has_failed_) {
+    return absl::FailedPreconditionError(
+        "some of the bytes could not be restored: nothing was published");
+  }
+  for (size_t i = 0; i < shapes_.size(); ++i) {
+    const int number = static_cast<int>(i);
+    if (const auto found = memory_.find(number); found != memory_.end() && found->second) continue;
+    const auto& [dtype, dims] = shapes_[i];
+    const tensorflow::TensorShape shape = ShapeOf(dims);
+    if (shape.num_elements() != 0) {
+      return absl::InternalError(absl::StrCat("target ", i, " of the restore was not written"));
+    }
+    if (live_[i]) continue;
+    const absl::Status status = targets_->Allocate(number, dtype, shape).status();
+    if (!status.ok()) return status;
+  }
+  // Nobody else may refer to the memory of a variable that is updated in place.
+  memory_.clear();
+  const absl::Status status = targets_->Publish();
+  is_published_ = status.ok();
+  return status;
+}
+
+void RestoreSession::Drop(bool withdraw) {
+  setting_.Close();
+  filling_.Close();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  is_ended_ = true;
+  memory_.clear();
+  if (targets_ == nullptr) return;
+  if (!is_published_) {
+    targets_->ForgetTaken();
+  } else if (withdraw) {
+    targets_->WithdrawAll();
+  }
+}
+
+}  // namespace autodist

@@ -1,0 +1,129 @@
+// Restores of a cluster while they are on their way, on one of its tasks.
+//
+// As a save of several tasks (save_session.h), such a restore is many ops. What is restored stays
+// here, seen by nobody, until the client knows that all tasks have everything: then it is
+// published. A variable that had a value is without one from the moment its memory is written until
+// then; if that never comes it stays so, and whoever reads it is told that it is not initialized.
+
+#ifndef AUTODIST_SESSIONS_RESTORE_SESSION_H_
+#define AUTODIST_SESSIONS_RESTORE_SESSION_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "format/bundle_reader.h"
+#include "format/data_files.h"
+#include "restore/restore_plan.h"
+#include "sessions/gate.h"
+#include "sessions/leases.h"
+#include "sessions/pinned_variables.h"
+#include "sessions/variable_targets.h"
+#include "tensorflow/core/framework/tensor.h"
+
+namespace autodist {
+
+// Thread-safe, but for what is said. An op that is given up goes on for a while: once the restore
+// is ended, it takes no variable any more.
+class RestoreSession : public Leased {
+ public:
+  static constexpr char kWhat[] = "restore";
+
+  using Leased::Leased;
+  // Ends it as Drop(false) does.
+  ~RestoreSession();
+
+  // Where the files are, for a task that reads them; before anybody else has the restore.
+  void SetFiles(std::string prefix, int shard_count);
+  const std::string& prefix() const { return prefix_; }
+  int shard_count() const { return shard_count_; }
+
+  // What is restored here: entry i into target i, a variable that `pins` keeps alive, or a new
+  // tensor. Once, before any of the calls below. Returns what is wrong with each target that
+  // does not fit.
+  absl::StatusOr<std::vector<std::string>> SetTargets(BundleIndex index,
+                                                      const std::vector<RestoreEntry>& entries,
+                                                      std::vector<RestoreTarget> targets,
+                                                      std::vector<PinnedVariables> pins);
+
+  // For each target whether it is a variable with a value that gets another of the same type
+  // and shape.
+  const std::vector<bool>& live() const { return live_; }
+
+  // Whether all that is restored here can be read from files, which are opened. Once, before
+  // Fill().
+  bool OpenFiles();
+
+  // Bytes [begin, end) of an entry of the index.
+  struct Range {
+    int64_t entry;
+    int64_t begin;
+    int64_t end;
+  };
+
+  // Writes ranges into the targets that are live, or into those that are not: from the files, or if
+  // `bytes` has data from there, one after the other. Returns the CRC of each.
+  absl::StatusOr<std::vector<uint32_t>> Fill(bool live, absl::Span<const Range> ranges,
+                                             absl::string_view bytes, int threads,
+                                             const std::atomic<bool>* cancelled);
+
+  // Makes what was written the values of the variables, once. Waits for those that fill, and fails
+  // where one of them has failed.
+  absl::Status Publish();
+
+  // What a target that is no variable has become. REQUIRES: Publish() was ok.
+  const tensorflow::Tensor& tensor(int number) const { return targets_->tensor(number); }
+
+  // Ends the restore: waits for those that fill, who end early. Variables that were written to and
+  // not published have no value; with `withdraw` those that were published have none either.
+  void Drop(bool withdraw);
+
+ private:
+  // What is restored into the targets that are live, or into those that are not.
+  struct SubPlan {
+    RestorePlan plan;
+    std::unordered_map<int64_t, std::pair<int, int>> places;  // by entry: group, piece
+  };
+
+  struct Shape {
+    tensorflow::DataType dtype;
+    Dims dims;
+  };
+
+  absl::StatusOr<std::vector<uint32_t>> FillInside(bool live, absl::Span<const Range> ranges,
+                                                   absl::string_view bytes, int threads,
+                                                   const std::atomic<bool>* cancelled);
+  absl::StatusOr<std::vector<tensorflow::Tensor>> Memory(bool live, const Group& group);
+
+  std::string prefix_;
+  int shard_count_ = 0;
+  Gate setting_, filling_;  // SetTargets(), Fill()
+  std::unique_ptr<DataFiles> files_;
+  BundleIndex index_;
+  std::vector<PinnedVariables> pins_;
+  std::unique_ptr<VariableTargets> targets_;
+  std::vector<bool> live_;
+  std::vector<Shape> shapes_;  // by target
+  SubPlan plans_[2];           // by whether they are live
+  std::mutex mutex_;           // of what follows, and of `targets_` but for tensor()
+  std::unordered_map<int, std::optional<tensorflow::Tensor>> memory_;  // by target
+  bool has_failed_ = false;
+  bool is_published_ = false;
+  bool is_ended_ = false;
+};
+
+using RestoreSessions = Leases<RestoreSession>;
+
+}  // namespace autodist
+
+#endif  // AUTODIST_SESSIONS_RESTORE_SESSION_H_

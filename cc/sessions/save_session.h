@@ -1,0 +1,115 @@
+// Saves of a cluster while they are on their way, on one of its tasks.
+//
+// A save of several tasks is many ops that the client runs one after the other. What must live from
+// one to the next is held here under the save's id: the variables it reads, what it keeps of them
+// while they are sent, the file it writes. A client that falls silent loses it: after the lease
+// nothing is held any more, and a file that was begun is gone.
+
+#ifndef AUTODIST_SESSIONS_SAVE_SESSION_H_
+#define AUTODIST_SESSIONS_SAVE_SESSION_H_
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "save/bundle_files.h"
+#include "save/captured_ranges.h"
+#include "save/data_writer.h"
+#include "sessions/gate.h"
+#include "sessions/leases.h"
+#include "sessions/pinned_variables.h"
+#include "sessions/variable_sources.h"
+#include "storage/posix_io.h"
+
+namespace autodist {
+
+// Thread-safe, but for what is said. An op that is given up goes on for a while: whatever it does
+// then finds the save ended, and nothing of what it uses is gone.
+class SaveSession : public Leased {
+ public:
+  static constexpr char kWhat[] = "save";
+
+  using Leased::Leased;
+
+  // The bundle that this task writes, on the chief; before anybody else has the save.
+  void SetFiles(std::unique_ptr<BundleFiles> files) { files_ = std::move(files); }
+
+  // The data file of another task's bundle; before anybody else has the save. False if this task
+  // does not reach it.
+  bool OpenData(const std::string& path);
+  // The same, opened by the first write; before anybody else has the save.
+  void SetDataPath(std::string path) { data_path_ = std::move(path); }
+
+  // A value that can be read, by its number, and what keeps it alive.
+  void AddSource(int64_t number, SourceValue value);
+  void KeepAlive(PinnedVariables pins);
+
+  // The value of a source: as it was when the save began here, or was kept, or as the variable is.
+  absl::StatusOr<SourceValue> Source(int64_t number);
+
+  // Keeps sources as they are now until they are let go, after which they cannot be read any more.
+  // What was referred to when the save began stays as it was; any other is copied:
+  // ResourceExhausted, naming it, if the copies would be larger than `budget_bytes` together.
+  absl::Status Keep(const std::vector<int64_t>& numbers, int64_t budget_bytes);
+  void Release(const std::vector<int64_t>& numbers);
+
+  // Writes bytes of the file; those that another task is to write are kept for it.
+  // FailedPrecondition once the save is ended.
+  absl::Status Write(int64_t offset, absl::string_view bytes);
+
+  // What another task writes of the bytes that this one reads, and what is compared later with what
+  // is in the file.
+  CapturedRanges& given() { return given_; }
+  CapturedRanges& checked() { return checked_; }
+
+  // The rest end the save: they wait for those that write a block, and nothing is written any more.
+
+  // Syncs the file of another task's bundle, if there is one and `durable`, and lets go of all but
+  // what is compared later. Once more, it does nothing.
+  absl::Status Finish(bool durable);
+
+  // Makes the bundle that this task writes appear under its prefix.
+  absl::Status Commit(const BundleFiles::IndexOf& index);
+
+  // Takes back what was written, unless it was committed, and ends the lock of the prefix.
+  void Drop();
+
+ private:
+  absl::Status WriteToFile(int64_t offset, absl::string_view bytes);
+
+  struct Kept {
+    tensorflow::Tensor value;
+    int64_t copied_bytes;
+  };
+
+  absl::Status KeepOne(int64_t number, int64_t budget_bytes);
+  void ReleaseValues();
+
+  Gate writing_;
+  std::mutex ending_;  // taken before mutex_
+  // Used by those that are in at `writing_`, or that have closed it and hold `ending_`.
+  std::unique_ptr<BundleFiles> files_;
+  std::unique_ptr<PosixFile> data_;
+  std::string data_path_;  // of one that is not open yet
+
+  std::mutex mutex_;  // of what follows, and of the opening of `data_`
+  std::vector<PinnedVariables> pins_;
+  std::unordered_map<int64_t, SourceValue> sources_;
+  std::unordered_map<int64_t, Kept> kept_;
+  int64_t copied_bytes_ = 0;  // those that are being copied included
+
+  CapturedRanges given_;
+  CapturedRanges checked_;
+};
+
+using SaveSessions = Leases<SaveSession>;
+
+}  // namespace autodist
+
+#endif  // AUTODIST_SESSIONS_SAVE_SESSION_H_

@@ -1,0 +1,319 @@
+// See the header for the rules this follows.
+
+#include "sessions/variable_sources.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <functional>
+#include <new>
+#include <utility>
+
+#include "tensorflow/core/framework/tensor_util.h"
+
+namespace autodist {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using tensorflow::Tensor;
+using tensorflow::Var;
+
+constexpr int64_t kPageBytes = 4096;
+
+// REQUIRES: the variable is locked.
+bool HasValue(Var* variable) {
+  return variable->is_initialized && variable->tensor()->IsInitialized();
+}
+
+absl::Status CheckInitialized(Var* variable) {
+  if (HasValue(variable)) return absl::OkStatus();
+  return absl::FailedPreconditionError("a variable lost its value during the save");
+}
+
+// A tensor whose memory is mapped already, so that a copy under a lock runs at memory speed.
+Tensor PrepareCopy(tensorflow::DataType dtype, const tensorflow::TensorShape& shape) {
+  Tensor copy(dtype, shape);
+  if (!copy.IsInitialized()) throw std::bad_alloc();
+  const absl::string_view bytes = copy.tensor_data();
+  char* data = const_cast<char*>(bytes.data());
+  for (size_t offset = 0; offset < bytes.size(); offset += kPageBytes) data[offset] = 0;
+  return copy;
+}
+
+bool IsInCopyOnReadMode(const Var* variable) { return variable->copy_on_read_mode.load(); }
+
+// TensorFlow's order for taking several variables' locks.
+bool ComesBefore(Var* a, Var* b) { return std::less<const void*>()(a->mu(), b->mu()); }
+
+// Copies `value` into `copy`, which is replaced if it does not fit.
+void CopyInto(const Tensor& value, Tensor* copy) {
+  if (copy->dtype() != value.dtype() || copy->shape() != value.shape()) {
+    *copy = PrepareCopy(value.dtype(), value.shape());
+  }
+  const absl::string_view bytes = value.tensor_data();
+  if (bytes.empty()) return;
+  std::memcpy(const_cast<char*>(copy->tensor_data().data()), bytes.data(), bytes.size());
+}
+
+}  // namespace
+
+SourceValue TensorValue(const Tensor& tensor) {
+  SourceValue value;
+  value.tensor = tensor;
+  value.dtype = tensor.dtype();
+  value.shape = tensor.shape();
+  return value;
+}
+
+std::optional<size_t> ReferenceValues(std::vector<SourceValue>* values, double* lock_seconds) {
+  std::vector<SourceValue*> in_order;
+  for (SourceValue& value : *values) {
+    if (value.variable != nullptr) in_order.push_back(&value);
+  }
+  std::sort(in_order.begin(), in_order.end(), [](const SourceValue* a, const SourceValue* b) {
+    return ComesBefore(a->variable, b->variable);
+  });
+  // One that is in copy-on-read mode is not waited for: another save may lock it for long.
+  std::vector<Var*> locked;
+  locked.reserve(in_order.size());
+  std::vector<bool> has_value(in_order.size());
+  Clock::time_point since;
+  for (const SourceValue* value : in_order) {
+    Var* const variable = value->variable;
+    if (IsInCopyOnReadMode(variable) || (!locked.empty() && locked.back() == variable)) continue;
+    variable->mu()->lock_shared();
+    if (locked.empty()) since = Clock::now();
+    locked.push_back(variable);
+  }
+  // The mode changes under the exclusive lock only.
+  for (SourceValue* value : in_order) {
+    if (!std::binary_search(locked.begin(), locked.end(), value->variable, ComesBefore) ||
+        IsInCopyOnReadMode(value->variable)) {
+      continue;
+    }
+    value->is_referenced = true;
+    value->tensor = *value->variable->tensor();
+  }
+  for (size_t i = locked.size(); i-- > 0;) {
+    has_value[i] = HasValue(locked[i]);
+    locked[i]->mu()->unlock_shared();
+  }
+  *lock_seconds = locked.empty() ? 0 : std::chrono::duration<double>(Clock::now() - since).count();
+
+  for (size_t i = 0; i < values->size(); ++i) {
+    SourceValue& value = (*values)[i];
+    if (value.variable == nullptr) continue;
+    if (value.is_referenced) {
+      value.dtype = value.tensor.dtype();
+      value.shape = value.tensor.shape();
+      const auto found =
+          std::lower_bound(locked.begin(), locked.end(), value.variable, ComesBefore);
+      if (!has_value[found - locked.begin()]) return i;
+      continue;
+    }
+    tensorflow::tf_shared_lock lock(*value.variable->mu());
+    value.dtype = value.variable->tensor()->dtype();
+    value.shape = value.variable->tensor()->shape();
+    if (!HasValue(value.variable)) return i;
+  }
+  return std::nullopt;
+}
+
+// The locks on some variables: exclusive on those in copy-on-read mode, shared on the others.
+class VariableSources::Locks {
+ public:
+  // `variables` in lock order.
+  Locks(VariableSources* owner, std::vector<Var*> variables)
+      : owner_(*owner), variables_(std::move(variables)), is_exclusive_(variables_.size(), false) {
+    do {
+      LockAll();
+    } while (!ModesHold());
+    since_ = Clock::now();
+  }
+
+  ~Locks() { Release(); }
+  Locks(const Locks&) = delete;
+  Locks& operator=(const Locks&) = delete;
+
+  // Lets go of the shared locks: what they guard was referred to.
+  void ReleaseShared() {
+    for (size_t i = 0; i < variables_.size(); ++i) {
+      if (!is_exclusive_[i]) variables_[i]->mu()->unlock_shared();
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < variables_.size(); ++i) {
+      if (is_exclusive_[i]) variables_[kept++] = variables_[i];
+    }
+    variables_.resize(kept);
+    is_exclusive_.assign(kept, true);
+    if (variables_.empty()) NoteTime();
+  }
+
+  void Release() {
+    if (variables_.empty()) return;
+    UnlockAll();
+    NoteTime();
+    variables_.clear();
+  }
+
+  // Whether `variable`, one of those locked, must not be referred to after the release.
+  bool IsExclusive(Var* variable) const {
+    const auto found =
+        std::lower_bound(variables_.begin(), variables_.end(), variable, ComesBefore);
+    return is_exclusive_[found - variables_.begin()];
+  }
+
+ private:
+  void NoteTime() {
+    owner_.NoteLockTime(std::chrono::duration<double>(Clock::now() - since_).count());
+  }
+
+  void LockAll() {
+    for (size_t i = 0; i < variables_.size(); ++i) {
+      is_exclusive_[i] = is_exclusive_[i] || variables_[i]->copy_on_read_mode.load();
+      if (is_exclusive_[i]) {
+        variables_[i]->mu()->lock();
+      } else {
+        variables_[i]->mu()->lock_shared();
+      }
+    }
+  }
+
+  void UnlockAll() {
+    for (size_t i = variables_.size(); i-- > 0;) {
+      if (is_exclusive_[i]) {
+        variables_[i]->mu()->unlock();
+      } else {
+        variables_[i]->mu()->unlock_shared();
+      }
+    }
+  }
+
+  // Whether no variable locked as shared was switched to copy-on-read meanwhile; else unlocks all.
+  // A variable once locked exclusively stays so, hence this is repeated at most once per variable.
+  bool ModesHold() {
+    for (size_t i = 0; i < variables_.size(); ++i) {
+      if (!is_exclusive_[i] && variables_[i]->copy_on_read_mode.load()) {
+        UnlockAll();
+        return false;
+      }
+    }
+    return true;
+  }
+
+  VariableSources& owner_;
+  std::vector<Var*> variables_;
+  std::vector<bool> is_exclusive_;
+  Clock::time_point since_;
+};
+
+class VariableSources::Held : public HeldValues {
+ public:
+  ~Held() override {
+    // Nobody else may refer to the buffer of a variable in copy-on-read mode once it is unlocked.
+    tensors_.clear();
+    locks.reset();
+  }
+
+  std::vector<Tensor>& mutable_tensors() { return tensors_; }
+
+  std::unique_lock<std::mutex> copy_lock;
+  std::unique_ptr<Locks> locks;
+};
+
+absl::StatusOr<std::unique_ptr<HeldValues>> VariableSources::Acquire(absl::Span<const int> sources,
+                                                                     Hold hold) {
+  auto held = std::make_unique<Held>();
+  std::vector<Tensor>& tensors = held->mutable_tensors();
+  const bool all_have_tensors = AllHaveTensors(sources);
+  std::vector<Tensor> references = TensorsOf(sources);
+  if (all_have_tensors) {
+    tensors = std::move(references);
+    return held;
+  }
+  tensors.resize(sources.size());
+  std::vector<Var*> variables = VariablesInLockOrder(sources);
+  const bool copies = mode_ == LockMode::kCopy && hold == Hold::kLong;
+  if (copies && std::any_of(variables.begin(), variables.end(), IsInCopyOnReadMode)) {
+    held->copy_lock = std::unique_lock<std::mutex>(copy_mutex_);
+    for (size_t i = 0; i < sources.size(); ++i) {
+      const SourceValue& source = values_[sources[i]];
+      if (source.variable != nullptr && IsInCopyOnReadMode(source.variable)) {
+        tensors[i] = PrepareCopy(source.dtype, source.shape);
+      }
+    }
+  }
+
+  held->locks = std::make_unique<Locks>(this, std::move(variables));
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const SourceValue& source = values_[sources[i]];
+    if (source.variable == nullptr) {
+      tensors[i] = std::move(references[i]);
+      continue;
+    }
+    const absl::Status status = CheckInitialized(source.variable);
+    if (!status.ok()) return status;
+    const Tensor& value = *source.variable->tensor();
+    if (copies && held->locks->IsExclusive(source.variable)) {
+      CopyInto(value, &tensors[i]);
+    } else {
+      tensors[i] = value;
+    }
+  }
+  if (copies) {
+    held->locks.reset();
+  } else {
+    held->locks->ReleaseShared();
+  }
+  return held;
+}
+
+absl::StatusOr<std::vector<Tensor>> VariableSources::Snapshot(absl::Span<const int> sources) {
+  const bool all_have_tensors = AllHaveTensors(sources);
+  std::vector<Tensor> tensors = TensorsOf(sources);
+  if (all_have_tensors) return tensors;
+  const Locks locks(this, VariablesInLockOrder(sources));
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const SourceValue& source = values_[sources[i]];
+    if (source.variable == nullptr) continue;
+    const absl::Status status = CheckInitialized(source.variable);
+    if (!status.ok()) return status;
+    const Tensor& value = *source.variable->tensor();
+    tensors[i] = locks.IsExclusive(source.variable) ? tensorflow::tensor::DeepCopy(value) : value;
+  }
+  return tensors;
+}
+
+bool VariableSources::AllHaveTensors(absl::Span<const int> sources) const {
+  return std::all_of(sources.begin(), sources.end(),
+                     [this](int source) { return values_[source].has_tensor(); });
+}
+
+// The tensors of those that have one.
+std::vector<Tensor> VariableSources::TensorsOf(absl::Span<const int> sources) const {
+  std::vector<Tensor> tensors(sources.size());
+  for (size_t i = 0; i < sources.size(); ++i) tensors[i] = values_[sources[i]].tensor;
+  return tensors;
+}
+
+double VariableSources::max_lock_seconds() const {
+  std::lock_guard<std::mutex> lock(time_mutex_);
+  return max_lock_seconds_;
+}
+
+std::vector<Var*> VariableSources::VariablesInLockOrder(absl::Span<const int> sources) const {
+  std::vector<Var*> variables;
+  for (int source : sources) {
+    if (values_[source].variable != nullptr) variables.push_back(values_[source].variable);
+  }
+  std::sort(variables.begin(), variables.end(), ComesBefore);
+  variables.erase(std::unique(variables.begin(), variables.end()), variables.end());
+  return variables;
+}
+
+void VariableSources::NoteLockTime(double seconds) {
+  std::lock_guard<std::mutex> lock(time_mutex_);
+  max_lock_seconds_ = std::max(max_lock_seconds_, seconds);
+}
+
+}  // namespace autodist

@@ -1,0 +1,90 @@
+// The values of a save, taken from variables in place.
+//
+// TensorFlow's rules (2.21, framework/resource_var.h): while a variable is not in copy-on-read
+// mode, whoever updates it copies it first if someone else refers to its buffer; so a reference
+// taken under the shared lock stays as it is. In copy-on-read mode updates write in place, some
+// under the shared lock only, and the mode, once on, is not switched off here; so the value stays
+// as it is only while the exclusive lock is held. If the mode is switched on after a reference was
+// taken, the variable gets a new buffer first.
+//
+// So the variables that are not in copy-on-read mode are all referred to when a save begins, at one
+// instant (referenced_variables.h); the others are read when they are written.
+//
+// Variables that must be read at one instant are locked together, in the order of their mutexes'
+// addresses, which is TensorFlow's own rule. Locks are taken and released by the same thread.
+// Where replicas of a shard are in different modes, all of them are read when they are written.
+
+#ifndef AUTODIST_SESSIONS_VARIABLE_SOURCES_H_
+#define AUTODIST_SESSIONS_VARIABLE_SOURCES_H_
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "save/save_plan.h"
+#include "save/sources.h"
+#include "tensorflow/core/framework/resource_var.h"
+#include "tensorflow/core/framework/tensor.h"
+
+namespace autodist {
+
+enum class LockMode {
+  kBlock,  // a variable in copy-on-read mode is locked while it is written
+  kCopy,   // while it is copied; one copy at a time
+};
+
+// A variable, which must outlive the save, or a plain tensor.
+struct SourceValue {
+  tensorflow::Var* variable = nullptr;
+  // The value of `variable` is `tensor`, which stays as it is.
+  bool is_referenced = false;
+  tensorflow::Tensor tensor;      // where `variable` is null or referenced
+  tensorflow::DataType dtype;     // as the save was planned
+  tensorflow::TensorShape shape;  // likewise
+  std::string name = {};          // for messages; may be empty
+
+  bool has_tensor() const { return variable == nullptr || is_referenced; }
+};
+
+SourceValue TensorValue(const tensorflow::Tensor& tensor);
+
+// Refers at one instant to all of the variables that are not in copy-on-read mode, and notes dtypes
+// and shapes. Returns which of them, the first, has no value. No update waits longer than for
+// another update of one of the variables.
+std::optional<size_t> ReferenceValues(std::vector<SourceValue>* values, double* lock_seconds);
+
+class VariableSources : public Sources {
+ public:
+  // `lock_seconds`: for how long the variables were locked before.
+  VariableSources(std::vector<SourceValue> values, LockMode mode, double lock_seconds = 0)
+      : values_(std::move(values)), mode_(mode), max_lock_seconds_(lock_seconds) {}
+
+  absl::StatusOr<std::unique_ptr<HeldValues>> Acquire(absl::Span<const int> sources,
+                                                      Hold hold) override;
+  absl::StatusOr<std::vector<tensorflow::Tensor>> Snapshot(absl::Span<const int> sources) override;
+
+  // The longest time a variable was locked so far.
+  double max_lock_seconds() const;
+
+ private:
+  class Held;
+  class Locks;
+
+  std::vector<tensorflow::Var*> VariablesInLockOrder(absl::Span<const int> sources) const;
+  bool AllHaveTensors(absl::Span<const int> sources) const;
+  std::vector<tensorflow::Tensor> TensorsOf(absl::Span<const int> sources) const;
+  void NoteLockTime(double seconds);
+
+  const std::vector<SourceValue> values_;
+  const LockMode mode_;
+  std::mutex copy_mutex_;  // held while a copy exists; taken before any variable's lock
+  mutable std::mutex time_mutex_;
+  double max_lock_seconds_;
+};
+
+}  // namespace autodist
+
+#endif  // AUTODIST_SESSIONS_VARIABLE_SOURCES_H_

@@ -1,0 +1,94 @@
+// The targets of a restore: variables, written in place where that is safe, and new tensors.
+//
+// A variable is live if it has a value of the dtype and shape that is restored. It is written under
+// its exclusive lock, in the memory it has if nobody else refers to that; else in new memory, which
+// replaces it. Variables that are open at once are locked in the order of their mutexes' addresses,
+// TensorFlow's own rule. One that is left half written is taken from its resource manager: whoever
+// reads it next is told that it is not initialized.
+
+#ifndef AUTODIST_SESSIONS_VARIABLE_TARGETS_H_
+#define AUTODIST_SESSIONS_VARIABLE_TARGETS_H_
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "restore/restore_targets.h"
+#include "sessions/pinned_variables.h"
+#include "tensorflow/core/framework/tensor.h"
+#include "tensorflow/core/framework/tensor_shape.h"
+
+namespace autodist {
+
+// A variable, which must outlive the restore, or where `pinned` is null a tensor.
+struct RestoreTarget {
+  const PinnedVariable* pinned = nullptr;
+  // Of the variable in the graph, a ref variable that takes the tensor included; of unknown rank
+  // where it may be any.
+  tensorflow::PartialTensorShape shape;
+  // Whether a variable that has a value must keep its shape.
+  bool validate_shape = false;
+};
+
+class VariableTargets : public RestoreTargets {
+ public:
+  explicit VariableTargets(std::vector<RestoreTarget> targets)
+      : targets_(std::move(targets)), fresh_(targets_.size()) {
+    // A variable that was taken is always noted.
+    taken_.reserve(targets_.size());
+  }
+
+  // InvalidArgument if a target cannot become a `dtype` of `shape`.
+  absl::Status CheckFits(int target, tensorflow::DataType dtype,
+                         const tensorflow::TensorShape& shape) const;
+
+  bool IsLive(int target, tensorflow::DataType dtype,
+              const tensorflow::TensorShape& shape) override;
+  absl::StatusOr<tensorflow::Tensor> Allocate(int target, tensorflow::DataType dtype,
+                                              const tensorflow::TensorShape& shape) override;
+  absl::StatusOr<std::unique_ptr<OpenTargets>> Open(
+      absl::Span<const int> targets, tensorflow::DataType dtype,
+      absl::Span<const tensorflow::TensorShape> shapes) override;
+  void Withdraw(int target) override;
+
+  // What a target that is not live becomes, where that is not loaded.
+  void Set(int target, tensorflow::Tensor tensor) { fresh_[target] = {true, std::move(tensor)}; }
+
+  // Takes the memory of a live target, or new memory where others refer to that, to be written; the
+  // variable has no value until Publish(). Once for each, by one thread at a time.
+  absl::StatusOr<tensorflow::Tensor> Take(int target, tensorflow::DataType dtype,
+                                          const tensorflow::TensorShape& shape);
+
+  // Gives every variable that new memory was made for, or whose memory was taken, its new value;
+  // none of them where it fails.
+  absl::Status Publish();
+
+  // Lets every variable be as one that was never initialized whose memory was taken, and that has
+  // got no other value since; or all of them.
+  void ForgetTaken() noexcept;
+  void WithdrawAll() noexcept;
+
+  // Whether a variable that had a value may have lost it.
+  bool has_touched_live() const { return has_touched_live_; }
+
+  // What a target that is a tensor has become.
+  const tensorflow::Tensor& tensor(int target) const { return fresh_[target].tensor; }
+
+ private:
+  class OpenVariables;
+
+  struct Fresh {
+    bool is_set = false;
+    tensorflow::Tensor tensor;
+  };
+
+  const std::vector<RestoreTarget> targets_;
+  std::vector<Fresh> fresh_;  // by target; each is written by one thread
+  std::vector<int> taken_;
+  std::atomic<bool> has_touched_live_ = false;
+};
+
+}  // namespace autodist
+
+#endif  // AUTODIST_SESSIONS_VARIABLE_TARGETS_H_
