@@ -15,20 +15,20 @@ ReportLog<Report>& Log() {
 
 }  // namespace
 
-void KeepReport(const std::string& prefix, const AutodistSaveReport& report) {
-  Log<AutodistSaveReport>().Keep(prefix, report);
+void KeepReport(const std::string& prefix, const SaveReport& report) {
+  Log<SaveReport>().Keep(prefix, report);
 }
 
-void KeepReport(const std::string& prefix, const AutodistRestoreReport& report) {
-  Log<AutodistRestoreReport>().Keep(prefix, report);
+void KeepReport(const std::string& prefix, const RestoreReport& report) {
+  Log<RestoreReport>().Keep(prefix, report);
+}
+
+bool LastReport(const std::string& prefix, SaveReport* report) {
+  return Log<SaveReport>().Get(prefix, report);
+}
+
+bool LastReport(const std::string& prefix, RestoreReport* report) {
+  return Log<RestoreReport>().Get(prefix, report);
 }
 
 }  // namespace autodist
-
-int autodist_last_save(const char* prefix, AutodistSaveReport* out) {
-  return autodist::Log<AutodistSaveReport>().Get(prefix, out) ? 1 : 0;
-}
-
-int autodist_last_restore(const char* prefix, AutodistRestoreReport* out) {
-  return autodist::Log<AutodistRestoreReport>().Get(prefix, out) ? 1 : 0;
-}

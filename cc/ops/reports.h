@@ -6,10 +6,9 @@
 #include <cstdint>
 #include <string>
 
-extern "C" {
+namespace autodist {
 
-// Both are read by python/autodist/_native.py, field by field in this order.
-struct AutodistSaveReport {
+struct SaveReport {
   int64_t written_bytes;  // of the data file
   double seconds;
   double max_lock_seconds;  // the longest time a variable was locked
@@ -18,27 +17,21 @@ struct AutodistSaveReport {
   int64_t replica_count;  // over all shards
 };
 
-struct AutodistRestoreReport {
+struct RestoreReport {
   int64_t read_bytes;  // of the data files, in all passes
   double seconds;
   int64_t variable_count;  // names
   int64_t target_count;    // shards, replicas and tensors that were filled
 };
 
-// Fill `out` with the report of the last successful save to, or restore from, `prefix` in this
-// process and return 1; 0 when there is none among the last 64 prefixes. Thread-safe.
-__attribute__((visibility("default"))) int autodist_last_save(const char* prefix,
-                                                              AutodistSaveReport* out);
-__attribute__((visibility("default"))) int autodist_last_restore(const char* prefix,
-                                                                 AutodistRestoreReport* out);
+// Stores the report of a save to `prefix`, or of a restore from it. Thread-safe.
+void KeepReport(const std::string& prefix, const SaveReport& report);
+void KeepReport(const std::string& prefix, const RestoreReport& report);
 
-}  // extern "C"
-
-namespace autodist {
-
-// Thread-safe.
-void KeepReport(const std::string& prefix, const AutodistSaveReport& report);
-void KeepReport(const std::string& prefix, const AutodistRestoreReport& report);
+// Gets the report of the last successful save to `prefix`, or restore from it, in this process.
+// Returns whether there is one among the last 64 prefixes. Thread-safe.
+bool LastReport(const std::string& prefix, SaveReport* report);
+bool LastReport(const std::string& prefix, RestoreReport* report);
 
 }  // namespace autodist
 

@@ -5,13 +5,18 @@
 //   InvalidArgument             ValueError
 //   DataLoss                    DataLossError, a BundleError
 //   anything else               BundleError, a RuntimeError
+//
+// or, in a module that works beside TensorFlow, the subclass of tf.errors.OpError for the code.
 
 #ifndef AUTODIST_PYTHON_STATUS_EXCEPTIONS_H_
 #define AUTODIST_PYTHON_STATUS_EXCEPTIONS_H_
 
 #include <pybind11/pybind11.h>
 
+#include <cstring>
+#include <exception>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 
@@ -66,6 +71,26 @@ inline void RegisterExceptions(pybind11::module_& module) {
           break;
       }
       pybind11::set_error(type, exception.what());
+    }
+  });
+}
+
+// Translates from now on to the exceptions of TensorFlow, which it imports when the first is
+// thrown. Once per module.
+inline void RegisterTensorFlowExceptions() {
+  pybind11::register_local_exception_translator([](std::exception_ptr thrown) {
+    try {
+      if (thrown) std::rethrow_exception(thrown);
+    } catch (const StatusException& exception) {
+      const auto message = pybind11::reinterpret_steal<pybind11::str>(PyUnicode_DecodeUTF8(
+          exception.what(), static_cast<Py_ssize_t>(std::strlen(exception.what())), "replace"));
+      const pybind11::object type =
+          pybind11::module_::import("tensorflow")
+              .attr("compat")
+              .attr("v1")
+              .attr("errors")
+              .attr("exception_type_from_error_code")(static_cast<int>(exception.status().code()));
+      pybind11::set_error(type, type(pybind11::none(), pybind11::none(), message));
     }
   });
 }

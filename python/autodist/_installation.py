@@ -136,7 +136,7 @@ def _missing_libraries(directory: Path) -> list[str]:
     suffixes = importlib.machinery.EXTENSION_SUFFIXES
     missing.extend(
         f"{module}{suffixes[0]}"
-        for module in ("_bundle", "_planning")
+        for module in ("_bundle", "_planning", "_runtime")
         if not any((directory / f"{module}{suffix}").is_file() for suffix in suffixes)
     )
     return missing

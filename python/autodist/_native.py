@@ -1,9 +1,8 @@
-"""The one door to the op library `_autodist_ops.so`: its ops, and its C functions by ctypes."""
+"""The one door to the compiled parts: the ops of `_autodist_ops.so`, and the modules `_runtime` and `_bundle`."""
 
 from __future__ import annotations
 
 import atexit
-import ctypes
 import dataclasses
 import functools
 import importlib
@@ -18,38 +17,9 @@ if TYPE_CHECKING:
 
 _lock = threading.Lock()
 
-# Longer messages are cut.
-_MESSAGE_BYTES = 8192
-# What the kernel takes.
-_PATH_BYTES = 4096
-
-
-class _CSaveReport(ctypes.Structure):
-    """`AutodistSaveReport` of cc/ops."""
-
-    _fields_ = (
-        ("written_bytes", ctypes.c_int64),
-        ("seconds", ctypes.c_double),
-        ("max_lock_seconds", ctypes.c_double),
-        ("variable_count", ctypes.c_int64),
-        ("shard_count", ctypes.c_int64),
-        ("replica_count", ctypes.c_int64),
-    )
-
 
 class NotTakenBackError(errors.AutoDistError, OSError):
     """A file has got its name, or may have it after a power cut, though committing it failed."""
-
-
-class _CRestoreReport(ctypes.Structure):
-    """`AutodistRestoreReport` of cc/ops."""
-
-    _fields_ = (
-        ("read_bytes", ctypes.c_int64),
-        ("seconds", ctypes.c_double),
-        ("variable_count", ctypes.c_int64),
-        ("target_count", ctypes.c_int64),
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,33 +107,25 @@ def bundle() -> ModuleType:
 
 def last_save(prefix: str | os.PathLike[str]) -> SaveReport | None:
     """The report of the last save in this process to `prefix`, or None if there was none."""
-    report = _CSaveReport()
-    if not _c_library().autodist_last_save(os.fsencode(prefix), ctypes.byref(report)):
-        return None
-    return SaveReport(**_fields(report))
+    fields = _runtime().last_save(os.fsencode(prefix))
+    return None if fields is None else SaveReport(**fields)
 
 
 def last_restore(prefix: str | os.PathLike[str]) -> RestoreReport | None:
     """The report of the last restore in this process from `prefix`, or None if there was none."""
-    report = _CRestoreReport()
-    if not _c_library().autodist_last_restore(os.fsencode(prefix), ctypes.byref(report)):
-        return None
-    return RestoreReport(**_fields(report))
-
-
-def _fields(report: ctypes.Structure) -> dict[str, Any]:
-    return {field[0]: getattr(report, field[0]) for field in report._fields_}
+    fields = _runtime().last_restore(os.fsencode(prefix))
+    return None if fields is None else RestoreReport(**fields)
 
 
 class StagedFile:
     """A file that is written under a temporary name before it gets its own.
 
-    The library notes in this object what there is, so that nothing is lost where an exception (such as
-    `KeyboardInterrupt`) comes between a call of the library and the statement after it.
+    The C++ object owns the file before `stage` returns. An exception that comes right after it, such as
+    `KeyboardInterrupt`, loses nothing.
     """
 
     def __init__(self) -> None:
-        self._file = ctypes.c_void_p()
+        self._file: Any = None
 
     def stage(self, path: str, contents: bytes, *, durable: bool) -> None:
         """Writes the file under a temporary name. Once.
@@ -176,17 +138,8 @@ class StagedFile:
         Raises:
             tf.errors.OpError: It cannot be written; nothing is left behind.
         """
-        message = ctypes.create_string_buffer(_MESSAGE_BYTES)
-        code = _c_library().autodist_stage_file(
-            os.fsencode(path),
-            contents,
-            len(contents),
-            durable,
-            ctypes.byref(self._file),
-            message,
-            len(message),
-        )
-        _check(code, message)
+        self._file = _runtime().StagedFile()
+        self._file.stage(os.fsencode(path), contents, durable=durable)
 
     def commit(self) -> None:
         """Gives the staged file its name, which replaces what had it at one instant.
@@ -196,28 +149,24 @@ class StagedFile:
                 gone, and what had its name has it.
             NotTakenBackError: The same, and that could not be undone for certain.
         """
-        message = ctypes.create_string_buffer(_MESSAGE_BYTES)
-        is_moved = ctypes.c_int()
-        code = _c_library().autodist_commit_file(
-            ctypes.byref(self._file), ctypes.byref(is_moved), message, len(message)
-        )
         try:
-            _check(code, message)
+            self._file.commit()
         except Exception as error:
-            if is_moved.value:
+            if self._file.is_moved:
                 raise NotTakenBackError(str(error)) from error
             raise
 
     def discard(self) -> None:
         """Removes the file if it is staged."""
-        _c_library().autodist_discard_file(ctypes.byref(self._file))
+        if self._file is not None:
+            self._file.discard()
 
 
 class PrefixLock:
     """The lock on the prefix of a checkpoint, which ends with this process."""
 
     def __init__(self) -> None:
-        self._lock = ctypes.c_void_p()
+        self._lock: Any = None
 
     def acquire(self, prefix: str, *, durable: bool) -> bool:
         """Locks the prefix, and makes its directory if it is not there. Once.
@@ -233,34 +182,26 @@ class PrefixLock:
             tf.errors.AlreadyExistsError: Another save has the lock; names its process.
             tf.errors.OpError: The lock's file cannot be written.
         """
-        message = ctypes.create_string_buffer(_MESSAGE_BYTES)
-        excludes_processes = ctypes.c_int()
-        code = _c_library().autodist_lock_prefix(
-            os.fsencode(prefix),
-            durable,
-            ctypes.byref(self._lock),
-            ctypes.byref(excludes_processes),
-            message,
-            len(message),
-        )
-        _check(code, message)
-        return bool(excludes_processes.value)
+        self._lock = _runtime().PrefixLock()
+        excludes_processes: bool = self._lock.acquire(os.fsencode(prefix), durable=durable)
+        return excludes_processes
 
     def release(self) -> None:
         """Ends the lock, if it is held."""
-        _c_library().autodist_unlock_prefix(ctypes.byref(self._lock))
+        if self._lock is not None:
+            self._lock.release()
 
 
 class StagedBundle:
-    """A checkpoint's bundle that TensorFlow's own ops write beside its prefix before it replaces what is there.
-
-    Attributes:
-        staged_prefix: Where it is to be written; empty before there is such a place.
-    """
+    """A checkpoint's bundle that TensorFlow's own ops write beside its prefix before it replaces what is there."""
 
     def __init__(self) -> None:
-        self._bundle = ctypes.c_void_p()
-        self.staged_prefix = ""
+        self._bundle: Any = None
+
+    @property
+    def staged_prefix(self) -> str:
+        """Where the bundle is to be written; empty before there is such a place."""
+        return "" if self._bundle is None else os.fsdecode(self._bundle.staged_prefix)
 
     def stage(self, prefix: str, *, durable: bool) -> None:
         """Makes a place for it, which is locked while this process lives. Once.
@@ -272,19 +213,8 @@ class StagedBundle:
         Raises:
             tf.errors.OpError: There is no place for it; nothing is left behind.
         """
-        message = ctypes.create_string_buffer(_MESSAGE_BYTES)
-        staged = ctypes.create_string_buffer(_PATH_BYTES)
-        code = _c_library().autodist_stage_bundle(
-            os.fsencode(prefix),
-            durable,
-            ctypes.byref(self._bundle),
-            staged,
-            len(staged),
-            message,
-            len(message),
-        )
-        _check(code, message)
-        self.staged_prefix = os.fsdecode(staged.value)
+        self._bundle = _runtime().StagedBundle()
+        self._bundle.stage(os.fsencode(prefix), durable=durable)
 
     def commit(self) -> None:
         """Makes the bundle appear under its prefix at one instant.
@@ -292,25 +222,12 @@ class StagedBundle:
         Raises:
             tf.errors.OpError: It cannot; what was there before is.
         """
-        message = ctypes.create_string_buffer(_MESSAGE_BYTES)
-        code = _c_library().autodist_commit_bundle(
-            ctypes.byref(self._bundle), message, len(message)
-        )
-        _check(code, message)
+        self._bundle.commit()
 
     def discard(self) -> None:
         """Removes what is still staged."""
-        _c_library().autodist_discard_bundle(ctypes.byref(self._bundle))
-
-
-def _check(code: int, message: ctypes.Array[ctypes.c_char]) -> None:
-    """Raises the error that TensorFlow has for a status code."""
-    if code == 0:
-        return
-    import tensorflow as tf
-
-    text = message.value.decode(errors="replace")
-    raise tf.compat.v1.errors.exception_type_from_error_code(code)(None, None, text)
+        if self._bundle is not None:
+            self._bundle.discard()
 
 
 @functools.cache
@@ -319,67 +236,19 @@ def _load_ops() -> ModuleType:
 
     module: ModuleType = tf.load_op_library(_library_path())
     # Every save and every distributed session needs the library.
-    atexit.register(ctypes.CDLL(_library_path()).autodist_hold_ending_threads)
+    atexit.register(_import_runtime().hold_ending_threads)
     return module
 
 
 @functools.cache
-def _c_library() -> ctypes.CDLL:
+def _runtime() -> ModuleType:
+    """The module `_runtime`, after the op library that it is linked with."""
     ops()
-    library = ctypes.CDLL(_library_path())
-    library.autodist_last_save.argtypes = (ctypes.c_char_p, ctypes.POINTER(_CSaveReport))
-    library.autodist_last_save.restype = ctypes.c_int
-    library.autodist_stage_file.argtypes = (
-        ctypes.c_char_p,
-        ctypes.c_char_p,
-        ctypes.c_int64,
-        ctypes.c_int,
-        ctypes.POINTER(ctypes.c_void_p),
-        ctypes.c_char_p,
-        ctypes.c_int64,
-    )
-    library.autodist_stage_file.restype = ctypes.c_int
-    library.autodist_commit_file.argtypes = (
-        ctypes.POINTER(ctypes.c_void_p),
-        ctypes.POINTER(ctypes.c_int),
-        ctypes.c_char_p,
-        ctypes.c_int64,
-    )
-    library.autodist_commit_file.restype = ctypes.c_int
-    library.autodist_discard_file.argtypes = (ctypes.POINTER(ctypes.c_void_p),)
-    library.autodist_discard_file.restype = None
-    library.autodist_lock_prefix.argtypes = (
-        ctypes.c_char_p,
-        ctypes.c_int,
-        ctypes.POINTER(ctypes.c_void_p),
-        ctypes.POINTER(ctypes.c_int),
-        ctypes.c_char_p,
-        ctypes.c_int64,
-    )
-    library.autodist_lock_prefix.restype = ctypes.c_int
-    library.autodist_unlock_prefix.argtypes = (ctypes.POINTER(ctypes.c_void_p),)
-    library.autodist_unlock_prefix.restype = None
-    library.autodist_stage_bundle.argtypes = (
-        ctypes.c_char_p,
-        ctypes.c_int,
-        ctypes.POINTER(ctypes.c_void_p),
-        ctypes.c_char_p,
-        ctypes.c_int64,
-        ctypes.c_char_p,
-        ctypes.c_int64,
-    )
-    library.autodist_stage_bundle.restype = ctypes.c_int
-    library.autodist_commit_bundle.argtypes = (
-        ctypes.POINTER(ctypes.c_void_p),
-        ctypes.c_char_p,
-        ctypes.c_int64,
-    )
-    library.autodist_commit_bundle.restype = ctypes.c_int
-    library.autodist_discard_bundle.argtypes = (ctypes.POINTER(ctypes.c_void_p),)
-    library.autodist_discard_bundle.restype = None
-    library.autodist_last_restore.argtypes = (ctypes.c_char_p, ctypes.POINTER(_CRestoreReport))
-    library.autodist_last_restore.restype = ctypes.c_int
-    return library
+    return _import_runtime()
+
+
+def _import_runtime() -> ModuleType:
+    return importlib.import_module("autodist._runtime")
 
 
 def _library_path() -> str:

@@ -1,5 +1,5 @@
 // Python threads that are in C++ code while the interpreter ends. Called by
-// python/autodist/_native.py.
+// python/autodist/_native.py, through cc/python/runtime_module.cc.
 //
 // A Python thread that needs the interpreter after it has begun to end is itself ended. Up to
 // Python 3.13 that is done by pthread_exit, which unwinds the thread's stack. Where the unwinding
@@ -8,16 +8,16 @@
 // around ExtendSession, with which each run of a session begins. From Python 3.14 on the thread
 // waits for the end of the process instead.
 
-#ifndef AUTODIST_OPS_ENDING_THREADS_API_H_
-#define AUTODIST_OPS_ENDING_THREADS_API_H_
+#ifndef AUTODIST_OPS_ENDING_THREADS_H_
+#define AUTODIST_OPS_ENDING_THREADS_H_
 
-extern "C" {
+namespace autodist {
 
 // From now on, a thread that is being ended and for which the process would abort waits for the end
 // of the process, as with Python 3.14. All other calls of std::terminate do what they did. Call it
 // when the interpreter is about to end. Once; a second call does nothing.
-__attribute__((visibility("default"))) void autodist_hold_ending_threads();
+void HoldEndingThreads();
 
-}  // extern "C"
+}  // namespace autodist
 
-#endif  // AUTODIST_OPS_ENDING_THREADS_API_H_
+#endif  // AUTODIST_OPS_ENDING_THREADS_H_

@@ -1,6 +1,6 @@
 // See the header for what this is for.
 
-#include "ops/ending_threads_api.h"
+#include "ops/ending_threads.h"
 
 #include <cxxabi.h>
 #include <unistd.h>
@@ -9,6 +9,7 @@
 #include <exception>
 #include <mutex>
 
+namespace autodist {
 namespace {
 
 std::terminate_handler former_handler = nullptr;
@@ -37,7 +38,9 @@ void HoldIfEnding() {
 
 }  // namespace
 
-void autodist_hold_ending_threads() {
+void HoldEndingThreads() {
   static std::once_flag once;
   std::call_once(once, [] { former_handler = std::set_terminate(HoldOrTerminate); });
 }
+
+}  // namespace autodist

@@ -1,0 +1,210 @@
+// `autodist._runtime`: what Python calls of the op library besides its ops.
+//
+// It is linked with the op library, so that both have one list of reports and one of locks. Load
+// that library by tf.load_op_library before you import this module: TensorFlow makes the Python
+// functions of the ops that a library registers while it loads it.
+
+#include <pybind11/pybind11.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "ops/ending_threads.h"
+#include "ops/reports.h"
+#include "python/status_exceptions.h"
+#include "save/staged_bundle.h"
+#include "storage/final_status.h"
+#include "storage/posix_io.h"
+#include "storage/prefix_lock.h"
+#include "storage/save_directory.h"
+#include "storage/staged_file.h"
+#include "threads/guarded.h"
+
+namespace py = pybind11;
+
+namespace autodist {
+namespace {
+
+// Calls `function` without the interpreter's lock. What it returns or throws becomes an exception
+// of TensorFlow.
+template <typename Function>
+void Run(const Function& function) {
+  const absl::Status status = [&] {
+    const py::gil_scoped_release release;
+    const FileSizeErrors file_size_errors;
+    return Guarded(function);
+  }();
+  Check(FinalStatus(status));
+}
+
+// A file that gets its name by Commit(). Destroying it removes the file unless it has its name.
+class NewNamedFile {
+ public:
+  void Stage(const std::string& path, const py::bytes& contents, bool durable) {
+    const std::string_view bytes(contents);
+    Run([&] { return StageBytes(path, absl::string_view(bytes.data(), bytes.size()), durable); });
+  }
+
+  void Commit() {
+    Run([&]() -> absl::Status {
+      if (staged_ == nullptr) return absl::FailedPreconditionError("no file is staged");
+      const absl::Status status = staged_->MoveTo(name_);
+      is_moved_ = staged_->is_moved();
+      staged_.reset();
+      return status;
+    });
+  }
+
+  void Discard() {
+    Run([&] {
+      staged_.reset();
+      return absl::OkStatus();
+    });
+  }
+
+  bool is_moved() const { return is_moved_; }
+
+ private:
+  absl::Status StageBytes(const std::string& path, absl::string_view bytes, bool durable) {
+    name_ = SplitPath(path).name;
+    if (name_.empty()) {
+      return absl::FailedPreconditionError(absl::StrCat("'", path, "' is not the path of a file"));
+    }
+    absl::StatusOr<std::unique_ptr<SaveDirectory>> directory = SaveDirectory::OpenParent(path);
+    if (!directory.ok()) return directory.status();
+    directory_ = *std::move(directory);
+    auto staged = std::make_unique<StagedFile>(directory_.get(), durable);
+    absl::Status status = staged->Create(name_);
+    if (status.ok()) status = staged->file().WriteAt(0, bytes);
+    if (status.ok()) status = staged->Finish();
+    if (status.ok()) staged_ = std::move(staged);
+    return status;
+  }
+
+  std::string name_;
+  std::unique_ptr<SaveDirectory> directory_;  // outlives staged_
+  std::unique_ptr<StagedFile> staged_;
+  bool is_moved_ = false;
+};
+
+class NamedLock {
+ public:
+  bool Acquire(const std::string& prefix, bool durable) {
+    Run([&] {
+      auto held = PrefixLock::Acquire(prefix, durable);
+      if (held.ok()) held_ = *std::move(held);
+      return held.status();
+    });
+    return held_->excludes_processes();
+  }
+
+  void Release() {
+    Run([&] {
+      held_.reset();
+      return absl::OkStatus();
+    });
+  }
+
+ private:
+  std::unique_ptr<PrefixLock> held_;
+};
+
+class NewBundle {
+ public:
+  void Stage(const std::string& prefix, bool durable) {
+    Run([&] {
+      auto staged = StagedBundle::Create(prefix, durable);
+      if (staged.ok()) staged_ = *std::move(staged);
+      return staged.status();
+    });
+    staged_prefix_ = staged_->prefix();
+  }
+
+  void Commit() {
+    Run([&] {
+      return staged_ == nullptr ? absl::FailedPreconditionError("no bundle is staged")
+                                : staged_->Commit();
+    });
+  }
+
+  void Discard() {
+    Run([&] {
+      staged_.reset();
+      return absl::OkStatus();
+    });
+  }
+
+  py::bytes staged_prefix() const { return staged_prefix_; }
+
+ private:
+  std::unique_ptr<StagedBundle> staged_;
+  std::string staged_prefix_;
+};
+
+py::object LastSaveOf(const std::string& prefix) {
+  SaveReport report;
+  if (!LastReport(prefix, &report)) return py::none();
+  py::dict fields;
+  fields["written_bytes"] = report.written_bytes;
+  fields["seconds"] = report.seconds;
+  fields["max_lock_seconds"] = report.max_lock_seconds;
+  fields["variable_count"] = report.variable_count;
+  fields["shard_count"] = report.shard_count;
+  fields["replica_count"] = report.replica_count;
+  return fields;
+}
+
+py::object LastRestoreOf(const std::string& prefix) {
+  RestoreReport report;
+  if (!LastReport(prefix, &report)) return py::none();
+  py::dict fields;
+  fields["read_bytes"] = report.read_bytes;
+  fields["seconds"] = report.seconds;
+  fields["variable_count"] = report.variable_count;
+  fields["target_count"] = report.target_count;
+  return fields;
+}
+
+}  // namespace
+}  // namespace autodist
+
+PYBIND11_MODULE(_runtime, module) {
+  module.doc() =
+      "Locks, staged files and reports of saves. Paths are bytes, as os.fsencode makes them.";
+  autodist::RegisterTensorFlowExceptions();
+
+  py::class_<autodist::NewNamedFile>(
+      module, "StagedFile", "A file written under a temporary name before it gets its own.")
+      .def(py::init<>())
+      .def("stage", &autodist::NewNamedFile::Stage, py::arg("path"), py::arg("contents"),
+           py::kw_only(), py::arg("durable"))
+      .def("commit", &autodist::NewNamedFile::Commit)
+      .def("discard", &autodist::NewNamedFile::Discard)
+      .def_property_readonly("is_moved", &autodist::NewNamedFile::is_moved,
+                             "Whether the file has its name, or may have it after a power cut.");
+  py::class_<autodist::NamedLock>(module, "PrefixLock", "The lock on the prefix of a checkpoint.")
+      .def(py::init<>())
+      .def("acquire", &autodist::NamedLock::Acquire, py::arg("prefix"), py::kw_only(),
+           py::arg("durable"))
+      .def("release", &autodist::NamedLock::Release);
+  py::class_<autodist::NewBundle>(
+      module, "StagedBundle", "A bundle written beside its prefix before it replaces the former.")
+      .def(py::init<>())
+      .def("stage", &autodist::NewBundle::Stage, py::arg("prefix"), py::kw_only(),
+           py::arg("durable"))
+      .def("commit", &autodist::NewBundle::Commit)
+      .def("discard", &autodist::NewBundle::Discard)
+      .def_property_readonly("staged_prefix", &autodist::NewBundle::staged_prefix);
+
+  module.def("last_save", &autodist::LastSaveOf, py::arg("prefix"),
+             "The fields of the report of the last save to `prefix` in this process, or None.");
+  module.def(
+      "last_restore", &autodist::LastRestoreOf, py::arg("prefix"),
+      "The fields of the report of the last restore from `prefix` in this process, or None.");
+  module.def("hold_ending_threads", &autodist::HoldEndingThreads,
+             "Call it when the interpreter is about to end: threads that it ends wait instead.");
+}
