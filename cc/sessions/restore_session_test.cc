@@ -45,12 +45,12 @@ class Checkpoint {
     restore->SetFiles(prefix(), index->shard_count);
     const PinnedVariables pins = variables->Pins();
     std::vector<RestoreEntry> entries;
-    std::vector<RestoreTarget> destinations;
+    std::vector<RestoreTarget> targets;
     for (int i = 0; i < kCount; ++i) {
       entries.push_back({Variables::Name(i), "", tensorflow::DT_FLOAT, i, 1});
-      destinations.push_back({&pins.variables()[i], tensorflow::PartialTensorShape(), false});
+      targets.push_back({&pins.variables()[i], tensorflow::PartialTensorShape(), false});
     }
-    const auto unfit = restore->SetTargets(*std::move(index), entries, destinations, {pins});
+    const auto unfit = restore->SetTargets(*std::move(index), entries, targets, {pins});
     EXPECT_TRUE(unfit.ok() && unfit->empty());
     EXPECT_TRUE(restore->OpenFiles());
     return restore;
