@@ -172,7 +172,7 @@ class ClusterRestore:
         unfit = [text.decode() for outputs in held.values() for text in outputs.unfit]
         if unfit:
             raise tf.errors.InvalidArgumentError(None, None, "\n".join(dict.fromkeys(unfit)))
-        can_open = {index: bool(outputs.reaches) for index, outputs in held.items()}
+        can_open = {index: bool(outputs.can_open) for index, outputs in held.items()}
         out_of_reach = [graph.tasks[index] for index, seen in can_open.items() if not seen]
         self._readers = [
             graph.tasks[index] for index, seen in can_open.items() if seen and index != 0
