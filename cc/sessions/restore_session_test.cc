@@ -148,18 +148,18 @@ TEST(CopiesWithAndWithoutAValueAreRestoredFromOnePiece) {
   Variables variables(kCount, kSize, kFormer);
   const PinnedVariables pins = variables.Pins();
   std::vector<RestoreEntry> entries;
-  std::vector<Destination> destinations;
+  std::vector<RestoreTarget> targets;
   for (int i = 0; i < kCount; ++i) {
     if (i % 3 == 1) pins.variables()[i].variable->is_initialized = false;
     entries.push_back({Variables::Name(i / 3), "", tensorflow::DT_FLOAT, i, 1});
-    destinations.push_back({&pins.variables()[i], tensorflow::PartialTensorShape(), false});
+    targets.push_back({&pins.variables()[i], tensorflow::PartialTensorShape(), false});
   }
-  HeldRestore restore(kLease);
+  RestoreSession restore(kLease);
   absl::StatusOr<BundleIndex> index = ReadBundleIndex(checkpoint.prefix());
   restore.SetFiles(checkpoint.prefix(), index->shard_count);
-  EXPECT_TRUE(restore.SetTargets(*std::move(index), entries, destinations, {pins}).ok());
+  EXPECT_TRUE(restore.SetTargets(*std::move(index), entries, targets, {pins}).ok());
   EXPECT_TRUE(restore.OpenFiles());
-  std::vector<HeldRestore::Range> ranges;
+  std::vector<RestoreSession::Range> ranges;
   for (int i = 0; i < kCount / 3; ++i) ranges.push_back({i, 0, 4 * kSize});
   for (const bool live : {false, true}) {
     EXPECT_EQ(CountOf(&variables, kFormer), 2 * kCount / 3);
