@@ -40,7 +40,7 @@ class Failure:
 
     Attributes:
       node: the node.
-      reason: what is wrong, in words.
+      reason: the problem, in words.
       is_silent: whether it was asked and has not answered for all of the time.
     """
 
@@ -166,7 +166,10 @@ class Cluster:
         )
 
     def drop_container(self, container: str, timeout_seconds: float) -> None:
-        """Frees what a session holds on all servers; a server that does not answer keeps it."""
+        """Frees the variables of a session on all servers.
+
+        A server that does not answer keeps them.
+        """
         for node in self.spec.nodes:
             self._drop_on(node, container, timeout_seconds)
 

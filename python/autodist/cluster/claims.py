@@ -1,10 +1,10 @@
 """Claims: notes on each server which chief it works for.
 
-A server that the chief found running may hold what another chief put there. Each chief leaves its
-claim on every server, a variable in a container of its own: run id, address and incarnation of its
-server, and the containers of its sessions. A claim of another run counts as long as that chief's
-server answers under the same incarnation; else the server is taken over, and what the other left
-there is dropped.
+A server that the chief found running may hold variables of another chief. Each chief writes its
+claim to every server, as a variable in a container of its own: run id, address and incarnation of
+the chief's server, and the containers of its sessions. A claim of another run is valid while that
+chief's server answers under the same incarnation. Else this chief takes the server over, and drops
+the other's variables.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Claims:
         return left
 
     def take_over(self, node: Node) -> None:
-        """Drops what a chief that is gone left on a node.
+        """Drops the variables that a dead chief left on a node.
 
         Raises:
           GraphStateError: if the node does not answer.

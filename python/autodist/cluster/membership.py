@@ -2,8 +2,8 @@
 
 A server lives if it answers, however busy it is: one whose inter-op threads are all at work answers
 by the thread that reads requests (`server_status`). A server whose incarnation changed is another
-process: what lay on the former one is lost. The chief of a distributed session and the saves and
-restores of a cluster both decide by these two rules.
+process: the variables of the former one are lost. The chief of a distributed session and the saves
+and restores of a cluster both decide by these two rules.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Absence:
     """Why a server cannot be used.
 
     Attributes:
-      reason: what is wrong, in words.
+      reason: the problem, in words.
       is_silent: whether it was asked and has not answered for all of the time.
       is_restart: whether another process answered.
     """

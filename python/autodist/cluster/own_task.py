@@ -1,7 +1,7 @@
 """Serves in a process whose `TF_CONFIG` says that it is not the chief.
 
 Kubernetes and the like start one program on every node, with the node's own task in `TF_CONFIG`.
-The program runs in the chief's process; in the others `AutoDist()` does what `autodist serve` does,
+The program runs in the chief's process. In any other, `AutoDist()` serves as `autodist serve` does,
 until the chief ends.
 """
 

@@ -97,7 +97,10 @@ class ServerStub:
         return self.begin_status(timeout_seconds)()
 
     def begin_status(self, timeout_seconds: float) -> Callable[[], Status]:
-        """Asks who the server is; returns what waits for the answer, as `status` does."""
+        """Asks who the server is.
+
+        Returns a function that waits for the answer, as `status` does.
+        """
         future = self._channel.unary_unary(_GET_STATUS).future(b"", timeout=timeout_seconds)
         lives = self._begin_answers(timeout_seconds)
 

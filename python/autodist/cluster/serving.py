@@ -70,7 +70,7 @@ class ServedTask:
 
     @staticmethod
     def from_line(line: str) -> ServedTask:
-        """Reads what `to_line` made.
+        """Parses a line that `to_line` made.
 
         Raises:
           ArgumentError: if it is something else.
@@ -163,11 +163,10 @@ def serve_chief(task: ServedTask) -> None:
 def serve_until_chief_ends(task: ServedTask, *, also_unclaimed: bool) -> None:
     """Serves until a chief's server that was there is gone.
 
-    A program of the user's that has no `AutoDist` claims nothing: what it keeps here outlives the
-    process that is its chief.
+    A user's program without `AutoDist` claims nothing. Its variables here outlive its chief.
 
     Args:
-      task: what to serve.
+      task: the task to serve.
       also_unclaimed: whether that may be a chief that has not claimed this server.
 
     Raises:

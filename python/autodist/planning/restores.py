@@ -202,8 +202,8 @@ def plan_restore(stored: Sequence[StoredVariable], wanted: Sequence[WantedVariab
 
     Raises:
         ValueError: A variable is not stored, or has another shape; all such are named. Or boxes lie
-            outside their variable, stored ones overlap, or some of what is wanted is not stored;
-            the first is named, with what is missing.
+            outside their variable, stored ones overlap, or wanted elements are not stored; the
+            first is named, with the missing elements.
     """
     by_name = {variable.name: variable for variable in stored}
     problems = []

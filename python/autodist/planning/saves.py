@@ -7,10 +7,10 @@
 
 The file holds the variables in the order given, each whole and in row-major order, as stock
 TensorFlow writes them. A shard whose bytes lie together there is written by devices that hold it.
-Shards that take turns in the file, like columns, are one whole, of which each device that holds
-some may write any part; what it does not hold, it has to be sent, as other replicas are where
-replicas are averaged. Bytes are shared out so that the busiest device writes as little as the
-layout allows, within 6 %.
+Shards whose bytes alternate in the file, like columns, are planned as a whole: each device that
+holds one may write any part. Other devices send it the bytes that it does not hold, as they do to
+average replicas. The plan balances bytes: the busiest device writes at most 6 % more than the
+layout requires.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class WriteUnit:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SavePlan:
-    """Who writes what, as arrays: one entry for each unit, ascending; the units cover the file.
+    """The units of a save as arrays, ascending: who writes which bytes. They cover the file.
 
     Attributes:
         offsets: Where each variable begins in the file, and where the last one ends.

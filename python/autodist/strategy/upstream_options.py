@@ -18,7 +18,7 @@ COPIED = ("chunk_size", "all_reduce_spec", "compressor")
 
 _logger = _log.get_logger()
 
-# By option: the values that ask for what is done in any case, and what that is.
+# By option: the values that change nothing here, and why.
 _MEANINGS: dict[str, tuple[tuple[Any, ...], str]] = {
     "local_proxy_variable": (
         (False, None),

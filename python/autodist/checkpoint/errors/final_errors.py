@@ -16,8 +16,7 @@ from autodist import errors
 from autodist.checkpoint.errors import run_errors
 from autodist.checkpoint.files import paths
 
-# What a task that is gone raises; kept where there are other tasks, and no op of the graph raised
-# it.
+# Errors of lost tasks. They keep their type if the session has other tasks and no op raised them.
 _LOST = (tf.errors.AbortedError, tf.errors.UnavailableError)
 
 # Errors about files, whose text may lack the path.

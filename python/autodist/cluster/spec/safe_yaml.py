@@ -1,8 +1,8 @@
 """Reads untrusted YAML: plain values only, and no more of them than the file holds.
 
-A few lines of YAML can stand for billions of values (aliases of lists of aliases), and a mapping
-may say a key twice, of which the last would count. Both are refused, as are files that are too
-large or nested too deeply.
+A few lines of YAML can stand for billions of values (aliases of lists of aliases). A mapping may
+have a key twice, and a reader takes the last. Both are errors, as are files that are too large or
+nested too deeply.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MOST_TEXT = 2000
 
 
 class _Loader(yaml.SafeLoader):
-    """`SafeLoader` that counts what it composes."""
+    """A `SafeLoader` that counts the values it composes."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)

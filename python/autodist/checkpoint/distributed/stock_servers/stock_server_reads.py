@@ -1,14 +1,14 @@
 """Reads variables on stock servers: tasks that have not loaded our ops.
 
-A run of a session sees one value of a variable, but a large variable takes many runs. So it is
-kept: a second variable of the server is assigned the first one's value, which shares its buffer;
-the next dense update then writes to a new one. So all are kept when a save begins. Only a variable
-in copy-on-read mode, as updates by rows leave it, is copied, and not before it is sent. `Slice` of
-a flat tensor is a view where it begins at a multiple of 64 bytes, `Bitcast` always is. (TensorFlow
-2.21; session handles would do too, but servers have none.)
+A run of a session sees one value of a variable, but sending a large variable takes many runs. So
+the save keeps it: it assigns the value to a second variable of the server, which shares the buffer.
+The next dense update writes to a new buffer. All variables are kept when a save begins. Only a
+variable in copy-on-read mode, as updates by rows leave it, is copied, just before it is sent.
+`Slice` of a flat tensor is a view if it begins at a multiple of 64 bytes; `Bitcast` always is.
+(TensorFlow 2.21. Servers have no session handles.)
 
-What is kept has names that the next save from the same master finds, and frees: a save may have
-lost the server. Should a second process have the same names, each tells by an owner's mark that it
+Kept variables have fixed names: the next save from the same master finds and frees those of a save
+that lost the server. A second process may use the same names. An owner's mark tells each that it
 reads its own::
 
     keep:   assign the mark, then the values        read:   read the values, then compare the mark
