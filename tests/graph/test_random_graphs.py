@@ -15,7 +15,7 @@ import tensorflow as tf
 from drawn.drawing import DRAWERS
 from random_graphs import describe, faults, sound_chains
 
-from autodist.graph.kinds import rule_table
+from autodist.graph.kinds import row_rules, rule_table
 from autodist.graph.original import op_types
 from autodist.strategy import PS
 
@@ -24,7 +24,7 @@ F = tf.float64
 CHAINS = 10
 # fmt: off
 # Random numbers and batch normalisation differ by choice; control flow, functions and tables have tests of their own.
-NOT_DRAWN = rule_table.RANDOM | op_types.CONTROL_FLOW | op_types.FUNCTION_CALLS | {
+NOT_DRAWN = row_rules.RANDOM | op_types.CONTROL_FLOW | op_types.FUNCTION_CALLS | {
     "FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "LookupTableFind", "LookupTableFindV2", "numbers",
     "LSTMBlockCell", "GRUBlockCell", "Conv3DBackpropInputV2", "DecodeRaw", "DecodePaddedRaw",
     "FakeQuantWithMinMaxVars", "MatrixSetDiagV2", "Print",
