@@ -126,7 +126,8 @@ class BatchUpdates:
             r for r in refused if not r[1] or not all(v.declares_aggregation for v in r[1])
         ]
         if not undeclared:
-            self._localise(*refused[0], settled)
+            for each in refused:
+                self._localise(*each, settled)
         elif not self._roots.drop([op for op, *_ in undeclared], self._ops):
             writing = [r for r in undeclared if r[1]]
             if writing:

@@ -37,7 +37,10 @@ class Collectives:
         # Servers that outlive a session keep its groups under their keys.
         self._group_key = zlib.crc32(builder.container.encode()) % _MAX_KEY + 1
         self._count = 0
-        self._is_behind: dict[Any, bool] = {}
+        # The ops that are collectives or depend on one, among the first `_seen` of the graph.
+        self._behind: set[Any] = set()
+        self._seen = 0
+        self._version: int | None = None
 
     def sum_over_tasks(self, name: str, parts: list[Any], timeout_seconds: float = 0) -> list[Any]:
         """The sum of one tensor per task, on each of the tasks.
@@ -68,27 +71,31 @@ class Collectives:
             return [tf.identity(made[0]), *made[1:]]
 
     def are_behind(self, elements: Iterable[Any]) -> bool:
-        """Whether making `elements`, ops and tensors, runs a collective."""
+        """Whether making `elements`, ops and tensors of the transformed graph, runs a collective."""
         if not self._count:
             return False
-        return any(self._runs_one(getattr(e, "op", e)) for e in elements)
+        self._look_at_new_ops()
+        return any(getattr(e, "op", e) in self._behind for e in elements)
 
-    def _runs_one(self, op: Any) -> bool:
-        """Whether `op` is a collective or depends on one; what is found is kept, since ops do not change."""
-        found, seen, pending = False, [], [op]
-        visited = {op}
-        while pending:
-            current = pending.pop()
-            if current in self._is_behind:
-                found = found or self._is_behind[current]
-                continue
-            seen.append(current)
-            found = found or current.type == _OP
-            for source in [t.op for t in current.inputs] + list(current.control_inputs):
-                if source not in visited:
-                    visited.add(source)
-                    pending.append(source)
-        if not found:
-            self._is_behind.update(dict.fromkeys(seen, False))
-        self._is_behind[op] = found
-        return found
+    def _look_at_new_ops(self) -> None:
+        """Finds the new ops that are collectives or depend on one; again while a loop's back edge adds some."""
+        graph = self._builder.graph
+        if graph.version == self._version:
+            return
+        self._version = graph.version
+        ops = graph.get_operations()
+        new, self._seen = ops[self._seen :], len(ops)
+        count = None
+        while count != len(self._behind):
+            count = len(self._behind)
+            for op in new:
+                if op not in self._behind and self._follows(op):
+                    self._behind.add(op)
+
+    def _follows(self, op: Any) -> bool:
+        behind = self._behind
+        return (
+            op.type == _OP
+            or any(tensor.op in behind for tensor in op.inputs)
+            or any(source in behind for source in op.control_inputs)
+        )

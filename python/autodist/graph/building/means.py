@@ -43,6 +43,7 @@ class Means:
         self._ops = _native.ops()
         self._sizes: dict[int, Any] = {}
         self._batches: dict[int, Any] = {}
+        self._sources: dict[tuple[int, int], tuple[int, ...]] = {}
         self._common_sizes: dict[tuple[int, ...], Any] = {}
         self._counts: dict[tuple[int, ...], list[Any]] = {}
         self._share_factors: dict[tuple[tuple[int, ...], bool], list[Any]] = {}
@@ -216,7 +217,12 @@ class Means:
 
     def roots_in(self, mask: int) -> set[int]:
         """The numbers of the roots in `mask`."""
-        return {root for root in self._sizes if mask & (2 << root)}
+        found, rest = set(), mask >> 1
+        while rest:
+            lowest = rest & -rest
+            found.add(lowest.bit_length() - 1)
+            rest ^= lowest
+        return found & self._sizes.keys()
 
     def sizes(self, root: int) -> Any:
         """The tensor, int64 of shape `[replicas]`, with the sizes of a root's parts."""
@@ -248,10 +254,13 @@ class Means:
 
     def _sources_in(self, mask: int) -> tuple[int, ...]:
         """The roots in `mask`, one of each op: the outputs of an iterator have one length."""
-        first: dict[Any, int] = {}
-        for root in sorted(self.roots_in(mask)):
-            first.setdefault(self._batches[root].op, root)
-        return tuple(first.values())
+        key = (mask, len(self._sizes))
+        if key not in self._sources:
+            first: dict[Any, int] = {}
+            for root in sorted(self.roots_in(mask)):
+                first.setdefault(self._batches[root].op, root)
+            self._sources[key] = tuple(first.values())
+        return self._sources[key]
 
     def _sizes_of(self, mask: int) -> Any:
         """The sizes that weigh what depends on the roots in `mask`."""

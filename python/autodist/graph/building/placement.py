@@ -98,8 +98,7 @@ class Placer:
         """Creates the shards and replicas of new `variables`; `local` holds handles of local ones."""
         shared = [v for v in variables if v.handle_op not in local]
         groups = [group for group in self._new_groups(shared) if not self._join(group)]
-        infos = [tuple(self._roles.infos(group)) for group in groups]
-        item = GraphItem(tuple(VariableGroup(i) for i in infos))
+        item = GraphItem(tuple(map(VariableGroup, self._roles.infos(groups))))
         strategy = self._strategy_builder.build(item, self._devices)
         if len(strategy.placements) != len(groups):
             raise ArgumentError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -95,20 +97,59 @@ def uses_behind(op: Any, index: int) -> set[tuple[Any, ...]]:
 def _find_uses(
     graph: Any, name: str, argument: int, path: tuple[Any, ...], found: set[tuple[Any, ...]]
 ) -> None:
-    definition = tf_internals.function_definition(graph, name)
-    if definition is None or name in path:
+    body = _body_of(graph, name)
+    if body is None or name in path:
         return
-    aliases = {definition.signature.input_arg[argument].name}
-    for node in definition.node_def:
-        inputs = [text.split(":")[0] for text in node.input if not text.startswith("^")]
-        for index in (i for i, text in enumerate(inputs) if text in aliases):
-            if node.op in op_types.HANDLE_PASSES:
-                aliases.add(node.name)
-            elif node.op in op_types.FUNCTION_CALLS:
-                for inner, inner_argument in _calls(node.op, node.attr, index):
-                    _find_uses(graph, inner, inner_argument, (*path, name, node.name), found)
-            else:
-                found.add((*path, name, node.name))
+    for node, index in body.uses_of_argument(argument):
+        if node.op in op_types.FUNCTION_CALLS:
+            for inner, inner_argument in _calls(node.op, node.attr, index):
+                _find_uses(graph, inner, inner_argument, (*path, name, node.name), found)
+        else:
+            found.add((*path, name, node.name))
+
+
+class _Body:
+    """The nodes of a function's body, by the argument or node whose output they take.
+
+    Args:
+      definition: the `FunctionDef`.
+    """
+
+    def __init__(self, definition: Any) -> None:
+        self._arguments = [argument.name for argument in definition.signature.input_arg]
+        self._users: dict[str, list[tuple[Any, int]]] = {}
+        for node in definition.node_def:
+            for index, text in enumerate(t for t in node.input if not t.startswith("^")):
+                self._users.setdefault(text.split(":")[0], []).append((node, index))
+
+    def uses_of_argument(self, number: int) -> Iterator[tuple[Any, int]]:
+        """The nodes that take an argument, also through nodes that hand it on, and at which input."""
+        pending, seen = [self._arguments[number]], set()
+        while pending:
+            name = pending.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            for node, index in self._users.get(name, ()):
+                if node.op in op_types.HANDLE_PASSES:
+                    pending.append(node.name)
+                else:
+                    yield node, index
+
+
+# A function with many arguments is looked at for each; reading its definition takes time in its size.
+_bodies: weakref.WeakKeyDictionary[Any, dict[str, _Body]] = weakref.WeakKeyDictionary()
+
+
+def _body_of(graph: Any, name: str) -> _Body | None:
+    """The body of a function of `graph`; None where it is not known."""
+    bodies = _bodies.setdefault(graph, {})
+    if name not in bodies:
+        definition = tf_internals.function_definition(graph, name)
+        if definition is None:
+            return None
+        bodies[name] = _Body(definition)
+    return bodies[name]
 
 
 def _calls(op_type: str, attrs: Any, index: int) -> list[tuple[str, int]]:
@@ -133,21 +174,16 @@ def _argument_is_written(
     if (name, argument) in visited:
         return False
     visited.add((name, argument))
-    definition = tf_internals.function_definition(graph, name)
-    if definition is None:
+    body = _body_of(graph, name)
+    if body is None:
         return True
-    aliases = {definition.signature.input_arg[argument].name}
-    for node in definition.node_def:
-        inputs = [text.split(":")[0] for text in node.input if not text.startswith("^")]
-        for index in (i for i, text in enumerate(inputs) if text in aliases):
-            if node.op in op_types.HANDLE_PASSES:
-                aliases.add(node.name)
-            elif node.op in op_types.FUNCTION_CALLS:
-                calls = _calls(node.op, node.attr, index)
-                if any(_argument_is_written(graph, f, a, visited) for f, a in calls):
-                    return True
-            elif node.op not in _READS:
+    for node, index in body.uses_of_argument(argument):
+        if node.op in op_types.FUNCTION_CALLS:
+            calls = _calls(node.op, node.attr, index)
+            if any(_argument_is_written(graph, f, a, visited) for f, a in calls):
                 return True
+        elif node.op not in _READS:
+            return True
     return False
 
 

@@ -56,19 +56,13 @@ def _used_by_one_op(
 ) -> Iterator[Pair]:
     met: dict[tuple[Any, ...], LogicalVariable] = {}
     for variable in variables:
-        for op in variable.consumers:
+        for op, index in variable.uses:
             if op_types.is_update(op.type):
                 others = (known.get(t.op) for t in op.inputs)
                 yield from ((variable, other) for other in others if other is not None)
             elif op.type in op_types.FUNCTION_CALLS or op.type in op_types.HANDLE_PASSES:
-                for use in _uses(variable, op):
+                for use in uses_behind(op, index):
                     yield variable, met.setdefault(use, variable)
-
-
-def _uses(variable: LogicalVariable, op: Any) -> Iterator[tuple[Any, ...]]:
-    for index, tensor in enumerate(op.inputs):
-        if tensor.op is variable.handle_op:
-            yield from uses_behind(op, index)
 
 
 def _computed_elementwise(ops: list[Any], known: Mapping[Any, LogicalVariable]) -> Iterator[Pair]:
@@ -90,4 +84,5 @@ def _computed_elementwise(ops: list[Any], known: Mapping[Any, LogicalVariable]) 
                 if source is not None and source.shape == target.shape:
                     yield target, source
             elif op.type in op_types.ELEMENTWISE:
-                pending.extend(t.op for t in op.inputs)
+                # Elements of another shape, such as a norm that all gradients are divided by, are no others' own.
+                pending.extend(t.op for t in op.inputs if t.shape.is_compatible_with(target.shape))

@@ -52,6 +52,7 @@ class LogicalVariable:
       shape: full shape, or None when it is not fully known.
       python_variable: the `tf.Variable`, where a collection of the graph holds it.
       consumers: the ops that take the handle.
+      uses: the same, each with the number of the input that is the handle.
     """
 
     handle_op: Any
@@ -60,6 +61,7 @@ class LogicalVariable:
     shape: tuple[int, ...] | None
     python_variable: Any = None
     consumers: list[Any] = dataclasses.field(default_factory=list)
+    uses: list[tuple[Any, int]] = dataclasses.field(default_factory=list)
 
     @property
     def aggregation(self) -> tf.VariableAggregation:
@@ -100,10 +102,11 @@ class Roles:
                 variable = _logical_variable(op, python_variables.get(op))
                 self.variables[op] = variable
                 found.append(variable)
-            for tensor in op.inputs:
+            for index, tensor in enumerate(op.inputs):
                 owner = self.variables.get(tensor.op)
                 if owner is not None:
                     owner.consumers.append(op)
+                    owner.uses.append((op, index))
         return found
 
     def _python_variables(self) -> dict[Any, Any]:
@@ -121,28 +124,30 @@ class Roles:
         ops = self._graph.get_operations()
         return [ops[call.begin : call.end] for call in self._observer.optimizer_calls]
 
-    def infos(self, variables: Iterable[LogicalVariable]) -> list[VariableInfo]:
-        """What a strategy is told about each of `variables`."""
-        sparse = {b.handle_op for b in self._observer.gradients if b.indices is not None}
-        trained = {b.handle_op for b in self._observer.gradients}
+    def infos(self, groups: Iterable[Iterable[LogicalVariable]]) -> list[tuple[VariableInfo, ...]]:
+        """What a strategy learns about each variable, group by group."""
+        gradients = self._observer.gradients
+        sparse = {b.handle_op for b in gradients if b.indices is not None}
+        trained = {b.handle_op for b in gradients}
         trained |= {
             getattr(v.handle, "op", None)
             for v in self._graph.get_collection(tf.compat.v1.GraphKeys.TRAINABLE_VARIABLES)
             if hasattr(v, "handle")
         }
-        return [
-            VariableInfo(
-                name=v.name,
-                shape=v.shape,
-                dtype=v.dtype.name,
-                itemsize=v.dtype.size if v.dtype != tf.string else 16,
-                is_trainable=v.handle_op in trained,
-                is_sparse=v.handle_op in sparse,
-                cannot_be_partitioned=partition_blocker(v, self._blocker),
-                cannot_be_copied=copy_blocker(v),
-            )
-            for v in variables
-        ]
+        return [tuple(self._info(v, sparse, trained) for v in group) for group in groups]
+
+    def _info(self, variable: LogicalVariable, sparse: set[Any], trained: set[Any]) -> VariableInfo:
+        dtype = variable.dtype
+        return VariableInfo(
+            name=variable.name,
+            shape=variable.shape,
+            dtype=dtype.name,
+            itemsize=dtype.size if dtype != tf.string else 16,
+            is_trainable=variable.handle_op in trained,
+            is_sparse=variable.handle_op in sparse,
+            cannot_be_partitioned=partition_blocker(variable, self._blocker),
+            cannot_be_copied=copy_blocker(variable),
+        )
 
 
 def partition_blocker(variable: LogicalVariable, blocker: Blocker) -> str:
@@ -160,14 +165,13 @@ def partition_blocker(variable: LogicalVariable, blocker: Blocker) -> str:
 
 def copy_blocker(variable: LogicalVariable) -> str:
     """Why all replicas must share `variable`; empty when each may have a copy."""
-    for op in variable.consumers:
-        for index, tensor in enumerate(op.inputs):
-            writer = written_behind(op, index) if tensor.op is variable.handle_op else None
-            if writer is not None:
-                return (
-                    f"op {writer.name!r} ({writer.type}) may update it in a function, branch or loop, "
-                    "where its copies could not all be updated"
-                )
+    for op, index in variable.uses:
+        writer = written_behind(op, index)
+        if writer is not None:
+            return (
+                f"op {writer.name!r} ({writer.type}) may update it in a function, branch or loop, "
+                "where its copies could not all be updated"
+            )
     return ""
 
 
