@@ -15,7 +15,7 @@ if __name__ == "__main__":
 
 import tensorflow as tf
 
-from autodist.graph.kinds.rule_table import RULES
+from autodist.graph.kinds.rules.rule_table import RULES
 from autodist.private_apis import tf_internals
 
 _WIDTH = 118

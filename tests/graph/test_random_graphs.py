@@ -15,7 +15,7 @@ import tensorflow as tf
 from drawn.drawing import DRAWERS
 from random_graphs import describe, faults, sound_chains
 
-from autodist.graph.kinds import row_rules, rule_table
+from autodist.graph.kinds.rules import row_rules, rule_table
 from autodist.graph.original import op_types
 from autodist.strategy import PS
 

@@ -15,11 +15,10 @@ from autodist.graph.analysis.batch_updates import BatchUpdates
 from autodist.graph.analysis.decisions import Decisions
 from autodist.graph.analysis.dependence import Dependence
 from autodist.graph.analysis.gradient_calls import GradientCalls
-from autodist.graph.analysis.obstacles import Obstacle
 from autodist.graph.analysis.roots import Roots
 from autodist.graph.analysis.splitting import Splitting
 from autodist.graph.analysis.unproved import Unproved
-from autodist.graph.analysis.updates_made_once import Proof
+from autodist.graph.analysis.updates_made_once import Obstacle, Proof
 from autodist.graph.kinds.kinds import Kinds
 from autodist.graph.original.observer import Observer
 from autodist.graph.original.order import topological

@@ -15,9 +15,8 @@ from typing import Any
 
 from autodist.graph.analysis.dependence import Dependence
 from autodist.graph.analysis.local_variables import check_can_be_local, check_gradient, refuse
-from autodist.graph.analysis.obstacles import Obstacle
 from autodist.graph.analysis.roots import Roots
-from autodist.graph.analysis.updates_made_once import Proof
+from autodist.graph.analysis.updates_made_once import Obstacle, Proof
 from autodist.graph.kinds.kinds import Kinds
 from autodist.graph.original.functions import handle_behind, has_lasting_effect, may_write
 from autodist.graph.original.observer import Observer

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from autodist.errors import UnsupportedGraphError
 from autodist.graph.analysis.dependence import Dependence
-from autodist.graph.analysis.obstacles import Obstacle
+from autodist.graph.analysis.updates_made_once import Obstacle
 from autodist.graph.original import op_types
 from autodist.graph.original.roles import LogicalVariable
 from autodist.private_apis import tf_internals

@@ -12,7 +12,6 @@ from typing import Any
 
 from autodist.errors import UnsupportedGraphError
 from autodist.graph.analysis.dependence import LOCAL, Dependence
-from autodist.graph.analysis.obstacles import Obstacle
 from autodist.graph.analysis.unsplittable import (
     DATA_SOURCES,
     is_list,
@@ -21,6 +20,7 @@ from autodist.graph.analysis.unsplittable import (
     takes_whole,
     writes_rows,
 )
+from autodist.graph.analysis.updates_made_once import Obstacle
 from autodist.graph.original.observer import Observer
 
 

@@ -27,10 +27,10 @@ import tensorflow as tf
 from autodist.graph.analysis.dependence import Dependence
 from autodist.graph.analysis.derivatives import Derivatives, Mode
 from autodist.graph.analysis.gradient_calls import GradientCalls
-from autodist.graph.kinds import loop_rules, rule_table
 from autodist.graph.kinds.custom_gradients import has_own_gradient, is_linear
 from autodist.graph.kinds.kind import COUNT, MEAN, REDUCED, SUM, Kind
 from autodist.graph.kinds.kinds import Kinds
+from autodist.graph.kinds.rules import loop_rules, rule_table
 from autodist.graph.original import op_types
 from autodist.graph.original.differentiations import is_number
 from autodist.graph.original.observer import Observer

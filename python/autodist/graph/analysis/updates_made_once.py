@@ -12,18 +12,34 @@ So nothing is assumed of the op that writes, nor of what is done with means and 
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import tensorflow as tf
 
 from autodist.graph.analysis.dependence import Dependence
-from autodist.graph.analysis.obstacles import Obstacle
 from autodist.graph.kinds.kinds import Kinds
 from autodist.graph.original import op_types
 from autodist.graph.original.functions import has_effect
 from autodist.private_apis import tf_internals
 
 _READS = op_types.READ_ONLY | {"LookupTableFind", "LookupTableFindV2", "LookupTableSizeV2"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Obstacle:
+    """Why an update cannot be made once.
+
+    Attributes:
+      op: the op that forbids it.
+      reason: why, to follow "op ...".
+    """
+
+    op: Any
+    reason: str
+
+    def __str__(self) -> str:
+        return f"op {self.op.name!r} ({self.op.type}) {self.reason}"
 
 
 class Proof:

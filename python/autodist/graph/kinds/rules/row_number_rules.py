@@ -10,7 +10,7 @@ from typing import Any
 
 from autodist.graph.kinds.kind import COUNT, SAME, Kind, rows
 from autodist.graph.kinds.kinds import Kinds, Rule
-from autodist.graph.kinds.size_rules import constant
+from autodist.graph.kinds.rules.size_rules import constant
 
 Found = list[Kind | None]
 # These move elements, or add to them what all share or what belongs to their row.

@@ -22,7 +22,7 @@ from autodist.graph.kinds.kind import (
     rows,
 )
 from autodist.graph.kinds.kinds import Kinds, Rule
-from autodist.graph.kinds.size_rules import constant
+from autodist.graph.kinds.rules.size_rules import constant
 from autodist.graph.kinds.statistics import meets_rows
 from autodist.graph.original.roles import key_of
 

@@ -15,7 +15,7 @@ from autodist.graph.kinds.kind import (
     rows,
 )
 from autodist.graph.kinds.kinds import Kinds
-from autodist.graph.kinds.reduction_rules import note_count, of_reductions
+from autodist.graph.kinds.rules.reduction_rules import note_count, of_reductions
 from autodist.graph.original import op_types
 from autodist.graph.original.roles import key_of, size_of
 

@@ -20,10 +20,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist.graph.kinds import slice_rules
 from autodist.graph.kinds.elements import INDEX, STORE, Stores, is_batch, is_row_count, join
 from autodist.graph.kinds.kind import COUNT, ITEM, SAME, SUM, Count, Kind
 from autodist.graph.kinds.kinds import Kinds, Rule
+from autodist.graph.kinds.rules import slice_rules
 
 Found = list[Kind | None]
 

@@ -17,7 +17,7 @@ from autodist.graph.kinds.kind import (
     rows,
 )
 from autodist.graph.kinds.kinds import Kinds
-from autodist.graph.kinds.size_rules import constant
+from autodist.graph.kinds.rules.size_rules import constant
 
 Found = list[Kind | None]
 

@@ -16,8 +16,8 @@ from autodist.graph.kinds.custom_gradients import has_own_gradient
 from autodist.graph.kinds.elements import EMPTY, INDEX, ListKind
 from autodist.graph.kinds.kind import ITEM, SAME, SUM, Count, Kind
 from autodist.graph.kinds.kinds import Analysis, Kinds, Rule
-from autodist.graph.kinds.list_rules import list_behind
-from autodist.graph.kinds.loop_rules import NOTHING, WITHIN, Fact, is_next
+from autodist.graph.kinds.rules.list_rules import list_behind
+from autodist.graph.kinds.rules.loop_rules import NOTHING, WITHIN, Fact, is_next
 from autodist.graph.original.functions import has_effect
 from autodist.graph.original.order import topological
 from autodist.graph.original.roles import Key, key_of

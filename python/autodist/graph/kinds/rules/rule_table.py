@@ -6,7 +6,8 @@ op in TensorFlow 2.21. `kind` says what the kinds are.
 
 from __future__ import annotations
 
-from autodist.graph.kinds import (
+from autodist.graph.kinds.kinds import Rule
+from autodist.graph.kinds.rules import (
     array_rules,
     elementwise_rules,
     function_rules,
@@ -20,7 +21,6 @@ from autodist.graph.kinds import (
     size_rules,
     slice_rules,
 )
-from autodist.graph.kinds.kinds import Rule
 
 
 def _table() -> dict[str, Rule]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from autodist.graph.kinds.kind import COUNT, FOLLOWED, REDUCED, SAME, SIZES, Kind, rows
 from autodist.graph.kinds.kinds import Kinds, Rule
-from autodist.graph.kinds.size_rules import constant, of_sizes, rows_of
+from autodist.graph.kinds.rules.size_rules import constant, of_sizes, rows_of
 
 Found = list[Kind | None]
 

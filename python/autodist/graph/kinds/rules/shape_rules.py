@@ -20,8 +20,8 @@ from autodist.graph.kinds.kind import (
     rows,
 )
 from autodist.graph.kinds.kinds import Kinds, Rule
-from autodist.graph.kinds.size_rules import Product, constant, of_sizes, rows_of
-from autodist.graph.kinds.slice_rules import selected
+from autodist.graph.kinds.rules.size_rules import Product, constant, of_sizes, rows_of
+from autodist.graph.kinds.rules.slice_rules import selected
 from autodist.graph.original.roles import size_of
 
 Found = list[Kind | None]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from autodist.graph.kinds.elementwise_rules import each_of
 from autodist.graph.kinds.kind import (
     LINEAR,
     SAME,
@@ -13,6 +12,7 @@ from autodist.graph.kinds.kind import (
     rows,
 )
 from autodist.graph.kinds.kinds import Kinds
+from autodist.graph.kinds.rules.elementwise_rules import each_of
 from autodist.graph.original.roles import size_of
 
 Found = list[Kind | None]
