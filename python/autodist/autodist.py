@@ -26,7 +26,7 @@ from autodist.graph.original.observer import Observer
 from autodist.graph.transformer import Transformer
 from autodist.private_apis import tf_internals
 from autodist.scope.keras_bridge import KerasBridge
-from autodist.scope.ref_variables import RefIdioms
+from autodist.scope.ref_variables import RefVariables
 from autodist.scope.sessions import ScopeSessions
 from autodist.scope.step_function import step_function
 from autodist.session.distributed_session import DistributedSession
@@ -143,7 +143,7 @@ class AutoDist:
                     stack.enter_context(self._bridge.connected())
                     stack.enter_context(self._sessions.distributed())
                     stack.enter_context(tf_internals.resource_variables_by_default())
-                    stack.enter_context(RefIdioms(self._graph).allowed())
+                    stack.enter_context(RefVariables(self._graph).allowed())
                     self._patches = stack.pop_all()
             self._open_scopes += 1
         try:

@@ -107,7 +107,7 @@ def test_a_read_that_other_saves_take_too_is_made_in_place(
 def test_a_later_update_with_what_a_save_reads_is_refused(
     tmp_path: Path, distribute: Callable[..., Any]
 ) -> None:
-    """The save was lowered as if no update came after its read."""
+    """The save was made as if no update came after its read."""
 
     def build() -> tuple[Any, Any, Any]:
         variable = make_variable()

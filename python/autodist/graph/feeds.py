@@ -1,8 +1,9 @@
-"""Where fed values go in the transformed graph.
+"""Feeds the transformed graph with values for tensors of the original one.
 
-A split tensor is fed whole, before it is split. Any other fed tensor takes the place of what was computed for it, and
-of what each replica has of it, as its kind says (`kinds`): a part of rows, all of a mean, and of a sum what adds up
-to it. Such a tensor replaces what its roots would have given, so the sizes of their parts are fed with it.
+A split tensor is fed whole, before it is split. Any other fed tensor replaces what is computed for it, on each
+replica, as its kind says (`kinds`): rows are cut into parts, each replica gets all of a mean, and the replicas'
+parts of a sum add up to it. Such a tensor replaces what its roots would have given, so the sizes of their parts
+are fed with it.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def check_lengths(lengths: Mapping[str, int]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Parts:
-    """How a fed array becomes what the replicas are fed.
+    """How a fed array is divided among the replicas.
 
     Attributes:
       axis: the dimension along which it is split; None where it is not.
@@ -132,7 +133,7 @@ class _Parts:
         return int(array.shape[self.axis]) // self.each
 
     def of(self, array: Any, count: int) -> list[Any]:
-        """What each of `count` replicas is fed."""
+        """The array that each of `count` replicas gets."""
         if self.axis is not None:
             bounds = part_bounds(self.rows(array), count)
             slices = (slice(start * self.each, end * self.each) for start, end in bounds)
@@ -148,7 +149,7 @@ class _Parts:
 def _parts(  # noqa: PLR0911 - a kind each
     context: Context, tensor: Any, value: Value | None
 ) -> _Parts:
-    """How what is fed for a tensor becomes the replicas'. `value` is None for a root.
+    """How an array fed for a tensor is divided among the replicas. `value` is None for a root.
 
     Raises:
       ArgumentError: if each replica's value counts within its part of the batch, or holds it in another order.

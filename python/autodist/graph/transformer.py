@@ -135,7 +135,7 @@ class Transformer:
         variables = self.roles.extend(new_ops)
         verify.check_copies(new_ops, self._placer.placed)
         ordered = self.batch.extend(new_ops, self._placer.placed)
-        self._update_report.tell()
+        self._update_report.log_new()
         self._placer.place(variables, self.batch.decisions.local)
         self._context.extend(ordered, self._observer.gradients, self._is_per_replica)
         for op in ordered:

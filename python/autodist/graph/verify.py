@@ -3,8 +3,8 @@
 1. Every op of the original graph is one that can be distributed.
 2. Every update of a variable is made exactly once on each shard of each copy.
 
-By construction, and therefore not checked again: the shards tile the variable (`layout.Grid`), and what does not vary
-depends on no replica's own values (`batch`).
+Two more hold by construction: the shards tile the variable (`layout.Grid`), and what does not vary depends on no
+replica's own values (`analysis.dependence`).
 """
 
 from __future__ import annotations

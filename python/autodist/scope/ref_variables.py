@@ -1,4 +1,4 @@
-"""What programs written for ref variables do with a variable, on the resource variables of a scope.
+"""Lets programs written for ref variables use the resource variables of a scope in the same way.
 
 | in the program | in the scope |
 |---|---|
@@ -20,8 +20,8 @@ from autodist.private_apis import tf_internals
 from autodist.private_apis.patches import replaced
 
 
-class RefIdioms:
-    """Allows them for the variables of one graph.
+class RefVariables:
+    """Lets the variables of one graph be used like ref variables.
 
     Args:
       graph: the graph of the scope.

@@ -1,4 +1,4 @@
-"""Has the sessions that a program makes in a scope run in the distributed way.
+"""Makes the sessions that a program creates in a scope distributed sessions.
 
 `tf.compat.v1.Session` and `InteractiveSession` on the scope's graph are distributed sessions. As in TensorFlow, such a
 session has state of its own, and nothing in it is initialised before the program does it. What TensorFlow builds on

@@ -1,8 +1,8 @@
-"""Callables by names of the original graph: what Keras runs its steps with.
+"""Callables by names of the original graph, with which Keras runs its steps.
 
-A `tf.compat.v1.Session` makes a callable from a `CallableOptions`, which names feeds, fetches, targets and tensors that
-take the place of fed ones. Here every name is exchanged for what stands for it in the transformed graph, once; a
-call only splits the arrays that it is given.
+A `tf.compat.v1.Session` makes a callable from a `CallableOptions`: names of feeds, fetches, targets, and tensors that
+take the place of fed ones. `MappedCallable` translates the names to the transformed graph once. A call only
+splits the arrays that it gets.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The distributed session: a `tf.compat.v1.Session` on the original graph that runs the transformed one.
 
-Feeds, fetches, errors about them, nested structures and names are TensorFlow's own: only the last step, running
-a list of tensors and ops, is replaced. There each original tensor and op is exchanged for what stands for it. A run
-that was made before is not taken apart again (`run_cache`).
+TensorFlow itself handles feeds, fetches, nested structures, names and errors about them. Only the last step, which
+runs a list of tensors and ops, is replaced: it runs what stands for them in the transformed graph. Repeated
+`session.run` calls are cached (`run_cache`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from autodist.session.explain import Explanation, explain_transformer
 from autodist.session.initialization import Initialization
 from autodist.session.late_reads import LateReads
 from autodist.session.partial_runs import PartialRun
-from autodist.session.run_cache import RunPlans
+from autodist.session.run_cache import RunCache
 from autodist.session.runners import Runner
 from autodist.session.variable_feeds import fed_reads
 
@@ -42,7 +42,7 @@ class DistributedSession(tf.compat.v1.Session):
         self._transformer = transformer
         self._runner = runner
         self._late_reads = LateReads(transformer)
-        self._plans = RunPlans(transformer, self._late_reads, runner)
+        self._run_cache = RunCache(transformer, self._late_reads, runner)
         self._partial_runs: dict[Any, PartialRun] = {}
         self._of_thread = threading.local()
         self._initialization = Initialization(transformer, runner, self._run_once)
@@ -92,12 +92,12 @@ class DistributedSession(tf.compat.v1.Session):
         return self._transformer.layout_table()
 
     def explain(self) -> Explanation:
-        """What was decided of the graph: which batches are split and why not, what is chosen, how variables lie."""
+        """The decisions on the graph: which batches are split and why not, what is chosen, how variables lie."""
         self.begin()
         return explain_transformer(self._transformer)
 
     def stored_parts(self, op: Any) -> tuple[RequestEntry, ...]:
-        """What a save or restore is about: the shards and replicas, and where they are.
+        """The shards and replicas that a save stores or a restore fills, and where they are.
 
         Args:
           op: a `SaveV2` or `RestoreV2` of the original graph.
@@ -151,7 +151,7 @@ class DistributedSession(tf.compat.v1.Session):
         super().close()
 
     def partial_run_setup(self, fetches: Any, feeds: Any = None) -> Any:
-        """As `tf.compat.v1.Session.partial_run_setup`; batches are split when they are fed."""
+        """As `tf.compat.v1.Session.partial_run_setup`; a batch is split when it is fed."""
         self._check_open()
         self._begin_run()
         if not isinstance(feeds, (list, tuple)):
@@ -191,7 +191,7 @@ class DistributedSession(tf.compat.v1.Session):
         return call if accept_options or feed_list is not None else call_without_options
 
     def _make_callable_from_options(self, callable_options: Any) -> MappedCallable:
-        """What Keras calls for each of its train, test and predict functions."""
+        """The callable that Keras makes for each of its train, test and predict functions."""
         self._check_open()
         self._begin_run()
         return MappedCallable(self, self._transformer, self._runner, callable_options)
@@ -215,20 +215,20 @@ class DistributedSession(tf.compat.v1.Session):
     def _run(
         self, handle: Any, fetches: Any, feed_dict: Any, options: Any, run_metadata: Any
     ) -> Any:
-        """Follows the plan of such a run if there is one; else TensorFlow takes fetches and feeds apart."""
+        """Makes a cached run where there is one; else TensorFlow takes fetches and feeds apart."""
         is_new = handle is None and not self._is_closed
         feed_dict = fed_reads(self.graph, feed_dict)
-        plan = self._plans.find(fetches, feed_dict) if is_new else None
-        arrays = None if plan is None else plan.arrays(feed_dict)
-        if plan is not None and arrays is not None:
-            return plan.run(self, arrays, options, run_metadata)
+        run = self._run_cache.find(fetches, feed_dict) if is_new else None
+        arrays = None if run is None else run.arrays(feed_dict)
+        if run is not None and arrays is not None:
+            return run.run(self, arrays, options, run_metadata)
         results = super()._run(handle, fetches, feed_dict, options, run_metadata)
         if is_new:
-            self._plans.note(fetches, feed_dict)
+            self._run_cache.note(fetches, feed_dict)
         return results
 
     def _run_once(self, fetches: Any, feed_dict: Any) -> Any:
-        """Runs an initializer, which will not be run again, and needs no plan; the graph need not have begun."""
+        """Runs an initializer. It runs once, so it is not cached; the graph need not be transformed as a whole."""
         feed_dict = fed_reads(self.graph, feed_dict)
         self._of_thread.is_initializing = True
         try:
@@ -274,7 +274,7 @@ class DistributedSession(tf.compat.v1.Session):
 
 
 def _original_config() -> Any:
-    """The session on the original graph only translates; it never runs and needs no devices."""
+    """The config of the session on the original graph, which never runs anything and needs no devices."""
     return tf.compat.v1.ConfigProto(
         device_count={"GPU": 0}, use_per_session_threads=False, allow_soft_placement=True
     )

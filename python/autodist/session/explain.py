@@ -1,4 +1,4 @@
-"""Says what was decided of a graph: which batches are split and why others are not, and how the variables lie."""
+"""Explains the decisions on a graph: which batches are split, why others are not, and how the variables lie."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ExplainedVariable:
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """What was decided of a graph; as text by `str()`.
+    """The decisions on a graph; `str()` gives them as text.
 
     Attributes:
       replicas: how many there are.
@@ -80,7 +80,7 @@ class Explanation:
 
 
 def explain_transformer(transformer: Transformer) -> Explanation:
-    """What was decided of the graph of a transformer."""
+    """The decisions on the graph of a transformer."""
     batch = transformer.batch
     roots = [ExplainedRoot(t.name, is_split=True) for t in batch.roots]
     for tensor, taker in batch.fed_whole:

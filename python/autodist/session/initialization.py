@@ -1,4 +1,4 @@
-"""Gives a value to what has none: variables, tables and iterators, also those that were added to the graph later."""
+"""Initialises the variables, tables and iterators that have no value, also those added to the graph later."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _logger = _log.get_logger()
 
 
 class Initialization:
-    """What one session has initialised.
+    """Initialises the variables, tables and iterators of one session.
 
     Args:
       transformer: has the graphs.
@@ -39,7 +39,7 @@ class Initialization:
         self._lock = threading.Lock()
 
     def complete(self, feed_dict: Mapping[Any, Any] | None, *, is_fresh: bool) -> None:
-        """Initialises what has no value; see `DistributedSession.initialize`.
+        """Runs the initializers of all that has no value; see `DistributedSession.initialize`.
 
         Args:
           feed_dict: values by tensor.

@@ -1,4 +1,4 @@
-"""Reads a variable that is fetched beside an update of it after the update, as a ref variable was.
+"""Reads a variable that is fetched together with an update of it after the update, as TensorFlow reads a ref variable.
 
 `session.run([train_op, global_step])` leaves open whether the step is read before or after it is counted. A ref
 variable was fetched by reference, so a program saw the value after the step. A resource variable is read at some

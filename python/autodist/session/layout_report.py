@@ -1,4 +1,4 @@
-"""What the log says of a graph that was distributed."""
+"""Logs how a graph was distributed: what is split, and how the variables lie."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from autodist.graph.original import op_types
 from autodist.graph.transformer import Transformer
 
 _logger = _log.get_logger()
-# So many variables are logged one by one that the graph keeps from lying as the strategy would have them.
+# Up to so many variables are logged one by one for which the graph overrides the strategy.
 _MOST_REASONS = 10
 
 
 def write(transformer: Transformer) -> None:
-    """Logs what is split, how the variables lie, and where the graph does not let the strategy have its way."""
+    """Logs what is split, how the variables lie, and where the graph overrides the strategy."""
     split = [t.name for t in transformer.batch.roots]
     if transformer.replica_count > 1:
         if split:

@@ -1,4 +1,4 @@
-"""What a session remembers of a partial run: a run whose feeds and fetches come in several calls."""
+"""Keeps the state of a partial run, whose feeds and fetches come in several calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from autodist.graph.transformer import Transformer
 
 
 class PartialRun:
-    """The feeds and fetches that a partial run was set up with.
+    """A partial run: which of its feeds and fetches are still open, and the sizes of its batches.
 
     Args:
       feeds: the original tensors that are fed in the course of the run.
@@ -38,6 +38,6 @@ class PartialRun:
         return plan
 
     def is_done(self, tensors: Sequence[Any], fetches: Sequence[Any]) -> bool:
-        """Takes note of what one call fed and fetched; whether nothing is left."""
+        """Records what one call fed and fetched; returns whether nothing is left."""
         self._open -= {key_of(t) for t in (*tensors, *fetches)}
         return not self._open

@@ -1,12 +1,12 @@
-"""What a session remembers of its runs, so that a step that is run again costs little Python.
+"""Keeps what a run of the session needs, so that the same `session.run` call costs little Python the next time.
 
-Most of the Python that `tf.compat.v1.Session.run` runs takes fetches and feeds apart, anew at each run, and a training
-loop runs the same few again and again. So a run that was found right leaves a *plan*: what to run, where the fed values
-go, how the results are put together.
+Most of the Python in `tf.compat.v1.Session.run` takes fetches and feeds apart, at each run again. A training
+loop makes the same few runs. So a run that TensorFlow accepted once is kept: what to run, where the
+fed values go, and how the results are put together.
 
-A plan is made only for what needs no further thought: tensors, ops, variables and names in lists, tuples and dicts, and
-it takes only arrays, numbers and lists of them that fit. All else is left to TensorFlow, with its checks and errors.
-Plans are of one state of the graph: when ops are added, all are forgotten.
+Only simple runs are kept: tensors, ops, variables and names in lists, tuples and dicts, fed with arrays, numbers
+and lists that fit. TensorFlow handles all others, with its checks and errors. The cache belongs to one state of
+the graph: it is emptied when ops are added.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from autodist.private_apis import tf_internals
 from autodist.session.late_reads import LateReads
 from autodist.session.runners import Runner
 
-_MOST_PLANS = 1000
+_MOST_RUNS = 1000
 _FETCHES = (tf.Tensor, tf.Operation, tf.Variable)
 _VALUES = (np.ndarray, np.generic, float, int, list, tuple)
 
 
-class RunPlans:
-    """The plans of one session.
+class RunCache:
+    """The runs that one session keeps.
 
     Args:
       transformer: the transformer.
@@ -40,11 +40,11 @@ class RunPlans:
         self._transformer = transformer
         self._late_reads = late_reads
         self._runner = runner
-        self._plans: dict[Hashable, RunPlan | None] = {}
+        self._runs: dict[Hashable, CachedRun | None] = {}
         self._version: int | None = None
 
-    def find(self, fetches: Any, feed_dict: Any) -> RunPlan | None:
-        """The plan for such a run; None where there is none.
+    def find(self, fetches: Any, feed_dict: Any) -> CachedRun | None:
+        """The cached run for these fetches and feeds; None where there is none.
 
         Args:
           fetches: as for `tf.compat.v1.Session.run`.
@@ -53,25 +53,25 @@ class RunPlans:
         self._transformer.extend()
         version = self._transformer.original.version
         if version != self._version:
-            self._version, self._plans = version, {}
-        return self._plans.get(_key_of_run(fetches, feed_dict, []))
+            self._version, self._runs = version, {}
+        return self._runs.get(_key_of_run(fetches, feed_dict, []))
 
     def note(self, fetches: Any, feed_dict: Any) -> None:
-        """Takes note of a run that TensorFlow took apart and found right."""
+        """Keeps a run that TensorFlow accepted."""
         met: list[Any] = []
         key = _key_of_run(fetches, feed_dict, met)
-        if key is None or key in self._plans:
+        if key is None or key in self._runs:
             return
-        if len(self._plans) >= _MOST_PLANS:
-            self._plans = {}
+        if len(self._runs) >= _MOST_RUNS:
+            self._runs = {}
         run = _taken_apart(self._transformer.original, fetches, feed_dict)
-        self._plans[key] = run and RunPlan(
+        self._runs[key] = run and CachedRun(
             self._transformer, self._late_reads, self._runner, *run, met=met
         )
 
 
-class RunPlan:
-    """A run that was taken apart; `arrays` and `run` are what is left to do.
+class CachedRun:
+    """A run that was prepared; `arrays` converts its feeds, and `run` runs it.
 
     Args:
       transformer: the transformer.
@@ -79,7 +79,7 @@ class RunPlan:
       runner: has the session that runs the transformed graph.
       handler: TensorFlow's object that knows the fetches and puts results together.
       fed: the original tensors that are fed, by the keys of the `feed_dict`.
-      met: the objects that identify the run; they are kept, so that no others can be taken for them.
+      met: the objects that identify the run; kept alive, so that no other object gets the id of one.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class RunPlan:
         self._prepared = tf_internals.PreparedRun(targets, fetches, self._feed_plan.targets)
 
     def arrays(self, feed_dict: Any) -> list[Any] | None:
-        """The fed values as arrays; None where TensorFlow is to look at them."""
+        """The fed values as arrays; None where TensorFlow must check them."""
         arrays = []
         values = (feed_dict or {}).values()
         for value, (dtype, dims) in zip(values, self._fed, strict=True):
@@ -138,7 +138,7 @@ class RunPlan:
 
 
 def _taken_apart(graph: Any, fetches: Any, feed_dict: Any) -> tuple[Any, dict[Any, Any]] | None:
-    """The fetches of a run and its fed tensors by key; None where TensorFlow is to take it apart each time."""
+    """The fetches of a run and its fed tensors by key; None where TensorFlow must take it apart each time."""
     fed = {key: graph.as_graph_element(key, allow_operation=False) for key in feed_dict or {}}
     handler = tf_internals.fetch_handler(graph, fetches)
     refs = {tensor.ref() for tensor in fed.values()}
@@ -151,7 +151,7 @@ def _taken_apart(graph: Any, fetches: Any, feed_dict: Any) -> tuple[Any, dict[An
 
 
 def _key_of_run(fetches: Any, feed_dict: Any, met: list[Any]) -> Hashable:
-    """What identifies a run; None where it has no plan. The objects that the key is made of are added to `met`."""
+    """The key of a run in the cache; None where it is not kept. Adds the objects that make up the key to `met`."""
     fed: list[Any] = []
     for key in feed_dict or ():
         if not isinstance(key, (tf.Tensor, str)):
@@ -180,7 +180,7 @@ def _key_of(fetches: Any, met: list[Any]) -> Hashable:
 
 
 def _as_array(value: Any, dtype: Any, dims: list[int | None] | None) -> Any:
-    """A fed value as an array of the placeholder's dtype; None where it is not plain that it fits."""
+    """A fed value as an array of the placeholder's dtype; None where it may not fit."""
     if not isinstance(value, _VALUES):
         return None
     try:

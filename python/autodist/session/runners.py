@@ -1,9 +1,9 @@
-"""What runs the transformed graph: a session of this process, or one of a cluster that is watched.
+"""Runs the transformed graph: in a session of this process, or in one of a cluster whose servers are watched.
 
-A session over gRPC waits for a server that hangs for as long as it takes, and so does closing it. While something
-runs, the servers are asked who they are; when one has not answered for the time of silence, or is another process
-than before, the session is closed, which ends the run, and the error says which. The next run opens a session anew:
-what lies on the servers stays there.
+A session over gRPC waits without end for a server that hangs, and closing it waits too. So while something runs,
+the chief asks the servers who they are. When one does not answer within the silence timeout, or is another process
+than before, the chief closes the session. That ends the run, and the error names the server. The next run opens
+a new session; the variables on the servers stay there.
 """
 
 from __future__ import annotations
@@ -205,14 +205,14 @@ class ClusterRunner:
         self._is_watched = True
 
     def _open(self) -> None:
-        """Opens a session, after a failure on servers that are all there again."""
+        """Opens a session; after a failure, once all servers answer again."""
         if self._failures:
             changed = self._cluster.bring_up(
                 self._silence_timeout_seconds, self._start_timeout_seconds
             )
             for node in changed:
                 _logger.warning(
-                    "%s (%s) is another process now: what lay there is lost; restore a checkpoint",
+                    "%s (%s) was restarted: its variables are lost. Restore a checkpoint.",
                     node.address,
                     node.task_device,
                 )
@@ -223,7 +223,7 @@ class ClusterRunner:
         )
 
     def _failures_behind(self) -> list[Failure]:
-        """The nodes that are to blame for an error; none if all are there."""
+        """The failures of nodes that explain an error; none if all nodes answer."""
         with self._changed:
             if not self._failures:
                 self._failures = self._cluster.survey(self._silence_timeout_seconds)
@@ -245,7 +245,7 @@ class ClusterRunner:
                 self._give_up(failures)
 
     def _give_up(self, failures: list[Failure]) -> None:
-        """Has the runs end for whoever waits for them, if the nodes that failed still fail."""
+        """Ends the runs, if the nodes that failed still fail."""
         if not all(f.is_silent for f in failures):
             # A connection may break for a moment; a silence has lasted long enough.
             with self._changed:
@@ -263,7 +263,7 @@ class ClusterRunner:
 
 
 class _Call(Generic[Result]):
-    """A call that one thread makes and another waits for."""
+    """A call that one thread makes while another waits for the result."""
 
     def __init__(self, call: Callable[[Any], Result], session: Any) -> None:
         self.is_done = threading.Event()

@@ -1,4 +1,4 @@
-"""What a distributed session is given to run on, as the resource spec says."""
+"""Makes the runner of a distributed session from the resource spec."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from autodist.session.runners import ClusterRunner, LocalRunner, Runner
 
 
 def new_container(spec: ResourceSpec) -> str:
-    """Where a session's state lies on the servers: a container that no other session has; empty on one machine."""
+    """A new name for the resource container of a session on the servers; empty on one machine."""
     return f"autodist_{uuid.uuid4().hex}" if spec.is_cluster else ""
 
 
 def make_runner(transformer: Transformer, spec: ResourceSpec, config: Any) -> Runner:
-    """What runs the transformed graph: this process, or the cluster, which is started if it is not.
+    """The runner of the transformed graph: this process, or the cluster, which is started if need be.
 
     Args:
       transformer: has the graph.
@@ -29,7 +29,7 @@ def make_runner(transformer: Transformer, spec: ResourceSpec, config: Any) -> Ru
       config: a `tf.compat.v1.ConfigProto`, or None.
 
     Raises:
-      NodeUnavailableError: if a node of the cluster is not there in time.
+      NodeUnavailableError: if a node of the cluster does not answer in time.
       GraphStateError: if this process cannot be its chief.
     """
     made = tf.compat.v1.ConfigProto()
@@ -48,10 +48,10 @@ def make_runner(transformer: Transformer, spec: ResourceSpec, config: Any) -> Ru
 
 
 def check_gpus(spec: ResourceSpec) -> None:
-    """Checks that this machine has the GPUs that its node lists; other nodes' servers are asked for theirs.
+    """Checks that this machine has the GPUs that its node lists; servers check their own.
 
     Raises:
-      GraphStateError: if it has not.
+      GraphStateError: if one is missing.
     """
     gpus = spec.chief.gpus
     if not gpus:

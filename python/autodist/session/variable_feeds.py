@@ -1,7 +1,7 @@
 """Feeds a variable: for one run every read of it gives the fed value, as with a ref variable.
 
-TensorFlow takes a resource variable in a `feed_dict` for the one read that it keeps for fetches, which no other op
-takes: the value would have no effect, without a word.
+TensorFlow replaces a resource variable in a `feed_dict` by the one read that it keeps for fetches. No other op takes
+that read, so the fed value would silently have no effect.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the batch lies in a tensor: what the user said of it, otherwise its first dimension where that is unknown."""
+"""The batch dimension of a tensor: as `batch_dims` says, otherwise the first dimension where its size is unknown."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _find(graph: Any, name: Any) -> Any:
         return graph.as_graph_element(tensor, allow_operation=False)
     except (KeyError, TypeError, ValueError) as error:
         raise ArgumentError(
-            f"batch_dims names {name!r}, no tensor of the graph: {error}"
+            f"batch_dims names {name!r}, which is no tensor of the graph: {error}"
         ) from error
 
 

@@ -1,12 +1,12 @@
-"""Decides how the updates are made that depend on the batch.
+"""Decides how updates of variables are made whose inputs depend on the batch.
 
 In this order, for each op that may change a variable with something that differs from replica to replica:
 
 1. It is *made once*, with what one node has, where that is proved (`updates_made_once`).
-2. The roots that it depends on are not split where it is not: then nothing that it takes differs.
-3. Where the variable declares how copies become one value (`aggregation`), each replica updates a copy of its own
-   instead: the variable is *local*.
-4. It is refused where the roots are split because the user said so.
+2. Otherwise the roots that it depends on are not split: then none of its inputs differ.
+3. Where the variable declares an `aggregation`, each replica updates a copy of its own instead: the variable is
+   *local*.
+4. It is refused where `batch_dims` asks for the split.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The differences from one node that are chosen: batch statistics and random numbers of each replica's own."""
+"""Where the replicas differ from one node by choice: their own batch statistics and random numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from autodist.graph.kinds.kind import STATISTICS
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """An op for which each replica has something of its own.
+    """An op for which each replica has its own statistics or random numbers.
 
     Attributes:
       op: name of the op.

@@ -1,4 +1,4 @@
-"""Refuses updates that depend on the batch and have no meaning on several replicas."""
+"""Refuses updates that depend on the batch and that several replicas cannot make together."""
 
 from __future__ import annotations
 

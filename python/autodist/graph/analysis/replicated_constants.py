@@ -1,10 +1,10 @@
-"""Which ops that do not vary are made on every replica all the same.
+"""Finds the ops of which each replica gets a copy although they do not vary.
 
-*Small constants, and what is computed from them.* One copy would be sent to the other replicas at each step, which
-costs more than a constant of one's own. And what belongs to one step of one replica, such as the empty list
-that a loop fills, would tie the replicas' loops to one device.
+*Small constants, and what is computed from them.* TensorFlow would send a single copy to the other replicas at each
+step, which costs more than a constant on each. And a tensor that belongs to one step of one replica, such as
+the empty list that a loop fills, would tie the replicas' loops to one device.
 
-*Ops that only wait for ops that are made per replica* (`NoOp`). One copy would have each replica wait for all:
+*Ops that only wait for ops of each replica* (`NoOp`). A single copy would make each replica wait for all:
 `tf.gradients` makes such an op for almost every op of the backward pass.
 """
 
@@ -15,12 +15,12 @@ from typing import Any
 
 from autodist.graph.original import op_types
 
-# An op with a larger output is made once.
+# Of an op with a larger output there is one copy.
 _MOST_ELEMENTS = 1 << 14
 
 
 class ReplicatedConstants:
-    """The ops to repeat; grows as the graph grows."""
+    """The ops of which each replica gets a copy; grows as the graph grows."""
 
     def __init__(self) -> None:
         self._constant: set[Any] = set()

@@ -1,15 +1,14 @@
-"""Ops that need a batch whole: what flows into them is not split over the replicas.
+"""Recognises ops that need a batch whole, so that it is not split over the replicas.
 
-A placeholder with an unknown first dimension is not always a batch. It may hold the data that a
-`tf.data` iterator runs over, the content of a lookup table, or the new value (or rows) of a
-variable. Such an op changes shared state once, with all of what is fed; parts of it, one after the
-other, would leave the last part behind.
+A placeholder with an unknown first dimension is not always a batch. It may hold the data that a `tf.data`
+iterator runs over, the content of a lookup table, or the new value (or rows) of a variable. Such an op changes shared
+state once, with all rows. If each replica used its part, only the last part would remain.
 
-Nor is a tensor a batch of which only single rows with fixed numbers are used, as in `keep_prob[0]` and
+A tensor is no batch either if only rows with fixed numbers are used of it, as in `keep_prob[0]` and
 `keep_prob[1]`: row 1 of a part is another row of the batch.
 
-Nor can a batch be split that meets, row by row, data of a known number of rows which is not split: a constant with a
-row for each example, or what was computed from a placeholder of a known batch size.
+And a batch cannot be split if an op combines it, row by row, with unsplit data of a known number of rows: a
+constant with a row for each example, or a tensor computed from a placeholder of a known batch size.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Warns of updates that cost the split of the batch, or that have not the value of one node."""
+"""Warns of updates for which a batch is not split, or whose value may differ from one node's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_NAMES = 5
 
 
 class UpdateReport:
-    """Tells once of each decision on an update of a variable.
+    """Logs each decision on an update of a variable once.
 
     Args:
       batch: what depends on the batch.
@@ -22,16 +22,16 @@ class UpdateReport:
 
     def __init__(self, batch: BatchAnalysis) -> None:
         self._batch = batch
-        self._told: set[Any] = set()
+        self._logged: set[Any] = set()
 
-    def tell(self) -> None:
+    def log_new(self) -> None:
         """Logs the decisions that are new."""
-        self._tell_of_whole_batches()
-        self._tell_of_copies()
-        self._tell_of_choices()
-        self._tell_of_own_statistics()
+        self._warn_of_whole_batches()
+        self._warn_of_copies()
+        self._warn_of_choices()
+        self._warn_of_own_statistics()
 
-    def _tell_of_whole_batches(self) -> None:
+    def _warn_of_whole_batches(self) -> None:
         updates = self._batch.updates
         for _, taker in self._batch.fed_whole:
             obstacle = updates.obstacles.get(taker)
@@ -48,7 +48,7 @@ class UpdateReport:
                 obstacle,
             )
 
-    def _tell_of_copies(self) -> None:
+    def _warn_of_copies(self) -> None:
         updates = self._batch.updates
         for op, obstacle in updates.obstacles.items():
             for variable in updates.variables_of(op):
@@ -63,7 +63,7 @@ class UpdateReport:
                         obstacle,
                     )
 
-    def _tell_of_choices(self) -> None:
+    def _warn_of_choices(self) -> None:
         updates = self._batch.updates
         names: dict[str, None] = {}
         choices: dict[str, None] = {}
@@ -80,7 +80,7 @@ class UpdateReport:
                 _list(list(names)),
             )
 
-    def _tell_of_own_statistics(self) -> None:
+    def _warn_of_own_statistics(self) -> None:
         made = [c for c in choices(self._batch) if self._is_new(c)]
         statistics = [f"{c.op!r}" for c in made if c.what == STATISTICS]
         if statistics:
@@ -97,8 +97,8 @@ class UpdateReport:
             )
 
     def _is_new(self, what: Any) -> bool:
-        is_new = what not in self._told
-        self._told.add(what)
+        is_new = what not in self._logged
+        self._logged.add(what)
         return is_new
 
 

@@ -1,8 +1,8 @@
-"""TensorFlow's collectives in the transformed graph: the ops that every task runs, or none.
+"""TensorFlow's collectives in the transformed graph: sums over all tasks of a cluster.
 
-Each task gives its tensor and all get the sum, along a ring. A task whose part is missing makes the others wait for
-ever, so a run must have all parts or none: the first task's result waits for the others' ops (`sum_over_tasks`), and
-whatever takes one of the results takes the first, too.
+Each task gives a tensor, and all get the sum, along a ring. If one task's op does not run, the others wait
+without end. So a run must have all of the ops or none: the first task's result waits for the others' ops
+(`sum_over_tasks`), and whatever takes one of the results also takes the first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def can_reduce(tensor: Any) -> bool:
 
 
 class Collectives:
-    """Makes collective ops and finds them again.
+    """Makes collective ops, and finds what depends on them.
 
     Args:
       builder: of the transformed graph.
@@ -48,7 +48,7 @@ class Collectives:
         Args:
           name: for the new ops.
           parts: one tensor per task, for which `can_reduce`, of one shape; each on a device of its task.
-          timeout_seconds: 0: none, for whoever watches the servers ends the run.
+          timeout_seconds: 0: none; the runner, which watches the servers, ends the run.
         """
         self._count += 1
         made = []
@@ -71,7 +71,7 @@ class Collectives:
             return [tf.identity(made[0]), *made[1:]]
 
     def are_behind(self, elements: Iterable[Any]) -> bool:
-        """Whether making `elements`, ops and tensors of the transformed graph, runs a collective."""
+        """Whether running `elements`, ops and tensors of the transformed graph, runs a collective."""
         if not self._count:
             return False
         self._look_at_new_ops()

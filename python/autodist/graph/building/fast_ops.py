@@ -1,8 +1,8 @@
-"""Makes the ops that the transformed graph has most of beside copies: identities, concatenations, splits.
+"""Makes identities, concatenations and splits faster than TensorFlow's Python API does.
 
-TensorFlow's Python API takes about a millisecond for each, most of it for what is not needed here: name scopes, device
-functions, conversion of arguments, a new constant for each axis and each size. These functions make the same stock
-ops and share their constants, one per value and device.
+The transformed graph has many of these ops. The API takes about a millisecond for each, mostly for name scopes,
+device functions, conversion of arguments, and a new constant for each axis and size. These functions make the same
+stock ops without that, and share constants, one per value and device.
 """
 
 from __future__ import annotations

@@ -3,15 +3,15 @@
 A batch of B rows is split into R consecutive parts whose sizes differ by at most one. Each replica's mean loss is
 a mean over its part, so the mean over the batch is the sum of the replicas' values, each times (size of its part) / B.
 
-Where B < R some parts would be empty, and kernels exist that abort the process on zero rows (TF 2.21:
-`MaxPool`). So a replica without a part computes on the last row of the batch once more, and what it
-computes counts as nothing: its share is 0, and its rows are dropped where the replicas' rows are joined.
+Where B < R some parts would be empty, and some kernels abort the process on zero rows (`MaxPool` in
+TensorFlow 2.21). So a replica without a part computes on the last row of the batch again. Its result
+counts as nothing: its share is 0, and its rows are dropped where the replicas' rows are joined.
 
-A split, a mean, a join along the first dimension is one op of ours (cc/ops): made of TensorFlow's own they would be
-several times as many, and read and write each gradient once more per replica.
+A split, a mean and a join along the first dimension are one op of our library each (`cc/ops`). TensorFlow's own
+ops would be several times as many, and read and write each gradient once more per replica.
 
-Replicas on several tasks of a cluster: what each task has is averaged there, times the task's share of the batch, and a
-collective adds the tasks' parts up (`mean_on_tasks`).
+Where the replicas are on several tasks of a cluster, each task averages what it has, times its share of the batch,
+and a collective adds the tasks' parts (`mean_on_tasks`).
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Means:
         return len(self._tasks) > 1 and all(can_reduce(tensor) for tensor in tensors)
 
     def mean_on_tasks(self, tensors: list[Any], mask: int) -> list[Any]:
-        """The weighted mean as each replica's task has it, one tensor per replica; no task gathers all tensors.
+        """The weighted mean, one tensor per replica, each on the replica's task; no task gathers all tensors.
 
         Args:
           tensors: one tensor per replica, for which `can_mean_on_tasks`.

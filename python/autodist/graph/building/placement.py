@@ -1,4 +1,4 @@
-"""Asks the strategy where the variables go and creates their shards and replicas."""
+"""Asks the strategy how variables are cut and where they lie, and creates their shards and replicas."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from autodist.strategy import Devices, GraphItem, Placement, StrategyBuilder, Va
 
 
 class Kept(enum.Enum):
-    """How a variable lies where the graph does not let the strategy have its way."""
+    """How a variable lies where the graph overrides the strategy."""
 
     SHARED = "shared by all replicas"
     WHOLE = "whole"
@@ -23,7 +23,7 @@ class Kept(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Constraint:
-    """What the graph does not let the strategy do with a variable.
+    """Why the graph overrides the strategy for a variable.
 
     Attributes:
       kept: how the variable lies instead.
@@ -50,7 +50,7 @@ class PlacedVariable:
       handles: `handles[replica][shard]`, handles in the transformed graph.
       is_local: whether each replica updates its own copy with its own values.
       reason: why it lies as it does.
-      constraint: what the graph did not let the strategy do; None where the strategy had its way.
+      constraint: why the graph overrides the strategy; None where it does not.
       plain_reads: `plain_reads[replica][shard]`, the reads that wait for nothing; see `reads`.
     """
 
@@ -193,7 +193,7 @@ def _partition_blocker(group: VariableGroup) -> str:
 def _constrained(
     group: VariableGroup, placement: Placement, *, cuts: bool
 ) -> tuple[Placement, Constraint | None]:
-    """The placement as the graph allows it, and what the graph does not let the strategy do.
+    """The placement as the graph allows it, and why the graph overrides the strategy.
 
     Variables that cannot have several copies get the first. The reason says why they cannot be cut, whether the
     strategy says it or not.

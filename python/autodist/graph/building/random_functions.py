@@ -1,8 +1,8 @@
-"""Random ops inside functions: each replica calls copies of its own of the functions that draw random numbers.
+"""Random ops inside functions: each replica calls its own copy of a function that draws random numbers.
 
-A function's body is shared by all who call it, seeds included. So where a function draws numbers, itself or through
-others that it calls (the body of a loop, a branch), replica r > 0 calls a copy in which every seed is changed as that
-of an op outside of functions would be (`random_seeds`). Replica 0 calls the original and draws what one node would.
+All callers share a function's body, seeds included. So where a function draws numbers, itself or through
+functions that it calls (the body of a loop, a branch), replica r > 0 calls a copy with other seeds, changed as those
+of ops outside of functions are (`random_seeds`). Replica 0 calls the original and draws what one node would.
 """
 
 from __future__ import annotations

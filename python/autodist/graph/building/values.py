@@ -1,11 +1,11 @@
-"""How one tensor of the original graph is represented in the transformed graph.
+"""What stands for a tensor of the original graph in the transformed one: `Value`.
 
     one copy, whole         pieces = [[t]]
     one per replica         pieces = [[t0], [t1]]                 varies: the values differ
     cut into shards         pieces = [[s0, s1, s2]]               grid says where they lie
     copies of shards        pieces = [[s0, s1], [s0', s1']]
 
-`whole` and `cut` convert; what they make is kept, so that a tensor is concatenated or cut once for each device.
+`whole` and `cut` convert between them. Their results are kept: a tensor is concatenated or cut once per device.
 """
 
 from __future__ import annotations

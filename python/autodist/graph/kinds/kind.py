@@ -1,4 +1,4 @@
-"""Says how one node's value of a tensor follows from the replicas' values.
+"""Kinds: how one node's value of a tensor follows from the replicas' values.
 
 The replicas compute on consecutive parts of the batch. A tensor has a *kind* where a rule proves it:
 

@@ -1,4 +1,4 @@
-"""What was seen of the differentiations of a graph: their targets and sources, and each call of a gradient function."""
+"""Records of differentiations: their targets, sources and results, and each call of a gradient function."""
 
 from __future__ import annotations
 

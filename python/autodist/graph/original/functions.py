@@ -1,4 +1,4 @@
-"""What an op may do to a variable whose handle it takes, functions included."""
+"""Tells what an op may do to a variable whose handle it takes, inside functions that it calls too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which variables are updated together, and so must be cut alike and live on the same devices.
+"""Finds variables that are updated together, which must be cut alike and lie on the same devices.
 
 Two variables belong together when one op takes the handles of both to update them, be it inside a function, branch or
 loop, or when, inside an optimizer's call, the new value of one is computed element by element from the other (Keras

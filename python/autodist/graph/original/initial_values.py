@@ -1,8 +1,8 @@
-"""In which order the variables, tables and iterators of a graph are initialised, and which of them cannot be.
+"""Plans the initialisation of a graph's variables, tables and iterators: in which order, and which are left out.
 
-An initial value may be computed from another variable (a slot, a moving average), looked up in a table or taken from
-an iterator. Its initializer then runs after theirs. What depends on a placeholder that is not fed is left to the user,
-and so is what depends on such a thing: TensorFlow's own initialisation is a run of the user's, who feeds it.
+An initial value may be computed from another variable (a slot, a moving average), looked up in a table, or taken from
+an iterator. Its initializer then runs after theirs. An initializer that depends on a placeholder that is not fed is
+left to the user, and so are those that depend on it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Watches what happens inside `AutoDist.scope()`.
+"""Records gradients and optimizer calls while the user's program builds a graph in `AutoDist.scope()`.
 
-Two things cannot be read off a finished graph without guessing: which tensors are gradients with respect to
-variables, and which ops an optimizer's update is made of. Both are seen here while the user's program makes them.
+A finished graph does not say which tensors are gradients with respect to variables, nor which ops an optimizer
+made. So the scope records both while the program makes them.
 
 *Gradients.* The transformer averages a gradient over the replicas where it is made: where `tf.gradients`
 or `GradientTape.gradient` returns it. Whatever is computed from it later (clipping, scaling, the
@@ -86,7 +86,7 @@ class OptimizerCall:
 
 
 class Observer:
-    """What was seen in one original graph.
+    """Records what the program does to one original graph.
 
     Attributes:
       gradients: gradients with respect to variables, in the order in which they were made.

@@ -1,7 +1,6 @@
-"""What the transformer knows about TensorFlow's op types.
+"""Facts about TensorFlow's op types: what an op does with a variable's handle, or with its inputs element by element.
 
-Roles are found from edges; these sets say what an op of a given type does with a variable's handle or with
-its inputs element by element. They were read in the op definitions of TensorFlow 2.21.
+They were read in the op definitions of TensorFlow 2.21.
 """
 
 from __future__ import annotations

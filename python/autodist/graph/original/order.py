@@ -1,4 +1,4 @@
-"""The order in which ops are taken: each after what it depends on.
+"""Sorts ops so that each comes after what it depends on.
 
 Creation order is not enough: `tf.cond` and `tf.while_loop` give ops inputs that were created after them.
 """

@@ -1,6 +1,6 @@
-"""Which ops of the original graph are variables, and who uses them.
+"""The variables of the original graph, and which ops use them.
 
-Roles come from edges and from what the optimizers were seen to do, never from names.
+They are found by edges and by what optimizers were seen to do, never by names.
 """
 
 from __future__ import annotations

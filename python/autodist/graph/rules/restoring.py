@@ -33,8 +33,8 @@ def restore(context: Context, op: Any) -> None:
     entries: list[tuple[bytes, str, Any, Box | None]] = []
     grids: list[Grid | None] = []
     for (name, spec), output in zip(pairs, outputs, strict=True):
-        taker = _taker(context, output)
-        grid = None if taker is None else taker.grid
+        target = _target(context, output)
+        grid = None if target is None else target.grid
         grids.append(grid)
         text = spec.decode()
         base = Box.parse(text) if text else None
@@ -54,21 +54,21 @@ def restore(context: Context, op: Any) -> None:
     parts: list[RequestEntry] = []
     for index, grid in enumerate(grids):
         shards: list[Any] = []
-        taker = _taker(context, outputs[index])
+        target = _target(context, outputs[index])
         for _ in range(1 if grid is None else grid.shard_count):
             tensor, (name, text, dtype, box) = next(pieces)
             tensor.set_shape(outputs[index].shape if box is None else box.extent)
-            if taker is None:
+            if target is None:
                 parts.append(RequestEntry.of_tensor(name, text, tensor))
             else:
-                copies = [handles[len(shards)] for handles in taker.handles]
+                copies = [handles[len(shards)] for handles in target.handles]
                 parts += [RequestEntry.of_variable(name, text, h, dtype) for h in copies]
             shards.append(tensor)
         context.record_value(op, index, Value([shards], grid=grid))
     context.stored_parts[op] = tuple(parts)
 
 
-def _taker(context: Context, tensor: Any) -> PlacedVariable | None:
+def _target(context: Context, tensor: Any) -> PlacedVariable | None:
     """The variable that a restored tensor is assigned to, of several one that is cut; None if there is none."""
     found = None
     for assign in restore_nodes.assigning_ops(tensor):

@@ -1,10 +1,9 @@
-"""Rule for `SaveV2`: what it reads from variables is read from their shards and replicas, in place.
+"""Rule for `SaveV2`: it saves the shards and replicas of variables in place.
 
-The node says all there is to say: prefix, names, `shape_and_slices`, values. A value read from a variable becomes one
-entry per shard and replica, under the same name. The op that saves reads them later than the original graph: where an
-update of the variable waits for the original read, or takes what it returns, that very tensor is saved. A variable that
-is itself a slice of a larger one (the node's slice is not empty) is cut further: the shards' boxes move by the slice's
-start.
+A value that the node reads from a variable becomes one entry per shard and replica, under the same name. The op
+that saves reads them later than the original graph does. So where an update of the variable waits for the original
+read, or takes its value, that very tensor is saved. A variable that is itself a slice of a larger one (the node's
+slice is not empty) is cut further: the boxes of the shards move by the start of the slice.
 """
 
 from __future__ import annotations

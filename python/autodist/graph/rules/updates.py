@@ -1,4 +1,4 @@
-"""Rules for the ops that change a variable: the update is made per shard and per copy.
+"""Rule for the ops that change a variable: one update per shard and copy.
 
 A dense update is elementwise: shard i takes the shard's part of every tensor of the variable's shape and every scalar
 as it is. A sparse update takes the rows that lie in the shard, counted from its first row. On every copy of

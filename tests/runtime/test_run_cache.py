@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from autodist import AutoDist
-from autodist.session.run_cache import RunPlans
+from autodist.session.run_cache import RunCache
 from autodist.strategy import PartitionedPS
 
 tf1 = tf.compat.v1
@@ -212,9 +212,9 @@ def test_threads_run_plans_at_the_same_time(distributed: Any) -> None:
 
 
 def test_the_number_of_plans_is_bounded(distributed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autodist.session.run_cache._MOST_PLANS", 2)
+    monkeypatch.setattr("autodist.session.run_cache._MOST_RUNS", 2)
     session, model = distributed
     for fetches in (model.loss, model.rows, [model.loss], [model.rows]):
         session.run(fetches, {model.x: X})
-    assert isinstance(session._plans, RunPlans)
-    assert len(session._plans._plans) == 2
+    assert isinstance(session._run_cache, RunCache)
+    assert len(session._run_cache._runs) == 2
