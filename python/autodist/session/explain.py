@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from autodist import _log
 from autodist.graph.analysis.choices import Choice, choices
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Explanation:
     variables: tuple[ExplainedVariable, ...]
 
     def __str__(self) -> str:
-        lines = [f"{self.replicas} replicas", "batches:"]
+        lines = [_log.count(self.replicas, "replica"), "batches:"]
         lines += [f"  {root}" for root in self.roots] or ["  none"]
         if self.combined:
             lines += ["combined over the replicas before they are used:"]

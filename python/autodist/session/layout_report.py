@@ -53,8 +53,8 @@ def write(transformer: Transformer) -> None:
     if len(kept) > _MOST_REASONS:
         _logger.info("and %d more variables; see session.layout_table()", len(kept) - _MOST_REASONS)
     _logger.info(
-        "%d replicas, %d variables, %d of them cut into shards (session.layout_table() lists them)",
-        transformer.replica_count,
-        len(rows),
+        "%s, %s, %d of them cut into shards (session.layout_table() lists them)",
+        _log.count(transformer.replica_count, "replica"),
+        _log.count(len(rows), "variable"),
         sum(v.grid is not None for v in transformer.variables),
     )

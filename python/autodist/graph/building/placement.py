@@ -6,6 +6,7 @@ import dataclasses
 import enum
 from typing import Any
 
+from autodist import _log
 from autodist.errors import ArgumentError
 from autodist.graph.building.builder import Builder
 from autodist.graph.original.groups import split_into_groups
@@ -74,7 +75,7 @@ class PlacedVariable:
 
     def layout_row(self) -> tuple[str, str, str]:
         """The name, the layout in words, and why."""
-        layout = f"{_count(self.shard_count, 'shard')}, {_count(self.copy_count, 'replica')}"
+        layout = f"{_log.count(self.shard_count, 'shard')}, {_log.count(self.copy_count, 'replica')}"
         if self.grid is not None:
             sizes = self.grid.sizes
             cuts = ", ".join(f"axis {axis}: {list(sizes[axis])}" for axis in self.grid.cut_axes)
@@ -215,11 +216,6 @@ def _constrained(
     if blocker and cuts and constraint is None:
         constraint = Constraint(Kept.WHOLE, blocker)
     return Placement(placement.grid, devices, reason), constraint
-
-
-def _count(number: int, what: str) -> str:
-    """A number with its noun: "1 shard", "2 shards"."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _check(group: VariableGroup, placement: Placement, allowed: Devices) -> None:
