@@ -109,7 +109,7 @@ def meets_known_rows(op: Any, varies: Callable[[Any], bool]) -> bool:
 
 
 def _is_data(tensor: Any, rows: int) -> bool:
-    """Whether a tensor of so many rows was computed from data that is fed or read, or from a constant of as many."""
+    """Whether a tensor of `rows` rows comes from data that is fed or read, or from a constant of as many rows."""
     pending, seen = [tensor.op], {tensor.op}
     while pending:
         op = pending.pop()

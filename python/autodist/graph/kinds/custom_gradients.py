@@ -1,9 +1,9 @@
-"""Proves that a gradient function of the user's treats each row by itself and is linear in what comes back.
+"""Proves that a custom gradient function treats each row by itself and is linear in the upstream gradient.
 
-That the mean of the replicas' gradients is one node's gradient rests on derivatives being derivatives. What a user
-gives in their place (`tf.custom_gradient`, `gradient_override_map`) need not be one. The mean is right all the same
-where the function, of rows, makes rows of rows, each in proportion to what came back to it: a replica's rows come
-back times the inverse of its share of the batch.
+The mean of the replicas' gradients is one node's gradient because derivatives follow the chain rule. A function that
+the user gives instead (`tf.custom_gradient`, `gradient_override_map`) need not. The mean is still right where the
+function makes rows of rows, each in proportion to its upstream gradient: a replica's rows come back times the
+inverse of its share of the batch.
 """
 
 from __future__ import annotations

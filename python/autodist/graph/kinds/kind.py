@@ -18,8 +18,8 @@ The table of rules (`rule_table`) is positive: the outputs of an op without a ru
 have no kind. Their value for the whole batch is found only by running the op on one node's values of its inputs
 (`whole_values`).
 
-Two things are chosen, not proved, and are told apart as such (`by_choice`): random numbers that each replica draws
-for its rows, and batch normalisation, in which each replica uses the statistics of its own part.
+Two kinds are chosen, not proved, and recorded as such (`Kinds.by_choice`): random numbers, which each replica draws
+for its rows, and batch normalisation, where each replica uses the statistics of its own part.
 """
 
 from __future__ import annotations

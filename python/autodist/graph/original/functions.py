@@ -229,7 +229,7 @@ _PER_STEP = re.compile(r"TensorArray\w*|Stack\w*|Assert|Print|PrintV2|Timestamp"
 
 
 def has_lasting_effect(op: Any) -> bool:
-    """The same, but for what only belongs to a step, or tells of it."""
+    """Whether running an op once more may change something that outlasts the step, other than printed text."""
     return _PER_STEP.fullmatch(op.type) is None and has_effect(op)
 
 

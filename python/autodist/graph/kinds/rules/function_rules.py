@@ -1,10 +1,9 @@
 """Rules for the ops that call functions: calls, branches and loops of the v2 control flow; see `rule_table`.
 
-The rules are applied inside of the function's body, to the kinds of the arguments. Nothing is combined over the
-replicas inside of a body, so what needs that has no kind. A function is looked into once for each list of arguments'
-kinds.
+The rules are applied inside the function's body, to the kinds of its arguments. Nothing is combined over the replicas
+inside a body, so a result that needs it has no kind. A body is analysed once for each list of its arguments' kinds.
 
-For a loop the kinds of what it carries are assumed and weakened as in the v1 control flow (`loop_rules`).
+For a loop, the kinds of its variables are assumed and weakened as in the v1 control flow (`loop_rules`).
 """
 
 from __future__ import annotations

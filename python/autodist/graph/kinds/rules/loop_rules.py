@@ -3,12 +3,12 @@
 What a loop carries has the kind of what enters it, if each iteration gives it the same kind again: proved by
 induction over the iterations. So the kinds of a loop's `Merge` ops are assumed, first those of what enters, and
 weakened until what `NextIteration` gives fits (`Frames.weaken`). All replicas must make the same number of iterations:
-what the loop goes on by must be the same for all.
+the condition of the loop must be the same for all.
 
 *Loops over rows* are the exception (`tf.map_fn` over the batch): a counter goes from 0 in steps of one to the number of
 the replica's rows. There a tensor is an *item* if it depends on the row of the iteration and on what all replicas
 share, and on nothing else; any op that is repeatable makes items of items. Such a loop may carry only the counter,
-what it leaves as it is, and arrays with one element for each row.
+tensors that it leaves unchanged, and arrays with one element for each row.
 """
 
 from __future__ import annotations
@@ -255,7 +255,7 @@ def switch(kinds: Kinds, op: Any) -> Found:
 
 
 def condition(kinds: Kinds, op: Any) -> Found:
-    """What a loop goes on by."""
+    """The condition of a loop."""
     kind = kinds.of(op, 0)
     return [kind if kind in (SAME, ITEM, WITHIN) else None]
 
