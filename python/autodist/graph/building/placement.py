@@ -75,7 +75,9 @@ class PlacedVariable:
 
     def layout_row(self) -> tuple[str, str, str]:
         """The name, the layout in words, and why."""
-        layout = f"{_log.count(self.shard_count, 'shard')}, {_log.count(self.copy_count, 'replica')}"
+        layout = (
+            f"{_log.count(self.shard_count, 'shard')}, {_log.count(self.copy_count, 'replica')}"
+        )
         if self.grid is not None:
             sizes = self.grid.sizes
             cuts = ", ".join(f"axis {axis}: {list(sizes[axis])}" for axis in self.grid.cut_axes)
