@@ -20,6 +20,7 @@ from autodist.cluster import own_task
 from autodist.cluster.spec.resource_spec import ResourceSpec
 from autodist.cluster.upstream_view import ClusterView
 from autodist.errors import ArgumentError, ArgumentTypeError, GraphStateError
+from autodist.garbage import collection_paused
 from autodist.graph.analysis.batch_dims import BatchDims
 from autodist.graph.building.builder import Builder
 from autodist.graph.original.observer import Observer
@@ -207,7 +208,7 @@ class AutoDist:
           UnsupportedGraphError: if the graph holds something that cannot be distributed.
           NodeUnavailableError: if a node of the cluster is not there in time.
         """
-        with self._lock:
+        with self._lock, collection_paused():
             if batch_statistics is not None:
                 _check_statistics(batch_statistics)
             session = self.open_session()
@@ -228,7 +229,7 @@ class AutoDist:
 
     def session_on_demand(self) -> DistributedSession:
         """The open session, or a new one: for Keras and functions, which cannot say how they want it."""
-        with self._lock:
+        with self._lock, collection_paused():
             return self.open_session() or self._initialized(self._new_session())
 
     def _initialized(

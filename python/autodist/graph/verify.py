@@ -15,6 +15,7 @@ from typing import Any
 import tensorflow as tf
 
 from autodist.errors import GraphStateError, UnsupportedGraphError
+from autodist.graph.building.fast_ops import ASSIGN_SHARDS
 from autodist.graph.building.placement import PlacedVariable
 from autodist.graph.original import op_types
 from autodist.graph.original.functions import written_behind
@@ -135,10 +136,17 @@ def check_updates(updates: list[tuple[Any, PlacedVariable, list[list[Any]]]]) ->
       GraphStateError: if one was not; a defect of the transformer.
     """
     for op, variable, rows in updates:
-        made = [new.inputs[0] for row in rows for new in row]
+        made = [handle for row in rows for new in row for handle in _handles_written(new)]
         wanted = [handle for row in variable.handles for handle in row]
         if [t.op for t in made] != [t.op for t in wanted]:
             raise GraphStateError(
                 f"update {op.name!r} of variable {variable.logical.name!r} was made on "
                 f"{[t.name for t in made]}; expected each of {[t.name for t in wanted]} once"
             )
+
+
+def _handles_written(update: Any) -> list[Any]:
+    """The handles of the shards that an op of the transformed graph updates."""
+    if update.type == ASSIGN_SHARDS:
+        return list(update.inputs)[:-1]
+    return [update.inputs[0]]

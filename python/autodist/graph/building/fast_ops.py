@@ -14,6 +14,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from autodist import _native
+from autodist.layout import Grid
 from autodist.private_apis import tf_internals
 
 # Those for which TensorFlow has a kernel of `SplitV` on every device that has one of `Slice`.
@@ -21,6 +23,9 @@ _CAN_SPLIT = frozenset(
     {tf.float16, tf.bfloat16, tf.float32, tf.float64, tf.complex64, tf.complex128}
     | {tf.int8, tf.int16, tf.int32, tf.int64, tf.uint8, tf.uint16, tf.bool, tf.string}
 )
+
+# The op of ours that assigns a value to the shards of one copy of a variable.
+ASSIGN_SHARDS = "AutodistAssignShards"
 
 _constants: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
 
@@ -97,6 +102,52 @@ def split(tensor: Any, sizes: Sequence[int], axis: int, device: str) -> list[Any
 def can_split(tensor: Any) -> bool:
     """Whether `split` takes a tensor of this dtype."""
     return tensor.dtype in _CAN_SPLIT
+
+
+def can_assign_shards(value: Any, device: str) -> bool:
+    """Whether `assign_shards` takes a value of this dtype for variables on this device."""
+    return value.dtype in _CAN_SPLIT - {tf.string} and ":CPU:" in device.upper()
+
+
+def assign_shards(
+    handles: list[Any], value: Any, grid: Grid, controls: Sequence[Any], name: str
+) -> Any:
+    """Assigns to each shard of a copy its part of a value, by one op of ours.
+
+    Args:
+      handles: of the shards of `grid`, on one device, for which `can_assign_shards`.
+      value: the whole value.
+      grid: how the variable is cut.
+      controls: the ops that the op waits for.
+      name: of the op; it is made unique.
+
+    Returns:
+      The `tf.Operation`.
+    """
+    return _template_of_shards(grid, value.dtype).create(
+        value.graph,
+        value.graph.unique_name(name),
+        device=handles[0].device,
+        inputs=[*handles, value],
+        control_inputs=controls,
+        changed={},
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _template_of_shards(grid: Grid, dtype: Any) -> Any:
+    _native.load_ops()
+    attr, boxes = tf.compat.v1.AttrValue, list(grid.boxes())
+    starts = attr.ListValue(i=[first for box in boxes for first in box.start])
+    shapes = attr.ListValue(shape=[tf.TensorShape(box.extent).as_proto() for box in boxes])
+    values = {
+        "N": attr(i=len(boxes)),
+        "T": attr(type=dtype.as_datatype_enum),
+        "shape": attr(shape=tf.TensorShape(grid.shape).as_proto()),
+        "starts": attr(list=starts),
+        "shapes": attr(list=shapes),
+    }
+    return tf_internals.OpTemplate.of_type(ASSIGN_SHARDS, values)
 
 
 def _constant(graph: Any, value: int | tuple[int, ...], device: str) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from autodist.errors import UnsupportedGraphError
+from autodist.graph.building import fast_ops
 from autodist.graph.building.placement import PlacedVariable
 from autodist.graph.building.row_numbers import split_rows
 from autodist.graph.building.values import common_device
@@ -104,6 +105,11 @@ def _update_shards(
     replica: int,
     controls: list[Any],
 ) -> list[Any]:
+    if op.type == op_types.ASSIGN:
+        handles, whole = _uncut_value(context, op, grid, replica)
+        if handles:
+            name = f"replica_{replica}/{op.name}" if replica else op.name
+            return [fast_ops.assign_shards(handles, whole, grid, controls, name)]
     names = op_types.argument_names(op)
     columns: list[list[Any]] = []
     rows_at = next((i for i, n in enumerate(names) if n in ("grad", "updates")), None)
@@ -137,6 +143,18 @@ def _update_shards(
             )
         )
     return made
+
+
+def _uncut_value(context: Context, op: Any, grid: Grid, replica: int) -> tuple[list[Any], Any]:
+    """The handles and the value of an assignment that is one op for all shards; no handles where it is one for each."""
+    variable = context.placed(op.inputs[0])
+    value = context.input(op, op.inputs[1])
+    if variable is None or value.grid == grid:
+        return [], None
+    handles, whole = variable.handles[replica], value.whole(replica)
+    device = common_device(handles)
+    is_one_op = device is not None and fast_ops.can_assign_shards(whole, device)
+    return (handles, whole) if is_one_op else ([], None)
 
 
 def _split_sparse(indices: Any, rows: Any, grid: Grid) -> tuple[list[Any], list[Any]]:
