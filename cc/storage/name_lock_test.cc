@@ -74,8 +74,11 @@ TEST(ALockEndsWithItsProcessEvenIfAChildOfThatLives) {
   const pid_t holder = fork();
   if (holder == 0) {
     const auto lock = PrefixLock::Acquire(prefix, true);
-    const pid_t child = fork();
-    if (child > 0 && write(ready[1], &child, sizeof(child)) < 0) _exit(1);
+    if (fork() == 0) {
+      // By then it has run what fork() runs in a child.
+      const pid_t self = getpid();
+      if (write(ready[1], &self, sizeof(self)) < 0) _exit(1);
+    }
     while (true) pause();
   }
   pid_t child;
@@ -188,8 +191,11 @@ TEST(AChildThatLivesOnKeepsNoStagedFileFromBeingRemoved) {
   if (saver == 0) {
     const auto opened = OpenPosixDirectory(directory.path());
     const auto file = (*opened)->Create("m.data.autodist00000000-5be1d20c77aa");
-    const pid_t child = fork();
-    if (child > 0 && write(ready[1], &child, sizeof(child)) < 0) _exit(1);
+    if (fork() == 0) {
+      // By then it has run what fork() runs in a child.
+      const pid_t self = getpid();
+      if (write(ready[1], &self, sizeof(self)) < 0) _exit(1);
+    }
     while (true) pause();
   }
   pid_t child;
