@@ -45,7 +45,7 @@ def _find(graph: Any, name: Any) -> Any:
         return graph.as_graph_element(tensor, allow_operation=False)
     except (KeyError, TypeError, ValueError) as error:
         raise ArgumentError(
-            f"batch_dims names {name!r}, which is no tensor of the graph: {error}"
+            f"batch_dims names {name!r}, no tensor of the graph: {error}"
         ) from error
 
 
