@@ -16,7 +16,7 @@ tf1 = tf.compat.v1
 PROGRAM = """
 import time
 import tensorflow as tf
-from autodist.checkpoint.cluster import own_sessions, tasks
+from autodist.checkpoint.distributed.tasks import own_sessions, task_names
 
 class Owner:
     pass
@@ -26,7 +26,7 @@ def close():
     print("closed", flush=True)
 
 owner = Owner()
-target = tasks.Target("", tf.compat.v1.ConfigProto())
+target = task_names.SessionTarget("", tf.compat.v1.ConfigProto())
 session, _ = own_sessions.open_session(owner, target, tf.Graph(), [])
 session.close = close
 """
