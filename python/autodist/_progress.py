@@ -123,8 +123,8 @@ def _size_of_data(prefix: str, ending: str) -> int:
     """Returns the bytes of the data files of a prefix; 0 where this machine cannot tell."""
     sizes = []
     place = Path(prefix)
-    for path in place.parent.glob(f"{glob.escape(place.name)}.data-{ending}"):
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):
+        for path in place.parent.glob(f"{glob.escape(place.name)}.data-{ending}"):
             sizes.append(path.stat().st_size)
     return sum(sizes)
 

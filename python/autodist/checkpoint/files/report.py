@@ -31,11 +31,11 @@ class SaveReport:
         if self.written_bytes is None:
             return
         _LOGGER.info(
-            "saved %s: %d bytes in %.3f s (%.2f GB/s); a variable was locked for at most %.3f s",
+            "saved %s: %s in %.3f s (%s); a variable was locked for at most %.3f s",
             self.prefix,
-            self.written_bytes,
+            _log.size(self.written_bytes),
             self.seconds,
-            self.written_bytes / max(self.seconds, 1e-9) / 1e9,
+            _log.speed(self.written_bytes, self.seconds),
             self.max_lock_seconds,
         )
 
@@ -68,11 +68,11 @@ def log_restore(prefix: str) -> None:
     if report is None:
         return
     _LOGGER.info(
-        "restored %s: %d bytes read in %.3f s (%.2f GB/s), %d variables into %d shards and replicas",
+        "restored %s: %s read in %.3f s (%s), %s into %d shards and replicas",
         prefix,
-        report.read_bytes,
+        _log.size(report.read_bytes),
         report.seconds,
-        report.read_bytes / max(report.seconds, 1e-9) / 1e9,
-        report.variable_count,
+        _log.speed(report.read_bytes, report.seconds),
+        _log.count(report.variable_count, "variable"),
         report.target_count,
     )

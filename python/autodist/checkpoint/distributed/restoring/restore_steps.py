@@ -128,11 +128,11 @@ class ClusterRestore:
             self._control.run(graph.drop, feeds)
         seconds = time.monotonic() - start
         _LOGGER.info(
-            "restored %s: %d bytes in %.3f s (%.2f GB/s), %d variables into %d shards and replicas on %d tasks; %s",
+            "restored %s: %s in %.3f s (%s), %d variables into %d shards and replicas on %d tasks; %s",
             prefix,
-            plan.size_bytes,
+            _log.size(plan.size_bytes),
             seconds,
-            plan.size_bytes / max(seconds, 1e-9) / 1e9,
+            _log.speed(plan.size_bytes, seconds),
             plan.variable_count,
             len(self._homes),
             len(graph.tasks),

@@ -171,12 +171,12 @@ class SharedSave(reusable_save.ReusableSave):
         self._has_saved = True
         seconds = time.monotonic() - start
         _LOGGER.info(
-            "saved %s: %d bytes of %d tasks in %.3f s (%.2f GB/s); %s",
+            "saved %s: %s of %s in %.3f s (%s); %s",
             prefix,
-            plan.size_bytes,
-            len(self._graph.tasks),
+            _log.size(plan.size_bytes),
+            _log.count(len(self._graph.tasks), "task"),
             seconds,
-            plan.size_bytes / max(seconds, 1e-9) / 1e9,
+            _log.speed(plan.size_bytes, seconds),
             self._describe(writers),
         )
 
