@@ -121,12 +121,12 @@ def of_restore(prefix: str) -> contextlib.AbstractContextManager[None]:
 
 def _size_of_data(prefix: str, ending: str) -> int:
     """Returns the bytes of the data files of a prefix; 0 where this machine cannot tell."""
-    sizes = []
     place = Path(prefix)
-    with contextlib.suppress(OSError):
-        for path in place.parent.glob(f"{glob.escape(place.name)}.data-{ending}"):
-            sizes.append(path.stat().st_size)
-    return sum(sizes)
+    try:
+        data = place.parent.glob(f"{glob.escape(place.name)}.data-{ending}")
+        return sum(path.stat().st_size for path in data)
+    except OSError:
+        return 0
 
 
 def _share(done: int, total: int) -> str:
