@@ -253,5 +253,5 @@ def test_each_save_logs_a_line(
         path = saver.save(session, str(tmp_path / "m"), 1)
     (line,) = [record.getMessage() for record in caplog.records if record.name == "autodist"]
     assert line.startswith(f"saved {path}: {12 * 4 + 2 * 4 + 8} bytes in ")
-    assert "GB/s" in line
+    assert "GiB/s" in line
     assert "locked for at most" in line

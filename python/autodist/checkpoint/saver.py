@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist import _native, _progress, errors
+from autodist import _native, errors
 from autodist.checkpoint import (
     bundle_saves,
     companion_files,
@@ -365,8 +365,7 @@ class Saver(retention.RetainingSaver):
             by_object = object_checkpoint.ObjectCheckpointSession(
                 proxy, functools.partial(self._object_restores.restore, sess, self._var_list)
             )
-            with _progress.of_restore(save_path):
-                super().restore(by_object, save_path)
+            super().restore(by_object, save_path)
             if by_object.error is not None:
                 raise by_object.error
         if proxy is sess:

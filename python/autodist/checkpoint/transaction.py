@@ -19,7 +19,6 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from autodist import _progress
 from autodist.checkpoint.companion_files import CompanionFiles
 from autodist.checkpoint.errors import final_errors, no_space
 from autodist.checkpoint.files import bundle, paths, prefix_lock, staged_files
@@ -82,8 +81,7 @@ class Transaction:
         with staged_files.StagedFiles(durable=self.durable) as files:
             is_staged = is_overwritten and self.stages_early and self._stage_early(files)
             try:
-                with _progress.of_save(self.prefix):
-                    report = write_bundle()
+                report = write_bundle()
                 lock.take_back_directory()
                 if report.prefix is not None:
                     check()
