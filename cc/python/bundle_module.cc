@@ -9,6 +9,7 @@
 #include "format/bundle_reader.h"
 #include "python/cluster_plan.h"
 #include "python/cluster_restore_plan.h"
+#include "python/released_gil.h"
 #include "python/status_exceptions.h"
 #include "storage/file_systems.h"
 #include "tensorflow/core/util/tensor_bundle/tensor_bundle.h"
@@ -50,7 +51,7 @@ std::vector<std::string> SliceTexts(const BundleEntry& entry) {
 
 std::vector<BundleEntry> ListEntries(const std::string& prefix) {
   absl::StatusOr<BundleIndex> index = [&] {
-    py::gil_scoped_release release;
+    const ReleasedGil released;
     return ReadBundleIndex(prefix);
   }();
   Check(index.status());
@@ -59,7 +60,7 @@ std::vector<BundleEntry> ListEntries(const std::string& prefix) {
 
 void Verify(const std::string& prefix) {
   const absl::Status status = [&] {
-    py::gil_scoped_release release;
+    const ReleasedGil released;
     return VerifyBundle(prefix);
   }();
   Check(status);

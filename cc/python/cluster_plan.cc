@@ -16,6 +16,7 @@
 #include "absl/crc/crc32c.h"
 #include "absl/strings/str_cat.h"
 #include "format/element_type.h"
+#include "python/released_gil.h"
 #include "python/status_exceptions.h"
 #include "save/index_entries.h"
 #include "save/part_codec.h"
@@ -54,7 +55,7 @@ class ClusterPlan {
       tasks_.push_back(task);
       encoded_bytes.push_back(bytes);
     }
-    py::gil_scoped_release release;
+    const ReleasedGil released;
     absl::StatusOr<SavePlan> plan = BuildSavePlan(save_entries, *parsed);
     Check(plan.status());
     plan_ = *std::move(plan);

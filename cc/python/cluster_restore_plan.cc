@@ -15,6 +15,7 @@
 
 #include "format/bundle_reader.h"
 #include "python/planned_arrays.h"
+#include "python/released_gil.h"
 #include "python/status_exceptions.h"
 #include "restore/restore_plan.h"
 #include "restore/restore_ranges.h"
@@ -40,7 +41,7 @@ class ClusterRestorePlan {
       options_.tasks.push_back(task);
       (void)entries_of_.at(task);
     }
-    py::gil_scoped_release release;
+    const ReleasedGil released;
     absl::StatusOr<BundleIndex> index = ParseBundleIndex(rows);
     Check(index.status());
     index_ = *std::move(index);
@@ -68,7 +69,7 @@ class ClusterRestorePlan {
 
   void Share(const std::vector<bool>& live, const std::vector<bool>& readers, bool verify_first,
              int64_t segment_bytes) {
-    py::gil_scoped_release release;
+    const ReleasedGil released;
     options_.live = live;
     options_.readers = readers;
     options_.verify_first = verify_first;

@@ -11,6 +11,7 @@
 
 #include "core/writers.h"
 #include "python/planned_arrays.h"
+#include "python/released_gil.h"
 #include "python/restore_planner.h"
 
 namespace py = pybind11;
@@ -33,7 +34,7 @@ class SavePlanner {
     WritePlan plan;
     std::optional<std::string> problem;
     {
-      const py::gil_scoped_release release;
+      const ReleasedGil released;
       problem = PlanWriters(std::exchange(tensors_, {}), device_count, &plan);
     }
     CheckPlan(problem);

@@ -7,6 +7,7 @@
 
 #include "core/tiling.h"
 #include "core/transfers.h"
+#include "python/released_gil.h"
 
 namespace py = pybind11;
 
@@ -44,7 +45,7 @@ void RestorePlanner::Add(const std::string& name, const Dims& shape, int64_t ele
   const std::vector<Box> wanted = BoxesOf(wanted_starts, wanted_extents);
   std::optional<std::string> missing;
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil released;
     CheckBoxes(name, shape, stored, wanted);
     missing = PlanTransfers(stored, wanted, [&](int piece, int target, RunPlan runs) {
       transfers_.push_back(

@@ -15,6 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "ops/ending_threads.h"
 #include "ops/reports.h"
+#include "python/released_gil.h"
 #include "python/status_exceptions.h"
 #include "save/staged_bundle.h"
 #include "storage/final_status.h"
@@ -34,7 +35,7 @@ namespace {
 template <typename Function>
 void Run(const Function& function) {
   const absl::Status status = [&] {
-    const py::gil_scoped_release release;
+    const ReleasedGil released;
     const FileSizeErrors file_size_errors;
     return Guarded(function);
   }();

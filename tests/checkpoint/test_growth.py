@@ -123,7 +123,7 @@ def test_what_tasks_tell_of_their_variables_is_read_in_one_pass(
 ) -> None:
     def prepare(count: int) -> Callable[[], Any]:
         save: Any = object.__new__(save_steps.SharedSave)
-        output = SimpleNamespace(reaches=False, facts=np.tile([2, 3, 4, 0], count))
+        output = SimpleNamespace(can_open=False, shapes=np.tile([2, 3, 4, 0], count))
         save._graph = SimpleNamespace(values=[], path=None, holds={0: (range(count), None)})
         save._stock = SimpleNamespace(
             check_values=lambda feeds: None, begin=lambda: None, shapes=lambda begun: {}
