@@ -87,3 +87,22 @@ def test_a_session_is_asked_for_as_stock_does(session: Any, tmp_path: Path) -> N
     with pytest.raises(TypeError, match="must be a Session"):
         Saver(sharded=True).save("no session", str(tmp_path / "m"))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("version", [tf1.train.SaverDef.V1, tf1.train.SaverDef.V2])
+def test_the_path_that_save_returns_is_that_of_stock(tmp_path: Path, version: int) -> None:
+    config = tf1.ConfigProto(device_count={"CPU": 2})
+    with tf.Graph().as_default(), tf1.Session(config=config) as session:
+        for i in range(2):
+            with tf.device(f"/cpu:{i}"):
+                tf1.get_variable(f"v{i}", initializer=float(i))
+        session.run(tf1.global_variables_initializer())
+        returned = {}
+        for name, kind in (("ours", Saver), ("stock", tf1.train.Saver)):
+            directory = tmp_path / name
+            directory.mkdir()
+            saver = kind(sharded=True, write_version=version)
+            path = saver.save(session, str(directory / "m"), 3)
+            state = tf1.train.get_checkpoint_state(str(directory)).model_checkpoint_path
+            returned[name] = [p.replace(str(directory), "") for p in (path, state)]
+    assert returned["ours"] == returned["stock"]

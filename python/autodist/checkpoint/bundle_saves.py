@@ -73,7 +73,9 @@ class BundleSave:
         if self.durable and not is_ours:
             bundle.sync(self.prefix)
         # The proxy has logged the save of all tasks.
-        return report.SaveReport(path) if is_proxy else self._reported(self.prefix)
+        found = report.SaveReport(path) if is_proxy else self._reported(self.prefix)
+        # TensorFlow's path of a sharded V1 checkpoint is a pattern, not the prefix.
+        return dataclasses.replace(found, prefix=path)
 
     def _run_staged(self, session: Any) -> report.SaveReport:
         """Saves under a temporary prefix, then renames: TensorFlow replaces files one by one."""
