@@ -23,6 +23,7 @@
 #include "absl/crc/crc32c.h"
 #include "absl/strings/str_cat.h"
 #include "ops/kernel_inputs.h"
+#include "ops/session_op.h"
 #include "ops/task_op.h"
 #include "sessions/save_session.h"
 #include "storage/posix_io.h"
@@ -127,37 +128,33 @@ absl::Status CheckRanges(const std::vector<int64_t>& ranges) {
   return absl::InvalidArgumentError("ranges of a file have a first byte and one past the last");
 }
 
-class ShareBlocksOp : public TaskOp {
+class ShareBlocksOp : public SessionOp<SaveSession> {
  public:
-  using TaskOp::TaskOp;
+  using SessionOp::SessionOp;
 
  private:
-  absl::Status Work(OpKernelContext* context, const std::atomic<bool>&) override {
-    absl::StatusOr<std::shared_ptr<SaveSession>> save =
-        SaveSessions::Get().Find(SaveIdInput(context));
-    if (!save.ok()) return save.status();
-    absl::Status status = (*save)->given().Set(NumbersInput(context, 1));
-    if (status.ok()) status = (*save)->checked().Set(NumbersInput(context, 2));
+  absl::Status WorkIn(SaveSession* save, OpKernelContext* context,
+                      const std::atomic<bool>&) override {
+    absl::Status status = save->given().Set(NumbersInput(context, 1));
+    if (status.ok()) status = save->checked().Set(NumbersInput(context, 2));
     if (status.ok()) SetScalar(context, 1);
     return status;
   }
 };
 
-class ReadGivenOp : public TaskOp {
+class ReadGivenOp : public SessionOp<SaveSession> {
  public:
-  using TaskOp::TaskOp;
+  using SessionOp::SessionOp;
 
  private:
-  absl::Status Work(OpKernelContext* context, const std::atomic<bool>&) override {
-    absl::StatusOr<std::shared_ptr<SaveSession>> save =
-        SaveSessions::Get().Find(SaveIdInput(context));
-    if (!save.ok()) return save.status();
+  absl::Status WorkIn(SaveSession* save, OpKernelContext* context,
+                      const std::atomic<bool>&) override {
     const std::vector<int64_t> ranges = NumbersInput(context, 1);
     TF_RETURN_IF_ERROR(CheckRanges(ranges));
     std::vector<std::string> bytes;
     int64_t size_bytes = 0;
     for (size_t i = 0; i < ranges.size(); i += 2) {
-      absl::StatusOr<std::string> taken = (*save)->given().Take(ranges[i], ranges[i + 1]);
+      absl::StatusOr<std::string> taken = save->given().Take(ranges[i], ranges[i + 1]);
       if (!taken.ok()) return taken.status();
       size_bytes += static_cast<int64_t>(taken->size());
       bytes.push_back(*std::move(taken));
@@ -173,16 +170,14 @@ class ReadGivenOp : public TaskOp {
   }
 };
 
-class WriteGivenOp : public TaskOp {
+class WriteGivenOp : public SessionOp<SaveSession> {
  public:
-  using TaskOp::TaskOp;
+  using SessionOp::SessionOp;
 
  private:
-  absl::Status Work(OpKernelContext* context, const std::atomic<bool>&) override {
+  absl::Status WorkIn(SaveSession* save, OpKernelContext* context,
+                      const std::atomic<bool>&) override {
     const FileSizeErrors file_size_errors;
-    absl::StatusOr<std::shared_ptr<SaveSession>> save =
-        SaveSessions::Get().Find(SaveIdInput(context));
-    if (!save.ok()) return save.status();
     const std::vector<int64_t> ranges = NumbersInput(context, 1);
     TF_RETURN_IF_ERROR(CheckRanges(ranges));
     size_t next = 0;
@@ -191,7 +186,7 @@ class WriteGivenOp : public TaskOp {
       while (!bytes.empty()) {
         const size_t size = next < ranges.size() ? ranges[next + 1] - ranges[next] : 0;
         if (size == 0 || size > bytes.size()) return WrongSizes();
-        absl::Status status = (*save)->Write(ranges[next], bytes.substr(0, size));
+        absl::Status status = save->Write(ranges[next], bytes.substr(0, size));
         if (!status.ok()) return status;
         bytes.remove_prefix(size);
         next += 2;
@@ -209,20 +204,18 @@ class WriteGivenOp : public TaskOp {
   static constexpr int kFixedInputs = 2;  // save_id, ranges
 };
 
-class SumWrittenOp : public TaskOp {
+class SumWrittenOp : public SessionOp<SaveSession> {
  public:
-  using TaskOp::TaskOp;
+  using SessionOp::SessionOp;
 
  private:
-  absl::Status Work(OpKernelContext* context, const std::atomic<bool>&) override {
-    absl::StatusOr<std::shared_ptr<SaveSession>> save =
-        SaveSessions::Get().Find(SaveIdInput(context));
-    if (!save.ok()) return save.status();
+  absl::Status WorkIn(SaveSession* save, OpKernelContext* context,
+                      const std::atomic<bool>&) override {
     const std::vector<int64_t> ranges = NumbersInput(context, 1);
     TF_RETURN_IF_ERROR(CheckRanges(ranges));
     std::vector<int64_t> crcs;
     for (size_t i = 0; i < ranges.size(); i += 2) {
-      absl::StatusOr<std::string> bytes = (*save)->checked().Take(ranges[i], ranges[i + 1]);
+      absl::StatusOr<std::string> bytes = save->checked().Take(ranges[i], ranges[i + 1]);
       if (!bytes.ok()) return bytes.status();
       crcs.push_back(static_cast<uint32_t>(absl::ComputeCrc32c(*bytes)));
     }

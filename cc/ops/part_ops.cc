@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "format/element_type.h"
 #include "ops/kernel_inputs.h"
+#include "ops/session_op.h"
 #include "ops/task_op.h"
 #include "save/data_writer.h"
 #include "save/part_codec.h"
@@ -99,22 +100,20 @@ std::optional<Tensor> ViewOf(const SourceValue& value, const PartRead& read) {
   return bytes.Slice(begin, end);
 }
 
-class ReadPartsOp : public TaskOp {
+class ReadPartsOp : public SessionOp<SaveSession> {
  public:
-  using TaskOp::TaskOp;
+  using SessionOp::SessionOp;
 
  private:
-  absl::Status Work(OpKernelContext* context, const std::atomic<bool>&) override {
-    absl::StatusOr<std::shared_ptr<SaveSession>> save =
-        SaveSessions::Get().Find(SaveIdInput(context));
-    if (!save.ok()) return save.status();
+  absl::Status WorkIn(SaveSession* save, OpKernelContext* context,
+                      const std::atomic<bool>&) override {
     const std::vector<int64_t> numbers = NumbersInput(context, 1);
     absl::StatusOr<std::vector<PartRead>> reads = DecodeReads(numbers);
     if (!reads.ok()) return reads.status();
     int64_t size_bytes = 0;
     std::vector<SourceValue> values;
     for (const PartRead& read : *reads) {
-      absl::StatusOr<SourceValue> value = (*save)->Source(read.source);
+      absl::StatusOr<SourceValue> value = save->Source(read.source);
       if (!value.ok()) return value.status();
       const int64_t elements = value->shape.num_elements();
       const int64_t element_bytes = SavedElementBytes(value->dtype);
@@ -157,36 +156,34 @@ class ReadPartsOp : public TaskOp {
   }
 };
 
-class WritePartsOp : public TaskOp {
+class WritePartsOp : public SessionOp<SaveSession> {
  public:
-  explicit WritePartsOp(tensorflow::OpKernelConstruction* context) : TaskOp(context) {
+  explicit WritePartsOp(tensorflow::OpKernelConstruction* context) : SessionOp(context) {
     std::string lock;
     OP_REQUIRES_OK(context, context->GetAttr("lock", &lock));
     lock_mode_ = lock == "copy" ? LockMode::kCopy : LockMode::kBlock;
   }
 
  private:
-  absl::Status Work(OpKernelContext* context, const std::atomic<bool>& cancelled) override {
+  absl::Status WorkIn(SaveSession* save, OpKernelContext* context,
+                      const std::atomic<bool>& cancelled) override {
     const FileSizeErrors file_size_errors;
-    absl::StatusOr<std::shared_ptr<SaveSession>> save =
-        SaveSessions::Get().Find(SaveIdInput(context));
-    if (!save.ok()) return save.status();
     auto names = StringVector(context->input(1), "names", context->input(1).NumElements());
     if (!names.ok()) return names.status();
     absl::StatusOr<PartWork> work =
         DecodeParts(NumbersInput(context, 2), {names->begin(), names->end()}, kBlockBytes);
     if (!work.ok()) return work.status();
-    absl::StatusOr<std::vector<SourceValue>> values = Values(context, *work, save->get());
+    absl::StatusOr<std::vector<SourceValue>> values = Values(context, *work, save);
     if (!values.ok()) return values.status();
     VariableSources sources(*std::move(values), lock_mode_);
     absl::StatusOr<std::vector<TensorStream>> streams = MakeStreams(work->plan, &sources);
     if (!streams.ok()) return streams.status();
     absl::StatusOr<std::vector<uint32_t>> crcs = WriteData(
         work->plan, work->file, &*streams, &sources,
-        [&](int64_t offset, absl::string_view bytes) { return (*save)->Write(offset, bytes); },
+        [&](int64_t offset, absl::string_view bytes) { return save->Write(offset, bytes); },
         ThreadCount(threads_, work->file.size_bytes), &cancelled);
     if (!crcs.ok()) return crcs.status();
-    (*save)->Touch();
+    save->Touch();
     Tensor* output;
     TF_RETURN_IF_ERROR(
         context->allocate_output(0, TensorShape({static_cast<int64_t>(crcs->size())}), &output));

@@ -10,6 +10,7 @@
 #include "format/bundle_reader.h"
 #include "format/data_files.h"
 #include "ops/kernel_inputs.h"
+#include "ops/session_op.h"
 #include "ops/task_op.h"
 #include "restore/file_ranges.h"
 #include "sessions/restore_session.h"
@@ -125,35 +126,33 @@ absl::StatusOr<std::vector<FileRange>> FileRangesInput(OpKernelContext* context,
   return ranges;
 }
 
-class SumRangesOp : public TaskOp {
+class SumRangesOp : public SessionOp<RestoreSession> {
  public:
-  using TaskOp::TaskOp;
+  using SessionOp::SessionOp;
 
  private:
-  absl::Status Work(OpKernelContext* context, const std::atomic<bool>& cancelled) override {
-    auto restore = RestoreSessions::Get().Find(SaveIdInput(context));
-    if (!restore.ok()) return restore.status();
-    DataFiles files((*restore)->prefix(), (*restore)->shard_count());
-    auto ranges = FileRangesInput(context, &files, (*restore)->shard_count());
+  absl::Status WorkIn(RestoreSession* restore, OpKernelContext* context,
+                      const std::atomic<bool>& cancelled) override {
+    DataFiles files(restore->prefix(), restore->shard_count());
+    auto ranges = FileRangesInput(context, &files, restore->shard_count());
     if (!ranges.ok()) return ranges.status();
     absl::StatusOr<std::vector<uint32_t>> sums =
         ReadRanges(files, *ranges, nullptr, threads_, &cancelled);
     if (!sums.ok()) return sums.status();
-    (*restore)->Touch();
+    restore->Touch();
     return SetSums(context, *sums);
   }
 };
 
-class ReadRangesOp : public TaskOp {
+class ReadRangesOp : public SessionOp<RestoreSession> {
  public:
-  using TaskOp::TaskOp;
+  using SessionOp::SessionOp;
 
  private:
-  absl::Status Work(OpKernelContext* context, const std::atomic<bool>& cancelled) override {
-    auto restore = RestoreSessions::Get().Find(SaveIdInput(context));
-    if (!restore.ok()) return restore.status();
-    DataFiles files((*restore)->prefix(), (*restore)->shard_count());
-    auto ranges = FileRangesInput(context, &files, (*restore)->shard_count());
+  absl::Status WorkIn(RestoreSession* restore, OpKernelContext* context,
+                      const std::atomic<bool>& cancelled) override {
+    DataFiles files(restore->prefix(), restore->shard_count());
+    auto ranges = FileRangesInput(context, &files, restore->shard_count());
     if (!ranges.ok()) return ranges.status();
     int64_t size_bytes = 0;
     for (const FileRange& range : *ranges) size_bytes += range.size_bytes;
@@ -164,16 +163,15 @@ class ReadRangesOp : public TaskOp {
   }
 };
 
-class FillRangesOp : public TaskOp {
+class FillRangesOp : public SessionOp<RestoreSession> {
  public:
-  explicit FillRangesOp(tensorflow::OpKernelConstruction* context) : TaskOp(context) {
+  explicit FillRangesOp(tensorflow::OpKernelConstruction* context) : SessionOp(context) {
     OP_REQUIRES_OK(context, context->GetAttr("live", &live_));
   }
 
  private:
-  absl::Status Work(OpKernelContext* context, const std::atomic<bool>& cancelled) override {
-    auto restore = RestoreSessions::Get().Find(SaveIdInput(context));
-    if (!restore.ok()) return restore.status();
+  absl::Status WorkIn(RestoreSession* restore, OpKernelContext* context,
+                      const std::atomic<bool>& cancelled) override {
     absl::StatusOr<std::vector<int64_t>> numbers = RangeNumbers(context);
     if (!numbers.ok()) return numbers.status();
     std::vector<RestoreSession::Range> ranges;
@@ -183,9 +181,9 @@ class FillRangesOp : public TaskOp {
     absl::string_view bytes;
     if (context->num_inputs() > kFixedInputs) bytes = context->input(kFixedInputs).tensor_data();
     absl::StatusOr<std::vector<uint32_t>> sums =
-        (*restore)->Fill(live_, ranges, bytes, threads_, &cancelled);
+        restore->Fill(live_, ranges, bytes, threads_, &cancelled);
     if (!sums.ok()) return sums.status();
-    (*restore)->Touch();
+    restore->Touch();
     return SetSums(context, *sums);
   }
 

@@ -21,6 +21,7 @@
 #include "format/bundle_names.h"
 #include "format/bundle_reader.h"
 #include "ops/kernel_inputs.h"
+#include "ops/session_op.h"
 #include "ops/task_op.h"
 #include "sessions/restore_session.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
@@ -265,20 +266,19 @@ class JoinRestoreOp : public TaskOp {
   std::vector<bool> validate_shapes_;
 };
 
-class PublishRestoreOp : public TaskOp {
+class PublishRestoreOp : public SessionOp<RestoreSession> {
  public:
-  using TaskOp::TaskOp;
+  using SessionOp::SessionOp;
 
  private:
-  absl::Status Work(OpKernelContext* context, const std::atomic<bool>&) override {
-    auto restore = RestoreSessions::Get().Find(SaveIdInput(context));
-    if (!restore.ok()) return restore.status();
-    const absl::Status status = (*restore)->Publish();
+  absl::Status WorkIn(RestoreSession* restore, OpKernelContext* context,
+                      const std::atomic<bool>&) override {
+    const absl::Status status = restore->Publish();
     if (!status.ok()) return status;
-    const int first = static_cast<int>((*restore)->live().size()) - context->num_outputs();
+    const int first = static_cast<int>(restore->live().size()) - context->num_outputs();
     if (first < 0) return absl::InvalidArgumentError("more tensors than were restored");
     for (int i = 0; i < context->num_outputs(); ++i) {
-      context->set_output(i, (*restore)->tensor(first + i));
+      context->set_output(i, restore->tensor(first + i));
     }
     return absl::OkStatus();
   }

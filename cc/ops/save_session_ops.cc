@@ -20,6 +20,7 @@
 #include "format/index_table.h"
 #include "ops/kernel_inputs.h"
 #include "ops/referenced_variables.h"
+#include "ops/session_op.h"
 #include "ops/task_op.h"
 #include "save/data_writer.h"
 #include "save/save_plan.h"
@@ -316,36 +317,32 @@ class JoinSaveOp : public TaskOp {
   int num_pins_;
 };
 
-class KeepSourcesOp : public TaskOp {
+class KeepSourcesOp : public SessionOp<SaveSession> {
  public:
-  using TaskOp::TaskOp;
+  using SessionOp::SessionOp;
 
  private:
-  absl::Status Work(OpKernelContext* context, const std::atomic<bool>&) override {
-    absl::StatusOr<std::shared_ptr<SaveSession>> save =
-        SaveSessions::Get().Find(SaveIdInput(context));
-    if (!save.ok()) return save.status();
-    (*save)->Release(NumbersInput(context, 2));
+  absl::Status WorkIn(SaveSession* save, OpKernelContext* context,
+                      const std::atomic<bool>&) override {
+    save->Release(NumbersInput(context, 2));
     const std::vector<int64_t> kept = NumbersInput(context, 1);
-    absl::Status status = (*save)->Keep(kept, context->input(3).flat<int64_t>()(0));
+    absl::Status status = save->Keep(kept, context->input(3).flat<int64_t>()(0));
     if (!status.ok()) return status;
     SetScalar(context, static_cast<int64_t>(kept.size()));
     return absl::OkStatus();
   }
 };
 
-class FinishPartsOp : public TaskOp {
+class FinishPartsOp : public SessionOp<SaveSession> {
  public:
-  explicit FinishPartsOp(tensorflow::OpKernelConstruction* context) : TaskOp(context) {
+  explicit FinishPartsOp(tensorflow::OpKernelConstruction* context) : SessionOp(context) {
     OP_REQUIRES_OK(context, context->GetAttr("durable", &durable_));
   }
 
  private:
-  absl::Status Work(OpKernelContext* context, const std::atomic<bool>&) override {
-    absl::StatusOr<std::shared_ptr<SaveSession>> save =
-        SaveSessions::Get().Find(SaveIdInput(context));
-    if (!save.ok()) return save.status();
-    absl::Status status = (*save)->Finish(durable_);
+  absl::Status WorkIn(SaveSession* save, OpKernelContext* context,
+                      const std::atomic<bool>&) override {
+    absl::Status status = save->Finish(durable_);
     if (!status.ok()) return status;
     SetScalar(context, 1);
     return absl::OkStatus();
@@ -354,15 +351,13 @@ class FinishPartsOp : public TaskOp {
   bool durable_;
 };
 
-class CommitSaveOp : public TaskOp {
+class CommitSaveOp : public SessionOp<SaveSession> {
  public:
-  using TaskOp::TaskOp;
+  using SessionOp::SessionOp;
 
  private:
-  absl::Status Work(OpKernelContext* context, const std::atomic<bool>&) override {
-    const std::string id = SaveIdInput(context);
-    absl::StatusOr<std::shared_ptr<SaveSession>> save = SaveSessions::Get().Find(id);
-    if (!save.ok()) return save.status();
+  absl::Status WorkIn(SaveSession* save, OpKernelContext* context,
+                      const std::atomic<bool>&) override {
     const size_t count = context->input(1).NumElements();
     auto keys = StringVector(context->input(1), "keys", count);
     if (!keys.ok()) return keys.status();
@@ -376,8 +371,8 @@ class CommitSaveOp : public TaskOp {
       }
     }
     const absl::Status status =
-        (*save)->Commit([&](int file_count) { return BuildIndexTable(entries, file_count); });
-    SaveSessions::Get().End(id);
+        save->Commit([&](int file_count) { return BuildIndexTable(entries, file_count); });
+    SaveSessions::Get().End(SaveIdInput(context));
     return status;
   }
 };
