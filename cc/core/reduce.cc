@@ -63,21 +63,6 @@ void Run(VectorLevel level, Reduction reduction) {
   RunPortable<Kernel>(reduction);
 }
 
-bool IsFloat(ElementType type) {
-  switch (type) {
-    case ElementType::kFloat16:
-    case ElementType::kBFloat16:
-    case ElementType::kFloat32:
-    case ElementType::kFloat64:
-    case ElementType::kComplex64:
-    case ElementType::kComplex128:
-    case ElementType::kByteFloat:
-      return true;
-    default:
-      return false;
-  }
-}
-
 VectorLevel FindBestVectorLevel() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
@@ -93,6 +78,21 @@ VectorLevel FindBestVectorLevel() {
 }
 
 }  // namespace
+
+bool IsFloat(ElementType type) {
+  switch (type) {
+    case ElementType::kFloat16:
+    case ElementType::kBFloat16:
+    case ElementType::kFloat32:
+    case ElementType::kFloat64:
+    case ElementType::kComplex64:
+    case ElementType::kComplex128:
+    case ElementType::kByteFloat:
+      return true;
+    default:
+      return false;
+  }
+}
 
 int ElementBytes(ElementType type) {
   switch (type) {

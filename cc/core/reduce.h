@@ -60,6 +60,9 @@ struct ByteFloatCodec {
 // Bytes of one element; 1 for kOpaque.
 int ElementBytes(ElementType type);
 
+// Whether elements are floating-point numbers, real or complex: those that have a mean.
+bool IsFloat(ElementType type);
+
 // Whether Reduce is defined: all but kSum of kOpaque.
 bool CanReduce(Aggregation aggregation, ElementType type);
 

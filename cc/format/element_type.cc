@@ -80,20 +80,7 @@ Arithmetic ArithmeticOf(tensorflow::DataType dtype) {
   }
 }
 
-bool HasMean(tensorflow::DataType dtype) {
-  switch (ArithmeticOf(dtype).type) {
-    case ElementType::kFloat16:
-    case ElementType::kBFloat16:
-    case ElementType::kFloat32:
-    case ElementType::kFloat64:
-    case ElementType::kComplex64:
-    case ElementType::kComplex128:
-    case ElementType::kByteFloat:
-      return true;
-    default:
-      return false;
-  }
-}
+bool HasMean(tensorflow::DataType dtype) { return IsFloat(ArithmeticOf(dtype).type); }
 
 bool TakesFirstReplica(Aggregation aggregation, tensorflow::DataType dtype) {
   if (aggregation == Aggregation::kOnlyFirstReplica) return true;

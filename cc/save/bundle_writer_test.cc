@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "core/testing.h"
 #include "format/element_type.h"
+#include "format/testing_tensors.h"
 #include "storage/testing_directory.h"
 #include "tensorflow/core/platform/env.h"
 #include "tensorflow/core/util/tensor_bundle/tensor_bundle.h"
@@ -18,8 +19,10 @@ namespace {
 
 using tensorflow::DataType;
 using tensorflow::Tensor;
-using testing::FlatIndices;
+using testing::Cut;
+using testing::Grid;
 using testing::RandomShape;
+using testing::RandomTensor;
 using testing::RandomTiling;
 using testing::ReadFile;
 using testing::TemporaryDirectory;
@@ -84,39 +87,6 @@ class MemorySources : public Sources {
 
 tensorflow::TensorShape ShapeOf(const Dims& dims) { return tensorflow::TensorShape(dims); }
 
-Tensor RandomTensor(DataType dtype, const Dims& shape, std::mt19937* random) {
-  Tensor tensor(dtype, ShapeOf(shape));
-  if (dtype == tensorflow::DT_STRING) {
-    auto flat = tensor.flat<tensorflow::tstring>();
-    for (int64_t i = 0; i < flat.size(); ++i) flat(i) = std::string((*random)() % 40, 'a' + i % 26);
-    return tensor;
-  }
-  char* bytes = const_cast<char*>(tensor.tensor_data().data());
-  const bool is_bool = dtype == tensorflow::DT_BOOL;
-  for (size_t i = 0; i < tensor.tensor_data().size(); ++i) {
-    bytes[i] = static_cast<char>(is_bool ? (*random)() % 2 : (*random)() >> 7);
-  }
-  return tensor;
-}
-
-// The elements of `whole` that lie in `box`.
-Tensor Cut(const Tensor& whole, const Dims& shape, const Box& box) {
-  Tensor part(whole.dtype(), ShapeOf(box.extent));
-  const std::vector<int64_t> indices = FlatIndices(shape, box);
-  if (whole.dtype() == tensorflow::DT_STRING) {
-    for (size_t i = 0; i < indices.size(); ++i) {
-      part.flat<tensorflow::tstring>()(i) = whole.flat<tensorflow::tstring>()(indices[i]);
-    }
-    return part;
-  }
-  const int64_t size = SavedElementBytes(whole.dtype());
-  for (size_t i = 0; i < indices.size(); ++i) {
-    std::memcpy(const_cast<char*>(part.tensor_data().data()) + i * size,
-                whole.tensor_data().data() + indices[i] * size, size);
-  }
-  return part;
-}
-
 // A save by us and by TensorFlow's own BundleWriter, in one directory.
 class Comparison {
  public:
@@ -178,20 +148,6 @@ class Comparison {
   std::vector<SaveEntry> entries_;
   std::vector<std::pair<std::string, Tensor>> wholes_;
 };
-
-std::vector<Box> Grid(const Dims& shape, int64_t rows, int64_t columns) {
-  std::vector<Box> boxes;
-  for (int64_t row = 0; row < rows; ++row) {
-    for (int64_t column = 0; column < columns; ++column) {
-      const int64_t top = shape[0] * row / rows;
-      const int64_t left = shape[1] * column / columns;
-      boxes.push_back(
-          Box{{top, left},
-              {shape[0] * (row + 1) / rows - top, shape[1] * (column + 1) / columns - left}});
-    }
-  }
-  return boxes;
-}
 
 constexpr DataType kTypes[] = {
     tensorflow::DT_FLOAT,  tensorflow::DT_HALF,      tensorflow::DT_BFLOAT16,
