@@ -1,7 +1,6 @@
 """The programs of `examples` run, twice in a row, and the Kubernetes files say what the example needs."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -13,23 +12,10 @@ import pytest
 import tensorflow as tf
 import yaml
 from ports import free_ports
+from python_programs import ENVIRONMENT, run_python
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
 STEPS = 40
-
-
-def run(*arguments: Any) -> str:
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout
 
 
 def numbers_in(output: str, pattern: str) -> list[float]:
@@ -38,7 +24,7 @@ def numbers_in(output: str, pattern: str) -> list[float]:
 
 def test_plain_keras_goes_on_where_the_distributed_fit_ended(tmp_path: Path) -> None:
     for _ in range(2):
-        output = run(EXAMPLES / "keras_fit.py", "--directory", tmp_path)
+        output = run_python(EXAMPLES / "keras_fit.py", "--directory", tmp_path)
         distributed, plain = numbers_in(output, r"loss ([\d.]+)")
         assert plain < distributed
 
@@ -46,7 +32,7 @@ def test_plain_keras_goes_on_where_the_distributed_fit_ended(tmp_path: Path) -> 
 def test_the_language_model_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     losses = []
     for call in (1, 2):
-        output = run(EXAMPLES / "bert_like.py", "--directory", tmp_path, "--steps", 60)
+        output = run_python(EXAMPLES / "bert_like.py", "--directory", tmp_path, "--steps", 60)
         assert f"model.ckpt-{60 * call}:" in output
         assert f"export-{60 * call}:" in output
         losses += numbers_in(output, r"loss ([\d.]+)")

@@ -6,16 +6,15 @@ in one process; where a `text` block follows, it is what the block prints.
 
 import itertools
 import json
-import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from python_programs import run_python
 
 from autodist import cli
 from autodist.cluster.spec.resource_spec import ResourceSpec
@@ -47,20 +46,6 @@ for time in (1, 2):
 README = ROOT / "README.md"
 
 
-def run(arguments: list[str], directory: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=directory,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout
-
-
 def read_program(blocks: list[Block]) -> list[Any]:
     """Returns each Python block that is no file, with what it prints if that is shown."""
     return [
@@ -85,7 +70,7 @@ def test_the_program_of_a_page_runs_as_written(page: Path, tmp_path: Path) -> No
     write_files(blocks, tmp_path)
     (tmp_path / "program.json").write_text(json.dumps(read_program(blocks)))
     (tmp_path / "runner.py").write_text(_RUNNER)
-    run(["runner.py", "program.json"], tmp_path)
+    run_python("runner.py", "program.json", directory=tmp_path)
 
 
 def test_the_example_of_the_readme_runs_as_written(tmp_path: Path) -> None:
@@ -96,7 +81,7 @@ def test_the_example_of_the_readme_runs_as_written(tmp_path: Path) -> None:
         for part in command.split("&&"):
             interpreter, *arguments = shlex.split(part)
             assert interpreter == "python"
-            output += run(arguments, tmp_path)
+            output += run_python(*arguments, directory=tmp_path)
         distributed, fine_tuned = map(float, re.findall(r"loss ([\d.]+)", output))
         assert fine_tuned < distributed
 
