@@ -169,11 +169,17 @@ class Builder:
 
 
 @functools.lru_cache(maxsize=1024)
+def is_cpu(device: str) -> bool:
+    """Whether a device is a CPU."""
+    return bool(tf.DeviceSpec.from_string(device).device_type == "CPU")
+
+
+@functools.lru_cache(maxsize=1024)
 def cpu_beside(device: str) -> str:
     """The device itself if it is a CPU, else the CPU of its task."""
-    spec = tf.DeviceSpec.from_string(device)
-    if spec.device_type == "CPU":
+    if is_cpu(device):
         return device
+    spec = tf.DeviceSpec.from_string(device)
     return str(spec.replace(device_type="CPU", device_index=0).to_string())
 
 

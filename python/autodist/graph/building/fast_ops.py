@@ -15,6 +15,7 @@ from typing import Any
 import tensorflow as tf
 
 from autodist import _native
+from autodist.graph.building.builder import is_cpu
 from autodist.layout import Grid
 from autodist.private_apis import tf_internals
 
@@ -106,7 +107,7 @@ def can_split(tensor: Any) -> bool:
 
 def can_assign_shards(value: Any, device: str) -> bool:
     """Whether `assign_shards` takes a value of this dtype for variables on this device."""
-    return value.dtype in _CAN_SPLIT - {tf.string} and ":CPU:" in device.upper()
+    return value.dtype in _CAN_SPLIT - {tf.string} and is_cpu(device)
 
 
 def assign_shards(

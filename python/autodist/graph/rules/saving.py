@@ -15,6 +15,7 @@ from typing import Any
 import tensorflow as tf
 
 from autodist import _native
+from autodist.graph.building.builder import is_cpu
 from autodist.graph.building.placement import PlacedVariable
 from autodist.graph.context.context import Context
 from autodist.graph.original import op_types
@@ -112,7 +113,7 @@ class _Entries:
                 text = spec_of(box, grid, base) or spec
                 dtype = variable.logical.dtype
                 self.parts.append(RequestEntry.of_variable(name, text, handle, dtype, how))
-                if not (_is_on_cpu(handle) and self._is_at_host(handle.device)):
+                if not (is_cpu(handle.device) and self._is_at_host(handle.device)):
                     self._add(name, text, how, (None, len(self.tensors)))
                     self.tensors.append(read(handle))
                     continue
@@ -194,7 +195,3 @@ def _reader(context: Context, variable: PlacedVariable) -> Callable[[Any], Any]:
                 return tf.identity(value)
 
     return read
-
-
-def _is_on_cpu(handle: Any) -> bool:
-    return bool(tf.DeviceSpec.from_string(handle.device).device_type == "CPU")

@@ -61,7 +61,10 @@ def update(context: Context, op: Any, touched: list[PlacedVariable]) -> None:
                 [context.builder.copy(op, inputs, controls, replica=replica, device=device)]
             )
         else:
-            rows.append(_update_shards(context, op, target.grid, replica, controls))
+            rows.append(
+                _assign_at_once(context, op, target, replica, controls)
+                or _update_shards(context, op, target.grid, replica, controls)
+            )
     context.record_ops(op, rows)
     context.updates_made.append((op, target, rows))
 
@@ -98,6 +101,24 @@ def _of_local(
     return inputs
 
 
+def _assign_at_once(
+    context: Context, op: Any, target: PlacedVariable, replica: int, controls: list[Any]
+) -> list[Any]:
+    """The one op that assigns a whole value to all shards; none where each shard has its own."""
+    grid, handles = target.grid, target.handles[replica]
+    device = common_device(handles)
+    if op.type != op_types.ASSIGN or grid is None or device is None:
+        return []
+    value = context.input(op, op.inputs[1])
+    if value.grid == grid:
+        return []
+    whole = value.whole(replica)
+    if not fast_ops.can_assign_shards(whole, device):
+        return []
+    name = f"replica_{replica}/{op.name}" if replica else op.name
+    return [fast_ops.assign_shards(handles, whole, grid, controls, name)]
+
+
 def _update_shards(
     context: Context,
     op: Any,
@@ -105,11 +126,6 @@ def _update_shards(
     replica: int,
     controls: list[Any],
 ) -> list[Any]:
-    if op.type == op_types.ASSIGN:
-        handles, whole = _uncut_value(context, op, grid, replica)
-        if handles:
-            name = f"replica_{replica}/{op.name}" if replica else op.name
-            return [fast_ops.assign_shards(handles, whole, grid, controls, name)]
     names = op_types.argument_names(op)
     columns: list[list[Any]] = []
     rows_at = next((i for i, n in enumerate(names) if n in ("grad", "updates")), None)
@@ -143,18 +159,6 @@ def _update_shards(
             )
         )
     return made
-
-
-def _uncut_value(context: Context, op: Any, grid: Grid, replica: int) -> tuple[list[Any], Any]:
-    """The handles and the value of an assignment that is one op for all shards; no handles where it is one for each."""
-    variable = context.placed(op.inputs[0])
-    value = context.input(op, op.inputs[1])
-    if variable is None or value.grid == grid:
-        return [], None
-    handles, whole = variable.handles[replica], value.whole(replica)
-    device = common_device(handles)
-    is_one_op = device is not None and fast_ops.can_assign_shards(whole, device)
-    return (handles, whole) if is_one_op else ([], None)
 
 
 def _split_sparse(indices: Any, rows: Any, grid: Grid) -> tuple[list[Any], list[Any]]:

@@ -8,42 +8,26 @@ from typing import Any
 import tensorflow as tf
 
 from autodist.checkpoint.distributed.tasks import sessions
+from autodist.checkpoint.distributed.variables.request_value import RequestValue
 from autodist.layout import RequestEntry, RestoreRequest
 from autodist.tf_nodes import constants, marks, restore_nodes, variable_ops
 
 
 @dataclasses.dataclass(frozen=True)
-class RestoreTarget:
+class RestoreTarget(RequestValue):
     """A variable, or a shard or replica of one, that takes a value.
 
     Attributes:
-        entry: The variable, as the request has it.
         variable: The operation that holds the variable, or where a session has put it
             (`PlacedVariable`).
     """
 
-    entry: RequestEntry
     variable: Any
-
-    @property
-    def name(self) -> bytes:
-        """The name in the checkpoint."""
-        return self.entry.tensor_name.encode()
-
-    @property
-    def slice_spec(self) -> bytes:
-        """TensorFlow's text form of a slice; empty for a whole tensor."""
-        return self.entry.slice.encode()
 
     @property
     def validate_shape(self) -> bool:
         """Whether a variable without a fixed shape keeps the shape that it has."""
         return self.entry.validate_shape
-
-    @property
-    def dtype(self) -> Any:
-        """The dtype of the value."""
-        return self.entry.dtype.base_dtype
 
     @property
     def shape(self) -> Any:

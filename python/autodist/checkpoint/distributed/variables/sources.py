@@ -9,45 +9,29 @@ import tensorflow as tf
 
 from autodist.checkpoint.distributed.tasks import sessions
 from autodist.checkpoint.distributed.variables import own_graph_handles
-from autodist.layout import RequestEntry, SaveRequest
+from autodist.checkpoint.distributed.variables.request_value import RequestValue
+from autodist.layout import SaveRequest
 from autodist.tf_nodes import marks, save_nodes, variable_ops
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class Source(RequestValue):
     """One value that is saved.
 
     Attributes:
-        entry: The value, as the request has it.
         tensor: The `tf.Tensor` that is saved, or the variable's handle.
         variable: The operation that holds the variable, or where a session has put it
             (`PlacedVariable`); `None` for any other value.
     """
 
-    entry: RequestEntry
     # Symbolic tensors compare by adding an op to their graph.
     tensor: Any = dataclasses.field(compare=False)
     variable: Any
 
     @property
-    def name(self) -> bytes:
-        """The name in the checkpoint."""
-        return self.entry.tensor_name.encode()
-
-    @property
-    def slice_spec(self) -> bytes:
-        """TensorFlow's text form of a slice; empty for a whole tensor."""
-        return self.entry.slice.encode()
-
-    @property
     def aggregation(self) -> bytes:
         """How replicas become one value."""
         return (self.entry.aggregation or "MEAN").encode()
-
-    @property
-    def dtype(self) -> Any:
-        """The dtype of the value."""
-        return self.entry.dtype.base_dtype
 
     @property
     def is_encoded(self) -> bool:
