@@ -65,13 +65,14 @@ function(autodist_module target)
   install(TARGETS ${target} LIBRARY DESTINATION autodist)
 endfunction()
 
-# autodist_test(<name> LIBRARIES <target>...)
+# autodist_test(<path> LIBRARIES <target>...)
 #
-# A C++ test of <name>.cc in the current directory, run by ctest when AUTODIST_BUILD_TESTS is on.
-function(autodist_test name)
+# A C++ test of <path>.cc below the current directory, named as the file. ctest runs it when AUTODIST_BUILD_TESTS is on.
+function(autodist_test path)
+  get_filename_component(name "${path}" NAME)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" LIBRARIES)
   if(AUTODIST_BUILD_TESTS)
-    add_executable(${name} ${name}.cc)
+    add_executable(${name} ${path}.cc)
     target_link_libraries(${name} PRIVATE ${arg_LIBRARIES} autodist_flags)
     target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/cc")
     if(TARGET autodist_tensorflow_headers AND NOT arg_LIBRARIES STREQUAL "autodist_core")

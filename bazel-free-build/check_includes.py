@@ -1,4 +1,4 @@
-"""Checks that the rooms of cc/ include only what is below them. Run by `make lint`.
+"""Checks that the rooms of cc/, and the folders in them, include only what is below them. Run by `make lint`.
 
     python bazel-free-build/check_includes.py
 
@@ -31,6 +31,12 @@ _ALLOWED: dict[str, tuple[str, ...]] = {
     "ops": (*_BELOW_SAVE, "save", "restore", "sessions"),
     "python": (*_BELOW_SAVE, "save", "restore", "ops"),
 }
+# The folders of a room, from the lowest up; "." stands for the files beside them. Tests include any.
+_FOLDERS: dict[str, tuple[str, ...]] = {
+    "core": (".", "boxes", "planning", "reduction"),
+    "format": ("index", "values", "reader"),
+    "storage": (".", "posix", "directory"),
+}
 # The libraries that only some rooms know, by the first part of the path of their headers.
 _LIBRARIES = {
     "tensorflow": set(_ALLOWED) - {"core"},
@@ -57,6 +63,11 @@ def main() -> int:
             for include in includes
             if not _is_allowed(room, include)
         ]
+        problems += [
+            f"cc/{name} includes '{include}': cc/{room}/{_folder(name)} must not"
+            for include in includes
+            if not _points_down(name, include)
+        ]
         if path.suffix == ".h":
             headers[name] = set(includes)
     try:
@@ -73,6 +84,26 @@ def _is_allowed(room: str, include: str) -> bool:
     if first in _ALLOWED:
         return first == room or first in _ALLOWED[room]
     return first not in _LIBRARIES or room in _LIBRARIES[first]
+
+
+def _folder(name: str) -> str:
+    """The folder of its room that a file is in; "." for a file that is in none."""
+    parts = name.split("/")
+    return parts[1] if len(parts) > 2 else "."
+
+
+def _points_down(name: str, include: str) -> bool:
+    """Whether an include of a file of the same room goes to the same folder or to a lower one."""
+    room = name.split("/", maxsplit=1)[0]
+    if not include.startswith(f"{room}/") or room not in _FOLDERS:
+        return True
+    if "testing" in name or name.endswith("_test.cc"):
+        return True
+    folders = _FOLDERS[room]
+    source, target = _folder(name), _folder(include)
+    if source not in folders or target not in folders:
+        return False
+    return folders.index(target) <= folders.index(source)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 #include "core/printable.h"
 
-#include "core/testing.h"
+#include "core/testing/testing.h"
 
 namespace autodist {
 namespace {

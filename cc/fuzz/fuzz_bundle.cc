@@ -12,10 +12,10 @@
 #include <memory>
 #include <vector>
 
-#include "core/testing_boxes.h"
-#include "format/element_type.h"
-#include "format/shape_and_slice.h"
-#include "format/testing_table.h"
+#include "core/testing/testing_boxes.h"
+#include "format/index/testing_table.h"
+#include "format/values/element_type.h"
+#include "format/values/shape_and_slice.h"
 #include "restore/bundle_loader.h"
 #include "restore/restore_plan.h"
 

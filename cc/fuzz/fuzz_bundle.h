@@ -9,7 +9,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "storage/testing_directory.h"
+#include "storage/testing/testing_directory.h"
 
 namespace autodist::fuzz {
 

@@ -1,6 +1,6 @@
 // The index file: its bytes as they are, or the bytes of its blocks with sums that are right.
 
-#include "format/testing_table.h"
+#include "format/index/testing_table.h"
 #include "fuzz/fuzz_bundle.h"
 #include "fuzz/fuzz_input.h"
 

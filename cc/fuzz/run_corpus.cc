@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <string>
 
-#include "storage/testing_directory.h"
+#include "storage/testing/testing_directory.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 

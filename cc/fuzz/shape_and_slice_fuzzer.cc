@@ -3,8 +3,8 @@
 #include <map>
 #include <vector>
 
-#include "core/testing_boxes.h"
-#include "format/shape_and_slice.h"
+#include "core/testing/testing_boxes.h"
+#include "format/values/shape_and_slice.h"
 #include "fuzz/fuzz_bundle.h"
 #include "fuzz/fuzz_input.h"
 #include "save/save_plan.h"

@@ -4,8 +4,8 @@
 #include <map>
 
 #include "absl/crc/crc32c.h"
-#include "format/masked_crc.h"
-#include "format/testing_table.h"
+#include "format/index/masked_crc.h"
+#include "format/index/testing_table.h"
 #include "fuzz/fuzz_bundle.h"
 #include "fuzz/fuzz_input.h"
 #include "tensorflow/core/framework/tensor_slice.h"

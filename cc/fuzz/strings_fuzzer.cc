@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "absl/crc/crc32c.h"
-#include "format/masked_crc.h"
-#include "format/testing_table.h"
+#include "format/index/masked_crc.h"
+#include "format/index/testing_table.h"
 #include "fuzz/fuzz_bundle.h"
 #include "fuzz/fuzz_input.h"
 #include "tensorflow/core/protobuf/tensor_bundle.pb.h"

@@ -10,8 +10,8 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "core/box.h"
-#include "core/runs.h"
+#include "core/boxes/box.h"
+#include "core/boxes/runs.h"
 #include "ops/kernel_inputs.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"

@@ -26,7 +26,7 @@
 #include "ops/session_op.h"
 #include "ops/task_op.h"
 #include "sessions/save_session.h"
-#include "storage/posix_io.h"
+#include "storage/posix/posix_io.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"

@@ -9,14 +9,14 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "format/element_type.h"
+#include "format/values/element_type.h"
 #include "ops/kernel_inputs.h"
 #include "ops/session_op.h"
 #include "ops/task_op.h"
 #include "save/data_writer.h"
 #include "save/part_codec.h"
 #include "sessions/save_session.h"
-#include "storage/posix_io.h"
+#include "storage/posix/posix_io.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"

@@ -8,9 +8,9 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "format/bundle_names.h"
-#include "format/bundle_reader.h"
-#include "format/shape_and_slice.h"
+#include "format/index/bundle_names.h"
+#include "format/reader/bundle_reader.h"
+#include "format/values/shape_and_slice.h"
 #include "ops/kernel_inputs.h"
 #include "ops/reports.h"
 #include "ops/stock_restore.h"

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "format/bundle_reader.h"
-#include "format/data_files.h"
+#include "format/reader/bundle_reader.h"
+#include "format/reader/data_files.h"
 #include "ops/kernel_inputs.h"
 #include "ops/session_op.h"
 #include "ops/task_op.h"

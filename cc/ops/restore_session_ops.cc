@@ -18,8 +18,8 @@
 
 #include "absl/crc/crc32c.h"
 #include "absl/strings/str_cat.h"
-#include "format/bundle_names.h"
-#include "format/bundle_reader.h"
+#include "format/index/bundle_names.h"
+#include "format/reader/bundle_reader.h"
 #include "ops/kernel_inputs.h"
 #include "ops/session_op.h"
 #include "ops/task_op.h"

@@ -16,8 +16,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "format/element_type.h"
-#include "format/index_table.h"
+#include "format/index/index_table.h"
+#include "format/values/element_type.h"
 #include "ops/kernel_inputs.h"
 #include "ops/referenced_variables.h"
 #include "ops/session_op.h"
@@ -25,7 +25,7 @@
 #include "save/data_writer.h"
 #include "save/save_plan.h"
 #include "sessions/save_session.h"
-#include "storage/file_place.h"
+#include "storage/directory/file_place.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"

@@ -6,12 +6,12 @@
 
 #include <string>
 
-#include "format/bundle_reader.h"
+#include "format/reader/bundle_reader.h"
 #include "python/cluster_plan.h"
 #include "python/cluster_restore_plan.h"
 #include "python/released_gil.h"
 #include "python/status_exceptions.h"
-#include "storage/file_systems.h"
+#include "storage/directory/file_systems.h"
 #include "tensorflow/core/util/tensor_bundle/tensor_bundle.h"
 
 namespace py = pybind11;

@@ -15,7 +15,7 @@
 
 #include "absl/crc/crc32c.h"
 #include "absl/strings/str_cat.h"
-#include "format/element_type.h"
+#include "format/values/element_type.h"
 #include "python/released_gil.h"
 #include "python/status_exceptions.h"
 #include "save/index_entries.h"

@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "format/bundle_reader.h"
+#include "format/reader/bundle_reader.h"
 #include "python/planned_arrays.h"
 #include "python/released_gil.h"
 #include "python/status_exceptions.h"

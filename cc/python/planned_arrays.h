@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/box.h"
+#include "core/boxes/box.h"
 
 namespace autodist {
 

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/writers.h"
+#include "core/planning/writers.h"
 #include "python/planned_arrays.h"
 #include "python/released_gil.h"
 #include "python/restore_planner.h"

@@ -5,8 +5,8 @@
 #include <optional>
 #include <utility>
 
-#include "core/tiling.h"
-#include "core/transfers.h"
+#include "core/boxes/tiling.h"
+#include "core/planning/transfers.h"
 #include "python/released_gil.h"
 
 namespace py = pybind11;

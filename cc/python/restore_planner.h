@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "core/runs.h"
+#include "core/boxes/runs.h"
 #include "python/planned_arrays.h"
 
 namespace autodist {

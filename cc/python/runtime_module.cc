@@ -18,11 +18,11 @@
 #include "python/released_gil.h"
 #include "python/status_exceptions.h"
 #include "save/staged_bundle.h"
+#include "storage/directory/prefix_lock.h"
+#include "storage/directory/save_directory.h"
+#include "storage/directory/staged_file.h"
 #include "storage/final_status.h"
-#include "storage/posix_io.h"
-#include "storage/prefix_lock.h"
-#include "storage/save_directory.h"
-#include "storage/staged_file.h"
+#include "storage/posix/posix_io.h"
 #include "threads/guarded.h"
 
 namespace py = pybind11;

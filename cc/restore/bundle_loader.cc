@@ -9,9 +9,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "format/data_files.h"
-#include "format/shape_and_slice.h"
-#include "format/string_decoder.h"
+#include "format/reader/data_files.h"
+#include "format/reader/string_decoder.h"
+#include "format/values/shape_and_slice.h"
 #include "restore/group_loader.h"
 #include "threads/block.h"
 #include "threads/guarded.h"

@@ -25,7 +25,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "format/bundle_reader.h"
+#include "format/reader/bundle_reader.h"
 #include "restore/restore_plan.h"
 #include "restore/restore_targets.h"
 

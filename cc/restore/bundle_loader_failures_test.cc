@@ -6,9 +6,9 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "core/testing.h"
+#include "core/testing/testing.h"
 #include "restore/testing_restores.h"
-#include "storage/faulty_reads.h"
+#include "storage/testing/faulty_reads.h"
 
 namespace autodist {
 namespace {

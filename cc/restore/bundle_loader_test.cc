@@ -5,7 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "core/testing.h"
+#include "core/testing/testing.h"
 #include "restore/testing_restores.h"
 
 namespace autodist {

@@ -3,7 +3,7 @@
 #include "restore/file_ranges.h"
 
 #include "absl/crc/crc32c.h"
-#include "format/copy_and_sum.h"
+#include "format/values/copy_and_sum.h"
 #include "threads/block.h"
 #include "threads/parallel_blocks.h"
 

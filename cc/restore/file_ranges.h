@@ -10,7 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "format/data_files.h"
+#include "format/reader/data_files.h"
 
 namespace autodist {
 

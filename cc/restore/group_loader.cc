@@ -6,8 +6,8 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
-#include "format/copy_and_sum.h"
-#include "format/element_type.h"
+#include "format/values/copy_and_sum.h"
+#include "format/values/element_type.h"
 #include "threads/block.h"
 
 namespace autodist {

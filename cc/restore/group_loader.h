@@ -8,7 +8,7 @@
 
 #include "absl/crc/crc32c.h"
 #include "absl/status/status.h"
-#include "format/data_files.h"
+#include "format/reader/data_files.h"
 #include "restore/restore_plan.h"
 #include "tensorflow/core/framework/tensor.h"
 

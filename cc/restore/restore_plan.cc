@@ -10,10 +10,10 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "core/tiling.h"
-#include "core/transfers.h"
-#include "format/element_type.h"
-#include "format/shape_and_slice.h"
+#include "core/boxes/tiling.h"
+#include "core/planning/transfers.h"
+#include "format/values/element_type.h"
+#include "format/values/shape_and_slice.h"
 #include "restore/unique_lines.h"
 
 namespace autodist {

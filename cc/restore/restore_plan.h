@@ -18,9 +18,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "core/box.h"
-#include "core/runs.h"
-#include "format/bundle_reader.h"
+#include "core/boxes/box.h"
+#include "core/boxes/runs.h"
+#include "format/reader/bundle_reader.h"
 #include "tensorflow/core/framework/types.h"
 
 namespace autodist {

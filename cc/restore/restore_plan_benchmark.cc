@@ -19,7 +19,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "format/testing_tensors.h"
+#include "format/values/testing_tensors.h"
 #include "restore/restore_plan.h"
 
 namespace autodist {

@@ -6,9 +6,9 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "core/testing.h"
-#include "format/shape_and_slice.h"
-#include "format/testing_tensors.h"
+#include "core/testing/testing.h"
+#include "format/values/shape_and_slice.h"
+#include "format/values/testing_tensors.h"
 
 namespace autodist {
 namespace {

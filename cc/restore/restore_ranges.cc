@@ -9,8 +9,8 @@
 
 #include "absl/crc/crc32c.h"
 #include "absl/strings/str_cat.h"
-#include "format/data_files.h"
-#include "format/element_type.h"
+#include "format/reader/data_files.h"
+#include "format/values/element_type.h"
 
 namespace autodist {
 namespace {

@@ -24,7 +24,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "format/bundle_reader.h"
+#include "format/reader/bundle_reader.h"
 #include "restore/restore_plan.h"
 
 namespace autodist {

@@ -7,8 +7,8 @@
 #include "absl/crc/crc32c.h"
 #include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
-#include "core/testing.h"
-#include "format/testing_tensors.h"
+#include "core/testing/testing.h"
+#include "format/values/testing_tensors.h"
 
 namespace autodist {
 namespace {

@@ -11,11 +11,11 @@
 #include <utility>
 #include <vector>
 
-#include "core/testing.h"
-#include "format/shape_and_slice.h"
-#include "format/testing_tensors.h"
+#include "core/testing/testing.h"
+#include "format/values/shape_and_slice.h"
+#include "format/values/testing_tensors.h"
 #include "restore/bundle_loader.h"
-#include "storage/testing_directory.h"
+#include "storage/testing/testing_directory.h"
 #include "tensorflow/core/platform/env.h"
 #include "tensorflow/core/util/tensor_bundle/tensor_bundle.h"
 

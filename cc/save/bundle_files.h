@@ -25,8 +25,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "storage/save_directory.h"
-#include "storage/staged_file.h"
+#include "storage/directory/save_directory.h"
+#include "storage/directory/staged_file.h"
 
 namespace autodist {
 

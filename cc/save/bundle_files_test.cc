@@ -6,11 +6,11 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "core/testing.h"
-#include "format/bundle_names.h"
-#include "storage/faulty_file_system.h"
+#include "core/testing/testing.h"
+#include "format/index/bundle_names.h"
 #include "storage/temporary_name.h"
-#include "storage/testing_directory.h"
+#include "storage/testing/faulty_file_system.h"
+#include "storage/testing/testing_directory.h"
 #include "tensorflow/core/util/tensor_bundle/naming.h"
 
 namespace autodist {

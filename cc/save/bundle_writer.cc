@@ -6,13 +6,13 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "format/index_table.h"
+#include "format/index/index_table.h"
 #include "save/bundle_files.h"
 #include "save/data_writer.h"
 #include "save/file_plan.h"
 #include "save/index_entries.h"
 #include "save/tensor_stream.h"
-#include "storage/posix_io.h"
+#include "storage/posix/posix_io.h"
 #include "threads/block.h"
 
 namespace autodist {

@@ -7,10 +7,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "core/testing.h"
-#include "format/element_type.h"
-#include "format/testing_tensors.h"
-#include "storage/testing_directory.h"
+#include "core/testing/testing.h"
+#include "format/values/element_type.h"
+#include "format/values/testing_tensors.h"
+#include "storage/testing/testing_directory.h"
 #include "tensorflow/core/platform/env.h"
 #include "tensorflow/core/util/tensor_bundle/tensor_bundle.h"
 

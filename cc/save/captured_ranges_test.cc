@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <random>
 
-#include "core/testing.h"
+#include "core/testing/testing.h"
 
 namespace autodist {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "absl/crc/crc32c.h"
 #include "absl/strings/str_cat.h"
-#include "format/element_type.h"
+#include "format/values/element_type.h"
 #include "save/unit_reader.h"
 #include "threads/block.h"
 #include "threads/job_threads.h"

@@ -4,8 +4,8 @@
 
 #include <utility>
 
-#include "core/slabs.h"
-#include "format/element_type.h"
+#include "core/boxes/slabs.h"
+#include "format/values/element_type.h"
 
 namespace autodist {
 namespace {

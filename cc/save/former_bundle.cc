@@ -6,7 +6,7 @@
 #include <set>
 
 #include "absl/strings/match.h"
-#include "format/bundle_names.h"
+#include "format/index/bundle_names.h"
 #include "storage/temporary_name.h"
 
 namespace autodist {

@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "storage/save_directory.h"
+#include "storage/directory/save_directory.h"
 
 namespace autodist {
 

@@ -2,7 +2,7 @@
 
 #include "save/index_entries.h"
 
-#include "format/masked_crc.h"
+#include "format/index/masked_crc.h"
 #include "tensorflow/core/util/saved_tensor_slice_util.h"
 
 namespace autodist {

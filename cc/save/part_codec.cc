@@ -10,7 +10,7 @@
 
 #include <utility>
 
-#include "format/element_type.h"
+#include "format/values/element_type.h"
 
 namespace autodist {
 namespace {

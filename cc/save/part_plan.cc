@@ -6,8 +6,8 @@
 #include <map>
 #include <utility>
 
-#include "core/runs.h"
-#include "format/element_type.h"
+#include "core/boxes/runs.h"
+#include "format/values/element_type.h"
 #include "save/unit_reader.h"
 
 namespace autodist {

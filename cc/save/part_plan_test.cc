@@ -10,8 +10,8 @@
 #include <utility>
 
 #include "absl/crc/crc32c.h"
-#include "core/testing.h"
-#include "format/testing_tensors.h"
+#include "core/testing/testing.h"
+#include "format/values/testing_tensors.h"
 #include "save/captured_ranges.h"
 #include "save/data_writer.h"
 #include "save/part_codec.h"

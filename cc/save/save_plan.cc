@@ -14,9 +14,9 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "core/tiling.h"
-#include "format/element_type.h"
-#include "format/shape_and_slice.h"
+#include "core/boxes/tiling.h"
+#include "format/values/element_type.h"
+#include "format/values/shape_and_slice.h"
 
 namespace autodist {
 namespace {

@@ -1,6 +1,6 @@
 #include "save/save_plan.h"
 
-#include "core/testing.h"
+#include "core/testing/testing.h"
 
 namespace autodist {
 namespace {

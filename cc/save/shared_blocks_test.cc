@@ -7,7 +7,7 @@
 #include <random>
 #include <set>
 
-#include "core/testing.h"
+#include "core/testing/testing.h"
 
 namespace autodist {
 namespace {

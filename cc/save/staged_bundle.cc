@@ -6,11 +6,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "format/bundle_names.h"
-#include "format/bundle_reader.h"
-#include "format/data_files.h"
-#include "format/index_table.h"
-#include "format/table_reader.h"
+#include "format/index/bundle_names.h"
+#include "format/index/index_table.h"
+#include "format/index/table_reader.h"
+#include "format/reader/bundle_reader.h"
+#include "format/reader/data_files.h"
 #include "tensorflow/core/protobuf/tensor_bundle.pb.h"
 #include "threads/guarded.h"
 

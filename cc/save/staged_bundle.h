@@ -19,9 +19,9 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "save/former_bundle.h"
-#include "storage/save_directory.h"
-#include "storage/scratch_directory.h"
-#include "storage/staged_file.h"
+#include "storage/directory/save_directory.h"
+#include "storage/directory/staged_file.h"
+#include "storage/posix/scratch_directory.h"
 
 namespace autodist {
 

@@ -12,10 +12,10 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "core/testing.h"
-#include "storage/faulty_file_system.h"
+#include "core/testing/testing.h"
 #include "storage/temporary_name.h"
-#include "storage/testing_directory.h"
+#include "storage/testing/faulty_file_system.h"
+#include "storage/testing/testing_directory.h"
 #include "tensorflow/core/framework/tensor.h"
 #include "tensorflow/core/platform/env.h"
 #include "tensorflow/core/util/tensor_bundle/tensor_bundle.h"

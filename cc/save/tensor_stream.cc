@@ -6,7 +6,7 @@
 #include <numeric>
 #include <utility>
 
-#include "core/runs.h"
+#include "core/boxes/runs.h"
 #include "save/unit_reader.h"
 #include "tensorflow/core/framework/variant.h"
 

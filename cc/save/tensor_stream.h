@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "format/encoded_stream.h"
+#include "format/values/encoded_stream.h"
 #include "save/save_plan.h"
 #include "save/sources.h"
 #include "tensorflow/core/framework/tensor.h"

@@ -7,7 +7,7 @@
 
 #include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
-#include "format/copy_and_sum.h"
+#include "format/values/copy_and_sum.h"
 
 namespace autodist {
 namespace {

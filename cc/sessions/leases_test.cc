@@ -4,7 +4,7 @@
 #include <thread>
 #include <vector>
 
-#include "core/testing.h"
+#include "core/testing/testing.h"
 
 namespace autodist {
 namespace {

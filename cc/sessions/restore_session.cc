@@ -8,8 +8,8 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "format/element_type.h"
-#include "format/shape_and_slice.h"
+#include "format/values/element_type.h"
+#include "format/values/shape_and_slice.h"
 #include "restore/group_loader.h"
 #include "threads/block.h"
 #include "threads/guarded.h"

@@ -7,9 +7,9 @@
 #include <utility>
 #include <vector>
 
-#include "core/testing.h"
+#include "core/testing/testing.h"
 #include "sessions/testing_variables.h"
-#include "storage/testing_directory.h"
+#include "storage/testing/testing_directory.h"
 #include "tensorflow/core/platform/env.h"
 #include "tensorflow/core/util/tensor_bundle/tensor_bundle.h"
 

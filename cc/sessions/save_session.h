@@ -25,7 +25,7 @@
 #include "sessions/leases.h"
 #include "sessions/pinned_variables.h"
 #include "sessions/variable_sources.h"
-#include "storage/posix_io.h"
+#include "storage/posix/posix_io.h"
 
 namespace autodist {
 

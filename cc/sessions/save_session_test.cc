@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "core/testing.h"
-#include "format/index_table.h"
+#include "core/testing/testing.h"
+#include "format/index/index_table.h"
 #include "sessions/testing_variables.h"
-#include "storage/testing_directory.h"
+#include "storage/testing/testing_directory.h"
 #include "tensorflow/core/protobuf/tensor_bundle.pb.h"
 
 namespace autodist {

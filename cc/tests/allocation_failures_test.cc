@@ -9,12 +9,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "core/testing.h"
-#include "format/testing_tensors.h"
+#include "core/testing/testing.h"
+#include "format/values/testing_tensors.h"
 #include "restore/testing_restores.h"
 #include "save/bundle_writer.h"
 #include "save/staged_bundle.h"
-#include "storage/testing_directory.h"
+#include "storage/testing/testing_directory.h"
 #include "tensorflow/core/platform/env.h"
 #include "tensorflow/core/util/tensor_bundle/tensor_bundle.h"
 #include "threads/guarded.h"

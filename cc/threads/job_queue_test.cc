@@ -8,7 +8,7 @@
 #include <system_error>
 #include <thread>
 
-#include "core/testing.h"
+#include "core/testing/testing.h"
 #include "threads/job_threads.h"
 
 namespace autodist {

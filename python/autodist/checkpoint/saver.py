@@ -12,24 +12,13 @@ from typing import Any
 import tensorflow as tf
 
 from autodist import _native, errors
-from autodist.checkpoint import (
-    bundle_saves,
-    companion_files,
-    save_arguments,
-    tagging,
-    transaction,
-)
+from autodist.checkpoint import bundle_saves, companion_files, save_arguments, tagging, transaction
 from autodist.checkpoint import options as save_options
 from autodist.checkpoint.distributed import restore_router, save_router
 from autodist.checkpoint.distributed.tasks import sessions
 from autodist.checkpoint.distributed.tasks.transport import Transport
 from autodist.checkpoint.errors import final_errors, restore_errors
-from autodist.checkpoint.files import (
-    paths,
-    report,
-    retention,
-    state_file,
-)
+from autodist.checkpoint.files import paths, report, retention, state_file
 from autodist.checkpoint.graph import meta_graph, object_checkpoint, variable_list
 from autodist.checkpoint.options import RestoreOptions, SaveOptions
 from autodist.private_apis import tf_internals

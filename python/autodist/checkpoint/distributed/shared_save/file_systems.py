@@ -8,7 +8,7 @@ So several tasks write one file only where
 * all of them see it on a file system that keeps its clients coherent.
 
 On any other file system, also an unknown one, a file has one writer. The list of file systems:
-cc/storage/file_systems.cc.
+cc/storage/directory/file_systems.cc.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from autodist import _native
 from autodist.checkpoint.distributed.tasks import task_names
-from autodist.cluster import membership
+from autodist.cluster.servers import membership
 
 # How long one address is tried, and how long a save waits for all of them.
 _TRY_SECONDS = 5.0

@@ -9,8 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist import background
 from autodist.checkpoint.errors import run_errors
+from autodist.process import background
 
 
 class UnreachableStateError(Exception):

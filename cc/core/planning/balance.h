@@ -1,0 +1,36 @@
+// How much each of some workers takes of loads that only some of them can take.
+//
+// A load may be divided among its workers in any way. Wanted is the division in which the busiest
+// worker has as little as can be. Example, with three workers:
+//
+//   size  workers    worker 0   1    2
+//   60    0          60
+//   40    0, 1                  40
+//   80    1, 2                  20   60
+//
+// The division whose sum of squares is least is such a one. It is found by going through the loads
+// again and again and dividing each so that those who take of it become as equal as they can,
+// given the rest. How far that is from the best is known: whoever the workers of some loads are,
+// they must take all of what nobody else can.
+
+#ifndef AUTODIST_CORE_PLANNING_BALANCE_H_
+#define AUTODIST_CORE_PLANNING_BALANCE_H_
+
+#include <cstdint>
+#include <vector>
+
+namespace autodist {
+
+struct Load {
+  int64_t size;
+  std::vector<int> workers;  // ascending, each once; at least one
+};
+
+// What each worker of each load takes, in the order of its `workers`. The busiest has at most 1.01
+// times of the least possible, unless that takes too long to find: long chains of workers, each of
+// which shares with the next alone. The same for the same loads, everywhere: no floating point.
+std::vector<std::vector<int64_t>> Balance(const std::vector<Load>& loads, int worker_count);
+
+}  // namespace autodist
+
+#endif  // AUTODIST_CORE_PLANNING_BALANCE_H_

@@ -1,0 +1,35 @@
+// What of the stored boxes of a tensor goes into which of the wanted ones.
+//
+//   stored               wanted
+//   0: rows [0, 6)  ---> 0: rows [0, 4)
+//                   `--> 1: rows [4, 8)
+//   1: rows [6, 12) ---'
+//                   `--> 2: rows [8, 12)
+
+#ifndef AUTODIST_CORE_PLANNING_TRANSFERS_H_
+#define AUTODIST_CORE_PLANNING_TRANSFERS_H_
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/boxes/box.h"
+#include "core/boxes/runs.h"
+
+namespace autodist {
+
+// A stored and a wanted box, by their numbers, and the runs that they share: "output" is the stored
+// one, "source" the wanted one.
+using TakeTransfer = std::function<void(int stored, int wanted, RunPlan runs)>;
+
+// Calls `take` for each pair that shares elements, the wanted ones in order and for each the stored
+// ones ascending by their first element. Returns what is missing, and then takes no more, if some
+// of a wanted box is not stored. O(log n) for each pair and each wanted box. REQUIRES: all boxes
+// are of one rank and lie in the tensor, and the stored ones do not overlap.
+std::optional<std::string> PlanTransfers(const std::vector<Box>& stored,
+                                         const std::vector<Box>& wanted, const TakeTransfer& take);
+
+}  // namespace autodist
+
+#endif  // AUTODIST_CORE_PLANNING_TRANSFERS_H_

@@ -1,0 +1,32 @@
+// Reads TensorFlow's sorted tables, the format of a checkpoint's index.
+//
+//   [data block]... [meta index block] [index block] [footer]
+//   block    entries, restart points, their number; then its kind (1 byte) and its masked CRC
+//   entry    varints: bytes shared with the key before, bytes that are not, bytes of the value;
+//            then the rest of the key and the value
+//   footer   48 bytes: where the meta index and the index lie (varints), padding, a magic number
+//
+// TensorFlow's own reader trusts the sizes it finds: a file made to harm has it allocate whatever
+// it says. Here nothing is allocated that the file does not hold, every length is checked, and keys
+// and blocks must ascend, so that no byte of the file is read as part of two entries.
+
+#ifndef AUTODIST_FORMAT_INDEX_TABLE_READER_H_
+#define AUTODIST_FORMAT_INDEX_TABLE_READER_H_
+
+#include <functional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+
+namespace autodist {
+
+// Calls visit(key, value) for every entry of the table at `path`, in its order, until one fails.
+// DataLoss, with the path, if the file is not a table or is damaged.
+absl::Status ReadTable(
+    const std::string& path,
+    const std::function<absl::Status(const std::string& key, absl::string_view value)>& visit);
+
+}  // namespace autodist
+
+#endif  // AUTODIST_FORMAT_INDEX_TABLE_READER_H_

@@ -1,0 +1,31 @@
+// Copies bytes and computes the CRC32C of the copy, faster than one after the other.
+//
+// The processor's CRC instruction takes three cycles but can start every cycle, so three sums run
+// side by side, over three lanes of the bytes; absl::ConcatCrc32c joins them. Copy and sum
+// alternate in pieces that stay in the first-level cache:
+//
+//   bytes   |------ lane 0 ------|------ lane 1 ------|------ lane 2 ------|tail|
+//   copied   piece 0              piece 1              piece 2                then summed, then the
+//   next three
+//
+// absl::MemcpyCrc32c does the same only for processors it knows by model. Elsewhere than on x86-64
+// it is used.
+
+#ifndef AUTODIST_FORMAT_VALUES_COPY_AND_SUM_H_
+#define AUTODIST_FORMAT_VALUES_COPY_AND_SUM_H_
+
+#include <cstdint>
+
+#include "absl/crc/crc32c.h"
+
+namespace autodist {
+
+// The CRC is of what is in `to` afterwards, even if `from` changes meanwhile. The ranges do not
+// overlap.
+absl::crc32c_t CopyAndSum(const char* from, int64_t size, char* to);
+
+absl::crc32c_t Sum(const char* bytes, int64_t size);
+
+}  // namespace autodist
+
+#endif  // AUTODIST_FORMAT_VALUES_COPY_AND_SUM_H_
