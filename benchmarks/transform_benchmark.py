@@ -30,9 +30,9 @@ from rich.markdown import Markdown
 import machine
 from autodist.checkpoint.saver import Saver
 from autodist.cluster.spec.resource_spec import ResourceSpec
-from autodist.graph.analysis.batch_dims import BatchDims
-from autodist.graph.building.builder import Builder
-from autodist.graph.original.observer import Observer
+from autodist.graph.analysis.batch.batch_dims import BatchDims
+from autodist.graph.building.ops.builder import Builder
+from autodist.graph.original.observed.observer import Observer
 from autodist.graph.transformer import Transformer
 from autodist.strategy import AllReduce, PartitionedPS
 from transform_models import MODELS, units_for

@@ -20,20 +20,20 @@ from autodist.cluster import own_task
 from autodist.cluster.spec.resource_spec import ResourceSpec
 from autodist.cluster.upstream_view import ClusterView
 from autodist.errors import ArgumentError, ArgumentTypeError, GraphStateError
-from autodist.garbage import collection_paused
-from autodist.graph.analysis.batch_dims import BatchDims
-from autodist.graph.building.builder import Builder
-from autodist.graph.original.observer import Observer
+from autodist.graph.analysis.batch.batch_dims import BatchDims
+from autodist.graph.building.ops.builder import Builder
+from autodist.graph.original.observed.observer import Observer
 from autodist.graph.transformer import Transformer
 from autodist.private_apis import tf_internals
+from autodist.process.garbage import collection_paused
 from autodist.scope.keras_bridge import KerasBridge
 from autodist.scope.ref_variables import RefVariables
 from autodist.scope.sessions import ScopeSessions
 from autodist.scope.step_function import step_function
 from autodist.session.distributed_session import DistributedSession
 from autodist.session.explain import Explanation, explain_transformer
-from autodist.session.runners import Runner
-from autodist.session.setup import check_gpus, make_runner, new_container
+from autodist.session.runner.runners import Runner
+from autodist.session.runner.setup import check_gpus, make_runner, new_container
 from autodist.strategy import PSLoadBalancing, StrategyBuilder
 
 IS_AUTODIST_CHIEF = True

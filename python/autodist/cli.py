@@ -136,7 +136,7 @@ def _add_serve(commands: Any) -> None:
 
 def _run_demo(parsed: argparse.Namespace) -> None:
     from autodist.demo import demonstration
-    from autodist.demo.options import Options
+    from autodist.demo.interface.options import Options
 
     demonstration.run(
         Options(parsed.output, parsed.steps, parsed.large_mib, parsed.repeats, parsed.nodes)
@@ -144,7 +144,7 @@ def _run_demo(parsed: argparse.Namespace) -> None:
 
 
 def _run_serve(parsed: argparse.Namespace) -> None:
-    from autodist.cluster import serving
+    from autodist.cluster.servers import serving
 
     if parsed.from_chief:
         serving.serve_chief(serving.ServedTask.from_line(sys.stdin.readline()))

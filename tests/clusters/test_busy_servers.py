@@ -16,7 +16,7 @@ import tensorflow as tf
 from ps_job import PsJob, running
 
 from autodist.checkpoint.saver import Saver
-from autodist.cluster.server_status import NoAnswerError, ServerStub
+from autodist.cluster.servers.server_status import NoAnswerError, ServerStub
 from conftest import free_ports
 
 tf1 = tf.compat.v1

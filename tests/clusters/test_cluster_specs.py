@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from autodist.cluster import settings
-from autodist.cluster.launching import command_line
-from autodist.cluster.serving import ServedTask, find_task
+from autodist.cluster.servers.launching import command_line
+from autodist.cluster.servers.serving import ServedTask, find_task
 from autodist.cluster.spec.nodes import split_address
 from autodist.cluster.spec.resource_spec import ResourceSpec
 from autodist.errors import ArgumentError

@@ -9,11 +9,11 @@ import pytest
 
 from autodist import cli
 from autodist.cluster.spec.resource_spec import ResourceSpec
-from autodist.demo.errors import DemoError
-from autodist.demo.measurement import check_same_files
-from autodist.demo.output import Output
-from autodist.demo.processes import run_plain
-from autodist.demo.scenario import check_against_single_node
+from autodist.demo.interface.errors import DemoError
+from autodist.demo.interface.output import Output
+from autodist.demo.steps.measurement import check_same_files
+from autodist.demo.steps.processes import run_plain
+from autodist.demo.steps.scenario import check_against_single_node
 from autodist.demo.tensorflow_only.handover import Handover, MismatchError, check_variables
 
 STEPS = 6

@@ -15,8 +15,9 @@ import tensorflow as tf
 from drawn.drawing import DRAWERS
 from random_graphs import describe, faults, sound_chains
 
-from autodist.graph.kinds.rules import row_rules, rule_table
-from autodist.graph.original import op_types
+from autodist.graph.kinds.rules import rule_table
+from autodist.graph.kinds.rules.arithmetic import row_rules
+from autodist.graph.original.ops import op_types
 from autodist.strategy import PS
 
 tf1 = tf.compat.v1

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from autodist.garbage import collection_paused
+from autodist.process.garbage import collection_paused
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from autodist import AutoDist
-from autodist.session.run_cache import RunCache
+from autodist.session.runs.run_cache import RunCache
 from autodist.strategy import PartitionedPS
 
 tf1 = tf.compat.v1
@@ -212,7 +212,7 @@ def test_threads_run_plans_at_the_same_time(distributed: Any) -> None:
 
 
 def test_the_number_of_plans_is_bounded(distributed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autodist.session.run_cache._MOST_RUNS", 2)
+    monkeypatch.setattr("autodist.session.runs.run_cache._MOST_RUNS", 2)
     session, model = distributed
     for fetches in (model.loss, model.rows, [model.loss], [model.rows]):
         session.run(fetches, {model.x: X})

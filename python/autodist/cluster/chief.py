@@ -13,15 +13,16 @@ import time
 import uuid
 from collections.abc import Iterable
 
-from autodist import _log, background
-from autodist.cluster import launching, membership
-from autodist.cluster.claims import Claims
+from autodist import _log
 from autodist.cluster.node_errors import NodeUnavailableError
-from autodist.cluster.server_status import NoAnswerError, Status
-from autodist.cluster.serving import ServedTask, start_server
+from autodist.cluster.servers import launching, membership
+from autodist.cluster.servers.claims import Claims
+from autodist.cluster.servers.server_status import NoAnswerError, Status
+from autodist.cluster.servers.serving import ServedTask, start_server
 from autodist.cluster.spec.nodes import Node
 from autodist.cluster.spec.resource_spec import ResourceSpec
 from autodist.errors import GraphStateError
+from autodist.process import background
 
 _logger = _log.get_logger()
 _POLL_SECONDS = 0.1

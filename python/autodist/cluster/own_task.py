@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from autodist import _log
-from autodist.cluster import serving
+from autodist.cluster.servers import serving
 from autodist.cluster.spec.resource_spec import ResourceSpec
 from autodist.errors import ArgumentError, GraphStateError
 

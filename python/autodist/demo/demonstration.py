@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-from autodist.demo.errors import DemoError
-from autodist.demo.narrator import Narrator
-from autodist.demo.options import Options
-from autodist.demo.output import Output
-from autodist.demo.quiet_tensorflow import import_tensorflow
+from autodist.demo.interface.errors import DemoError
+from autodist.demo.interface.narrator import Narrator
+from autodist.demo.interface.options import Options
+from autodist.demo.interface.output import Output
+from autodist.demo.interface.quiet_tensorflow import import_tensorflow
 
 
 def run(options: Options) -> None:
@@ -24,7 +24,7 @@ def run(options: Options) -> None:
     narrator.heading("Getting ready")
     with narrator.step("import TensorFlow"):
         import_tensorflow()
-        from autodist.demo import story
+        from autodist.demo.steps import story
         from autodist.demo.tensorflow_only.handover import MismatchError
     try:
         story.tell(options, output, narrator)

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from autodist.errors import ArgumentError
-from autodist.graph.building.means import along
-from autodist.graph.building.values import Value
+from autodist.graph.building.values.means import along
+from autodist.graph.building.values.values import Value
 from autodist.graph.context.context import Context
 from autodist.graph.kinds.kind import COUNT, SUM
-from autodist.graph.original.roles import has_batch_dimension, key_of
+from autodist.graph.original.variables.roles import has_batch_dimension, key_of
 from autodist.layout import even_sizes, part_bounds
 
 

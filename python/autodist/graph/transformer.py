@@ -15,16 +15,16 @@ from typing import Any
 
 from autodist.errors import GraphStateError, UnsupportedGraphError
 from autodist.graph import verify
-from autodist.graph.analysis.batch import BatchAnalysis
-from autodist.graph.analysis.batch_dims import BatchDims
+from autodist.graph.analysis.batch.batch_dims import BatchDims
+from autodist.graph.analysis.batch_analysis import BatchAnalysis
 from autodist.graph.analysis.update_report import UpdateReport
-from autodist.graph.building.builder import Builder
-from autodist.graph.building.placement import PlacedVariable, Placer
+from autodist.graph.building.ops.builder import Builder
+from autodist.graph.building.variables.placement import PlacedVariable, Placer
 from autodist.graph.context.context import Context
 from autodist.graph.feeds import FeedPlan
-from autodist.graph.original import op_types
-from autodist.graph.original.observer import Observer
-from autodist.graph.original.roles import Roles, key_of
+from autodist.graph.original.observed.observer import Observer
+from autodist.graph.original.ops import op_types
+from autodist.graph.original.variables.roles import Roles, key_of
 from autodist.graph.rules import RULES
 from autodist.layout import RequestEntry
 from autodist.private_apis import tf_internals

@@ -15,12 +15,12 @@ from typing import Any
 import tensorflow as tf
 
 from autodist.errors import GraphStateError, UnsupportedGraphError
-from autodist.graph.building.fast_ops import ASSIGN_SHARDS
-from autodist.graph.building.placement import PlacedVariable
-from autodist.graph.original import op_types
-from autodist.graph.original.functions import written_behind
-from autodist.graph.original.observer import Observer
-from autodist.graph.original.saved_reads import SavedRead
+from autodist.graph.building.ops.fast_ops import ASSIGN_SHARDS
+from autodist.graph.building.variables.placement import PlacedVariable
+from autodist.graph.original.observed.observer import Observer
+from autodist.graph.original.ops import op_types
+from autodist.graph.original.ops.functions import written_behind
+from autodist.graph.original.variables.saved_reads import SavedRead
 
 _REF_VARIABLES = frozenset({"Variable", "VariableV2", "TemporaryVariable"})
 

@@ -23,7 +23,7 @@ from autodist.graph.transformer import Transformer
 from autodist.private_apis import tf_internals
 from autodist.private_apis.patches import replaced
 from autodist.session.distributed_session import DistributedSession
-from autodist.session.runners import Runner
+from autodist.session.runner.runners import Runner
 
 
 class InteractiveDistributedSession(DistributedSession, tf.compat.v1.InteractiveSession):

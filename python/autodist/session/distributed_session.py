@@ -19,14 +19,14 @@ from autodist.graph.transformer import Transformer
 from autodist.layout import RequestEntry
 from autodist.private_apis import tf_internals
 from autodist.session import layout_report
-from autodist.session.callables import MappedCallable
 from autodist.session.explain import Explanation, explain_transformer
-from autodist.session.initialization import Initialization
-from autodist.session.late_reads import LateReads
-from autodist.session.partial_runs import PartialRun
-from autodist.session.run_cache import RunCache
-from autodist.session.runners import Runner
-from autodist.session.variable_feeds import fed_reads
+from autodist.session.runner.initialization import Initialization
+from autodist.session.runner.runners import Runner
+from autodist.session.runs.callables import MappedCallable
+from autodist.session.runs.late_reads import LateReads
+from autodist.session.runs.partial_runs import PartialRun
+from autodist.session.runs.run_cache import RunCache
+from autodist.session.runs.variable_feeds import fed_reads
 
 
 class DistributedSession(tf.compat.v1.Session):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from autodist import _log
-from autodist.graph.original import op_types
+from autodist.graph.original.ops import op_types
 from autodist.graph.transformer import Transformer
 
 _logger = _log.get_logger()

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autodist.strategy.base import (
-    Devices,
-    GraphItem,
-    Loads,
-    Placement,
-    Strategy,
-    StrategyBuilder,
-)
+from autodist.strategy.base import Devices, GraphItem, Loads, Placement, Strategy, StrategyBuilder
 from autodist.strategy.upstream_options import SHARED, check_options
 
 

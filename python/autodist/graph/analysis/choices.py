@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from autodist.graph.analysis.batch import BatchAnalysis
+from autodist.graph.analysis.batch_analysis import BatchAnalysis
 from autodist.graph.kinds.kind import STATISTICS
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from autodist.graph.original import op_types
+from autodist.graph.original.ops import op_types
 
 # Of an op with a larger output there is one copy.
 _MOST_ELEMENTS = 1 << 14

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from autodist import _log
-from autodist.graph.analysis.batch import BatchAnalysis
+from autodist.graph.analysis.batch_analysis import BatchAnalysis
 from autodist.graph.analysis.choices import choices
 from autodist.graph.kinds.kind import RANDOM_NUMBERS, STATISTICS
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from autodist.graph.building.values import Value
+from autodist.graph.building.values.values import Value
 from autodist.graph.context.counterparts import Counterparts
-from autodist.graph.original.roles import Key, key_of
+from autodist.graph.original.variables.roles import Key, key_of
 
 
 class ChangedInputs:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from autodist.graph.analysis.batch import BatchAnalysis
+from autodist.graph.analysis.batch_analysis import BatchAnalysis
 from autodist.graph.analysis.replicated_constants import ReplicatedConstants
-from autodist.graph.building.builder import Builder
-from autodist.graph.building.collectives import Collectives
-from autodist.graph.building.means import Means
-from autodist.graph.building.placement import PlacedVariable
-from autodist.graph.building.values import Value
+from autodist.graph.building.ops.builder import Builder
+from autodist.graph.building.values.collectives import Collectives
+from autodist.graph.building.values.means import Means
+from autodist.graph.building.values.values import Value
+from autodist.graph.building.variables.placement import PlacedVariable
 from autodist.graph.context.changed_inputs import ChangedInputs
 from autodist.graph.context.counterparts import Copies, Counterparts
 from autodist.graph.context.fetched_values import FetchedValues, read_variable
 from autodist.graph.context.gradients import Gradients
 from autodist.graph.context.whole_values import WholeValues
-from autodist.graph.original.observer import GradientRecord
-from autodist.graph.original.saved_reads import SavedRead
+from autodist.graph.original.observed.observer import GradientRecord
+from autodist.graph.original.variables.saved_reads import SavedRead
 from autodist.layout import RequestEntry
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from autodist.graph.analysis.batch import BatchAnalysis
-from autodist.graph.building.builder import Builder
-from autodist.graph.building.means import Means
-from autodist.graph.building.placement import PlacedVariable
-from autodist.graph.building.values import Value
-from autodist.graph.original.roles import Key, key_of
+from autodist.graph.analysis.batch_analysis import BatchAnalysis
+from autodist.graph.building.ops.builder import Builder
+from autodist.graph.building.values.means import Means
+from autodist.graph.building.values.values import Value
+from autodist.graph.building.variables.placement import PlacedVariable
+from autodist.graph.original.variables.roles import Key, key_of
 from autodist.layout import Grid
 from autodist.private_apis import tf_internals
 

@@ -17,16 +17,16 @@ from typing import Any
 import tensorflow as tf
 
 from autodist.errors import UnsupportedGraphError
-from autodist.graph.analysis.dependence import LOCAL
-from autodist.graph.building.combining import aggregate
-from autodist.graph.building.placement import PlacedVariable
-from autodist.graph.building.values import Value
+from autodist.graph.analysis.batch.dependence import LOCAL
+from autodist.graph.building.values.combining import aggregate
+from autodist.graph.building.values.values import Value
+from autodist.graph.building.variables.placement import PlacedVariable
 from autodist.graph.context.changed_inputs import ChangedInputs
 from autodist.graph.context.counterparts import Counterparts
 from autodist.graph.context.gradients import Gradients
 from autodist.graph.context.whole_values import WholeValues
-from autodist.graph.original import op_types
-from autodist.graph.original.roles import Key, key_of
+from autodist.graph.original.ops import op_types
+from autodist.graph.original.variables.roles import Key, key_of
 
 
 class FetchedValues:

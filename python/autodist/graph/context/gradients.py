@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from autodist.graph.building.values import Value
+from autodist.graph.building.values.values import Value
 from autodist.graph.context.counterparts import Counterparts
 from autodist.graph.context.whole_values import WholeValues
-from autodist.graph.original.observer import GradientRecord, SecondDerivative
-from autodist.graph.original.roles import Key, key_of
+from autodist.graph.original.observed.observer import GradientRecord, SecondDerivative
+from autodist.graph.original.variables.roles import Key, key_of
 
 
 class Gradients:

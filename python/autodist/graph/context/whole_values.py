@@ -11,12 +11,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist.graph.building.combining import aggregate, extreme
-from autodist.graph.building.values import Value
+from autodist.graph.building.values.combining import aggregate, extreme
+from autodist.graph.building.values.values import Value
 from autodist.graph.context.changed_inputs import ChangedInputs
 from autodist.graph.context.counterparts import Counterparts
 from autodist.graph.kinds.kind import MEAN, READ, SAME, SUM, Kind
-from autodist.graph.original.roles import Key, key_of
+from autodist.graph.original.variables.roles import Key, key_of
 
 _EXTREMES = {"max": "Max", "min": "Min", "all": "All", "any": "Any"}
 

@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from autodist.graph.kinds.kind import SAME, Kind
 from autodist.graph.kinds.kinds import Kinds
-from autodist.graph.original.differentiations import GradientCall
-from autodist.graph.original.roles import Key, key_of
+from autodist.graph.original.observed.differentiations import GradientCall
+from autodist.graph.original.variables.roles import Key, key_of
 from autodist.private_apis import tf_internals
 
 # Linear in each input where the others do not depend on what came back; the first set: in one, the second: in all.

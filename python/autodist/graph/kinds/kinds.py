@@ -24,8 +24,8 @@ from autodist.graph.kinds.kind import (
     rows,
 )
 from autodist.graph.kinds.statistics import OF_STATISTICS
-from autodist.graph.original import functions, op_types, random_op_types
-from autodist.graph.original.roles import Key, key_of
+from autodist.graph.original.ops import functions, op_types, random_op_types
+from autodist.graph.original.variables.roles import Key, key_of
 from autodist.private_apis import tf_internals
 
 T = TypeVar("T")

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from autodist.graph.building import random_ops
-from autodist.graph.building.values import common_device
+from autodist.graph.building.ops import random_ops
+from autodist.graph.building.values.values import common_device
 from autodist.graph.context.context import Context
 from autodist.graph.context.counterparts import Copies
-from autodist.graph.original import op_types, random_op_types
+from autodist.graph.original.ops import op_types, random_op_types
 from autodist.graph.rules.table import default_rule
 from autodist.layout import Grid
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist.graph.building.placement import PlacedVariable
-from autodist.graph.building.row_numbers import split_rows
-from autodist.graph.building.values import Value, assemble
+from autodist.graph.building.values.values import Value, assemble
+from autodist.graph.building.variables.placement import PlacedVariable
+from autodist.graph.building.variables.row_numbers import split_rows
 from autodist.graph.context.context import Context
-from autodist.graph.original import op_types
+from autodist.graph.original.ops import op_types
 from autodist.graph.rules.table import variable_rule
 from autodist.layout import Grid
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from autodist.graph.building.values import Value
+from autodist.graph.building.values.values import Value
 from autodist.graph.context.context import Context
-from autodist.graph.original import op_types
+from autodist.graph.original.ops import op_types
 from autodist.graph.rules.table import rule
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist.graph.building import fast_ops
-from autodist.graph.building.placement import PlacedVariable
-from autodist.graph.building.values import Value
+from autodist.graph.building.ops import fast_ops
+from autodist.graph.building.values.values import Value
+from autodist.graph.building.variables.placement import PlacedVariable
 from autodist.graph.context.context import Context
-from autodist.graph.original import op_types
+from autodist.graph.original.ops import op_types
 from autodist.graph.rules.table import variable_rule
 
 

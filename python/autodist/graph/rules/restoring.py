@@ -11,10 +11,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist.graph.building.placement import PlacedVariable
-from autodist.graph.building.values import Value
+from autodist.graph.building.values.values import Value
+from autodist.graph.building.variables.placement import PlacedVariable
 from autodist.graph.context.context import Context
-from autodist.graph.original import op_types
+from autodist.graph.original.ops import op_types
 from autodist.graph.rules.saving import has_known_names, spec_of
 from autodist.graph.rules.table import rule
 from autodist.layout import Box, Grid, RequestEntry

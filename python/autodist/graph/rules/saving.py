@@ -15,11 +15,11 @@ from typing import Any
 import tensorflow as tf
 
 from autodist import _native
-from autodist.graph.building.builder import is_cpu
-from autodist.graph.building.placement import PlacedVariable
+from autodist.graph.building.ops.builder import is_cpu
+from autodist.graph.building.variables.placement import PlacedVariable
 from autodist.graph.context.context import Context
-from autodist.graph.original import op_types
-from autodist.graph.original.saved_reads import SavedRead, reading_chain
+from autodist.graph.original.ops import op_types
+from autodist.graph.original.variables.saved_reads import SavedRead, reading_chain
 from autodist.graph.rules.table import rule
 from autodist.layout import Box, Grid, RequestEntry
 from autodist.tf_nodes import constants, marks, save_nodes

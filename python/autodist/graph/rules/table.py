@@ -15,7 +15,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from autodist.graph.building.placement import PlacedVariable
+from autodist.graph.building.variables.placement import PlacedVariable
 from autodist.graph.context.context import Context
 
 Rule = Callable[[Context, Any], None]

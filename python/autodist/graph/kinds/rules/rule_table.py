@@ -7,20 +7,19 @@ op in TensorFlow 2.21. `kind` says what the kinds are.
 from __future__ import annotations
 
 from autodist.graph.kinds.kinds import Rule
-from autodist.graph.kinds.rules import (
-    array_rules,
+from autodist.graph.kinds.rules.arithmetic import (
     elementwise_rules,
+    matrix_rules,
+    reduction_rules,
+    row_rules,
+)
+from autodist.graph.kinds.rules.control_flow import (
+    array_rules,
     function_rules,
     list_rules,
     loop_rules,
-    matrix_rules,
-    reduction_rules,
-    row_number_rules,
-    row_rules,
-    shape_rules,
-    size_rules,
-    slice_rules,
 )
+from autodist.graph.kinds.rules.shapes import row_number_rules, shape_rules, size_rules, slice_rules
 
 
 def _table() -> dict[str, Rule]:

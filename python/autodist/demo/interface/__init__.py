@@ -1,0 +1,1 @@
+"""What the user of the demo chooses and sees: options, terminal, pictures, output directory, errors."""

@@ -1,0 +1,1 @@
+"""The steps of the demo, from its first to its summary."""

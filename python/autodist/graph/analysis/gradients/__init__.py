@@ -1,0 +1,1 @@
+"""What is combined and scaled so that gradients are those of one node."""

@@ -1,0 +1,118 @@
+"""Finds what needs a batch whole because no rule proves that a split gives one node's value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autodist.graph.analysis.batch.dependence import Dependence
+from autodist.graph.analysis.gradients.derivatives import (
+    Derivatives,
+    Mode,
+    are_of_variables,
+    is_tensor,
+)
+from autodist.graph.kinds.kind import MEAN
+from autodist.graph.original.gradient_calls import GradientCalls
+from autodist.graph.original.observed.differentiations import tensors_in
+from autodist.graph.original.ops import op_types
+
+Pairs = list[tuple[Any, Any]]
+"""Ops that need the batch whole, each with the op because of which nothing is known of it."""
+
+
+class Unproved:
+    """Finds targets, gradients and control flow without a proof.
+
+    Args:
+      batch: what varies.
+      calls: the differentiations.
+      derivatives: what is known of them.
+    """
+
+    def __init__(self, batch: Dependence, calls: GradientCalls, derivatives: Derivatives) -> None:
+        self._batch = batch
+        self._calls = calls
+        self._derivatives = derivatives
+        self._kinds = derivatives.kinds
+
+    def targets(self) -> Pairs:
+        """The targets of differentiations by variables whose gradients' mean is not one node's gradient."""
+        batch, found = self._batch, []
+        for made in self._calls.differentiations:
+            of_variables = are_of_variables(made)
+            if not any(of_variables):
+                continue
+            mode = self._derivatives.mode(made)
+            scaled = batch.decisions.scaled
+            if mode is Mode.SCALED_ROWS and self._derivatives.seed(made) not in scaled:
+                mode = None
+            in_loop = any(
+                batch.is_in_loop(t.op) and t.op.type != "Exit"
+                for result, is_of_variable in zip(made.results, of_variables, strict=True)
+                for t in (tensors_in(result) if is_of_variable else ())
+                if batch.is_new(t.op)
+            )
+            for target in made.targets:
+                if not is_tensor(target) or not batch.tensor_mask(target):
+                    continue
+                if mode is None or in_loop:
+                    found.append((target.op, self.culprit(target)))
+        return found
+
+    def given_gradients(self) -> Pairs:
+        """The gradients made by hand whose mean over the replicas is not one node's."""
+        return [
+            (values.op, self.culprit(values))
+            for values in self._derivatives.given_gradients()
+            if self._kinds.of_tensor(values) != MEAN
+        ]
+
+    def control_flow(self, ops: list[Any]) -> Pairs:
+        """The ops of branches and loops of the v1 control flow that nothing is known of, among new `ops`.
+
+        They cannot be computed once more for the whole batch, since their ops run or do not run together.
+        """
+        return [
+            (op, self.culprit(op.outputs[0]))
+            for op in ops
+            if op.type in op_types.CONTROL_FLOW
+            and self._batch.mask(op)
+            and self._batch.is_forward(op)
+            and self._kinds.of_tensor(op.outputs[0]) is None
+            and not _only_checks(op)
+        ]
+
+    def culprit(self, tensor: Any) -> Any:
+        """The first op, behind a tensor without a kind, of whose output no rule says the kind."""
+        op = tensor.op
+        seen = set()
+        while op not in seen:
+            seen.add(op)
+            behind = [
+                t.op
+                for i, t in enumerate(op.inputs)
+                if self._kinds.of(op, i) is None and self._batch.tensor_mask(t)
+                if self._batch.is_forward(t.op)
+            ]
+            behind = [b for b in behind if b not in seen]
+            if not behind:
+                break
+            op = behind[0]
+        return op
+
+
+def _only_checks(op: Any) -> bool:
+    """Whether what `op` computes is only looked at by assertions: each replica may look at its own."""
+    pending, seen = [op], set()
+    while pending:
+        current = pending.pop()
+        if current in seen or current.type == "Assert":
+            continue
+        seen.add(current)
+        consumers = [user for tensor in current.outputs for user in tensor.consumers()]
+        if not consumers and current.type not in ("Merge", "Identity", "Switch"):
+            return False
+        if any(user.op_def.is_stateful and user.type != "Assert" for user in consumers):
+            return False
+        pending.extend(consumers)
+    return True

@@ -1,0 +1,1 @@
+"""How updates of variables are made whose inputs depend on the batch."""

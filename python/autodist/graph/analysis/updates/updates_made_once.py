@@ -1,0 +1,117 @@
+"""Proves that an update of a variable can be made once, with what one node has.
+
+The replicas compute on parts of the batch, a variable has one value. An op that writes a variable with something that
+depends on the batch is *made once* where each of its inputs has a value for the whole batch that can be had:
+
+* its kind is known (`kinds`): the replicas' rows are joined, their means, sums and extremes are combined; or
+* it is computed by an op that can be run once more, on one node's values of its inputs, outside of loops and without
+  an effect that lasts.
+
+So nothing is assumed of the op that writes, nor of what is done with means and sums on the way to it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from autodist.graph.analysis.batch.decisions import Obstacle
+from autodist.graph.analysis.batch.dependence import Dependence
+from autodist.graph.kinds.kinds import Kinds
+from autodist.graph.original.ops import op_types
+from autodist.graph.original.ops.functions import has_effect
+from autodist.private_apis import tf_internals
+
+_READS = op_types.READ_ONLY | {"LookupTableFind", "LookupTableFindV2", "LookupTableSizeV2"}
+
+
+class Proof:
+    """What can be had for the whole batch.
+
+    Args:
+      batch: what varies.
+      kinds: the kinds of tensors.
+    """
+
+    def __init__(self, batch: Dependence, kinds: Kinds) -> None:
+        self._batch = batch
+        self._kinds = kinds
+        self._proved: set[Any] = set()
+
+    def obstacle(self, writer: Any) -> Obstacle | None:
+        """What keeps `writer`, which varies, from being made once; None where nothing does."""
+        if self._batch.is_in_loop(writer):
+            return Obstacle(
+                writer, "is in a loop, each step of which would need the values of all replicas"
+            )
+        for index, tensor in enumerate(writer.inputs):
+            if not self._batch.varies(writer, tensor):
+                continue
+            if tensor.dtype == tf.resource:
+                return Obstacle(writer, "is in a branch that some replicas may take and others not")
+            if op_types.argument_names(writer)[index] == "grad":
+                return Obstacle(writer, "takes a gradient that differs from replica to replica")
+            found = self._obstacle_before(writer, tensor)
+            if found is not None:
+                return found
+        return self._obstacle_behind(writer)
+
+    def obstacle_to(self, tensor: Any) -> Obstacle | None:
+        """What keeps one node's value of a tensor that varies from being computed; None where nothing does."""
+        return self._obstacle_before(None, tensor)
+
+    def _obstacle_before(self, writer: Any, wanted: Any) -> Obstacle | None:
+        """What keeps `wanted`, as `writer` sees it, from being computed for the whole batch."""
+        pending, seen = [(writer, wanted)], set()
+        while pending:
+            user, tensor = pending.pop()
+            op = tensor.op
+            if user is not None and not self._batch.varies(user, tensor):
+                continue
+            if user is not None and self._batch.second_derivative(user, tensor) is not None:
+                return Obstacle(user, "goes back through a gradient for a second derivative")
+            if self._kinds.joinable(tensor) is not None or op in self._proved or op in seen:
+                continue
+            found = self._cannot_run_again(op)
+            if found is not None:
+                return found
+            seen.add(op)
+            pending.extend((op, t) for t in op.inputs)
+        self._proved |= seen
+        return None
+
+    def _cannot_run_again(self, op: Any) -> Obstacle | None:
+        if self._batch.is_in_loop(op):
+            return Obstacle(op, "is in a loop of TensorFlow's v1 control flow")
+        if not tf_internals.is_at_top_level(op) and any(
+            self._batch.mask(source) for source in op.control_inputs
+        ):
+            return Obstacle(op, "is in a branch that some replicas may take and others not")
+        if has_effect(op):
+            return Obstacle(op, "has an effect, or a state, and cannot be run once more")
+        is_reader = op.type in _READS or tf_internals.takes_functions(op.type)
+        for tensor in op.inputs:
+            if tensor.dtype == tf.resource and (not is_reader or self._batch.varies(op, tensor)):
+                return Obstacle(op, "works on what a step keeps for each replica")
+        return None
+
+    def _obstacle_behind(self, writer: Any) -> Obstacle | None:
+        """What forbids that the outputs of `writer` are one value for all replicas."""
+        pending, seen = [], set()
+        for tensor in writer.outputs:
+            consumers = tensor.consumers()
+            if consumers and (tensor.shape.rank is None or None in tensor.shape.as_list()):
+                return Obstacle(
+                    writer, f"returns {tensor.name!r}, which may hold rows of the batch"
+                )
+            pending.extend(consumers)
+        while pending:
+            op = pending.pop()
+            if op in seen:
+                continue
+            seen.add(op)
+            if not self._batch.is_forward(op):
+                return Obstacle(writer, f"returns what the gradient op {op.name!r} depends on")
+            pending.extend(user for tensor in op.outputs for user in tensor.consumers())
+        return None

@@ -1,0 +1,1 @@
+"""Adds ops to the transformed graph."""

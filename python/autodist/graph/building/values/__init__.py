@@ -1,0 +1,1 @@
+"""What stands for a tensor of the original graph, and how the replicas' values become one."""

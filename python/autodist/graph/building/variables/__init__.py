@@ -1,0 +1,1 @@
+"""Creates the shards and replicas of variables."""

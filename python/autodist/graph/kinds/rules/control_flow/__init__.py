@@ -1,0 +1,1 @@
+"""Rules for loops, branches, function calls, tensor lists and tensor arrays."""

@@ -1,0 +1,1 @@
+"""Rules for shapes, sizes, slices and row numbers."""

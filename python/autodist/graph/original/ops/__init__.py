@@ -1,0 +1,1 @@
+"""Facts about ops and functions of the original graph."""

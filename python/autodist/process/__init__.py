@@ -1,0 +1,1 @@
+"""What concerns the whole Python process: background threads and garbage collection."""

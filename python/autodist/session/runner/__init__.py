@@ -1,0 +1,1 @@
+"""Runs the transformed graph in TensorFlow's session, and initializes its variables."""
