@@ -24,7 +24,7 @@ from autodist.graph.analysis.batch.batch_dims import BatchDims
 from autodist.graph.building.ops.builder import Builder
 from autodist.graph.original.observed.observer import Observer
 from autodist.graph.transformer import Transformer
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_variables
 from autodist.process.garbage import collection_paused
 from autodist.scope.keras_bridge import KerasBridge
 from autodist.scope.ref_variables import RefVariables
@@ -143,7 +143,7 @@ class AutoDist:
                     stack.enter_context(self._observer.observing())
                     stack.enter_context(self._bridge.connected())
                     stack.enter_context(self._sessions.distributed())
-                    stack.enter_context(tf_internals.resource_variables_by_default())
+                    stack.enter_context(tf_variables.resource_variables_by_default())
                     stack.enter_context(RefVariables(self._graph).allowed())
                     self._patches = stack.pop_all()
             self._open_scopes += 1

@@ -19,7 +19,7 @@ from autodist.checkpoint.graph import object_checkpoint
 from autodist.checkpoint.saver import Saver
 from autodist.cluster.spec.resource_spec import ResourceSpec
 from autodist.layout import RequestEntry, RestoreRequest, SaveRequest
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_variables
 from autodist.strategy import GraphItem, PartitionedPS, PSLoadBalancing, VariableGroup, VariableInfo
 from autodist.tf_nodes import restore_nodes, save_nodes
 
@@ -229,7 +229,7 @@ def test_objects_of_one_name_in_an_object_based_checkpoint(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def prepare(count: int) -> Callable[[], Any]:
-        graph = tf_internals.TrackableObjectGraph()
+        graph = tf_variables.TrackableObjectGraph()
         node = graph.nodes.add()
         for number in range(count):
             node.attributes.add(full_name="", checkpoint_key=f"key{number}")

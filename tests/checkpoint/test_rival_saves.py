@@ -17,7 +17,7 @@ import tensorflow as tf
 from autodist.checkpoint import bundle_saves
 from autodist.checkpoint.files import prefix_lock, prefix_turns
 from autodist.checkpoint.saver import Saver
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_sessions
 
 tf1 = tf.compat.v1
 
@@ -297,7 +297,7 @@ def test_a_save_that_fails_takes_no_other_threads_checkpoint_off_the_list(
         assert saver.last_checkpoints == [*prefixes[1:3], prefixes[4]]
 
 
-class NestingSession(tf_internals.SessionInterface):
+class NestingSession(tf_sessions.SessionInterface):
     """Saves to the same prefix within a save, as a debugger's session may, and can fail after it."""
 
     def __init__(self, session: Any, prefix: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_sessions
 
 tf1 = tf.compat.v1
 
@@ -38,7 +38,7 @@ def test_a_close_that_is_kept_keeps_its_session(session_class: Any) -> None:
 
     def make() -> Any:
         session = session_class(graph=tf.Graph())
-        tf_internals.call_before_close(session, lambda: closed.append(session_class))
+        tf_sessions.call_before_close(session, lambda: closed.append(session_class))
         assert isinstance(session, session_class)
         return session.close, weakref.ref(session)
 
@@ -57,10 +57,10 @@ def test_a_close_that_the_program_has_set_is_called() -> None:
         session = tf1.Session()
         stock = session.close
         session.close = lambda: (calls.append("program"), stock())
-        tf_internals.call_before_close(session, lambda: calls.append("ours"))
+        tf_sessions.call_before_close(session, lambda: calls.append("ours"))
         session.close()
     assert calls == ["ours", "program"]
-    assert tf_internals.is_closed(session)
+    assert tf_sessions.is_closed(session)
 
 
 def test_a_program_waits_at_its_end_until_they_are_closed() -> None:

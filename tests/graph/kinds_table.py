@@ -16,7 +16,7 @@ if __name__ == "__main__":
 import tensorflow as tf
 
 from autodist.graph.kinds.rules.rule_table import RULES
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_graphs
 
 _WIDTH = 118
 _HEAD = f"""# Op types: what is proved of each
@@ -41,7 +41,7 @@ _WITHOUT_BATCH = frozenset({"ReadVariableOp", "PlaceholderWithDefault", "_EagerC
 
 def differentiable() -> list[str]:
     """The op types of TensorFlow's registry that have a gradient function."""
-    return [n for n in tf_internals.differentiable_types() if n not in _WITHOUT_BATCH]
+    return [n for n in tf_graphs.differentiable_types() if n not in _WITHOUT_BATCH]
 
 
 _OF_LISTS = "Elements of lists and arrays of tensors."
@@ -51,7 +51,7 @@ def rules() -> dict[str, list[str]]:
     """By what a rule says of itself: the op types that it is for."""
     found: dict[str, list[str]] = {}
     for name, rule in RULES.items():
-        if tf_internals.is_op_type(name):
+        if tf_graphs.is_op_type(name):
             told = " ".join((rule.__doc__ or _OF_LISTS).partition("\n\n")[0].split())
             found.setdefault(told.rstrip("."), []).append(name)
     return {told: sorted(names) for told, names in found.items()}

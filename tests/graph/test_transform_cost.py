@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from autodist.checkpoint.saver import Saver
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_graphs
 from autodist.strategy import PS, AllReduce, PartitionedAR, PartitionedPS
 
 tf1 = tf.compat.v1
@@ -73,7 +73,7 @@ def test_a_second_run_of_the_same_fetches_makes_no_op(
     def refuse(*args: Any) -> None:
         raise AssertionError(args)
 
-    monkeypatch.setattr(tf_internals.OpTemplate, "__init__", refuse)
+    monkeypatch.setattr(tf_graphs.OpTemplate, "__init__", refuse)
     session.run([loss, train], {x: np.ones((6, 4))})
     assert session.transformed_graph.version == version
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from autodist.checkpoint.saver import Saver
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_variables
 
 tf1 = tf.compat.v1
 
@@ -189,12 +189,12 @@ def test_an_error_of_the_graph_does_not_blame_files_that_are_there(tmp_path: Pat
     Path(f"{prefix}.data-00000-of-00001.tempstate123").touch()
     weights = tf1.get_variable("w", [2, 3], use_resource=False)
 
-    class Checked(tf_internals.SaveableObject):
+    class Checked(tf_variables.SaveableObject):
         def restore(self, tensors: Any, _: Any) -> Any:
             with tf.control_dependencies([tf1.Assert(tf.reduce_all(tensors[0] > 9), ["small"])]):
                 return weights.assign(tensors[0])
 
-    specs = [tf_internals.SaveSpec(weights, "", "w")]
+    specs = [tf_variables.SaveSpec(weights, "", "w")]
     saver = Saver({"w": Checked(weights, specs, "w")})
     with tf1.Session() as session, pytest.raises(tf.errors.InvalidArgumentError) as caught:
         saver.restore(session, prefix)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from autodist import AutoDist
 from autodist.checkpoint.saver import Saver
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_variables
 from autodist.strategy import PartitionedPS
 
 tf1 = tf.compat.v1
@@ -62,7 +62,7 @@ def columns() -> Any:
 
 def saveables() -> list[Any]:
     """The slices as saveable objects of the user's own, which all have the name of the variable."""
-    return list(tf_internals.validate_and_slice_inputs({"table": partitioned(3)}))
+    return list(tf_variables.validate_and_slice_inputs({"table": partitioned(3)}))
 
 
 MAKERS: dict[str, Callable[[], Any]] = {
@@ -106,8 +106,8 @@ def test_saveable_objects_of_one_name_are_all_saved(tmp_path: Path) -> None:
 
 def test_a_saveable_object_that_is_given_twice_is_saved_once(tmp_path: Path) -> None:
     table = tf1.get_variable("table", [6, 2], use_resource=False)
-    specs = [tf_internals.SaveSpec(table, "", "table")]
-    saveable = tf_internals.SaveableObject(table, specs, "table")
+    specs = [tf_variables.SaveSpec(table, "", "table")]
+    saveable = tf_variables.SaveableObject(table, specs, "table")
     # Nothing restores it.
     saveable.restore = lambda tensors, shapes: tf.no_op()
     saver = Saver([saveable, saveable])
@@ -149,9 +149,9 @@ def test_a_save_that_fails_executing_eagerly_restores_nothing(tmp_path: Path) ->
 
     def save_over() -> Any:
         table = tf.Variable(tf.zeros([6, 2]), name="table")
-        specs = [tf_internals.SaveSpec(fail, "", "table", tf.float32, "/cpu:0")]
+        specs = [tf_variables.SaveSpec(fail, "", "table", tf.float32, "/cpu:0")]
 
-        class Failing(tf_internals.SaveableObject):
+        class Failing(tf_variables.SaveableObject):
             def restore(self, tensors: Any, _: Any) -> Any:
                 return table.assign(tensors[0])
 
@@ -195,7 +195,7 @@ def test_a_sharded_variable_gets_all_shards_executing_eagerly(tmp_path: Path) ->
 
     def restore() -> Any:
         shards = [tf.Variable(tf.zeros([3, 2]), name=f"table/part_{part}") for part in range(2)]
-        saver = Saver([tf_internals.ShardedVariable(shards, name="table")])
+        saver = Saver([tf_variables.ShardedVariable(shards, name="table")])
         saver.restore(None, prefix)
         return np.concatenate([shard.numpy() for shard in shards])
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tf_keras
 
 from autodist.autodist import AutoDist
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_graphs
 from autodist.strategy import AllReduce, PartitionedPS
 
 tf1 = tf.compat.v1
@@ -30,8 +30,8 @@ def observe_patched() -> list[Any]:
     ]
     methods = ("minimize", "apply_gradients", "apply")
     return [
-        tf_internals.gradients_util._GradientsHelper,
-        tf_internals.imperative_grad.imperative_grad,
+        tf_graphs.gradients_util._GradientsHelper,
+        tf_graphs.imperative_grad.imperative_grad,
         tf.SparseTensor.__init__,
         tf.gradients,
         tf1.resource_variables_enabled(),

@@ -21,7 +21,7 @@ from autodist.checkpoint.errors import final_errors, restore_errors
 from autodist.checkpoint.files import paths, report, retention, state_file
 from autodist.checkpoint.graph import meta_graph, object_checkpoint, variable_list
 from autodist.checkpoint.options import RestoreOptions, SaveOptions
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_variables
 
 # A parameter server imports this module and builds no `Saver`, but needs the ops too.
 _native.load_ops_if_possible()
@@ -283,7 +283,7 @@ class Saver(retention.RetainingSaver):
             companions = companion_files.CompanionFiles(
                 getattr(sess, "graph", None),
                 self.saver_def,
-                tf_internals.meta_graph_filename(prefix, meta_graph_suffix)
+                tf_variables.meta_graph_filename(prefix, meta_graph_suffix)
                 if write_meta_graph
                 else None,
                 state_file.path_of(paths.parent(save_path), latest_filename)

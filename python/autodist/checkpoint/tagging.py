@@ -8,7 +8,7 @@ from typing import Any
 
 from autodist import _log, errors
 from autodist.checkpoint import options as save_options
-from autodist.private_apis.tf_internals import PartitionedVariable
+from autodist.private_apis.tf_variables import PartitionedVariable
 from autodist.tf_nodes import marks, restore_nodes, save_nodes, variable_ops
 
 _LOGGER = _log.get_logger()

@@ -27,7 +27,7 @@ from autodist.graph.original.ops import op_types
 from autodist.graph.original.variables.roles import Roles, key_of
 from autodist.graph.rules import RULES
 from autodist.layout import RequestEntry
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_graphs
 from autodist.strategy import Devices, StrategyBuilder
 
 
@@ -129,7 +129,7 @@ class Transformer:
                 raise
 
     def _extend(self, new_ops: list[Any]) -> None:
-        tf_internals.copy_functions(self.original, self.graph)
+        tf_graphs.copy_functions(self.original, self.graph)
         verify.check_supported(new_ops, self._observer)
         verify.check_saved_reads(new_ops, self._context.saved_reads)
         variables = self.roles.extend(new_ops)
@@ -158,7 +158,7 @@ class Transformer:
         self.require([op for op in self._positions if op_types.changes_variable(op.type)])
         for op in [op for op in self._positions if op.type == op_types.SAVE]:
             with contextlib.suppress(UnsupportedGraphError):  # Raised when the user saves.
-                self.require([op, *tf_internals.control_outputs(op)])
+                self.require([op, *tf_graphs.control_outputs(op)])
 
     def require(self, ops: Iterable[Any]) -> None:
         """Makes original ops, with all that they depend on.

@@ -16,7 +16,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_variables
 from autodist.private_apis.patches import replaced
 
 
@@ -33,7 +33,7 @@ class RefVariables:
     @contextlib.contextmanager
     def allowed(self) -> Iterator[None]:
         """The context in which they work."""
-        owner = tf_internals.BaseResourceVariable
+        owner = tf_variables.BaseResourceVariable
         # As in TensorFlow 1. It cannot be taken back, and changes nothing else.
         tf.compat.v1.Variable.register(owner)
         with (

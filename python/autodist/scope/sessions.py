@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from autodist.errors import GraphStateError
 from autodist.graph.transformer import Transformer
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_sessions
 from autodist.private_apis.patches import replaced
 from autodist.session.distributed_session import DistributedSession
 from autodist.session.runner.runners import Runner
@@ -48,7 +48,7 @@ class ScopeSessions:
         with (
             self._sessions_replaced(),
             replaced(tf.compat.v1.train.SessionManager, "__init__", self._bind_manager),
-            replaced(tf_internals.MonitoredSessionBase, "__init__", self._bind_monitored),
+            replaced(tf_sessions.MonitoredSessionBase, "__init__", self._bind_monitored),
         ):
             yield
 
@@ -71,7 +71,7 @@ class ScopeSessions:
             if not is_ours or isinstance(session, DistributedSession):
                 stock(session, target, graph, config)
                 return
-            tf_internals.leave_to_process_end(session)  # Nothing to close yet.
+            tf_sessions.leave_to_process_end(session)  # Nothing to close yet.
             kinds = {
                 tf.compat.v1.Session: DistributedSession,
                 tf.compat.v1.InteractiveSession: InteractiveDistributedSession,
@@ -98,7 +98,7 @@ class ScopeSessions:
         @functools.wraps(stock)
         def construct(manager: Any, *args: Any, **kwargs: Any) -> None:
             stock(manager, *args, **kwargs)
-            if tf_internals.graph_of_manager(manager) is self._graph:
+            if tf_sessions.graph_of_manager(manager) is self._graph:
                 manager.prepare_session = self._while_replaced(manager.prepare_session)
                 manager.recover_session = self._while_replaced(manager.recover_session)
                 manager.wait_for_session = _refuse_to_wait

@@ -17,7 +17,7 @@ import tensorflow as tf
 from autodist.errors import ArgumentError, ArgumentTypeError, GraphStateError
 from autodist.graph.transformer import Transformer
 from autodist.layout import RequestEntry
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_sessions
 from autodist.session import layout_report
 from autodist.session.explain import Explanation, explain_transformer
 from autodist.session.runner.initialization import Initialization
@@ -160,7 +160,7 @@ class DistributedSession(tf.compat.v1.Session):
             self.graph.as_graph_element(f, allow_operation=False)
             for f in tf.nest.flatten(list(feeds), expand_composites=True)
         ]
-        tensors, ops = tf_internals.flatten_fetches(self.graph, fetches)
+        tensors, ops = tf_sessions.flatten_fetches(self.graph, fetches)
         wanted = [self._transformer.fetch(t) for t in tensors]
         wanted += [new for op in ops for new in self._transformer.targets(op)]
         plan = self._transformer.feed_plan(flat)
@@ -176,7 +176,7 @@ class DistributedSession(tf.compat.v1.Session):
             raise ArgumentTypeError(f"feed_list must be a list or tuple, got {feed_list!r}")
         feeds = list(feed_list or [])
         self.begin()
-        for tensor in tf_internals.flatten_fetches(self.graph, fetches)[0]:
+        for tensor in tf_sessions.flatten_fetches(self.graph, fetches)[0]:
             self._transformer.fetch(tensor)
 
         def call(*args: Any, options: Any = None, run_metadata: Any = None) -> Any:
@@ -263,7 +263,7 @@ class DistributedSession(tf.compat.v1.Session):
         feeds = {target.ref(): np.asarray(part) for target, part in parts}
         has_collectives = self._transformer.has_collectives([*targets, *fetches])
         results = self._runner.run(
-            lambda inner: tf_internals.run_tensors(
+            lambda inner: tf_sessions.run_tensors(
                 inner, handle, targets, fetches, feeds, options, run_metadata
             ),
             has_collectives=has_collectives,

@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist.private_apis.tf_internals import set_attribute
+from autodist.private_apis.tf_graphs import set_attribute
 
 PREFIX = "_autodist"
 _SAVE = "_autodist_save"

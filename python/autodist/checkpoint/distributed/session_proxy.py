@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autodist.private_apis.tf_internals import SessionInterface
+from autodist.private_apis.tf_sessions import SessionInterface
 
 
 class SessionProxy(SessionInterface):

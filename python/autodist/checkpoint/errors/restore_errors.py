@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from autodist import errors
 from autodist.checkpoint.files import bundle, paths
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_variables
 from autodist.tf_nodes import restore_nodes
 
 # Names listed of each kind; the error itself lists all that are missing.
@@ -125,7 +125,7 @@ def describe(graph: Any, saver_def: Any, prefix: str) -> str:
         reader = tf.compat.v1.train.NewCheckpointReader(prefix)
     except (tf.errors.OpError, ValueError, RuntimeError):
         return ""
-    if reader.has_tensor(tf_internals.OBJECT_GRAPH_KEY):
+    if reader.has_tensor(tf_variables.OBJECT_GRAPH_KEY):
         return ""  # Its names are keys of objects; the error itself lists names of variables.
     stored = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
     wanted = [

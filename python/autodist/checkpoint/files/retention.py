@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from autodist import _log
 from autodist.checkpoint.files import paths, prefix_lock
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_variables
 
 _LOGGER = _log.get_logger()
 
@@ -148,7 +148,7 @@ class RetainingSaver(tf.compat.v1.train.Saver):
         if reason is not None:
             _LOGGER.warning("the old checkpoint %r is not removed: %s", prefix, reason)
             return
-        meta_path = tf_internals.meta_graph_filename(prefix, meta_graph_suffix)
+        meta_path = tf_variables.meta_graph_filename(prefix, meta_graph_suffix)
         is_v2 = self._write_version == _SaverDef.V2
         prefix_lock.remove_unless_held(prefix, meta_path, *([] if is_v2 else [prefix]))
 

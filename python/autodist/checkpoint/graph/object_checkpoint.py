@@ -21,7 +21,7 @@ import tensorflow as tf
 from autodist import _log, errors
 from autodist.checkpoint.distributed import session_proxy
 from autodist.checkpoint.graph import variable_list
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_variables
 
 _LOGGER = _log.get_logger()
 
@@ -123,10 +123,10 @@ def keys_by_name(prefix: str) -> KeysByName | None:
     """
     # Not `tf.train.load_checkpoint`, which takes a directory of that name first.
     reader = tf.compat.v1.train.NewCheckpointReader(prefix)
-    if not reader.has_tensor(tf_internals.OBJECT_GRAPH_KEY):
+    if not reader.has_tensor(tf_variables.OBJECT_GRAPH_KEY):
         return None
-    graph = tf_internals.TrackableObjectGraph.FromString(
-        reader.get_tensor(tf_internals.OBJECT_GRAPH_KEY)
+    graph = tf_variables.TrackableObjectGraph.FromString(
+        reader.get_tensor(tf_variables.OBJECT_GRAPH_KEY)
     )
     keys: dict[str, dict[str, None]] = {}
     for node in graph.nodes:
@@ -149,11 +149,11 @@ def var_list(given: Any, prefix: str, keys: KeysByName) -> dict[str, Any]:
             variable.
     """
     if given is None:
-        given = tf_internals.all_saveable_objects()
+        given = tf_variables.all_saveable_objects()
     named = variable_list.expand(given)
     if not isinstance(named, Mapping):
-        named = tf_internals.op_list_to_dict(named)
-    saveables = tf_internals.validate_and_slice_inputs(named)
+        named = tf_variables.op_list_to_dict(named)
+    saveables = tf_variables.validate_and_slice_inputs(named)
     names = sorted({spec.name for saveable in saveables for spec in saveable.specs})
     missing = [name for name in names if name not in keys]
     if missing:

@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from autodist import errors
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_variables
 
 
 def expand(var_list: Any) -> Any:
@@ -29,19 +29,19 @@ def expand(var_list: Any) -> Any:
         if not any(_is_distributed(value) for value in var_list.values()):
             return var_list
         return {
-            name: tf_internals.make_saveables(value, name) if _is_distributed(value) else value
+            name: tf_variables.make_saveables(value, name) if _is_distributed(value) else value
             for name, value in var_list.items()
         }
     if not isinstance(var_list, list | tuple | set):
         return var_list
     flat = tf.nest.flatten(list(var_list))
-    given = [value for value in flat if isinstance(value, tf_internals.SaveableObject)]
+    given = [value for value in flat if isinstance(value, tf_variables.SaveableObject)]
     # One that is given twice is saved once, as by TensorFlow's.
     saveables = list({id(saveable): saveable for saveable in given}.values())
     if len({saveable.name for saveable in saveables}) < len(saveables):
-        others = [value for value in flat if not isinstance(value, tf_internals.SaveableObject)]
+        others = [value for value in flat if not isinstance(value, tf_variables.SaveableObject)]
         return {**_named(others), **by_unique_name(saveables)}
-    if not any(isinstance(value, tf_internals.ShardedVariable) for value in flat):
+    if not any(isinstance(value, tf_variables.ShardedVariable) for value in flat):
         return var_list
     return _named(flat)
 
@@ -63,15 +63,15 @@ def by_unique_name(saveables: Iterable[Any]) -> dict[str, Any]:
 
 def _named(flat: list[Any]) -> dict[str, Any]:
     """Returns values by name; a sharded variable is replaced by its saveable objects."""
-    sharded = [value for value in flat if isinstance(value, tf_internals.ShardedVariable)]
-    others = [value for value in flat if not isinstance(value, tf_internals.ShardedVariable)]
-    named = dict(tf_internals.op_list_to_dict(others))
+    sharded = [value for value in flat if isinstance(value, tf_variables.ShardedVariable)]
+    others = [value for value in flat if not isinstance(value, tf_variables.ShardedVariable)]
+    named = dict(tf_variables.op_list_to_dict(others))
     for value in sharded:
         if value.name in named:
             raise errors.ArgumentError(f"At least two variables have the same name: {value.name}")
-        named[value.name] = tf_internals.make_saveables(value, value.name)
+        named[value.name] = tf_variables.make_saveables(value, value.name)
     return named
 
 
 def _is_distributed(value: Any) -> bool:
-    return isinstance(value, tf_internals.ShardedVariable | tf_internals.DistributedVariable)
+    return isinstance(value, tf_variables.ShardedVariable | tf_variables.DistributedVariable)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 import grpc
 import tensorflow as tf
 
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_sessions
 
 _GET_STATUS = "/tensorflow.WorkerService/GetStatus"
 _CLEANUP_ALL = "/tensorflow.WorkerService/CleanupAll"
@@ -151,7 +151,7 @@ class ServerStub:
 
 def _parse(answer: bytes) -> Status:
     items = tf.train.BytesList.FromString(answer).value
-    devices = [tf_internals.DeviceAttributes.FromString(item) for item in items]
+    devices = [tf_sessions.DeviceAttributes.FromString(item) for item in items]
     cpus = sorted(d.name for d in devices if d.device_type == "CPU")
     if not cpus:
         raise NoAnswerError("it is no TensorFlow server")

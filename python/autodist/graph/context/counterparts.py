@@ -11,7 +11,7 @@ from autodist.graph.building.values.values import Value
 from autodist.graph.building.variables.placement import PlacedVariable
 from autodist.graph.original.variables.roles import Key, key_of
 from autodist.layout import Grid
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_graphs
 
 Copies = list[list[Any]]
 """What an original op became, `copies[replica][shard]`: ops; one list where all replicas share them."""
@@ -143,7 +143,7 @@ class Counterparts:
         self._values[op, index] = value
         for user, position, replica in self._back_edges.pop((op, index), []):
             merged = self._copies[user][replica][0]
-            tf_internals.update_input(merged, position, value.whole(replica))
+            tf_graphs.update_input(merged, position, value.whole(replica))
 
     def record_ops(self, op: Any, rows: Copies) -> None:
         """Remembers what an original op became, and nothing about its outputs."""

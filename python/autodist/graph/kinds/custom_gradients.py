@@ -16,7 +16,7 @@ from autodist.graph.kinds.kind import SAME, Kind
 from autodist.graph.kinds.kinds import Kinds
 from autodist.graph.original.observed.differentiations import GradientCall
 from autodist.graph.original.variables.roles import Key, key_of
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_graphs
 
 # Linear in each input where the others do not depend on what came back; the first set: in one, the second: in all.
 _PRODUCTS = frozenset({"Mul", "MulNoNan", "MatMul", "BatchMatMulV2"})
@@ -29,7 +29,7 @@ _BY_FIRST = frozenset({"RealDiv", "Div", "DivNoNan"})
 
 def has_own_gradient(op: Any) -> bool:
     """Whether the user gave the gradient function of an op."""
-    return "_gradient_op_type" in op.node_def.attr and not tf_internals.takes_functions(op.type)
+    return "_gradient_op_type" in op.node_def.attr and not tf_graphs.takes_functions(op.type)
 
 
 def is_linear(kinds: Kinds, ops: list[Any], call: GradientCall, found: list[Kind | None]) -> bool:

@@ -26,7 +26,7 @@ from autodist.graph.kinds.kind import (
 from autodist.graph.kinds.statistics import OF_STATISTICS
 from autodist.graph.original.ops import functions, op_types, random_op_types
 from autodist.graph.original.variables.roles import Key, key_of
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_graphs
 
 T = TypeVar("T")
 Rule = Callable[["Kinds", Any], "list[Kind | None]"]
@@ -196,7 +196,7 @@ class Kinds:
 
     def is_repeatable(self, op: Any) -> bool:
         """Whether copies of an op on several replicas give the same for the same inputs."""
-        if tf_internals.takes_functions(op.type):
+        if tf_graphs.takes_functions(op.type):
             known = self.remembered(_Repeatable).known
             if op not in known:
                 known[op] = functions.is_repeatable(op)

@@ -20,7 +20,7 @@ from autodist import _log
 from autodist.cluster.chief import Cluster, Failure
 from autodist.errors import GraphStateError
 from autodist.graph.transformer import Transformer
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_sessions
 from autodist.process import background
 
 _logger = _log.get_logger()
@@ -175,7 +175,7 @@ class ClusterRunner:
         if sys.is_finalizing():
             # A thread started now never runs; what the session holds ends with the process.
             if session is not None:
-                tf_internals.leave_to_process_end(session)
+                tf_sessions.leave_to_process_end(session)
             return
         if session is not None:
             closing = _Call(tf.compat.v1.Session.close, session)
@@ -183,7 +183,7 @@ class ClusterRunner:
                 closing.is_done.wait(_CLOSE_SECONDS)
             elif self._failures:
                 # Closing it would wait until lost nodes are back.
-                tf_internals.leave_to_process_end(session)
+                tf_sessions.leave_to_process_end(session)
             else:
                 closing.make()
         self._cluster.drop_container(self._transformer.builder.container, _CLOSE_SECONDS)

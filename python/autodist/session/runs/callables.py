@@ -13,7 +13,7 @@ import numpy as np
 
 from autodist.errors import ArgumentError, UnsupportedGraphError
 from autodist.graph.transformer import Transformer
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_sessions
 from autodist.session.runner.runners import Runner
 
 
@@ -74,7 +74,7 @@ class MappedCallable:
 
         def call(session: Any) -> Any:
             if self._made_by[0] is not session:
-                made = tf_internals.make_callable_from_options(session, self._options)
+                made = tf_sessions.make_callable_from_options(session, self._options)
                 self._made_by = (session, made)
             return self._made_by[1](*fed, run_metadata=run_metadata)
 

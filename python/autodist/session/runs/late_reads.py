@@ -20,7 +20,7 @@ from autodist.graph.original.ops import op_types
 from autodist.graph.original.ops.functions import may_write
 from autodist.graph.original.variables.roles import Key, key_of
 from autodist.graph.transformer import Transformer
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_graphs
 
 _MOST_RUNS = 1000
 
@@ -122,7 +122,7 @@ def _after_updates(handle_op: Any, fed: frozenset[Key]) -> set[Any]:
         # What waits for an op in a branch is not run where the branch is not taken.
         pending.extend(
             later
-            for later in tf_internals.control_outputs(op)
+            for later in tf_graphs.control_outputs(op)
             if _is_never_dead(op) or not _is_never_dead(later)
         )
     return found
@@ -145,4 +145,4 @@ def _writers(handle_op: Any) -> Iterator[Any]:
 
 def _is_never_dead(op: Any) -> bool:
     """Whether an op runs in every step that asks for it: it is in no branch or loop of the v1 control flow."""
-    return tf_internals.is_at_top_level(op) or op.type in ("Merge", "Exit")
+    return tf_graphs.is_at_top_level(op) or op.type in ("Merge", "Exit")

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from autodist.graph.transformer import Transformer
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_sessions
 from autodist.session.runner.runners import Runner
 from autodist.session.runs.late_reads import LateReads
 
@@ -104,7 +104,7 @@ class CachedRun:
         fetches = late_reads.fetch(handler.fetches(), handler.targets(), fed.values())
         self._feed_plan = transformer.feed_plan(list(fed.values()))
         self._has_collectives = transformer.has_collectives([*targets, *fetches])
-        self._prepared = tf_internals.PreparedRun(targets, fetches, self._feed_plan.targets)
+        self._prepared = tf_sessions.PreparedRun(targets, fetches, self._feed_plan.targets)
 
     def arrays(self, feed_dict: Any) -> list[Any] | None:
         """The fed values as arrays; None where TensorFlow must check them."""
@@ -140,7 +140,7 @@ class CachedRun:
 def _taken_apart(graph: Any, fetches: Any, feed_dict: Any) -> tuple[Any, dict[Any, Any]] | None:
     """The fetches of a run and its fed tensors by key; None where TensorFlow must take it apart each time."""
     fed = {key: graph.as_graph_element(key, allow_operation=False) for key in feed_dict or {}}
-    handler = tf_internals.fetch_handler(graph, fetches)
+    handler = tf_sessions.fetch_handler(graph, fetches)
     refs = {tensor.ref() for tensor in fed.values()}
     is_simple = len(refs) == len(fed) and all(graph.is_feedable(t) for t in fed.values())
     if not is_simple or any(tensor.ref() in refs for tensor in handler.fetches()):

@@ -14,7 +14,7 @@ import tensorflow as tf
 from autodist.errors import ArgumentError
 from autodist.graph.original.ops import op_types
 from autodist.graph.original.ops.functions import may_write
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_graphs
 
 # What takes a variable's handle and gives nothing of its value.
 _VALUELESS = frozenset(
@@ -66,7 +66,7 @@ def _reads(key: Any, handle_op: Any) -> list[Any]:
     handle = handle_op.outputs[0]
     found = []
     for op in handle.consumers():
-        if op.type == op_types.READ and tf_internals.is_at_top_level(op):
+        if op.type == op_types.READ and tf_graphs.is_at_top_level(op):
             found.extend(op.outputs)
         elif op.type not in _VALUELESS and not _only_writes(op, handle):
             name = getattr(key, "name", key)

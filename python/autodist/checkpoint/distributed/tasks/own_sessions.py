@@ -23,7 +23,7 @@ from typing import Any
 import tensorflow as tf
 
 from autodist.checkpoint.distributed.tasks import task_names
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_sessions
 
 # How long a program waits at its end, or a session's `close`, for sessions of ours to close.
 _CLOSE_SECONDS = 2.0
@@ -72,7 +72,7 @@ def end_with(session: Any, ends: Iterable[weakref.finalize[..., Any]]) -> None:
     """
     if session not in _BESIDE:
         _BESIDE[session] = []
-        tf_internals.call_before_close(session, _Ending(_BESIDE[session]))
+        tf_sessions.call_before_close(session, _Ending(_BESIDE[session]))
     beside = _BESIDE[session]
     beside[:] = [end for end in beside if end.alive]
     beside.extend(ends)
@@ -97,7 +97,7 @@ class _Ending:
 def _end(session: Any) -> concurrent.futures.Future[Any] | None:
     if sys.is_finalizing():
         # A thread that is started now never runs. What the session holds ends with the process.
-        tf_internals.leave_to_process_end(session)
+        tf_sessions.leave_to_process_end(session)
         return None
 
     def close_quietly() -> None:

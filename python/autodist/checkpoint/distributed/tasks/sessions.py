@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from autodist.checkpoint.distributed.tasks import task_names
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_sessions
 
 # Of a distributed session, which is not known here by its class.
 _INTERFACE = ("session_config", "stored_parts", "stored_values", "target", "transformed_graph")
@@ -25,8 +25,8 @@ def target_of(session: Any) -> task_names.SessionTarget | None:
     else:
         session = unwrapped(session)
         address = tf.compat.as_str(getattr(session, "sess_str", None) or "")
-        config = tf_internals.session_config(session)
-    if not address or tf_internals.is_closed(session):
+        config = tf_sessions.session_config(session)
+    if not address or tf_sessions.is_closed(session):
         return None
     return task_names.SessionTarget(str(address), config)
 
@@ -52,7 +52,7 @@ def run_stored(session: Any, fetches: Sequence[Any], options: Any, metadata: Any
 
 def unwrapped(session: Any) -> Any:
     """Returns the session inside wrappers, such as the debugger's."""
-    while not isinstance(session, tf_internals.BaseSession) and hasattr(session, "session"):
+    while not isinstance(session, tf_sessions.BaseSession) and hasattr(session, "session"):
         session = session.session
     return session
 

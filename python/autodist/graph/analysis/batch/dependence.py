@@ -30,7 +30,7 @@ from autodist.graph.original.observed.differentiations import GradientCall, Rang
 from autodist.graph.original.observed.observer import GradientRecord, Observer, SecondDerivative
 from autodist.graph.original.ops import op_types
 from autodist.graph.original.variables.roles import Key, key_of
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_graphs
 
 LOCAL = 1
 _STEP_STORES = frozenset(
@@ -309,7 +309,7 @@ class Dependence:
         mask = 0
         for tensor in op.inputs:
             mask |= self._mask_seen_by(op, tensor)
-        if not tf_internals.is_at_top_level(op):
+        if not tf_graphs.is_at_top_level(op):
             # Where the replicas take different branches of the v1 control flow, what a branch makes varies.
             for source in op.control_inputs:
                 if is_pivot(source):

@@ -11,7 +11,7 @@ from autodist.graph.analysis.batch.decisions import Obstacle
 from autodist.graph.analysis.batch.dependence import Dependence
 from autodist.graph.original.ops import op_types
 from autodist.graph.original.variables.roles import LogicalVariable
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_graphs
 
 
 def check_gradient(batch: Dependence, op: Any, variables: list[LogicalVariable]) -> None:
@@ -57,7 +57,7 @@ def check_can_be_local(
         "replica"
     )
     why = "" if obstacle is None else f" It cannot be updated with what one node has: {obstacle}."
-    is_inside = not (op_types.is_update(op.type) and tf_internals.is_at_top_level(op))
+    is_inside = not (op_types.is_update(op.type) and tf_graphs.is_at_top_level(op))
     if is_inside and variable.aggregation == tf.VariableAggregation.SUM:
         raise UnsupportedGraphError(
             f"{what}, inside a function, branch or loop, where a replica without a part of a small batch would be "

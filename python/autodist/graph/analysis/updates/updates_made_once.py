@@ -21,7 +21,7 @@ from autodist.graph.analysis.batch.dependence import Dependence
 from autodist.graph.kinds.kinds import Kinds
 from autodist.graph.original.ops import op_types
 from autodist.graph.original.ops.functions import has_effect
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_graphs
 
 _READS = op_types.READ_ONLY | {"LookupTableFind", "LookupTableFindV2", "LookupTableSizeV2"}
 
@@ -84,13 +84,13 @@ class Proof:
     def _cannot_run_again(self, op: Any) -> Obstacle | None:
         if self._batch.is_in_loop(op):
             return Obstacle(op, "is in a loop of TensorFlow's v1 control flow")
-        if not tf_internals.is_at_top_level(op) and any(
+        if not tf_graphs.is_at_top_level(op) and any(
             self._batch.mask(source) for source in op.control_inputs
         ):
             return Obstacle(op, "is in a branch that some replicas may take and others not")
         if has_effect(op):
             return Obstacle(op, "has an effect, or a state, and cannot be run once more")
-        is_reader = op.type in _READS or tf_internals.takes_functions(op.type)
+        is_reader = op.type in _READS or tf_graphs.takes_functions(op.type)
         for tensor in op.inputs:
             if tensor.dtype == tf.resource and (not is_reader or self._batch.varies(op, tensor)):
                 return Obstacle(op, "works on what a step keeps for each replica")

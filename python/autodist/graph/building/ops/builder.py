@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from autodist.graph.building.ops import random_seeds
 from autodist.graph.building.ops.random_functions import RandomFunctions
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_graphs
 from autodist.tf_nodes import marks
 
 
@@ -157,7 +157,7 @@ class Builder:
     def _template_of(self, op: Any) -> Any:
         """The template of `op`; the last is kept, for the copies of one op are made one after the other."""
         if self._template[0] is not op:
-            self._template = (op, tf_internals.OpTemplate.of_op(op, _is_dropped))
+            self._template = (op, tf_graphs.OpTemplate.of_op(op, _is_dropped))
         return self._template[1]
 
     def _device(self, inputs: list[Any], replica: int) -> str:

@@ -17,7 +17,7 @@ import tensorflow as tf
 from autodist import _native
 from autodist.graph.building.ops.builder import is_cpu
 from autodist.layout import Grid
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_graphs
 
 # Those for which TensorFlow has a kernel of `SplitV` on every device that has one of `Slice`.
 _CAN_SPLIT = frozenset(
@@ -148,7 +148,7 @@ def _template_of_shards(grid: Grid, dtype: Any) -> Any:
         "starts": attr(list=starts),
         "shapes": attr(list=shapes),
     }
-    return tf_internals.OpTemplate.of_type(ASSIGN_SHARDS, values)
+    return tf_graphs.OpTemplate.of_type(ASSIGN_SHARDS, values)
 
 
 def _constant(graph: Any, value: int | tuple[int, ...], device: str) -> Any:
@@ -158,7 +158,7 @@ def _constant(graph: Any, value: int | tuple[int, ...], device: str) -> Any:
     if key not in of_graph:
         dtype = tf.int32 if isinstance(value, int) else tf.int64
         proto = tf.make_tensor_proto(value, dtype)
-        template = tf_internals.OpTemplate.of_type(
+        template = tf_graphs.OpTemplate.of_type(
             "Const",
             {
                 "dtype": tf.compat.v1.AttrValue(type=dtype.as_datatype_enum),
@@ -189,4 +189,4 @@ def _template(op_type: str, attributes: tuple[tuple[str, Any], ...]) -> Any:
         else tf.compat.v1.AttrValue(type=value.as_datatype_enum)
         for name, value in attributes
     }
-    return tf_internals.OpTemplate.of_type(op_type, values)
+    return tf_graphs.OpTemplate.of_type(op_type, values)

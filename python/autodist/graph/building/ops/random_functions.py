@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from autodist.graph.building.ops import random_seeds
 from autodist.graph.original.ops import random_op_types
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_graphs
 
 tf1 = tf.compat.v1
 
@@ -36,7 +36,7 @@ class RandomFunctions:
     ) -> dict[str, Any]:
         """The attributes, among those of an op, that name other functions in the copy for `replica`."""
         changed: dict[str, Any] = {}
-        if not tf_internals.takes_functions(op_type):
+        if not tf_graphs.takes_functions(op_type):
             return changed
         for name, value in attributes.items():
             if any(self._draws(function.name) for function in _functions_in(value)):
@@ -52,7 +52,7 @@ class RandomFunctions:
         if name not in self._is_random:
             # A function that calls itself draws if what else it does draws.
             self._is_random[name] = False
-            definition = tf_internals.function_definition(self._graph, name)
+            definition = tf_graphs.function_definition(self._graph, name)
             nodes = definition.node_def if definition is not None else ()
             self._is_random[name] = any(self._node_draws(node) for node in nodes)
         return self._is_random[name]
@@ -73,7 +73,7 @@ class RandomFunctions:
             self._copied.add(own)
             copies = tf1.GraphDef(versions=self._graph.graph_def_versions)
             definition = copies.library.function.add()
-            definition.CopyFrom(tf_internals.function_definition(self._graph, name))
+            definition.CopyFrom(tf_graphs.function_definition(self._graph, name))
             definition.signature.name = own
             self._change_seeds(definition, replica)
             with self._graph.as_default():

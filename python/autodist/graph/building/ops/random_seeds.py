@@ -14,7 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from autodist.graph.original.ops.random_op_types import has_seed
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_graphs
 
 tf1 = tf.compat.v1
 
@@ -39,7 +39,7 @@ def seeds_of_replica(attributes: Mapping[str, Any], replica: int) -> dict[str, A
 
 def separate_node(definition: Any, node: Any, replica: int) -> None:
     """Changes a function so that the stateless random op `node` in it draws as `replica`."""
-    names = tf_internals.argument_names(node.op)
+    names = tf_graphs.argument_names(node.op)
     index, change = seed_and_change(names, replica)
     dtype = tf.as_dtype(node.attr["Tseed"].type) if names[index] == "seed" else tf.uint64
     constant = definition.node_def.add(name=f"{node.name}/replica", op="Const")

@@ -36,7 +36,7 @@ from autodist.graph.original.observed.optimizer_updates import (
     run_in_order,
 )
 from autodist.graph.original.ops import op_types
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_graphs, tf_variables
 from autodist.private_apis.patches import replaced
 
 
@@ -116,10 +116,10 @@ class Observer:
         """Watches gradients and optimizers until the context is left; then all is as it was."""
         with contextlib.ExitStack() as stack:
             for owner, name, wrap in (
-                (tf_internals.gradients_util, "_GradientsHelper", self._watch_gradients),
-                (tf_internals.imperative_grad, "imperative_grad", self._watch_gradients),
+                (tf_graphs.gradients_util, "_GradientsHelper", self._watch_gradients),
+                (tf_graphs.imperative_grad, "imperative_grad", self._watch_gradients),
                 (
-                    tf_internals.framework_ops,
+                    tf_graphs.framework_ops,
                     "get_gradient_function",
                     self._watch_gradient_functions,
                 ),
@@ -283,7 +283,7 @@ class Observer:
             is_keras = not isinstance(optimizer, tf.compat.v1.train.Optimizer)
             self._optimizer_depth += 1
             try:
-                with tf_internals.ordered_branches(self._graph, is_ordered=is_keras):
+                with tf_graphs.ordered_branches(self._graph, is_ordered=is_keras):
                     result = method(optimizer, *args, **kwargs)
             finally:
                 self._optimizer_depth -= 1
@@ -307,7 +307,7 @@ def _as_list(values: Any) -> list[Any]:
 
 def find_handle_op(source: Any) -> Any:
     """The `VarHandleOp` of a variable, of its handle or of a tensor read from it; None for anything else."""
-    if tf_internals.is_resource_variable(source):
+    if tf_variables.is_resource_variable(source):
         source = source.handle
     if not isinstance(source, tf.Tensor) or not hasattr(source, "op"):
         return None

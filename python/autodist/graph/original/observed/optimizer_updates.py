@@ -12,7 +12,7 @@ from autodist.errors import UnsupportedGraphError
 from autodist.graph.original.observed.declared_variables import initializer_op, variables_of
 from autodist.graph.original.ops import op_types
 from autodist.graph.original.ops.functions import may_write
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_graphs
 
 
 def run_in_order(graph: Any, gradients: list[Any], begin: int) -> Any:
@@ -30,14 +30,14 @@ def run_in_order(graph: Any, gradients: list[Any], begin: int) -> Any:
       begin: the number of ops when the optimizer was called.
     """
     graph_ops = graph.get_operations()
-    gradients = [op for op in dict.fromkeys(gradients) if tf_internals.is_at_top_level(op)]
+    gradients = [op for op in dict.fromkeys(gradients) if tf_graphs.is_at_top_level(op)]
     if len(gradients) > 1:
         gradients = [_wait_for(gradients)]
     initializers = {initializer_op(v) for v in variables_of(graph)}
     last_write: dict[Any, Any] = {}
     reads: dict[Any, list[Any]] = {}
     for op in graph_ops[:begin]:
-        if op.type == op_types.READ and not op.control_inputs and tf_internals.is_at_top_level(op):
+        if op.type == op_types.READ and not op.control_inputs and tf_graphs.is_at_top_level(op):
             reads.setdefault(op.inputs[0].op, []).append(op)
     updates = []
     for op in graph_ops[begin:]:
@@ -58,12 +58,12 @@ def run_in_order(graph: Any, gradients: list[Any], begin: int) -> Any:
                 before += reads.pop(handle, [])
                 before += [] if handle in last_write else gradients
                 last_write[handle] = op
-            elif tf_internals.is_at_top_level(op):
+            elif tf_graphs.is_at_top_level(op):
                 reads.setdefault(handle, []).append(op)
             known = set(op.control_inputs)
             fresh = [b for b in before if b not in known and b is not op]
             if fresh:
-                tf_internals.add_control_inputs(op, fresh)
+                tf_graphs.add_control_inputs(op, fresh)
     return tf.group(*updates)
 
 
@@ -101,7 +101,7 @@ def _check_reachable(update: Any) -> None:
     Raises:
       UnsupportedGraphError: naming the op.
     """
-    if not tf_internals.is_at_top_level(update):
+    if not tf_graphs.is_at_top_level(update):
         raise UnsupportedGraphError(
             f"the optimizer's update {update.name!r} ({update.type}) lies in a branch or loop of TensorFlow's "
             "v1 control flow. Call tf.compat.v1.enable_control_flow_v2() before the optimizer is applied."

@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from autodist.graph.original.ops import op_types, random_op_types
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_graphs
 
 _READS = op_types.READ_ONLY | {op_types.DISABLE_COPY}
 # These take a predicate or a branch number first, which the functions they call do not.
@@ -145,7 +145,7 @@ def _body_of(graph: Any, name: str) -> _Body | None:
     """The body of a function of `graph`; None where it is not known."""
     bodies = _bodies.setdefault(graph, {})
     if name not in bodies:
-        definition = tf_internals.function_definition(graph, name)
+        definition = tf_graphs.function_definition(graph, name)
         if definition is None:
             return None
         bodies[name] = _Body(definition)
@@ -207,10 +207,10 @@ def _is_special(graph: Any, op_type: str, attrs: Any, visited: set[str]) -> bool
     """Whether a node draws random numbers, or has a gradient function of its own, in functions that it calls, too."""
     if random_op_types.draws(op_type, attrs):
         return True
-    if not tf_internals.takes_functions(op_type):
+    if not tf_graphs.takes_functions(op_type):
         return "_gradient_op_type" in attrs
     for name in _names(attrs):
-        definition = tf_internals.function_definition(graph, name)
+        definition = tf_graphs.function_definition(graph, name)
         if definition is None:
             return True
         if name not in visited:
@@ -234,7 +234,7 @@ def has_lasting_effect(op: Any) -> bool:
 
 
 def _node_has_effect(graph: Any, op_type: str, attrs: Any, visited: set[str]) -> bool:
-    if tf_internals.takes_functions(op_type):
+    if tf_graphs.takes_functions(op_type):
         return any(_function_has_effect(graph, name, visited) for name in _names(attrs))
     if op_type in _LOOKS_ONLY or op_type in (
         "Placeholder",
@@ -243,14 +243,14 @@ def _node_has_effect(graph: Any, op_type: str, attrs: Any, visited: set[str]) ->
         "CheckNumericsV2",
     ):
         return False
-    return tf_internals.is_stateful(op_type) and not random_op_types.draws(op_type, attrs)
+    return tf_graphs.is_stateful(op_type) and not random_op_types.draws(op_type, attrs)
 
 
 def _function_has_effect(graph: Any, name: str, visited: set[str]) -> bool:
     if name in visited:
         return False
     visited.add(name)
-    definition = tf_internals.function_definition(graph, name)
+    definition = tf_graphs.function_definition(graph, name)
     if definition is None:
         return True
     return any(_node_has_effect(graph, n.op, n.attr, visited) for n in definition.node_def)

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from autodist.graph.original.ops import op_types
-from autodist.private_apis.tf_internals import control_outputs
+from autodist.private_apis.tf_graphs import control_outputs
 from autodist.tf_nodes import variable_ops
 
 

@@ -20,7 +20,7 @@ from autodist.graph.kinds.rules.control_flow.loop_rules import NOTHING, WITHIN, 
 from autodist.graph.original.ops.functions import has_effect
 from autodist.graph.original.ops.order import topological
 from autodist.graph.original.variables.roles import Key, key_of
-from autodist.private_apis import tf_internals
+from autodist.private_apis import tf_graphs
 
 Found = list[Kind | None]
 
@@ -53,7 +53,7 @@ class Bodies:
     def graph(self, caller: Any, name: str) -> Any:
         """The body of a function that `caller` calls; None where it is not known."""
         if name not in self.graphs:
-            self.graphs[name] = tf_internals.function_body(caller.graph, name)
+            self.graphs[name] = tf_graphs.function_body(caller.graph, name)
         return self.graphs[name]
 
 

@@ -1,7 +1,6 @@
-"""The one door to TensorFlow's private Python API.
+"""TensorFlow's private Python API of graphs: ops, op types, functions and gradients.
 
-Everything that TensorFlow does not export is imported here and nowhere else, each name with the reason why no
-public one would do. Read in TensorFlow 2.21.
+Each name is imported with the reason why no public one would do. Read in TensorFlow 2.21.
 """
 
 from __future__ import annotations
@@ -11,29 +10,10 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-# Public code gets this from a session only; a server's answer to `GetStatus` is a list of them.
-from tensorflow.core.framework.device_attributes_pb2 import DeviceAttributes
-
-# What an object-based checkpoint holds under `OBJECT_GRAPH_KEY`.
-from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
-
-# Without a public name.
-from tensorflow.python.checkpoint.checkpoint_management import meta_graph_filename
-
 # The C API's own functions: `tf.Graph.create_op` takes several times as long for each op.
 from tensorflow.python.client import pywrap_tf_session
 
-# What turns the fetches of a run into lists of tensors and ops, errors included.
-from tensorflow.python.client import session as session_module
-
-# What `Saver.save` takes a session for, and what all of TensorFlow's own sessions are.
-from tensorflow.python.client.session import BaseSession, SessionInterface
-
-# Public code meets variables of these classes but cannot name the classes.
-from tensorflow.python.distribute.sharded_variable import ShardedVariable
-from tensorflow.python.distribute.values import DistributedVariable
-
-# Every way to differentiate ends in one of these two modules' functions; patching `tf.gradients` would miss
+# Every way to differentiate ends in a function of one of these two modules. Patching `tf.gradients` would miss
 # `minimize` and the names imported before.
 from tensorflow.python.eager import imperative_grad
 
@@ -43,84 +23,30 @@ from tensorflow.python.framework import errors, op_def_registry, ops
 # `tf.gradients` asks this module for the gradient function of each op that it goes back through.
 from tensorflow.python.framework import ops as framework_ops
 
-# A function's body as a graph; public code gets that of a function that it has traced only.
+# A function's body as a graph. Public code gets the body only of a function that it has traced.
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
-from tensorflow.python.ops import gradients_util, resource_variable_ops, resource_variables_toggle
-
-# `PartitionedVariable` has no public name; `tf.compat.v1.get_variable` returns one. What a `Saver` saves by default.
-from tensorflow.python.ops.variables import PartitionedVariable
-from tensorflow.python.ops.variables import _all_saveable_objects as all_saveable_objects
-from tensorflow.python.trackable.base import OBJECT_GRAPH_PROTO_KEY as OBJECT_GRAPH_KEY
-
-# The base class of all monitored sessions; `tf.compat.v1.train` exports its subclasses only.
-from tensorflow.python.training.monitored_session import _MonitoredSession as MonitoredSessionBase
-
-# How a `Saver` names what it is given in a list, and the saveable objects that it makes of it.
-from tensorflow.python.training.saving.saveable_object import SaveableObject, SaveSpec
-from tensorflow.python.training.saving.saveable_object_util import (
-    op_list_to_dict,
-    validate_and_slice_inputs,
-)
-
-from autodist.private_apis.patches import replaced
+from tensorflow.python.ops import gradients_util
 
 __all__ = [
-    "BaseResourceVariable",
-    "BaseSession",
-    "DeviceAttributes",
-    "DistributedVariable",
-    "MonitoredSessionBase",
-    "OBJECT_GRAPH_KEY",
-    "PartitionedVariable",
-    "SessionInterface",
     "OpTemplate",
-    "PreparedRun",
-    "SaveSpec",
-    "SaveableObject",
-    "ShardedVariable",
-    "TrackableObjectGraph",
     "add_control_inputs",
-    "all_saveable_objects",
     "argument_names",
-    "call_before_close",
+    "control_outputs",
     "copy_functions",
-    "fetch_handler",
-    "flatten_fetches",
+    "differentiable_types",
+    "framework_ops",
     "function_body",
     "function_definition",
-    "graph_of_manager",
-    "framework_ops",
     "gradients_util",
     "imperative_grad",
     "is_at_top_level",
-    "is_closed",
-    "is_resource_variable",
-    "leave_to_process_end",
-    "make_callable_from_options",
-    "make_saveables",
-    "meta_graph_filename",
-    "op_list_to_dict",
+    "is_op_type",
+    "is_stateful",
     "ordered_branches",
-    "resource_variables_by_default",
-    "run_tensors",
-    "session_config",
     "set_attribute",
     "takes_functions",
     "update_input",
-    "validate_and_slice_inputs",
 ]
-
-# Public code can only ask `isinstance(v, tf.Variable)`, which is also true of ref variables.
-BaseResourceVariable = resource_variable_ops.BaseResourceVariable
-is_resource_variable = resource_variable_ops.is_resource_variable
-
-
-@contextlib.contextmanager
-def resource_variables_by_default() -> Iterator[None]:
-    """Makes `tf.compat.v1` variables resource variables, also after `disable_v2_behavior()`."""
-    # The switch itself: several scopes may be open, and end in any order.
-    with replaced(resource_variables_toggle, "_DEFAULT_USE_RESOURCE", lambda _: True):
-        yield
 
 
 @contextlib.contextmanager
@@ -337,164 +263,8 @@ def _group_size(argument: Any, attributes: Mapping[str, Any]) -> int | None:
     return None
 
 
-def run_tensors(session: Any, *arguments: Any) -> Any:
-    """Runs lists of ops and tensors; what is left of `tf.compat.v1.Session.run` after all checks.
-
-    Args:
-        session: The `tf.compat.v1.Session`.
-        *arguments: `handle, targets, fetches, feeds, options, run_metadata`.
-    """
-    return session._do_run(*arguments)
-
-
-class PreparedRun:
-    """A run of lists of tensors and ops that is run again and again; what `run_tensors` does, taken apart once.
-
-    Args:
-        targets: The ops to run.
-        fetches: The tensors to fetch.
-        feeds: The tensors to feed.
-    """
-
-    def __init__(
-        self, targets: Sequence[Any], fetches: Sequence[Any], feeds: Sequence[Any]
-    ) -> None:
-        self._targets = [op._c_op for op in targets]
-        self._fetches = [tensor._as_tf_output() for tensor in fetches]
-        self._feeds = [tensor._as_tf_output() for tensor in feeds]
-
-    def __call__(
-        self, session: Any, arrays: Sequence[Any], options: Any, run_metadata: Any
-    ) -> list[Any]:
-        """Runs it in a `tf.compat.v1.Session`.
-
-        Args:
-            session: The session, on the graph of the ops and tensors.
-            arrays: One for each fed tensor.
-            options: Serialized `RunOptions`, or None.
-            run_metadata: Where metadata go; or None.
-
-        Returns:
-            One value per fetched tensor.
-        """
-        feeds = dict(zip(self._feeds, arrays, strict=True))
-
-        def run() -> list[Any]:
-            session._extend_graph()
-            values: list[Any] = session._call_tf_sessionrun(
-                options, feeds, self._fetches, self._targets, run_metadata
-            )
-            return values
-
-        values: list[Any] = session._do_call(run)
-        return values
-
-
-def fetch_handler(graph: Any, fetches: Any) -> Any:
-    """What `tf.compat.v1.Session.run` makes of its fetches.
-
-    Returns:
-      An object with `fetches()`, the tensors to fetch, each once; `targets()`, the ops to run; and
-      `build_results(session, values)`, which puts the values of the tensors together.
-
-    Raises:
-      TypeError, ValueError: as `run` would.
-    """
-    return session_module._FetchHandler(graph, fetches, {})
-
-
-def flatten_fetches(graph: Any, fetches: Any) -> tuple[list[Any], list[Any]]:
-    """The tensors to fetch, each once, and the ops to run, of what `tf.compat.v1.Session.run` is asked for.
-
-    Raises:
-      TypeError, ValueError: as `run` would.
-    """
-    handler = fetch_handler(graph, fetches)
-    return handler.fetches(), handler.targets()
-
-
-def leave_to_process_end(session: Any) -> None:
-    """Keeps a session from being closed when it is collected, which waits for servers that hang or are gone.
-
-    Public code cannot: `tf.compat.v1.Session.__del__` closes.
-    """
-    session._session = None
-
-
-def session_config(session: Any) -> Any:
-    """The `ConfigProto` of a session; None for what is no session of TensorFlow's own classes."""
-    return getattr(session, "_config", None)
-
-
-def is_closed(session: Any) -> bool:
-    """Whether a session was closed."""
-    return bool(getattr(session, "_closed", False))
-
-
-def call_before_close(session: Any, action: Callable[[], None]) -> None:
-    """Calls a function when a session is closed, before it is.
-
-    TensorFlow tells nobody that a session is closed, so the session's class becomes a subclass of it. A `close` that
-    the program has set on the session itself is wrapped.
-
-    Args:
-        session: A session of TensorFlow's own classes, once.
-        action: The function. It must not refer to the session, which would then be collected later.
-    """
-    session._autodist_before_close = action
-    set_by_program = vars(session).get("close")
-    if set_by_program is None:
-        session_class: Any = type(session)
-        session.__class__ = _closing_class(session_class)
-        return
-
-    def close() -> None:
-        action()
-        set_by_program()
-
-    session.close = close
-
-
-@functools.cache
-def _closing_class(base: Any) -> Any:
-    """A class whose sessions call a function before they are closed; a bound `close` keeps its session, as ever."""
-
-    class Closing(base):
-        def close(self) -> None:
-            self._autodist_before_close()
-            super().close()
-
-    Closing.__name__, Closing.__qualname__ = base.__name__, base.__qualname__
-    Closing.__module__, Closing.__doc__ = base.__module__, base.__doc__
-    return Closing
-
-
-def graph_of_manager(manager: Any) -> Any:
-    """The graph of a `tf.compat.v1.train.SessionManager`."""
-    return manager._graph
-
-
-def make_callable_from_options(session: Any, options: Any) -> Any:
-    """A callable of a session made from a `CallableOptions` protocol buffer, as Keras makes its own."""
-    return session._make_callable_from_options(options)
-
-
 def copy_functions(source: Any, target: Any) -> None:
     """Adds the functions of graph `source` that `target` does not know yet."""
     for name, function in source._functions.items():
         if not target._is_function(name):
             target._add_function_recursive(function)
-
-
-def make_saveables(variable: Any, name: str) -> Any:
-    """Returns what a variable of several parts says is to be saved of it under a name.
-
-    Args:
-        variable: A `ShardedVariable` or a variable of `tf.distribute`.
-        name: The name in the checkpoint.
-
-    Returns:
-        A `SaveableObject`, or a list of one for each shard.
-    """
-    (factory,) = variable._gather_saveables_for_checkpoint().values()
-    return factory(name)
