@@ -6,7 +6,7 @@
 # make tsan    the same under ThreadSanitizer
 # make torture every crash, power cut and error during a save, in full, and damaged files (an hour)
 # make torture-table stock TensorFlow in the same harness: the table of docs/design/durability.md (half an hour)
-# make census  every program of tests/graph/programs under every strategy, with 1, 2 and 3 replicas (hours)
+# make census  every program of tests/support/programs under every strategy, with 1, 2 and 3 replicas (hours)
 # make fuzz    what reads checkpoints, under libFuzzer (an hour, or four times FUZZ_SECONDS)
 # make docs    the pages of docs/ and the reference, as HTML in build/docs; a broken link is an error
 # make build   quick in-place build for development: then `PYTHONPATH=python`
@@ -39,7 +39,7 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	$(bin)/ctest --test-dir $(package_build) --output-on-failure
-	$(bin)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
+	$(bin)/python -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)
 
 lint: $(VENV)/.lint
 	$(bin)/ruff check .
@@ -65,10 +65,10 @@ torture: $(VENV)/.test
 	  tests/restore/test_any_layout.py $(PYTEST_ARGS)
 
 torture-table: $(VENV)/.test
-	AUTODIST_TORTURE=full $(bin)/python tests/torture/compare_with_stock.py
+	AUTODIST_TORTURE=full PYTHONPATH=tests $(bin)/python -m support.torture.compare_with_stock
 
 census: $(VENV)/.test
-	$(bin)/python tests/graph/programs/census.py $(CENSUS_ARGS)
+	PYTHONPATH=tests $(bin)/python -m support.programs.census $(CENSUS_ARGS)
 
 fuzz: $(VENV)/.tools
 	cc/fuzz/run.sh $(abspath $(bin))/python $(FUZZ_SECONDS)

@@ -1,7 +1,7 @@
 """A parameter-server job of real processes on loopback: this process is the worker that is its chief.
 
-The servers are those of the tests (`tests/clusters/ps_job.py`). Each process tells its memory: Linux keeps the highest
-resident size of every process, and a 5 written to its `clear_refs` sets that mark back (proc(5)).
+The servers are those of the tests (`tests/support/clusters/ps_job.py`). Each process tells its memory: Linux keeps the
+highest resident size of every process, and a 5 written to its `clear_refs` sets that mark back (proc(5)).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from unittest import mock
 import numpy as np
 import tensorflow as tf
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "clusters"))
+# The servers are those of the tests.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
-from ps_job import PsJob, running
-
-from conftest import free_ports
+from support.clusters.ps_job import PsJob, running
+from support.ports import free_ports
 
 tf1 = tf.compat.v1
 

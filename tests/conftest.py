@@ -1,30 +1,71 @@
-"""How the tests are divided among the processes of pytest-xdist (`-n 2 --dist loadgroup`, as `make test` does).
+"""What all tests share, and how they are divided among the processes of pytest-xdist (`-n 2`, as `make test` does).
 
 The tests of one file stay together, in their order, for their fixtures (servers, clusters, sessions) are made once per
-process. Files stay together too where a directory shares what is made once per process; see `TOGETHER`. In files of
-`APART` each test goes where there is room.
+process. Files stay together too where a directory shares what is made once per process; see `TOGETHER`. The files that
+take longest begin, so that no process is left with one of them at the end.
 """
 
-import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from support.python_programs import Start, starting
+
 TESTS = Path(__file__).parent
-sys.path.append(str(TESTS / "support"))
 
 # A process is the chief of one cluster, which starts with its first session.
 TOGETHER = {
     f"clusters/test_{name}.py": "cluster"
     for name in ("cluster_specs", "one_state", "training", "trouble")
 }
-APART: frozenset[str] = frozenset()
+# In seconds on two cores, roughly; what is not here is quick.
+SECONDS = {
+    "cluster": 150,
+    "graph/test_row_updates.py": 140,
+    "clusters/test_saves.py": 120,
+    "documents/test_examples.py": 100,
+    "clusters/test_session_of_the_user.py": 60,
+    "clusters/test_busy_servers.py": 50,
+    "demo/test_demo.py": 50,
+    "checkpoint/test_file_systems.py": 45,
+    "clusters/test_data_files.py": 45,
+    "benchmarks/test_speed_benchmarks.py": 45,
+    "graph/test_split_control_flow.py": 45,
+    "clusters/test_one_script_jobs.py": 45,
+    "clusters/test_ssh.py": 40,
+    "clusters/test_saves_while_training.py": 40,
+}
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives each test the group whose tests run in one process."""
-    for item in items:
-        file = item.path.relative_to(TESTS).as_posix()
-        if file not in APART and item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(TOGETHER.get(file, file)))
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts Python programs whose output can be read line by line, and kills those that are left."""
+    with starting() as start:
+        yield start
+
+
+def _group_of(node_id: str) -> str:
+    """Returns the name of what runs in one process: a file, or files that stay together."""
+    file = node_id.partition("::")[0].removeprefix(f"{TESTS.name}/")
+    return TOGETHER.get(file, file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group_of(nodeid)
+
+    # As they are collected, see below, not by their number of tests.
+    config.option.loadscopereorder = False
+    return ByGroup(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Has the files that take longest come first, where several processes run them."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: -SECONDS.get(_group_of(item.nodeid), 0))

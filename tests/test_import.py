@@ -2,24 +2,18 @@
 
 import importlib.metadata
 import importlib.resources
-import subprocess
 import sys
 
 import pytest
 
 from autodist import _build_info, _installation, _native
+from support.python_programs import run_python
 
 
 def test_import_needs_no_tensorflow():
     code = "import autodist, sys; print(autodist.__version__, 'tensorflow' in sys.modules)"
-    result = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    )
+    result = run_python("-c", code)
     assert result.stdout.split() == [_build_info.VERSION, "False"]
-
-
-def run_python(code: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +30,7 @@ def test_importing_what_saves_loads_the_ops(statement):
         from tensorflow.python.framework import op_def_registry
         print(op_def_registry.get("AutodistSave").name)
     """
-    assert run_python(code).stdout == "AutodistSave\n"
+    assert run_python("-c", code).stdout == "AutodistSave\n"
 
 
 def test_a_library_that_cannot_be_loaded_stops_only_savers(tmp_path):
@@ -56,7 +50,7 @@ def test_a_library_that_cannot_be_loaded_stops_only_savers(tmp_path):
             except tf.errors.NotFoundError as error:
                 print(error.message)
     """
-    done = run_python(code)
+    done = run_python("-c", code)
     value, error = done.stdout.splitlines()
     assert value == "1.0"
     assert str(broken) in error
@@ -66,9 +60,7 @@ def test_a_library_that_cannot_be_loaded_stops_only_savers(tmp_path):
 
 def test_bundle_module_loads_without_tensorflow():
     code = "import autodist._bundle, sys; print('tensorflow' in sys.modules)"
-    result = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    )
+    result = run_python("-c", code)
     assert result.stdout.strip() == "False"
 
 
@@ -158,16 +150,14 @@ def test_the_advice_fits_the_distribution(monkeypatch, built, installed, advice)
 
 
 def test_the_package_is_a_command_and_has_types():
-    done = subprocess.run(
-        [sys.executable, "-m", "autodist", "--version"], check=True, capture_output=True, text=True
-    )
+    done = run_python("-m", "autodist", "--version")
     assert done.stdout == f"autodist {_build_info.VERSION}\n"
     assert importlib.resources.files("autodist").joinpath("py.typed").is_file()
 
 
 def test_the_package_has_its_main_classes():
     code = "from autodist import AutoDist, SavedModelBuilder, Saver; print(Saver.__module__)"
-    assert run_python(code).stdout == "autodist.checkpoint.saver\n"
+    assert run_python("-c", code).stdout == "autodist.checkpoint.saver\n"
 
 
 def test_refuses_a_copy_without_its_libraries(monkeypatch, tmp_path):

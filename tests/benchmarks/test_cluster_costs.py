@@ -1,16 +1,13 @@
 """The model of what a save of a cluster costs: its fit finds the terms, and a tiny simulation is told in full."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
-
 import cluster_costs
 from cost_model import TERMS, WHOSE, Commit, Fit, Machines, Size, predict, total
+from support.python_programs import run_python
 
 SIZES = [Size(2, 20, 32 << 20, 2), Size(2, 2000, 32 << 20, 2), Size(2, 200, 8 << 20, 1)]
 SIZES += [Size(2, 200, 128 << 20, 8), Size(2, 200, 128 << 20, 64), Size(1, 200, 32 << 20, 2)]
@@ -59,10 +56,10 @@ def test_a_tiny_simulation_tells_what_bounds_each_save(tmp_path: Path) -> None:
         "commit": dict.fromkeys(ways, commit),
     }
     (tmp_path / "terms.json").write_text(json.dumps(measured))
-    command = [sys.executable, cluster_costs.__file__, "simulate", "--keep"]
+    command = [cluster_costs.__file__, "simulate", "--keep"]
     command += ["--terms", str(tmp_path / "terms.json"), "--results", str(tmp_path)]
     command += ["--servers", "3", "--shards", "50", "--gb", "1"]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    run_python(*command, timeout=60)
     report = json.loads((tmp_path / "cluster_costs.simulated.json").read_text())
     assert [save["way"] for save in report["saves"]] == list(ways)
     shared, stream = report["plans"]

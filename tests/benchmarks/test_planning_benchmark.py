@@ -1,11 +1,6 @@
 """Every case of the benchmark of planning is planned right, and its saves are balanced. How fast is not tested."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import planning_benchmark
 

@@ -1,24 +1,15 @@
 """The benchmark runs, checks what was written and read, and reports it. How fast it is depends on the machine."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+from support.python_programs import ROOT, run_python
+
+BENCHMARKS = ROOT / "benchmarks"
 
 
 def run_benchmark(*arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, str(BENCHMARKS / "save_restore.py"), *arguments],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
-    return done.stdout
+    return run_python(BENCHMARKS / "save_restore.py", *arguments).stdout
 
 
 def test_a_small_run_reports_every_contestant_and_leaves_only_the_report(tmp_path: Path) -> None:

@@ -1,22 +1,16 @@
 """The benchmarks of the transformation and of a step run, check losses and report. How fast depends on the machine."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+from support.python_programs import ROOT, run_python
+
+BENCHMARKS = ROOT / "benchmarks"
 
 
 def run_benchmark(name: str, arguments: list[str], results: Path, report: str | None = None) -> Any:
-    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *arguments]
-    subprocess.run(
-        [*command, "--results", str(results), "--keep"],
-        check=True,
-        capture_output=True,
-        timeout=300,
-    )
+    run_python(BENCHMARKS / f"{name}.py", *arguments, "--results", results, "--keep")
     report = report or name
     assert (results / f"{report}.md").read_text().startswith("# ")
     return json.loads((results / f"{report}.json").read_text())

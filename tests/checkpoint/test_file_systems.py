@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -14,9 +13,11 @@ import tensorflow as tf
 
 from autodist.checkpoint.saved_model_builder import SavedModelBuilder
 from autodist.checkpoint.saver import Saver
+from support.c_programs import compile_library
+from support.python_programs import environment, run_python
 
 tf1 = tf.compat.v1
-HERE = Path(__file__).resolve().parent
+
 NOBODY = 65534
 
 
@@ -58,19 +59,14 @@ CASES_OF_OTHERS: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def preloaded(tmp_path_factory: pytest.TempPathFactory) -> str:
     library = tmp_path_factory.mktemp("library") / "file_systems.so"
-    flags = ["-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
-    subprocess.run(["cc", *flags, "-o", library, HERE / "file_systems.c", "-ldl"], check=True)
-    return str(library)
+    return compile_library("checkpoint/file_systems.c", library, "-Wall", "-Wextra", "-Werror")
 
 
 def run(program: str, preloaded: str, *arguments: str, cases: Any = None) -> list[Any]:
-    done = subprocess.run(
-        [sys.executable, HERE / program, *arguments],
-        input=json.dumps(cases),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        env={**os.environ, "LD_PRELOAD": preloaded, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    done = run_python(
+        *("-m", f"support.checkpoint.{program}", *arguments),
+        env=environment(LD_PRELOAD=preloaded),
+        text=json.dumps(cases),
     )
     return [
         json.loads(line.removeprefix("wrong: "))
@@ -86,7 +82,7 @@ def test_every_way_to_save_works_or_says_why(preloaded: str) -> None:
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         root.chmod(0o755)
-        wrong = run("file_system_program.py", preloaded, place, cases=list(cases.values()))
+        wrong = run("file_system_program", preloaded, place, cases=list(cases.values()))
         left = [path for path in root.rglob("*") if ".autodist" in path.name]
     assert dict(zip(cases, wrong, strict=True)) == {case: [] for case in cases}
     assert left == []
@@ -233,6 +229,6 @@ def test_no_error_of_a_save_or_restore_ends_training_quietly_or_begins_it_again(
         ),
     ]
     cases = [{"sharded": False, "cluster": False, **case} for case in cases]
-    wrong = run("save_errors_program.py", preloaded, str(tmp_path), cases=cases)
+    wrong = run("save_errors_program", preloaded, str(tmp_path), cases=cases)
     found = {json.dumps(case): faults for case, faults in zip(cases, wrong, strict=True) if faults}
     assert found == {}

@@ -3,11 +3,9 @@
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +16,11 @@ from autodist.checkpoint import bundle_saves
 from autodist.checkpoint.files import prefix_lock, prefix_turns
 from autodist.checkpoint.saver import Saver
 from autodist.private_apis import tf_sessions
+from support.python_programs import Process, Start, read_line, run_python, stock_environment, tell
 
 tf1 = tf.compat.v1
 
-PROGRAM = Path(__file__).with_name("saving_program.py")
-
-Process = subprocess.Popen[str]
-Start = Callable[..., Process]
+PROGRAM = ("-m", "support.checkpoint.saving_program")
 
 # Stock TensorFlow says, for each directory it is told, whose values and whose graph are there.
 JUDGE = """
@@ -42,53 +38,13 @@ assert "autodist" not in sys.modules
 """
 
 
-@pytest.fixture
-def start() -> Iterator[Start]:
-    started: list[Process] = []
-
-    def run(*arguments: object) -> Process:
-        process = subprocess.Popen(
-            [sys.executable, PROGRAM, *map(str, arguments)],
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield run
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def ask(process: Process) -> None:
-    assert process.stdin is not None
-    process.stdin.write("save\n")
-    process.stdin.flush()
-
-
-def answer(process: Process) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
-
-
 def wait_until_stopped(process: Process) -> None:
     os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
 
 
 def judge(*directories: Path) -> list[str]:
     """Returns for each directory the values and the graph that stock TensorFlow finds."""
-    done = subprocess.run(
-        [sys.executable, "-c", JUDGE],
-        input="\n".join(map(str, directories)),
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": ""},
-    )
+    done = run_python("-c", JUDGE, text="\n".join(map(str, directories)), env=stock_environment())
     return done.stdout.splitlines()
 
 
@@ -108,15 +64,15 @@ NAMES = ["checkpoint", "m.data-00000-of-00001", "m.index", "m.meta"]
 
 def test_of_two_processes_one_wins_whole(start: Start, tmp_path: Path) -> None:
     directory = tmp_path / "live"
-    rivals = [start(directory / "m", number) for number in (1, 2)]
+    rivals = [start(*PROGRAM, directory / "m", number) for number in (1, 2)]
     for rival in rivals:
-        assert answer(rival) == "ready"
+        assert read_line(rival) == "ready"
     refused = 0
     kept, winners = [], []
     for number in range(25):
         for rival in rivals:
-            ask(rival)
-        answers = [answer(rival) for rival in rivals]
+            tell(rival, "save")
+        answers = [read_line(rival) for rival in rivals]
         assert "saved" in answers
         losers = [text for text in answers if text != "saved"]
         refused += len(losers)
@@ -135,21 +91,24 @@ def test_the_lock_is_held_to_the_end_of_the_save_and_ends_with_its_process(
     start: Start, tmp_path: Path
 ) -> None:
     directory = tmp_path / "live"
-    stopped, other = start(directory / "m", 1, "stops"), start(directory / "m", 2)
-    assert [answer(process) for process in (stopped, other)] == ["ready", "ready"]
-    ask(stopped)
+    stopped, other = (
+        start(*PROGRAM, directory / "m", 1, "stops"),
+        start(*PROGRAM, directory / "m", 2),
+    )
+    assert [read_line(process) for process in (stopped, other)] == ["ready", "ready"]
+    tell(stopped, "save")
     wait_until_stopped(stopped)
-    ask(other)
-    assert f"process {stopped.pid} on " in answer(other)
+    tell(other, "save")
+    assert f"process {stopped.pid} on " in read_line(other)
     os.kill(stopped.pid, signal.SIGCONT)
-    assert answer(stopped) == "saved"
+    assert read_line(stopped) == "saved"
     first = snapshot(directory, tmp_path / "first")
-    ask(stopped)
+    tell(stopped, "save")
     wait_until_stopped(stopped)
     stopped.kill()
     stopped.wait()
-    ask(other)
-    assert answer(other) == "saved"
+    tell(other, "save")
+    assert read_line(other) == "saved"
     assert judge(first, directory) == ["1.0 graph_of_1", "2.0 graph_of_2"]
     assert sorted(path.name for path in directory.iterdir()) == NAMES
 

@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from autodist.autodist import AutoDist
 from autodist.checkpoint.saver import Saver
-from autodist.strategy import AllReduce, PartitionedPS, PSLoadBalancing, StrategyBuilder
+from support.specs import write_local_spec
+from support.strategies import STRATEGIES
 
 tf1 = tf.compat.v1
 
@@ -96,15 +97,9 @@ def test_a_saver_beside_training(tmp_path: Path, make_saver: Any, is_sharded: bo
         )
 
 
-@pytest.mark.parametrize(
-    "strategy",
-    [AllReduce(), PSLoadBalancing(), PartitionedPS(2, min_variable_bytes=0)],
-    ids=["copies", "shared", "cut"],
-)
-def test_a_saver_beside_distributed_training(tmp_path: Path, strategy: StrategyBuilder) -> None:
-    spec = tmp_path / "spec.yml"
-    spec.write_text("nodes:\n  - address: localhost\n    cpus: [0, 1]\n")
-    autodist = AutoDist(str(spec), strategy)
+@pytest.mark.parametrize("strategy", ["AllReduce", "PSLoadBalancing", "PartitionedPS"])
+def test_a_saver_beside_distributed_training(tmp_path: Path, strategy: str) -> None:
+    autodist = AutoDist(write_local_spec(tmp_path), STRATEGIES[strategy]())
     with tf.Graph().as_default(), autodist.scope():
         step, variables = build()
         saver = Saver(variables, durable=False, threads=1)

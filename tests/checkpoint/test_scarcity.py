@@ -1,26 +1,18 @@
 """Saves and restores in a process at its limit of threads or of memory: done, or refused by name; never an abort."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).resolve().parent
+from support.c_programs import compile_library
+from support.python_programs import environment, run_python
 
 
-def _run(kind: str, directory: Path, **environment: str) -> list[str]:
+def _run(kind: str, directory: Path, **settings: str) -> list[str]:
     """Runs the program and returns what it printed."""
-    done = subprocess.run(
-        [sys.executable, str(HERE / "scarce_program.py"), kind, str(directory)],
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, f"{done.returncode}\n{done.stdout}\n{done.stderr[-4000:]}"
+    program = ("-m", "support.checkpoint.scarce_program", kind, directory)
+    done = run_python(*program, env=environment(TF_CPP_MIN_LOG_LEVEL="2", **settings))
     return done.stdout.splitlines()
 
 
@@ -29,10 +21,7 @@ def test_at_the_limit_of_threads_the_calling_thread_saves_and_restores(tmp_path:
     if compiler is None:
         pytest.skip("no C compiler to build the library that lets no thread be started")
     library = tmp_path / "no_threads.so"
-    subprocess.run(
-        [compiler, "-shared", "-fPIC", "-O1", "-o", library, HERE / "no_threads.c", "-ldl"],
-        check=True,
-    )
+    compile_library("checkpoint/no_threads.c", library, compiler=compiler)
     (tmp_path / "saves").mkdir()
     lines = _run(
         "threads",

@@ -6,8 +6,9 @@ A process has one TensorFlow server for its life, so this one is the chief of on
 
 import dataclasses
 import os
-import sys
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,23 +16,12 @@ import pytest
 from autodist.autodist import AutoDist
 from autodist.cluster.spec.resource_spec import ResourceSpec
 from autodist.strategy import StrategyBuilder
-
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parent.parent / "support")]
-
-from ports import free_ports
-
-__all__ = ["free_ports", "spec_text"]
+from support.clusters.ps_job import PsJob, running
+from support.ports import free_ports
+from support.specs import cluster_text
 
 # Of the cluster that the tests share.
 NODES = int(os.environ.get("AUTODIST_TEST_NODES", "3"))
-
-
-def spec_text(ports: list[int], cpus: int = 2) -> str:
-    nodes = [
-        f"  - {{address: '127.0.0.1:{port}', cpus: {list(range(cpus))}, chief: {str(i == 0).lower()}}}"
-        for i, port in enumerate(ports)
-    ]
-    return "\n".join(["nodes:", *nodes, ""])
 
 
 @pytest.fixture
@@ -40,7 +30,7 @@ def write_spec(tmp_path: Path) -> Callable[..., str]:
 
     def write(nodes: int = 3, cpus: int = 2) -> str:
         path = tmp_path / f"{nodes}_nodes.yml"
-        path.write_text(spec_text(free_ports(nodes), cpus))
+        path.write_text(cluster_text(free_ports(nodes), cpus))
         return str(path)
 
     return write
@@ -50,22 +40,38 @@ def write_spec(tmp_path: Path) -> Callable[..., str]:
 def cluster_file(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The resource spec of the cluster that this process is the chief of; it starts with the first session."""
     path = tmp_path_factory.mktemp("cluster") / "resource_spec.yml"
-    path.write_text(spec_text(free_ports(NODES)))
+    path.write_text(cluster_text(free_ports(NODES)))
     return str(path)
 
 
 @pytest.fixture
 def make_autodist(cluster_file: str) -> Callable[..., AutoDist]:
-    """Makes an `AutoDist` on the first nodes of the cluster."""
+    """Makes an `AutoDist` on the cluster, of which the last nodes may be idle."""
 
-    def make(strategy: StrategyBuilder, nodes: int = NODES) -> AutoDist:
+    def make(strategy: StrategyBuilder, idle: int = 0) -> AutoDist:
         autodist = AutoDist(cluster_file, strategy)
-        spec = autodist.resource_spec
-        idle = [
+        nodes = autodist.resource_spec.nodes
+        used = NODES - idle
+        unused = [
             dataclasses.replace(node, has_replicas=False, holds_variables=False)
-            for node in spec.nodes[nodes:]
+            for node in nodes[used:]
         ]
-        autodist._spec = ResourceSpec((*spec.nodes[:nodes], *idle))
+        autodist._spec = ResourceSpec((*nodes[:used], *unused))
         return autodist
 
     return make
+
+
+@pytest.fixture(scope="module")
+def job() -> Iterator[PsJob]:
+    """A parameter-server job: two servers, and this process as the worker."""
+    with running(free_ports(3)) as job:
+        yield job
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory that servers in other mount namespaces do not see."""
+    path = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)

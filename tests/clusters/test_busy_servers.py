@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -13,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from ps_job import PsJob, running
 
 from autodist.checkpoint.saver import Saver
 from autodist.cluster.servers.server_status import NoAnswerError, ServerStub
-from conftest import free_ports
+from support.c_programs import compile_library
+from support.clusters.ps_job import PsJob, running
+from support.ports import free_ports
 
 tf1 = tf.compat.v1
 
@@ -32,8 +32,7 @@ TRAINERS = 4
 def job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PsJob]:
     """A job of which the server has two inter-op threads and a slow disk."""
     library = tmp_path_factory.mktemp("slow") / "slow_disk.so"
-    source = Path(__file__).with_name("slow_disk.c")
-    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    compile_library("clusters/slow_disk.c", library)
     environment = {"LD_PRELOAD": str(library), "TF_NUM_INTEROP_THREADS": "2"}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():

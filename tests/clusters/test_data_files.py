@@ -3,22 +3,17 @@
 import logging
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from ps_job import PsJob, running
-from test_saves import build, directory, values_of
 
 from autodist.checkpoint.saver import Saver
-from conftest import free_ports
-
-__all__ = ["directory"]
+from support.clusters.ps_job import PsJob
+from support.clusters.server_variables import build, values_of
+from support.python_programs import run_python, stock_environment
 
 tf1 = tf.compat.v1
 
@@ -46,12 +41,6 @@ assert "autodist" not in sys.modules
 """
 
 
-@pytest.fixture(scope="module")
-def job() -> Iterator[PsJob]:
-    with running(free_ports(3)) as job:
-        yield job
-
-
 def names_in(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
@@ -66,15 +55,8 @@ def data_names(prefix: str, count: int) -> list[str]:
 def read_by_stock(prefix: str, values: dict[str, Any], directory: Path) -> None:
     path = directory / "values.npy"
     np.save(path, values, allow_pickle=True)
-    done = subprocess.run(
-        [sys.executable, "-c", READER, prefix, path],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": ""},
-    )
+    run_python("-c", READER, prefix, path, env=stock_environment())
     path.unlink()
-    assert done.returncode == 0, done.stderr
 
 
 def saver_of_copies(names: list[str] | str, variables: list[Any], **how: Any) -> Saver:

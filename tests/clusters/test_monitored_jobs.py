@@ -1,22 +1,19 @@
 """Users' own parameter-server jobs: two servers, two workers, one import of ours."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import digits
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import free_ports
+from support.clusters import digits
+from support.ports import free_ports
+from support.python_programs import Process, read_until, start_python
 
 tf1 = tf.compat.v1
-HERE = Path(__file__).parent
 
 
 class Job:
@@ -29,22 +26,16 @@ class Job:
             "ps": [f"127.0.0.1:{port}" for port in ports[:2]],
             "worker": [f"127.0.0.1:{port}" for port in ports[2:]],
         }
-        self._processes: list[subprocess.Popen[str]] = []
+        self._processes: list[Process] = []
 
-    def start(self, job: str, task: int) -> "subprocess.Popen[str]":
+    def start(self, job: str, task: int) -> Process:
         arguments = [job, task, json.dumps(self._addresses), self.directory]
         with (self.directory / f"{job}_{task}.log").open("a") as log:
-            process = subprocess.Popen(
-                [sys.executable, str(HERE / "monitored_job.py"), *map(str, arguments)],
-                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
+            process = start_python("-m", "support.clusters.monitored_job", *arguments, log=log)
         self._processes.append(process)
         return process
 
-    def mark_and_wait(self, process: "subprocess.Popen[str]", name: str) -> None:
+    def mark_and_wait(self, process: Process, name: str) -> None:
         """Waits for a step of a worker that begins now or later."""
         (self.directory / f"mark_{name}").touch()
         read_until(process, f"mark_{name}")
@@ -60,14 +51,6 @@ def job(tmp_path: Path) -> Iterator[Job]:
     made = Job(tmp_path)
     yield made
     made.kill_all()
-
-
-def read_until(process: "subprocess.Popen[str]", expected: str) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.strip() == expected:
-            return
-    raise AssertionError(f"{process.args} has ended with {process.wait()}")
 
 
 def save_in_stock(prefix: str, path: str) -> None:

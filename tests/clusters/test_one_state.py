@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
-from ps_job import PsJob, running
 
 from autodist.autodist import AutoDist
 from autodist.checkpoint.distributed.sharded_save import sharded_graph, sharded_steps
 from autodist.checkpoint.distributed.shared_save import save_steps
 from autodist.checkpoint.saver import Saver
 from autodist.strategy import AllReduce
-from conftest import free_ports
+from support.clusters.ps_job import PsJob, running
+from support.ports import free_ports
 
 tf1 = tf.compat.v1
 

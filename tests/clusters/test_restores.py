@@ -4,8 +4,6 @@ import concurrent.futures
 import contextlib
 import logging
 import secrets
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,30 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from ps_job import PsJob, files, running
-from test_saves import build, values_of
 
 from autodist.checkpoint.distributed.variables import own_graph_handles
 from autodist.checkpoint.saver import Saver
-from conftest import free_ports
+from support.clusters.ps_job import PsJob, files
+from support.clusters.server_variables import build, values_of
 
 tf1 = tf.compat.v1
 
 PS = "/job:ps/replica:0/task:"
 WAYS = (None, "shared", "stream")
-
-
-@pytest.fixture(scope="module")
-def job() -> Iterator[PsJob]:
-    with running(free_ports(3)) as job:
-        yield job
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(dir="/dev/shm"))
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager

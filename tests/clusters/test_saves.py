@@ -2,98 +2,23 @@
 
 import logging
 import os
-import shutil
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from ps_job import PsJob, can_unshare, files, running
 
 from autodist.checkpoint.distributed.shared_save import file_systems, save_steps, shared_blocks
 from autodist.checkpoint.saver import Saver
-from conftest import free_ports
+from support.clusters.ps_job import PsJob, can_unshare, files
+from support.clusters.server_variables import build, save_by_stock, values_of
+from support.python_programs import run_python
 
 tf1 = tf.compat.v1
 
 needs_namespaces = pytest.mark.skipif(not can_unshare(), reason="needs the right to unshare mounts")
-
-# A process that has not imported autodist saves the same values from one machine.
-STOCK = """
-import sys
-import numpy as np
-import tensorflow.compat.v1 as tf
-values = np.load(sys.argv[1], allow_pickle=True).item()
-with tf.Graph().as_default(), tf.Session() as session:
-    for name, value in values.items():
-        tf.get_variable(name, initializer=value, use_resource=True)
-    session.run(tf.global_variables_initializer())
-    tf.train.Saver().save(session, sys.argv[2], write_meta_graph=False)
-assert "autodist" not in sys.modules
-"""
-
-
-@pytest.fixture(scope="module")
-def job() -> Iterator[PsJob]:
-    with running(free_ports(3)) as job:
-        yield job
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """A directory that servers in other mount namespaces do not see."""
-    path = Path(tempfile.mkdtemp(dir="/dev/shm"))
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
-
-
-def build(rows: int = 300) -> None:
-    """Variables of many kinds on the servers; the job's worker is the device of all else."""
-    uniform = tf1.random_uniform_initializer()
-    with tf1.device(
-        tf1.train.replica_device_setter(ps_tasks=2, worker_device="/job:worker/task:0")
-    ):
-        for name, axis in (("rows", 0), ("columns", 1)):
-            tf1.get_variable(
-                name,
-                [rows, 50],
-                initializer=uniform,
-                partitioner=tf1.fixed_size_partitioner(3, axis),
-                use_resource=True,
-            )
-        tf1.get_variable("small", [7], tf.float64, uniform, use_resource=True)
-        tf1.get_variable("empty", [0, 3], initializer=tf1.zeros_initializer(), use_resource=True)
-        tf1.get_variable("ref", [9, 3], initializer=uniform, use_resource=False)
-        tf1.get_variable("text", initializer=np.array([b"one", b"three" * 70]), use_resource=True)
-        tf1.get_variable("flag", initializer=True, use_resource=True)
-        tf1.train.get_or_create_global_step()
-
-
-def values_of(session: Any) -> dict[str, Any]:
-    values: dict[str, list[Any]] = {}
-    axes = {"rows": 0, "columns": 1}
-    for variable in tf1.global_variables():
-        name = variable.op.name.split("/part_")[0]
-        values.setdefault(name, []).append(session.run(variable))
-    return {n: np.concatenate(v, axes[n]) if n in axes else v[0] for n, v in values.items()}
-
-
-def save_by_stock(values: dict[str, Any], directory: Path) -> Path:
-    np.save(directory / "values.npy", values, allow_pickle=True)
-    prefix = directory / "stock"
-    subprocess.run(
-        [sys.executable, "-c", STOCK, directory / "values.npy", prefix],
-        check=True,
-        capture_output=True,
-        env={**os.environ, "PYTHONPATH": ""},
-    )
-    return prefix
 
 
 def test_every_way_writes_the_bytes_of_stock(
@@ -244,11 +169,7 @@ def test_a_task_that_waits_longer_than_its_lease_still_holds_the_save(
 
 @needs_namespaces
 def test_servers_that_do_not_see_the_files_send(directory: Path) -> None:
-    script = Path(__file__).with_name("unshared_program.py")
-    done = subprocess.run(
-        [sys.executable, script, directory], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_python("-m", "support.clusters.unshared_program", directory)
     for way, count in (("shared", 2), ("files", 1)):
         message = f"transport='{way}', but /job:ps/replica:0/task:0, /job:ps"
         assert done.stdout.count(message) == count
@@ -259,14 +180,7 @@ def test_servers_that_do_not_see_the_files_send(directory: Path) -> None:
 def test_a_server_that_is_lost_is_named_and_nothing_else_is(
     directory: Path, operation: str, way: str
 ) -> None:
-    script = Path(__file__).with_name("killed_program.py")
-    done = subprocess.run(
-        [sys.executable, script, directory, operation, "1", way],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_python("-m", "support.clusters.killed_program", directory, operation, 1, way)
     assert "all trouble was survived" in done.stdout
 
 

@@ -10,8 +10,6 @@ import logging
 import secrets
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,18 +18,18 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from ps_job import PsJob, files, running
 
 from autodist.checkpoint.distributed import save_router
 from autodist.checkpoint.distributed.shared_save import save_steps
 from autodist.checkpoint.distributed.tasks import masters
 from autodist.checkpoint.distributed.variables import placement, sources
 from autodist.checkpoint.saver import Saver
-from conftest import free_ports
+from support.c_programs import compile_library
+from support.clusters.ps_job import PsJob, files, running
+from support.ports import free_ports
+from support.python_programs import Start, read_line
 
 tf1 = tf.compat.v1
-
-HERE = Path(__file__).parent
 
 PARTIAL = (
     "",
@@ -54,18 +52,10 @@ def accelerator(tmp_path_factory: pytest.TempPathFactory) -> str:
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("needs g++")
-    path = str(tmp_path_factory.mktemp("accelerator") / "fake_accelerator.so")
-    subprocess.run(
-        [
-            *(compiler, "-w", "-O0", "-DNDEBUG", "-shared", "-fPIC"),
-            *tf.sysconfig.get_compile_flags(),
-            HERE / "fake_accelerator.cc",
-            *tf.sysconfig.get_link_flags(),
-            *("-o", path),
-        ],
-        check=True,
-    )
-    return path
+    library = tmp_path_factory.mktemp("accelerator") / "fake_accelerator.so"
+    tensorflow = (*tf.sysconfig.get_compile_flags(), *tf.sysconfig.get_link_flags())
+    flags = ("-w", "-O0", "-DNDEBUG", *tensorflow)
+    return compile_library("clusters/fake_accelerator.cc", library, *flags, compiler=compiler)
 
 
 @pytest.fixture(scope="module")
@@ -332,24 +322,22 @@ def test_our_session_ends_with_the_users(job: PsJob, tmp_path: Path) -> None:
         assert not ours.is_usable
 
 
-def test_a_program_ends_after_its_servers(tmp_path: Path) -> None:
+def test_a_program_ends_after_its_servers(start: Start, tmp_path: Path) -> None:
     job = PsJob("", {"ps": [f"127.0.0.1:{port}" for port in free_ports(2)]})
-    programs = {}
+    kinds = ("hangs", "killed", "monitored")
     try:
         for number in range(2):
             job.start(number)
         job.wait(0, 1)
-        for kind in ("hangs", "killed", "monitored"):
-            arguments = [HERE / "exit_program.py", json.dumps(job.cluster), tmp_path / kind, kind]
-            programs[kind] = subprocess.Popen(
-                [sys.executable, *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
+        programs = {
+            kind: start(
+                *("-m", "support.clusters.exit_program"),
+                *(json.dumps(job.cluster), tmp_path / kind, kind),
             )
+            for kind in kinds
+        }
         for program in programs.values():
-            assert program.stdout is not None
-            assert program.stdout.readline() == "closed\n"
+            assert read_line(program) == "closed"
         for server in job.servers.values():
             server.send_signal(signal.SIGSTOP)
         programs["hangs"].communicate("end\n", timeout=120)
@@ -357,15 +345,8 @@ def test_a_program_ends_after_its_servers(tmp_path: Path) -> None:
         job.kill(1)
         for kind in ("killed", "monitored"):
             programs[kind].communicate("end\n", timeout=120)
-        assert {kind: program.returncode for kind, program in programs.items()} == {
-            "hangs": 0,
-            "killed": 0,
-            "monitored": 0,
-        }
+        assert {kind: programs[kind].returncode for kind in kinds} == dict.fromkeys(kinds, 0)
     finally:
-        for program in programs.values():
-            program.kill()
-            program.communicate()
         for number in list(job.servers):
             job.kill(number)
 

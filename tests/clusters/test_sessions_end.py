@@ -1,7 +1,5 @@
 """Our sessions end with the user's: however its `close` is called, and with the program. No server is needed."""
 
-import subprocess
-import sys
 import weakref
 from typing import Any
 
@@ -9,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from autodist.private_apis import tf_sessions
+from support.python_programs import run_python
 
 tf1 = tf.compat.v1
 
@@ -64,7 +63,4 @@ def test_a_close_that_the_program_has_set_is_called() -> None:
 
 
 def test_a_program_waits_at_its_end_until_they_are_closed() -> None:
-    program = [sys.executable, "-c", PROGRAM]
-    assert subprocess.run(program, capture_output=True, check=True, timeout=300).stdout == (
-        b"closed\n"
-    )
+    assert run_python("-c", PROGRAM).stdout == "closed\n"

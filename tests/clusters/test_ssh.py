@@ -2,19 +2,18 @@
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_trouble import is_running, wait_for_end
 
-from conftest import free_ports
+from support.ports import free_ports
+from support.processes import is_running, wait_for_end
+from support.python_programs import Process, read_line, start_python
 
 asyncssh = pytest.importorskip("asyncssh")
 
-HERE = Path(__file__).parent
 PYTHON_PATHS = os.pathsep.join(filter(None, sys.path))
 
 
@@ -28,11 +27,8 @@ class SshMachine:
             key.write_private_key(directory / name)
             key.write_public_key(directory / f"{name}.pub")
             (directory / name).chmod(0o600)
-        self._process = subprocess.Popen(
-            [sys.executable, HERE / "ssh_server.py", directory / "host", directory / "user.pub"],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        server = ("-m", "support.clusters.ssh_server", directory / "host", directory / "user.pub")
+        self._process = start_python(*server)
         self.port = int(self.read())
         self.write_known_hosts("host")
 
@@ -41,8 +37,7 @@ class SshMachine:
         (self.directory / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {key}")
 
     def read(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
+        return read_line(self._process)
 
     def close(self) -> None:
         self._process.kill()
@@ -79,21 +74,14 @@ def machine(tmp_path: Path) -> Iterator[SshMachine]:
     made.close()
 
 
-def start_chief(spec: Path, timeout: str = "60") -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, HERE / "chief.py", "joins", spec, spec.parent],
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "AUTODIST_START_TIMEOUT": timeout},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+def start_chief(spec: Path, timeout: str = "60") -> Process:
+    program = ("-m", "support.clusters.chief", "joins", spec, spec.parent)
+    return start_python(*program, AUTODIST_START_TIMEOUT=timeout)
 
 
-def first_line(chief: "subprocess.Popen[str]") -> str:
-    assert chief.stdout is not None
+def first_line(chief: Process) -> str:
     try:
-        return chief.stdout.readline().strip()
+        return read_line(chief)
     finally:
         chief.kill()
         chief.communicate()
@@ -101,8 +89,7 @@ def first_line(chief: "subprocess.Popen[str]") -> str:
 
 def test_a_server_is_started_over_ssh_and_ends_with_the_chief(machine: SshMachine) -> None:
     chief = start_chief(machine.spec(SAID_BY_SPEC="two words"))
-    assert chief.stdout is not None
-    assert chief.stdout.readline().strip() == "trained"
+    assert read_line(chief) == "trained"
     assert machine.read() == "user somebody"
     server = int((machine.directory / "pid").read_text())
     assert b"SAID_BY_SPEC=two words" in Path(f"/proc/{server}/environ").read_bytes().split(b"\0")

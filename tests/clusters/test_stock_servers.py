@@ -13,13 +13,13 @@ import ml_dtypes
 import numpy as np
 import pytest
 import tensorflow as tf
-from ps_job import PsJob, files, running
-from test_saves import build, values_of
 
 from autodist.checkpoint.distributed.shared_save import save_steps
 from autodist.checkpoint.distributed.stock_servers.stock_server_reads import CONTAINER
 from autodist.checkpoint.saver import Saver
-from conftest import free_ports
+from support.clusters.ps_job import PsJob, files, running
+from support.clusters.server_variables import build, values_of
+from support.ports import free_ports
 
 tf1 = tf.compat.v1
 

@@ -1,10 +1,7 @@
 """One program on every node of a `TF_CONFIG`: the chief's runs, the others serve it and end with it."""
 
 import json
-import os
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +11,19 @@ import tensorflow as tf
 
 from autodist.autodist import AutoDist
 from autodist.errors import ArgumentError, GraphStateError
-from conftest import free_ports
+from support.ports import free_ports
+from support.python_programs import Start
 
-HERE = Path(__file__).parent
-Start = Callable[..., "subprocess.Popen[str]"]
 TWO_WORKERS = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start_task(
+    start: Start, cluster: Any, job: str, index: int, directory: Path
+) -> "subprocess.Popen[str]":
     """Starts the program as one task."""
-    processes: list[subprocess.Popen[str]] = []
-
-    def start_task(cluster: Any, job: str, index: int, *arguments: str) -> "subprocess.Popen[str]":
-        config = {"cluster": cluster, "task": {"type": job, "index": index}}
-        process = subprocess.Popen(
-            [sys.executable, str(HERE / "tf_config_program.py"), str(tmp_path), *arguments],
-            env={**os.environ, "TF_CONFIG": json.dumps(config), "TF_CPP_MIN_LOG_LEVEL": "3"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        processes.append(process)
-        return process
-
-    yield start_task
-    for process in processes:
-        process.kill()
-        process.communicate()
+    config = json.dumps({"cluster": cluster, "task": {"type": job, "index": index}})
+    program = ("-m", "support.clusters.tf_config_program", directory)
+    return start(*program, TF_CONFIG=config, log=subprocess.PIPE)
 
 
 def test_one_program_on_every_node(start: Start, tmp_path: Path) -> None:
@@ -49,7 +31,7 @@ def test_one_program_on_every_node(start: Start, tmp_path: Path) -> None:
     addresses = [f"127.0.0.1:{port}" for port in free_ports(3)]
     cluster = {"chief": addresses[:1], "worker": addresses[1:2], "ps": addresses[2:]}
     tasks = [(job, index) for job in cluster for index in range(len(cluster[job]))]
-    running = {task: start(cluster, *task) for task in reversed(tasks)}
+    running = {task: start_task(start, cluster, *task, tmp_path) for task in reversed(tasks)}
     for task, process in running.items():
         output, log = process.communicate(timeout=300)
         assert process.returncode == 0, log

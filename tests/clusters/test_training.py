@@ -3,35 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-import digits
 import pytest
 import tensorflow as tf
 
 from autodist.checkpoint.saver import Saver
-from autodist.strategy import (
-    PS,
-    AllReduce,
-    Parallax,
-    PartitionedAR,
-    PartitionedPS,
-    PSLoadBalancing,
-    RandomAxisPartitionAR,
-    UnevenPartitionedPS,
-)
-from conftest import NODES
+from autodist.strategy import AllReduce
+from support.clusters import digits
+from support.strategies import STRATEGIES
 
 tf1 = tf.compat.v1
-
-STRATEGIES = {
-    "PS": PS(),
-    "PSLoadBalancing": PSLoadBalancing(),
-    "PartitionedPS": PartitionedPS(min_variable_bytes=0),
-    "UnevenPartitionedPS": UnevenPartitionedPS(min_variable_bytes=0),
-    "AllReduce": AllReduce(),
-    "PartitionedAR": PartitionedAR(min_variable_bytes=0),
-    "RandomAxisPartitionAR": RandomAxisPartitionAR(min_variable_bytes=0),
-    "Parallax": Parallax(),
-}
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +22,13 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[digits.Trained,
 
 
 @pytest.mark.filterwarnings("ignore:Converting sparse IndexedSlices")
-@pytest.mark.parametrize("nodes", [NODES, 2, 1])
+@pytest.mark.parametrize("idle", [0, 1, 2])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_training_and_checkpoints_are_those_of_one_machine(
-    strategy: str, nodes: int, reference: Any, make_autodist: Any, tmp_path: Path
+    strategy: str, idle: int, reference: Any, make_autodist: Any, tmp_path: Path
 ) -> None:
     expected, stock_prefix = reference
-    autodist = make_autodist(STRATEGIES[strategy], nodes)
+    autodist = make_autodist(STRATEGIES[strategy](), idle=idle)
     with tf.Graph().as_default(), autodist.scope():
         program = digits.build()
         savers = {way: Saver(transport=way) for way in ("shared", "stream")}

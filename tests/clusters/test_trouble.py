@@ -1,78 +1,33 @@
 """Servers that die, hang, are others than expected or are not there; real processes, killed for real."""
 
-import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
+from support.ports import free_ports
+from support.processes import wait_for_end
+from support.python_programs import Start, read_line
+from support.specs import cluster_text
 
-from conftest import free_ports, spec_text
-
-HERE = Path(__file__).parent
-Start = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Starts processes, and kills those that are left."""
-    started = []
-
-    def run(*arguments: Any, **environment: str) -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            [sys.executable, *map(str, arguments)],
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield run
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def read(process: "subprocess.Popen[str]") -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
-
-
-def is_running(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/stat")
-    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-def wait_for_end(pids: list[int], seconds: float = 10) -> list[int]:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and any(map(is_running, pids)):
-        time.sleep(0.05)
-    return [pid for pid in pids if is_running(pid)]
+CHIEF = ("-m", "support.clusters.chief")
 
 
 def test_a_server_that_dies_or_hangs_is_named_and_comes_back(
     start: Start, write_spec: Any, tmp_path: Path
 ) -> None:
-    chief = start(HERE / "chief.py", "kills", write_spec(3), tmp_path, AUTODIST_SILENCE_TIMEOUT="3")
-    _, _, task, message = read(chief).split(maxsplit=3)
+    chief = start(*CHIEF, "kills", write_spec(3), tmp_path, AUTODIST_SILENCE_TIMEOUT="3")
+    _, _, task, message = read_line(chief).split(maxsplit=3)
     assert task == "/job:worker/task:2"
     assert "node 2 of 3" in message
     assert "ended by signal 9; the end of its log" in message
-    assert read(chief) == "same True"
-    _, seconds, task, message = read(chief).split(maxsplit=3)
+    assert read_line(chief) == "same True"
+    _, seconds, task, message = read_line(chief).split(maxsplit=3)
     assert task == "/job:worker/task:1"
     # Named by the timeout of 3 s, with room for a busy machine.
     assert float(seconds) < 3 * 6
     assert "no answer within" in message
-    assert read(chief) == "goes on"
-    servers = [int(pid) for pid in read(chief).split()[1:]]
+    assert read_line(chief) == "goes on"
+    servers = [int(pid) for pid in read_line(chief).split()[1:]]
     assert chief.wait(30) == -signal.SIGKILL
     assert wait_for_end(servers) == []
 
@@ -80,10 +35,10 @@ def test_a_server_that_dies_or_hangs_is_named_and_comes_back(
 def test_what_is_left_of_collectives_can_be_saved(
     start: Start, write_spec: Any, tmp_path: Path
 ) -> None:
-    chief = start(HERE / "chief.py", "collectives", write_spec(2), tmp_path)
-    assert read(chief).split()[2] == "/job:worker/task:1"
-    assert read(chief) == "same True"
-    assert "Restart the program" in read(chief)
+    chief = start(*CHIEF, "collectives", write_spec(2), tmp_path)
+    assert read_line(chief).split()[2] == "/job:worker/task:1"
+    assert read_line(chief) == "same True"
+    assert "Restart the program" in read_line(chief)
 
 
 STOCK_SERVER = """
@@ -102,29 +57,29 @@ def test_servers_that_run_already_work_for_one_chief_at_a_time(
     specs = []
     for chief in (first, second):
         specs.append(tmp_path / f"{chief}.yml")
-        specs[-1].write_text(spec_text([chief, node]))
+        specs[-1].write_text(cluster_text([chief, node]))
     serve = ("-m", "autodist.cli", "serve", "--resource-spec", specs[0], "--node")
     server = start(*serve, 1)
-    assert read(server).startswith("autodist serve: ready")
-    chief = start(HERE / "chief.py", "joins", specs[0], tmp_path)
-    assert read(chief) == "trained"
-    other = start(HERE / "chief.py", "joins", specs[1], tmp_path)
-    assert f"works for another chief, at 127.0.0.1:{first}" in read(other)
+    assert read_line(server).startswith("autodist serve: ready")
+    chief = start(*CHIEF, "joins", specs[0], tmp_path)
+    assert read_line(chief) == "trained"
+    other = start(*CHIEF, "joins", specs[1], tmp_path)
+    assert f"works for another chief, at 127.0.0.1:{first}" in read_line(other)
     chief.kill()
     chief.wait()
-    assert read(server).startswith("autodist serve: ready")
-    successor = start(HERE / "chief.py", "joins", specs[0], tmp_path)
-    assert read(successor) == "trained"
+    assert read_line(server).startswith("autodist serve: ready")
+    successor = start(*CHIEF, "joins", specs[0], tmp_path)
+    assert read_line(successor) == "trained"
 
 
 def test_a_server_without_our_library_is_named(start: Start, tmp_path: Path) -> None:
     ports = free_ports(2)
     spec = tmp_path / "spec.yml"
-    spec.write_text(spec_text(ports, cpus=1))
+    spec.write_text(cluster_text(ports, cpus=1))
     stock = start("-c", STOCK_SERVER, ",".join(f"127.0.0.1:{port}" for port in ports))
-    assert read(stock) == "ready"
-    chief = start(HERE / "chief.py", "joins", spec, tmp_path)
-    message = read(chief)
+    assert read_line(stock) == "ready"
+    chief = start(*CHIEF, "joins", spec, tmp_path)
+    message = read_line(chief)
     assert (
         f"127.0.0.1:{ports[1]} (/job:worker/task:1) has not loaded autodist's op library" in message
     )
@@ -137,7 +92,7 @@ def test_a_node_that_nobody_starts_is_named_in_time(start: Start, tmp_path: Path
         f"nodes: [{{address: '127.0.0.1:{here}', chief: true}}, {{address: '127.0.0.1:{other}', "
         "ssh_config: nobody}]\nssh: {nobody: {port: 1}}\n"
     )
-    chief = start(HERE / "chief.py", "joins", spec, tmp_path, AUTODIST_START_TIMEOUT="5")
-    message = read(chief)
+    chief = start(*CHIEF, "joins", spec, tmp_path, AUTODIST_START_TIMEOUT="5")
+    message = read_line(chief)
     assert f"1 of 2 nodes did not answer in time: node 127.0.0.1:{other}" in message
     assert "ssh to 127.0.0.1:1" in message

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import writeback_mounts
 
 from autodist.checkpoint.distributed.shared_save import file_systems
+from support.clusters import writeback_mounts
+from support.python_programs import environment
 
-SCRIPT = Path(__file__).with_name("mounted_program.py")
+PROGRAM = "support.clusters.mounted_program"
 MISSING = writeback_mounts.reason_against()
 
 EXT4, TMPFS, OVERLAY, NFS, FUSE, LUSTRE, UNKNOWN = (
@@ -30,8 +31,8 @@ def place(file_system: int, *, block: int = 4096, device: int = 1, kernel: bytes
 
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)
 def test_every_save_that_returns_verifies(tmp_path: Path) -> None:
-    command = ["unshare", "-m", sys.executable, SCRIPT, tmp_path, "2"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = ["unshare", "-m", sys.executable, "-m", PROGRAM, tmp_path, "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     for way in ("default", "stream", "files", "sharded"):

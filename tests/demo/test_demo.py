@@ -1,7 +1,6 @@
 """`autodist demo`, small, from end to end; and that it sees what it says it checks."""
 
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from autodist.demo.steps.measurement import check_same_files
 from autodist.demo.steps.processes import run_plain
 from autodist.demo.steps.scenario import check_against_single_node
 from autodist.demo.tensorflow_only.handover import Handover, MismatchError, check_variables
+from support.python_programs import run_python
 
 STEPS = 6
 
@@ -24,15 +24,8 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a small demo wrote."""
     directory = tmp_path_factory.mktemp("demo") / "output"
     options = {"--output": directory, "--steps": STEPS, "--large-mib": 4, "--repeats": 1}
-    arguments = [str(word) for option in options.items() for word in option]
-    done = subprocess.run(
-        [sys.executable, "-m", "autodist.cli", "demo", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    arguments = [word for option in options.items() for word in option]
+    done = run_python("-m", "autodist.cli", "demo", *arguments, env=dict(os.environ))
     assert done.stderr == ""
     assert "What was proved" in done.stdout
     return directory
@@ -105,9 +98,7 @@ def test_help_needs_no_tensorflow() -> None:
         "import sys; from autodist import cli; assert cli.main([]) == 0; "
         "assert 'tensorflow' not in sys.modules"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
-    )
+    done = run_python("-c", program)
     assert "demo" in done.stdout
 
 

@@ -3,16 +3,15 @@
 import json
 import re
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tensorflow as tf
 import yaml
-from ports import free_ports
-from python_programs import ENVIRONMENT, run_python
+
+from support.ports import free_ports
+from support.python_programs import Process, Start, run_python
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STEPS = 40
@@ -24,7 +23,7 @@ def numbers_in(output: str, pattern: str) -> list[float]:
 
 def test_plain_keras_goes_on_where_the_distributed_fit_ended(tmp_path: Path) -> None:
     for _ in range(2):
-        output = run_python(EXAMPLES / "keras_fit.py", "--directory", tmp_path)
+        output = run_python(EXAMPLES / "keras_fit.py", "--directory", tmp_path).stdout
         distributed, plain = numbers_in(output, r"loss ([\d.]+)")
         assert plain < distributed
 
@@ -32,7 +31,9 @@ def test_plain_keras_goes_on_where_the_distributed_fit_ended(tmp_path: Path) -> 
 def test_the_language_model_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     losses = []
     for call in (1, 2):
-        output = run_python(EXAMPLES / "bert_like.py", "--directory", tmp_path, "--steps", 60)
+        output = run_python(
+            EXAMPLES / "bert_like.py", "--directory", tmp_path, "--steps", 60
+        ).stdout
         assert f"model.ckpt-{60 * call}:" in output
         assert f"export-{60 * call}:" in output
         losses += numbers_in(output, r"loss ([\d.]+)")
@@ -88,7 +89,7 @@ def test_the_image_copies_files_that_exist() -> None:
 
 
 @pytest.fixture
-def pods(job_file: list[Any], tmp_path: Path) -> Iterator[list["subprocess.Popen[str]"]]:
+def pods(job_file: list[Any], start: Start, tmp_path: Path) -> list[Process]:
     """Runs every Pod of the Job as a process of this machine."""
     jobs = [
         line.split()[0] for line in of_kind(job_file, "ConfigMap")["data"]["TASKS"].splitlines()
@@ -98,24 +99,20 @@ def pods(job_file: list[Any], tmp_path: Path) -> Iterator[list["subprocess.Popen
     ]
     program = [EXAMPLES / "kubernetes/entry_point.py", EXAMPLES / "parameter_server.py"]
     options = ["--directory", tmp_path / "model", "--steps", STEPS]
-    running = [
-        subprocess.Popen(
-            [sys.executable, *map(str, [*program, *options])],
-            env={**ENVIRONMENT, "TASKS": "\n".join(lines), "JOB_COMPLETION_INDEX": str(number)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+    return [
+        start(
+            *program,
+            *options,
+            log=subprocess.STDOUT,
+            TASKS="\n".join(lines),
+            JOB_COMPLETION_INDEX=str(number),
         )
         for number in range(len(jobs))
     ]
-    yield running
-    for process in running:
-        process.kill()
-        process.communicate()
 
 
 def test_the_parameter_server_job_trains_saves_evaluates_and_ends(
-    pods: list["subprocess.Popen[str]"], tmp_path: Path
+    pods: list[Process], tmp_path: Path
 ) -> None:
     said = [process.communicate(timeout=600)[0] for process in pods]
     assert [process.returncode for process in pods] == [0] * len(pods), "\n\n".join(said)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from documents import DOCUMENTS, anchors_of, name_of, read_links
+from support.documents import DOCUMENTS, anchors_of, name_of, read_links
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)

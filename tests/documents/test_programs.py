@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 import yaml
-from python_programs import run_python
 
 from autodist import cli
 from autodist.cluster.spec.resource_spec import ResourceSpec
-from documents import (
+from support.documents import (
     DOCUMENTS,
     ROOT,
     Block,
@@ -27,6 +26,7 @@ from documents import (
     read_commands,
     write_files,
 )
+from support.python_programs import run_python
 
 # Runs blocks [[code, expected output or null], ...] in one namespace, twice.
 _RUNNER = """
@@ -81,7 +81,7 @@ def test_the_example_of_the_readme_runs_as_written(tmp_path: Path) -> None:
         for part in command.split("&&"):
             interpreter, *arguments = shlex.split(part)
             assert interpreter == "python"
-            output += run_python(*arguments, directory=tmp_path)
+            output += run_python(*arguments, directory=tmp_path).stdout
         distributed, fine_tuned = map(float, re.findall(r"loss ([\d.]+)", output))
         assert fine_tuned < distributed
 

@@ -3,7 +3,14 @@
 import re
 
 import pytest
-from raised_messages import ROOT, Message, logged_in_cpp, python_messages, status_codes_in_cpp
+
+from support.raised_messages import (
+    ROOT,
+    Message,
+    logged_in_cpp,
+    python_messages,
+    status_codes_in_cpp,
+)
 
 PAGE = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
 # The columns of its tables that quote messages.

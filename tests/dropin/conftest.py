@@ -1,12 +1,9 @@
 """What the tests of the drop-in replacement share."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parent))
 
 
 @pytest.fixture

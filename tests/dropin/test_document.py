@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
-from kinds import KEPT_AS_SLICES, KINDS, PARTITIONED
 
 from autodist.checkpoint.saved_model_builder import SavedModelBuilder
 from autodist.checkpoint.saver import Saver
+from support.kinds import KEPT_AS_SLICES, KINDS, PARTITIONED
 
 tf1 = tf.compat.v1
 StockBuilder = tf1.saved_model.builder.SavedModelBuilder

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import kinds
 import numpy as np
 import pytest
 import tensorflow as tf
-from kinds import KEPT_AS_SLICES, KINDS, PARTITIONED
 
 from autodist.checkpoint.saver import Saver
+from support import kinds
+from support.kinds import KEPT_AS_SLICES, KINDS, PARTITIONED
 
 tf1 = tf.compat.v1
 VERSIONS = (tf1.train.SaverDef.V1, tf1.train.SaverDef.V2)

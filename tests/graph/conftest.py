@@ -1,7 +1,6 @@
 """What the tests of the transformer share: spec files, and sessions that are closed again."""
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,7 @@ import tensorflow as tf
 
 from autodist.autodist import AutoDist
 from autodist.strategy import StrategyBuilder
-
-sys.path.append(str(Path(__file__).parent))
+from support.specs import write_local_spec
 
 
 @pytest.fixture
@@ -27,9 +25,7 @@ def make_autodist(tmp_path: Path) -> Callable[..., AutoDist]:
     """Makes an `AutoDist` with a strategy and so many replicas."""
 
     def make(strategy: StrategyBuilder | None = None, replicas: int = 2) -> AutoDist:
-        path = tmp_path / f"{replicas}_replicas.yml"
-        path.write_text(f"nodes:\n  - address: localhost\n    cpus: {list(range(replicas))}\n")
-        return AutoDist(str(path), strategy)
+        return AutoDist(write_local_spec(tmp_path, replicas), strategy)
 
     return make
 

@@ -1,35 +1,26 @@
 """Training goes on from a checkpoint as if it had never stopped: in stock TensorFlow, and under any other layout."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tensorflow as tf
-from equivalence import training
-from equivalence.models import MODELS
-from equivalence.optimizers import STOCK
 
 from autodist.checkpoint.saver import Saver
-from autodist.strategy import (
-    AllReduce,
-    Parallax,
-    PartitionedAR,
-    PartitionedPS,
-    PSLoadBalancing,
-    RandomAxisPartitionAR,
-    UnevenPartitionedPS,
-)
+from support.equivalence import training
+from support.equivalence.models import MODELS
+from support.equivalence.optimizers import STOCK
+from support.strategies import CUTS
 
 tf1 = tf.compat.v1
-CELLS: list[tuple[Callable[[], Any], int]] = [
-    (lambda: PartitionedPS(7, min_variable_bytes=0), 2),
-    (AllReduce, 3),
-    (lambda: UnevenPartitionedPS(min_variable_bytes=0), 2),
-    (lambda: PartitionedAR(13, min_variable_bytes=0), 2),
-    (Parallax, 3),
-    (lambda: RandomAxisPartitionAR(5, min_variable_bytes=0), 3),
-    (PSLoadBalancing, 1),
+CELLS = [
+    ("PartitionedPS_7", 2),
+    ("AllReduce", 3),
+    ("UnevenPartitionedPS", 2),
+    ("PartitionedAR_13", 2),
+    ("Parallax", 3),
+    ("RandomAxisPartitionAR_5", 3),
+    ("PSLoadBalancing", 1),
 ]
 PROGRAMS = [("embedding", "v1_adam"), ("mlp", "v1_rmsprop_centered"), ("tied", "v1_ftrl")]
 STEPS_BEFORE = 4
@@ -71,9 +62,11 @@ def test_training_goes_on_from_a_checkpoint(cell: int, make_autodist: Any, tmp_p
     def build() -> training.Program:
         return training.build(MODELS[model], STOCK[optimizer])
 
-    train_in_cell(make_autodist(strategy(), replicas), build, before, end=prefix)
+    train_in_cell(make_autodist(CUTS[strategy](), replicas), build, before, end=prefix)
     in_stock = train_in_stock(build, after, prefix)
-    elsewhere = train_in_cell(make_autodist(other(), other_replicas), build, after, start=prefix)
+    elsewhere = train_in_cell(
+        make_autodist(CUTS[other](), other_replicas), build, after, start=prefix
+    )
 
     reference = training.train_on_one_node(build, batches)
     reference.losses = reference.losses[STEPS_BEFORE:]

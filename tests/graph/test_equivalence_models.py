@@ -1,36 +1,27 @@
 """Models of all kinds train as they would on one node, under every strategy and number of replicas."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import tensorflow as tf
-from equivalence import training
-from equivalence.models import MODELS
-from equivalence.optimizers import STOCK
 
-from autodist.strategy import (
-    PS,
-    AllReduce,
-    Parallax,
-    PartitionedAR,
-    PartitionedPS,
-    PSLoadBalancing,
-    RandomAxisPartitionAR,
-    UnevenPartitionedPS,
+from autodist.strategy import AllReduce, PartitionedPS
+from support.equivalence import training
+from support.equivalence.models import MODELS
+from support.equivalence.optimizers import STOCK
+from support.strategies import CUTS
+
+STRATEGIES = (
+    "PartitionedPS_7",
+    "PartitionedPS_axis_1",
+    "AllReduce",
+    "PS",
+    "PSLoadBalancing",
+    "UnevenPartitionedPS",
+    "PartitionedAR_3",
+    "RandomAxisPartitionAR_5",
+    "Parallax",
 )
-
-STRATEGIES: dict[str, Callable[[], Any]] = {
-    "partitioned_7": lambda: PartitionedPS(7, min_variable_bytes=0),
-    "partitioned_axis_1": lambda: PartitionedPS(3, axis=1, min_variable_bytes=0),
-    "all_reduce": AllReduce,
-    "ps": PS,
-    "load_balancing": PSLoadBalancing,
-    "uneven": lambda: UnevenPartitionedPS(min_variable_bytes=0),
-    "partitioned_copies": lambda: PartitionedAR(3, min_variable_bytes=0),
-    "random_axes": lambda: RandomAxisPartitionAR(5, min_variable_bytes=0),
-    "parallax": Parallax,
-}
 # Each model meets every second strategy, with one, two or three replicas.
 CELLS = [
     (model, strategy, 1 + (row + column) % 3)
@@ -62,7 +53,7 @@ def train_both(references: Any, autodist: Any, model: str, optimizer: str, **opt
 def test_training_equals_that_of_one_node(
     model: str, strategy: str, replicas: int, references: Any, make_autodist: Any
 ) -> None:
-    autodist = make_autodist(STRATEGIES[strategy](), replicas)
+    autodist = make_autodist(CUTS[strategy](), replicas)
     ours, reference = train_both(references, autodist, model, "v1_adam")
     training.assert_equal(ours, reference)
 

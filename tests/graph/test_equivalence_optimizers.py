@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from equivalence import training
-from equivalence.models import MODELS
-from equivalence.optimizers import KERAS, SINGLE_PRECISION, STOCK
 
 from autodist.strategy import AllReduce, PartitionedPS, PSLoadBalancing
+from support.equivalence import training
+from support.equivalence.models import MODELS
+from support.equivalence.optimizers import KERAS, SINGLE_PRECISION, STOCK
 
 LAYOUTS: list[tuple[Callable[[], Any], int]] = [
     (lambda: PartitionedPS(7, min_variable_bytes=0), 2),

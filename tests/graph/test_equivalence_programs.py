@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from equivalence import training
-from equivalence.models import MODELS, Model
 
 from autodist.strategy import AllReduce, PartitionedPS
+from support.equivalence import training
+from support.equivalence.models import MODELS, Model
 
 tf1 = tf.compat.v1
 Parts = tuple[Any, Any]

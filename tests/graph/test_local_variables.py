@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from equivalence import training
 
 from autodist.checkpoint.saver import Saver
 from autodist.strategy import AllReduce, PartitionedPS
+from support.equivalence import training
 
 tf1 = tf.compat.v1
 LAYOUTS = {"cut": lambda: PartitionedPS(2, min_variable_bytes=0), "copied": AllReduce}

@@ -8,17 +8,17 @@ import re
 from pathlib import Path
 from typing import Any
 
-import kinds_table
 import numpy as np
 import pytest
 import tensorflow as tf
-from drawn.drawing import DRAWERS
-from random_graphs import describe, faults, sound_chains
 
 from autodist.graph.kinds.rules import rule_table
 from autodist.graph.kinds.rules.arithmetic import row_rules
 from autodist.graph.original.ops import op_types
 from autodist.strategy import PS
+from support.drawn import kinds_table
+from support.drawn.drawing import DRAWERS
+from support.drawn.random_graphs import describe, faults, sound_chains
 
 tf1 = tf.compat.v1
 F = tf.float64

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from equivalence import training
+
+from support.equivalence import training
 
 tf1 = tf.compat.v1
 

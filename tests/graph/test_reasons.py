@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
-from equivalence import training
 
 from autodist.strategy import (
     PS,
@@ -17,6 +16,7 @@ from autodist.strategy import (
     StrategyBuilder,
 )
 from autodist.strategy.base import Devices
+from support.equivalence import training
 
 tf1 = tf.compat.v1
 CUTTING = PartitionedPS(min_variable_bytes=0)

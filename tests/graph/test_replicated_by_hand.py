@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from autodist.checkpoint.saver import Saver
 from autodist.layout.grid import part_bounds
-from autodist.strategy import PS, AllReduce, Parallax, PartitionedPS, UnevenPartitionedPS
+from support.strategies import CUTS
 
 tf1 = tf.compat.v1
 DTYPE = tf.float64
@@ -67,13 +67,7 @@ def log_of_mean(x: Any, y: Any, values: dict[str, Any]) -> tuple[Any, dict[str, 
 OF_PARTS = [batch_norm, fused_batch_norm]
 OF_ONE_NODE = [sum_of_errors, sum_over_a_constant, dice, log_of_mean]
 LOSSES = OF_PARTS + OF_ONE_NODE
-STRATEGIES = [
-    PS(),
-    AllReduce(),
-    PartitionedPS(2, axis=1, min_variable_bytes=0),
-    UnevenPartitionedPS(min_variable_bytes=0),
-    Parallax(),
-]
+STRATEGIES = ("PS", "AllReduce", "PartitionedPS_axis_1", "UnevenPartitionedPS", "Parallax")
 Loss = Callable[[Any, Any, dict[str, Any]], tuple[Any, dict[str, Any]]]
 
 
@@ -155,7 +149,7 @@ def train(
     loss: Loss, replicas: int, distribute: Any, directory: Path, expected: Any, **options: Any
 ) -> None:
     """Trains distributed, and compares losses and variables with `expected`, as `train_by_hand` returns them."""
-    strategy = STRATEGIES[(LOSSES.index(loss) + replicas) % len(STRATEGIES)]
+    strategy = CUTS[STRATEGIES[(LOSSES.index(loss) + replicas) % len(STRATEGIES)]]()
     session, (fetches, variables) = distribute(lambda: build(loss), strategy, replicas, **options)
     losses = [session.run(fetches, draw(step))[0] for step in range(STEPS)]
     rtol = 1e-5 if loss is fused_batch_norm else 1e-9

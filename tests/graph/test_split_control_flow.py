@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import control_flow_programs as programs
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from autodist.strategy import PS
+from support.equivalence import control_flow as programs
 
 tf1 = tf.compat.v1
 # The v1 API's cells warn that there are newer ones.

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from equivalence import training
-from equivalence.models import MODELS
 
 from autodist.strategy import AllReduce, PartitionedPS, PSLoadBalancing
+from support.equivalence import training
+from support.equivalence.models import MODELS
 
 tf1 = tf.compat.v1
 

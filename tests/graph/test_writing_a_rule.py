@@ -9,15 +9,10 @@ import pytest
 import tensorflow as tf
 
 from autodist.graph.rules import RULES, RuleTable
-from autodist.strategy import AllReduce, PartitionedAR, PartitionedPS
+from support.strategies import STRATEGIES
 
 tf1 = tf.compat.v1
 PAGE = Path(__file__).parents[2] / "docs" / "design" / "writing-a-rule.md"
-STRATEGIES = {
-    "cut": lambda: PartitionedPS(3, min_variable_bytes=0),
-    "cut and copied": lambda: PartitionedAR(min_variable_bytes=0),
-    "copied": AllReduce,
-}
 
 
 @pytest.fixture
@@ -38,12 +33,12 @@ def build() -> tuple[Any, Any, Any]:
 ELEMENTS = np.array([[4, 0], [0, 2], [3, 1], [2, 2]])
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", ["PartitionedPS", "PartitionedAR", "AllReduce"])
 @pytest.mark.usefixtures("rule_of_the_page")
 def test_the_example_gives_one_nodes_value(strategy: str, distribute: Any) -> None:
     session, (x, v, elements) = distribute(build, STRATEGIES[strategy](), 3)
     (row,) = session.explain().variables
-    assert ("3 shards" in row.layout) == (strategy != "copied"), row
+    assert ("3 shards" in row.layout) == (strategy != "AllReduce"), row
     assert "ResourceGatherNd" not in row.reason
     for count in (4, 1):
         got = session.run(elements, {x: ELEMENTS[:count]})
@@ -52,7 +47,7 @@ def test_the_example_gives_one_nodes_value(strategy: str, distribute: Any) -> No
 
 
 def test_without_the_rule_the_variable_stays_whole(distribute: Any) -> None:
-    session, _ = distribute(build, STRATEGIES["cut"](), 3)
+    session, _ = distribute(build, STRATEGIES["PartitionedPS"](), 3)
     (row,) = session.explain().variables
     assert "1 shard" in row.layout
     assert "ResourceGatherNd" in row.reason

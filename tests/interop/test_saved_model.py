@@ -1,7 +1,5 @@
 """TensorFlow alone loads, serves and fine-tunes what our `SavedModelBuilder` exported."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import tensorflow as tf
 
 from autodist.checkpoint.saved_model_builder import SavedModelBuilder
 from autodist.checkpoint.saver import Saver
+from support.python_programs import run_python, stock_environment
 
 tf1 = tf.compat.v1
 TRAIN_OP_KEY = "fine_tuning"
@@ -101,12 +100,8 @@ with tf.Graph().as_default(), tf1.Session() as session:
 
 def test_saved_model_cli_shows_and_runs(export_dir: Path) -> None:
     def run(*arguments: str) -> str:
-        return subprocess.run(
-            [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", *arguments],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        program = ("-m", "tensorflow.python.tools.saved_model_cli")
+        return run_python(*program, *arguments, env=stock_environment()).stdout
 
     shown = run("show", "--dir", str(export_dir), "--all")
     computed = run(

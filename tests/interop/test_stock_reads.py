@@ -1,7 +1,5 @@
 """TensorFlow alone reads what our `Saver` wrote, and trains on."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from autodist.checkpoint.saver import Saver
+from support.python_programs import run_python, stock_environment
 
 tf1 = tf.compat.v1
 VALUE = np.arange(35, dtype=np.float32).reshape(7, 5) / 35
@@ -130,10 +129,5 @@ def test_a_sliced_checkpoint_of_stock_is_restored(tmp_path: Path) -> None:
 @pytest.mark.parametrize("checkpoint", [CUT], ids=["cut"], indirect=True)
 def test_inspect_checkpoint_as_a_program(checkpoint: str) -> None:
     module = "tensorflow.python.tools.inspect_checkpoint"
-    done = subprocess.run(
-        [sys.executable, "-m", module, "--file_name", checkpoint],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_python("-m", module, "--file_name", checkpoint, env=stock_environment())
     assert "v/Adam_1 (DT_FLOAT) [7,5]" in done.stdout

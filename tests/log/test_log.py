@@ -1,11 +1,9 @@
 """Where the lines of the logger go, at which level, and how they write figures."""
 
-import subprocess
-import sys
-
 import pytest
 
 from autodist import _log
+from support.python_programs import run_python
 
 SAYS = """
 from autodist import _log
@@ -16,10 +14,7 @@ logger.warning("a warning")
 
 
 def lines_of(program: str) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True
-    )
-    return done.stderr.splitlines()
+    return run_python("-c", program).stderr.splitlines()
 
 
 def test_without_a_configuration_lines_go_to_stderr() -> None:

@@ -1,9 +1,6 @@
 """Tagged saves in sessions over gRPC: each process replaces its own, and one without the library runs stock."""
 
 import dataclasses
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +8,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 import tensorflow as tf
-from ports import free_ports
+
+from support.ports import free_ports
+from support.python_programs import read_line, starting
 
 tf1 = tf.compat.v1
 
@@ -38,39 +37,17 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def cluster(ops: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(ops: ModuleType) -> Iterator[Cluster]:
     del ops  # of the client, which a session over gRPC does not need
-    script = tmp_path_factory.mktemp("cluster") / "server.py"
-    script.write_text(SERVER)
     first, second, third = (f"localhost:{port}" for port in free_ports(3))
     tasks = [("with", 0), ("with", 1), ("without", 0)]
-    servers = [
-        subprocess.Popen(
-            [
-                sys.executable,
-                str(script),
-                job,
-                str(task),
-                str(job == "with"),
-                f"{first},{second}",
-                third,
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        )
-        for job, task in tasks
-    ]
-    try:
-        for server in servers:
-            assert server.stdout is not None
-            assert server.stdout.readline() == b"ready\n"
+    with starting() as start:
+        servers = [
+            start("-c", SERVER, job, task, job == "with", f"{first},{second}", third)
+            for job, task in tasks
+        ]
+        assert [read_line(server) for server in servers] == ["ready"] * len(tasks)
         yield Cluster(f"grpc://{first}", f"grpc://{third}")
-    finally:
-        for server in servers:
-            server.kill()
-            server.wait()
-            server.stdout.close()
 
 
 # Where the session's master is, where the node runs, whether it is replaced, and how many ops pin variables

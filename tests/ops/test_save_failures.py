@@ -1,7 +1,5 @@
 """Saves that fail on the way: typed errors, and nothing new on disk."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +7,8 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
+
+from support.python_programs import run_python
 
 tf1 = tf.compat.v1
 
@@ -40,8 +40,7 @@ def test_a_file_that_cannot_grow_is_removed(limit: int, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(WITH_LIMITED_FILES)
     prefix = tmp_path / "new" / "ckpt"
-    arguments = [sys.executable, str(script), str(prefix), "8000000", str(limit)]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=120)
+    done = run_python(script, prefix, 8_000_000, limit)
     assert f"{prefix}.data.autodist" in done.stdout, done.stderr
     assert "File too large" in done.stdout
     assert list(tmp_path.iterdir()) == [script]

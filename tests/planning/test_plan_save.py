@@ -1,8 +1,6 @@
 """Every byte is written once, by a device that holds some of it, and no device writes much more than it must."""
 
 import itertools
-import subprocess
-import sys
 from typing import Any
 
 import hypothesis
@@ -12,6 +10,7 @@ import pytest
 
 from autodist.layout import Box, Grid
 from autodist.planning import HeldVariable, SavePlan, plan_save
+from support.python_programs import run_python
 
 DEVICES = 4
 HOLDERS = st.lists(st.integers(0, DEVICES - 1), min_size=1, max_size=DEVICES, unique=True)
@@ -187,5 +186,5 @@ def test_arrays_of_another_shape_are_refused() -> None:
 
 def test_planning_needs_no_tensorflow() -> None:
     code = "import autodist.planning, sys; print('tensorflow' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run_python("-c", code)
     assert done.stdout.strip() == "False"

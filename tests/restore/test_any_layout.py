@@ -6,13 +6,13 @@ from typing import Any
 
 import hypothesis
 import hypothesis.strategies as st
-import layouts
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from autodist import _native
 from autodist.checkpoint.saver import Saver
+from support import layouts
 
 tf1 = tf.compat.v1
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import layouts
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from autodist.checkpoint.saver import Saver
+from support import layouts
 
 tf1 = tf.compat.v1
 

@@ -4,12 +4,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import layouts
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from autodist.checkpoint.saver import Saver
+from support import layouts
 
 tf1 = tf.compat.v1
 

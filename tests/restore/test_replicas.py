@@ -9,36 +9,16 @@ import tensorflow as tf
 
 from autodist import AutoDist, _native
 from autodist.checkpoint.saver import Saver
-from autodist.strategy import (
-    PS,
-    AllReduce,
-    Parallax,
-    PartitionedAR,
-    PartitionedPS,
-    PSLoadBalancing,
-    RandomAxisPartitionAR,
-    UnevenPartitionedPS,
-)
+from autodist.strategy import AllReduce
+from support.specs import write_local_spec
+from support.strategies import STRATEGIES
 
 tf1 = tf.compat.v1
-
-STRATEGIES = {
-    "PS": PS,
-    "PSLoadBalancing": PSLoadBalancing,
-    "PartitionedPS": lambda: PartitionedPS(3, min_variable_bytes=0),
-    "UnevenPartitionedPS": lambda: UnevenPartitionedPS(3, min_variable_bytes=0),
-    "AllReduce": AllReduce,
-    "PartitionedAR": lambda: PartitionedAR(3, min_variable_bytes=0),
-    "RandomAxisPartitionAR": lambda: RandomAxisPartitionAR(1, 3, min_variable_bytes=0),
-    "Parallax": Parallax,
-}
 
 
 @pytest.fixture
 def spec(tmp_path: Path) -> str:
-    path = tmp_path / "spec.yml"
-    path.write_text("nodes: [{address: localhost, cpus: [0, 1, 2]}]")
-    return str(path)
+    return write_local_spec(tmp_path, 3)
 
 
 def build() -> tuple[Any, Any, Any]:

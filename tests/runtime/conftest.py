@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from autodist.autodist import AutoDist
 from autodist.strategy import PartitionedPS
+from support.specs import write_local_spec
 
 tf1 = tf.compat.v1
 
@@ -30,9 +31,7 @@ class Program:
 @pytest.fixture
 def spec_file(tmp_path: Path) -> str:
     """A resource spec of two replicas."""
-    path = tmp_path / "resource_spec.yml"
-    path.write_text("nodes:\n  - address: localhost\n    cpus: [0, 1]\n")
-    return str(path)
+    return write_local_spec(tmp_path)
 
 
 @pytest.fixture

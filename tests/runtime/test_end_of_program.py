@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from support.specs import write_local_spec
+
 # Threads of every kind run until the interpreter ends them; what is destroyed last leaves them time to meet the end.
 PROGRAM = """
 import atexit, contextlib, os, sys, threading, time
@@ -28,7 +30,7 @@ class Last:
 
 
 def main():
-    autodist = AutoDist("spec.yml")
+    autodist = AutoDist("2_replicas.yml")
     scope = contextlib.nullcontext() if sort == "stock" else autodist.scope()
     with tf.Graph().as_default() as graph, scope:
         w = tf1.get_variable("w", initializer=1.0, use_resource=True)
@@ -109,7 +111,7 @@ main()
 def test_threads_inside_of_a_session_do_not_abort_the_program(
     tmp_path: Path, sort: str, end: str, code: int
 ) -> None:
-    (tmp_path / "spec.yml").write_text("nodes:\n  - address: localhost\n    cpus: [0, 1]\n")
+    write_local_spec(tmp_path)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, sort, end, str(tmp_path)],
         capture_output=True,

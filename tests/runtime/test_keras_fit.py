@@ -1,7 +1,5 @@
 """`compile` and `fit` of Keras inside the scope: they run in the distributed session and train as on one node."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,13 +13,9 @@ import tf_keras
 from autodist.autodist import AutoDist
 from autodist.checkpoint.saver import Saver
 from autodist.errors import GraphStateError, UnsupportedGraphError
-from autodist.strategy import (
-    AllReduce,
-    Parallax,
-    PartitionedPS,
-    PSLoadBalancing,
-    RandomAxisPartitionAR,
-)
+from autodist.strategy import PartitionedPS
+from support.python_programs import run_python
+from support.strategies import STRATEGIES
 
 tf1 = tf.compat.v1
 layers = tf_keras.layers
@@ -34,13 +28,6 @@ pytestmark = [
 RNG = np.random.default_rng(0)
 IDS = RNG.integers(0, 20, size=(25, 4))
 TARGETS = IDS.sum(1, keepdims=True) / np.float32(20)
-STRATEGIES: dict[str, Callable[[], Any]] = {
-    "balanced": PSLoadBalancing,
-    "cut": lambda: PartitionedPS(min_variable_bytes=0),
-    "copied": AllReduce,
-    "random": lambda: RandomAxisPartitionAR(3, min_variable_bytes=0),
-    "parallax": Parallax,
-}
 OPTIMIZERS: dict[str, Callable[[], Any]] = {
     "string": lambda: "adam",
     "legacy": lambda: legacy.SGD(0.1, momentum=0.9, nesterov=True, clipnorm=0.5),
@@ -112,11 +99,11 @@ def reference() -> Callable[[str], dict[str, Any]]:
 
 
 CELLS = [
-    ("balanced", "legacy"),
-    ("cut", "string"),
-    ("copied", "v1"),
-    ("random", "legacy"),
-    ("parallax", "string"),
+    ("PSLoadBalancing", "legacy"),
+    ("PartitionedPS", "string"),
+    ("AllReduce", "v1"),
+    ("RandomAxisPartitionAR", "legacy"),
+    ("Parallax", "string"),
 ]
 
 
@@ -129,7 +116,7 @@ def test_fit_equals_that_of_one_node(
     with tf.Graph().as_default(), autodist.scope():
         model = build_model(OPTIMIZERS[optimizer]())
         # Fit adds the optimizer's ops and slots: to the graph of a session that exists, or of one it makes.
-        if strategy in ("balanced", "random"):
+        if strategy in ("PSLoadBalancing", "RandomAxisPartitionAR"):
             autodist.create_distributed_session()
         got = fit(model)
         autodist.create_distributed_session().close()
@@ -367,11 +354,5 @@ def test_a_checkpoint_of_a_fitted_model_loads_in_plain_keras(
     np.savez(tmp_path / "data.npz", x=X, labels=LABELS, predicted=predicted, losses=losses)
     script = tmp_path / "load.py"
     script.write_text(LOAD_IN_PLAIN_KERAS)
-    done = subprocess.run(
-        [sys.executable, str(script), path, str(tmp_path / "data.npz")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = run_python(script, path, tmp_path / "data.npz")
     assert "equal" in done.stdout

@@ -11,24 +11,16 @@ import tensorflow as tf
 
 from autodist import AutoDist
 from autodist.errors import ArgumentError, UnsupportedGraphError
-from autodist.strategy import PS, AllReduce, Parallax, PartitionedAR, PartitionedPS, PSLoadBalancing
+from autodist.strategy import PS, PartitionedPS
+from support.specs import write_local_spec
+from support.strategies import STRATEGIES
 
 tf1 = tf.compat.v1
-STRATEGIES: dict[str, Callable[[], Any]] = {
-    "PS": PS,
-    "PSLoadBalancing": PSLoadBalancing,
-    "AllReduce": AllReduce,
-    "Parallax": Parallax,
-    "PartitionedPS": lambda: PartitionedPS(2, min_variable_bytes=0),
-    "PartitionedAR": lambda: PartitionedAR(2, min_variable_bytes=0),
-}
 
 
 @pytest.fixture
 def spec(tmp_path: Path) -> str:
-    path = tmp_path / "spec.yml"
-    path.write_text("nodes: [{address: localhost, cpus: [0, 1]}]")
-    return str(path)
+    return write_local_spec(tmp_path)
 
 
 def slices() -> Any:

@@ -1,7 +1,5 @@
 """`AutoDist.scope()`: what it watches while it lasts, and that all is as before afterwards."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import tf_keras
 from autodist.autodist import AutoDist
 from autodist.private_apis import tf_graphs
 from autodist.strategy import AllReduce, PartitionedPS
+from support.python_programs import run_python
 
 tf1 = tf.compat.v1
 
@@ -150,8 +149,5 @@ print("trained")
 def test_a_program_without_v2_behaviour_trains(spec_file: str, tmp_path: Path) -> None:
     script = tmp_path / "legacy.py"
     script.write_text(LEGACY_PROGRAM)
-    done = subprocess.run(
-        [sys.executable, str(script), spec_file], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = run_python(script, spec_file)
     assert "trained" in done.stdout

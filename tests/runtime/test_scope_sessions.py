@@ -2,7 +2,7 @@
 
 import gc
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,12 @@ from autodist.autodist import AutoDist
 from autodist.checkpoint.saver import Saver
 from autodist.errors import GraphStateError
 from autodist.session.distributed_session import DistributedSession
-from autodist.strategy import AllReduce, PartitionedPS
+from autodist.strategy import AllReduce
+from support.strategies import STRATEGIES
 
 tf1 = tf.compat.v1
 X = np.arange(24, dtype=np.float32).reshape(6, 4) / 24
 STEPS = 5
-STRATEGIES: dict[str, Callable[[], Any]] = {
-    "cut": lambda: PartitionedPS(2, min_variable_bytes=0),
-    "copied": AllReduce,
-}
 
 
 class Model:
@@ -88,7 +85,7 @@ def expected() -> Any:
             return model.fit(session)
 
 
-@pytest.fixture(params=STRATEGIES)
+@pytest.fixture(params=["PartitionedPS", "AllReduce"])
 def autodist(request: Any, spec_file: str) -> AutoDist:
     return AutoDist(spec_file, STRATEGIES[request.param]())
 

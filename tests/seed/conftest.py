@@ -2,10 +2,6 @@
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,38 +9,29 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-sys.path.append(str(Path(__file__).parent))
-
-import seed_programs
-
 from autodist import AutoDist
 from autodist.checkpoint.saved_model_builder import SavedModelBuilder
 from autodist.checkpoint.saver import Saver as autodist_saver  # noqa: N813 the seed's name
-from autodist.strategy import (
-    PS,
-    AllReduce,
-    Parallax,
-    PartitionedAR,
-    PartitionedPS,
-    PSLoadBalancing,
-    RandomAxisPartitionAR,
-    UnevenPartitionedPS,
-)
+from support.python_programs import run_python, stock_environment
+from support.seed import seed_programs
+from support.specs import write_local_spec
+from support.strategies import CUTS
 
 tf1 = tf.compat.v1
 
-STRATEGIES: dict[str, Callable[[], Any]] = {
-    "PartitionedPS": lambda: PartitionedPS(min_variable_bytes=0),
-    "AllReduce": AllReduce,
-    "PSLoadBalancing": PSLoadBalancing,
-    "PartitionedPS_7": lambda: PartitionedPS(7, min_variable_bytes=0),
-    "PS": PS,
-    "PartitionedAR": lambda: PartitionedAR(3, min_variable_bytes=0),
-    "PartitionedPS_axis_1": lambda: PartitionedPS(3, axis=1, min_variable_bytes=0),
-    "RandomAxisPartitionAR": lambda: RandomAxisPartitionAR(5, min_variable_bytes=0),
-    "UnevenPartitionedPS": lambda: UnevenPartitionedPS(min_variable_bytes=0),
-    "Parallax": Parallax,
-}
+# One for each cell, in turn.
+STRATEGIES = (
+    "PartitionedPS",
+    "AllReduce",
+    "PSLoadBalancing",
+    "PartitionedPS_7",
+    "PS",
+    "PartitionedAR_3",
+    "PartitionedPS_axis_1",
+    "RandomAxisPartitionAR_5",
+    "UnevenPartitionedPS",
+    "Parallax",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +56,7 @@ def pair_cells() -> list[Cell]:
     for i, optimizer in enumerate(seed_programs.OPTIMIZERS):
         for j, program in enumerate(("linear", "embedding")):
             turn = i + 5 * j
-            strategy = list(STRATEGIES)[turn % len(STRATEGIES)]
+            strategy = STRATEGIES[turn % len(STRATEGIES)]
             cells.append(Cell(program, optimizer, strategy, 2 + turn % 2, turn % 4 < 2))
     return cells
 
@@ -96,12 +83,6 @@ class Trained:
     nodes: list[str]
 
 
-def write_spec(path: Path, replicas: int) -> str:
-    spec = path / "resource_spec.yml"
-    spec.write_text(f"nodes:\n  - address: localhost\n    cpus: {list(range(replicas))}\n")
-    return str(spec)
-
-
 def feed(model: seed_programs.Model, batch: tuple[np.ndarray, np.ndarray]) -> dict[Any, np.ndarray]:
     return {model.input_data: batch[0], model.target: batch[1]}
 
@@ -110,7 +91,7 @@ def train_and_save(cell: Cell, path: Path) -> Trained:
     """The seed's program."""
     seed_programs.forget_keras_names()
     batches = seed_programs.draw_batches(cell.program)
-    autodist = AutoDist(write_spec(path, cell.replicas), STRATEGIES[cell.strategy]())
+    autodist = AutoDist(write_local_spec(path, cell.replicas), CUTS[cell.strategy]())
     with tf.Graph().as_default() as graph, autodist.scope():
         model = seed_programs.get_your_model(cell.program, cell.optimizer)
         if cell.saver_comes_first:
@@ -167,19 +148,6 @@ def trained(seed_directory: Path) -> dict[Cell, Trained]:
 def stock_findings(trained: dict[Cell, Trained], seed_directory: Path) -> dict[str, dict[str, str]]:
     """What a process that knows only TensorFlow had to complain about, per cell and check."""
     del trained
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-I",
-            str(Path(__file__).with_name("fine_tune_in_stock.py")),
-            str(seed_directory),
-        ],
-        env={**environment, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    program = ("-m", "support.seed.fine_tune_in_stock", seed_directory)
+    done = run_python(*program, env=stock_environment())
     return json.loads(done.stdout.splitlines()[-1])

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import seed_programs
 import tensorflow as tf
+
+from support.seed import seed_programs
 
 tf1 = tf.compat.v1
 

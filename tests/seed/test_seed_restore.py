@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import seed_programs
 import tensorflow as tf
 
 from autodist import AutoDist
 from autodist.checkpoint.saver import Saver
 from autodist.strategy import AllReduce, PartitionedPS
+from support.seed import seed_programs
 
 tf1 = tf.compat.v1
 

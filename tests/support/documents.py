@@ -4,7 +4,8 @@ import dataclasses
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from support.python_programs import ROOT
+
 DOCUMENTS = sorted(
     path
     for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md", "benchmarks/*.md")

@@ -1,29 +1,120 @@
 """Runs Python programs, each in a process of its own."""
 
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+TESTS = Path(__file__).parents[1]
+ROOT = TESTS.parent
+
+Process = subprocess.Popen[str]
+Start = Callable[..., Process]
 
 
-def run_python(*arguments: Any, directory: Path | None = None) -> str:
-    """Runs Python to its end, and returns what it printed.
+def environment(**settings: str) -> dict[str, str]:
+    """Returns the environment of a program that may import `support`, with further settings."""
+    paths = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        **settings,
+    }
+
+
+def stock_environment() -> dict[str, str]:
+    """Returns the environment of a program that may import `support`, and does not find the package in place."""
+    return environment(PYTHONPATH=str(TESTS))
+
+
+def run_python(
+    *arguments: Any,
+    directory: Path | None = None,
+    env: dict[str, str] | None = None,
+    text: str | None = None,
+    timeout: float = 600,
+) -> subprocess.CompletedProcess[str]:
+    """Runs Python to its end, and returns its outputs; the test fails if the program does.
 
     Args:
       *arguments: The program and its arguments.
       directory: Where it runs; None: here.
+      env: Its environment; None: that of a program that may import `support`.
+      text: Its standard input.
+      timeout: In seconds.
     """
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=directory,
-        env=ENVIRONMENT,
+        env=environment() if env is None else env,
+        input=text,
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=timeout,
     )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout
+    assert done.returncode == 0, f"{done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    return done
+
+
+def start_python(*arguments: Any, log: Any = subprocess.DEVNULL, **settings: str) -> Process:
+    """Starts Python with a pipe to its input and from its output.
+
+    Args:
+      *arguments: The program and its arguments.
+      log: Where its standard error goes.
+      **settings: Further environment variables.
+    """
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        env=environment(**settings),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+    )
+
+
+@contextlib.contextmanager
+def starting() -> Iterator[Start]:
+    """Yields `start_python`, and kills the programs that are left at the end."""
+    started: list[Process] = []
+
+    def start(*arguments: Any, **how: Any) -> Process:
+        started.append(start_python(*arguments, **how))
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+
+
+def read_line(process: Process) -> str:
+    """Returns the next line that a program prints."""
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def read_until(process: Process, text: str) -> str:
+    """Returns all that a program prints up to a line that has a text in it."""
+    assert process.stdout is not None
+    lines = ""
+    for line in process.stdout:
+        lines += line
+        if text in line:
+            return lines
+    raise AssertionError(f"the process ended before it said {text!r}:\n{lines}")
+
+
+def tell(process: Process, line: str) -> None:
+    """Writes a line to the input of a program."""
+    assert process.stdin is not None
+    process.stdin.write(f"{line}\n")
+    process.stdin.flush()

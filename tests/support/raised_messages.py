@@ -4,9 +4,9 @@ import ast
 import dataclasses
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from support.python_programs import ROOT
+
 PACKAGE = ROOT / "python" / "autodist"
 
 # The demo checks itself, and its errors are said on its own page of output.

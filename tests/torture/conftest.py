@@ -2,16 +2,13 @@
 
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parent))
-
-from harness import Rig
+from support.torture.harness import Rig
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from harness import IS_FULL
-from scenarios import MORE_SCENARIOS, SCENARIOS, Scenario
+
+from support.torture.harness import IS_FULL
+from support.torture.scenarios import MORE_SCENARIOS, SCENARIOS, Scenario
 
 # What each call may fail with; where not all is tried, one of them in turn.
 ERRORS = {

@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from harness import IS_FULL
+from support.torture.harness import IS_FULL
 
 KILLS = 500 if IS_FULL else 10
 SIZE = 200_000
