@@ -10,7 +10,9 @@ import pytest
 import tensorflow as tf
 
 from support.programs import corpus, harness
-from support.programs.registry import PROGRAMS, Built, Program, draw, fed, sgd, weight
+from support.programs.inputs import draw, fed
+from support.programs.parts import sgd, weight
+from support.programs.registry import PROGRAMS, Built, Program
 from support.strategies import STRATEGIES
 
 # One of each kind, those that are quickest.

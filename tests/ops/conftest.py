@@ -1,10 +1,7 @@
-"""What the tests of the ops share: the ops, sessions, and stock TensorFlow's files to compare with."""
+"""What the tests of the ops share: the ops, and a session."""
 
-import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from types import ModuleType
-from typing import Any
 
 import pytest
 import tensorflow as tf
@@ -12,18 +9,6 @@ import tensorflow as tf
 from autodist import _native
 
 tf1 = tf.compat.v1
-
-SUFFIXES = (".index", ".data-00000-of-00001")
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """One entry of a save: a variable or a value, and where it lies."""
-
-    name: str
-    value: Any
-    slice: str = ""
-    aggregation: str = "MEAN"
 
 
 @pytest.fixture(scope="session")
@@ -36,64 +21,3 @@ def session() -> Iterator[tf1.Session]:
     """A session on a new default graph."""
     with tf.Graph().as_default(), tf1.Session() as session:
         yield session
-
-
-@pytest.fixture(scope="session")
-def save(ops: ModuleType) -> Callable[..., tf.Operation]:
-    """Makes an AutodistSave of some entries: resource variables are pinned, all else is a tensor."""
-
-    def build(prefix: Path | str, entries: Sequence[Entry], **attrs: Any) -> tf.Operation:
-        pinned = [entry for entry in entries if hasattr(entry.value, "handle")]
-        others = [entry for entry in entries if not hasattr(entry.value, "handle")]
-        pins = []
-        if pinned:
-            pins.append(
-                ops.autodist_pin_variables(handles=[entry.value.handle for entry in pinned])
-            )
-        places = {id(entry): place for place, entry in enumerate([*pinned, *others])}
-        return ops.autodist_save(
-            prefix=str(prefix),
-            tensor_names=tf.constant([entry.name for entry in entries], tf.string, [len(entries)]),
-            shape_and_slices=tf.constant(
-                [entry.slice for entry in entries], tf.string, [len(entries)]
-            ),
-            aggregations=tf.constant(
-                [entry.aggregation for entry in entries], tf.string, [len(entries)]
-            ),
-            pins=pins,
-            tensors=[entry.value for entry in others],
-            value_index=[places[id(entry)] for entry in entries],
-            **attrs,
-        )
-
-    return build
-
-
-@pytest.fixture(scope="session")
-def save_stock() -> Callable[..., tf.Operation]:
-    """Makes stock TensorFlow's SaveV2 of the same entries."""
-
-    def build(prefix: Path | str, entries: Sequence[Entry]) -> tf.Operation:
-        return tf.raw_ops.SaveV2(
-            prefix=str(prefix),
-            tensor_names=[entry.name for entry in entries],
-            shape_and_slices=[entry.slice for entry in entries],
-            tensors=[entry.value for entry in entries],
-        )
-
-    return build
-
-
-def read_bundle(prefix: Path | str) -> tuple[bytes, ...]:
-    """The bytes of a bundle's index and data, on any file system."""
-    return tuple(tf.io.gfile.GFile(str(prefix) + suffix, "rb").read() for suffix in SUFFIXES)
-
-
-@pytest.fixture(scope="session")
-def entry() -> type[Entry]:
-    return Entry
-
-
-@pytest.fixture(scope="session")
-def bundle_bytes() -> Callable[[Path | str], tuple[bytes, ...]]:
-    return read_bundle

@@ -2,27 +2,27 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from autodist import _bundle
+from support.save_ops import Entry, save
 
 tf1 = tf.compat.v1
 
 
 @pytest.fixture
 def checkpoint(
-    tmp_path: Path, session: tf1.Session, save: Callable[..., Any], entry: Callable[..., Any]
+    tmp_path: Path,
+    session: tf1.Session,
 ) -> str:
-    halves = [entry("cut", tf.constant([float(i)]), f"2 {i},1") for i in range(2)]
-    strings = entry("strings", tf.constant(["a", "", "b" * 300]))
-    variants = entry("list", tf.raw_ops.TensorListFromTensor(tensor=[[1.0]], element_shape=[1]))
-    rows = entry("rows", tf.ones([300, 1000]))
+    halves = [Entry("cut", tf.constant([float(i)]), f"2 {i},1") for i in range(2)]
+    strings = Entry("strings", tf.constant(["a", "", "b" * 300]))
+    variants = Entry("list", tf.raw_ops.TensorListFromTensor(tensor=[[1.0]], element_shape=[1]))
+    rows = Entry("rows", tf.ones([300, 1000]))
     session.run(save(tmp_path / "ckpt", [*halves, strings, variants, rows], layout="slices"))
     return str(tmp_path / "ckpt")
 

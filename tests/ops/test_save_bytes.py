@@ -12,6 +12,8 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.save_ops import Entry, read_bundle, save, save_stock
+
 tf1 = tf.compat.v1
 
 DTYPES = [
@@ -90,21 +92,17 @@ def test_any_layout_gives_the_bytes_of_the_whole_values(
     values: list[Any],
     threads: int,
     tmp_path_factory: pytest.TempPathFactory,
-    save: Callable[..., Any],
-    save_stock: Callable[..., Any],
-    entry: Callable[..., Any],
-    bundle_bytes: Callable[..., Any],
 ) -> None:
     here = tmp_path_factory.mktemp("bundles")
     with tf.Graph().as_default(), tf1.Session() as session:
-        sharded = [entries_of(entry, f"v{i}", *value) for i, value in enumerate(values)]
+        sharded = [entries_of(Entry, f"v{i}", *value) for i, value in enumerate(values)]
         whole = [
-            entry(f"v{i}", tf.constant(value, shape=value.shape))
+            Entry(f"v{i}", tf.constant(value, shape=value.shape))
             for i, (value, _, _) in enumerate(values)
         ]
         session.run(save(here / "ours", list(itertools.chain(*sharded)), threads=threads))
         session.run(save_stock(here / "stock", whole))
-    assert bundle_bytes(here / "ours") == bundle_bytes(here / "stock")
+    assert read_bundle(here / "ours") == read_bundle(here / "stock")
 
 
 @settings(
@@ -117,56 +115,44 @@ def test_slices_give_the_bytes_of_stock_slices(
     *,
     values: list[Any],
     tmp_path_factory: pytest.TempPathFactory,
-    save: Callable[..., Any],
-    save_stock: Callable[..., Any],
-    entry: Callable[..., Any],
-    bundle_bytes: Callable[..., Any],
 ) -> None:
     here = tmp_path_factory.mktemp("bundles")
     with tf.Graph().as_default(), tf1.Session() as session:
         entries = [
             item
             for i, (value, boxes, _) in enumerate(values)
-            for item in entries_of(entry, f"v{i}", value, boxes, 1)
+            for item in entries_of(Entry, f"v{i}", value, boxes, 1)
         ]
         session.run(save(here / "ours", entries, layout="slices"))
         session.run(save_stock(here / "stock", entries))
-    assert bundle_bytes(here / "ours") == bundle_bytes(here / "stock")
+    assert read_bundle(here / "ours") == read_bundle(here / "stock")
 
 
 def test_large_shards_on_several_threads_give_the_bytes_of_stock(
     *,
     tmp_path: Path,
     session: tf1.Session,
-    save: Callable[..., Any],
-    save_stock: Callable[..., Any],
-    entry: Callable[..., Any],
-    bundle_bytes: Callable[..., Any],
 ) -> None:
     value = np.random.default_rng(0).standard_normal((3001, 1001)).astype(np.float32)
     columns = entries_of(
-        entry, "columns", value, [[(0, 3001), (0, 400)], [(0, 3001), (400, 1001)]], 2
+        Entry, "columns", value, [[(0, 3001), (0, 400)], [(0, 3001), (400, 1001)]], 2
     )
-    rows = entries_of(entry, "rows", value, [[(0, 2999), (0, 1001)], [(2999, 3001), (0, 1001)]], 1)
+    rows = entries_of(Entry, "rows", value, [[(0, 2999), (0, 1001)], [(2999, 3001), (0, 1001)]], 1)
     session.run(save(tmp_path / "ours", columns + rows, threads=3))
-    session.run(save_stock(tmp_path / "stock", [entry("columns", value), entry("rows", value)]))
-    assert bundle_bytes(tmp_path / "ours") == bundle_bytes(tmp_path / "stock")
+    session.run(save_stock(tmp_path / "stock", [Entry("columns", value), Entry("rows", value)]))
+    assert read_bundle(tmp_path / "ours") == read_bundle(tmp_path / "stock")
 
 
 def test_many_small_variables_give_the_bytes_of_stock(
     *,
     tmp_path: Path,
     session: tf1.Session,
-    save: Callable[..., Any],
-    save_stock: Callable[..., Any],
-    entry: Callable[..., Any],
-    bundle_bytes: Callable[..., Any],
 ) -> None:
     values = tf.unstack(tf.reshape(tf.range(1000 * 700, dtype=tf.float32), [1000, 700]))
-    entries = [entry(f"v{i:04}", value) for i, value in enumerate(values)]
+    entries = [Entry(f"v{i:04}", value) for i, value in enumerate(values)]
     session.run(save(tmp_path / "ours", entries))
     session.run(save_stock(tmp_path / "stock", entries))
-    assert bundle_bytes(tmp_path / "ours") == bundle_bytes(tmp_path / "stock")
+    assert read_bundle(tmp_path / "ours") == read_bundle(tmp_path / "stock")
 
 
 @pytest.mark.parametrize("quantized", [tf.qint8, tf.quint8, tf.qint16, tf.quint16, tf.qint32])
@@ -175,35 +161,27 @@ def test_quantized_types_give_the_bytes_of_stock(
     quantized: tf.DType,
     tmp_path: Path,
     session: tf1.Session,
-    save: Callable[..., Any],
-    save_stock: Callable[..., Any],
-    entry: Callable[..., Any],
-    bundle_bytes: Callable[..., Any],
 ) -> None:
     plain = tf.as_dtype(quantized.name.removeprefix("q"))
     top, bottom = (tf.bitcast(tf.constant([low, low + 1], plain), quantized) for low in (1, 3))
     whole = tf.bitcast(tf.constant([1, 2, 3, 4], plain), quantized)
-    session.run(save(tmp_path / "ours", [entry("q", top, "4 0,2"), entry("q", bottom, "4 2,2")]))
-    session.run(save_stock(tmp_path / "stock", [entry("q", whole)]))
-    assert bundle_bytes(tmp_path / "ours") == bundle_bytes(tmp_path / "stock")
+    session.run(save(tmp_path / "ours", [Entry("q", top, "4 0,2"), Entry("q", bottom, "4 2,2")]))
+    session.run(save_stock(tmp_path / "stock", [Entry("q", whole)]))
+    assert read_bundle(tmp_path / "ours") == read_bundle(tmp_path / "stock")
 
 
 def test_variants_give_the_bytes_of_stock(
     *,
     tmp_path: Path,
     session: tf1.Session,
-    save: Callable[..., Any],
-    save_stock: Callable[..., Any],
-    entry: Callable[..., Any],
-    bundle_bytes: Callable[..., Any],
 ) -> None:
     elements = tf.raw_ops.TensorListFromTensor(
         tensor=tf.constant([[1.0, 2.0], [3.0, 4.0]]), element_shape=[2]
     )
-    entries = [entry("list", elements), entry("after", tf.constant(1.0))]
+    entries = [Entry("list", elements), Entry("after", tf.constant(1.0))]
     session.run(save(tmp_path / "ours", entries))
     session.run(save_stock(tmp_path / "stock", entries))
-    assert bundle_bytes(tmp_path / "ours") == bundle_bytes(tmp_path / "stock")
+    assert read_bundle(tmp_path / "ours") == read_bundle(tmp_path / "stock")
 
 
 @pytest.mark.parametrize(
@@ -215,53 +193,43 @@ def test_restorable_writes_slices_only_of_what_stock_cannot_cut(
     dtype: tf.DType,
     tmp_path: Path,
     session: tf1.Session,
-    save: Callable[..., Any],
-    save_stock: Callable[..., Any],
-    entry: Callable[..., Any],
-    bundle_bytes: Callable[..., Any],
 ) -> None:
     parts = [
         tf.as_string(tf.range(2)) if dtype == tf.string else tf.cast(tf.range(2.0), dtype)
         for _ in range(2)
     ]
-    uncut = [entry("h", parts[0], "4 0,2"), entry("h", parts[1], "4 2,2")]
-    one = entry("one", parts[0], "2 -")
-    floats = [entry("f", tf.constant([1.0]), "2 0,1"), entry("f", tf.constant([2.0]), "2 1,1")]
+    uncut = [Entry("h", parts[0], "4 0,2"), Entry("h", parts[1], "4 2,2")]
+    one = Entry("one", parts[0], "2 -")
+    floats = [Entry("f", tf.constant([1.0]), "2 0,1"), Entry("f", tf.constant([2.0]), "2 1,1")]
     session.run(save(tmp_path / "ours", [*uncut, one, *floats], layout="restorable"))
-    session.run(save_stock(tmp_path / "stock", [*uncut, one, entry("f", tf.constant([1.0, 2.0]))]))
-    assert bundle_bytes(tmp_path / "ours") == bundle_bytes(tmp_path / "stock")
+    session.run(save_stock(tmp_path / "stock", [*uncut, one, Entry("f", tf.constant([1.0, 2.0]))]))
+    assert read_bundle(tmp_path / "ours") == read_bundle(tmp_path / "stock")
 
 
 def test_an_absolute_file_uri_is_a_path(
     tmp_path: Path,
     session: tf1.Session,
-    save: Callable[..., Any],
-    entry: Callable[..., Any],
-    bundle_bytes: Callable[..., Any],
 ) -> None:
-    session.run(save(tmp_path / "path", [entry("a", tf.constant(1.0))]))
-    session.run(save(f"file://{tmp_path}/uri", [entry("a", tf.constant(1.0))]))
-    assert bundle_bytes(tmp_path / "uri") == bundle_bytes(tmp_path / "path")
+    session.run(save(tmp_path / "path", [Entry("a", tf.constant(1.0))]))
+    session.run(save(f"file://{tmp_path}/uri", [Entry("a", tf.constant(1.0))]))
+    assert read_bundle(tmp_path / "uri") == read_bundle(tmp_path / "path")
 
 
 def test_a_file_system_of_tensorflows_own_gets_the_same_bytes(
     tmp_path: Path,
     session: tf1.Session,
-    save: Callable[..., Any],
-    entry: Callable[..., Any],
-    bundle_bytes: Callable[..., Any],
 ) -> None:
     value = tf.random.normal([700, 600], seed=1)
     parts = [
-        entry("a", value[:, :250], "700 600 -:0,250"),
-        entry("a", value[:, 250:], "700 600 -:250,350"),
+        Entry("a", value[:, :250], "700 600 -:0,250"),
+        Entry("a", value[:, 250:], "700 600 -:250,350"),
     ]
-    entries = [*parts, entry("s", tf.constant(["x", "yy"])), entry("t", tf.constant(1.0))]
+    entries = [*parts, Entry("s", tf.constant(["x", "yy"])), Entry("t", tf.constant(1.0))]
     tf.io.gfile.makedirs("ram://autodist")
     session.run(
         [save("ram://autodist/ours", entries, threads=2), save(tmp_path / "posix", entries)]
     )
-    assert bundle_bytes("ram://autodist/ours") == bundle_bytes(tmp_path / "posix")
+    assert read_bundle("ram://autodist/ours") == read_bundle(tmp_path / "posix")
     assert sorted(tf.io.gfile.listdir("ram://autodist")) == [
         "ours.data-00000-of-00001",
         "ours.index",
@@ -269,13 +237,14 @@ def test_a_file_system_of_tensorflows_own_gets_the_same_bytes(
 
 
 def test_the_means_of_replicas_are_those_of_wider_arithmetic(
-    tmp_path: Path, session: tf1.Session, save: Callable[..., Any], entry: Callable[..., Any]
+    tmp_path: Path,
+    session: tf1.Session,
 ) -> None:
     replicas = np.random.default_rng(1).standard_normal((3, 500, 700)).astype(np.float32)
-    entries = [entry("odd", tf.constant(True))]
-    entries += [entry("m", replica) for replica in replicas]
-    entries += [entry("s", replica, aggregation="SUM") for replica in replicas]
-    entries += [entry("o", replica, aggregation="ONLY_FIRST_REPLICA") for replica in replicas]
+    entries = [Entry("odd", tf.constant(True))]
+    entries += [Entry("m", replica) for replica in replicas]
+    entries += [Entry("s", replica, aggregation="SUM") for replica in replicas]
+    entries += [Entry("o", replica, aggregation="ONLY_FIRST_REPLICA") for replica in replicas]
     session.run(save(tmp_path / "ours", entries))
     reader = tf.train.load_checkpoint(str(tmp_path / "ours"))
     total = replicas.astype(np.float64).sum(0)

@@ -1,14 +1,13 @@
 """Saves that fail on the way: typed errors, and nothing new on disk."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tensorflow as tf
 
 from support.python_programs import run_python
+from support.save_ops import Entry, save
 
 tf1 = tf.compat.v1
 
@@ -47,10 +46,11 @@ def test_a_file_that_cannot_grow_is_removed(limit: int, tmp_path: Path) -> None:
 
 
 def test_a_directory_two_levels_below_is_not_made(
-    tmp_path: Path, session: tf1.Session, save: Callable[..., Any], entry: Callable[..., Any]
+    tmp_path: Path,
+    session: tf1.Session,
 ) -> None:
     with pytest.raises(tf.errors.NotFoundError, match="No such file or directory"):
-        session.run(save(tmp_path / "a" / "b" / "ckpt", [entry("w", tf.constant(1.0))]))
+        session.run(save(tmp_path / "a" / "b" / "ckpt", [Entry("w", tf.constant(1.0))]))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -59,30 +59,30 @@ def test_a_target_that_cannot_be_replaced_leaves_no_new_file(
     suffix: str,
     tmp_path: Path,
     session: tf1.Session,
-    save: Callable[..., Any],
-    entry: Callable[..., Any],
 ) -> None:
     target = tmp_path / f"ckpt{suffix}"
     target.mkdir()
     with pytest.raises(tf.errors.OpError, match=r"cannot rename .* Is a directory"):
-        session.run(save(tmp_path / "ckpt", [entry("w", tf.constant(1.0))]))
+        session.run(save(tmp_path / "ckpt", [Entry("w", tf.constant(1.0))]))
     assert list(tmp_path.iterdir()) == [target]
 
 
 def test_an_existing_checkpoint_is_replaced(
-    tmp_path: Path, session: tf1.Session, save: Callable[..., Any], entry: Callable[..., Any]
+    tmp_path: Path,
+    session: tf1.Session,
 ) -> None:
-    session.run(save(tmp_path / "ckpt", [entry("old", tf.constant(1.0))]))
-    session.run(save(tmp_path / "ckpt", [entry("new", tf.constant(2.0))]))
+    session.run(save(tmp_path / "ckpt", [Entry("old", tf.constant(1.0))]))
+    session.run(save(tmp_path / "ckpt", [Entry("new", tf.constant(2.0))]))
     assert tf.train.load_checkpoint(str(tmp_path / "ckpt")).get_tensor("new") == 2.0
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_timeout_stops_a_save_and_leaves_nothing(
-    tmp_path: Path, session: tf1.Session, save: Callable[..., Any], entry: Callable[..., Any]
+    tmp_path: Path,
+    session: tf1.Session,
 ) -> None:
     variable = tf1.get_variable("w", initializer=tf.zeros([64 << 20]), use_resource=True)
-    op = save(tmp_path / "new" / "ckpt", [entry(f"w{i}", variable) for i in range(16)])
+    op = save(tmp_path / "new" / "ckpt", [Entry(f"w{i}", variable) for i in range(16)])
     session.run(variable.initializer)
     start = time.process_time()
     with pytest.raises((tf.errors.DeadlineExceededError, tf.errors.CancelledError)):

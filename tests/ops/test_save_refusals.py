@@ -1,12 +1,12 @@
 """What a save refuses, in which words, and that nothing is on disk afterwards."""
 
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 import tensorflow as tf
+
+from support.save_ops import Entry, read_bundle, save, save_stock
 
 tf1 = tf.compat.v1
 
@@ -86,20 +86,19 @@ def test_a_save_is_refused_for(
     what: str,
     tmp_path: Path,
     session: tf1.Session,
-    save: Callable[..., Any],
-    entry: Callable[..., Any],
 ) -> None:
     entries, message = BAD_ENTRIES[what]
-    bad = [entry(name, tf.constant(value), *rest) for name, value, *rest in entries]
+    bad = [Entry(name, tf.constant(value), *rest) for name, value, *rest in entries]
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-        session.run(save(tmp_path / "new" / "ckpt", [entry("good", tf.constant(1.0)), *bad]))
+        session.run(save(tmp_path / "new" / "ckpt", [Entry("good", tf.constant(1.0)), *bad]))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_overlap_is_refused_among_slices_too(
-    tmp_path: Path, session: tf1.Session, save: Callable[..., Any], entry: Callable[..., Any]
+    tmp_path: Path,
+    session: tf1.Session,
 ) -> None:
-    entries = [entry("w", tf.constant(ROWS), spec) for spec in ("3 2 0,2:-", "3 2 1,2:-")]
+    entries = [Entry("w", tf.constant(ROWS), spec) for spec in ("3 2 0,2:-", "3 2 1,2:-")]
     with pytest.raises(tf.errors.InvalidArgumentError, match="variable 'w': "):
         session.run(save(tmp_path / "ckpt", entries, layout="slices"))
 
@@ -108,33 +107,31 @@ def test_slices_of_which_another_task_saves_the_rest_are_written(
     *,
     tmp_path: Path,
     session: tf1.Session,
-    save: Callable[..., Any],
-    save_stock: Callable[..., Any],
-    entry: Callable[..., Any],
-    bundle_bytes: Callable[..., Any],
 ) -> None:
-    entries = [entry("w", tf.constant(ROWS), "10 2 4,2:-")]
+    entries = [Entry("w", tf.constant(ROWS), "10 2 4,2:-")]
     session.run(
         [save(tmp_path / "ours", entries, layout="slices"), save_stock(tmp_path / "stock", entries)]
     )
-    assert bundle_bytes(tmp_path / "ours") == bundle_bytes(tmp_path / "stock")
+    assert read_bundle(tmp_path / "ours") == read_bundle(tmp_path / "stock")
 
 
 def test_an_uninitialized_variable_is_refused_in_tensorflows_words(
-    tmp_path: Path, session: tf1.Session, save: Callable[..., Any], entry: Callable[..., Any]
+    tmp_path: Path,
+    session: tf1.Session,
 ) -> None:
     variable = tf1.get_variable("w", initializer=ROWS, use_resource=True)
     with pytest.raises(tf.errors.FailedPreconditionError, match="Could not find variable w"):
-        session.run(save(tmp_path / "ckpt", [entry("w", variable)]))
+        session.run(save(tmp_path / "ckpt", [Entry("w", variable)]))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_uninitialized_ref_variable_is_refused(
-    tmp_path: Path, session: tf1.Session, save: Callable[..., Any], entry: Callable[..., Any]
+    tmp_path: Path,
+    session: tf1.Session,
 ) -> None:
     variable = tf1.get_variable("w", initializer=ROWS, use_resource=False)
     with pytest.raises(tf.errors.FailedPreconditionError, match="uninitialized value w"):
-        session.run(save(tmp_path / "ckpt", [entry("w", variable._ref())]))
+        session.run(save(tmp_path / "ckpt", [Entry("w", variable._ref())]))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from autodist import _native
+from support.save_ops import Entry, save
 
 tf1 = tf.compat.v1
 
@@ -80,8 +81,6 @@ def test_every_variable_is_saved_as_it_was_at_one_instant(
     lock: str,
     tmp_path: Path,
     session: tf1.Session,
-    save: Callable[..., Any],
-    entry: Callable[..., Any],
 ) -> None:
     names = (
         "scattered",
@@ -113,13 +112,13 @@ def test_every_variable_is_saved_as_it_was_at_one_instant(
         momentum_step_on_all_rows(variables["mixed"], variables["mixed_slot"], use_locking=True),
         *[add_to_all_rows(variables[name]) for name in ("left", "right", "replica_0", "replica_1")],
     ]
-    entries = [entry(name, variables[name]) for name in names[:-2]]
+    entries = [Entry(name, variables[name]) for name in names[:-2]]
     halves = {
         name: f"{ROWS} {2 * COLUMNS} -:{at},{COLUMNS}"
         for name, at in (("left", 0), ("right", COLUMNS))
     }
-    entries += [entry("columns", variables[name], place) for name, place in halves.items()]
-    entries += [entry("mean", variables[name]) for name in ("replica_1", "replica_0")]
+    entries += [Entry("columns", variables[name], place) for name, place in halves.items()]
+    entries += [Entry("mean", variables[name]) for name in ("replica_1", "replica_0")]
     prefixes = [tmp_path / f"ckpt-{i}" for i in range(4)]
     saves = [
         session.make_callable(save(prefix, entries, lock=lock, threads=2)) for prefix in prefixes
@@ -133,22 +132,24 @@ def test_every_variable_is_saved_as_it_was_at_one_instant(
 
 
 def test_a_dense_variable_is_not_copied_for_a_save(
-    tmp_path: Path, session: tf1.Session, save: Callable[..., Any], entry: Callable[..., Any]
+    tmp_path: Path,
+    session: tf1.Session,
 ) -> None:
     variable = make_variable("dense")
-    op = save(tmp_path / "ckpt", [entry("dense", variable)])
+    op = save(tmp_path / "ckpt", [Entry("dense", variable)])
     session.run(variable.initializer)
     session.run(op)
     assert 0 < _native.last_save(tmp_path / "ckpt").max_lock_seconds < 0.001
 
 
 def test_one_variable_as_several_replicas_is_locked_once(
-    tmp_path: Path, session: tf1.Session, save: Callable[..., Any], entry: Callable[..., Any]
+    tmp_path: Path,
+    session: tf1.Session,
 ) -> None:
     variable = make_variable("sparse")
     op = save(
         tmp_path / "ckpt",
-        [entry("mean", variable), entry("mean", variable), entry("again", variable)],
+        [Entry("mean", variable), Entry("mean", variable), Entry("again", variable)],
     )
     session.run(variable.initializer)
     session.run(add_to_all_rows(variable))
@@ -159,7 +160,8 @@ def test_one_variable_as_several_replicas_is_locked_once(
 
 
 def test_a_variable_assigned_another_shape_is_refused_or_saved_whole(
-    tmp_path: Path, session: tf1.Session, save: Callable[..., Any], entry: Callable[..., Any]
+    tmp_path: Path,
+    session: tf1.Session,
 ) -> None:
     value = tf1.placeholder_with_default(tf.zeros([ROWS]), [None])
     variable = tf1.get_variable("v", initializer=value, validate_shape=False, use_resource=True)
@@ -168,7 +170,7 @@ def test_a_variable_assigned_another_shape_is_refused_or_saved_whole(
         for rows in (ROWS, 2 * ROWS)
     ]
     op = session.make_callable(
-        save(tmp_path / "ckpt", [entry(f"v{i}", variable) for i in range(50)])
+        save(tmp_path / "ckpt", [Entry(f"v{i}", variable) for i in range(50)])
     )
     session.run(variable.initializer)
     with running(session, assignments):
@@ -182,7 +184,8 @@ def test_a_variable_assigned_another_shape_is_refused_or_saved_whole(
 
 
 def test_string_variables_are_saved_while_they_are_scattered_into(
-    tmp_path: Path, session: tf1.Session, save: Callable[..., Any], entry: Callable[..., Any]
+    tmp_path: Path,
+    session: tf1.Session,
 ) -> None:
     variable = tf1.get_variable("s", initializer=tf.fill([1000], "start"), use_resource=True)
     updates = [
@@ -191,7 +194,7 @@ def test_string_variables_are_saved_while_they_are_scattered_into(
         )
         for text in ("a", "much longer than what fits in place")
     ]
-    op = session.make_callable(save(tmp_path / "ckpt", [entry("s", variable)]))
+    op = session.make_callable(save(tmp_path / "ckpt", [Entry("s", variable)]))
     session.run(variable.initializer)
     session.run(updates[0])
     with running(session, updates):

@@ -5,20 +5,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from support.programs.registry import (
-    ROWS,
-    Built,
-    adam,
-    dense,
-    draw,
-    f64,
-    fed,
-    layers,
-    program,
-    sgd,
-    tf1,
-    weight,
-)
+from support.programs.inputs import ROWS, draw, fed
+from support.programs.parts import adam, dense, f64, layers, sgd, tf1, weight
+from support.programs.registry import Built, program
 
 
 def scored() -> tuple[Any, Any, Any, Any, Any]:

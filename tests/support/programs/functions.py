@@ -6,19 +6,9 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from support.programs.registry import (
-    ROWS,
-    Built,
-    adam,
-    dense,
-    draw,
-    f64,
-    fed,
-    program,
-    sgd,
-    tf1,
-    weight,
-)
+from support.programs.inputs import ROWS, draw, fed
+from support.programs.parts import adam, dense, f64, sgd, tf1, weight
+from support.programs.registry import Built, program
 
 BOTH = ("v1", "v2")
 

@@ -5,22 +5,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from support.programs.registry import (
-    ROWS,
-    Built,
-    adam,
-    dense,
-    draw,
-    f64,
-    fed,
-    initial,
-    layers,
-    momentum,
-    program,
-    sgd,
-    tf1,
-    weight,
-)
+from support.programs.inputs import ROWS, draw, fed
+from support.programs.parts import adam, dense, f64, initial, layers, momentum, sgd, tf1, weight
+from support.programs.registry import Built, program
 
 
 def pair(x: Any, z: Any) -> Any:

@@ -5,21 +5,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from support.programs.registry import (
-    ROWS,
-    Built,
-    adam,
-    dense,
-    draw,
-    f64,
-    fed,
-    lengths_of,
-    momentum,
-    program,
-    sgd,
-    tf1,
-    weight,
-)
+from support.programs.inputs import ROWS, draw, fed, lengths_of
+from support.programs.parts import adam, dense, f64, momentum, sgd, tf1, weight
+from support.programs.registry import Built, program
 
 FIELDS, FEATURES, K = 4, 12, 3
 

@@ -5,22 +5,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from support.programs.registry import (
-    ROWS,
-    Built,
-    adam,
-    cells,
-    dense,
-    draw,
-    f64,
-    fed,
-    initial,
-    lengths_of,
-    program,
-    sgd,
-    tf1,
-    weight,
-)
+from support.programs.inputs import ROWS, draw, fed, lengths_of
+from support.programs.parts import adam, cells, dense, f64, initial, sgd, tf1, weight
+from support.programs.registry import Built, program
 
 
 def lstm(units: int) -> Any:

@@ -5,19 +5,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from support.programs.registry import (
-    ROWS,
-    Built,
-    adam,
-    dense,
-    draw,
-    f64,
-    fed,
-    program,
-    sgd,
-    tf1,
-    weight,
-)
+from support.programs.inputs import ROWS, draw, fed
+from support.programs.parts import adam, dense, f64, sgd, tf1, weight
+from support.programs.registry import Built, program
 
 STATE, ACTIONS = 3, 3
 

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from support.programs.registry import Built, dense, draw, f64, fed, program, sgd, tf1
+from support.programs.inputs import draw, fed
+from support.programs.parts import dense, f64, sgd, tf1
+from support.programs.registry import Built, program
 
 KNOWN = 6
 """The rows of each batch of the cases that know how many rows there are."""
