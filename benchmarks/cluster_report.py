@@ -5,12 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-
-from rich.console import Console
-from rich.markdown import Markdown
 
 from measuring import Measurement
+from report_files import WrittenReport
 from results import CONTROL_RANGE
 
 _EXTRA_MIB = 300
@@ -35,7 +32,7 @@ class Verdict:
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class Report(WrittenReport):
     """What was measured.
 
     Attributes:
@@ -138,16 +135,6 @@ class Report:
             },
             indent=2,
         )
-
-    def write(self, directory: Path, name: str) -> None:
-        """Writes `<name>.md` and `<name>.json`."""
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / f"{name}.md").write_text(self.to_markdown(), encoding="utf-8")
-        (directory / f"{name}.json").write_text(self.to_json() + "\n", encoding="utf-8")
-
-    def print(self) -> None:
-        """Shows it on the console."""
-        Console(width=None if Console().is_terminal else 160).print(Markdown(self.to_markdown()))
 
 
 def _table(rows: list[list[str]]) -> str:

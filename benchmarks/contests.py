@@ -48,7 +48,7 @@ def _measure(contest: Contest, setting: Setting, rounds: int) -> _Measured:
     import saves
     from checks import check_values
 
-    make_entries = {"save": saves.make_entries, "restore": restores.make_entries}
+    kinds = {"save": saves.Saves, "restore": restores.Restores}
     tf.compat.v1.disable_eager_execution()
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
     logging.getLogger("autodist").setLevel(logging.ERROR)
@@ -63,7 +63,7 @@ def _measure(contest: Contest, setting: Setting, rounds: int) -> _Measured:
         rivals.saver_save(held)(reference)
         held.session.close()
         check_values(reference, contest.model.views(values))
-        made = make_entries[contest.operation](contest, setting, values, reference)
+        made = list(kinds[contest.operation](contest, setting, values, reference).make())
         measured = measuring.measure([entry.contestant for entry in made], rounds, directory)
     by_key = {entry.key: measured[entry.contestant.name] for entry in made}
     return by_key, machine.ProcessorUse.now().own_seconds

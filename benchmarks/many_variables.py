@@ -28,13 +28,12 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-from rich.console import Console
-from rich.markdown import Markdown
 
 import machine
 from autodist.checkpoint.saver import Saver
 from checks import PREFIX, check_bytes
 from measuring import Contestant, Measurement, measure
+from report_files import WrittenReport
 
 tf1 = tf.compat.v1
 
@@ -209,7 +208,7 @@ def _nodes_of(graph: Any, saver_def: Any) -> Counter[str]:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Report:
+class _Report(WrittenReport):
     """What was measured: by what was done, then by class."""
 
     question: str
@@ -265,14 +264,6 @@ class _Report:
             },
             indent=2,
         )
-
-    def write(self, directory: Path, name: str) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / f"{name}.md").write_text(self.to_markdown(), encoding="utf-8")
-        (directory / f"{name}.json").write_text(self.to_json() + "\n", encoding="utf-8")
-
-    def print(self) -> None:
-        Console().print(Markdown(self.to_markdown()))
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from entries import Key
+from report_files import WrittenReport
 from results import CONTROL_RANGE, QUIET_SHARE, Result
 from targets import judge
 
@@ -21,7 +21,7 @@ _MARKS = {True: "met", False: "missed"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class Report(WrittenReport):
     """What was measured.
 
     Attributes:
@@ -62,12 +62,6 @@ class Report:
             },
             indent=2,
         )
-
-    def write(self, directory: Path, name: str) -> None:
-        """Writes `<name>.md` and `<name>.json`."""
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / f"{name}.md").write_text(self.to_markdown(), encoding="utf-8")
-        (directory / f"{name}.json").write_text(self.to_json() + "\n", encoding="utf-8")
 
     def print_targets(self, console: Console) -> None:
         """Shows what was to be reached."""

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import context
 import entries
@@ -32,45 +31,16 @@ import rivals
 from autodist import _native
 from autodist.checkpoint.saver import Saver
 from autodist.strategy import AllReduce, PartitionedPS
-from cases import Contest, Layout, Setting
+from cases import Layout
 from checks import DATA, PREFIX, check_bytes, check_same
+from contest_entries import SESSION_CPUS, ContestEntries
 from entries import NEW, TRAINED, Entry
 
-if TYPE_CHECKING:
-    import numpy as np
 
-_SESSION_CPUS = 2
+class Restores(ContestEntries):
+    """Everybody who restores the contest's model."""
 
-
-def make_entries(
-    contest: Contest, setting: Setting, values: np.ndarray, reference: Path
-) -> list[Entry]:
-    """Everybody who restores the contest's model.
-
-    Args:
-        contest: The contest.
-        setting: Of the run.
-        values: The model's.
-        reference: A directory with a stock save of the model from a single node.
-    """
-    return list(_Restores(contest, setting, values, reference).make())
-
-
-class _Restores:
-    def __init__(
-        self, contest: Contest, setting: Setting, values: np.ndarray, reference: Path
-    ) -> None:
-        self._contest, self._setting, self._reference = contest, setting, reference
-        self._model, self._place, self._values = contest.model, contest.place, values
-        self._views = self._model.views(values)
-
-    def make(self) -> Iterator[Entry]:
-        for layout in self._contest.layouts:
-            if layout.is_own_graph:
-                yield from self._of_own_graph(layout)
-            else:
-                yield from self._of_session(layout)
-        yield from self._of_context()
+    def _limits(self) -> Iterator[Entry]:
         yield self._limit(entries.LIMIT, is_new_memory=False)
         yield self._limit(entries.LIMIT_AGAIN, is_new_memory=False)
         yield self._limit(f"{entries.LIMIT}, new memory", is_new_memory=True)
@@ -93,7 +63,7 @@ class _Restores:
     def _of_session(self, layout: Layout) -> Iterator[Entry]:
         if layout.is_session:
             strategy = PartitionedPS(num_shards=layout.counts[0], min_variable_bytes=64)
-            held = models.hold_distributed(self._model, self._values, strategy, _SESSION_CPUS)
+            held = models.hold_distributed(self._model, self._values, strategy, SESSION_CPUS)
         else:
             count = layout.replica_count
             held = models.hold_distributed(self._model, self._values, AllReduce(), count)

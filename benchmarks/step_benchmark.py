@@ -26,13 +26,12 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from rich.console import Console
-from rich.markdown import Markdown
 
 import machine
 import step_rivals
 from autodist.strategy import PS, AllReduce, PartitionedPS
 from measuring import Contestant, Measurement, measure
+from report_files import WrittenReport
 from step_models import MODELS, Model
 from step_rivals import Step
 
@@ -150,7 +149,7 @@ def _of_one_step(measurement: Measurement, count: int) -> Measurement:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Report:
+class _Report(WrittenReport):
     """What was measured, by model and contestant."""
 
     question: str
@@ -236,14 +235,6 @@ class _Report:
             },
             indent=2,
         )
-
-    def write(self, directory: Path, name: str) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / f"{name}.md").write_text(self.to_markdown(), encoding="utf-8")
-        (directory / f"{name}.json").write_text(self.to_json() + "\n", encoding="utf-8")
-
-    def print(self) -> None:
-        Console().print(Markdown(self.to_markdown()))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from rich.markdown import Markdown
 import machine
 from autodist import AutoDist, strategy
 from autodist.checkpoint.saver import Saver
+from report_files import write_report
 from strategy_models import Built, Sizes, build, draw_batch
 
 tf1 = tf.compat.v1
@@ -70,8 +71,6 @@ def main() -> None:
     text = _to_markdown(times, ops, others, described, arguments.rounds)
     Console().print(Markdown(text))
     name = _NAME if arguments.keep else f"{_NAME}.local"
-    arguments.results.mkdir(parents=True, exist_ok=True)
-    (arguments.results / f"{name}.md").write_text(text, encoding="utf-8")
     content = {
         "machine": described,
         "others_share_of_processors": others,
@@ -81,7 +80,7 @@ def main() -> None:
             for (who, replicas), found in times.items()
         ],
     }
-    (arguments.results / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    write_report(arguments.results, name, text, json.dumps(content, indent=2))
 
 
 def _parse_arguments() -> argparse.Namespace:

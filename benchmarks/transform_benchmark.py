@@ -35,6 +35,7 @@ from autodist.graph.building.ops.builder import Builder
 from autodist.graph.original.observed.observer import Observer
 from autodist.graph.transformer import Transformer
 from autodist.strategy import AllReduce, PartitionedPS
+from report_files import write_report
 from transform_models import MODELS, units_for
 
 _NAME = "transform_benchmark"
@@ -80,15 +81,13 @@ def main() -> None:
     text = _to_markdown(title, rows, others, described)
     Console().print(Markdown(text))
     name = _NAME if arguments.keep else f"{_NAME}.local"
-    arguments.results.mkdir(parents=True, exist_ok=True)
-    (arguments.results / f"{name}.md").write_text(text, encoding="utf-8")
     content = {
         "question": title,
         "machine": described,
         "others_share_of_processors": others,
         "rows": [dataclasses.asdict(row) for row in rows],
     }
-    (arguments.results / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    write_report(arguments.results, name, text, json.dumps(content, indent=2))
 
 
 def _parse_arguments() -> argparse.Namespace:

@@ -3,9 +3,6 @@
 A step adds one to a variable at each end of the file. Between them lie variables that take long to write.
 """
 
-import contextlib
-import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ from autodist.autodist import AutoDist
 from autodist.checkpoint.saver import Saver
 from support.specs import write_local_spec
 from support.strategies import STRATEGIES
+from support.threads import training
 
 tf1 = tf.compat.v1
 
@@ -40,36 +38,13 @@ def build() -> tuple[Any, list[Any]]:
     return step, variables
 
 
-@contextlib.contextmanager
-def training(session: Any, step: Any) -> Iterator[None]:
-    """Runs a step over and over in a thread."""
-    is_over = threading.Event()
-    failures: list[Exception] = []
-
-    def train() -> None:
-        try:
-            while not is_over.is_set():
-                session.run(step)
-        except tf.errors.OpError as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=train)
-    thread.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        thread.join()
-    assert not failures
-
-
-def check(session: Any, step: Any, steps: Any, save: Callable[[str], Any], prefix: str) -> None:
+def check(session: Any, step: Any, steps: Any, saver: Any, prefix: str) -> None:
     """Saves until two saves took long enough."""
     counted = 0
     with training(session, step):
         while counted < 2:
             before = session.run(steps)
-            save(prefix)
+            saver.save(session, prefix, write_meta_graph=False)
             counted += session.run(steps) - before > STEPS
             reader = tf.train.load_checkpoint(prefix)
             first, last, at = (
@@ -88,13 +63,7 @@ def test_a_saver_beside_training(tmp_path: Path, make_saver: Any, is_sharded: bo
         ours = {"durable": False, "threads": 1} if make_saver is Saver else {}
         saver = make_saver(variables, sharded=is_sharded, **ours)
         session.run(tf1.global_variables_initializer())
-        check(
-            session,
-            step,
-            variables[-1],
-            lambda prefix: saver.save(session, prefix, write_meta_graph=False),
-            str(tmp_path / "m"),
-        )
+        check(session, step, variables[-1], saver, str(tmp_path / "m"))
 
 
 @pytest.mark.parametrize("strategy", ["AllReduce", "PSLoadBalancing", "PartitionedPS"])
@@ -104,10 +73,4 @@ def test_a_saver_beside_distributed_training(tmp_path: Path, strategy: str) -> N
         step, variables = build()
         saver = Saver(variables, durable=False, threads=1)
         with autodist.create_distributed_session() as session:
-            check(
-                session,
-                step,
-                variables[-1],
-                lambda prefix: saver.save(session, prefix, write_meta_graph=False),
-                str(tmp_path / "m"),
-            )
+            check(session, step, variables[-1], saver, str(tmp_path / "m"))

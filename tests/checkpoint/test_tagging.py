@@ -52,13 +52,8 @@ def test_the_node_carries_the_options(graph: Any, model: dict[str, Any]) -> None
 def test_the_defaults(graph: Any, model: dict[str, Any]) -> None:
     Saver()
     (op,) = saves(graph)
-    assert marks(op) == {
-        "save": True,
-        "threads": 0,
-        "lock": b"block",
-        "layout": b"restorable",
-        "durable": True,
-    }
+    defaults = {"threads": 0, "lock": b"block", "layout": b"restorable", "durable": True}
+    assert marks(op) == {"save": True, **defaults}
 
 
 def test_no_op_of_ours_is_added(model: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from autodist.checkpoint.saver import Saver
 from autodist.strategy import AllReduce
 from support.clusters.ps_job import PsJob, running
 from support.ports import free_ports
+from support.threads import training
 
 tf1 = tf.compat.v1
 
@@ -69,24 +70,8 @@ class Training:
     @contextlib.contextmanager
     def running(self, session: Any) -> Iterator[None]:
         self._session = session
-        is_over = threading.Event()
-        failures: list[Exception] = []
-
-        def train() -> None:
-            try:
-                while not is_over.is_set():
-                    session.run(self._step)
-            except tf.errors.OpError as error:
-                failures.append(error)
-
-        thread = threading.Thread(target=train)
-        thread.start()
-        try:
+        with training(session, self._step):
             yield
-        finally:
-            is_over.set()
-            thread.join()
-        assert not failures
 
 
 def check(prefix: str, earliest: float, latest: float) -> None:

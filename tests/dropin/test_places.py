@@ -1,7 +1,6 @@
 """Where programs use a `Saver`: ours does there what TensorFlow's does."""
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import tensorflow as tf
 from tensorflow.python.distribute import sharded_variable  # noqa: TID251 has no public name
 
 from autodist.checkpoint.saver import Saver
+from support.threads import call_at_once
 
 tf1 = tf.compat.v1
 BOTH = pytest.mark.parametrize("saver_class", [Saver, tf1.train.Saver], ids=["ours", "stock"])
@@ -188,7 +188,6 @@ def test_several_savers_in_one_graph(saver_class: Any, tmp_path: Path) -> None:
 
 
 def test_saves_from_several_threads(tmp_path: Path) -> None:
-    errors: list[BaseException] = []
     with tf.Graph().as_default():
         train = build_model()
         savers = [Saver(max_to_keep=2) for _ in range(3)]
@@ -197,18 +196,10 @@ def test_saves_from_several_threads(tmp_path: Path) -> None:
         session.run(train)
 
     def save(number: int) -> None:
-        try:
-            directory = tmp_path / str(number)
-            for step in range(3):
-                savers[number].save(session, str(directory / "m"), step)
-        except BaseException as error:  # noqa: BLE001 shown by the test
-            errors.append(error)
+        for step in range(3):
+            savers[number].save(session, str(tmp_path / str(number) / "m"), step)
 
-    threads = [threading.Thread(target=save, args=[number]) for number in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    errors = call_at_once(save, range(3))
     session.close()
     assert errors == []
     for number in range(3):
@@ -217,7 +208,6 @@ def test_saves_from_several_threads(tmp_path: Path) -> None:
 
 
 def test_one_saver_used_by_several_threads(tmp_path: Path) -> None:
-    errors: list[BaseException] = []
     with tf.Graph().as_default() as graph:
         build_model()
         saver = Saver(max_to_keep=None)
@@ -226,16 +216,9 @@ def test_one_saver_used_by_several_threads(tmp_path: Path) -> None:
         graph.finalize()
 
     def save(number: int) -> None:
-        try:
-            saver.save(session, str(tmp_path / "m"), number)
-        except BaseException as error:  # noqa: BLE001 shown by the test
-            errors.append(error)
+        saver.save(session, str(tmp_path / "m"), number)
 
-    threads = [threading.Thread(target=save, args=[number]) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    errors = call_at_once(save, range(4))
     session.close()
     assert errors == []
     for number in range(4):

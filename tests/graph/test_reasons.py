@@ -6,16 +6,8 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from autodist.strategy import (
-    PS,
-    AllReduce,
-    GraphItem,
-    PartitionedPS,
-    Placement,
-    Strategy,
-    StrategyBuilder,
-)
-from autodist.strategy.base import Devices
+from autodist.strategy import PS, AllReduce, PartitionedPS
+from autodist.strategy.base import Devices, GraphItem, Placement, Strategy, StrategyBuilder
 from support.equivalence import training
 
 tf1 = tf.compat.v1

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from autodist import _native
 from autodist.checkpoint.saver import Saver
+from support.layouts import set_slice
 
 tf1 = tf.compat.v1
 
@@ -89,14 +90,7 @@ def make_grid(name: str, value: Any, cuts: list[list[int]], *, use_resource: boo
         )
         if not cuts:
             return [variable]
-        variable._set_save_slice_info(
-            tf.Variable.SaveSliceInfo(
-                name,
-                list(value.shape),
-                [start for start, _ in box],
-                [end - start for start, end in box],
-            )
-        )
+        set_slice(variable, name, value.shape, box)
         slices.append(variable)
     return slices
 

@@ -47,6 +47,15 @@ def whole(shape: Sequence[int]) -> Cuts:
     return [[0, length] for length in shape]
 
 
+def set_slice(
+    variable: Any, name: str, shape: Sequence[int], box: Sequence[tuple[int, int]]
+) -> None:
+    """Makes a variable a slice of a larger one, of a name and a shape; the box is half-open ranges."""
+    offsets, sizes = [start for start, _ in box], [end - start for start, end in box]
+    info = tf.Variable.SaveSliceInfo(name, list(shape), offsets, sizes)
+    variable._set_save_slice_info(info)
+
+
 def make_variables(
     name: str, value: Any, cuts: Cuts, *, use_resource: bool = True, device: Callable | None = None
 ) -> list[Any]:
@@ -64,14 +73,7 @@ def make_variables(
                 use_resource=use_resource,
             )
         if not is_all:
-            variable._set_save_slice_info(
-                tf.Variable.SaveSliceInfo(
-                    name,
-                    list(value.shape),
-                    [start for start, _ in box],
-                    [end - start for start, end in box],
-                )
-            )
+            set_slice(variable, name, value.shape, box)
         made.append(variable)
     return made
 

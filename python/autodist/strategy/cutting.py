@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, ClassVar
 
 from autodist.layout import Grid
 from autodist.strategy.base import StrategyBuilder, VariableGroup
+from autodist.strategy.upstream_options import check_options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,17 +105,24 @@ class PartitioningBuilder(StrategyBuilder):
       num_shards: shards per variable; None: the strategy's choice.
       axis: the dimension to cut; None: the first that is longer than 1.
       min_variable_bytes: variables smaller than this stay whole.
+      **options: those of AutoDist's strategy of the same name; see `upstream_options`.
 
     Raises:
-      ValueError: if `num_shards` is below 1 or `min_variable_bytes` is negative.
+      ValueError: if `num_shards` is below 1 or `min_variable_bytes` is negative, or an option asks
+        for something that is not done.
     """
+
+    # The names of the options of AutoDist's strategy.
+    _UPSTREAM_OPTIONS: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
         num_shards: int | None = None,
         axis: int | None = None,
         min_variable_bytes: int = 1024,
+        **options: Any,
     ) -> None:
+        check_options(self, self._UPSTREAM_OPTIONS, options)
         self._cutter = Cutter(num_shards, axis, min_variable_bytes)
 
     def _cut(self, group: VariableGroup, default_count: int) -> Cut:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from autodist.strategy.base import Devices, GraphItem, Loads, Placement, Strategy
 from autodist.strategy.cutting import PartitioningBuilder
-from autodist.strategy.upstream_options import SHARED, check_options
+from autodist.strategy.upstream_options import SHARED
 
 
 class PartitionedPS(PartitioningBuilder):
@@ -24,15 +22,7 @@ class PartitionedPS(PartitioningBuilder):
         for something that is not done, such as `sync=False`.
     """
 
-    def __init__(
-        self,
-        num_shards: int | None = None,
-        axis: int | None = None,
-        min_variable_bytes: int = 1024,
-        **options: Any,
-    ) -> None:
-        check_options(self, SHARED, options)
-        super().__init__(num_shards, axis, min_variable_bytes)
+    _UPSTREAM_OPTIONS = SHARED
 
     def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
         """See `StrategyBuilder.build`."""
