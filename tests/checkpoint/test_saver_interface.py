@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -22,6 +23,16 @@ def read_state(directory: Path, name: str = "checkpoint") -> Any:
 
 def files(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir()}
+
+
+def change(session: Any, model: dict[str, Any]) -> None:
+    """Gives every variable another value."""
+    session.run([variable.assign(variable + 1) for variable in model.values()])
+
+
+def assert_values(session: Any, model: dict[str, Any], expected: dict[str, Any]) -> None:
+    for name, value in session.run(model).items():
+        np.testing.assert_array_equal(value, expected[name], name)
 
 
 def test_arguments_begin_with_tensorflows_in_their_order_and_with_their_defaults() -> None:
@@ -40,13 +51,12 @@ def test_save_returns_the_prefix_and_restore_brings_the_values_back(
     saver = Saver()
     path = saver.save(session, str(tmp_path / "m"))
     before = session.run(model)
-    session.run(tf1.global_variables_initializer())
-    session.run(model["v"].assign(tf.zeros([4, 3])))
+    change(session, model)
 
     saver.restore(session, path)
 
     assert path == str(tmp_path / "m")
-    assert (session.run(model["v"]) == before["v"]).all()
+    assert_values(session, model, before)
 
 
 @BOTH
@@ -226,10 +236,15 @@ def test_a_sharded_saver_writes_stocks_files(
 
 
 @BOTH
-def test_the_v1_format_is_written_as_ever(saver_class: Any, session: Any, tmp_path: Path) -> None:
+def test_the_v1_format_is_written_as_ever(
+    saver_class: Any, session: Any, model: dict[str, Any], tmp_path: Path
+) -> None:
     saver = saver_class(write_version=tf1.train.SaverDef.V1)
+    before = session.run(model)
     path = saver.save(session, str(tmp_path / "m"))
+    change(session, model)
     saver.restore(session, path)
+    assert_values(session, model, before)
     assert files(tmp_path) == {"checkpoint", "m", "m.meta"}
 
 
@@ -329,11 +344,16 @@ def test_a_finalized_graph_is_refused_with_what_to_do(session: Any, graph: Any) 
 
 
 def test_a_saver_built_before_saves_from_a_finalized_graph(
-    session: Any, graph: Any, tmp_path: Path
+    session: Any, graph: Any, model: dict[str, Any], tmp_path: Path
 ) -> None:
     saver = Saver()
+    updates = [variable.assign(variable + 1) for variable in model.values()]
     graph.finalize()
-    saver.restore(session, saver.save(session, str(tmp_path / "m")))
+    before = session.run(model)
+    path = saver.save(session, str(tmp_path / "m"))
+    session.run(updates)
+    saver.restore(session, path)
+    assert_values(session, model, before)
 
 
 def test_saving_and_restoring_need_no_default_graph(tmp_path: Path) -> None:

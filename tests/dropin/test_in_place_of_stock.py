@@ -32,10 +32,19 @@ def session() -> Any:
             yield session
 
 
+def assert_restores(saver: Any, session: Any, directory: Path) -> None:
+    """Looks whether a saver brings back what it saved."""
+    (v,) = tf1.global_variables()
+    path = saver.save(session, str(directory / "m"))
+    session.run(v.assign([8.0, 9.0]))
+    saver.restore(session, path)
+    assert session.run(v).tolist() == [1.0, 2.0]
+
+
 def test_a_saver_saves_and_restores(session: Any, tmp_path: Path) -> None:
     made = tf1.train.Saver()
     assert type(made) is Saver
-    made.restore(session, made.save(session, str(tmp_path / "m")))
+    assert_restores(made, session, tmp_path)
 
 
 def test_what_tensorflow_makes_is_ours(session: Any, tmp_path: Path) -> None:
@@ -57,4 +66,4 @@ def test_a_builder_exports(session: Any, tmp_path: Path) -> None:
 
 def test_a_bulk_builder_of_a_users(session: Any, tmp_path: Path) -> None:
     made = Saver(builder=saver.BulkSaverBuilder())
-    made.restore(session, made.save(session, str(tmp_path / "m")))
+    assert_restores(made, session, tmp_path)
