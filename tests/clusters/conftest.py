@@ -46,12 +46,11 @@ def cluster_file(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def make_autodist(cluster_file: str) -> Callable[..., AutoDist]:
-    """Makes an `AutoDist` on the cluster, of which the last nodes may be idle."""
+    """Makes an `AutoDist` on the first nodes of the cluster."""
 
-    def make(strategy: StrategyBuilder, idle: int = 0) -> AutoDist:
+    def make(strategy: StrategyBuilder, used: int = NODES) -> AutoDist:
         autodist = AutoDist(cluster_file, strategy)
         nodes = autodist.resource_spec.nodes
-        used = NODES - idle
         unused = [
             dataclasses.replace(node, has_replicas=False, holds_variables=False)
             for node in nodes[used:]

@@ -22,13 +22,13 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[digits.Trained,
 
 
 @pytest.mark.filterwarnings("ignore:Converting sparse IndexedSlices")
-@pytest.mark.parametrize("idle", [0, 1, 2])
+@pytest.mark.parametrize("nodes", ["all", 2, 1])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_training_and_checkpoints_are_those_of_one_machine(
-    strategy: str, idle: int, reference: Any, make_autodist: Any, tmp_path: Path
+    strategy: str, nodes: Any, reference: Any, make_autodist: Any, tmp_path: Path
 ) -> None:
     expected, stock_prefix = reference
-    autodist = make_autodist(STRATEGIES[strategy](), idle=idle)
+    autodist = make_autodist(STRATEGIES[strategy](), *([] if nodes == "all" else [nodes]))
     with tf.Graph().as_default(), autodist.scope():
         program = digits.build()
         savers = {way: Saver(transport=way) for way in ("shared", "stream")}

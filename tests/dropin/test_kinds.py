@@ -85,6 +85,15 @@ def test_the_files_are_those_of_stock(name: str, tmp_path: Path, assert_same_bun
     assert_same_bundle(path["default"], path["stock"] if name == KEPT_AS_SLICES else single)
 
 
+# TensorFlow cannot write them in the format V1.
+NOT_IN_V1 = {
+    "any dtype",
+    "any dtype, ref",
+    "partitioned, a dtype stock cannot cut anew",
+    "iterator",
+}
+
+
 def forms_of(name: str) -> list[tuple[int, bool]]:
     """The formats to restore a kind from, sharded or not; slots are variables, so two will do."""
     forms = list(itertools.product(VERSIONS, (False, True)))
@@ -104,10 +113,12 @@ def test_what_stock_wrote_restores(name: str, tmp_path: Path, assert_same_bundle
             initialise(session, made)
             before = save(stock, session, tmp_path / "before")
             for (version, sharded), writer in writers.items():
-                # V1 lacks the newer dtypes.
-                errors = () if version == tf1.train.SaverDef.V2 else tf.errors.OpError
-                with contextlib.suppress(errors):
-                    paths.append(save(writer, session, tmp_path / f"{version}-{sharded}"))
+                target = tmp_path / f"{version}-{sharded}"
+                if version == tf1.train.SaverDef.V1 and name in NOT_IN_V1:
+                    with pytest.raises(tf.errors.OpError):
+                        save(writer, session, target)
+                else:
+                    paths.append(save(writer, session, target))
         for number, path in enumerate(paths):
             with new_session() as session:
                 if name == "iterator":

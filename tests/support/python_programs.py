@@ -17,7 +17,8 @@ Start = Callable[..., Process]
 
 def environment(**settings: str) -> dict[str, str]:
     """Returns the environment of a program that may import `support`, with further settings."""
-    paths = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    former = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    paths = [str(TESTS), *(str(Path(path).resolve()) for path in former if path)]
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(paths),
