@@ -1,6 +1,5 @@
 """`autodist demo`, small, from end to end; and that it sees what it says it checks."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from autodist.demo.steps.measurement import check_same_files
 from autodist.demo.steps.processes import run_plain
 from autodist.demo.steps.scenario import check_against_single_node
 from autodist.demo.tensorflow_only.handover import Handover, MismatchError, check_variables
-from support.python_programs import run_python
+from support.python_programs import run_python, users_environment
 
 STEPS = 6
 
@@ -25,7 +24,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("demo") / "output"
     options = {"--output": directory, "--steps": STEPS, "--large-mib": 4, "--repeats": 1}
     arguments = [word for option in options.items() for word in option]
-    done = run_python("-m", "autodist.cli", "demo", *arguments, env=dict(os.environ))
+    done = run_python("-m", "autodist.cli", "demo", *arguments, env=users_environment())
     assert done.stderr == ""
     assert "What was proved" in done.stdout
     return directory

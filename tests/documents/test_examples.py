@@ -11,7 +11,7 @@ import tensorflow as tf
 import yaml
 
 from support.ports import free_ports
-from support.python_programs import Process, Start, run_python
+from support.python_programs import Process, Start, run_python, users_environment
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STEPS = 40
@@ -23,7 +23,9 @@ def numbers_in(output: str, pattern: str) -> list[float]:
 
 def test_plain_keras_goes_on_where_the_distributed_fit_ended(tmp_path: Path) -> None:
     for _ in range(2):
-        output = run_python(EXAMPLES / "keras_fit.py", "--directory", tmp_path).stdout
+        output = run_python(
+            EXAMPLES / "keras_fit.py", "--directory", tmp_path, env=users_environment()
+        ).stdout
         distributed, plain = numbers_in(output, r"loss ([\d.]+)")
         assert plain < distributed
 

@@ -26,7 +26,7 @@ from support.documents import (
     read_commands,
     write_files,
 )
-from support.python_programs import run_python
+from support.python_programs import run_python, users_environment
 
 # Runs blocks [[code, expected output or null], ...] in one namespace, twice.
 _RUNNER = """
@@ -70,7 +70,7 @@ def test_the_program_of_a_page_runs_as_written(page: Path, tmp_path: Path) -> No
     write_files(blocks, tmp_path)
     (tmp_path / "program.json").write_text(json.dumps(read_program(blocks)))
     (tmp_path / "runner.py").write_text(_RUNNER)
-    run_python("runner.py", "program.json", directory=tmp_path)
+    run_python("runner.py", "program.json", directory=tmp_path, env=users_environment())
 
 
 def test_the_example_of_the_readme_runs_as_written(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_the_example_of_the_readme_runs_as_written(tmp_path: Path) -> None:
         for part in command.split("&&"):
             interpreter, *arguments = shlex.split(part)
             assert interpreter == "python"
-            output += run_python(*arguments, directory=tmp_path).stdout
+            output += run_python(*arguments, directory=tmp_path, env=users_environment()).stdout
         distributed, fine_tuned = map(float, re.findall(r"loss ([\d.]+)", output))
         assert fine_tuned < distributed
 

@@ -23,6 +23,8 @@ def environment(**settings: str) -> dict[str, str]:
         **os.environ,
         "PYTHONPATH": os.pathsep.join(paths),
         "TF_CPP_MIN_LOG_LEVEL": "3",
+        # `import tensorflow` imports a Keras: this one without scikit-learn and matplotlib, a second sooner.
+        "TF_USE_LEGACY_KERAS": "1",
         **settings,
     }
 
@@ -30,6 +32,11 @@ def environment(**settings: str) -> dict[str, str]:
 def stock_environment() -> dict[str, str]:
     """Returns the environment of a program that may import `support`, and does not find the package in place."""
     return environment(PYTHONPATH=str(TESTS))
+
+
+def users_environment() -> dict[str, str]:
+    """Returns the environment of a program of a user: TensorFlow's own choices, and its log."""
+    return {**os.environ, "PYTHONPATH": environment()["PYTHONPATH"]}
 
 
 def run_python(
