@@ -8,11 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from support.equivalence import (
-    reduction_updates,  # noqa: F401 - registers programs
-    row_updates,
-)
-from support.equivalence.row_updates import CHOSEN, PROGRAMS, SPLIT, WHOLE
+from support.equivalence import update_corpus
+from support.equivalence.update_corpus import CHOSEN, PROGRAMS, SPLIT, WHOLE
 from support.strategies import CUTS, STRATEGIES
 
 tf1 = tf.compat.v1
@@ -37,7 +34,7 @@ def run_steps(session: Any, built: dict[str, Any]) -> dict[str, Any]:
 
 
 def build(names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: row_updates.build(name) for name in names}
+    return {name: update_corpus.build(name) for name in names}
 
 
 @functools.cache

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from support.drawn import arrangements, computations, elementwise, images
+from support.drawn import arrangements, choices, computations, elementwise, images
 from support.drawn.drawing import DRAWERS, CannotDrawError, Chain, tf1
 
-__all__ = ["DRAWERS", "arrangements", "computations", "elementwise", "images"]
+__all__ = ["DRAWERS", "arrangements", "choices", "computations", "elementwise", "images"]
 F, INT = tf.float64, tf.int32
 OFF = 2
 """`RewriterConfig.OFF`."""

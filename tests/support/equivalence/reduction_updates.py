@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from support.equivalence.row_updates import Inputs, program, variable
+from support.equivalence.update_programs import Inputs, program, variable
 
 
 @program()
