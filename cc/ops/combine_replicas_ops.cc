@@ -151,16 +151,22 @@ void InParallel(tensorflow::OpKernelContext* context, int64_t count, int64_t cos
   context->device()->tensorflow_cpu_worker_threads()->workers->ParallelFor(count, params, function);
 }
 
-template <typename T>
-class MeanOfReplicasOp : public tensorflow::OpKernel {
+// `Operation::Combine(context)` makes the output.
+template <typename Operation>
+class CombineOp : public tensorflow::OpKernel {
  public:
   using OpKernel::OpKernel;
 
   void Compute(tensorflow::OpKernelContext* context) override {
-    WithinMemory(context, [&] { Combine(context); });
+    WithinMemory(context, [&] { Operation::Combine(context); });
   }
+};
 
- private:
+template <typename T>
+class MeanOfReplicasOp : public CombineOp<MeanOfReplicasOp<T>> {
+ public:
+  using CombineOp<MeanOfReplicasOp<T>>::CombineOp;
+
   static void Combine(tensorflow::OpKernelContext* context) {
     const int replica_count = context->num_inputs() - 1;
     const tensorflow::Tensor& sizes = context->input(replica_count);
@@ -190,6 +196,7 @@ class MeanOfReplicasOp : public tensorflow::OpKernel {
     });
   }
 
+ private:
   // `destination` may be the first input: an element is read from all sources before it is written,
   // so the loop has no dependence between elements, which the compiler cannot know.
   static void AddUp(const std::vector<const T*>& sources, const std::vector<ShareOf<T>>& shares,
@@ -246,15 +253,10 @@ absl::Status AllocateJoined(tensorflow::OpKernelContext* context, std::vector<in
 }
 
 template <typename T>
-class JoinReplicasOp : public tensorflow::OpKernel {
+class JoinReplicasOp : public CombineOp<JoinReplicasOp<T>> {
  public:
-  using OpKernel::OpKernel;
+  using CombineOp<JoinReplicasOp<T>>::CombineOp;
 
-  void Compute(tensorflow::OpKernelContext* context) override {
-    WithinMemory(context, [&] { Combine(context); });
-  }
-
- private:
   static void Combine(tensorflow::OpKernelContext* context) {
     std::vector<int> replicas;
     tensorflow::Tensor* joined;
@@ -268,15 +270,10 @@ class JoinReplicasOp : public tensorflow::OpKernel {
 };
 
 template <typename T>
-class JoinWeightedReplicasOp : public tensorflow::OpKernel {
+class JoinWeightedReplicasOp : public CombineOp<JoinWeightedReplicasOp<T>> {
  public:
-  using OpKernel::OpKernel;
+  using CombineOp<JoinWeightedReplicasOp<T>>::CombineOp;
 
-  void Compute(tensorflow::OpKernelContext* context) override {
-    WithinMemory(context, [&] { Combine(context); });
-  }
-
- private:
   static void Combine(tensorflow::OpKernelContext* context) {
     std::vector<int> replicas;
     tensorflow::Tensor* joined;

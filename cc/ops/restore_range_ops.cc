@@ -126,40 +126,54 @@ absl::StatusOr<std::vector<FileRange>> FileRangesInput(OpKernelContext* context,
   return ranges;
 }
 
-class SumRangesOp : public SessionOp<RestoreSession> {
+// An op on ranges of the data files.
+class RangesOp : public SessionOp<RestoreSession> {
  public:
   using SessionOp::SessionOp;
 
  private:
   absl::Status WorkIn(RestoreSession* restore, OpKernelContext* context,
-                      const std::atomic<bool>& cancelled) override {
+                      const std::atomic<bool>& cancelled) final {
     DataFiles files(restore->prefix(), restore->shard_count());
     auto ranges = FileRangesInput(context, &files, restore->shard_count());
     if (!ranges.ok()) return ranges.status();
+    return WorkOn(files, *ranges, restore, context, cancelled);
+  }
+
+  virtual absl::Status WorkOn(const DataFiles& files, const std::vector<FileRange>& ranges,
+                              RestoreSession* restore, OpKernelContext* context,
+                              const std::atomic<bool>& cancelled) = 0;
+};
+
+class SumRangesOp : public RangesOp {
+ public:
+  using RangesOp::RangesOp;
+
+ private:
+  absl::Status WorkOn(const DataFiles& files, const std::vector<FileRange>& ranges,
+                      RestoreSession* restore, OpKernelContext* context,
+                      const std::atomic<bool>& cancelled) override {
     absl::StatusOr<std::vector<uint32_t>> sums =
-        ReadRanges(files, *ranges, nullptr, threads_, &cancelled);
+        ReadRanges(files, ranges, nullptr, threads_, &cancelled);
     if (!sums.ok()) return sums.status();
     restore->Touch();
     return SetSums(context, *sums);
   }
 };
 
-class ReadRangesOp : public SessionOp<RestoreSession> {
+class ReadRangesOp : public RangesOp {
  public:
-  using SessionOp::SessionOp;
+  using RangesOp::RangesOp;
 
  private:
-  absl::Status WorkIn(RestoreSession* restore, OpKernelContext* context,
-                      const std::atomic<bool>& cancelled) override {
-    DataFiles files(restore->prefix(), restore->shard_count());
-    auto ranges = FileRangesInput(context, &files, restore->shard_count());
-    if (!ranges.ok()) return ranges.status();
+  absl::Status WorkOn(const DataFiles& files, const std::vector<FileRange>& ranges, RestoreSession*,
+                      OpKernelContext* context, const std::atomic<bool>& cancelled) override {
     int64_t size_bytes = 0;
-    for (const FileRange& range : *ranges) size_bytes += range.size_bytes;
+    for (const FileRange& range : ranges) size_bytes += range.size_bytes;
     Tensor* bytes;
     TF_RETURN_IF_ERROR(context->allocate_output(0, TensorShape({size_bytes}), &bytes));
     char* out = reinterpret_cast<char*>(bytes->flat<uint8_t>().data());
-    return ReadRanges(files, *ranges, out, threads_, &cancelled).status();
+    return ReadRanges(files, ranges, out, threads_, &cancelled).status();
   }
 };
 
