@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/boxes/runs.h"
+#include "core/planning/balance.h"
 #include "format/values/element_type.h"
 #include "save/unit_reader.h"
 
@@ -21,6 +22,54 @@ int64_t ElementsBefore(const Dims& shape, const Box& box, int64_t position) {
   if (position >= runs.end_output()) return box.elements();
   return runs.FirstIn(position, runs.end_output()).source;
 }
+
+// Deals the parts of loads to tasks so that each writes what Balance() found for it.
+//
+// The parts of a load go to its tasks in turn, each as often as its share says: those that write
+// are all at work while a group of parts is on its way. What a task got too much of one load, it
+// gets less of the next.
+class Dealer {
+ public:
+  // Counts bytes that any of `tasks`, ascending and each once, may write. Returns their load.
+  int Count(const std::vector<int>& tasks, int64_t size_bytes) {
+    const auto [found, is_new] = numbers_.emplace(tasks, static_cast<int>(loads_.size()));
+    if (is_new) loads_.push_back({0, tasks});
+    loads_[found->second].size += size_bytes;
+    return found->second;
+  }
+
+  // Decides how much of each load a task shall write, once all are counted.
+  void Share() {
+    int count = 0;
+    for (const Load& load : loads_) count = std::max(count, load.workers.back() + 1);
+    shares_ = Balance(loads_, count);
+    owed_.assign(count, 0);
+  }
+
+  // The task that writes the next part of a load.
+  int Deal(int number, int64_t size_bytes) {
+    const Load& load = loads_[number];
+    const std::vector<int64_t>& shares = shares_[number];
+    if (load.workers.size() == 1) return load.workers[0];
+    int chosen = -1;
+    for (size_t i = 0; i < load.workers.size(); ++i) {
+      if (shares[i] == 0) continue;
+      const int task = load.workers[i];
+      owed_[task] +=
+          static_cast<int64_t>(static_cast<__int128>(size_bytes) * shares[i] / load.size);
+      if (chosen < 0 || owed_[task] > owed_[chosen]) chosen = task;
+    }
+    owed_[chosen] -= size_bytes;
+    return chosen;
+  }
+
+ private:
+  std::map<std::vector<int>, int> numbers_;  // of loads, by tasks
+  std::vector<Load> loads_;
+  std::vector<std::vector<int64_t>> shares_;  // by load
+  // By task: bytes that its shares of the parts so far have, less those that it was given.
+  std::vector<int64_t> owed_;
+};
 
 class PartPlanner {
  public:
@@ -37,13 +86,19 @@ class PartPlanner {
     Append(std::move(part));
   }
 
-  // What must be where it is, before the rest is spread.
-  void CountDirect(const Unit& unit) {
-    const int writer = DirectWriter(SourcesOf(plan_.tensors[unit.tensor], unit.shards));
-    if (writer >= 0) load_[writer] += unit.size_bytes;
+  // Counts what is to be written, all of it before Share().
+  void CountStream(int64_t size_bytes) { dealer_.Count({options_.chief}, size_bytes); }
+
+  void CountUnit(const Unit& unit) {
+    const std::vector<int> sources = SourcesOf(plan_.tensors[unit.tensor], unit.shards);
+    unit_loads_.push_back(dealer_.Count(WritersOf(sources), unit.size_bytes));
   }
 
+  void Share() { dealer_.Share(); }
+
+  // REQUIRES: Share() was called, and units come as they were counted.
   void AddUnit(const Unit& unit) {
+    const int load = unit_loads_[next_unit_++];
     const std::vector<int> sources = SourcesOf(plan_.tensors[unit.tensor], unit.shards);
     if (const int writer = DirectWriter(sources); writer >= 0) {
       AddPart(unit, unit.begin, unit.end, writer, Part::kDirect);
@@ -55,7 +110,7 @@ class PartPlanner {
     for (int64_t begin = unit.begin, end; begin < unit.end; begin = end) {
       end = begin + step < unit.end ? LastWithBlock(unit, begin, begin + step, element_bytes)
                                     : unit.end;
-      AddPart(unit, begin, end, WriterOf(sources), group);
+      AddPart(unit, begin, end, dealer_.Deal(load, (end - begin) * element_bytes), group);
     }
   }
 
@@ -80,14 +135,17 @@ class PartPlanner {
            (task < static_cast<int>(options_.writers.size()) && options_.writers[task]);
   }
 
-  // Of the tasks that hold some of it and reach the file, the one with the least to write.
-  int WriterOf(const std::vector<int>& sources) {
-    int writer = -1;
+  // The tasks that may write what these sources make: those that hold some of it and reach the
+  // file; if none does, the chief. Ascending.
+  std::vector<int> WritersOf(const std::vector<int>& sources) const {
+    std::vector<int> writers;
     for (int source : sources) {
-      const int task = tasks_[source];
-      if (Writes(task) && (writer < 0 || load_[task] < load_[writer])) writer = task;
+      if (Writes(tasks_[source])) writers.push_back(tasks_[source]);
     }
-    return writer < 0 ? options_.chief : writer;
+    if (writers.empty()) return {options_.chief};
+    std::sort(writers.begin(), writers.end());
+    writers.erase(std::unique(writers.begin(), writers.end()), writers.end());
+    return writers;
   }
 
   // The end of a part of `unit` that ends at `end` or, where that is possible, with the last block
@@ -147,7 +205,6 @@ class PartPlanner {
       part.shards.push_back(index);
       for (int source : shard.sources) part.sources.push_back({source, first, last - first});
     }
-    if (group != Part::kDirect) load_[writer] += part.size_bytes;
     Append(std::move(part));
   }
 
@@ -159,7 +216,9 @@ class PartPlanner {
   const SavePlan& plan_;
   const std::vector<int>& tasks_;
   const PartOptions options_;
-  std::map<int, int64_t> load_;  // bytes to write, by task
+  Dealer dealer_;
+  std::vector<int> unit_loads_;
+  size_t next_unit_ = 0;
   std::map<int, int64_t> kept_;  // bytes of sources in the last group, by task
   int group_ = -1;
   PartPlan result_;
@@ -172,7 +231,13 @@ PartPlan PlanParts(const SavePlan& plan, const std::vector<int64_t>& stream_byte
   // Nothing is batched here.
   FilePlan file = PlanFile(plan, stream_bytes, 0);
   PartPlanner planner(plan, tasks, options);
-  for (const Unit& unit : file.units) planner.CountDirect(unit);
+  for (const Unit& unit : file.units) planner.CountUnit(unit);
+  for (size_t tensor = 0; tensor < plan.tensors.size(); ++tensor) {
+    if (SavedElementBytes(plan.tensors[tensor].dtype) == 0) {
+      planner.CountStream(stream_bytes[tensor]);
+    }
+  }
+  planner.Share();
   size_t unit = 0;
   for (size_t tensor = 0; tensor < plan.tensors.size(); ++tensor) {
     if (SavedElementBytes(plan.tensors[tensor].dtype) == 0) {

@@ -9,6 +9,10 @@
 //   a.1      1              direct, by 1                       parts, by 0, from 1
 //   b        0 and 1, mean  parts, by 0 and 1, from each other parts, by 0, from 1
 //
+// Balance() (core/planning/balance.h) decides how much each task writes of what several may write,
+// as it does for autodist.planning. There a task gets bytes that lie together. Here parts go to the
+// tasks in turn, so that all write while a group is on its way.
+//
 // Parts that are sent are grouped: the sources of a group are kept as they are while the group is
 // on its way, and a task keeps no more than `group_bytes` of them, unless a single unit has more.
 //

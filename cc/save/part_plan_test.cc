@@ -291,6 +291,84 @@ TEST(WhatAllHoldIsWrittenByAllAlike) {
   EXPECT_EQ(written.size(), size_t{4});
 }
 
+// A variable of floats, each replica of it on one of the tasks.
+void AddReplicas(const std::vector<int>& on, int64_t elements, SavePlan* plan,
+                 std::vector<int>* tasks) {
+  PlannedTensor planned;
+  planned.name = "w";
+  planned.dtype = tensorflow::DT_FLOAT;
+  planned.shape = {elements};
+  PlannedShard shard{Box::Whole(planned.shape), {}};
+  for (int task : on) {
+    shard.sources.push_back(static_cast<int>(tasks->size()));
+    tasks->push_back(task);
+  }
+  planned.shards.push_back(std::move(shard));
+  plan->tensors.push_back(std::move(planned));
+}
+
+std::vector<int64_t> BytesByTask(const PartPlan& parts, int task_count) {
+  std::vector<int64_t> bytes(task_count, 0);
+  for (const Part& part : parts.parts) bytes[part.writer] += part.size_bytes;
+  return bytes;
+}
+
+TEST(ATaskWithMoreToComeWritesLessOfWhatOthersCanWrite) {
+  // Of the second, which is also on a task that does not write, only task 0 can write.
+  SavePlan plan;
+  std::vector<int> tasks;
+  AddReplicas({0, 1}, 1'000'000, &plan, &tasks);
+  AddReplicas({0, 2}, 1'000'000, &plan, &tasks);
+  PartOptions options;
+  options.writers = {true, true, false};
+  options.part_bytes = 10'000;
+  options.group_bytes = 1 << 30;
+  const std::vector<int64_t> bytes = BytesByTask(PlanParts(plan, {0, 0}, tasks, options), 3);
+  EXPECT_TRUE(bytes == (std::vector<int64_t>{4'000'000, 4'000'000, 0}));
+}
+
+TEST(TasksInAChainWriteAlike) {
+  // 0 and 1 share much, 1 and 2 and 2 and 3 little: 1 leaves the little to 2 and 3.
+  SavePlan plan;
+  std::vector<int> tasks;
+  AddReplicas({2, 3}, 500'000, &plan, &tasks);
+  AddReplicas({1, 2}, 1'000'000, &plan, &tasks);
+  AddReplicas({0, 1}, 2'500'000, &plan, &tasks);
+  PartOptions options;
+  options.writers = {true, true, true, true};
+  options.part_bytes = 10'000;
+  options.group_bytes = 1 << 30;
+  const std::vector<int64_t> bytes = BytesByTask(PlanParts(plan, {0, 0, 0}, tasks, options), 4);
+  EXPECT_TRUE(*std::max_element(bytes.begin(), bytes.end()) < 5'300'000);
+}
+
+TEST(SmallVariablesOnManyPairsOfTasksAreSharedOut) {
+  SavePlan plan;
+  std::vector<int> tasks;
+  for (int i = 0; i < 1000; ++i) AddReplicas({i % 3, (i + 1) % 3}, 1000, &plan, &tasks);
+  PartOptions options;
+  options.writers = {true, true, true};
+  options.part_bytes = 1 << 20;
+  options.group_bytes = 1 << 30;
+  const std::vector<int64_t> bytes =
+      BytesByTask(PlanParts(plan, std::vector<int64_t>(1000, 0), tasks, options), 3);
+  for (int64_t of_task : bytes) EXPECT_TRUE(of_task > 1'320'000 && of_task < 1'346'000);
+}
+
+TEST(WhoeverWritesIsAtWorkAllTheTime) {
+  SavePlan plan;
+  std::vector<int> tasks;
+  AddReplicas({0, 1}, 1'000'000, &plan, &tasks);
+  PartOptions options;
+  options.writers = {true, true};
+  options.part_bytes = 10'000;
+  options.group_bytes = 1 << 30;
+  const PartPlan parts = PlanParts(plan, {0}, tasks, options);
+  for (size_t i = 1; i < parts.parts.size(); ++i) {
+    EXPECT_TRUE(parts.parts[i].writer != parts.parts[i - 1].writer);
+  }
+}
+
 TEST(NumbersThatNobodyEncodedAreRefused) {
   std::mt19937 random(3);
   const Model model = RandomModel(2, &random);
