@@ -59,6 +59,9 @@ class FuzzInput {
   absl::string_view left_;
 };
 
+// What a fuzzer does with an input; each fuzzer defines it.
+void Fuzz(FuzzInput* input);
+
 }  // namespace autodist::fuzz
 
 #endif  // AUTODIST_FUZZ_FUZZ_INPUT_H_

@@ -4,34 +4,36 @@
 #include "fuzz/fuzz_bundle.h"
 #include "fuzz/fuzz_input.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using autodist::testing::TableBytes;
-  using autodist::testing::TableEntry;
+namespace autodist::fuzz {
+
+void Fuzz(FuzzInput* input) {
+  using testing::TableBytes;
+  using testing::TableEntry;
   static auto* const bundle = [] {
-    auto* made = new autodist::fuzz::FuzzBundle;
+    auto* made = new FuzzBundle;
     made->WriteData(std::string(300, 'd'));
     return made;
   }();
-  autodist::fuzz::FuzzInput input(data, size);
-  const uint8_t kind = input.TakeByte();
+  const uint8_t kind = input->TakeByte();
   if (kind == 0) {
-    bundle->WriteIndex(input.TakeRest());
+    bundle->WriteIndex(input->TakeRest());
   } else if (kind == 1) {
     // Blocks until the input ends; the last one is the index of blocks, raw.
     TableBytes table;
     std::string handles;
-    while (!input.is_empty()) {
-      const std::string handle = table.AddBlock(input.TakeBytes(input.TakeByte()));
+    while (!input->is_empty()) {
+      const std::string handle = table.AddBlock(input->TakeBytes(input->TakeByte()));
       handles += TableEntry(0, std::string(1, static_cast<char>(handles.size())), handle);
     }
     bundle->WriteIndex(table.Finish(table.AddBlock(handles)));
   } else if (kind == 2) {
     TableBytes table;
-    table.AddBlock(input.TakeBytes(input.TakeByte()));
-    bundle->WriteIndex(table.Finish(table.AddBlock(input.TakeRest(), input.TakeByte())));
+    table.AddBlock(input->TakeBytes(input->TakeByte()));
+    bundle->WriteIndex(table.Finish(table.AddBlock(input->TakeRest(), input->TakeByte())));
   } else {
-    bundle->WriteIndexOf(input.TakeRest());
+    bundle->WriteIndexOf(input->TakeRest());
   }
   bundle->LoadEverything("4 6 0,2:1,3");
-  return 0;
 }
+
+}  // namespace autodist::fuzz

@@ -26,6 +26,8 @@ void CheckPlan(const PlannedTensor& tensor) {
   Require(times.size() == elements, "an element not saved");
 }
 
+}  // namespace
+
 void Fuzz(FuzzInput* input) {
   const auto layout = static_cast<SaveLayout>(input->TakeByte() % 3);
   std::vector<SaveEntry> entries;
@@ -52,11 +54,4 @@ void Fuzz(FuzzInput* input) {
   for (const PlannedTensor& tensor : plan->tensors) CheckPlan(tensor);
 }
 
-}  // namespace
 }  // namespace autodist::fuzz
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  autodist::fuzz::FuzzInput input(data, size);
-  autodist::fuzz::Fuzz(&input);
-  return 0;
-}

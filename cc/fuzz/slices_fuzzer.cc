@@ -52,6 +52,8 @@ BundleEntryProto TakeEntry(FuzzInput* input, const std::string& data) {
   return entry;
 }
 
+}  // namespace
+
 void Fuzz(FuzzInput* input) {
   static auto* const data = [] {
     auto* bytes = new std::string;
@@ -87,11 +89,4 @@ void Fuzz(FuzzInput* input) {
   bundle->LoadEverything(shape_and_slice);
 }
 
-}  // namespace
 }  // namespace autodist::fuzz
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  autodist::fuzz::FuzzInput input(data, size);
-  autodist::fuzz::Fuzz(&input);
-  return 0;
-}

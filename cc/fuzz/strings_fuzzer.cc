@@ -14,6 +14,8 @@ namespace {
 
 using testing::AppendNumber;
 
+}  // namespace
+
 void Fuzz(FuzzInput* input) {
   static auto* const bundle = new FuzzBundle;
   const uint8_t flags = input->TakeByte();
@@ -51,11 +53,4 @@ void Fuzz(FuzzInput* input) {
   bundle->LoadEverything("3 1,2");
 }
 
-}  // namespace
 }  // namespace autodist::fuzz
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  autodist::fuzz::FuzzInput input(data, size);
-  autodist::fuzz::Fuzz(&input);
-  return 0;
-}

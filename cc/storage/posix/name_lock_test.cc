@@ -49,6 +49,16 @@ bool Contains(const absl::Status& status, const std::string& text) {
   return std::string(status.message()).find(text) != std::string::npos;
 }
 
+// Forks; the child, once it has run what fork() runs in a child, writes its number to `ready`.
+// Neither returns.
+[[noreturn]] void ForkAndPause(int ready) {
+  if (fork() == 0) {
+    const pid_t self = getpid();
+    if (write(ready, &self, sizeof(self)) < 0) _exit(1);
+  }
+  while (true) pause();
+}
+
 TEST(ASecondLockIsRefusedAndSaysWhoHasTheFirst) {
   const TemporaryDirectory directory;
   const std::string prefix = directory.path() + "/m";
@@ -74,12 +84,7 @@ TEST(ALockEndsWithItsProcessEvenIfAChildOfThatLives) {
   const pid_t holder = fork();
   if (holder == 0) {
     const auto lock = PrefixLock::Acquire(prefix, true);
-    if (fork() == 0) {
-      // By then it has run what fork() runs in a child.
-      const pid_t self = getpid();
-      if (write(ready[1], &self, sizeof(self)) < 0) _exit(1);
-    }
-    while (true) pause();
+    ForkAndPause(ready[1]);
   }
   pid_t child;
   EXPECT_EQ(read(ready[0], &child, sizeof(child)), static_cast<ssize_t>(sizeof(child)));
@@ -191,12 +196,7 @@ TEST(AChildThatLivesOnKeepsNoStagedFileFromBeingRemoved) {
   if (saver == 0) {
     const auto opened = OpenPosixDirectory(directory.path());
     const auto file = (*opened)->Create("m.data.autodist00000000-5be1d20c77aa");
-    if (fork() == 0) {
-      // By then it has run what fork() runs in a child.
-      const pid_t self = getpid();
-      if (write(ready[1], &self, sizeof(self)) < 0) _exit(1);
-    }
-    while (true) pause();
+    ForkAndPause(ready[1]);
   }
   pid_t child;
   EXPECT_EQ(read(ready[0], &child, sizeof(child)), static_cast<ssize_t>(sizeof(child)));
