@@ -54,6 +54,11 @@ def library_dir() -> Path:
     return Path(str(build_info().__file__)).parent
 
 
+def import_dir() -> Path:
+    """The directory that `import autodist` finds the package in."""
+    return Path(__file__).parents[1]
+
+
 def check_build() -> None:
     """Refuses a copy of autodist that cannot work in this environment.
 

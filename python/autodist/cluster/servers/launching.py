@@ -14,9 +14,9 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
+from autodist import _installation
 from autodist.cluster.servers.serving import ServedTask
 from autodist.cluster.spec.nodes import Node
 from autodist.process import background
@@ -68,8 +68,7 @@ class LocalServer(LaunchedServer):
 
     def __init__(self, task: ServedTask) -> None:
         super().__init__()
-        package = str(Path(__file__).parents[2])
-        paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+        paths = [str(_installation.import_dir()), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(  # noqa: S603 - this Python and this module
             [sys.executable, *_SERVE],
             stdin=subprocess.PIPE,
