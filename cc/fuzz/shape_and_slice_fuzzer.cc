@@ -7,7 +7,7 @@
 #include "format/values/shape_and_slice.h"
 #include "fuzz/fuzz_bundle.h"
 #include "fuzz/fuzz_input.h"
-#include "save/save_plan.h"
+#include "save/plan/save_plan.h"
 
 namespace autodist::fuzz {
 namespace {

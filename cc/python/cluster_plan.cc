@@ -18,11 +18,11 @@
 #include "format/values/element_type.h"
 #include "python/released_gil.h"
 #include "python/status_exceptions.h"
-#include "save/index_entries.h"
-#include "save/part_codec.h"
-#include "save/part_plan.h"
-#include "save/save_plan.h"
-#include "save/shared_blocks.h"
+#include "save/commit/index_entries.h"
+#include "save/plan/part_codec.h"
+#include "save/plan/part_plan.h"
+#include "save/plan/save_plan.h"
+#include "save/plan/shared_blocks.h"
 
 namespace py = pybind11;
 

@@ -17,7 +17,7 @@
 #include "ops/reports.h"
 #include "python/released_gil.h"
 #include "python/status_exceptions.h"
-#include "save/staged_bundle.h"
+#include "save/commit/staged_bundle.h"
 #include "storage/directory/prefix_lock.h"
 #include "storage/directory/save_directory.h"
 #include "storage/directory/staged_file.h"

@@ -7,11 +7,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "format/index/index_table.h"
-#include "save/bundle_files.h"
-#include "save/data_writer.h"
-#include "save/file_plan.h"
-#include "save/index_entries.h"
-#include "save/tensor_stream.h"
+#include "save/commit/bundle_files.h"
+#include "save/commit/index_entries.h"
+#include "save/data/data_writer.h"
+#include "save/data/tensor_stream.h"
+#include "save/plan/file_plan.h"
 #include "storage/posix/posix_io.h"
 #include "threads/block.h"
 

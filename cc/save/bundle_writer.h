@@ -10,8 +10,8 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "save/save_plan.h"
-#include "save/sources.h"
+#include "save/data/sources.h"
+#include "save/plan/save_plan.h"
 
 namespace autodist {
 

@@ -18,9 +18,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "save/bundle_files.h"
-#include "save/captured_ranges.h"
-#include "save/data_writer.h"
+#include "save/commit/bundle_files.h"
+#include "save/data/captured_ranges.h"
+#include "save/data/data_writer.h"
 #include "sessions/gate.h"
 #include "sessions/leases.h"
 #include "sessions/pinned_variables.h"

@@ -24,8 +24,8 @@
 #include <utility>
 #include <vector>
 
-#include "save/save_plan.h"
-#include "save/sources.h"
+#include "save/data/sources.h"
+#include "save/plan/save_plan.h"
 #include "tensorflow/core/framework/resource_var.h"
 #include "tensorflow/core/framework/tensor.h"
 

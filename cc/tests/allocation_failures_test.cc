@@ -13,7 +13,7 @@
 #include "format/values/testing_tensors.h"
 #include "restore/testing_restores.h"
 #include "save/bundle_writer.h"
-#include "save/staged_bundle.h"
+#include "save/commit/staged_bundle.h"
 #include "storage/testing/testing_directory.h"
 #include "tensorflow/core/platform/env.h"
 #include "tensorflow/core/util/tensor_bundle/tensor_bundle.h"

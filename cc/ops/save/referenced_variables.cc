@@ -1,0 +1,60 @@
+// See the header for what this is for.
+
+#include "ops/save/referenced_variables.h"
+
+#include <optional>
+
+#include "ops/kernel_inputs.h"
+#include "tensorflow/core/framework/variant.h"
+
+namespace autodist {
+
+using tensorflow::OpKernelContext;
+using tensorflow::Tensor;
+
+absl::StatusOr<SavedVariables> ReferenceVariables(std::vector<PinnedVariables> pins) {
+  SavedVariables saved;
+  std::vector<const PinnedVariable*> pinned;
+  for (const PinnedVariables& each : pins) {
+    for (const PinnedVariable& one : each.variables()) {
+      if (one.variable == nullptr) return UninitializedError(one.handle, "there is none");
+      pinned.push_back(&one);
+      saved.values.emplace_back();
+      saved.values.back().variable = one.variable.get();
+    }
+  }
+  const std::optional<size_t> missing = ReferenceValues(&saved.values, &saved.lock_seconds);
+  if (missing.has_value()) {
+    return UninitializedError(pinned[*missing]->handle, "the variable has no value");
+  }
+  saved.pins = std::move(pins);
+  return saved;
+}
+
+absl::StatusOr<SavedVariables> ReferencedVariables::Take() const {
+  if (box_ != nullptr) {
+    std::lock_guard<std::mutex> lock(box_->mutex);
+    if (!std::exchange(box_->is_taken, true)) return std::move(box_->variables);
+  }
+  return absl::FailedPreconditionError(
+      "the value of an AutodistReferenceVariables can be taken by one op, once");
+}
+
+absl::StatusOr<SavedVariables> VariablesInput(OpKernelContext* context, int first, int count) {
+  if (count == 1) {
+    const Tensor& tensor = context->input(first);
+    const ReferencedVariables* referenced =
+        tensor.NumElements() == 1 ? tensor.flat<tensorflow::Variant>()(0).get<ReferencedVariables>()
+                                  : nullptr;
+    if (referenced != nullptr) return referenced->Take();
+  }
+  std::vector<PinnedVariables> all;
+  for (int i = first; i < first + count; ++i) {
+    absl::StatusOr<const PinnedVariables*> pins = PinsInput(context, i);
+    if (!pins.ok()) return pins.status();
+    all.push_back(**pins);
+  }
+  return ReferenceVariables(std::move(all));
+}
+
+}  // namespace autodist

@@ -1,0 +1,71 @@
+// The values of all variables of a save that can be referred to, taken at one instant.
+//
+// A save takes a long time, and training goes on meanwhile. What it writes of variables with dense
+// updates is what they were when it began: all of them are locked together for as long as it takes
+// to refer to their buffers, and whoever updates one afterwards copies it first, as beside stock's
+// reads. A variable in copy-on-read mode cannot be referred to; it is read when it is written.
+
+#ifndef AUTODIST_OPS_SAVE_REFERENCED_VARIABLES_H_
+#define AUTODIST_OPS_SAVE_REFERENCED_VARIABLES_H_
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "sessions/pinned_variables.h"
+#include "sessions/variable_sources.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/variant_tensor_data.h"
+
+namespace autodist {
+
+// The values of a save's variables, what keeps the variables alive, and for how long the variables
+// were locked together.
+struct SavedVariables {
+  std::vector<PinnedVariables> pins;
+  std::vector<SourceValue> values;  // in the order of the pins
+  double lock_seconds = 0;
+};
+
+// FailedPrecondition, naming it as ReadVariableOp does, where a variable has no value.
+absl::StatusOr<SavedVariables> ReferenceVariables(std::vector<PinnedVariables> pins);
+
+// What an op hands to another of the same process in a variant, once.
+class ReferencedVariables {
+ public:
+  ReferencedVariables() = default;
+  explicit ReferencedVariables(SavedVariables variables) : box_(std::make_shared<Box>()) {
+    box_->variables = std::move(variables);
+  }
+
+  // Whoever takes them decides how long the values live. FailedPrecondition the second time.
+  absl::StatusOr<SavedVariables> Take() const;
+
+  // What a variant asks of its values; as for PinnedVariables.
+  std::string TypeName() const { return "autodist::ReferencedVariables"; }
+  void Encode(tensorflow::VariantTensorData* data) const { data->set_type_name(TypeName()); }
+  bool Decode(const tensorflow::VariantTensorData&) { return false; }
+  std::string DebugString() const { return TypeName(); }
+
+ private:
+  struct Box {
+    std::mutex mutex;
+    bool is_taken = false;
+    SavedVariables variables;
+  };
+
+  std::shared_ptr<Box> box_;
+};
+
+// The variables of the inputs [first, first + count), which come from AutodistPinVariables and are
+// referred to now, or of one input that comes from AutodistReferenceVariables.
+absl::StatusOr<SavedVariables> VariablesInput(tensorflow::OpKernelContext* context, int first,
+                                              int count);
+
+}  // namespace autodist
+
+#endif  // AUTODIST_OPS_SAVE_REFERENCED_VARIABLES_H_

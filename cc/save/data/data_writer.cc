@@ -1,0 +1,169 @@
+// See the header for the idea; job_queue.h for how the threads share the work.
+
+#include "save/data/data_writer.h"
+
+#include <memory>
+#include <utility>
+
+#include "absl/crc/crc32c.h"
+#include "absl/strings/str_cat.h"
+#include "format/values/element_type.h"
+#include "save/data/unit_reader.h"
+#include "threads/block.h"
+#include "threads/job_threads.h"
+
+namespace autodist {
+namespace {
+
+// A large unit that the threads share.
+struct OpenRead : OpenUnit {
+  OpenRead(int unit, int64_t block_count, const UnitReader* reader)
+      : OpenUnit{unit, block_count}, reader(reader) {}
+  const UnitReader* reader;
+};
+
+// Writes the data file. Run() is called once.
+class DataWriter : private JobWork {
+ public:
+  DataWriter(const SavePlan& plan, const FilePlan& file, std::vector<TensorStream>* streams,
+             Sources* sources, const DataSink& sink, const std::atomic<bool>* cancelled)
+      : plan_(plan),
+        file_(file),
+        streams_(*streams),
+        sources_(*sources),
+        sink_(sink),
+        threads_(&file.jobs, this, cancelled),
+        unit_crcs_(file.units.size()) {}
+
+  absl::Status Run(int thread_count) { return threads_.Run(thread_count); }
+
+  // The CRCs of the planned tensors, unmasked. REQUIRES: Run() has succeeded.
+  std::vector<uint32_t> TensorCrcs() const {
+    std::vector<absl::crc32c_t> crcs(plan_.tensors.size(), absl::crc32c_t{0});
+    for (size_t i = 0; i < file_.units.size(); ++i) {
+      const Unit& unit = file_.units[i];
+      absl::crc32c_t& crc = crcs[unit.tensor];
+      for (size_t block = 0; block < unit_crcs_[i].size(); ++block) {
+        crc = absl::ConcatCrc32c(crc, unit_crcs_[i][block], BlockSize(unit.size_bytes, block));
+      }
+    }
+    std::vector<uint32_t> result;
+    result.reserve(crcs.size());
+    for (size_t i = 0; i < crcs.size(); ++i) {
+      const EncodedStream* stream = streams_[i].stream.get();
+      result.push_back(stream ? stream->crc32c() : static_cast<uint32_t>(crcs[i]));
+    }
+    return result;
+  }
+
+ private:
+  absl::Status DoJob(const Job& job, char* buffer) override {
+    switch (job.kind) {
+      case Job::Kind::kBatch:
+        return WriteBatch(job, buffer);
+      case Job::Kind::kBlocks:
+        return WriteBlocks(job, buffer);
+      case Job::Kind::kStream:
+        return WriteStream(job, buffer);
+    }
+    return absl::InternalError("unknown kind of job");
+  }
+
+  absl::StatusOr<std::unique_ptr<HeldValues>> Acquire(const Unit& unit, Sources::Hold hold) {
+    const PlannedTensor& planned = plan_.tensors[unit.tensor];
+    auto values = sources_.Acquire(SourcesOf(planned, unit.shards), hold);
+    if (!values.ok()) return values;
+    const absl::Status fits =
+        CheckValues(planned, unit.shards, (*values)->tensors(), !unit.ranges.empty());
+    if (!fits.ok()) return fits;
+    return values;
+  }
+
+  absl::Status WriteBatch(const Job& job, char* buffer) {
+    for (int i = job.first; i < job.last; ++i) {
+      const Unit& unit = file_.units[i];
+      auto values = Acquire(unit, Sources::Hold::kBrief);
+      if (!values.ok()) return values.status();
+      const UnitReader reader(plan_.tensors[unit.tensor], unit, (*values)->tensors());
+      unit_crcs_[i].push_back(reader.Read(0, unit.size_bytes, buffer + (unit.offset - job.offset)));
+    }
+    return sink_(job.offset, absl::string_view(buffer, job.size_bytes));
+  }
+
+  absl::Status WriteBlocks(const Job& job, char* buffer) {
+    const Unit& unit = file_.units[job.first];
+    auto values = Acquire(unit, Sources::Hold::kLong);
+    if (!values.ok()) return values.status();
+    const UnitReader reader(plan_.tensors[unit.tensor], unit, (*values)->tensors());
+    OpenRead open(job.first, BlockCount(unit.size_bytes), &reader);
+    unit_crcs_[job.first].resize(open.block_count);
+    return threads_.ShareBlocks(&open, buffer);
+  }
+
+  absl::Status DoBlock(OpenUnit* unit, int64_t block, char* buffer) override {
+    const OpenRead& open = *static_cast<OpenRead*>(unit);
+    const Unit& planned = file_.units[open.unit];
+    const int64_t begin = block * kBlockBytes;
+    const int64_t size = BlockSize(planned.size_bytes, block);
+    unit_crcs_[open.unit][block] = open.reader->Read(begin, begin + size, buffer);
+    return sink_(planned.offset + begin, absl::string_view(buffer, size));
+  }
+
+  absl::Status WriteStream(const Job& job, char* buffer) {
+    EncodedStream& stream = *streams_[job.first].stream;
+    int64_t position = 0;
+    while (const size_t size = stream.Next(buffer, kBlockBytes)) {
+      if (position + static_cast<int64_t>(size) > job.size_bytes) break;
+      absl::Status status = sink_(job.offset + position, absl::string_view(buffer, size));
+      if (status.ok()) status = threads_.CheckCancelled();
+      if (!status.ok()) return status;
+      position += size;
+    }
+    if (position == job.size_bytes) return absl::OkStatus();
+    return absl::FailedPreconditionError(
+        absl::StrCat(plan_.tensors[job.first].ToString(), ": its strings changed during the save"));
+  }
+
+  const SavePlan& plan_;
+  const FilePlan& file_;
+  std::vector<TensorStream>& streams_;
+  Sources& sources_;
+  const DataSink& sink_;
+  JobThreads threads_;
+  std::vector<std::vector<absl::crc32c_t>> unit_crcs_;  // by unit, by block
+};
+
+}  // namespace
+
+absl::StatusOr<std::vector<TensorStream>> MakeStreams(const SavePlan& plan, Sources* sources) {
+  std::vector<TensorStream> streams(plan.tensors.size());
+  for (size_t i = 0; i < plan.tensors.size(); ++i) {
+    if (SavedElementBytes(plan.tensors[i].dtype) != 0) continue;
+    absl::StatusOr<TensorStream> stream = MakeTensorStream(plan.tensors[i], sources);
+    if (!stream.ok()) return stream.status();
+    streams[i] = *std::move(stream);
+  }
+  return streams;
+}
+
+std::vector<int64_t> StreamBytes(const std::vector<TensorStream>& streams) {
+  std::vector<int64_t> sizes;
+  sizes.reserve(streams.size());
+  for (const TensorStream& stream : streams) {
+    sizes.push_back(stream.stream == nullptr ? 0 : stream.stream->size_bytes());
+  }
+  return sizes;
+}
+
+absl::StatusOr<std::vector<uint32_t>> WriteData(const SavePlan& plan, const FilePlan& file,
+                                                std::vector<TensorStream>* streams,
+                                                Sources* sources, const DataSink& sink,
+                                                int thread_count,
+                                                const std::atomic<bool>* cancelled) {
+  DataWriter writer(plan, file, streams, sources, sink, cancelled);
+  absl::Status status = writer.Run(thread_count);
+  if (!status.ok()) return status;
+  return writer.TensorCrcs();
+}
+
+}  // namespace autodist

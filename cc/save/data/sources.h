@@ -1,0 +1,50 @@
+// Where the values of a save come from, seen from the writer.
+//
+// A source is one replica of one shard, known by its number. The writer asks for
+// the values of a few sources at a time, those that must be read at one instant
+// together; whoever owns the sources decides whether that means holding locks.
+
+#ifndef AUTODIST_SAVE_DATA_SOURCES_H_
+#define AUTODIST_SAVE_DATA_SOURCES_H_
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "tensorflow/core/framework/tensor.h"
+
+namespace autodist {
+
+// Values that do not change while this object lives, one per source asked for.
+// Destroyed by the thread that acquired it.
+class HeldValues {
+ public:
+  virtual ~HeldValues() = default;
+  const std::vector<tensorflow::Tensor>& tensors() const { return tensors_; }
+
+ protected:
+  std::vector<tensorflow::Tensor> tensors_;
+};
+
+// Thread-safe.
+class Sources {
+ public:
+  virtual ~Sources() = default;
+
+  // How long the caller will hold the values: kBrief is the time it takes to copy them, kLong that
+  // of writing them to a file.
+  enum class Hold { kBrief, kLong };
+
+  // The values as they are at one instant. While a thread holds values it acquires no others.
+  virtual absl::StatusOr<std::unique_ptr<HeldValues>> Acquire(absl::Span<const int> sources,
+                                                              Hold hold) = 0;
+
+  // The same, copied where that is needed to hold no lock afterwards.
+  virtual absl::StatusOr<std::vector<tensorflow::Tensor>> Snapshot(
+      absl::Span<const int> sources) = 0;
+};
+
+}  // namespace autodist
+
+#endif  // AUTODIST_SAVE_DATA_SOURCES_H_

@@ -1,0 +1,64 @@
+// Reads a unit's bytes as they stand in the data file: gathers shards, reduces replicas, sums the
+// result.
+
+#ifndef AUTODIST_SAVE_DATA_UNIT_READER_H_
+#define AUTODIST_SAVE_DATA_UNIT_READER_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/crc/crc32c.h"
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "core/boxes/runs.h"
+#include "format/values/element_type.h"
+#include "save/plan/file_plan.h"
+#include "save/plan/save_plan.h"
+#include "tensorflow/core/framework/tensor.h"
+
+namespace autodist {
+
+// Whether `values`, of SourcesOf(planned, shards), have the dtype and shapes they were planned
+// with. A variable may have been assigned something else since. With `may_be_parts` a value of one
+// axis is taken for a part of its shard.
+absl::Status CheckValues(const PlannedTensor& planned, absl::Span<const int> shards,
+                         absl::Span<const tensorflow::Tensor> values, bool may_be_parts);
+
+// Thread-safe once made.
+class UnitReader {
+ public:
+  // REQUIRES: CheckValues() of them is ok, and `values` outlive the reader.
+  UnitReader(const PlannedTensor& planned, const Unit& unit,
+             absl::Span<const tensorflow::Tensor> values);
+
+  // Writes the unit's bytes [begin, end) to `out` and returns their CRC: the CRC is of what is in
+  // `out` even if the sources change meanwhile. REQUIRES: begin and end are multiples of the
+  // element's size.
+  absl::crc32c_t Read(int64_t begin, int64_t end, char* out) const;
+
+ private:
+  // The bytes of a value and the place of the first of them in the shard.
+  struct Replica {
+    const char* bytes;
+    int64_t first_byte;
+  };
+
+  struct Shard {
+    RunPlan runs;
+    std::vector<Replica> replicas;
+  };
+
+  void Gather(int64_t begin, int64_t end, char* out) const;
+  void GatherRun(const Shard& shard, const Run& run, char* out) const;
+
+  const Aggregation aggregation_;
+  const Arithmetic arithmetic_;
+  const int64_t element_bytes_;
+  const int64_t first_element_;
+  std::vector<Shard> shards_;
+  const char* contiguous_ = nullptr;  // the unit's bytes, where they lie together in one source
+};
+
+}  // namespace autodist
+
+#endif  // AUTODIST_SAVE_DATA_UNIT_READER_H_

@@ -1,0 +1,65 @@
+// Which bytes go where in the data file, and in what portions they are worked on.
+//
+// A unit is a slab of a planned tensor: its shards are read at one instant, and its bytes lie
+// together in the file. Units smaller than a block are batched, so that twenty thousand small
+// variables become a few large writes; a larger unit is a job of its own, cut into blocks that all
+// threads share:
+//
+//   tensor     a (4 KiB)  b (4 KiB)  c (5 MiB, two slabs of 2.5 MiB)   d (strings)  e (4 KiB)
+//   job        batch {a, b}          blocks {c.0}, blocks {c.1}        stream {d}   batch {e}
+//
+// Pure: nothing here touches values or files.
+
+#ifndef AUTODIST_SAVE_PLAN_FILE_PLAN_H_
+#define AUTODIST_SAVE_PLAN_FILE_PLAN_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "save/plan/save_plan.h"
+#include "threads/job.h"
+
+namespace autodist {
+
+// Where a source's value stands in its shard, and where what is needed of it begins, in elements.
+struct ValueRange {
+  int64_t first;
+  int64_t needed;
+};
+
+struct Unit {
+  int tensor;     // index into SavePlan::tensors
+  int64_t begin;  // in elements of that tensor, half-open
+  int64_t end;
+  int64_t offset;  // of its first byte in the data file
+  int64_t size_bytes;
+  std::vector<int> shards;  // indices into PlannedTensor::shards
+  // One per source, where their values need not be whole shards; else empty.
+  std::vector<ValueRange> ranges;
+};
+
+// Where a planned tensor lies in the data file.
+struct Extent {
+  int64_t offset;
+  int64_t size_bytes;
+};
+
+struct FilePlan {
+  std::vector<Extent> extents;  // one per planned tensor
+  std::vector<Unit> units;      // ascending by offset
+  std::vector<Job> jobs;        // ascending by offset; together they cover the file
+  int64_t size_bytes = 0;
+};
+
+// Appends what is to be done for `unit`, number `index` of the units, to `jobs`: to the last batch
+// if it goes on where that ends.
+void AddUnitJob(const Unit& unit, int index, int64_t block_bytes, std::vector<Job>* jobs);
+
+// `stream_bytes` has one number per planned tensor: its encoded size where elements vary in size,
+// ignored for the others.
+FilePlan PlanFile(const SavePlan& plan, const std::vector<int64_t>& stream_bytes,
+                  int64_t block_bytes);
+
+}  // namespace autodist
+
+#endif  // AUTODIST_SAVE_PLAN_FILE_PLAN_H_

@@ -1,0 +1,93 @@
+// What a save writes: pure data, in the order of the data file.
+//
+// Each PlannedTensor is one index entry that has bytes of its own: a whole
+// logical variable, or one slice of it. Its shards tile it; each shard has at
+// least one replica, and the aggregation says how replicas become one value.
+
+#ifndef AUTODIST_SAVE_PLAN_SAVE_PLAN_H_
+#define AUTODIST_SAVE_PLAN_SAVE_PLAN_H_
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "core/boxes/box.h"
+#include "core/reduction/reduce.h"
+#include "tensorflow/core/framework/tensor_shape.h"
+#include "tensorflow/core/framework/tensor_slice.h"
+#include "tensorflow/core/framework/types.h"
+
+namespace autodist {
+
+struct PlannedShard {
+  Box box;  // within the planned tensor
+  // The replicas to read, in the order they were given; only the first where the aggregation
+  // ignores others.
+  std::vector<int> sources;
+};
+
+// The place of a slice in its logical variable.
+struct SliceOf {
+  Dims full_shape;
+  tensorflow::TensorSlice slice;  // as spelled: '-' stays a full extent
+};
+
+struct PlannedTensor {
+  std::string name;  // of the logical variable
+  tensorflow::DataType dtype = tensorflow::DT_INVALID;
+  Dims shape;  // of the bytes written
+  Aggregation aggregation = Aggregation::kMean;
+  std::vector<PlannedShard> shards;
+  std::optional<SliceOf> slice_of;  // absent: the whole variable
+
+  // How messages call it, e.g. "variable 'emb'" or "variable 'emb', slice 0,4:-".
+  std::string ToString() const;
+};
+
+struct SavePlan {
+  std::vector<PlannedTensor> tensors;
+  // What was given, for the report.
+  int64_t variable_count = 0;
+  int64_t shard_count = 0;
+  int64_t replica_count = 0;  // over all shards
+};
+
+// One value of a save as the op is given it.
+struct SaveEntry {
+  std::string name;
+  std::string shape_and_slice;  // as in SaveV2; "": the whole variable
+  std::string aggregation;      // "MEAN", "SUM" or "ONLY_FIRST_REPLICA"
+  int source;
+  tensorflow::DataType dtype;
+  tensorflow::TensorShape shape;
+};
+
+enum class SaveLayout {
+  kOriginal,    // every name whole
+  kSlices,      // every slice an entry of its own, as SaveV2 would
+  kRestorable,  // whole unless stock RestoreV2 could not cut it into its boxes
+};
+
+absl::StatusOr<SaveLayout> ParseSaveLayout(absl::string_view name);
+
+// The aggregation of a name such as "MEAN".
+absl::StatusOr<Aggregation> ParseAggregation(absl::string_view name);
+
+// Groups `entries` into logical variables: entries of one name and different
+// slices are shards, of one name and the same slice replicas. Refuses, naming
+// the variable, the boxes and the numbers: slices that cannot be parsed or lie
+// outside their shape, values that do not fit their slice, entries of a name
+// that disagree in shape, dtype or aggregation, shards that overlap, shards that
+// leave a hole (under kSlices a hole is allowed: another task may save it), and
+// replicas that cannot be aggregated.
+absl::StatusOr<SavePlan> BuildSavePlan(const std::vector<SaveEntry>& entries, SaveLayout layout);
+
+// The sources of some shards of a tensor, shard by shard and replica by replica.
+std::vector<int> SourcesOf(const PlannedTensor& planned, absl::Span<const int> shards);
+
+}  // namespace autodist
+
+#endif  // AUTODIST_SAVE_PLAN_SAVE_PLAN_H_
