@@ -25,10 +25,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import cluster_report
-import machine
-import measuring
-from measuring import Contestant, Measurement
+from jobs import cluster_report
+from measuring import contestants, machine
+from measuring.contestants import Contestant, Measurement
 
 _NAME = "cluster_benchmark"
 _MEMORY_ROUNDS = 2
@@ -125,7 +124,7 @@ def _in_new_process(
     setting: Setting, arguments: argparse.Namespace, *, is_memory: bool
 ) -> tuple[Times, Memory, float]:
     rounds = arguments.memory_rounds if is_memory else arguments.rounds
-    return measuring.in_new_process(
+    return contestants.in_new_process(
         _measure, setting, rounds, is_memory, is_memory_returned=is_memory
     )
 
@@ -135,7 +134,7 @@ def _measure(setting: Setting, rounds: int, is_memory: bool) -> tuple[Times, Mem
     import psutil
     import tensorflow as tf
 
-    import cluster_job
+    from jobs import cluster_job
 
     tf.compat.v1.disable_eager_execution()
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
@@ -157,9 +156,9 @@ class _Contest:
     """All contestants, on one job."""
 
     def __init__(self, setting: Setting, job: Any, model: Any, directory: Path) -> None:
-        import cluster_job
-        from checks import DATA
-        from process_limits import Processes
+        from jobs import cluster_job
+        from jobs.process_limits import Processes
+        from measuring.checks import DATA
 
         self._setting = setting
         self._model = model
@@ -181,14 +180,14 @@ class _Contest:
             for operation in self._setting.operations:
                 self._server_bytes[operation] = {}
                 make = self._saves if operation == "save" else self._restores
-                times[operation] = measuring.measure(make(), rounds, self._directory)
+                times[operation] = contestants.measure(make(), rounds, self._directory)
         finally:
             self._limits.close()
         return times, self._server_bytes
 
     def _saves(self) -> list[Contestant]:
-        from checks import PREFIX, check_bytes, check_data, check_values
-        from limits import sync_all
+        from contenders.file_system_limits import sync_all
+        from measuring.checks import PREFIX, check_bytes, check_data, check_values
 
         def save(way: str) -> Callable[[Path], None]:
             def run(directory: Path) -> None:
@@ -223,7 +222,7 @@ class _Contest:
 
     def _restores(self) -> list[Contestant]:
         """All read what stock TensorFlow wrote from one machine."""
-        from checks import PREFIX
+        from measuring.checks import PREFIX
 
         def restore(way: str) -> Callable[[Path], None]:
             prefix = str(self._reference / PREFIX)
@@ -277,7 +276,7 @@ def _make_savers(setting: Setting) -> dict[str, Any]:
 def _save_by_one_machine(values: Mapping[str, Any], directory: Path) -> None:
     import tensorflow as tf
 
-    from checks import PREFIX
+    from measuring.checks import PREFIX
 
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         feeds, fills = {}, []

@@ -25,12 +25,9 @@ import numpy as np
 from rich.console import Console
 from rich.markdown import Markdown
 
-import cost_graphs
-import cost_model
-import cost_plans
-import cost_runs
-import machine
-from cost_model import Commit, Fit, Machines, Size
+from jobs import cost_graphs, cost_model, cost_plans, cost_runs
+from jobs.cost_model import Commit, Fit, Machines, Size
+from measuring import machine
 
 _RESULTS = Path(__file__).resolve().parent / "results"
 _MEASURED = "cluster_costs"

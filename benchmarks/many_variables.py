@@ -29,11 +29,11 @@ from typing import Any
 
 import tensorflow as tf
 
-import machine
 from autodist.checkpoint.saver import Saver
-from checks import PREFIX, check_bytes
-from measuring import Contestant, Measurement, measure
-from report_files import WrittenReport
+from measuring import machine
+from measuring.checks import PREFIX, check_bytes
+from measuring.contestants import Contestant, Measurement, measure
+from measuring.report_files import WrittenReport
 
 tf1 = tf.compat.v1
 

@@ -17,14 +17,11 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-import cases
-import contests
-import context
-import machine
-import plots
-import reporting
-from cases import Setting
-from results import Result
+from contenders import cases, other_libraries
+from contenders.cases import Setting
+from contests import plots, reporting, runner
+from contests.results import Result
+from measuring import machine
 
 _NAME = "save_restore"
 _HERE = Path(__file__).resolve().parent
@@ -109,13 +106,13 @@ def _run(selected: Sequence[cases.Contest], setting: Setting, results: Path, nam
     finished: list[Result] = []
     for number, contest in enumerate(selected, start=1):
         console.rule(f"{number} of {len(selected)}")
-        finished.append(contests.run(contest, setting))
+        finished.append(runner.run(contest, setting))
         reporting.print_result(finished[-1], console)
         report = reporting.Report(
             question=f"Save and restore, {setting.threads} threads, best of {setting.rounds}",
             results=finished,
             machine=machine.describe({"tmpfs": setting.tmpfs, "disk": setting.disk}),
-            missing=context.missing(),
+            missing=other_libraries.missing(),
             plots=plots.draw(finished, results, name),
         )
         report.write(results, name)

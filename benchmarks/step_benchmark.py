@@ -27,13 +27,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-import machine
-import step_rivals
 from autodist.strategy import PS, AllReduce, PartitionedPS
-from measuring import Contestant, Measurement, measure
-from report_files import WrittenReport
-from step_models import MODELS, Model
-from step_rivals import Step
+from measuring import machine
+from measuring.contestants import Contestant, Measurement, measure
+from measuring.report_files import WrittenReport
+from training import step_rivals
+from training.step_models import MODELS, Model
+from training.step_rivals import Step
 
 _NAME = "step_benchmark"
 _LIMIT = 1.15

@@ -32,11 +32,11 @@ import tensorflow as tf
 from rich.console import Console
 from rich.markdown import Markdown
 
-import machine
 from autodist import AutoDist, strategy
 from autodist.checkpoint.saver import Saver
-from report_files import write_report
-from strategy_models import Built, Sizes, build, draw_batch
+from measuring import machine
+from measuring.report_files import write_report
+from training.strategy_models import Built, Sizes, build, draw_batch
 
 tf1 = tf.compat.v1
 

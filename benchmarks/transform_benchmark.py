@@ -27,7 +27,6 @@ import tensorflow as tf
 from rich.console import Console
 from rich.markdown import Markdown
 
-import machine
 from autodist.checkpoint.saver import Saver
 from autodist.cluster.spec.resource_spec import ResourceSpec
 from autodist.graph.analysis.batch.batch_dims import BatchDims
@@ -35,8 +34,9 @@ from autodist.graph.building.ops.builder import Builder
 from autodist.graph.original.observed.observer import Observer
 from autodist.graph.transformer import Transformer
 from autodist.strategy import AllReduce, PartitionedPS
-from report_files import write_report
-from transform_models import MODELS, units_for
+from measuring import machine
+from measuring.report_files import write_report
+from training.transform_models import MODELS, units_for
 
 _NAME = "transform_benchmark"
 _LIMIT_NODES, _LIMIT_SECONDS = 20_000, 10.0

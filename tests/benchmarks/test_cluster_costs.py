@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import cluster_costs
-from cost_model import TERMS, WHOSE, Commit, Fit, Machines, Size, predict, total
+from jobs.cost_model import TERMS, WHOSE, Commit, Fit, Machines, Size, predict, total
 from support.python_programs import run_python
 
 SIZES = [Size(2, 20, 32 << 20, 2), Size(2, 2000, 32 << 20, 2), Size(2, 200, 8 << 20, 1)]

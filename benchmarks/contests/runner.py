@@ -1,4 +1,4 @@
-"""Runs a contest: in one process for time, in another for memory (see `measuring`).
+"""Runs a contest: in one process for time, in another for memory (see `measuring.contestants`).
 
 TensorFlow is imported in those processes only.
 """
@@ -9,12 +9,11 @@ import logging
 import tempfile
 from pathlib import Path
 
-import machine
-import measuring
-from cases import Contest, Setting
-from entries import Key
-from measuring import Measurement
-from results import Result
+from contenders.cases import Contest, Setting
+from contenders.contender import Key
+from contests.results import Result
+from measuring import contestants, machine
+from measuring.contestants import Measurement
 
 _Measured = tuple[dict[Key, Measurement], float]
 
@@ -28,10 +27,10 @@ def run(contest: Contest, setting: Setting) -> Result:
     before = machine.ProcessorUse.now()
     memory, memory_seconds = {}, 0.0
     if setting.memory_rounds:
-        memory, memory_seconds = measuring.in_new_process(
+        memory, memory_seconds = contestants.in_new_process(
             _measure, contest, setting, setting.memory_rounds, is_memory_returned=True
         )
-    times, seconds = measuring.in_new_process(
+    times, seconds = contestants.in_new_process(
         _measure, contest, setting, setting.rounds, is_memory_returned=False
     )
     others = machine.ProcessorUse.now().others_share_since(before, memory_seconds + seconds)
@@ -42,11 +41,8 @@ def _measure(contest: Contest, setting: Setting, rounds: int) -> _Measured:
     """Also returns the processor time it took."""
     import tensorflow as tf
 
-    import models
-    import restores
-    import rivals
-    import saves
-    from checks import check_values
+    from contenders import models, restores, saves, stock_tensorflow
+    from measuring.checks import check_values
 
     kinds = {"save": saves.Saves, "restore": restores.Restores}
     tf.compat.v1.disable_eager_execution()
@@ -60,10 +56,10 @@ def _measure(contest: Contest, setting: Setting, rounds: int) -> _Measured:
         reference = directory / "reference"
         reference.mkdir()
         held = models.hold(contest.model, values)
-        rivals.saver_save(held)(reference)
+        stock_tensorflow.saver_save(held)(reference)
         held.session.close()
         check_values(reference, contest.model.views(values))
         made = list(kinds[contest.operation](contest, setting, values, reference).make())
-        measured = measuring.measure([entry.contestant for entry in made], rounds, directory)
+        measured = contestants.measure([entry.contestant for entry in made], rounds, directory)
     by_key = {entry.key: measured[entry.contestant.name] for entry in made}
     return by_key, machine.ProcessorUse.now().own_seconds

@@ -18,7 +18,7 @@ import tensorflow as tf
 from autodist import AutoDist
 from autodist.layout.box import Box
 from autodist.strategy import StrategyBuilder
-from cases import Layout, Model
+from contenders.cases import Layout, Model
 
 if TYPE_CHECKING:
     import numpy as np

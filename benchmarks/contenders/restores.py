@@ -23,42 +23,38 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import context
-import entries
-import limits
-import models
-import rivals
 from autodist import _native
 from autodist.checkpoint.saver import Saver
 from autodist.strategy import AllReduce, PartitionedPS
-from cases import Layout
-from checks import DATA, PREFIX, check_bytes, check_same
-from contest_entries import SESSION_CPUS, ContestEntries
-from entries import NEW, TRAINED, Entry
+from contenders import contender, file_system_limits, models, other_libraries, stock_tensorflow
+from contenders.cases import Layout
+from contenders.contender import NEW, TRAINED, Entry
+from contenders.contest_entries import SESSION_CPUS, ContestEntries
+from measuring.checks import DATA, PREFIX, check_bytes, check_same
 
 
 class Restores(ContestEntries):
     """Everybody who restores the contest's model."""
 
     def _limits(self) -> Iterator[Entry]:
-        yield self._limit(entries.LIMIT, is_new_memory=False)
-        yield self._limit(entries.LIMIT_AGAIN, is_new_memory=False)
-        yield self._limit(f"{entries.LIMIT}, new memory", is_new_memory=True)
+        yield self._limit(contender.LIMIT, is_new_memory=False)
+        yield self._limit(contender.LIMIT_AGAIN, is_new_memory=False)
+        yield self._limit(f"{contender.LIMIT}, new memory", is_new_memory=True)
 
     def _of_own_graph(self, layout: Layout) -> Iterator[Entry]:
         held = models.hold(self._model, self._values, layout)
         ours = self._ours(held)
-        stock = rivals.saver_restore(held)
+        stock = stock_tensorflow.saver_restore(held)
         for state in (NEW, TRAINED):
-            yield self._into(held, entries.OURS, layout, state, ours)
-            yield self._into(held, entries.STOCK, layout, state, stock)
+            yield self._into(held, contender.OURS, layout, state, ours)
+            yield self._into(held, contender.STOCK, layout, state, stock)
         during = self._ours(held, verify="during")
-        yield self._into(held, f"{entries.OURS}, verify=during", layout, TRAINED, during)
+        yield self._into(held, f"{contender.OURS}, verify=during", layout, TRAINED, during)
         if self._contest.has_sharded and not layout.is_whole:
             spread = models.hold(self._model, self._values, layout, cpus=self._setting.threads)
-            sharded = rivals.saver_restore(spread, is_sharded=True)
+            sharded = stock_tensorflow.saver_restore(spread, is_sharded=True)
             for state in (NEW, TRAINED):
-                yield self._into(spread, entries.SHARDED, layout, state, sharded)
+                yield self._into(spread, contender.SHARDED, layout, state, sharded)
 
     def _of_session(self, layout: Layout) -> Iterator[Entry]:
         if layout.is_session:
@@ -77,30 +73,30 @@ class Restores(ContestEntries):
             check_bytes(directory, self._reference)
 
         for verify in ("before", "during"):
-            way = entries.OURS if verify == "before" else f"{entries.OURS}, verify={verify}"
+            way = contender.OURS if verify == "before" else f"{contender.OURS}, verify={verify}"
             restore = self._ours(held, verify)
             yield self._entry(way, layout, TRAINED, restore, held.disturb, check)
         if layout.replica_count > 1:
             copies = models.hold_copies(self._model, self._values, layout.replica_count)
-            assign = rivals.restore_and_assign(copies)
+            assign = stock_tensorflow.restore_and_assign(copies)
 
             def check_copies(_: Path) -> None:
                 for copy in copies:
                     self._check_values(copy)
 
             yield self._entry(
-                entries.ASSIGN, layout, TRAINED, assign, copies[0].disturb, check_copies
+                contender.ASSIGN, layout, TRAINED, assign, copies[0].disturb, check_copies
             )
 
     def _of_context(self) -> Iterator[Entry]:
-        for way, (save, load) in context.ways(self._views).items():
+        for way, (save, load) in other_libraries.ways(self._views).items():
             source = self._reference.parent / way
             source.mkdir()
             save(source)
             yield self._loading(way.replace("save", "load"), load, source)
 
-    def _loading(self, way: str, load: context.LoadArrays, source: Path) -> Entry:
-        found: context.Arrays = {}
+    def _loading(self, way: str, load: other_libraries.LoadArrays, source: Path) -> Entry:
+        found: other_libraries.Arrays = {}
 
         def check(_: Path) -> None:
             for name, expected in self._views.items():
@@ -117,7 +113,7 @@ class Restores(ContestEntries):
         )
 
     def _limit(self, way: str, *, is_new_memory: bool) -> Entry:
-        reads = limits.BareReads(
+        reads = file_system_limits.BareReads(
             self._reference / DATA, self._setting.threads, is_new_memory=is_new_memory
         )
         return Entry.make(
@@ -129,7 +125,7 @@ class Restores(ContestEntries):
             kept_bytes=self._model.size_bytes if is_new_memory else 0,
         )
 
-    def _ours(self, held: models.Held, verify: str = "before") -> rivals.Work:
+    def _ours(self, held: models.Held, verify: str = "before") -> stock_tensorflow.Work:
         """A restore by our `Saver`; it must be by our op."""
         with held.graph.as_default():
             saver = Saver(threads=self._setting.threads, verify=verify)
@@ -142,7 +138,12 @@ class Restores(ContestEntries):
         return restore
 
     def _into(
-        self, held: models.Held, way: str, layout: Layout, state: str, restore: rivals.Work
+        self,
+        held: models.Held,
+        way: str,
+        layout: Layout,
+        state: str,
+        restore: stock_tensorflow.Work,
     ) -> Entry:
         prepare = held.forget if state == NEW else held.disturb
         return self._entry(way, layout, state, restore, prepare, lambda _: self._check_values(held))
@@ -152,7 +153,7 @@ class Restores(ContestEntries):
         way: str,
         layout: Layout,
         state: str,
-        restore: rivals.Work,
+        restore: stock_tensorflow.Work,
         prepare: Callable[[], None],
         check: Callable[[Path], None],
     ) -> Entry:
@@ -172,7 +173,7 @@ class Restores(ContestEntries):
 
         def prepare_and_drop() -> None:
             prepare()
-            limits.drop_cached(source)
+            file_system_limits.drop_cached(source)
 
         return prepare_and_drop
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-import entries
-from cases import LAYOUTS
-from entries import NEW, OURS, TRAINED, Key
-from results import Result
+from contenders import contender
+from contenders.cases import LAYOUTS
+from contenders.contender import NEW, OURS, TRAINED, Key
+from contests.results import Result
 
 _EXTRA_MIB = 32
 _READ_PER_PASS = 1.02
@@ -48,7 +48,7 @@ def _restore_speeds(layout: str, at_least: float) -> list[_Speed]:
             "restore",
             "tmpfs",
             Key(way, layout, state),
-            Key(entries.STOCK, layout, state),
+            Key(contender.STOCK, layout, state),
             at_least,
         )
         for way, state in ways
@@ -59,13 +59,13 @@ _SPEEDS = (
     *_restore_speeds(_ONE, 1.5),
     *_restore_speeds(_EIGHT, 6.0),
     *_restore_speeds(_THIRTY_TWO, 15.0),
-    _Speed("save", "tmpfs", Key(OURS, _EIGHT), Key(entries.LIMIT), 0.85),
-    _Speed("save", "tmpfs", Key(OURS, _EIGHT), Key(entries.GATHER, _EIGHT), 2.7),
-    _Speed("save", "tmpfs", Key(OURS, _EIGHT), Key(entries.STOCK, _EIGHT), 1.7),
+    _Speed("save", "tmpfs", Key(OURS, _EIGHT), Key(contender.LIMIT), 0.85),
+    _Speed("save", "tmpfs", Key(OURS, _EIGHT), Key(contender.GATHER, _EIGHT), 2.7),
+    _Speed("save", "tmpfs", Key(OURS, _EIGHT), Key(contender.STOCK, _EIGHT), 1.7),
     _Speed("save", "tmpfs", Key(OURS, _COLUMNS), Key(OURS, _EIGHT), 0.8),
     _Speed("save", "tmpfs", Key(OURS, _GRID), Key(OURS, _EIGHT), 0.8),
     _Speed("save", "tmpfs", Key(OURS, _REPLICAS), Key(OURS, _ONE), 0.7),
-    _Speed("save", "disk-synced", Key(OURS, _EIGHT), Key(entries.LIMIT), 0.8),
+    _Speed("save", "disk-synced", Key(OURS, _EIGHT), Key(contender.LIMIT), 0.8),
 )
 
 

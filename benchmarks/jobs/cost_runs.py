@@ -19,8 +19,8 @@ from typing import Any
 
 import psutil
 
-import measuring
-from cost_model import KEPT_SHARE, MEMORY_BYTES, ROUND_SHARE, Size
+from jobs.cost_model import KEPT_SHARE, MEMORY_BYTES, ROUND_SHARE, Size
+from measuring import contestants
 
 WAYS = ("shared", "stream")
 
@@ -97,13 +97,13 @@ def run(case: Case, rounds: int, memory: Path, disk: Path) -> list[Found]:
         memory: A directory on a file system in memory.
         disk: One on a disk.
     """
-    return measuring.in_new_process(_run, case, rounds, memory, disk, is_memory_returned=False)
+    return contestants.in_new_process(_run, case, rounds, memory, disk, is_memory_returned=False)
 
 
 def _run(case: Case, rounds: int, memory: Path, disk: Path) -> list[Found]:
     import tensorflow as tf
 
-    import cluster_job
+    from jobs import cluster_job
 
     tf.compat.v1.disable_eager_execution()
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from matplotlib import pyplot as plt
 
-import entries
-from entries import Key
-from results import Result
+from contenders import contender
+from contenders.contender import Key
+from contests.results import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +56,7 @@ def _draw(result: Result, path: Path) -> None:
     )
     speeds = [result.speed_gib(key) for key in keys]
     _bars(speed, keys, speeds, [f"{value:.2f}" for value in speeds])
-    speed.axvline(result.speed_gib(Key(entries.LIMIT)), color=_LIMIT, linestyle=":", linewidth=1)
+    speed.axvline(result.speed_gib(Key(contender.LIMIT)), color=_LIMIT, linestyle=":", linewidth=1)
     speed.set_xlabel("GiB/s, best run")
     extra = [result.extra_bytes(key) / 2**20 for key in keys]
     _bars(memory, keys, extra, [f"{value:.0f}" for value in extra])
@@ -69,7 +69,7 @@ def _draw(result: Result, path: Path) -> None:
 
 def _in_groups(result: Result) -> list[Key]:
     """Everybody but the control, those of one layout and state together, ours first; without a layout last."""
-    keys = [key for key in result.times if key.way != entries.LIMIT_AGAIN]
+    keys = [key for key in result.times if key.way != contender.LIMIT_AGAIN]
     layouts = [layout.title for layout in result.contest.layouts]
 
     def place(key: Key) -> tuple[int, str, bool]:
@@ -93,4 +93,4 @@ def _bars(axes: Axes, keys: Sequence[Key], values: Sequence[float], labels: Sequ
 def _color(key: Key) -> str:
     if key.is_ours:
         return _OURS
-    return _LIMIT if key.way.startswith(entries.LIMIT) else _RIVAL
+    return _LIMIT if key.way.startswith(contender.LIMIT) else _RIVAL

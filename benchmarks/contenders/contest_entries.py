@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cases import Contest, Layout, Setting
-from entries import Entry
+from contenders.cases import Contest, Layout, Setting
+from contenders.contender import Entry
 
 if TYPE_CHECKING:
     import numpy as np

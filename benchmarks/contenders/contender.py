@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from cases import Layout
-from measuring import Contestant
+from contenders.cases import Layout
+from measuring.contestants import Contestant
 
 OURS = "autodist"
 GATHER = "gather, SaveV2"

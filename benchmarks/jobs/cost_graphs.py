@@ -6,7 +6,7 @@ import dataclasses
 import resource
 import time
 
-import measuring
+from measuring import contestants
 
 _CHIEF = "/job:worker/replica:0/task:0"
 
@@ -35,7 +35,7 @@ def run(servers: int, shards: int) -> Built:
         servers: How many.
         shards: Likewise.
     """
-    return measuring.in_new_process(_build, servers, shards, is_memory_returned=False)
+    return contestants.in_new_process(_build, servers, shards, is_memory_returned=False)
 
 
 def _build(servers: int, shards: int) -> Built:

@@ -19,29 +19,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import context
-import entries
-import limits
-import models
-import rivals
 from autodist import _native
 from autodist.checkpoint.saver import Saver
 from autodist.strategy import AllReduce, PartitionedPS
-from cases import Layout
-from checks import PREFIX, check_bytes, check_data, check_same, check_values
-from contest_entries import SESSION_CPUS, ContestEntries
-from entries import Entry
+from contenders import contender, file_system_limits, models, other_libraries, stock_tensorflow
+from contenders.cases import Layout
+from contenders.contender import Entry
+from contenders.contest_entries import SESSION_CPUS, ContestEntries
+from measuring.checks import PREFIX, check_bytes, check_data, check_same, check_values
 
 
 class Saves(ContestEntries):
     """Everybody who saves the contest's model."""
 
     def _limits(self) -> Iterator[Entry]:
-        for way in (entries.LIMIT, entries.LIMIT_AGAIN):
+        for way in (contender.LIMIT, contender.LIMIT_AGAIN):
             yield Entry.make(
                 way,
                 None,
-                run=limits.bare_writes(
+                run=file_system_limits.bare_writes(
                     self._values, self._setting.threads, is_synced=self._place.is_synced
                 ),
                 check=lambda directory: check_data(directory, self._reference),
@@ -52,13 +48,13 @@ class Saves(ContestEntries):
         yield self._ours(layout, held, replica_count=len(held.pieces))
         check_slices = self._check_bytes if layout.is_whole else self._check_values
         if not layout.is_whole:
-            gather = rivals.gather_and_save(held)
-            yield self._rival(entries.GATHER, layout, gather, self._check_bytes)
-        yield self._rival(entries.STOCK, layout, rivals.saver_save(held), check_slices)
+            gather = stock_tensorflow.gather_and_save(held)
+            yield self._rival(contender.GATHER, layout, gather, self._check_bytes)
+        yield self._rival(contender.STOCK, layout, stock_tensorflow.saver_save(held), check_slices)
         if self._contest.has_sharded and not layout.is_whole:
             spread = models.hold(self._model, self._values, layout, cpus=self._setting.threads)
-            sharded = rivals.saver_save(spread, is_sharded=True)
-            yield self._rival(entries.SHARDED, layout, sharded, self._check_values)
+            sharded = stock_tensorflow.saver_save(spread, is_sharded=True)
+            yield self._rival(contender.SHARDED, layout, sharded, self._check_values)
 
     def _of_session(self, layout: Layout) -> Iterator[Entry]:
         if layout.is_session:
@@ -70,13 +66,13 @@ class Saves(ContestEntries):
         count = layout.replica_count
         held = models.hold_distributed(self._model, self._values, AllReduce(), count)
         yield self._ours(layout, held, replica_count=count * len(self._model.shapes))
-        mean = rivals.mean_and_save(models.hold_copies(self._model, self._values, count))
-        yield self._rival(entries.GATHER, layout, mean, self._check_bytes)
+        mean = stock_tensorflow.mean_and_save(models.hold_copies(self._model, self._values, count))
+        yield self._rival(contender.GATHER, layout, mean, self._check_bytes)
 
     def _of_context(self) -> Iterator[Entry]:
-        for way, (save, load) in context.ways(self._views).items():
+        for way, (save, load) in other_libraries.ways(self._views).items():
 
-            def check(directory: Path, load: context.LoadArrays = load) -> None:
+            def check(directory: Path, load: other_libraries.LoadArrays = load) -> None:
                 found = load(directory)
                 for name, expected in self._views.items():
                     check_same(name, found[name], expected)
@@ -103,14 +99,18 @@ class Saves(ContestEntries):
                 raise AssertionError(f"expected a save of {replica_count} values, found {report}")
             self._check_bytes(directory)
 
-        return Entry.make(entries.OURS, layout, run=save, check=check)
+        return Entry.make(contender.OURS, layout, run=save, check=check)
 
     def _rival(
-        self, way: str, layout: Layout | None, save: rivals.Work, check: Callable[[Path], None]
+        self,
+        way: str,
+        layout: Layout | None,
+        save: stock_tensorflow.Work,
+        check: Callable[[Path], None],
     ) -> Entry:
         def save_and_sync(directory: Path) -> None:
             save(directory)
-            limits.sync_all(directory)
+            file_system_limits.sync_all(directory)
 
         run = save_and_sync if self._place.is_synced else save
         return Entry.make(way, layout, run=run, check=check)

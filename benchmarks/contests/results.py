@@ -9,10 +9,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-import entries
-from cases import Contest
-from entries import Key
-from measuring import Measurement
+from contenders import contender
+from contenders.cases import Contest
+from contenders.contender import Key
+from measuring.contestants import Measurement
 
 # The limit against itself must lie in here for a contest to count.
 CONTROL_RANGE = (0.95, 1.05)
@@ -27,7 +27,7 @@ class Result:
     Attributes:
         contest: The contest.
         times: By contestant, where TensorFlow's allocator is as users have it.
-        memory: By contestant, where freed memory returns, see `measuring`; empty if that was not asked for.
+        memory: By contestant, where freed memory returns, see `measuring.contestants`; empty if that was not asked for.
         others_share: Part of the processors' time that other processes took.
     """
 
@@ -39,7 +39,7 @@ class Result:
     @property
     def control(self) -> float:
         """The limit against itself."""
-        first, second = (self.times[Key(way)] for way in (entries.LIMIT, entries.LIMIT_AGAIN))
+        first, second = (self.times[Key(way)] for way in (contender.LIMIT, contender.LIMIT_AGAIN))
         return second.best_seconds / first.best_seconds
 
     @property
@@ -52,7 +52,7 @@ class Result:
     def rivals(self) -> Sequence[str]:
         """The rivals that take part, as columns."""
         ways = {key.way for key in self.times}
-        return [way for way in entries.RIVALS if way in ways]
+        return [way for way in contender.RIVALS if way in ways]
 
     def speed_gib(self, key: Key) -> float:
         """GiB of the model per second."""
@@ -65,7 +65,7 @@ class Result:
 
     def to_limit(self, key: Key) -> float:
         """What part of the limit's speed is reached."""
-        return self.to(key, Key(entries.LIMIT))
+        return self.to(key, Key(contender.LIMIT))
 
     def to(self, key: Key, other: Key) -> float:
         """How many times faster than another, best time against best time."""

@@ -6,9 +6,9 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 
-from measuring import Measurement
-from report_files import WrittenReport
-from results import CONTROL_RANGE
+from contests.results import CONTROL_RANGE
+from measuring.contestants import Measurement
+from measuring.report_files import WrittenReport
 
 _EXTRA_MIB = 300
 _LIMIT, _LIMIT_AGAIN = "limit", "limit again"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-_REPOSITORY = Path(__file__).resolve().parent.parent
+_REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def describe(directories: Mapping[str, Path]) -> dict[str, str]:

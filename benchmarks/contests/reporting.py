@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from entries import Key
-from report_files import WrittenReport
-from results import CONTROL_RANGE, QUIET_SHARE, Result
-from targets import judge
+from contenders.contender import Key
+from contests.results import CONTROL_RANGE, QUIET_SHARE, Result
+from contests.thresholds import judge
+from measuring.report_files import WrittenReport
 
 if TYPE_CHECKING:
     from rich.console import Console

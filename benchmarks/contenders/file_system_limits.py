@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from checks import DATA
+from measuring.checks import DATA
 
 _BLOCK_BYTES = 1 << 20
 

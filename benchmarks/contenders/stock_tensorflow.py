@@ -14,8 +14,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from checks import PREFIX
-from models import Held, Piece
+from contenders.models import Held, Piece
+from measuring.checks import PREFIX
 
 tf1 = tf.compat.v1
 

@@ -8,8 +8,8 @@ import time
 
 import numpy as np
 
-import measuring
-from cost_model import KEPT_SHARE, MEMORY_BYTES, ROUND_SHARE
+from jobs.cost_model import KEPT_SHARE, MEMORY_BYTES, ROUND_SHARE
+from measuring import contestants
 
 _COLUMNS = 256
 _FLOAT, _FLOAT_BYTES = 1, 4  # tf.float32's number
@@ -50,7 +50,7 @@ def run(way: str, servers: int, shards: int, size_bytes: int) -> Planned:
         shards: How many, of variables with one shard on each server.
         size_bytes: Of all.
     """
-    return measuring.in_new_process(
+    return contestants.in_new_process(
         _plan, way, servers, shards, size_bytes, is_memory_returned=False
     )
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from autodist import AutoDist
 from autodist.strategy import StrategyBuilder
-from step_models import Batch, Model
+from training.step_models import Batch, Model
 
 tf1 = tf.compat.v1
 

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 # The servers are those of the tests.
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
 
 from support.clusters.ps_job import PsJob, running
 from support.ports import free_ports
@@ -126,7 +126,7 @@ def serve(servers: int, *, is_memory_returned: bool) -> Iterator[PsJob]:
 
     Args:
         servers: How many parameter servers.
-        is_memory_returned: Whether the servers give freed memory back, see `measuring`.
+        is_memory_returned: Whether the servers give freed memory back, see `measuring.contestants`.
     """
     environment = {**os.environ, **(_RETURN_MEMORY if is_memory_returned else {})}
     with mock.patch.dict(os.environ, environment), running(free_ports(servers + 1)) as job:

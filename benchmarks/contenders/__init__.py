@@ -1,0 +1,1 @@
+"""Who competes in saving and restoring, and on which models and layouts."""

@@ -1,0 +1,1 @@
+"""Runs contests, and reports what came out of them."""

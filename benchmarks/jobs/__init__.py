@@ -1,0 +1,1 @@
+"""Jobs of several servers: their processes, limits, costs and reports."""

@@ -1,0 +1,1 @@
+"""Models and rivals of the benchmarks of training steps, strategies and transformations."""
