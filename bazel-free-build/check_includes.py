@@ -33,7 +33,8 @@ _ALLOWED: dict[str, tuple[str, ...]] = {
     "ops": (*_BELOW_SAVE, "save", "restore", "sessions"),
     "python": (*_BELOW_SAVE, "save", "restore", "ops"),
 }
-# The folders of a room, from the lowest up. "." stands for the files beside them. Tests may include any.
+# The folders of a room, from the lowest up. "." stands for the files beside them. Tests may include
+# any.
 _FOLDERS: dict[str, tuple[str, ...]] = {
     "core": (".", "boxes", "planning", "reduction"),
     "format": ("index", "values", "reader"),

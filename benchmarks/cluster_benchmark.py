@@ -1,4 +1,4 @@
-"""How fast does a parameter-server job save and restore, beside stock TensorFlow and what the file system allows?
+"""How fast does a parameter-server job save and restore, beside stock TensorFlow and the disk?
 
 | way                 | one iteration of a save                                    | of a restore              |
 |---------------------|------------------------------------------------------------|---------------------------|
@@ -9,9 +9,10 @@
 | limit               | `pwrite` by as many processes as there are servers         | `pread` by them           |
 | limit again         | the same; the control                                      | the same                  |
 
-Servers are processes of their own on loopback, the chief is the job's worker. All contestants work on the same
-variables in turns. Checked outside the timed part: ours must be the bytes that stock TensorFlow writes from one
-machine, stock's must be read back as the values; what was restored must be the values bit for bit.
+Servers are processes of their own on loopback, the chief is the job's worker. All contestants work
+on the same variables in turns. Checked outside the timed part: ours must be the bytes that stock
+TensorFlow writes from one machine, stock's must be read back as the values; what was restored must
+be the values bit for bit.
 """
 
 from __future__ import annotations

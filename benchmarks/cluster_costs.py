@@ -6,8 +6,8 @@
 | simulate | the real planner for each cluster, in a process of its own; the rest from the measured terms |
 | graphs   | the ops of a save, built in a process of its own, without servers                        |
 
-The model is in `cost_model.py`, and in words in `docs/design/costs.md`. That what is saved is right is checked by
-`cluster_benchmark.py` and the tests; here only time is asked for.
+The model is in `cost_model.py`, and in words in `docs/design/costs.md`. That what is saved is right
+is checked by `cluster_benchmark.py` and the tests; here only time is asked for.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Answers every question about saving, each in a process of its own, and stops at the first that fails."""
+"""Runs the benchmarks of saving, each in its own process, and stops at the first that fails."""
 
 from __future__ import annotations
 

@@ -8,11 +8,11 @@
 | save with graph  | a later save, with `.meta` and the `checkpoint` file        | stock | 1.0     |
 | restore          | a later restore                                             | stock | 1.0     |
 
-20,000 resource variables of 4 KiB each in one session on tmpfs, nothing partitioned. Ours and stock take turns on the
-same variables. Outside the timed part, each save is compared byte by byte with a reference by stock; each restore
-brings back values that the variables did not have, which is seen in the bytes of a save after it; each build must
-have added the nodes that stock adds. Builds come last: every saver makes the graph, and with it every first run,
-larger.
+20,000 resource variables of 4 KiB each in one session on tmpfs, nothing partitioned. Ours and stock
+take turns on the same variables. Outside the timed part, each save is compared byte by byte with a
+reference by stock; each restore brings back values that the variables did not have, which is seen
+in the bytes of a save after it; each build must have added the nodes that stock adds. Builds come
+last: every saver makes the graph, and with it every first run, larger.
 """
 
 from __future__ import annotations

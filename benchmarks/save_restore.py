@@ -5,7 +5,8 @@
 | `--quick` | a variable: save on tmpfs in 5 layouts, on disk with fsync; restore into 1, 8, 32   | 256 MiB | 10     |
 | `--full`  | 4 models, in 7 layouts, at 3 places                                                 | 1 GiB   | 5      |
 
-Who competes, and how each answer is checked: `saves.py` and `restores.py`. What is to be reached: `targets.py`.
+Who competes, and how each answer is checked: `saves.py` and `restores.py`. What is to be reached:
+`targets.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What does a training step of a distributed session cost, beside TensorFlow's own ways to replicate?
+"""What does a distributed training step cost, beside TensorFlow's own ways to replicate?
 
 | name            | one iteration                                            | rival    |
 |-----------------|----------------------------------------------------------|----------|
@@ -9,8 +9,9 @@
 | by hand         | steps of one graph with a copy of the model per device   |          |
 | rival again     | the same as `mirrored`; the control                      | mirrored |
 
-The devices are CPUs 0 and 1 of one process, the optimizer is Adam, the batch is fed. Nothing is moved to or from disk.
-All contestants start from the same values: after the warm-up the losses of the first steps are compared.
+The devices are CPUs 0 and 1 of one process, the optimizer is Adam, the batch is fed. Nothing is
+moved to or from disk. All contestants start from the same values: after the warm-up the losses of
+the first steps are compared.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What does each strategy cost a large graph, beside one node: the session, the first step, a step, a small save?
+"""What does each strategy cost a large graph, beside one node?
 
 | what    | processor seconds of                                                                              |
 |---------|---------------------------------------------------------------------------------------------------|
@@ -7,8 +7,9 @@
 | step    | a later step, the median of many                                                                  |
 | save    | the first save of one variable of 67 KB, by a saver that was there before the session; and a later |
 
-All contestants are made and measured in turns, in one process; the table gives medians of the rounds. What is
-compared is the processor time of all threads: wall time says more about other processes. The losses must be the same.
+All contestants are made and measured in turns, in one process; the table gives medians of the
+rounds. What is compared is the processor time of all threads: wall time says more about other
+processes. The losses must be the same.
 """
 
 from __future__ import annotations
@@ -122,7 +123,10 @@ def _measure(
 def _run(
     contestant: tuple[str, int], sizes: Sizes, steps: int, found: dict[str, list[Any]]
 ) -> tuple[int, float]:
-    """One session from its making to its end; returns the number of ops of the graph that ran, and the first loss."""
+    """One session from its making to its end.
+
+    Returns the number of ops of the graph that ran, and the first loss.
+    """
     who, replicas = contestant
     with tempfile.TemporaryDirectory() as directory, tf.Graph().as_default() as graph:
         if who == _ONE_NODE:

@@ -7,8 +7,8 @@
 | transform | from the original graph to all that a step and the initialisation run, on 4 replicas   |
 | save      | making a `Saver` and lowering its save and restore                                     |
 
-No session is started: what TensorFlow then does with a graph is its own. The rival is TensorFlow building the
-original graph. That what is made computes the right thing is shown by the tests.
+No session is started: what TensorFlow then does with a graph is its own. The rival is TensorFlow
+building the original graph. That what is made computes the right thing is shown by the tests.
 """
 
 from __future__ import annotations

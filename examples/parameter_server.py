@@ -45,7 +45,7 @@ def build_model(shard_count=1):
 
 
 def done_queues(cluster):
-    """Returns a queue on each parameter server, into which every worker puts a word when it ends."""
+    """Returns a queue on each parameter server, to which every worker adds a word when it ends."""
     workers = cluster.num_tasks("chief") + cluster.num_tasks("worker")
     queues = []
     for task in cluster.task_indices("ps"):

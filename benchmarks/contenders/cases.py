@@ -1,8 +1,8 @@
-"""What is measured: which variables, how they lie, where the files are, and which of these compete in one run.
+"""The cases that are measured: variables, their layouts, and where the files lie.
 
-A *contest* is one operation (`save` or `restore`) on one model at one place. All layouts of a contest take turns in one
-process, so that their speeds may be compared with each other; those of different contests only by their ratio to
-the limit, which runs in each.
+A *contest* is one operation (`save` or `restore`) on one model at one place. All layouts of a
+contest take turns in one process, so that their speeds may be compared with each other; those of
+different contests only by their ratio to the limit, which runs in each.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Model:
     Attributes:
         name: As on the command line.
         shapes: By the variable's name.
-        has_adam: Whether the last three are a table and its Adam slots, and the others Adam's powers.
+        has_adam: Whether the last three are a table and its Adam slots, and the others Adam's
+          powers.
     """
 
     name: str
@@ -75,7 +76,8 @@ class Layout:
     Attributes:
         name: As on the command line.
         title: As in the tables.
-        counts: Into how many ranges each dimension is cut; dimensions that are not listed are not cut.
+        counts: Into how many ranges each dimension is cut; dimensions that are not listed are not
+          cut.
         replica_count: Copies of each variable, in a session of `AutoDist`.
         is_session: Whether `AutoDist` cuts the variables, not the user.
     """
@@ -165,8 +167,8 @@ class Setting:
     Attributes:
         threads: That ours and the limit have.
         rounds: Counted runs of each contestant for its time.
-        memory_rounds: For its memory; peaks do not vary as times do. 0: the process for times shows it
-            as far as it can.
+        memory_rounds: For its memory; peaks do not vary as times do. 0: the process for times shows
+            it as far as it can.
         tmpfs: A directory in memory.
         disk: A directory on a disk.
     """
@@ -202,8 +204,8 @@ def _embedding(mib: int) -> Model:
     return Model("embedding", powers | dict.fromkeys(names, table), has_adam=True)
 
 
-# By name, given the size in MiB. At 1024: one of 1 GiB, 64 of 16 MiB, 20,000 of 4 KiB (78 MiB), and a table
-# with the two slots of Adam, 1 GiB in all.
+# By name, given the size in MiB. At 1024: one of 1 GiB, 64 of 16 MiB, 20,000 of 4 KiB (78 MiB), and
+# a table with the two slots of Adam, 1 GiB in all.
 MODELS: Mapping[str, Callable[[int], Model]] = {
     "one": _one,
     "many": _many,
@@ -281,8 +283,8 @@ def quick_contests(mib: int) -> Iterator[Contest]:
 def full_contests(mib: int) -> Iterator[Contest]:
     """Every model in every layout at every place.
 
-    Of the small variables, an eighth as many where they are cut or copied: there are as many shards then. A graph of
-    160,000 takes TensorFlow hours to build.
+    Of the small variables, an eighth as many where they are cut or copied: there are as many shards
+    then. A graph of 160,000 takes TensorFlow hours to build.
     """
     for operation, place_names in _PLACES_OF.items():
         for model_name, place_name in itertools.product(MODELS, place_names):

@@ -1,4 +1,7 @@
-"""What the file system alone allows: the same bytes from as many threads, no checksum, no index, no TensorFlow."""
+"""The limit of the file system: the same bytes from as many threads, and nothing else.
+
+No checksum is computed, no index is written, and TensorFlow is not used.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,12 @@ _BLOCK_BYTES = 1 << 20
 
 
 def bare_writes(values: np.ndarray, threads: int, *, is_synced: bool) -> Callable[[Path], None]:
-    """The bytes by `pwrite` in blocks of 1 MiB straight from memory, into the data file of a directory.
+    """Writes the bytes to the data file of a directory by `pwrite`, in blocks of 1 MiB.
 
-    On tmpfs it is not quite the floor. Linux lets one `pwrite` at a time into a file (6.18, `i_rwsem`), so two
-    threads are no faster than one, and a writer whose block is in the processor's cache holds that lock for
-    less time: the same block again and again took 0.150 s where this took 0.168.
+    On tmpfs it is not quite the floor. Linux lets one `pwrite` at a time into a file (6.18,
+    `i_rwsem`), so two threads are no faster than one, and a writer whose block is in the
+    processor's cache holds that lock for less time: the same block again and again took 0.150 s
+    where this took 0.168.
     """
     source = memoryview(values).cast("B")
     pool = concurrent.futures.ThreadPoolExecutor(threads)
@@ -46,8 +50,8 @@ class BareReads:
     """The bytes by `pread` in blocks of 1 MiB straight into memory.
 
     Attributes:
-        is_new_memory: Whether the memory was never touched, as that of a variable that has no value yet; else it is
-            that of the call before.
+        is_new_memory: Whether the memory was never touched, as that of a variable that has no value
+            yet; else it is that of the call before.
     """
 
     def __init__(self, path: Path, threads: int, *, is_new_memory: bool) -> None:
@@ -106,7 +110,7 @@ def sync_all(directory: Path) -> None:
 
 
 def drop_cached(directory: Path) -> None:
-    """Has the kernel forget the contents of the files in a directory, so that they are read from the device."""
+    """Drops a directory's files from the kernel's cache, so that they are read from the device."""
     sync_all(directory)
     for path in (path for path in directory.rglob("*") if path.is_file()):
         descriptor = os.open(path, os.O_RDONLY)

@@ -1,8 +1,9 @@
 """Sessions that hold a model's variables, lying as a benchmark asks.
 
-The variables get their values by a dense update of zeros, so that each shard and each replica has a buffer of its
-own. An assignment alone would let them share what was fed, and a reader of two replicas would read one. A table
-is trained once before that, by a sparse gradient: TensorFlow reads such variables otherwise.
+The variables get their values by a dense update of zeros, so that each shard and each replica has a
+buffer of its own. An assignment alone would let them share what was fed, and a reader of two
+replicas would read one. A table is trained once before that, by a sparse gradient: TensorFlow reads
+such variables otherwise.
 """
 
 from __future__ import annotations
@@ -74,7 +75,10 @@ class Held:
         return [piece.variable for piece in self.pieces]
 
     def by_name(self) -> Iterator[tuple[str, list[Piece]]]:
-        """The pieces of each logical variable, in row-major order; names in stock TensorFlow's order."""
+        """The pieces of each logical variable, in row-major order.
+
+        Names in stock TensorFlow's order.
+        """
         ordered = sorted(self.pieces, key=lambda piece: (piece.name, piece.box.start))
         for name, pieces in itertools.groupby(ordered, key=lambda piece: piece.name):
             yield name, list(pieces)
@@ -106,7 +110,10 @@ def hold(model: Model, values: np.ndarray, layout: Layout = _SINGLE, cpus: int =
 
 
 def hold_copies(model: Model, values: np.ndarray, count: int) -> list[Held]:
-    """As many sets of whole variables, in one session. The names are those of the first set only."""
+    """As many sets of whole variables, in one session.
+
+    The names are those of the first set only.
+    """
     with tf.Graph().as_default():
         sets = []
         for number in range(count):
@@ -123,7 +130,10 @@ def hold_copies(model: Model, values: np.ndarray, count: int) -> list[Held]:
 def hold_distributed(
     model: Model, values: np.ndarray, strategy: StrategyBuilder, cpus: int
 ) -> Held:
-    """The variables in a distributed session of `AutoDist` over CPU devices; pieces are the original graph's."""
+    """The variables in a distributed session of `AutoDist` over CPU devices.
+
+    Pieces are the original graph's.
+    """
     with tempfile.NamedTemporaryFile("w", suffix=".yml") as spec:
         spec.write(f"nodes: [{{address: localhost, cpus: {list(range(cpus))}}}]")
         spec.flush()

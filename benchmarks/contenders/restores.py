@@ -14,8 +14,8 @@ All read the checkpoint that stock TensorFlow wrote from the single-node graph.
 | limit again               | the same; the control                                                |                   |
 | limit, new memory         | the same into memory that was never touched                          |                   |
 
-Before each iteration the variables are made wrong or taken away; after it, all values are compared. Those of
-replicas are compared by saving their mean.
+Before each iteration the variables are made wrong or taken away; after it, all values are compared.
+Those of replicas are compared by saving their mean.
 """
 
 from __future__ import annotations

@@ -10,8 +10,9 @@
 | limit               | the bytes by `pwrite` from as many threads, nothing else                         | data file |
 | limit again         | the same; the control                                                            | data file |
 
-Bytes: data and index equal those that stock TensorFlow writes from the single-node graph. Where the place is
-synced, ours is `Saver(durable=True)`, and for all others every file and the directory are synced in the timed part.
+Bytes: data and index equal those that stock TensorFlow writes from the single-node graph. Where the
+place is synced, ours is `Saver(durable=True)`, and for all others every file and the directory are
+synced in the timed part.
 """
 
 from __future__ import annotations
@@ -80,7 +81,10 @@ class Saves(ContestEntries):
             yield self._rival(way, None, save, check)
 
     def _ours(self, layout: Layout, held: models.Held, replica_count: int) -> Entry:
-        """A save by our `Saver`; it must be by our op, from as many replicas, counted over all shards."""
+        """A save by our `Saver`.
+
+        It must be by our op, from as many replicas, counted over all shards.
+        """
         with held.graph.as_default():
             saver = Saver(
                 threads=self._setting.threads,

@@ -1,7 +1,7 @@
 """The ways of stock TensorFlow to save and restore.
 
-All return a function that works on a checkpoint with the prefix `checks.PREFIX` in a directory. What can
-be built beforehand is built beforehand: the function only runs it.
+All return a function that works on a checkpoint with the prefix `checks.PREFIX` in a directory.
+What can be built beforehand is built beforehand: the function only runs it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Work = Callable[[Path], None]
 
 
 def gather_and_save(held: Held) -> Work:
-    """The shards of each variable in one tensor, then stock `SaveV2`: whole variables, one more copy of each."""
+    """Joins the shards of each variable in one tensor, a copy of it, and saves it by stock `SaveV2`."""
     with held.graph.as_default():
         return _save_tensors(held, {name: _concat(pieces) for name, pieces in held.by_name()})
 
@@ -41,7 +41,10 @@ def mean_and_save(copies: Sequence[Held]) -> Work:
 
 
 def saver_save(held: Held, *, is_sharded: bool = False) -> Work:
-    """TensorFlow's own `Saver`, which writes shards as slices; with `sharded=True`, a file for each device."""
+    """TensorFlow's own `Saver`, which writes shards as slices.
+
+    With `sharded=True`, a file for each device.
+    """
     saver = _stock_saver(held, is_sharded=is_sharded)
 
     def save(directory: Path) -> None:
@@ -57,7 +60,7 @@ def saver_restore(held: Held, *, is_sharded: bool = False) -> Work:
 
 
 def restore_and_assign(copies: Sequence[Held]) -> Work:
-    """Stock `RestoreV2`, and what was read assigned to each copy, as `tf.distribute` does with mirrored variables."""
+    """Reads by stock `RestoreV2` and assigns to each copy, as `tf.distribute` does."""
     session = copies[0].session
     with copies[0].graph.as_default():
         prefix = tf1.placeholder(tf.string, [])

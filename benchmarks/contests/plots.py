@@ -1,4 +1,4 @@
-"""The pictures of a run: one for each contest, with speed and extra memory of everybody side by side."""
+"""Draws a picture of each contest: the speed and extra memory of each contestant."""
 
 from __future__ import annotations
 
@@ -68,7 +68,10 @@ def _draw(result: Result, path: Path) -> None:
 
 
 def _in_groups(result: Result) -> list[Key]:
-    """Everybody but the control, those of one layout and state together, ours first; without a layout last."""
+    """Everybody but the control, those of one layout and state together, ours first.
+
+    Without a layout last.
+    """
     keys = [key for key in result.times if key.way != contender.LIMIT_AGAIN]
     layouts = [layout.title for layout in result.contest.layouts]
 

@@ -1,7 +1,7 @@
 """What came out of a contest, and the ratios that follow from it.
 
-Speeds are compared by the best of all runs, which is what the machine allows when nothing disturbs it. The
-limit is measured twice; unless the two agree the contest does not count.
+Speeds are compared by the best of all runs, which is what the machine allows when nothing disturbs
+it. The limit is measured twice; unless the two agree the contest does not count.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Result:
     Attributes:
         contest: The contest.
         times: By contestant, where TensorFlow's allocator is as users have it.
-        memory: By contestant, where freed memory returns, see `measuring.contestants`; empty if that was not asked for.
+        memory: By contestant, where freed memory returns, see `measuring.contestants`; empty if
+          that was not asked for.
         others_share: Part of the processors' time that other processes took.
     """
 
@@ -59,7 +60,10 @@ class Result:
         return self.contest.model.size_bytes / self.times[key].best_seconds / 2**30
 
     def to_rival(self, key: Key, way: str) -> float | None:
-        """How many times faster than a rival in the same layout and state; None if it does not take part."""
+        """How many times faster than a rival in the same layout and state.
+
+        None if it does not take part.
+        """
         rival = dataclasses.replace(key, way=way)
         return self.to(key, rival) if rival in self.times else None
 

@@ -1,4 +1,7 @@
-"""What shall be reached. Each target is looked at where the contest that it speaks of took place."""
+"""What shall be reached.
+
+Each target is looked at where the contest that it speaks of took place.
+"""
 
 from __future__ import annotations
 

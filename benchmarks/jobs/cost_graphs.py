@@ -1,4 +1,4 @@
-"""What the graph of a save takes in the chief's process, in a process of its own, without servers."""
+"""Measures what the graph of a save costs the chief, in its own process and without servers."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What a save of a cluster costs: terms, fitted to measured saves, and what they say of other clusters.
+"""A cost model of cluster saves: its terms are fitted to measured saves, and predict others.
 
     T = fixed + shards * v + servers * t + bytes * b + rounds * r
 
-is fitted for what a save takes: wall time, processor time of the chief's process, processor time of all servers.
-On other clusters the chief's part stays serial, the servers' is divided among them, and bytes travel and are
-written at stated speeds. `docs/design/costs.md` has it in words.
+is fitted for what a save takes: wall time, processor time of the chief's process, processor time of
+all servers. On other clusters the chief's part stays serial, the servers' is divided among them,
+and bytes travel and are written at stated speeds. `docs/design/costs.md` has it in words.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-# As in `autodist.checkpoint.distributed.shared_save.save_steps`: the memory that a save may need, and the shares of
-# it that are sent and kept.
+# As in `autodist.checkpoint.distributed.shared_save.save_steps`: the memory that a save may need,
+# and the shares of it that are sent and kept.
 MEMORY_BYTES = 256 << 20
 ROUND_SHARE, KEPT_SHARE = 1 / 16, 1 / 2
 ROUNDS_UNDER_WAY = 4
-# Steps of a save, one after the other: open, look up, write, finish and commit; where several tasks write, also to
-# share the blocks of the file, to hand over bytes, and to compare.
+# Steps of a save, one after the other: open, look up, write, finish and commit; where several tasks
+# write, also to share the blocks of the file, to hand over bytes, and to compare.
 STEPS = {"stream": 4, "shared": 7}
 
 TERMS = ("fixed", "shard", "server", "byte", "round")

@@ -1,4 +1,4 @@
-"""What the planner of a cluster's saves takes: time and memory, in a process of its own, without servers."""
+"""Measures the time and memory of the planner of cluster saves, without servers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class Planned:
         index_seconds: of the index.
         peak_bytes: Of the process, Python included.
         rounds: Of parts that are sent.
-        senders: How many different sets of tasks send in a round: each has ops of its own in the graph.
+        senders: How many different sets of tasks send in a round: each has ops of its own in the
+          graph.
     """
 
     plan_seconds: float

@@ -1,7 +1,8 @@
 """Saves of real servers on loopback, one thing varied at a time, for the terms of `cost_model`.
 
-Each size has a job of its own. Per way: some first saves, each by a new `Saver`, then as many steady ones by the
-last. A checkpoint that is not stock TensorFlow's is an error: `cluster_benchmark.py` and the tests check that.
+Each size has a job of its own. Per way: some first saves, each by a new `Saver`, then as many
+steady ones by the last. A checkpoint that is not stock TensorFlow's is an error:
+`cluster_benchmark.py` and the tests check that.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the file system allows to several processes at once: each writes, or reads, its part of one data file.
+"""The limit of the file system for several processes that share one data file.
 
 As `limits`, for servers: no checksum, no index, no TensorFlow.
 """

@@ -1,4 +1,4 @@
-"""Whether a checkpoint holds what it should: its bytes beside stock TensorFlow's, and its values."""
+"""Checks a checkpoint: its bytes beside stock TensorFlow's, and its values."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check_data(directory: Path, reference: Path) -> None:
 
 
 def check_values(directory: Path, expected: Mapping[str, np.ndarray]) -> None:
-    """The variables, as stock TensorFlow reads them, have the expected values bit for bit, and are all.
+    """Checks that stock TensorFlow reads exactly the expected variables, bit for bit.
 
     Args:
         directory: What was written.

@@ -1,17 +1,17 @@
 """How a benchmark measures: contestants take turns in one process, each with its time and memory.
 
-One round runs every contestant once, in an order that moves on by one each round, so that none always
-follows the same neighbour. Around each timed call, outside the timed part and alike for all:
+One round runs every contestant once, in an order that moves on by one each round, so that none
+always follows the same neighbour. Around each timed call, outside the timed part and alike for all:
 
     what the contestant wants prepared is prepared
     -> freed memory goes back to the kernel, the mark of the highest memory use is reset
     -> the call, timed ->
     the mark and the kernel's counts of bytes are read, the answer checked, the files deleted
 
-TensorFlow's CPU allocator for oneDNN keeps what it ever took (TensorFlow 2.21, on by default): from the second
-run on, the same memory is taken again and no growth is seen. So memory is measured in a process of its own
-where that allocator is off, time in one where it is on, as it is for TensorFlow's users: there the rivals
-are spared the page faults of their temporary tensors.
+TensorFlow's CPU allocator for oneDNN keeps what it ever took (TensorFlow 2.21, on by default): from
+the second run on, the same memory is taken again and no growth is seen. So memory is measured in a
+process of its own where that allocator is off, time in one where it is on, as it is for
+TensorFlow's users: there the rivals are spared the page faults of their temporary tensors.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class Run:
     Attributes:
         seconds: Wall time.
         processor_seconds: Processor time of all threads, in the kernel too.
-        extra_bytes: Growth of the process's resident memory at its peak above that before, without what it
-            shall keep.
+        extra_bytes: Growth of the process's resident memory at its peak above that before, without
+            what it shall keep.
         read_bytes: What the process read by system calls, from a device or not.
         written_bytes: What it wrote by them.
     """

@@ -1,4 +1,7 @@
-"""Small models of the kinds people train, as losses of one batch; written once, trained by every contestant."""
+"""Small models of the kinds people train, as losses of one batch.
+
+Written once, trained by every contestant.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,10 @@ class Model:
     """A model.
 
     Attributes:
-        inputs: Name to shape of one batch and, for integers, the number of values; 0 stands for floats.
-        loss: From tensors by name to the mean loss over the batch; makes the variables by `tf1.get_variable`.
+        inputs: Name to shape of one batch and, for integers, the number of values; 0 stands for
+          floats.
+        loss: From tensors by name to the mean loss over the batch; makes the variables by
+          `tf1.get_variable`.
     """
 
     inputs: dict[str, tuple[tuple[int, ...], int]]

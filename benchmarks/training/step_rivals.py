@@ -1,6 +1,7 @@
-"""Training on several devices without us: TensorFlow's own strategy, and the graph replicated by hand.
+"""Trains on several devices without autodist: by TensorFlow's strategy, and by hand.
 
-Each function builds a graph, starts a session and returns a function that takes one step and returns its loss.
+Each function builds a graph, starts a session and returns a function that takes one step and
+returns its loss.
 """
 
 from __future__ import annotations
@@ -57,7 +58,10 @@ def mirrored(model: Model, replicas: int) -> Step:
 
 
 def by_hand(model: Model, replicas: int) -> Step:
-    """One copy of the model per device; they share variables, which are updated once with the mean gradient."""
+    """One copy of the model per device.
+
+    They share variables, which are updated once with the mean gradient.
+    """
     with tf.Graph().as_default():
         fed = model.placeholders()
         losses, gradients, variables, optimizer = [], [], (), _optimizer()

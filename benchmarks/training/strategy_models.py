@@ -1,4 +1,4 @@
-"""A transformer encoder as BERT's, with its training step: the graph that the strategies are compared on."""
+"""A transformer encoder like BERT's, with its training step, to compare strategies on."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ class Built:
 
 
 def build(sizes: Sizes) -> Built:
-    """Embedding, layers, a classifier; Adam with a schedule and gradients clipped by their global norm."""
+    """Embedding, layers, a classifier.
+
+    Adam with a schedule and gradients clipped by their global norm.
+    """
     fed = {
         "ids": tf1.placeholder(tf.int32, [None, sizes.tokens], "ids"),
         "seen": tf1.placeholder(tf.int32, [None, sizes.tokens], "seen"),

@@ -1,4 +1,4 @@
-"""The one door to the compiled parts: the ops of `_autodist_ops.so`, and the modules `_runtime` and `_bundle`."""
+"""Loads the compiled parts: the ops of `_autodist_ops.so`, and `_runtime` and `_bundle`."""
 
 from __future__ import annotations
 
@@ -84,7 +84,9 @@ def load_ops() -> None:
 
 
 def load_ops_if_possible() -> None:
-    """Loads autodist's ops as `load_ops` does; where they cannot be loaded it warns, and a `Saver` raises the error.
+    """Loads autodist's ops as `load_ops` does.
+
+    Where they cannot be loaded it warns, and a `Saver` raises the error.
 
     A program that only trains or serves needs no ops.
     """
@@ -120,8 +122,8 @@ def last_restore(prefix: str | os.PathLike[str]) -> RestoreReport | None:
 class StagedFile:
     """A file that is written under a temporary name before it gets its own.
 
-    The C++ object owns the file before `stage` returns. An exception that comes right after it, such as
-    `KeyboardInterrupt`, loses nothing.
+    The C++ object owns the file before `stage` returns. An exception that comes right after it,
+    such as `KeyboardInterrupt`, loses nothing.
     """
 
     def __init__(self) -> None:
@@ -193,7 +195,7 @@ class PrefixLock:
 
 
 class StagedBundle:
-    """A checkpoint's bundle that TensorFlow's own ops write beside its prefix before it replaces what is there."""
+    """A bundle that TensorFlow's ops write beside its prefix before it replaces the old one."""
 
     def __init__(self) -> None:
         self._bundle: Any = None

@@ -37,24 +37,30 @@ from autodist.session.runner.setup import check_gpus, make_runner, new_container
 from autodist.strategy import PSLoadBalancing, StrategyBuilder
 
 IS_AUTODIST_CHIEF = True
-"""Whether this process runs the program on the chief, which no other process does; AutoDist programs import it."""
+"""Whether this process runs the program on the chief, which no other process does.
+
+AutoDist programs import it.
+"""
 
 
 class AutoDist:
     """Distributes the graph that is built in its scope.
 
     Args:
-      resource_spec_file: path of a YAML resource spec; see `autodist.cluster.spec.resource_spec`. None: the cluster
-        that the environment variable `TF_CONFIG` describes. In a process that is not the chief of that cluster the
-        call serves until the chief ends, and then ends the process.
+      resource_spec_file: path of a YAML resource spec; see `autodist.cluster.spec.resource_spec`.
+        None: the cluster that the environment variable `TF_CONFIG` describes. In a process that is
+        not the chief of that cluster the call serves until the chief ends, and then ends the
+        process.
       strategy_builder: decides which layout each variable gets; None: `PSLoadBalancing()`.
-      batch_statistics: "replica": batch normalisation in training uses the statistics of each replica's rows, which a
-        warning says. "global": it uses those of the whole batch, as one node does; a step is slower, and a batch that
-        goes through `tf.compat.v1.nn.fused_batch_norm` is not split.
+      batch_statistics: "replica": batch normalisation in training uses the statistics of each
+        replica's rows, which a warning says. "global": it uses those of the whole batch, as one
+        node does; a step is slower, and a batch that goes through
+        `tf.compat.v1.nn.fused_batch_norm` is not split.
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: if the file, or `TF_CONFIG`, is not a resource spec, or `batch_statistics` is neither of the two.
+      ValueError: if the file, or `TF_CONFIG`, is not a resource spec, or `batch_statistics` is
+        neither of the two.
       TypeError: if `strategy_builder` is not a `StrategyBuilder`.
       GraphStateError: if `TF_CONFIG` says that this process is not the one that runs the program.
     """
@@ -100,10 +106,11 @@ class AutoDist:
     def scope(self) -> Iterator[AutoDist]:
         """The context in which the single-node graph is built.
 
-        The graph is the default graph, or, where TensorFlow executes eagerly, one made here that is the default
-        inside the scope. Variables are resource variables in it, also after `tf.compat.v1.disable_v2_behavior()`.
-        A `tf.compat.v1.Session` on this graph that is made inside is a distributed session; see
-        `autodist.scope.sessions`. The scope may be entered again for the same graph.
+        The graph is the default graph, or, where TensorFlow executes eagerly, one made here that is
+        the default inside the scope. Variables are resource variables in it, also after
+        `tf.compat.v1.disable_v2_behavior()`. A `tf.compat.v1.Session` on this graph that is made
+        inside is a distributed session; see `autodist.scope.sessions`. The scope may be entered
+        again for the same graph.
 
         Raises:
           GraphStateError: if it was entered before with another graph.
@@ -133,7 +140,7 @@ class AutoDist:
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
-        """Watches what is built, from the first scope that is entered, in any thread, to the last that is left."""
+        """Observes the graph's building from the first scope entered, in any thread, to the last left."""
         assert self._observer is not None
         assert self._bridge is not None
         assert self._sessions is not None
@@ -160,19 +167,19 @@ class AutoDist:
         return contextlib.nullcontext(self) if self._open_scopes else self.scope()
 
     def function(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A decorator: `function` builds a graph at its first call, and every call runs it in the distributed session.
+        """Decorates a function: its first call builds a graph, every call runs it distributed.
 
-        NumPy arrays among the arguments, also inside of tuples, lists and dicts, are fed; their first dimension is
-        the batch, which is split over the replicas. Anything else (tensors, numbers, objects) becomes part of the
-        graph. As with `tf.function`, arguments of another kind, dtype or shape behind the first dimension build
-        another graph.
+        NumPy arrays among the arguments, also inside of tuples, lists and dicts, are fed; their
+        first dimension is the batch, which is split over the replicas. Anything else (tensors,
+        numbers, objects) becomes part of the graph. As with `tf.function`, arguments of another
+        kind, dtype or shape behind the first dimension build another graph.
 
         Args:
           function: returns a structure of tensors, variables and ops.
 
         Returns:
-          A function with the same arguments that returns the same structure of values, with None for each op.
-          `create_distributed_session()` returns the session that it runs in.
+          A function with the same arguments that returns the same structure of values, with None
+          for each op. `create_distributed_session()` returns the session that it runs in.
         """
         return step_function(self, function)
 
@@ -183,18 +190,19 @@ class AutoDist:
         init_feed_dict: Mapping[Any, Any] | None = None,
         batch_statistics: str | None = None,
     ) -> DistributedSession:
-        """Transforms the graph, starts a session on the result and initialises its variables and tables.
+        """Transforms the graph, starts a session on it and initialises its variables and tables.
 
-        Where there is an open session, because Keras or a function needed one or because of an earlier call, that one
-        is returned, and what was added to the graph since is initialised: variables that have a value keep it.
-        Initializers that depend on a placeholder that is not fed are left to the user, with a warning.
+        Where there is an open session, because Keras or a function needed one or because of an
+        earlier call, that one is returned, and what was added to the graph since is initialised:
+        variables that have a value keep it. Initializers that depend on a placeholder that is not
+        fed are left to the user, with a warning.
 
         Args:
-          config: a `tf.compat.v1.ConfigProto` for the session; its CPU device count is raised to what the
-            resource spec lists, and soft placement is switched on.
-          batch_dims: where the batch lies in a tensor (given as itself, as `tensor.ref()` or by name), where that is
-            not the first dimension: the dimension along which it is split over the replicas, or None to give each
-            replica all of it.
+          config: a `tf.compat.v1.ConfigProto` for the session; its CPU device count is raised to
+            what the resource spec lists, and soft placement is switched on.
+          batch_dims: where the batch lies in a tensor (given as itself, as `tensor.ref()` or by
+            name), where that is not the first dimension: the dimension along which it is split over
+            the replicas, or None to give each replica all of it.
           init_feed_dict: values that initializers need, by tensor.
           batch_statistics: "replica" or "global", as for `AutoDist`; default: what was given there.
 
@@ -228,7 +236,7 @@ class AutoDist:
         return None if self._session is None or self._session.is_closed else self._session
 
     def session_on_demand(self) -> DistributedSession:
-        """The open session, or a new one: for Keras and functions, which cannot say how they want it."""
+        """Returns the open session or a new one with defaults, for Keras and functions."""
         with self._lock, collection_paused():
             return self.open_session() or self._initialized(self._new_session())
 
@@ -261,7 +269,7 @@ class AutoDist:
         return transformer, make_runner(transformer, self._spec, config)
 
     def explain(self, graph: Any = None) -> Explanation:
-        """What is decided of the graph built so far: which batches are split and why not, and how variables lie.
+        """Explains the graph built so far: which batches are split and why, and how variables lie.
 
         Nothing is started. Of an open session, use `session.explain()`.
 
@@ -307,7 +315,9 @@ _OF_GRAPH: weakref.WeakKeyDictionary[Any, weakref.ref[AutoDist]] = weakref.WeakK
 
 
 def explain(graph: Any = None) -> Explanation:
-    """What is decided of a graph that is built in the scope of an `AutoDist`; see `AutoDist.explain`.
+    """What is decided of a graph that is built in the scope of an `AutoDist`.
+
+    See `AutoDist.explain`.
 
     Args:
       graph: the graph; default: the default graph.

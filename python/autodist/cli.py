@@ -154,7 +154,8 @@ def _run_serve(parsed: argparse.Namespace) -> None:
             also_unclaimed=parsed.until_chief_ends,
         )
         if not parsed.until_chief_ends:
-            # A TensorFlow server keeps what its chief left in it; the next chief gets a new process.
+            # A TensorFlow server keeps what its chief left in it; the next chief gets a new
+            # process.
             again = ["-m", "autodist.cli", "serve", *_serve_options(parsed)]
             os.execv(sys.executable, [sys.executable, *again])  # noqa: S606 - the same program
     # TensorFlow's server has threads that nothing stops.

@@ -10,7 +10,10 @@ class ENV(enum.Enum):
     """An environment variable; `ENV.NAME.val` is its value."""
 
     AUTODIST_WORKER = "AUTODIST_WORKER"
-    """The address of this node where it is not the chief. The program runs on the chief only, where it is empty."""
+    """The address of this node where it is not the chief.
+
+    The program runs on the chief only, where it is empty.
+    """
 
     @property
     def val(self) -> str:

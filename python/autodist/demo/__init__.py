@@ -1,1 +1,1 @@
-"""`autodist demo`: trains, saves, exports, restores and fine-tunes on real data, and checks every step."""
+"""`autodist demo`: trains, saves, exports, restores and fine-tunes, and checks every step."""

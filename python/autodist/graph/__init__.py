@@ -1,4 +1,4 @@
-"""The transformer: makes the graph that runs on all replicas from the graph that the user wrote for one node.
+"""The transformer: makes the graph for all replicas from the user's single-node graph.
 
 From the bottom up; each package uses only those above it in this list:
 

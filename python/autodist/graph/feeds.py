@@ -1,9 +1,9 @@
 """Feeds the transformed graph with values for tensors of the original one.
 
-A split tensor is fed whole, before it is split. Any other fed tensor replaces what is computed for it, on each
-replica, as its kind says (`kinds`): rows are cut into parts, each replica gets all of a mean, and the replicas'
-parts of a sum add up to it. Such a tensor replaces what its roots would have given, so the sizes of their parts
-are fed with it.
+A split tensor is fed whole, before it is split. Any other fed tensor replaces what is computed for
+it, on each replica, as its kind says (`kinds`): rows are cut into parts, each replica gets all of a
+mean, and the replicas' parts of a sum add up to it. Such a tensor replaces what its roots would
+have given, so the sizes of their parts are fed with it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class FeedPlan:
                 self.targets.append(whole)
             self._has_whole.append(whole is not None)
             if parts.axis is not None:
-                # What is computed from the batch is fed in its place: the parts have the sizes of what is fed.
+                # What is computed from the batch is fed in its place: the parts have the sizes of
+                # what is fed.
                 for root in context.means.roots_in(context.batch.tensor_mask(tensor)) - fed_whole:
                     sizes[root] = index
         self.targets.extend(context.means.sizes(root) for root in sizes)
@@ -117,7 +118,8 @@ class _Parts:
 
     Attributes:
       axis: the dimension along which it is split; None where it is not.
-      each: how many entries along `axis`, or how many in a count, there are for each row of the batch.
+      each: how many entries along `axis`, or how many in a count, there are for each row of the
+        batch.
       is_sum: whether the replicas' values add up to the array.
       is_count: whether it is a number of rows, of which each replica has its own.
     """
@@ -152,7 +154,8 @@ def _parts(  # noqa: PLR0911 - a kind each
     """How an array fed for a tensor is divided among the replicas. `value` is None for a root.
 
     Raises:
-      ArgumentError: if each replica's value counts within its part of the batch, or holds it in another order.
+      ArgumentError: if each replica's value counts within its part of the batch, or holds it in
+        another order.
     """
     if value is None:
         root = context.batch.root_number(*key_of(tensor))
@@ -164,7 +167,8 @@ def _parts(  # noqa: PLR0911 - a kind each
     if asked is not None:
         return _Parts(asked)
     if kind is None:
-        # Of a backward pass: rows of a gradient. Of anything else the replicas' values are not used.
+        # Of a backward pass: rows of a gradient. Of anything else the replicas' values are not
+        # used.
         is_rows = not context.batch.is_forward(tensor.op) and has_batch_dimension(tensor)
         return _Parts(0 if is_rows else None)
     if kind.is_rows:
@@ -188,7 +192,7 @@ def _product(each: tuple[Any, ...] | None) -> int:
 
 
 def _spread(value: Value, parts: _Parts, array: Any) -> list[Any]:
-    """What to feed to each of the pieces of `value` when the tensor for which it stands is fed with `array`."""
+    """The feeds of the pieces of `value` when its original tensor is fed with `array`."""
     rows = parts.of(array, len(value.pieces))
     if value.grid is None:
         return rows

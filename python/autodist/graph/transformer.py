@@ -1,9 +1,10 @@
-"""Makes the transformed graph: takes the ops of the original graph in order and has the rules make each.
+"""Makes the transformed graph: applies a rule to each original op, in order.
 
 Each op is made once, after what it depends on, and only when a run needs it. What an op becomes is
 said by a rule (`rules`), which finds what it needs in the `Context` and records what it made there.
 
-The original graph may grow after the session exists (a `Saver`, `v.assign`): `extend` takes in what is new.
+The original graph may grow after the session exists (a `Saver`, `v.assign`): `extend` takes in what
+is new.
 """
 
 from __future__ import annotations
@@ -153,7 +154,8 @@ class Transformer:
     def make_updates(self) -> None:
         """Makes every update of a variable, so that what cannot be distributed is refused at once.
 
-        Saves, too: TensorFlow places the whole graph again when ops are added to a session that has run.
+        Saves, too: TensorFlow places the whole graph again when ops are added to a session that has
+          run.
         """
         self.require([op for op in self._positions if op_types.changes_variable(op.type)])
         for op in [op for op in self._positions if op.type == op_types.SAVE]:
@@ -178,7 +180,7 @@ class Transformer:
         RULES.make(self._context, op, touched)
 
     def _missing(self, ops: Iterable[Any]) -> list[Any]:
-        """The ops among `ops` and their ancestors that are not made yet, in the order to make them."""
+        """Those of `ops` and their ancestors that are not made yet, in topological order."""
         context = self._context
         found: set[Any] = set()
         pending = [op for op in ops if not context.is_made(op)]
@@ -204,13 +206,16 @@ class Transformer:
         return [new for row in self._context.copies(op) for new in row]
 
     def fetch(self, tensor: Any) -> Any:
-        """The transformed tensor to fetch in place of an original one; see `context.fetched_values`."""
+        """The transformed tensor to fetch in place of an original one.
+
+        See `context.fetched_values`.
+        """
         with self._lock:
             self.require(self._context.ops_to_fetch(tensor))
             return self._context.fetch(tensor)
 
     def read(self, variable: PlacedVariable, controls: list[Any]) -> Any:
-        """A new read of a variable, as one value, that waits for `controls`, ops of the transformed graph."""
+        """Adds a read of a variable, as one value, that waits for the transformed ops `controls`."""
         with self._lock:
             return self._context.read(variable, controls)
 
@@ -235,6 +240,6 @@ class Transformer:
         return self._lock
 
     def has_collectives(self, elements: Iterable[Any]) -> bool:
-        """Whether running `elements`, ops and tensors of the transformed graph, runs a collective of all tasks."""
+        """Whether a run of `elements`, transformed ops and tensors, has a collective of all tasks."""
         with self._lock:
             return self._context.has_collectives(elements)

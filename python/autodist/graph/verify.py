@@ -3,8 +3,8 @@
 1. Every op of the original graph is one that can be distributed.
 2. Every update of a variable is made exactly once on each shard of each copy.
 
-Two more hold by construction: the shards tile the variable (`layout.Grid`), and what does not vary depends on no
-replica's own values (`analysis.dependence`).
+Two more hold by construction: the shards tile the variable (`layout.Grid`), and what does not vary
+depends on no replica's own values (`analysis.dependence`).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def check_supported(ops: list[Any], observer: Observer) -> None:
 
 
 def check_copies(ops: list[Any], placed: dict[Any, PlacedVariable]) -> None:
-    """Refuses new ops that would update one copy only of a variable that the session holds in copies.
+    """Refuses new ops that would update only one of several copies of a variable.
 
     Raises:
       UnsupportedGraphError: naming the op and the variable.

@@ -1,7 +1,7 @@
-"""The one door to the private parts of Keras, of the packages `tf_keras` (Keras 2) and `keras` (Keras 3).
+"""The private API of Keras that we use, of `tf_keras` (Keras 2) and `keras` (Keras 3).
 
-Read in tf_keras 2.21 and Keras 3.15. Neither package is required: what is asked of one that is not installed is None
-or empty.
+Read in tf_keras 2.21 and Keras 3.15. Neither package is required: what is asked of one that is not
+installed is None or empty.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ def _module(name: str) -> Any:
 
 
 def backend() -> Any:
-    """The module through which Keras 2 asks for its session: `_get_session`, `set_session`; None without tf_keras.
+    """The module through which Keras 2 asks for its session: `_get_session`, `set_session`.
 
-    Its public functions are exported under `tf.compat.v1.keras.backend` only where `tf.keras` is Keras 2.
+    None without tf_keras.
+
+    Its public functions are exported under `tf.compat.v1.keras.backend` only where `tf.keras` is
+    Keras 2.
     """
     return _module("tf_keras.src.backend")
 
@@ -32,7 +35,10 @@ def current_graph(inputs: Any) -> Any:
 
 
 def session_given() -> Any:
-    """The session that Keras 2 keeps for this thread, as `set_session` gives it one; None where there is none."""
+    """The session that Keras 2 keeps for this thread, as `set_session` gives it one.
+
+    None where there is none.
+    """
     return getattr(backend()._SESSION, "session", None)
 
 
@@ -43,7 +49,7 @@ def graph_model_class() -> Any:
 
 
 def optimizer_bases() -> list[Any]:
-    """The base classes of the optimizers of Keras 2 and Keras 3, without those of `optimizers.legacy`."""
+    """The base classes of Keras 2's and Keras 3's optimizers, without `optimizers.legacy`."""
     found = []
     for name, base in (
         ("tf_keras.src.optimizers.optimizer", "_BaseOptimizer"),

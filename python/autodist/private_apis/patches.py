@@ -1,7 +1,8 @@
 """Replaces functions of other packages while scopes are open.
 
-Several scopes may be open at a time, in several threads, and end in any order. So an attribute always is the original
-inside the wrappers of all open scopes: one that ends takes its own wrapper away and leaves the others.
+Several scopes may be open at a time, in several threads, and end in any order. So an attribute
+always is the original inside the wrappers of all open scopes: one that ends takes its own wrapper
+away and leaves the others.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def replaced(owner: Any, name: str, wrap: Wrap) -> Iterator[None]:
     Args:
       owner: a module or class.
       name: of the attribute.
-      wrap: called with what is replaced, None where there is nothing; returns what stands in its place. It may be
-        called again at any time.
+      wrap: called with what is replaced, None where there is nothing; returns what stands in its
+        place. It may be called again at any time.
     """
     key = id(owner), name
     with _lock:

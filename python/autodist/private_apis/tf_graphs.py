@@ -13,8 +13,8 @@ from typing import Any
 # The C API's own functions: `tf.Graph.create_op` takes several times as long for each op.
 from tensorflow.python.client import pywrap_tf_session
 
-# Every way to differentiate ends in a function of one of these two modules. Patching `tf.gradients` would miss
-# `minimize` and the names imported before.
+# Every way to differentiate ends in a function of one of these two modules. Patching `tf.gradients`
+# would miss `minimize` and the names imported before.
 from tensorflow.python.eager import imperative_grad
 
 # The definition of an op type of which there may be no op in a graph.
@@ -51,9 +51,10 @@ __all__ = [
 
 @contextlib.contextmanager
 def ordered_branches(graph: Any, *, is_ordered: bool) -> Iterator[None]:
-    """Has the bodies of v2 branches and loops created in `graph` run their stateful ops in program order.
+    """Makes v2 branches and loops created in `graph` run stateful ops in program order.
 
-    TensorFlow gives functions that order, and the bodies within functions, but not those in a plain graph.
+    TensorFlow gives functions that order, and the bodies within functions, but not those in a plain
+    graph.
 
     Args:
         graph: The graph.
@@ -107,7 +108,10 @@ def takes_functions(op_type: str) -> bool:
 
 @functools.cache
 def is_stateful(op_type: str) -> bool:
-    """Whether ops of a type have a state or an effect; so it is said of a type that is not known."""
+    """Whether ops of a type have a state or an effect.
+
+    So it is said of a type that is not known.
+    """
     definition = op_def_registry.get(op_type)
     return definition is None or bool(definition.is_stateful)
 
@@ -131,7 +135,10 @@ def function_definition(graph: Any, name: str) -> Any:
 
 
 def function_body(graph: Any, name: str) -> Any:
-    """The body of a function of `graph`, as a graph with `inputs` and `outputs`; None where it is not known."""
+    """The body of a function of `graph`, as a graph with `inputs` and `outputs`.
+
+    None where it is not known.
+    """
     definition = function_definition(graph, name)
     if definition is None:
         return None
@@ -146,7 +153,7 @@ def function_body(graph: Any, name: str) -> Any:
 
 
 def _is_body_of(traced: Any, definition: Any) -> bool:
-    """Whether a traced body is still what a definition was made of: taking a gradient adds to it."""
+    """Whether a traced body still matches its definition; a gradient adds ops to a body."""
     signature = definition.signature
     arguments = {tensor.op for tensor in traced.inputs}
     types = sorted(op.type for op in traced.get_operations() if op not in arguments)
@@ -158,7 +165,7 @@ def _is_body_of(traced: Any, definition: Any) -> bool:
 
 
 def is_at_top_level(op: Any) -> bool:
-    """Whether an op is outside of all `tf.cond` and `tf.while_loop` bodies of the v1 control flow."""
+    """Whether an op is outside all v1 `tf.cond` and `tf.while_loop` bodies."""
     return op._get_control_flow_context() is None
 
 
@@ -168,10 +175,11 @@ def update_input(op: Any, index: int, tensor: Any) -> None:
 
 
 class OpTemplate:
-    """What several ops have in common: their type, the grouping of their inputs and their attributes.
+    """A template of ops: their type, the grouping of their inputs and their attributes.
 
-    `tf.Graph.create_op` would apply the graph's device functions and name scopes, and spend most of its time on what is
-    the same for all copies: taking the `NodeDef` apart, looking at the op's definition, recording the Python stack.
+    `tf.Graph.create_op` would apply the graph's device functions and name scopes, and spend most of
+    its time on what is the same for all copies: taking the `NodeDef` apart, looking at the op's
+    definition, recording the Python stack.
 
     Args:
         op_type: The type of the ops.
@@ -255,7 +263,10 @@ class OpTemplate:
 
 
 def _group_size(argument: Any, attributes: Mapping[str, Any]) -> int | None:
-    """How many tensors an argument of an op takes as a list; None when it takes one tensor, not a list."""
+    """How many tensors an argument of an op takes as a list.
+
+    None when it takes one tensor, not a list.
+    """
     if argument.number_attr:
         return int(attributes[argument.number_attr].i)
     if argument.type_list_attr:

@@ -50,7 +50,9 @@ def run_tensors(session: Any, *arguments: Any) -> Any:
 
 
 class PreparedRun:
-    """A run of lists of tensors and ops that is run again and again; what `run_tensors` does, taken apart once.
+    """A run of lists of tensors and ops that is run again and again.
+
+    What `run_tensors` does, taken apart once.
 
     Args:
         targets: The ops to run.
@@ -106,7 +108,7 @@ def fetch_handler(graph: Any, fetches: Any) -> Any:
 
 
 def flatten_fetches(graph: Any, fetches: Any) -> tuple[list[Any], list[Any]]:
-    """The tensors to fetch, each once, and the ops to run, of what `tf.compat.v1.Session.run` is asked for.
+    """The tensors to fetch, each once, and the ops to run, of the fetches of a session's `run`.
 
     Raises:
       TypeError, ValueError: as `run` would.
@@ -116,7 +118,7 @@ def flatten_fetches(graph: Any, fetches: Any) -> tuple[list[Any], list[Any]]:
 
 
 def leave_to_process_end(session: Any) -> None:
-    """Keeps a session from being closed when it is collected, which waits for servers that hang or are gone.
+    """Keeps a session from being closed by garbage collection, which may wait for dead servers.
 
     Public code cannot: `tf.compat.v1.Session.__del__` closes.
     """
@@ -136,8 +138,8 @@ def is_closed(session: Any) -> bool:
 def call_before_close(session: Any, action: Callable[[], None]) -> None:
     """Calls a function when a session is closed, before it is.
 
-    TensorFlow tells nobody that a session is closed, so the session's class becomes a subclass of it. A `close` that
-    the program has set on the session itself is wrapped.
+    TensorFlow tells nobody that a session is closed, so the session's class becomes a subclass of
+    it. A `close` that the program has set on the session itself is wrapped.
 
     Args:
         session: A session of TensorFlow's own classes, once.
@@ -159,7 +161,10 @@ def call_before_close(session: Any, action: Callable[[], None]) -> None:
 
 @functools.cache
 def _closing_class(base: Any) -> Any:
-    """A class whose sessions call a function before they are closed; a bound `close` keeps its session, as ever."""
+    """A class whose sessions call a function before they are closed.
+
+    A bound `close` keeps its session, as ever.
+    """
 
     class Closing(base):
         def close(self) -> None:
@@ -177,5 +182,5 @@ def graph_of_manager(manager: Any) -> Any:
 
 
 def make_callable_from_options(session: Any, options: Any) -> Any:
-    """A callable of a session made from a `CallableOptions` protocol buffer, as Keras makes its own."""
+    """Makes a callable of a session from a `CallableOptions` message, as Keras does."""
     return session._make_callable_from_options(options)

@@ -1,4 +1,4 @@
-"""Threads that do not keep the process from ending, where the process may be at its limit of them."""
+"""Daemon threads in a process that may be at its limit of threads."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ def start(work: Callable[[], Any], name: str) -> None:
 
 
 def can_start(work: Callable[[], Any], name: str) -> bool:
-    """Calls a function in a daemon thread; returns False, and does nothing, where none can be started."""
+    """Calls a function in a daemon thread.
+
+    Returns False, and does nothing, where none can be started.
+    """
     thread = threading.Thread(target=work, name=name, daemon=True)
     try:
         thread.start()
@@ -44,7 +47,7 @@ def can_start(work: Callable[[], Any], name: str) -> bool:
 def map_in_threads(
     function: Callable[[Item], Result], items: Sequence[Item], most_threads: int
 ) -> list[Result]:
-    """Returns what a function returns for items, called in threads, this one included, as many as can be started.
+    """Maps a function over items in threads: this one and as many more as can start.
 
     Args:
         function: The function.

@@ -1,12 +1,13 @@
 """Makes the sessions that a program creates in a scope distributed sessions.
 
-`tf.compat.v1.Session` and `InteractiveSession` on the scope's graph are distributed sessions. As in TensorFlow, such a
-session has state of its own, and nothing in it is initialised before the program does it. What TensorFlow builds on
-sessions works on them: `SessionManager`, `Supervisor`, `MonitoredTrainingSession` and the other monitored sessions. A
-manager or monitored session that was made in the scope makes distributed sessions after it too: it recovers with them.
+`tf.compat.v1.Session` and `InteractiveSession` on the scope's graph are distributed sessions. As in
+TensorFlow, such a session has state of its own, and nothing in it is initialised before the program
+does it. What TensorFlow builds on sessions works on them: `SessionManager`, `Supervisor`,
+`MonitoredTrainingSession` and the other monitored sessions. A manager or monitored session that was
+made in the scope makes distributed sessions after it too: it recovers with them.
 
-Refused, with what to write instead: a session with a target, a worker that waits for a chief's session, and a
-subclass of `Session`. A session on another graph is TensorFlow's own.
+Refused, with what to write instead: a session with a target, a worker that waits for a chief's
+session, and a subclass of `Session`. A session on another graph is TensorFlow's own.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class ScopeSessions:
 
     Args:
       graph: the original graph.
-      parts: called with a session's `ConfigProto`, or None, for what a distributed session is made of.
+      parts: called with a session's `ConfigProto`, or None, for what a distributed session is made
+        of.
     """
 
     def __init__(self, graph: Any, parts: Callable[[Any], tuple[Transformer, Runner]]) -> None:
@@ -44,7 +46,10 @@ class ScopeSessions:
 
     @contextlib.contextmanager
     def distributed(self) -> Iterator[None]:
-        """Until the context is left, sessions on the graph are distributed, and what makes them stays so."""
+        """Makes sessions on the graph distributed until the context is left.
+
+        Objects made meanwhile that create sessions keep doing so.
+        """
         with (
             self._sessions_replaced(),
             replaced(tf.compat.v1.train.SessionManager, "__init__", self._bind_manager),
@@ -61,7 +66,7 @@ class ScopeSessions:
             yield
 
     def _distribute(self, stock: Callable[..., None]) -> Callable[..., None]:
-        """Wraps the constructor of a kind of session: on the graph it makes the object a distributed session."""
+        """Wraps a session class's constructor: on the graph it makes a distributed session."""
 
         @functools.wraps(stock)
         def construct(
@@ -93,7 +98,7 @@ class ScopeSessions:
         return construct
 
     def _bind_manager(self, stock: Callable[..., None]) -> Callable[..., None]:
-        """Wraps the constructor of `SessionManager`: one on the graph makes distributed sessions for good."""
+        """Wraps the constructor of `SessionManager`: on the graph it makes distributed sessions."""
 
         @functools.wraps(stock)
         def construct(manager: Any, *args: Any, **kwargs: Any) -> None:
@@ -106,7 +111,7 @@ class ScopeSessions:
         return construct
 
     def _bind_monitored(self, stock: Callable[..., None]) -> Callable[..., None]:
-        """Wraps the constructor of all monitored sessions: what makes their sessions does it as in the scope."""
+        """Wraps the constructor of monitored sessions, whose creators then work as in the scope."""
 
         @functools.wraps(stock)
         def construct(monitored: Any, session_creator: Any, *args: Any, **kwargs: Any) -> None:

@@ -1,8 +1,8 @@
-"""`AutoDist.function`: a Python function that builds a graph when it is first called, and runs it at every call.
+"""`AutoDist.function`: a Python function builds a graph once, and runs it at every call.
 
-Arrays among the arguments become placeholders, whose first dimension is the batch; anything else is passed to the
-function as it is and becomes part of the graph. Arguments of another kind, of other dtypes or of other shapes behind
-the first dimension build another graph, as `tf.function` would.
+Arrays among the arguments become placeholders, whose first dimension is the batch; anything else is
+passed to the function as it is and becomes part of the graph. Arguments of another kind, of other
+dtypes or of other shapes behind the first dimension build another graph, as `tf.function` would.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class _Step:
       feeds: names of the placeholders, in the order of the arrays among the arguments.
       result: what the function returned.
       fetches: the tensors and ops in it.
-      arguments: the arguments it was built with, kept alive since `_kind_of` knows some by their id.
+      arguments: the arguments it was built with, kept alive since `_kind_of` knows some by their
+        id.
     """
 
     session: Any
@@ -48,7 +49,11 @@ class _Step:
     arguments: Any
 
     def run(self, arrays: list[Any]) -> Any:
-        """Runs it; returns what the function returned, with values in place of tensors and None in place of ops."""
+        """Runs it.
+
+        Returns what the function returned, with values in place of tensors and None in place of
+        ops.
+        """
         values = iter(self.session.run(self.fetches, dict(zip(self.feeds, arrays, strict=True))))
         leaves = [next(values) if _is_run(leaf) else leaf for leaf in _flatten(self.result)]
         return tf.nest.pack_sequence_as(self.result, leaves)

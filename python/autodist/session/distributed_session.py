@@ -1,8 +1,8 @@
-"""The distributed session: a `tf.compat.v1.Session` on the original graph that runs the transformed one.
+"""The distributed session: takes original ops and tensors, runs the transformed graph.
 
-TensorFlow itself handles feeds, fetches, nested structures, names and errors about them. Only the last step, which
-runs a list of tensors and ops, is replaced: it runs what stands for them in the transformed graph. Repeated
-`session.run` calls are cached (`run_cache`).
+TensorFlow itself handles feeds, fetches, nested structures, names and errors about them. Only the
+last step, which runs a list of tensors and ops, is replaced: it runs what stands for them in the
+transformed graph. Repeated `session.run` calls are cached (`run_cache`).
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class DistributedSession(tf.compat.v1.Session):
     """Runs a distributed graph in terms of the original one.
 
     `graph` is the original graph; everything that `run` takes and returns is meant in it. Made by
-    `AutoDist.create_distributed_session`, and in place of a `tf.compat.v1.Session` that is made in the scope. The graph
-    is transformed at the first use.
+    `AutoDist.create_distributed_session`, and in place of a `tf.compat.v1.Session` that is made in
+    the scope. The graph is transformed at the first use.
     """
 
     def __init__(self, transformer: Transformer, runner: Runner) -> None:
@@ -73,15 +73,18 @@ class DistributedSession(tf.compat.v1.Session):
             layout_report.write(self._transformer)
 
     def initialize(self, feed_dict: Mapping[Any, Any] | None = None) -> None:
-        """Initialises the variables, tables and iterators of the graph that have no value; the others keep theirs.
+        """Initialises the variables, tables and iterators of the graph that have no value.
 
-        An initializer runs after those of what it depends on. One that depends on a placeholder that is not fed is
-        left to the user, with a warning.
+        The others keep theirs.
+
+        An initializer runs after those of what it depends on. One that depends on a placeholder
+        that is not fed is left to the user, with a warning.
 
         Args:
           feed_dict: values that initializers need, by tensor.
         """
-        # First what the initializers need alone: TensorFlow places and optimizes the graph there is at each new run.
+        # First what the initializers need alone: TensorFlow places and optimizes the graph there is
+        # at each new run.
         self._transformer.extend()
         self._initialization.complete(feed_dict, is_fresh=self._is_fresh)
         self.begin()
@@ -92,7 +95,7 @@ class DistributedSession(tf.compat.v1.Session):
         return self._transformer.layout_table()
 
     def explain(self) -> Explanation:
-        """The decisions on the graph: which batches are split and why not, what is chosen, how variables lie."""
+        """Explains the graph: which batches are split and why, what is chosen, how variables lie."""
         self.begin()
         return explain_transformer(self._transformer)
 
@@ -228,7 +231,10 @@ class DistributedSession(tf.compat.v1.Session):
         return results
 
     def _run_once(self, fetches: Any, feed_dict: Any) -> Any:
-        """Runs an initializer. It runs once, so it is not cached; the graph need not be transformed as a whole."""
+        """Runs an initializer.
+
+        It runs once, so it is not cached; the graph need not be transformed as a whole.
+        """
         feed_dict = fed_reads(self.graph, feed_dict)
         self._of_thread.is_initializing = True
         try:
@@ -245,7 +251,10 @@ class DistributedSession(tf.compat.v1.Session):
         options: Any,
         run_metadata: Any,
     ) -> Any:
-        """Runs original ops and tensors; the one step of `tf.compat.v1.Session` that is replaced."""
+        """Runs original ops and tensors.
+
+        The one step of `tf.compat.v1.Session` that is replaced.
+        """
         self._begin_run()
         tensors = [ref.deref() for ref in feed_dict]
         arrays = list(feed_dict.values())
@@ -274,7 +283,7 @@ class DistributedSession(tf.compat.v1.Session):
 
 
 def _original_config() -> Any:
-    """The config of the session on the original graph, which never runs anything and needs no devices."""
+    """The config of the session on the original graph, which never runs and needs no devices."""
     return tf.compat.v1.ConfigProto(
         device_count={"GPU": 0}, use_per_session_threads=False, allow_soft_placement=True
     )

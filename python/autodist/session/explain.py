@@ -1,4 +1,4 @@
-"""Explains the decisions on a graph: which batches are split, why others are not, and how the variables lie."""
+"""Explains a graph: which batches are split, why others are not, how the variables lie."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class ExplainedRoot:
       name: of the tensor.
       is_split: whether each replica gets a part of its rows.
       taker: name of the op that needs all rows; None where it is split.
-      cause: name and type of the op that forces it: the first one on the way to `taker` for which no rule is known, or
-        `taker` itself; None where it is split.
+      cause: name and type of the op that forces it: the first one on the way to `taker` for which
+        no rule is known, or `taker` itself; None where it is split.
     """
 
     name: str

@@ -143,8 +143,8 @@ class StrategyBuilder(abc.ABC):
           resource_spec: the devices.
 
         Returns:
-          A `Strategy`. A grid must have the shape of the group's primary variable, and a group whose
-          `cannot_be_partitioned` is not empty must stay whole.
+          A `Strategy`. A grid must have the shape of the group's primary variable, and a group
+          whose `cannot_be_partitioned` is not empty must stay whole.
         """
 
 

@@ -1,1 +1,1 @@
-"""What the user of the demo chooses and sees: options, terminal, pictures, output directory, errors."""
+"""What the demo's user gives and sees: options, terminal, pictures, output, errors."""

@@ -11,8 +11,8 @@ import tempfile
 def import_tensorflow() -> None:
     """Imports TensorFlow and keeps it and autodist quiet from then on.
 
-    TF 2.21 writes some lines before it looks at `TF_CPP_MIN_LOG_LEVEL`; they are held back, and shown only
-    if the import fails.
+    TF 2.21 writes some lines before it looks at `TF_CPP_MIN_LOG_LEVEL`; they are held back, and
+    shown only if the import fails.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()

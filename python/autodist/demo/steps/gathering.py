@@ -1,7 +1,8 @@
-"""The save of a distributed model without autodist: gather the shards, average the replicas, then `SaveV2`.
+"""Saves a distributed model without autodist: gathers shards, averages replicas, `SaveV2`.
 
-This is what TensorFlow has to do for the same files from the same shards and replicas; the whole model is in memory
-once more while it does. One shard or replica is one variable, placed on the devices in turn.
+This is what TensorFlow has to do for the same files from the same shards and replicas; the whole
+model is in memory once more while it does. One shard or replica is one variable, placed on the
+devices in turn.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def gathered_save(
 
 
 def own_buffers(variables: Sequence[Any]) -> Any:
-    """An update by zero, after which each variable has a buffer of its own, as after a step of training.
+    """Returns an update by zero, which gives each variable its own buffer, as a step would.
 
     Until then, variables that were initialised with the same tensor share its buffer.
     """

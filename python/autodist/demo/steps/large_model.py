@@ -1,4 +1,4 @@
-"""The save of a model large enough for its speed to mean something: numbers at random, no training."""
+"""Measures the save of a large model of random numbers, without training."""
 
 from __future__ import annotations
 
@@ -103,7 +103,10 @@ def measure_large_save(
 
 
 def _build(values: Mapping[str, Callable[[], Any]]) -> Any:
-    """Makes variables with the same initial values in every graph; returns an update that changes nothing."""
+    """Makes variables with the same initial values in every graph.
+
+    Returns an update that changes nothing.
+    """
     variables = [
         tf1.get_variable(name, initializer=value(), use_resource=True)
         for name, value in values.items()

@@ -1,8 +1,9 @@
 """Times a save beside TensorFlow's own save of the same values, and compares the files.
 
-All save in turns, each to files that do not exist, and the best time of each counts. TensorFlow's own is a
-`tf.compat.v1.train.Saver` on the single-node model, which has nothing to gather or to average. From shards and
-replicas TensorFlow has to gather and average first; that is timed too where it matters, with a large model.
+All save in turns, each to files that do not exist, and the best time of each counts. TensorFlow's
+own is a `tf.compat.v1.train.Saver` on the single-node model, which has nothing to gather or to
+average. From shards and replicas TensorFlow has to gather and average first; that is timed too
+where it matters, with a large model.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class Measurement:
         report: what was saved.
         ours_seconds: best wall time of our save.
         stock_seconds: best wall time of TensorFlow's own on the single-node model.
-        gathered_seconds: best wall time of TensorFlow's own from shards and replicas; None: not timed.
+        gathered_seconds: best wall time of TensorFlow's own from shards and replicas; None: not
+          timed.
     """
 
     title: str
@@ -127,7 +129,7 @@ def check_same_files(ours: str, stock: str, what: str) -> None:
 
 @contextlib.contextmanager
 def scratch_directory(fallback: Path, needed_bytes: int) -> Iterator[Path]:
-    """An empty directory in memory, so that the disk is not what is measured, else below `fallback`.
+    """Makes an empty directory in memory, to measure no disk; without tmpfs, below `fallback`.
 
     Args:
         fallback: where to make it if there is no file system in memory with enough room.
@@ -157,7 +159,7 @@ def _remove(prefix: Path) -> None:
 
 
 def report_of(session: Any, prefix: str, seconds: float) -> _native.SaveReport:
-    """What a save did: as the op library reports it, or, where several tasks wrote, by what they hold.
+    """Describes a save: by the op library's report, or by the files of several tasks.
 
     Args:
         session: the distributed session.

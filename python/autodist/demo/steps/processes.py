@@ -1,4 +1,4 @@
-"""Starts the programs of `autodist.demo.tensorflow_only`, each in a process that knows nothing of autodist."""
+"""Starts the programs of `autodist.demo.tensorflow_only` in processes without autodist."""
 
 from __future__ import annotations
 

@@ -239,8 +239,9 @@ def check_against_single_node(
 ) -> float:
     """Checks that the losses are those of uninterrupted single-node training.
 
-    Sums are taken in another order on several replicas, so losses differ by rounding, and the more steps the more.
-    The first 100 steps must agree within 0.1 % of the first loss; the rest is reported.
+    Sums are taken in another order on several replicas, so losses differ by rounding, and the more
+    steps the more. The first 100 steps must agree within 0.1 % of the first loss; the rest is
+    reported.
 
     Args:
         name: of the strategy, for the message.

@@ -1,4 +1,7 @@
-"""The distributed half of the demo: trains, saves and exports; restores into another distribution."""
+"""The distributed half of the demo: trains, saves and exports.
+
+Restores into another distribution.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The demo's data and model: an ordinary single-node TensorFlow program.
 
-Each of the 64 pixels of a digit has one of 17 intensities. A table has one row per pixel and intensity; a digit
-is the sum of its 64 rows, followed by two dense layers. The table gets sparse gradients, the layers dense ones.
+Each of the 64 pixels of a digit has one of 17 intensities. A table has one row per pixel and
+intensity; a digit is the sum of its 64 rows, followed by two dense layers. The table gets sparse
+gradients, the layers dense ones.
 """
 
 import dataclasses
@@ -43,7 +44,10 @@ class Digits:
 
     @staticmethod
     def load() -> "Digits":
-        """Reads the 1,797 images that come with scikit-learn; a fifth of each class is for testing."""
+        """Reads the 1,797 images that come with scikit-learn.
+
+        A fifth of each class is for testing.
+        """
         data = load_digits()
         pixels, labels = data.data.astype(np.int32), data.target.astype(np.int64)
         parts = train_test_split(pixels, labels, test_size=360, random_state=0, stratify=labels)
@@ -78,7 +82,10 @@ class Model:
 
 
 def build_model() -> Model:
-    """Adds the model to the default graph; its training op goes into the collection `TRAIN_OP_KEY`."""
+    """Adds the model to the default graph.
+
+    Its training op goes into the collection `TRAIN_OP_KEY`.
+    """
     pixels = tf1.placeholder(tf.int32, [None, PIXELS], name="pixels")
     labels = tf1.placeholder(tf.int64, [None], name="labels")
     table = tf1.get_variable(

@@ -1,4 +1,4 @@
-"""What one process tells the next about a training, and the check that nothing has changed on the way."""
+"""The facts of a training that one process hands to the next, and their check."""
 
 import dataclasses
 import sys

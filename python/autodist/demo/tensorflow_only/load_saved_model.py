@@ -1,4 +1,4 @@
-"""Plain TensorFlow: loads a SavedModel, checks it and fine-tunes with the training op that it holds.
+"""Loads a SavedModel in plain TensorFlow, checks it, and fine-tunes with its training op.
 
     python load_saved_model.py EXPORT_DIR EXPECTED.npz FINE_TUNED.npz STEPS
 

@@ -1,8 +1,9 @@
-"""Decides which tensors are split over the replicas, what depends on them, and what then runs once or per replica.
+"""Decides which tensors are split, what depends on them, and what runs once or per replica.
 
-The decisions depend on each other, so each round repeats what an earlier one changed: which ops depend on
-the batch (`dependence`), the kinds of tensors and what is combined or scaled (`splitting`), which
-batches are not split after all (`roots`), and how updates are made (`batch_updates`).
+The decisions depend on each other, so each round repeats what an earlier one changed: which ops
+depend on the batch (`dependence`), the kinds of tensors and what is combined or scaled
+(`splitting`), which batches are not split after all (`roots`), and how updates are made
+(`batch_updates`).
 """
 
 from __future__ import annotations
@@ -72,7 +73,10 @@ class BatchAnalysis(Dependence):
         return self._finder.fed_whole
 
     def obstacle_to(self, tensor: Any) -> Obstacle | None:
-        """What keeps one node's value of a tensor that varies from being computed; None where nothing does."""
+        """What keeps one node's value of a tensor that varies from being computed.
+
+        None where nothing does.
+        """
         return Proof(self, self.kinds).obstacle_to(tensor)
 
     def extend(self, new_ops: list[Any], settled: Iterable[Any]) -> list[Any]:
@@ -114,7 +118,7 @@ class BatchAnalysis(Dependence):
                 return
 
     def _drop_unproved(self, ordered: list[Any]) -> bool:
-        """Has roots not be split on which the targets of differentiations depend without a proof."""
+        """Drops the roots on which targets of differentiations depend without a proof."""
         found = (
             self._unproved.targets()
             or self._unproved.given_gradients()

@@ -1,4 +1,4 @@
-"""Where the replicas differ from one node by choice: their own batch statistics and random numbers."""
+"""Lists where replicas differ from one node by choice: batch statistics, random numbers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Choice:
     Attributes:
       op: name of the op.
       op_type: its type.
-      what: "statistics": batch normalisation uses those of each replica's rows; "random numbers": each replica draws
-        for its rows.
+      what: "statistics": batch normalisation uses those of each replica's rows; "random numbers":
+        each replica draws for its rows.
     """
 
     op: str

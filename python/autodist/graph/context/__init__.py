@@ -1,1 +1,1 @@
-"""What rules share: what stands for each original op and tensor, and what an op sees of the replicas' values."""
+"""What rules share: the counterparts of original ops and tensors, and the inputs of ops."""

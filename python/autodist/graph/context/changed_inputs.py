@@ -1,4 +1,4 @@
-"""Makes the values that some ops see in place of a tensor's own, so that means over the replicas stay right.
+"""Changes the inputs of some ops so that means over the replicas stay right.
 
 `analysis.splitting` decides which, and says why.
 """

@@ -71,7 +71,7 @@ class Context(Counterparts):
     # What an op sees.
 
     def input(self, op: Any, tensor: Any) -> Value:
-        """What the original `op` sees of its input `tensor`: for a gradient made before it, the mean."""
+        """The value that `op` takes for its input `tensor`; the mean for an earlier gradient."""
         value = self.seen(op, tensor)
         batch = self.batch
         if value.varies and (
@@ -124,7 +124,10 @@ class Context(Counterparts):
         return read_variable(self, variable, controls)
 
     def whole_value(self, tensor: Any) -> Any:
-        """One node's value of an original tensor, where an update that is made once takes it; else None."""
+        """One node's value of an original tensor, where an update that is made once takes it.
+
+        Else None.
+        """
         return self._whole_values.made(tensor)
 
     @property
@@ -133,5 +136,5 @@ class Context(Counterparts):
         return len(self._whole_values)
 
     def has_collectives(self, elements: Iterable[Any]) -> bool:
-        """Whether running `elements`, transformed ops and tensors, runs a collective of all tasks."""
+        """Whether a run of `elements`, transformed ops and tensors, contains a collective."""
         return self._collectives.are_behind(elements)

@@ -14,7 +14,10 @@ from autodist.layout import Grid
 from autodist.private_apis import tf_graphs
 
 Copies = list[list[Any]]
-"""What an original op became, `copies[replica][shard]`: ops; one list where all replicas share them."""
+"""What an original op became, `copies[replica][shard]`: ops.
+
+One list where all replicas share them.
+"""
 
 
 class Counterparts:
@@ -135,7 +138,10 @@ class Counterparts:
             )
 
     def record_value(self, op: Any, index: int, value: Value) -> None:
-        """Remembers what stands for output `index` of an original op; splits the output if it is a root."""
+        """Remembers what stands for output `index` of an original op.
+
+        Splits the output if it is a root.
+        """
         root = self.batch.root_number(op, index)
         if root is not None and not value.varies:
             self._unsplit[op, index] = value.whole(0)
@@ -154,6 +160,6 @@ class Counterparts:
         self._values[op, index] = value
 
     def add_back_edge(self, op: Any, index: int, replica: int) -> None:
-        """Has input `index` of a copy of `op`, a back edge of a while loop, follow once its source is made."""
+        """Sets input `index` of a copy of `op`, a loop's back edge, once its source is made."""
         key = key_of(op.inputs[index])
         self._back_edges.setdefault(key, []).append((op, index, replica))

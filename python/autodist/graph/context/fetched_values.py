@@ -85,7 +85,7 @@ class FetchedValues:
 def read_variable(
     made: Counterparts, variable: PlacedVariable, controls: list[Any] | None = None
 ) -> Any:
-    """The value of a variable whose handle is fetched, mostly by the name `v:0`, a ref variable's value.
+    """The value of a variable whose handle is fetched, mostly by a ref variable's name `v:0`.
 
     Args:
       made: what stands for each original tensor.

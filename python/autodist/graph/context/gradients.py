@@ -1,11 +1,11 @@
 """Makes the means over the replicas of gradients with respect to variables.
 
-Ops created after a gradient (`observer`) see its mean. A second derivative comes back to the gradient
-from such ops and goes on into the backward pass that made it. Let L = f(mean of g_r); then dL/dv is
-the mean of the replicas' (dg_r/dv)' u, where u = f' is one value for all replicas. The gradient that
-is made of it is averaged in its turn, so each replica goes on from u itself; u is averaged first where the
-replicas' values of it differ. Of `tf.IndexedSlices` the mean holds the rows of all replicas, and each
-replica goes on from its own rows of u.
+Ops created after a gradient (`observer`) see its mean. A second derivative comes back to the
+gradient from such ops and goes on into the backward pass that made it. Let L = f(mean of g_r); then
+dL/dv is the mean of the replicas' (dg_r/dv)' u, where u = f' is one value for all replicas. The
+gradient that is made of it is averaged in its turn, so each replica goes on from u itself; u is
+averaged first where the replicas' values of it differ. Of `tf.IndexedSlices` the mean holds the
+rows of all replicas, and each replica goes on from its own rows of u.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Gradients:
         return key_of(tensor) in self._records
 
     def ops_of_mean(self, tensor: Any) -> list[Any]:
-        """The ops behind the mean of a gradient, besides its own: an `IndexedSlices` has one mean with its rows."""
+        """The other ops of a gradient's mean: an `IndexedSlices` has one mean for values and rows."""
         found: list[Any] = []
         record = self._records.get(key_of(tensor))
         while record is not None and record.indices is not None:
@@ -64,7 +64,7 @@ class Gradients:
         return self._means[key]
 
     def behind(self, second: SecondDerivative) -> Value:
-        """What the backward pass behind a gradient sees of the derivative with respect to the gradient."""
+        """The second derivative that the backward pass behind a gradient takes."""
         upstream, record = second.upstream, second.gradient
         key = (key_of(upstream), key_of(record.values))
         if key not in self._behind:
@@ -93,7 +93,7 @@ class Gradients:
         return Value([[made.means.mean(made.replicas(value), mask)]])
 
     def _mean_of_dense(self, record: GradientRecord) -> Value:
-        """The mean of a dense gradient: on each replica's task where the variable has a copy on each."""
+        """The mean of a dense gradient, on each replica's task that has a copy of the variable."""
         made = self._made
         value, variable = made.value(record.values), made.placed_by(record.handle_op)
         is_combined = record.values.op in made.batch.decisions.combined
@@ -119,7 +119,8 @@ class Gradients:
             )
             values, indices = Value([[rows]]), Value([[numbers]])
         else:
-            # New values for the rows of an earlier gradient, computed from its mean (clipping, scaling).
+            # New values for the rows of an earlier gradient, computed from its mean (clipping,
+            # scaling).
             indices = self.mean(record.indices)
         self._means[key] = values
         self._means[indices_key] = indices

@@ -1,7 +1,8 @@
 """Makes one node's value of tensors whose replicas' values differ, for updates that are made once.
 
-The replicas' values are joined or combined where the tensor's kind says how (`kinds`). Any other op is run
-once, on one node's values of its inputs. `updates_made_once` proves beforehand that this can be done.
+The replicas' values are joined or combined where the tensor's kind says how (`kinds`). Any other op
+is run once, on one node's values of its inputs. `updates_made_once` proves beforehand that this can
+be done.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""How one node's value of a tensor follows from the replicas' values: the kinds and their proved rules."""
+"""How the replicas' values of a tensor give one node's: the kinds and their proved rules."""

@@ -1,9 +1,9 @@
-"""Proves that a custom gradient function treats each row by itself and is linear in the upstream gradient.
+"""Proves that a custom gradient works row by row and is linear in the upstream gradient.
 
-The mean of the replicas' gradients is one node's gradient because derivatives follow the chain rule. A function that
-the user gives instead (`tf.custom_gradient`, `gradient_override_map`) need not. The mean is still right where the
-function makes rows of rows, each in proportion to its upstream gradient: a replica's rows come back times the
-inverse of its share of the batch.
+The mean of the replicas' gradients is one node's gradient because derivatives follow the chain
+rule. A function that the user gives instead (`tf.custom_gradient`, `gradient_override_map`) need
+not. The mean is still right where the function makes rows of rows, each in proportion to its
+upstream gradient: a replica's rows come back times the inverse of its share of the batch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from autodist.graph.original.observed.differentiations import GradientCall
 from autodist.graph.original.variables.roles import Key, key_of
 from autodist.private_apis import tf_graphs
 
-# Linear in each input where the others do not depend on what came back; the first set: in one, the second: in all.
+# Linear in each input where the others do not depend on what came back; the first set: in one, the
+# second: in all.
 _PRODUCTS = frozenset({"Mul", "MulNoNan", "MatMul", "BatchMatMulV2"})
 _LINEAR = frozenset(
     {"Neg", "Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "ZerosLike", "StopGradient"}
@@ -33,7 +34,7 @@ def has_own_gradient(op: Any) -> bool:
 
 
 def is_linear(kinds: Kinds, ops: list[Any], call: GradientCall, found: list[Kind | None]) -> bool:
-    """Whether what a call of a user's gradient function returns is linear in what came back, row by row.
+    """Whether a user's gradient function is linear in the upstream gradient, row by row.
 
     Args:
       kinds: the kinds of the graph's tensors.
@@ -67,7 +68,10 @@ def is_linear(kinds: Kinds, ops: list[Any], call: GradientCall, found: list[Kind
 
 
 def _made(kinds: Kinds, op: Any, linear: set[Key]) -> list[Kind | None] | None:
-    """The kinds of what `op` makes; None where it is not known, or not linear in the tensors `linear`."""
+    """The kinds of what `op` makes.
+
+    None where it is not known, or not linear in the tensors `linear`.
+    """
     is_linear = [key_of(t) in linear for t in op.inputs]
     if any(is_linear):
         fits = (

@@ -1,7 +1,8 @@
 """What is known of the elements of tensor lists and tensor arrays, in which a step keeps tensors.
 
-A list has the kind of its elements (`ListKind`). Its elements have one kind, or nothing is known of any. A list in
-which nothing was written is `EMPTY`: what is read there is zeros, which are rows or a reduction like the others.
+A list has the kind of its elements (`ListKind`). Its elements have one kind, or nothing is known of
+any. A list in which nothing was written is `EMPTY`: what is read there is zeros, which are rows or
+a reduction like the others.
 
 A list may also have one element for each row of the batch: its elements are *items* (`loop_rules`).
 """
@@ -17,7 +18,7 @@ from autodist.graph.kinds.kinds import Kinds
 STORE = Kind("store")
 """The handle or the flow of a tensor array."""
 INDEX = Kind("index")
-"""In a loop over the rows: the number of the iteration, which is that of a row of the replica's own."""
+"""In a loop over the rows: the iteration's number, which is the number of a row."""
 NUMBERS = Kind("numbers")
 """The numbers of the rows: 0, 1, ... to the number of rows of the batch."""
 

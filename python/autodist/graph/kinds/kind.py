@@ -1,6 +1,7 @@
 """Kinds: how one node's value of a tensor follows from the replicas' values.
 
-The replicas compute on consecutive parts of the batch. A tensor has a *kind* where a rule proves it:
+The replicas compute on consecutive parts of the batch. A tensor has a *kind* where a rule proves
+it:
 
 | kind | one node's value |
 |---|---|
@@ -14,12 +15,13 @@ The replicas compute on consecutive parts of the batch. A tensor has a *kind* wh
 | followed | computed once more: rows along dimension 0, and behind them what all share |
 | merged | rows along a dimension that was merged with one in front of it: rows again once it is taken apart |
 
-The table of rules (`rule_table`) is positive: the outputs of an op without a rule, or whose inputs do not fit its rule,
-have no kind. Their value for the whole batch is found only by running the op on one node's values of its inputs
-(`whole_values`).
+The table of rules (`rule_table`) is positive: the outputs of an op without a rule, or whose inputs
+do not fit its rule, have no kind. Their value for the whole batch is found only by running the op
+on one node's values of its inputs (`whole_values`).
 
-Two kinds are chosen, not proved, and recorded as such (`Kinds.by_choice`): random numbers, which each replica draws
-for its rows, and batch normalisation, where each replica uses the statistics of its own part.
+Two kinds are chosen, not proved, and recorded as such (`Kinds.by_choice`): random numbers, which
+each replica draws for its rows, and batch normalisation, where each replica uses the statistics of
+its own part.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ class Count(str):  # noqa: SLOT000 - a str subclass with slots can hold no attri
     """A number of rows in a list of sizes; see `Kinds.sizes`. All are equal, whatever is counted.
 
     Attributes:
-      each: how many there are for each row of the batch: sizes whose product it is, or None where that is unknown.
+      each: how many there are for each row of the batch: sizes whose product it is, or None where
+        that is unknown.
     """
 
     each: tuple[Any, ...] | None
@@ -58,10 +61,11 @@ class Kind:
     Attributes:
       name: one of the names in the module's table.
       axis: for rows: the dimension along which they lie.
-      outer: for merged rows: the sizes of the dimensions that were merged in front of theirs; for row numbers: the
-        sizes whose product is what the numbers grow by from row to row of the batch.
-      each: for rows: the sizes whose product is how many lie along `axis` for each row of the batch; None where that
-        is unknown. Kinds are equal whatever it is.
+      outer: for merged rows: the sizes of the dimensions that were merged in front of theirs; for
+        row numbers: the sizes whose product is what the numbers grow by from row to row of the
+        batch.
+      each: for rows: the sizes whose product is how many lie along `axis` for each row of the
+        batch; None where that is unknown. Kinds are equal whatever it is.
     """
 
     name: str
@@ -95,7 +99,7 @@ def rows(axis: int = 0, each: tuple[Any, ...] | None = None) -> Kind:
 
 
 def merged(axis: int, outer: tuple[Any, ...], each: tuple[Any, ...] | None = None) -> Kind:
-    """The kind of rows whose dimension, now dimension `axis`, was merged with those of the sizes `outer`."""
+    """The kind of rows merged into dimension `axis` with the dimensions of sizes `outer`."""
     return Kind("merged", axis, outer, each)
 
 

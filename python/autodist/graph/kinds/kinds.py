@@ -1,4 +1,4 @@
-"""The kinds of the tensors of a graph: found op by op by a table of rules, and asked for by rules and analysis."""
+"""Finds the kinds of a graph's tensors, op by op, by a table of rules."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Analysis(Protocol):
         """The kind of an output of an op of a backward pass."""
 
     def with_reductions(self, op: Any, found: list[Kind | None]) -> list[Kind | None]:
-        """The kinds of an op's outputs where reductions are decided on, given those that its rule found."""
+        """The kinds of an op's outputs after decisions on reductions, from those of its rule."""
 
 
 class Kinds:
@@ -181,7 +181,7 @@ class Kinds:
         return found if op.type == "Identity" else [None if k == READ else k for k in found]
 
     def _with_each(self, op: Any, kind: Kind | None) -> Kind | None:
-        """A kind of rows with how many there are for each row of the batch, where that is as in the inputs."""
+        """A kind of rows with the number per row of the batch, if the inputs have the same."""
         if kind is None or not kind.is_rows or kind.each is not None or op.type in _COUNTS_ANEW:
             return kind
         known = {k.each for k in self.of_inputs(op) if k is not None and k.is_rows}
@@ -222,7 +222,10 @@ class Kinds:
         self._kinds[key_of(tensor)] = kind
 
     def of(self, op: Any, index: int) -> Kind | None:
-        """The kind of input `index` of `op`, as `op` sees it; `SAME` where it does not depend on the batch."""
+        """The kind of input `index` of `op`, as `op` sees it.
+
+        `SAME` where it does not depend on the batch.
+        """
         tensor = op.inputs[index]
         if self._supposed and key_of(tensor) in self._supposed:
             return self._supposed[key_of(tensor)]
@@ -245,7 +248,8 @@ class Kinds:
     def _of_merged(self, rule: Rule, op: Any) -> list[Kind | None]:
         """What `rule` gives where all inputs that vary are rows that were merged in one way.
 
-        Then the output's rows are merged in the same way, and a reduction over them is one over all rows.
+        Then the output's rows are merged in the same way, and a reduction over them is one over all
+        rows.
         """
         unknown: list[Kind | None] = [None] * len(op.outputs)
         alike = {k for k in self.of_inputs(op) if k not in (SAME, SIZES)}
@@ -271,7 +275,7 @@ class Kinds:
         return self._kinds.get(key_of(tensor))
 
     def joinable(self, tensor: Any) -> Kind | None:
-        """The kind of a tensor that depends on the batch, if one node's value can be made of the replicas'."""
+        """The kind of a batch-dependent tensor, if the replicas' values give one node's."""
         kind = self._kinds.get(key_of(tensor))
         if kind in (MAX, MIN) and tensor.dtype.is_floating:
             # Where a value is NaN, TensorFlow's result depends on the order of the values.
@@ -294,14 +298,14 @@ class Kinds:
                 self._supposed[key_of(tensor)] = kind
 
     def choose(self, op: Any, *whats: str) -> None:
-        """Notes that the rule for `op` follows a choice, not a proof: `STATISTICS` or `RANDOM_NUMBERS`, or both."""
+        """Records that the rule for `op` rests on `STATISTICS` or `RANDOM_NUMBERS`, not on a proof."""
         self.by_choice.setdefault(op, op)
         self.chosen.setdefault(op, set()).update(whats)
 
     # Sizes: the vectors and scalars that hold sizes of dimensions.
 
     def sizes(self, tensor: Any) -> list[Any] | None:
-        """The elements of a vector or scalar of sizes: an int, `COUNT`, or what all replicas share, and None.
+        """The elements of sizes: each an int, `COUNT`, a shared tensor, or None.
 
         What all share is the key of a tensor and the number of its dimension, where that is known.
 
@@ -322,7 +326,7 @@ class Kinds:
         self._sizes[key_of(tensor)] = sizes
 
     def dims(self, tensor: Any) -> list[Any]:
-        """The sizes of a tensor's dimensions, of known rank: an int, or what is equal where the sizes are."""
+        """The sizes of a tensor's dimensions: an int, or a key that is equal for equal sizes."""
         found = self._dims.get(key_of(tensor)) or [None] * tensor.shape.rank
         own = [
             (key_of(tensor), i) if s is None else s for i, s in enumerate(tensor.shape.as_list())
@@ -337,7 +341,7 @@ class Kinds:
     # Batch normalisation.
 
     def sees_statistics(self, op: Any) -> bool:
-        """Whether `op` computes, from statistics of batch normalisation and what is the same, another such."""
+        """Whether `op` makes a batch statistic of batch statistics and of shared values."""
         if op.type not in OF_STATISTICS:
             return False
         varying = [t for t in op.inputs if self.analysis.varies(op, t)]

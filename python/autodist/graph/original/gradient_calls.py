@@ -18,7 +18,9 @@ from autodist.graph.original.variables.roles import Key, key_of
 
 
 class GradientCalls:
-    """The differentiations of a graph and their calls of gradient functions; grows as the graph grows.
+    """The differentiations of a graph and their calls of gradient functions.
+
+    Grows as the graph grows.
 
     Args:
       observer: what was seen while the graph was built.
@@ -70,7 +72,7 @@ class GradientCalls:
         return found
 
     def result(self, op: Any, index: int) -> tuple[Differentiation, int] | None:
-        """The differentiation that returned output `index` of `op`, and which of its results that is; else None."""
+        """The differentiation that returned output `index` of `op`, and its result's number; or None."""
         return self._results.get((op, index))
 
     def is_differentiated(self, op: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What each kind of op becomes in the transformed graph: one module a kind, which enters its rules in `table`.
+"""Rules for what ops become in the transformed graph; each module registers its own.
 
 Importing this package enters them all. A new rule is a new module and a line here.
 """

@@ -1,7 +1,7 @@
 """The rule for every op without another: a copy.
 
-One copy for all replicas; one a replica where the op varies (`analysis.batch`); one a shard where it works
-element by element on a cut variable.
+One copy for all replicas; one a replica where the op varies (`analysis.batch`); one a shard where
+it works element by element on a cut variable.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rule for `ResourceGather`: rows are gathered from each shard that holds some, and put in order."""
+"""Rule for `ResourceGather`: gathers rows from each shard that holds some, in order."""
 
 from __future__ import annotations
 

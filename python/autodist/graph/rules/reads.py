@@ -1,9 +1,10 @@
 """Rules for the ops that read a whole variable, or ask about it: one op per shard and copy.
 
-*Plain reads*, those without control inputs, share one read op per shard. A graph leaves their order with
-the updates of the same step open, and on one device they happen to come first. On several devices
-they need not: in `rate = f(step); next = step.assign(step + 1)` the read for the rate could see the next
-step. With one read, `next` waits for it, and other updates wait for it too (`plain_reads_before`).
+*Plain reads*, those without control inputs, share one read op per shard. A graph leaves their order
+with the updates of the same step open, and on one device they happen to come first. On several
+devices they need not: in `rate = f(step); next = step.assign(step + 1)` the read for the rate could
+see the next step. With one read, `next` waits for it, and other updates wait for it too
+(`plain_reads_before`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ from autodist.graph.rules.table import variable_rule
 
 @variable_rule(op_types.READ)
 def read(context: Context, op: Any, variables: list[PlacedVariable]) -> None:
-    """A read of each shard of each copy; a plain one is the identity of the shared read, and can be fed alone."""
+    """A read of each shard of each copy.
+
+    A plain one is the identity of the shared read, and can be fed alone.
+    """
     variable = variables[0]
     if op.control_inputs:
         rows = _per_piece(context, op, variable)
@@ -40,11 +44,13 @@ def read(context: Context, op: Any, variables: list[PlacedVariable]) -> None:
 
 
 def plain_reads_before(context: Context, variable: PlacedVariable, update: Any) -> list[list[Any]]:
-    """The shared plain reads that `update` of `variable` waits for: `[replica][shard]`; empty where there are none.
+    """The shared plain reads that `update` of `variable` waits for: `[replica][shard]`.
 
-    A variable that is gathered from or updated by rows has none: TensorFlow copies such a variable when it is
-    read whole, which a step that does not need the copy shall not pay. An assignment has none, for it may be what
-    initialises the variable.
+    Empty where there are none.
+
+    A variable that is gathered from or updated by rows has none: TensorFlow copies such a variable
+    when it is read whole, which a step that does not need the copy shall not pay. An assignment has
+    none, for it may be what initialises the variable.
     """
     consumers = variable.logical.consumers
     if update.type == op_types.ASSIGN or any(op_types.is_by_rows(op.type) for op in consumers):
@@ -96,7 +102,7 @@ def is_initialized(context: Context, op: Any, variables: list[PlacedVariable]) -
 
 
 def _per_piece(context: Context, op: Any, variable: PlacedVariable) -> list[list[Any]]:
-    """A copy of `op`, whose only input is the handle, for each shard of each copy of the variable."""
+    """Copies `op`, whose only input is a handle, for each shard of each copy of the variable."""
     rows = []
     for replica, handles in enumerate(variable.handles):
         controls = context.controls(op, replica if variable.is_local else None)

@@ -1,8 +1,8 @@
 """Rule for `RestoreV2`: what is assigned to a variable that is cut is restored shard by shard.
 
-Each output that goes to a cut variable becomes one entry per shard, with the shard's slice, so that no whole tensor is
-ever made. The node is marked as those of a `Saver` are; where our op library runs it, it reads every stored byte once
-and writes it into the shards and replicas in place.
+Each output that goes to a cut variable becomes one entry per shard, with the shard's slice, so that
+no whole tensor is ever made. The node is marked as those of a `Saver` are; where our op library
+runs it, it reads every stored byte once and writes it into the shards and replicas in place.
 """
 
 from __future__ import annotations
@@ -69,7 +69,10 @@ def restore(context: Context, op: Any) -> None:
 
 
 def _target(context: Context, tensor: Any) -> PlacedVariable | None:
-    """The variable that a restored tensor is assigned to, of several one that is cut; None if there is none."""
+    """The variable that a restored tensor is assigned to, of several one that is cut.
+
+    None if there is none.
+    """
     found = None
     for assign in restore_nodes.assigning_ops(tensor):
         variable = context.placed(assign.inputs[0]) if assign.type == op_types.ASSIGN else None

@@ -1,9 +1,10 @@
 """Rule for `SaveV2`: it saves the shards and replicas of variables in place.
 
-A value that the node reads from a variable becomes one entry per shard and replica, under the same name. The op
-that saves reads them later than the original graph does. So where an update of the variable waits for the original
-read, or takes its value, that very tensor is saved. A variable that is itself a slice of a larger one (the node's
-slice is not empty) is cut further: the boxes of the shards move by the start of the slice.
+A value that the node reads from a variable becomes one entry per shard and replica, under the same
+name. The op that saves reads them later than the original graph does. So where an update of the
+variable waits for the original read, or takes its value, that very tensor is saved. A variable that
+is itself a slice of a larger one (the node's slice is not empty) is cut further: the boxes of the
+shards move by the start of the slice.
 """
 
 from __future__ import annotations
@@ -104,7 +105,10 @@ class _Entries:
         how: str,
         read: Callable[[Any], Any],
     ) -> None:
-        """Every shard and replica of a variable; `read` copies one from elsewhere to a CPU of the op's process."""
+        """Every shard and replica of a variable.
+
+        `read` copies one from elsewhere to a CPU of the op's process.
+        """
         base = Box.parse(spec) if spec else None
         grid = variable.grid
         for handles in variable.handles:
@@ -122,7 +126,7 @@ class _Entries:
                 on_device.append(handle)
 
     def value_index(self) -> list[int]:
-        """Per entry its place in the list of all pinned variables, device by device, then the tensors."""
+        """Per entry its index in the pinned variables, device by device, followed by the tensors."""
         first: dict[str | None, int] = {}
         count = 0
         for device, handles in self.handles.items():
@@ -139,7 +143,10 @@ class _Entries:
 
 
 def spec_of(box: Box | None, grid: Grid | None, base: tuple[tuple[int, ...], Box] | None) -> str:
-    """`shape_and_slice` of a shard of a variable, itself the slice `base` of a larger one; "" for all of it."""
+    """`shape_and_slice` of a shard of a variable, itself the slice `base` of a larger one.
+
+    "" for all of it.
+    """
     if box is None or grid is None:
         return ""
     if base is None:
@@ -149,7 +156,10 @@ def spec_of(box: Box | None, grid: Grid | None, base: tuple[tuple[int, ...], Box
 
 
 def _variable_reads(context: Context, save: Any) -> list[PlacedVariable | None]:
-    """For each value of `save` the variable that it is the plain value of; None where that very tensor is saved."""
+    """For each value of `save` the variable that it is the plain value of.
+
+    None where that very tensor is saved.
+    """
     chains = [reading_chain(tensor) for tensor in save_nodes.values(save)]
     counts = collections.Counter(chain[-1] for chain in chains if chain)
     found: list[PlacedVariable | None] = []
@@ -178,14 +188,17 @@ def _waits(context: Context, op: Any) -> list[Any]:
 
 
 def _aggregation(variable: PlacedVariable, asked: str) -> str:
-    """How copies are combined: as the variable says where they differ, else as the saver was asked."""
+    """The aggregation of copies: the variable's where they differ, else the saver's."""
     if variable.is_local:
         return str(variable.logical.aggregation.name)
     return asked
 
 
 def _reader(context: Context, variable: PlacedVariable) -> Callable[[Any], Any]:
-    """Copies a shard from an accelerator or another task; the op reads in place what its process has in CPU memory."""
+    """Copies a shard from an accelerator or another task.
+
+    The op reads in place what its process has in CPU memory.
+    """
 
     def read(handle: Any) -> Any:
         name = f"save/{variable.logical.name}"

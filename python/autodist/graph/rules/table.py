@@ -53,7 +53,9 @@ class RuleTable:
         matching: Callable[[str], bool] | None = None,
         blocker: Blocker = lambda *_: "",
     ) -> Callable[[VariableRule], VariableRule]:
-        """Enters a rule for ops that take a variable's handle. With it, the variable may be cut into shards.
+        """Enters a rule for ops that take a variable's handle.
+
+        With it, the variable may be cut into shards.
 
         Args:
           op_types: the types of the ops.
@@ -119,7 +121,10 @@ class RuleTable:
         self._default(context, op)
 
     def shard_blocker(self, shape: tuple[int, ...], op: Any) -> str:
-        """What `op` does for which a variable of `shape` must stay whole; empty where it has a rule for shards."""
+        """What `op` does for which a variable of `shape` must stay whole.
+
+        Empty where it has a rule for shards.
+        """
         entry = self._variable_entry(op.type)
         return "needs the whole variable" if entry is None else entry.blocker(shape, op)
 

@@ -1,8 +1,9 @@
 """Rule for the ops that change a variable: one update per shard and copy.
 
-A dense update is elementwise: shard i takes the shard's part of every tensor of the variable's shape and every scalar
-as it is. A sparse update takes the rows that lie in the shard, counted from its first row. On every copy of
-a variable that does not vary the same values are applied, so that equal copies stay equal.
+A dense update is elementwise: shard i takes the shard's part of every tensor of the variable's
+shape and every scalar as it is. A sparse update takes the rows that lie in the shard, counted from
+its first row. On every copy of a variable that does not vary the same values are applied, so that
+equal copies stay equal.
 """
 
 from __future__ import annotations
@@ -81,8 +82,9 @@ def _of_local(
 ) -> list[Any]:
     """What an assignment gives to one copy of a local variable.
 
-    A replica without a part of the batch leaves its copy as it is. A value that does not vary, assigned to a variable
-    whose copies are summed, goes to the first copy, and the others become zero.
+    A replica without a part of the batch leaves its copy as it is. A value that does not vary,
+    assigned to a variable whose copies are summed, goes to the first copy, and the others become
+    zero.
     """
     if not target.is_local or op.type not in op_types.ASSIGNS:
         return inputs
@@ -162,7 +164,7 @@ def _update_shards(
 
 
 def _split_sparse(indices: Any, rows: Any, grid: Grid) -> tuple[list[Any], list[Any]]:
-    """Splits `indices` and the rows that belong to them by shard, in row-major order of the grid."""
+    """Splits `indices` and their rows by shard, in row-major order of the grid."""
     row_shape = list(grid.shape[1:])
     is_scalar = rows.shape.rank == 0
     if indices.shape.rank != 1:

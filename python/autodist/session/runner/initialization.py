@@ -1,4 +1,4 @@
-"""Initialises the variables, tables and iterators that have no value, also those added to the graph later."""
+"""Initialises variables, tables and iterators without a value, also those added later."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Initialization:
             )
 
     def _handles_with_value(self) -> set[Any]:
-        """The original `VarHandleOp`s of the variables of which every shard and copy has a value."""
+        """The original `VarHandleOp`s of the variables whose shards and copies all have values."""
         variables = variables_of(self._transformer.original)
         placed = [p for v in variables if (p := self._transformer.placed(v.handle)) is not None]
         handles = [handle for p in placed for row in p.handles for handle in row]

@@ -1,9 +1,9 @@
-"""Runs the transformed graph: in a session of this process, or in one of a cluster whose servers are watched.
+"""Runs the transformed graph, in this process or in a cluster whose servers are watched.
 
-A session over gRPC waits without end for a server that hangs, and closing it waits too. So while something runs,
-the chief asks the servers who they are. When one does not answer within the silence timeout, or is another process
-than before, the chief closes the session. That ends the run, and the error names the server. The next run opens
-a new session; the variables on the servers stay there.
+A session over gRPC waits without end for a server that hangs, and closing it waits too. So while
+something runs, the chief asks the servers who they are. When one does not answer within the silence
+timeout, or is another process than before, the chief closes the session. That ends the run, and the
+error names the server. The next run opens a new session; the variables on the servers stay there.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def new_container(spec: ResourceSpec) -> str:
 
 
 def make_runner(transformer: Transformer, spec: ResourceSpec, config: Any) -> Runner:
-    """The runner of the transformed graph: this process, or the cluster, which is started if need be.
+    """Makes the runner of the transformed graph; starts the cluster if there is one.
 
     Args:
       transformer: has the graph.

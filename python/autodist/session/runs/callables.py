@@ -1,8 +1,8 @@
 """Callables by names of the original graph, with which Keras runs its steps.
 
-A `tf.compat.v1.Session` makes a callable from a `CallableOptions`: names of feeds, fetches, targets, and tensors that
-take the place of fed ones. `MappedCallable` translates the names to the transformed graph once. A call only
-splits the arrays that it gets.
+A `tf.compat.v1.Session` makes a callable from a `CallableOptions`: names of feeds, fetches,
+targets, and tensors that take the place of fed ones. `MappedCallable` translates the names to the
+transformed graph once. A call only splits the arrays that it gets.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ class MappedCallable:
         """Runs one step with one array per feed; returns one value per fetch.
 
         Raises:
-          ArgumentError: if the number of arrays is wrong, or batches that are split have different lengths.
+          ArgumentError: if the number of arrays is wrong, or batches that are split have different
+            lengths.
         """
         if len(args) != self._feed_count:
             raise ArgumentError(

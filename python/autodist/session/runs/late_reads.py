@@ -1,11 +1,12 @@
-"""Reads a variable that is fetched together with an update of it after the update, as TensorFlow reads a ref variable.
+"""Reads a variable after the updates of the same run, as TensorFlow reads ref variables.
 
-`session.run([train_op, global_step])` leaves open whether the step is read before or after it is counted. A ref
-variable was fetched by reference, so a program saw the value after the step. A resource variable is read at some
-time, on an idle machine mostly before. Here a fetched variable is read after all else that the run asks for and that
-may write it.
+`session.run([train_op, global_step])` leaves open whether the step is read before or after it is
+counted. A ref variable was fetched by reference, so a program saw the value after the step. A
+resource variable is read at some time, on an idle machine mostly before. Here a fetched variable is
+read after all else that the run asks for and that may write it.
 
-That holds for the variable itself: a value computed from it (`v * 2`, `v.read_value()`) is ordered as the graph says.
+That holds for the variable itself: a value computed from it (`v * 2`, `v.read_value()`) is ordered
+as the graph says.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class LateReads:
         return found
 
     def _variable_of(self, tensor: Any) -> PlacedVariable | None:
-        """The variable that is fetched as such: by its handle, or by the read that TensorFlow keeps for that."""
+        """The variable that is fetched as a whole: by its handle, or by its cached read."""
         transformer = self._transformer
         transformer.require([tensor.op])
         variable = transformer.placed(tensor)
@@ -80,14 +81,15 @@ class LateReads:
         variable = transformer.placed(tensor.op.inputs[0])
         if variable is None or tensor.op.control_inputs:
             return None
-        # TensorFlow makes that read together with the variable. What saves the variable may take it, too.
+        # TensorFlow makes that read together with the variable. What saves the variable may take
+        # it, too.
         own = next(op for op in variable.logical.consumers if op.type == op_types.READ)
         return variable if tensor.op is own or not tensor.consumers() else None
 
     def _waits_of(
         self, variable: PlacedVariable, elements: list[Any], fed: frozenset[Key]
     ) -> list[int]:
-        """Which of the `elements` that a run asks for, original ops, may have the variable written."""
+        """Those of the `elements` of a run, original ops, that may write the variable."""
         version = self._transformer.original.version
         if version != self._version or len(self._waits) > _MOST_RUNS:
             self._version, self._waits = version, {}
@@ -144,5 +146,5 @@ def _writers(handle_op: Any) -> Iterator[Any]:
 
 
 def _is_never_dead(op: Any) -> bool:
-    """Whether an op runs in every step that asks for it: it is in no branch or loop of the v1 control flow."""
+    """Whether an op runs whenever it is asked for: it is in no v1 branch or loop."""
     return tf_graphs.is_at_top_level(op) or op.type in ("Merge", "Exit")

@@ -1,12 +1,12 @@
-"""Keeps what a run of the session needs, so that the same `session.run` call costs little Python the next time.
+"""Caches runs of the session, so that a repeated `session.run` call needs little Python.
 
-Most of the Python in `tf.compat.v1.Session.run` takes fetches and feeds apart, at each run again. A training
-loop makes the same few runs. So a run that TensorFlow accepted once is kept: what to run, where the
-fed values go, and how the results are put together.
+Most of the Python in `tf.compat.v1.Session.run` takes fetches and feeds apart, at each run again. A
+training loop makes the same few runs. So a run that TensorFlow accepted once is kept: what to run,
+where the fed values go, and how the results are put together.
 
-Only simple runs are kept: tensors, ops, variables and names in lists, tuples and dicts, fed with arrays, numbers
-and lists that fit. TensorFlow handles all others, with its checks and errors. The cache belongs to one state of
-the graph: it is emptied when ops are added.
+Only simple runs are kept: tensors, ops, variables and names in lists, tuples and dicts, fed with
+arrays, numbers and lists that fit. TensorFlow handles all others, with its checks and errors. The
+cache belongs to one state of the graph: it is emptied when ops are added.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ class CachedRun:
       runner: has the session that runs the transformed graph.
       handler: TensorFlow's object that knows the fetches and puts results together.
       fed: the original tensors that are fed, by the keys of the `feed_dict`.
-      met: the objects that identify the run; kept alive, so that no other object gets the id of one.
+      met: the objects that identify the run; kept alive, so that no other object gets the id of
+        one.
     """
 
     def __init__(
@@ -138,7 +139,10 @@ class CachedRun:
 
 
 def _taken_apart(graph: Any, fetches: Any, feed_dict: Any) -> tuple[Any, dict[Any, Any]] | None:
-    """The fetches of a run and its fed tensors by key; None where TensorFlow must take it apart each time."""
+    """The fetches of a run and its fed tensors by key.
+
+    None where TensorFlow must take it apart each time.
+    """
     fed = {key: graph.as_graph_element(key, allow_operation=False) for key in feed_dict or {}}
     handler = tf_sessions.fetch_handler(graph, fetches)
     refs = {tensor.ref() for tensor in fed.values()}
@@ -151,7 +155,10 @@ def _taken_apart(graph: Any, fetches: Any, feed_dict: Any) -> tuple[Any, dict[An
 
 
 def _key_of_run(fetches: Any, feed_dict: Any, met: list[Any]) -> Hashable:
-    """The key of a run in the cache; None where it is not kept. Adds the objects that make up the key to `met`."""
+    """The key of a run in the cache; None where it is not kept.
+
+    Adds the objects that make up the key to `met`.
+    """
     fed: list[Any] = []
     for key in feed_dict or ():
         if not isinstance(key, (tf.Tensor, str)):

@@ -1,7 +1,7 @@
 """Feeds a variable: for one run every read of it gives the fed value, as with a ref variable.
 
-TensorFlow replaces a resource variable in a `feed_dict` by the one read that it keeps for fetches. No other op takes
-that read, so the fed value would silently have no effect.
+TensorFlow replaces a resource variable in a `feed_dict` by the one read that it keeps for fetches.
+No other op takes that read, so the fed value would silently have no effect.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ def fed_reads(graph: Any, feed_dict: Any) -> Any:
 
 
 def _handle_op(graph: Any, key: Any) -> Any:
-    """The `VarHandleOp` of the variable that a key of a `feed_dict` stands for; None for any other key."""
+    """The `VarHandleOp` of the variable that a key of a `feed_dict` stands for.
+
+    None for any other key.
+    """
     if isinstance(key, str):
         try:
             key = graph.as_graph_element(key, allow_operation=False)

@@ -4,7 +4,8 @@ Clients of a network file system (NFS, CIFS, 9p, FUSE) cache pages of a file. Tw
 to one page overwrite each other's bytes. So does a client that has not seen how long the file is.
 So several tasks write one file only where
 
-* all of them see the file on a file system of one machine, and are on that machine: then its kernel has the pages; or
+* all of them see the file on a file system of one machine, and are on that machine: then its kernel
+  has the pages; or
 * all of them see it on a file system that keeps its clients coherent.
 
 On any other file system, also an unknown one, a file has one writer. The list of file systems:

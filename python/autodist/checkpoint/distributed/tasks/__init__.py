@@ -1,1 +1,1 @@
-"""Tasks of a session's cluster: their names, their ops, whether they answer, and sessions on them."""
+"""Tasks of a session's cluster: names, op support, liveness, and sessions on them."""

@@ -49,7 +49,8 @@ def open_session(
         filters: Its device filters.
 
     Returns:
-        The session, and a function that begins to close it. That returns a future, or `None` if it was called before.
+        The session, and a function that begins to close it. That returns a future, or `None` if it
+        was called before.
     """
     config = target.config_for(filters)
     config.graph_options.rewrite_options.disable_meta_optimizer = True

@@ -1,4 +1,7 @@
-"""The batch dimension of a tensor: as `batch_dims` says, otherwise the first dimension where its size is unknown."""
+"""Finds the batch dimension of a tensor.
+
+It is what `batch_dims` says, otherwise the first dimension if its size is unknown.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ class BatchDims:
 
     Args:
       graph: the original graph.
-      asked: by tensor, `tensor.ref()` or name: the dimension along which the tensor is split and joined, or None where
-        each replica gets all of it.
+      asked: by tensor, `tensor.ref()` or name: the dimension along which the tensor is split and
+        joined, or None where each replica gets all of it.
 
     Raises:
       ArgumentError: if there is no such tensor or dimension.
@@ -33,7 +36,10 @@ class BatchDims:
         return key_of(tensor) in self._asked
 
     def axis(self, tensor: Any) -> int | None:
-        """The dimension of `tensor` that is the batch, as far as the tensor itself shows; None where there is none."""
+        """The dimension of `tensor` that is the batch, as far as the tensor itself shows.
+
+        None where there is none.
+        """
         if self.is_asked(tensor):
             return self._asked[key_of(tensor)]
         return 0 if has_batch_dimension(tensor) else None

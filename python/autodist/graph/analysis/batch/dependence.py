@@ -1,19 +1,21 @@
 """Which ops depend on the batch: `Dependence`, spread from the split tensors over the graph.
 
-A *root* is a split tensor; each replica gets a part of it. An op *varies* when it depends on a root:
-it runs once per replica, and its values differ. All other ops run once. Five things end or begin a
-dependence:
+A *root* is a split tensor; each replica gets a part of it. An op *varies* when it depends on a
+root: it runs once per replica, and its values differ. All other ops run once. Five things end or
+begin a dependence:
 
 * the mean of a gradient does not vary; ops created after the gradient see the mean (`observer`);
 * an optimizer's update therefore does not vary;
-* an update that is made once does not vary; what is read from a *local* variable varies (`batch_updates`);
+* an update that is made once does not vary; what is read from a *local* variable varies
+  (`batch_updates`);
 * saves and summaries combine the replicas' values and do not vary;
-* a stack or tensor array, in which one step keeps tensors, varies when something that varies uses it.
+* a stack or tensor array, in which one step keeps tensors, varies when something that varies uses
+  it.
 
 Invariant: all ops of one (outermost) while loop vary or none does, for they share frames.
 
-A varying op is remembered with the set of roots it depends on, as a bit mask; the sizes of their parts
-weigh its mean. Bit 0 stands for local variables, bit i + 1 for root number i.
+A varying op is remembered with the set of roots it depends on, as a bit mask; the sizes of their
+parts weigh its mean. Bit 0 stands for local variables, bit i + 1 for root number i.
 """
 
 from __future__ import annotations
@@ -163,7 +165,7 @@ class Dependence:
     # What ops see of gradients.
 
     def sees_mean(self, op: Any, tensor: Any) -> bool:
-        """Whether `op` sees the mean of the gradient `tensor` rather than its own replica's value."""
+        """Whether `op` takes the mean of the gradient `tensor`, not its own replica's value."""
         seen_from = self._seen_from.get(key_of(tensor))
         number = self._numbers[op]
         if seen_from is None or number < seen_from:
@@ -172,7 +174,10 @@ class Dependence:
         return not any(r.begin <= number < r.inner_end for r in inner)
 
     def second_derivative(self, op: Any, tensor: Any) -> SecondDerivative | None:
-        """The second derivative for which `op` takes `tensor`, a derivative with respect to a gradient; else None."""
+        """Returns the second derivative for which `op` takes `tensor`; otherwise None.
+
+        `tensor` is then a derivative with respect to a gradient.
+        """
         number = self._numbers[op]
         for second in self._second_derivatives.get(key_of(tensor), ()):
             if second.begin <= number < second.end:
@@ -184,7 +189,7 @@ class Dependence:
         return record.indices is not None and bool(self.tensor_mask(record.indices))
 
     def upstream_change(self, op: Any, tensor: Any) -> tuple[bool, bool]:
-        """Whether `op`, of a backward pass, sees the mean of `tensor`, and whether it sees it scaled."""
+        """Whether `op`, of a backward pass, takes the mean of `tensor`, and whether scaled."""
         call = self._changed_call(self._numbers[op], tensor)
         if call is None:
             return False, False
@@ -202,7 +207,10 @@ class Dependence:
         return seen_from is not None and self._numbers[op] >= seen_from
 
     def _changed_call(self, number: int, tensor: Any) -> GradientCall | None:
-        """The call whose derivative `tensor` is changed for the op created as number `number`; else None."""
+        """The call whose derivative `tensor` is changed for the op created as number `number`.
+
+        Else None.
+        """
         combined, scaled = self.decisions.combined, self.decisions.scaled
         if not combined and not scaled:
             return None
@@ -310,7 +318,8 @@ class Dependence:
         for tensor in op.inputs:
             mask |= self._mask_seen_by(op, tensor)
         if not tf_graphs.is_at_top_level(op):
-            # Where the replicas take different branches of the v1 control flow, what a branch makes varies.
+            # Where the replicas take different branches of the v1 control flow, what a branch makes
+            # varies.
             for source in op.control_inputs:
                 if is_pivot(source):
                     mask |= self._masks.get(source, 0)

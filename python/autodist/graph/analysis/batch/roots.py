@@ -1,7 +1,7 @@
 """Decides which tensors are split over the replicas.
 
-A root is a placeholder or an iterator's output whose first dimension is unknown, or a tensor of which the
-user says where the batch lies; unless something needs all of it at once (`unsplittable`).
+A root is a placeholder or an iterator's output whose first dimension is unknown, or a tensor of
+which the user says where the batch lies; unless something needs all of it at once (`unsplittable`).
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Roots:
                     self.fed_whole.append((tensor, tensor.consumers()[0]))
                 else:
                     batch.add_root(tensor)
-        # Anything else that does not come from a root may be one where the user says so: a queue's output, a constant.
+        # Anything else that does not come from a root may be one where the user says so: a queue's
+        # output, a constant.
         asked = [t for op in ops if op.type not in DATA_SOURCES for t in op.outputs]
         asked = [t for t in asked if batch.is_asked(t)]
         if asked:
@@ -72,7 +73,8 @@ class Roots:
         batch.spread(ops)
         trained = self._trained()
         takers = [op for op in ops if takes_whole(op) or meets_known_rows(op, self._depends)]
-        # What fills a variable and trains nothing, such as its initial value, may have any number of rows.
+        # What fills a variable and trains nothing, such as its initial value, may have any number
+        # of rows.
         takers += [
             op
             for op in ops
@@ -81,7 +83,9 @@ class Roots:
         self.drop(takers, ops)
 
     def drop(self, takers: list[Any], ops: list[Any], *, keeps_asked: bool = True) -> bool:
-        """Has the roots that `takers` depend on not be split; False where they depend on none that may be dropped.
+        """Has the roots that `takers` depend on not be split.
+
+        False where they depend on none that may be dropped.
 
         Args:
           takers: ops that need roots whole.

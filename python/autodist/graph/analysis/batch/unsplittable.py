@@ -1,14 +1,16 @@
 """Recognises ops that need a batch whole, so that it is not split over the replicas.
 
-A placeholder with an unknown first dimension is not always a batch. It may hold the data that a `tf.data`
-iterator runs over, the content of a lookup table, or the new value (or rows) of a variable. Such an op changes shared
-state once, with all rows. If each replica used its part, only the last part would remain.
+A placeholder with an unknown first dimension is not always a batch. It may hold the data that a
+`tf.data` iterator runs over, the content of a lookup table, or the new value (or rows) of a
+variable. Such an op changes shared state once, with all rows. If each replica used its part, only
+the last part would remain.
 
 A tensor is no batch either if only rows with fixed numbers are used of it, as in `keep_prob[0]` and
 `keep_prob[1]`: row 1 of a part is another row of the batch.
 
-And a batch cannot be split if an op combines it, row by row, with unsplit data of a known number of rows: a
-constant with a row for each example, or a tensor computed from a placeholder of a known batch size.
+And a batch cannot be split if an op combines it, row by row, with unsplit data of a known number of
+rows: a constant with a row for each example, or a tensor computed from a placeholder of a known
+batch size.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ def takes_whole(op: Any) -> bool:
 
 
 def writes_rows(op: Any) -> bool:
-    """Whether `op` fills a variable with rows: an assignment, or a scatter of what is fed or read."""
+    """Whether `op` fills a variable with rows: by assignment, or by a scatter of input data."""
     if op.type in op_types.SCATTERS:
         return all(_is_plain_data(t) for t in op.inputs if t.dtype != tf.resource)
     return op.type in op_types.ASSIGNS and has_batch_dimension(op.inputs[1])
@@ -86,7 +88,7 @@ def _takes_fixed_rows(op: Any, tensor: Any) -> bool:
 
 
 def meets_known_rows(op: Any, varies: Callable[[Any], bool]) -> bool:
-    """Whether `op` combines rows of the batch, row by row, with as many rows of data that is not split.
+    """Whether `op` combines rows of the batch one by one with rows of data that is not split.
 
     Args:
       op: an op of the original graph.
@@ -100,7 +102,8 @@ def meets_known_rows(op: Any, varies: Callable[[Any], bool]) -> bool:
     for tensor in op.inputs:
         if tensor.shape.rank is None or varies(tensor):
             continue
-        # Shapes are aligned at their last dimensions, but for labels, which may have one dimension less.
+        # Shapes are aligned at their last dimensions, but for labels, which may have one dimension
+        # less.
         axis = 0 if op.type in _LOSSES else tensor.shape.rank - max(ranks)
         rows = size_of(tensor, axis) if 0 <= axis < tensor.shape.rank else None
         if rows is not None and rows > 1 and _is_data(tensor, rows):
@@ -109,7 +112,7 @@ def meets_known_rows(op: Any, varies: Callable[[Any], bool]) -> bool:
 
 
 def _is_data(tensor: Any, rows: int) -> bool:
-    """Whether a tensor of `rows` rows comes from data that is fed or read, or from a constant of as many rows."""
+    """Whether a tensor of `rows` rows comes from fed or read data, or from such a constant."""
     pending, seen = [tensor.op], {tensor.op}
     while pending:
         op = pending.pop()
@@ -128,7 +131,7 @@ def _is_data(tensor: Any, rows: int) -> bool:
 
 
 def linked(masks: set[int], dropped: int) -> int:
-    """Extends the roots `dropped` by all that meet one of them, directly or through others, in some op.
+    """Adds to the roots `dropped` all that meet one of them in some op, also indirectly.
 
     Args:
       masks: the sets of roots that ops depend on, as bit masks.

@@ -1,8 +1,8 @@
-"""What is known of derivatives: whether the replicas' are those of a mean or of rows, and the kinds of the results.
+"""Proves what the replicas' derivatives are: those of a mean, or those of rows.
 
-Let the replicas' losses L_r make the loss L = sum of w_r L_r, where w_r is the replica's share of the
-rows. Then the derivatives make the derivative of L in the same way; `splitting` says what is changed so
-that this holds.
+Let the replicas' losses L_r make the loss L = sum of w_r L_r, where w_r is the replica's share of
+the rows. Then the derivatives make the derivative of L in the same way; `splitting` says what is
+changed so that this holds.
 """
 
 from __future__ import annotations
@@ -71,7 +71,10 @@ class Derivatives:
         return None if self.seed(made) is None else Mode.SCALED_ROWS
 
     def seed(self, made: Differentiation) -> Any:
-        """The op of the ones that a differentiation of rows begins with; None where there is no such op."""
+        """The op of the ones that a differentiation of rows begins with.
+
+        None where there is no such op.
+        """
         if len(made.targets) != 1 or made.upstream is not None or made.is_tape:
             return None
         target = made.targets[0]
@@ -83,7 +86,7 @@ class Derivatives:
         return None
 
     def _goes_through_changes(self, made: Differentiation) -> bool:
-        """Whether a derivative goes back through an op of an earlier backward pass that sees something changed."""
+        """Whether a derivative goes back through an earlier backward pass with changed inputs."""
         batch = self._batch
         return any(
             batch.upstream_change(call.op, tensor) != (False, False)
@@ -100,7 +103,7 @@ class Derivatives:
         return self.kinds.of_tensor(target)
 
     def kind_of_result(self, op: Any, index: int) -> Kind | None:  # noqa: PLR0911 - a reason each
-        """The kind of an output of an op of a backward pass: known for what a differentiation returned."""
+        """The kind of an output of a backward pass; known only for results of differentiations."""
         found = self._calls.result(op, index)
         if found is None:
             return None

@@ -1,21 +1,24 @@
 """Decides what the replicas combine and scale, so that each program has one node's result.
 
-Forward, the kinds of tensors (`kinds`) are proved op by op. Where a rule does not fit because an input was
-reduced over the rows, the replicas' reductions are *combined* first, and all replicas go on with the one
-result.
+Forward, the kinds of tensors (`kinds`) are proved op by op. Where a rule does not fit because an
+input was reduced over the rows, the replicas' reductions are *combined* first, and all replicas go
+on with the one result.
 
-Backward, nothing is proved op by op. Let the replicas' losses L_r make the loss L = sum of w_r L_r, where
-w_r is the replica's share of the rows; that is what the kind `mean` says, for all values of the variables.
-Then the derivatives make the derivative of L in the same way, and the mean of the gradients is the
-gradient. Three changes let this hold for more programs:
+Backward, nothing is proved op by op. Let the replicas' losses L_r make the loss L = sum of w_r L_r,
+where w_r is the replica's share of the rows; that is what the kind `mean` says, for all values of
+the variables. Then the derivatives make the derivative of L in the same way, and the mean of the
+gradients is the gradient. Three changes let this hold for more programs:
 
-* a sum over rows that a derivative goes back through is *scaled*: each replica has its sum times 1 / w_r, so
-  that their mean is the sum;
-* where a combined mean m is differentiated, the mean of what comes back to the replicas goes on to the
+* a sum over rows that a derivative goes back through is *scaled*: each replica has its sum times 1
+  / w_r, so that their mean is the sum;
+* where a combined mean m is differentiated, the mean of what comes back to the replicas goes on to
+  the
   replicas: it is the derivative of L with respect to m;
-* the derivative of rows, which is that of their sum, is scaled by 1 / w_r where it goes to variables.
+* the derivative of rows, which is that of their sum, is scaled by 1 / w_r where it goes to
+  variables.
 
-Where a proof fails all is undone: a batch that a loss without a kind depends on is not split (`unproved`).
+Where a proof fails all is undone: a batch that a loss without a kind depends on is not split
+(`unproved`).
 """
 
 from __future__ import annotations
@@ -69,7 +72,10 @@ class Splitting:
         self._has_changed = False
 
     def find_kinds(self, ordered: list[Any]) -> bool:
-        """Finds the kinds of the new ops' outputs; whether more is combined or scaled than before."""
+        """Finds the kinds of the new ops' outputs.
+
+        Whether more is combined or scaled than before.
+        """
         decisions = self._decisions
         former = self._new(decisions.scaled)
         before = set(decisions.combined), set(decisions.shared)
@@ -138,7 +144,7 @@ class Splitting:
         return self.derivatives.kind_of_result(op, index)
 
     def with_reductions(self, op: Any, found: list[Kind | None]) -> list[Kind | None]:
-        """The kinds of an op's outputs with sums scaled, and with inputs combined where its rule does not fit."""
+        """The kinds of an op's outputs after sums are scaled and, where needed, inputs combined."""
         if any(found[i] is None for i in self._used_forward(op)):
             found = self._with_combined_inputs(op, found)
         if has_own_gradient(op) and self.is_differentiated(op):
@@ -162,7 +168,10 @@ class Splitting:
         return makes_sum and self.is_differentiated(op)
 
     def _scale(self, op: Any, found: list[Kind | None], sums: list[int]) -> list[Kind | None]:
-        """Scales the output of `op` that is a sum; the other outputs, if it calls a function, are not sums."""
+        """Scales the output of `op` that is a sum.
+
+        The other outputs, if it calls a function, are not sums.
+        """
         number = sums[0]
         is_clear = all(call.has_own_upstream(number) for call in self._calls.of(op))
         if len(sums) > 1 or not is_clear or not self._can_change_upstream(op):
@@ -172,7 +181,7 @@ class Splitting:
         return [MEAN if i == number else None if k == SUM else k for i, k in enumerate(found)]
 
     def _can_change_upstream(self, op: Any) -> bool:
-        """Whether what comes back to `op` can be changed for the ops that its gradient function made."""
+        """Whether the upstream gradient of `op` can be changed for its gradient function's ops."""
         if not self._batch.is_new(op) or op in self._calls.behind_tapes:
             return False
         return not self._batch.is_in_loop(op) and all(
@@ -204,7 +213,7 @@ class Splitting:
         return better
 
     def _used_forward(self, op: Any) -> list[int]:
-        """The outputs of `op` but for those that it has only for the backward pass, as calls of functions do."""
+        """The outputs of `op` without those that function calls have only for the backward pass."""
         if len(op.outputs) == 1:
             return [0]
         numbers = range(len(op.outputs))
@@ -219,7 +228,10 @@ class Splitting:
     def _sources_of_reduced(
         self, op: Any, index: int
     ) -> tuple[set[Any], set[tuple[Any, Key]]] | None:
-        """What to combine so that all replicas have one value of input `index`; None where that cannot be done."""
+        """What to combine so that all replicas have one value of input `index`.
+
+        None where that cannot be done.
+        """
         combined: set[Any] = set()
         shared: set[tuple[Any, Key]] = set()
         pending, seen = [(op, op.inputs[index])], set()

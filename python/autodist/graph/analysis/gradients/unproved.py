@@ -36,7 +36,7 @@ class Unproved:
         self._kinds = derivatives.kinds
 
     def targets(self) -> Pairs:
-        """The targets of differentiations by variables whose gradients' mean is not one node's gradient."""
+        """The targets whose gradients by variables have a mean that is not one node's gradient."""
         batch, found = self._batch, []
         for made in self._calls.differentiations:
             of_variables = are_of_variables(made)
@@ -68,9 +68,10 @@ class Unproved:
         ]
 
     def control_flow(self, ops: list[Any]) -> Pairs:
-        """The ops of branches and loops of the v1 control flow that nothing is known of, among new `ops`.
+        """The ops among `ops` that belong to v1 branches and loops without a proof.
 
-        They cannot be computed once more for the whole batch, since their ops run or do not run together.
+        They cannot be computed once more for the whole batch, since their ops run or do not run
+        together.
         """
         return [
             (op, self.culprit(op.outputs[0]))
@@ -102,7 +103,7 @@ class Unproved:
 
 
 def _only_checks(op: Any) -> bool:
-    """Whether what `op` computes is only looked at by assertions: each replica may look at its own."""
+    """Whether only assertions use what `op` computes; each replica may assert its own."""
     pending, seen = [op], set()
     while pending:
         current = pending.pop()

@@ -1,11 +1,12 @@
 """Decides how updates of variables are made whose inputs depend on the batch.
 
-In this order, for each op that may change a variable with something that differs from replica to replica:
+In this order, for each op that may change a variable with something that differs from replica to
+replica:
 
 1. It is *made once*, with what one node has, where that is proved (`updates_made_once`).
 2. Otherwise the roots that it depends on are not split: then none of its inputs differ.
-3. Where the variable declares an `aggregation`, each replica updates a copy of its own instead: the variable is
-   *local*.
+3. Where the variable declares an `aggregation`, each replica updates a copy of its own instead: the
+   variable is *local*.
 4. It is refused where `batch_dims` asks for the split.
 """
 
@@ -28,7 +29,10 @@ from autodist.graph.original.ops.functions import handle_behind, has_lasting_eff
 from autodist.graph.original.variables.roles import LogicalVariable, Roles
 
 _Refused = tuple[Any, list[LogicalVariable], "Obstacle | None"]
-"""An update, the variables it writes, and why it is not made once; None where a variable of it is local."""
+"""An update, the variables it writes, and why it is not made once.
+
+None where a variable of it is local.
+"""
 
 
 class BatchUpdates:
@@ -67,7 +71,7 @@ class BatchUpdates:
         self._ops = ordered
 
     def choice_behind(self, op: Any) -> Any:
-        """An op with random numbers or batch statistics of each replica's own that `op` depends on, or None."""
+        """An op, or None, that `op` depends on and whose randomness or statistics differ by replica."""
         choices = self._kinds.by_choice
         found = (choices.get(t.op) for t in op.inputs if self._batch.varies(op, t))
         return next((choice for choice in found if choice is not None), None)
@@ -89,7 +93,8 @@ class BatchUpdates:
         """Decides for the updates that vary; False when there was nothing to decide.
 
         Args:
-          settled: handle ops of the variables that exist in the transformed graph; they can no longer become local.
+          settled: handle ops of the variables that exist in the transformed graph; they can no
+            longer become local.
 
         Raises:
           UnsupportedGraphError: if an update has no meaning.

@@ -40,7 +40,7 @@ def check_can_be_local(
     is_settled: bool,
     is_trained: bool,
 ) -> None:
-    """Refuses that each replica keeps a copy of `variable`, which `op` updates with values of its own.
+    """Refuses a copy of `variable` per replica, which `op` would update with its own values.
 
     Args:
       variable: declares how copies become one value.
@@ -81,7 +81,7 @@ def check_can_be_local(
 
 
 def refuse(op: Any, variables: list[LogicalVariable], obstacle: Obstacle | None) -> None:
-    """Refuses an update of which nothing is proved, where the batch is split because the user said so.
+    """Refuses an update without a proof where the user asked to split the batch.
 
     Raises:
       UnsupportedGraphError: naming the op and the variable.

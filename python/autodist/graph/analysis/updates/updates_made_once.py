@@ -1,13 +1,16 @@
 """Proves that an update of a variable can be made once, with what one node has.
 
-The replicas compute on parts of the batch, a variable has one value. An op that writes a variable with something that
-depends on the batch is *made once* where each of its inputs has a value for the whole batch that can be had:
+The replicas compute on parts of the batch, a variable has one value. An op that writes a variable
+with something that depends on the batch is *made once* where each of its inputs has a value for the
+whole batch that can be had:
 
-* its kind is known (`kinds`): the replicas' rows are joined, their means, sums and extremes are combined; or
-* it is computed by an op that can be run once more, on one node's values of its inputs, outside of loops and without
-  an effect that lasts.
+* its kind is known (`kinds`): the replicas' rows are joined, their means, sums and extremes are
+  combined; or
+* it is computed by an op that can be run once more, on one node's values of its inputs, outside of
+  loops and without an effect that lasts.
 
-So nothing is assumed of the op that writes, nor of what is done with means and sums on the way to it.
+So nothing is assumed of the op that writes, nor of what is done with means and sums on the way to
+it.
 """
 
 from __future__ import annotations
@@ -58,7 +61,10 @@ class Proof:
         return self._obstacle_behind(writer)
 
     def obstacle_to(self, tensor: Any) -> Obstacle | None:
-        """What keeps one node's value of a tensor that varies from being computed; None where nothing does."""
+        """What keeps one node's value of a tensor that varies from being computed.
+
+        None where nothing does.
+        """
         return self._obstacle_before(None, tensor)
 
     def _obstacle_before(self, writer: Any, wanted: Any) -> Obstacle | None:

@@ -22,8 +22,8 @@ class Builder:
       graph: the transformed `tf.Graph`.
       replica_devices: one device per replica.
       host_device: the CPU of the process that runs the program.
-      container: where variables, tables and the like lie on servers that several sessions use; empty: where TensorFlow
-        has them.
+      container: where variables, tables and the like lie on servers that several sessions use;
+        empty: where TensorFlow has them.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Builder:
             yield
 
     def adding_on_cpu(self, name: str, device: str) -> contextlib.AbstractContextManager[None]:
-        """As `adding`, for an op of ours: on `device` if it is a CPU, else on the CPU of its task."""
+        """As `adding`, for an autodist op: on `device` if it is a CPU, else on its task's CPU."""
         return self.adding(name, cpu_beside(device))
 
     def copy(
@@ -75,8 +75,9 @@ class Builder:
           controls: ops of the transformed graph it waits for.
           replica: whose copy it is; copies of a random op draw different numbers.
           shard: which shard it works on, for the name.
-          device: where it runs; None: on the replica's device, or where its resource inputs live. Branches and
-            loops that TensorFlow takes apart run on the replica's: their ops on a variable are placed one by one.
+          device: where it runs; None: on the replica's device, or where its resource inputs live.
+            Branches and loops that TensorFlow takes apart run on the replica's: their ops on a
+            variable are placed one by one.
 
         Returns:
           The new `tf.Operation`.
@@ -138,14 +139,17 @@ class Builder:
         return {"container": tf.compat.v1.AttrValue(s=self.container.encode())}
 
     def _brought_to(self, device: str, tensor: Any) -> Any:
-        """`tensor` on `device`, unless it is a handle; TensorFlow leaves what enters a loop where it comes from."""
+        """`tensor` on `device`, unless it is a handle.
+
+        TensorFlow leaves what enters a loop where it comes from.
+        """
         if tensor.dtype == tf.resource or tensor.device == device:
             return tensor
         with self.adding(f"{tensor.op.name}/brought", device):
             return tf.identity(tensor)
 
     def _of_replica(self, template: Any, replica: int) -> dict[str, Any]:
-        """The attributes that give a replica's copy of an op its own random stream and its own loop frame."""
+        """The attributes that give a replica's copy its own random stream and loop frame."""
         attributes = template.attributes
         changed = random_seeds.seeds_of_replica(attributes, replica)
         changed.update(self._random_functions.attributes_of(template.type, attributes, replica))
@@ -155,13 +159,16 @@ class Builder:
         return changed
 
     def _template_of(self, op: Any) -> Any:
-        """The template of `op`; the last is kept, for the copies of one op are made one after the other."""
+        """The template of `op`.
+
+        The last is kept, for the copies of one op are made one after the other.
+        """
         if self._template[0] is not op:
             self._template = (op, tf_graphs.OpTemplate.of_op(op, _is_dropped))
         return self._template[1]
 
     def _device(self, inputs: list[Any], replica: int) -> str:
-        """Where an op with these inputs runs: beside the resource it uses, else on the replica's device."""
+        """The device of an op: that of the resource it uses, else the replica's."""
         for tensor in inputs:
             if tensor.dtype == tf.resource:
                 return str(tensor.device)
@@ -184,5 +191,5 @@ def cpu_beside(device: str) -> str:
 
 
 def _is_dropped(attribute: str) -> bool:
-    """Whether copies do without an attribute: it names ops of the original graph, or speaks to `Saver`."""
+    """Whether copies omit an attribute, which names original ops or is meant for `Saver`."""
     return attribute in ("_class", "_output_shapes") or marks.is_mark(attribute)

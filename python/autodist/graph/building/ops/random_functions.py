@@ -1,8 +1,9 @@
-"""Random ops inside functions: each replica calls its own copy of a function that draws random numbers.
+"""Copies functions with random ops, so that each replica calls its own.
 
-All callers share a function's body, seeds included. So where a function draws numbers, itself or through
-functions that it calls (the body of a loop, a branch), replica r > 0 calls a copy with other seeds, changed as those
-of ops outside of functions are (`random_seeds`). Replica 0 calls the original and draws what one node would.
+All callers share a function's body, seeds included. So where a function draws numbers, itself or
+through functions that it calls (the body of a loop, a branch), replica r > 0 calls a copy with
+other seeds, changed as those of ops outside of functions are (`random_seeds`). Replica 0 calls the
+original and draws what one node would.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class RandomFunctions:
     def attributes_of(
         self, op_type: str, attributes: Mapping[str, Any], replica: int
     ) -> dict[str, Any]:
-        """The attributes, among those of an op, that name other functions in the copy for `replica`."""
+        """The attributes of an op that name other functions in the copy for `replica`."""
         changed: dict[str, Any] = {}
         if not tf_graphs.takes_functions(op_type):
             return changed

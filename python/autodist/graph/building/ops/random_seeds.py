@@ -52,7 +52,7 @@ def separate_node(definition: Any, node: Any, replica: int) -> None:
 
 
 def seed_and_change(arguments: list[str], replica: int) -> tuple[int, list[int]]:
-    """Which argument of a stateless random op is its seed or key, and the bits that a replica flips in it."""
+    """The seed or key argument of a stateless random op, and the bits that a replica flips."""
     change = replica * _STEP & _MASK
     if "key" in arguments:
         return arguments.index("key"), [change]

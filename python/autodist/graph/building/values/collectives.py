@@ -1,8 +1,8 @@
 """TensorFlow's collectives in the transformed graph: sums over all tasks of a cluster.
 
-Each task gives a tensor, and all get the sum, along a ring. If one task's op does not run, the others wait
-without end. So a run must have all of the ops or none: the first task's result waits for the others' ops
-(`sum_over_tasks`), and whatever takes one of the results also takes the first.
+Each task gives a tensor, and all get the sum, along a ring. If one task's op does not run, the
+others wait without end. So a run must have all of the ops or none: the first task's result waits
+for the others' ops (`sum_over_tasks`), and whatever takes one of the results also takes the first.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class Collectives:
 
         Args:
           name: for the new ops.
-          parts: one tensor per task, for which `can_reduce`, of one shape; each on a device of its task.
+          parts: one tensor per task, for which `can_reduce`, of one shape; each on a device of its
+            task.
           timeout_seconds: 0: none; the runner, which watches the servers, ends the run.
         """
         self._count += 1
@@ -71,14 +72,17 @@ class Collectives:
             return [tf.identity(made[0]), *made[1:]]
 
     def are_behind(self, elements: Iterable[Any]) -> bool:
-        """Whether running `elements`, ops and tensors of the transformed graph, runs a collective."""
+        """Whether a run of `elements`, transformed ops and tensors, contains a collective."""
         if not self._count:
             return False
         self._look_at_new_ops()
         return any(getattr(e, "op", e) in self._behind for e in elements)
 
     def _look_at_new_ops(self) -> None:
-        """Finds the new ops that are collectives or depend on one; again while a loop's back edge adds some."""
+        """Finds the new ops that are collectives or depend on one.
+
+        Again while a loop's back edge adds some.
+        """
         graph = self._builder.graph
         if graph.version == self._version:
             return

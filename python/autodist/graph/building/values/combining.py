@@ -28,7 +28,7 @@ def extreme(builder: Builder, pieces: list[Any], kind: str) -> Any:
 
 
 def aggregate(builder: Builder, variable: PlacedVariable, pieces: list[Any]) -> Any:
-    """The value of a local variable's copies, by the reduction that saves use: the bits that are saved.
+    """Reduces a local variable's copies as saves do, so the result has the saved bits.
 
     Args:
       builder: of the transformed graph.

@@ -1,17 +1,20 @@
 """Splits batches over the replicas and takes means weighted by the parts' sizes.
 
-A batch of B rows is split into R consecutive parts whose sizes differ by at most one. Each replica's mean loss is
-a mean over its part, so the mean over the batch is the sum of the replicas' values, each times (size of its part) / B.
+A batch of B rows is split into R consecutive parts whose sizes differ by at most one. Each
+replica's mean loss is a mean over its part, so the mean over the batch is the sum of the replicas'
+values, each times (size of its part) / B.
 
 Where B < R some parts would be empty, and some kernels abort the process on zero rows (`MaxPool` in
-TensorFlow 2.21). So a replica without a part computes on the last row of the batch again. Its result
-counts as nothing: its share is 0, and its rows are dropped where the replicas' rows are joined.
+TensorFlow 2.21). So a replica without a part computes on the last row of the batch again. Its
+result counts as nothing: its share is 0, and its rows are dropped where the replicas' rows are
+joined.
 
-A split, a mean and a join along the first dimension are one op of our library each (`cc/ops`). TensorFlow's own
-ops would be several times as many, and read and write each gradient once more per replica.
+A split, a mean and a join along the first dimension are one op of our library each (`cc/ops`).
+TensorFlow's own ops would be several times as many, and read and write each gradient once more per
+replica.
 
-Where the replicas are on several tasks of a cluster, each task averages what it has, times its share of the batch,
-and a collective adds the tasks' parts (`mean_on_tasks`).
+Where the replicas are on several tasks of a cluster, each task averages what it has, times its
+share of the batch, and a collective adds the tasks' parts (`mean_on_tasks`).
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ class Means:
         self._task_shares: dict[tuple[int, ...], list[Any]] = {}
 
     def split(self, root: int, batch: Any, axis: int) -> Value:
-        """Splits `batch`, the transformed graph's tensor for root number `root`, over the replicas along `axis`."""
+        """Splits `batch`, the transformed tensor of root `root`, over the replicas along `axis`."""
         split = self._split_rows if axis == 0 else self._split_along
         parts, self._sizes[root] = split(batch, axis)
         self._batches[root] = batch
@@ -97,7 +100,9 @@ class Means:
         return len(self._tasks) > 1 and all(can_reduce(tensor) for tensor in tensors)
 
     def mean_on_tasks(self, tensors: list[Any], mask: int) -> list[Any]:
-        """The weighted mean, one tensor per replica, each on the replica's task; no task gathers all tensors.
+        """The weighted mean, one tensor per replica, each on the replica's task.
+
+        No task gathers all tensors.
 
         Args:
           tensors: one tensor per replica, for which `can_mean_on_tasks`.
@@ -135,18 +140,19 @@ class Means:
         return self._task_shares[roots]
 
     def mean_slices(self, values: list[Any], indices: list[Any], mask: int) -> tuple[Any, Any]:
-        """The mean of the replicas' `tf.IndexedSlices`: all of them in replica order, each scaled by its share."""
+        """Joins the replicas' `tf.IndexedSlices` in replica order, each scaled by its share."""
         return self._join_weighted(values, mask), self.join(indices, mask)
 
     def rows_of_replicas(self, rows: Any, values: list[Any], mask: int) -> list[Any]:
-        """Takes `mean_slices` back: of `rows`, one for each row of all `values`, those that belong to each replica."""
+        """Reverses `mean_slices`: splits `rows`, one per row of all `values`, by replica."""
         counts = self.part_counts(mask)
         with self._builder.adding(f"part/{values[0].op.name}", values[0].device):
             sizes = [tf.shape(v, out_type=tf.int64)[0] for v in values]
             counted = tf.stack([s * c for s, c in zip(sizes, counts, strict=True)])
             parts = tf.split(rows, counted, num=self._replica_count)
             for i, part in enumerate(parts):
-                # A replica without a part of the batch has rows all the same; they count as nothing.
+                # A replica without a part of the batch has rows all the same; they count as
+                # nothing.
                 missing = (sizes[i] - counted[i])[tf.newaxis]
                 shape = tf.concat([missing, tf.shape(part, out_type=tf.int64)[1:]], 0)
                 parts[i] = tf.concat([part, tf.zeros(shape, rows.dtype)], 0)
@@ -210,7 +216,10 @@ class Means:
         return self._share_factors[key]
 
     def has_part(self, mask: int, replica: int) -> Any:
-        """A bool scalar: whether a replica has a part of the batch; true where no batch is involved."""
+        """A bool scalar: whether a replica has a part of the batch.
+
+        True where no batch is involved.
+        """
         count = self.part_counts(mask)[replica]
         with self._builder.adding("has_part", count.device):
             return tf.equal(count, 1)
@@ -267,7 +276,10 @@ class Means:
         return self._part_sizes(self._sources_in(mask))
 
     def _part_sizes(self, roots: tuple[int, ...]) -> Any:
-        """The sizes of the roots' parts, checked to be the same; equal ones where there are no roots."""
+        """The sizes of the roots' parts, checked to be the same.
+
+        Equal ones where there are no roots.
+        """
         if len(roots) == 1:
             return self._sizes[roots[0]]
         if roots not in self._common_sizes:

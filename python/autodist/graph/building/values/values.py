@@ -5,7 +5,8 @@
     cut into shards         pieces = [[s0, s1, s2]]               grid says where they lie
     copies of shards        pieces = [[s0, s1], [s0', s1']]
 
-`whole` and `cut` convert between them. Their results are kept: a tensor is concatenated or cut once per device.
+`whole` and `cut` convert between them. Their results are kept: a tensor is concatenated or cut once
+per device.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ class Value:
         Args:
           replica: the replica.
           grid: of the tensor's shape.
-          device: where all shards are needed: the tensor comes there in one piece and is cut there. None: they are
-            needed in several places, and the tensor is cut where it is.
+          device: where all shards are needed: the tensor comes there in one piece and is cut there.
+            None: they are needed in several places, and the tensor is cut where it is.
         """
         row = self._row(replica)
         if self.grid == grid:

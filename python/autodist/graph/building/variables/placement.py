@@ -1,4 +1,4 @@
-"""Asks the strategy how variables are cut and where they lie, and creates their shards and replicas."""
+"""Asks the strategy for layouts of variables, and creates their shards and replicas."""
 
 from __future__ import annotations
 
@@ -98,7 +98,10 @@ class Placer:
         self.placed: dict[Any, PlacedVariable] = {}
 
     def place(self, variables: list[LogicalVariable], local: set[Any]) -> None:
-        """Creates the shards and replicas of new `variables`; `local` holds handles of local ones."""
+        """Creates the shards and replicas of new `variables`.
+
+        `local` holds handles of local ones.
+        """
         shared = [v for v in variables if v.handle_op not in local]
         groups = [group for group in self._new_groups(shared) if not self._join(group)]
         item = GraphItem(tuple(map(VariableGroup, self._roles.infos(groups))))
@@ -124,7 +127,7 @@ class Placer:
                 self._create(variable, placement, is_local=True, constraint=local_constraint)
 
     def _new_groups(self, shared: list[LogicalVariable]) -> list[list[LogicalVariable]]:
-        """The groups that the variables `shared` make, with those placed earlier that they belong to."""
+        """The groups of the variables `shared`, with the earlier placed variables of each group."""
         if not shared:
             return []
         earlier = [p.logical for p in self.placed.values() if not p.is_local]
@@ -133,7 +136,10 @@ class Placer:
         return [g for g in groups if any(v.handle_op not in self.placed for v in g)]
 
     def _join(self, group: list[LogicalVariable]) -> bool:
-        """Places a group like the variable in it that was placed earlier (a slot made later); False where none was."""
+        """Places a group like the variable in it that was placed earlier (a slot made later).
+
+        False where none was.
+        """
         earlier = [v for v in group if v.handle_op in self.placed]
         if not earlier:
             return False
@@ -182,14 +188,17 @@ class Placer:
 
 
 def _would_cut(group: VariableGroup, placement: Placement) -> bool:
-    """Whether the strategy cuts the variables, or says that it does not because they cannot be cut."""
+    """Whether the strategy cuts the variables, or would if they could be cut."""
     blocker = _partition_blocker(group)
     is_cut = placement.grid is not None and not placement.grid.is_whole
     return is_cut or (bool(blocker) and placement.blocker == blocker)
 
 
 def _partition_blocker(group: VariableGroup) -> str:
-    """Why the variables cannot be cut; empty where they can, and for scalars, of which it goes without saying."""
+    """Why the variables cannot be cut.
+
+    Empty where they can, and for scalars, of which it goes without saying.
+    """
     return "" if group.primary.shape == () else group.cannot_be_partitioned
 
 
@@ -198,8 +207,8 @@ def _constrained(
 ) -> tuple[Placement, Constraint | None]:
     """The placement as the graph allows it, and why the graph overrides the strategy.
 
-    Variables that cannot have several copies get the first. The reason says why they cannot be cut, whether the
-    strategy says it or not.
+    Variables that cannot have several copies get the first. The reason says why they cannot be cut,
+    whether the strategy says it or not.
 
     Args:
       group: the variables.

@@ -1,7 +1,7 @@
 """The table of proved rules: from the kinds of an op's inputs to those of its outputs.
 
-A rule holds for every op of its type, with any attributes, or gives no kind. Each was read in the definition of the
-op in TensorFlow 2.21. `kind` says what the kinds are.
+A rule holds for every op of its type, with any attributes, or gives no kind. Each was read in the
+definition of the op in TensorFlow 2.21. `kind` says what the kinds are.
 """
 
 from __future__ import annotations

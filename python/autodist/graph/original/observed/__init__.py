@@ -1,1 +1,1 @@
-"""What the user's program did while it built the graph: gradients, optimizer calls, declared variables."""
+"""What the user's program did while it built the graph: gradients, optimizers, variables."""

@@ -15,6 +15,9 @@ def variables_of(graph: Any) -> list[Any]:
 
 
 def initializer_op(variable: Any) -> Any:
-    """The op that initialises a variable; `tf.compat.v1.train.warm_start` leaves the result of an assignment there."""
+    """The op that initialises a variable.
+
+    `tf.compat.v1.train.warm_start` leaves the result of an assignment there.
+    """
     initializer = variable.initializer
     return initializer if isinstance(initializer, tf.Operation) else initializer.op

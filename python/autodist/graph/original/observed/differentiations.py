@@ -1,4 +1,4 @@
-"""Records of differentiations: their targets, sources and results, and each call of a gradient function."""
+"""Records of differentiations: targets, sources, results, and calls of gradient functions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class Differentiation:
       upstream: the derivatives with respect to the targets that the caller gave; None for ones.
       sources: with respect to what.
       results: the derivatives, one for each source; None where there is none.
-      begin: the ops created as number `begin` or later, and before number `end`, are of this differentiation.
+      begin: the ops created as number `begin` or later, and before number `end`, are of this
+        differentiation.
       end: the number of ops when it returned.
       is_tape: whether a tape differentiated, which calls no gradient function that can be seen.
     """
@@ -40,7 +41,8 @@ class GradientCall:
     Attributes:
       op: the op.
       upstream: the derivatives with respect to the op's outputs.
-      begin: the ops created as number `begin` or later, and before number `end`, are made by the call.
+      begin: the ops created as number `begin` or later, and before number `end`, are made by the
+        call.
       end: the number of ops when it returned.
       passes: whether it returned one of `upstream` as it is.
     """
@@ -57,7 +59,7 @@ class GradientCall:
         return frozenset((u.op, u.value_index) for u in self.upstream if isinstance(u, tf.Tensor))
 
     def has_own_upstream(self, number: int) -> bool:
-        """Whether the derivative with respect to one output is a tensor of its own, if there are several outputs."""
+        """Whether each of several outputs has a derivative of its own."""
         keys = [(u.op, u.value_index) for u in self.upstream if isinstance(u, tf.Tensor)]
         if number >= len(self.upstream) or self.upstream[number] is None:
             return True
@@ -66,7 +68,10 @@ class GradientCall:
 
 
 class Ranges:
-    """Finds the record `[begin, end)` that an op's number lies in; records do not overlap and are added in order."""
+    """Finds the record `[begin, end)` that an op's number lies in.
+
+    Records do not overlap and are added in order.
+    """
 
     def __init__(self) -> None:
         self._records: list[Any] = []

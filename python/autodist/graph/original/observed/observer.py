@@ -1,21 +1,22 @@
-"""Records gradients and optimizer calls while the user's program builds a graph in `AutoDist.scope()`.
+"""Records gradients and optimizer calls while a program builds a graph in the scope.
 
-A finished graph does not say which tensors are gradients with respect to variables, nor which ops an optimizer
-made. So the scope records both while the program makes them.
+A finished graph does not say which tensors are gradients with respect to variables, nor which ops
+an optimizer made. So the scope records both while the program makes them.
 
-*Gradients.* The transformer averages a gradient over the replicas where it is made: where `tf.gradients`
-or `GradientTape.gradient` returns it. Whatever is computed from it later (clipping, scaling, the
-update) sees the mean, as on a single node. The ops of the backward pass itself, created before the call
-returned, go on seeing the replica's own value: in `z = f(x) + v` the gradient of `v` is the very tensor
-that flows on into `f`. So a record says from which op on the mean is seen, `seen_from`: the number
-of ops in the graph when the call returned.
+*Gradients.* The transformer averages a gradient over the replicas where it is made: where
+`tf.gradients` or `GradientTape.gradient` returns it. Whatever is computed from it later (clipping,
+scaling, the update) sees the mean, as on a single node. The ops of the backward pass itself,
+created before the call returned, go on seeing the replica's own value: in `z = f(x) + v` the
+gradient of `v` is the very tensor that flows on into `f`. So a record says from which op on the
+mean is seen, `seen_from`: the number of ops in the graph when the call returned.
 
-*Second derivatives* go back through a gradient into the backward pass that made it. Behind the gradient
-each replica goes on with its own values: it gets the mean of what comes back, and of
+*Second derivatives* go back through a gradient into the backward pass that made it. Behind the
+gradient each replica goes on with its own values: it gets the mean of what comes back, and of
 `tf.IndexedSlices` the rows that are its own.
 
-*Updates.* What Keras optimizers return from `apply_gradients` in a graph is a variable, and a session that runs it
-updates nothing. Inside the scope the call returns one op that runs all its updates, in program order per variable.
+*Updates.* What Keras optimizers return from `apply_gradients` in a graph is a variable, and a
+session that runs it updates nothing. Inside the scope the call returns one op that runs all its
+updates, in program order per variable.
 """
 
 from __future__ import annotations
@@ -65,8 +66,10 @@ class SecondDerivative:
     Attributes:
       gradient: the gradient that it goes back through.
       upstream: the derivative with respect to it, as it comes back.
-      begin: ops created as number `begin` or later, and before number `end`, are of the pass behind it.
-      inner_end: those before number `inner_end` were made by the gradient function of the op that made the gradient.
+      begin: ops created as number `begin` or later, and before number `end`, are of the pass behind
+        it.
+      inner_end: those before number `inner_end` were made by the gradient function of the op that
+        made the gradient.
       end: the number of ops when the differentiation returned.
     """
 
@@ -94,7 +97,8 @@ class Observer:
       differentiations: the calls that differentiate, at the top level of the graph's functions.
       gradient_calls: the calls of gradient functions of the graph's ops, in order.
       optimizer_calls: what the optimizers' calls created.
-      gradients_in_tapes: names of gradients that a `tf.GradientTape` went back through for a second derivative.
+      gradients_in_tapes: names of gradients that a `tf.GradientTape` went back through for a second
+        derivative.
       sparse_feeds: placeholders that were seen to become parts of a `tf.SparseTensor`.
     """
 
@@ -140,7 +144,7 @@ class Observer:
         ]
 
     def _is_building(self) -> bool:
-        """Whether the default graph is the one that is watched, or the body of a function, branch or loop in it."""
+        """Whether the default graph is the observed one, or a function body inside it."""
         if tf.executing_eagerly():
             return False
         graph = tf.compat.v1.get_default_graph()
@@ -209,7 +213,7 @@ class Observer:
             self._record_of.setdefault((record.values.op, record.values.value_index), record)
 
     def _find_second_derivatives_in_tape(self, targets: Any) -> None:
-        """Notes the gradients that a tape goes back through, where it is not seen which ops lie behind them."""
+        """Records the gradients that a tape goes back through, whose ops are not observed."""
         pending = [
             t.op for t in tf.nest.flatten(targets) if getattr(t, "graph", None) is self._graph
         ]
@@ -295,7 +299,7 @@ class Observer:
         return watched
 
     def _record_inputs(self, grads_and_vars: list[Any], seen_from: int) -> None:
-        """Gradients that reach an optimizer without having been recorded before are averaged there."""
+        """Records gradients that reach an optimizer unrecorded; they are averaged there."""
         for gradient, _ in grads_and_vars:
             if isinstance(gradient, (tf.Tensor, tf.IndexedSlices)):
                 self.gradients.append(_record(gradient, None, seen_from))
@@ -306,7 +310,10 @@ def _as_list(values: Any) -> list[Any]:
 
 
 def find_handle_op(source: Any) -> Any:
-    """The `VarHandleOp` of a variable, of its handle or of a tensor read from it; None for anything else."""
+    """The `VarHandleOp` of a variable, of its handle or of a tensor read from it.
+
+    None for anything else.
+    """
     if tf_variables.is_resource_variable(source):
         source = source.handle
     if not isinstance(source, tf.Tensor) or not hasattr(source, "op"):

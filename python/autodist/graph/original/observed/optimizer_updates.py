@@ -1,4 +1,4 @@
-"""Optimizers: which methods update variables, and one op that runs what a Keras optimizer leaves without an order."""
+"""The optimizers' methods that update variables, and an op that orders Keras's updates."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from autodist.private_apis import tf_graphs
 def run_in_order(graph: Any, gradients: list[Any], begin: int) -> Any:
     """One op that runs every update created since op number `begin`.
 
-    Keras writes `m.assign_add(...)` and then reads `m`, and relies on the program order that `tf.function`
-    gives. A graph has no such order, so it is made here: per variable, a read waits for the
-    writes before it, and a write for the reads and writes before it. The first writes also wait for
-    all gradients and for the plain reads of the variable in the forward pass: weight decay depends on
-    neither, and the loss is that of the variables before the step.
+    Keras writes `m.assign_add(...)` and then reads `m`, and relies on the program order that
+    `tf.function` gives. A graph has no such order, so it is made here: per variable, a read waits
+    for the writes before it, and a write for the reads and writes before it. The first writes also
+    wait for all gradients and for the plain reads of the variable in the forward pass: weight decay
+    depends on neither, and the loss is that of the variables before the step.
 
     Args:
       graph: the original graph.
@@ -76,8 +76,9 @@ def _wait_for(ops: list[Any]) -> Any:
 def check_options(optimizer: Any) -> None:
     """Refuses options of Keras optimizers that do nothing in a graph.
 
-    They compare the step counter by `==` in Python, which in a graph that is no function compares objects and is
-    always false (Keras 3.15, tf_keras 2.21): the model would never be updated, or its averages never be used.
+    They compare the step counter by `==` in Python, which in a graph that is no function compares
+    objects and is always false (Keras 3.15, tf_keras 2.21): the model would never be updated, or
+    its averages never be used.
 
     Raises:
       UnsupportedGraphError: naming the option.
@@ -108,7 +109,8 @@ def _check_reachable(update: Any) -> None:
         )
 
 
-# The base class of each family of optimizers. Read in TensorFlow 2.21, Keras 3.15 and tf_keras 2.21.
+# The base class of each family of optimizers. Read in TensorFlow 2.21, Keras 3.15 and tf_keras
+# 2.21.
 _OPTIMIZER_BASES = (
     ("keras", "keras.src.optimizers.base_optimizer", "BaseOptimizer"),
     ("tf_keras", "tf_keras.src.optimizers.optimizer", "_BaseOptimizer"),
@@ -118,7 +120,7 @@ _OPTIMIZER_METHODS = ("minimize", "apply_gradients", "apply")
 
 
 def optimizer_methods() -> list[tuple[type, str]]:
-    """Every class that defines a method through which an optimizer updates, with the method's name."""
+    """Every optimizer class that defines an updating method, with the method's name."""
     bases: list[type] = [tf.compat.v1.train.Optimizer]
     for package, module, name in _OPTIMIZER_BASES:
         if importlib.util.find_spec(package) is not None:

@@ -1,4 +1,4 @@
-"""Tells what an op may do to a variable whose handle it takes, inside functions that it calls too."""
+"""Finds what an op may do to a variable by its handle, also in functions that it calls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ _BRANCHES = re.compile(r"(Stateless)?(If|Case)")
 def may_write(op: Any, index: int) -> bool:
     """Whether `op` itself may change the variable whose handle is its input `index`.
 
-    Control-flow ops that only hand the handle on do not write; the ops behind them may, see `written_behind`.
+    Control-flow ops that only hand the handle on do not write; the ops behind them may, see
+    `written_behind`.
     """
     if op.type in _READS or op.type in op_types.HANDLE_PASSES:
         return False
@@ -34,7 +35,10 @@ def may_write(op: Any, index: int) -> bool:
 
 
 def handle_behind(tensor: Any) -> Any:
-    """The op that made the handle `tensor`, looked up through v1 control flow; for other tensors, their own op."""
+    """The op that made the handle `tensor`, looked up through v1 control flow.
+
+    For other tensors, their own op.
+    """
     op = tensor.op
     while tensor.dtype == tf.resource and op.type in op_types.HANDLE_PASSES and len(op.inputs):
         op = op.inputs[0].op
@@ -42,10 +46,12 @@ def handle_behind(tensor: Any) -> Any:
 
 
 def written_behind(op: Any, index: int) -> Any:
-    """The op that may change the variable behind input `index` of `op` where no rule sees it; else None.
+    """The op that may change the variable behind input `index` of `op` where no rule sees it.
 
-    That is a function call or an op without a rule, reached at once or through v1 control flow. Such an
-    op is made once, or once per replica, however many copies the variable has.
+    Else None.
+
+    That is a function call or an op without a rule, reached at once or through v1 control flow.
+    Such an op is made once, or once per replica, however many copies the variable has.
     """
     pending, seen = [(op, index)], set()
     is_direct = True
@@ -69,9 +75,10 @@ def written_behind(op: Any, index: int) -> Any:
 
 
 def uses_behind(op: Any, index: int) -> set[tuple[Any, ...]]:
-    """Identifies the ops inside functions, branches and loops that take the handle which is input `index` of `op`.
+    """Identifies the ops in called functions that take the handle at input `index` of `op`.
 
-    Two variables with an identification in common are used by one op (an optimizer's update with its slots).
+    Two variables with an identification in common are used by one op (an optimizer's update with
+    its slots).
     """
     found: set[tuple[Any, ...]] = set()
     pending, seen = [(op, index)], set()
@@ -123,7 +130,7 @@ class _Body:
                 self._users.setdefault(text.split(":")[0], []).append((node, index))
 
     def uses_of_argument(self, number: int) -> Iterator[tuple[Any, int]]:
-        """The nodes that take an argument, also through nodes that hand it on, and at which input."""
+        """The nodes that take an argument, directly or passed on, and the inputs that take it."""
         pending, seen = [self._arguments[number]], set()
         while pending:
             name = pending.pop()
@@ -137,7 +144,8 @@ class _Body:
                     yield node, index
 
 
-# A function with many arguments is looked at for each; reading its definition takes time in its size.
+# A function with many arguments is looked at for each; reading its definition takes time in its
+# size.
 _bodies: weakref.WeakKeyDictionary[Any, dict[str, _Body]] = weakref.WeakKeyDictionary()
 
 
@@ -153,7 +161,7 @@ def _body_of(graph: Any, name: str) -> _Body | None:
 
 
 def _calls(op_type: str, attrs: Any, index: int) -> list[tuple[str, int]]:
-    """The functions that an op calls, each with the number of its argument that is the op's input `index`."""
+    """The functions that an op calls, and the argument that is the op's input `index`."""
     argument = index - 1 if _BRANCHES.fullmatch(op_type) else index
     return [(name, argument) for name in _names(attrs)] if argument >= 0 else []
 
@@ -196,7 +204,7 @@ def only_looks(op_type: str) -> bool:
 
 
 def is_repeatable(op: Any) -> bool:
-    """Whether copies of an op that calls functions give the same for the same inputs, and have no effect.
+    """Whether an op that calls functions is repeatable and has no effect.
 
     Those do not count in which the user gave a gradient function, which need not be a derivative.
     """
@@ -204,7 +212,7 @@ def is_repeatable(op: Any) -> bool:
 
 
 def _is_special(graph: Any, op_type: str, attrs: Any, visited: set[str]) -> bool:
-    """Whether a node draws random numbers, or has a gradient function of its own, in functions that it calls, too."""
+    """Whether a node, or a function it calls, draws random numbers or has a custom gradient."""
     if random_op_types.draws(op_type, attrs):
         return True
     if not tf_graphs.takes_functions(op_type):
@@ -221,7 +229,7 @@ def _is_special(graph: Any, op_type: str, attrs: Any, visited: set[str]) -> bool
 
 
 def has_effect(op: Any) -> bool:
-    """Whether running an op once more may change something that lasts, in a function that it calls, too."""
+    """Whether an op, or a function it calls, may change something that lasts when run again."""
     return _node_has_effect(op.graph, op.type, op.node_def.attr, set())
 
 
@@ -229,7 +237,7 @@ _PER_STEP = re.compile(r"TensorArray\w*|Stack\w*|Assert|Print|PrintV2|Timestamp"
 
 
 def has_lasting_effect(op: Any) -> bool:
-    """Whether running an op once more may change something that outlasts the step, other than printed text."""
+    """Whether an op run again may change something that outlasts the step, except prints."""
     return _PER_STEP.fullmatch(op.type) is None and has_effect(op)
 
 

@@ -1,4 +1,4 @@
-"""Facts about TensorFlow's op types: what an op does with a variable's handle, or with its inputs element by element.
+"""Facts about op types: what they do with variable handles, and which are elementwise.
 
 They were read in the op definitions of TensorFlow 2.21.
 """

@@ -1,6 +1,7 @@
 """Sorts ops so that each comes after what it depends on.
 
-Creation order is not enough: `tf.cond` and `tf.while_loop` give ops inputs that were created after them.
+Creation order is not enough: `tf.cond` and `tf.while_loop` give ops inputs that were created after
+them.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from typing import Any
 def topological(
     ops: list[Any], more_sources: Callable[[Any], list[Any]] = lambda _: []
 ) -> list[Any]:
-    """Sorts `ops` so that each comes after those of its inputs and control inputs that are among them.
+    """Sorts `ops` topologically: each comes after its inputs and control inputs among them.
 
     Args:
       ops: the ops, in order of creation.
       more_sources: other ops that an op comes after.
 
-    Ops that do not depend on each other keep their order. The back edge of a while loop, from `NextIteration` to
-    `Merge`, is not followed.
+    Ops that do not depend on each other keep their order. The back edge of a while loop, from
+    `NextIteration` to `Merge`, is not followed.
     """
     pending = set(ops)
     ordered = []

@@ -1,4 +1,4 @@
-"""Which op types draw random numbers, and whether by a state of their own or by a seed that they take."""
+"""The op types that draw random numbers, by their own state or by a seed that they take."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Finds variables that are updated together, which must be cut alike and lie on the same devices.
 
-Two variables belong together when one op takes the handles of both to update them, be it inside a function, branch or
-loop, or when, inside an optimizer's call, the new value of one is computed element by element from the other (Keras
-optimizers).
+Two variables belong together when one op takes the handles of both to update them, be it inside a
+function, branch or loop, or when, inside an optimizer's call, the new value of one is computed
+element by element from the other (Keras optimizers).
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ def split_into_groups(
     known: Mapping[Any, LogicalVariable],
     optimizer_calls: Iterable[list[Any]],
 ) -> list[list[LogicalVariable]]:
-    """Splits `variables` into groups that lie alike; the first created of a group, its primary, comes first.
+    """Splits `variables` into groups that lie alike.
+
+    The first created of a group, its primary, comes first.
 
     Args:
       variables: in order of creation.
@@ -84,5 +86,6 @@ def _computed_elementwise(ops: list[Any], known: Mapping[Any, LogicalVariable]) 
                 if source is not None and source.shape == target.shape:
                     yield target, source
             elif op.type in op_types.ELEMENTWISE:
-                # Elements of another shape, such as a norm that all gradients are divided by, are no others' own.
+                # Elements of another shape, such as a norm that all gradients are divided by, are
+                # no others' own.
                 pending.extend(t.op for t in op.inputs if t.shape.is_compatible_with(target.shape))

@@ -1,8 +1,8 @@
-"""Plans the initialisation of a graph's variables, tables and iterators: in which order, and which are left out.
+"""Plans the initialisation of variables, tables and iterators: the order, and omissions.
 
-An initial value may be computed from another variable (a slot, a moving average), looked up in a table, or taken from
-an iterator. Its initializer then runs after theirs. An initializer that depends on a placeholder that is not fed is
-left to the user, and so are those that depend on it.
+An initial value may be computed from another variable (a slot, a moving average), looked up in a
+table, or taken from an iterator. Its initializer then runs after theirs. An initializer that
+depends on a placeholder that is not fed is left to the user, and so are those that depend on it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from autodist.graph.original.ops import op_types
 from autodist.graph.original.variables.roles import Key, key_of
 
 _PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2"})
-# Resources, apart from variables, that hold nothing until an op has initialised them, and those ops.
+# Resources, apart from variables, that hold nothing until an op has initialised them, and those
+# ops.
 _STATEFUL = frozenset({"HashTable", "HashTableV2", "Iterator", "IteratorV2"})
 _INITIALIZING = frozenset(
     {
@@ -102,8 +103,8 @@ def plan_initialization(
       made: the initializers of tables and iterators that have run.
 
     Returns:
-      Stages, of which each depends only on what earlier ones initialise, and what is left to the user. Variables that
-      start from each other in a ring share the last stage.
+      Stages, of which each depends only on what earlier ones initialise, and what is left to the
+      user. Variables that start from each other in a ring share the last stage.
     """
     waiting = list(_initializers(graph, fed, with_value, made))
     there = {*with_value, *(r for op in made for r in _ancestors(op, fed).initialised)}

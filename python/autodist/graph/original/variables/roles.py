@@ -151,7 +151,10 @@ class Roles:
 
 
 def partition_blocker(variable: LogicalVariable, blocker: Blocker) -> str:
-    """Why `variable` must stay whole, `blocker` asked for each op that takes it; empty when it can be cut."""
+    """Why `variable` must stay whole, `blocker` asked for each op that takes it.
+
+    Empty when it can be cut.
+    """
     if variable.shape is None:
         return "its shape is not fully known"
     if not variable.shape:

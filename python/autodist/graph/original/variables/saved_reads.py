@@ -1,4 +1,4 @@
-"""Finds the reads whose value a `SaveV2` stores, and the updates that may come between such a read and the save."""
+"""Finds the reads whose value a `SaveV2` stores, and updates between read and save."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ class SavedRead:
     chain: tuple[Any, ...]
 
     def update_behind(self) -> Any:
-        """An op that may update the variable and comes after the read, but not after `save`; None if there is none.
+        """An op that may update the variable and comes after the read, but not after `save`.
+
+        None if there is none.
 
         After such an op the variable no longer has the value that is to be saved.
         """
@@ -43,7 +45,10 @@ class SavedRead:
 
 
 def reading_chain(tensor: Any) -> tuple[Any, ...]:
-    """The ops that read a variable and pass its value on to `tensor`, from there backwards; of another tensor none."""
+    """The ops that read a variable and pass its value on to `tensor`, from there backwards.
+
+    Of another tensor none.
+    """
     chain = variable_ops.read_chain(tensor)
     return chain if chain[-1].type == op_types.READ else ()
 

@@ -14,22 +14,64 @@ from autodist.graph.original.variables.roles import key_of, size_of
 
 Found = list[Kind | None]
 
-# fmt: off
-# Element i of the output depends on element i of each input, after broadcasting, and on nothing else.
-ELEMENTWISE = (op_types.ELEMENTWISE - {"Select"}) | frozenset((
-    "AsString", "StringLower", "StringUpper", "StringStrip", "StringToHashBucket", "StringToHashBucketFast",
-    "StringToHashBucketStrong", "StringToNumber", "StaticRegexReplace", "StaticRegexFullMatch", "RegexReplace",
-    "StringLength", "Bucketize", "ApproximateEqual", "Erfinv", "Ndtri", "Lgamma", "Digamma", "Polygamma", "Zeta",
-    "Igamma", "Igammac", "Betainc", "LeftShift", "RightShift", "SigmoidGrad", "TanhGrad", "ReluGrad", "Relu6Grad",
-    "EluGrad", "SeluGrad", "SoftplusGrad", "SoftsignGrad", "SqrtGrad", "RsqrtGrad", "ReciprocalGrad", "InvGrad",
-    "LeakyReluGrad", "FakeQuantWithMinMaxArgs", "FakeQuantWithMinMaxVars", "Angle", "ComplexAbs", "Snapshot",
-    "CheckNumericsV2",
-))
+# fmt: off Element i of the output depends on element i of each input, after broadcasting, and on
+# nothing else.
+ELEMENTWISE = (op_types.ELEMENTWISE - {"Select"}) | frozenset(
+    (
+        "AsString",
+        "StringLower",
+        "StringUpper",
+        "StringStrip",
+        "StringToHashBucket",
+        "StringToHashBucketFast",
+        "StringToHashBucketStrong",
+        "StringToNumber",
+        "StaticRegexReplace",
+        "StaticRegexFullMatch",
+        "RegexReplace",
+        "StringLength",
+        "Bucketize",
+        "ApproximateEqual",
+        "Erfinv",
+        "Ndtri",
+        "Lgamma",
+        "Digamma",
+        "Polygamma",
+        "Zeta",
+        "Igamma",
+        "Igammac",
+        "Betainc",
+        "LeftShift",
+        "RightShift",
+        "SigmoidGrad",
+        "TanhGrad",
+        "ReluGrad",
+        "Relu6Grad",
+        "EluGrad",
+        "SeluGrad",
+        "SoftplusGrad",
+        "SoftsignGrad",
+        "SqrtGrad",
+        "RsqrtGrad",
+        "ReciprocalGrad",
+        "InvGrad",
+        "LeakyReluGrad",
+        "FakeQuantWithMinMaxArgs",
+        "FakeQuantWithMinMaxVars",
+        "Angle",
+        "ComplexAbs",
+        "Snapshot",
+        "CheckNumericsV2",
+    )
+)
 # fmt: on
 
 
 def axis_of_broadcast(kinds: Kinds, op: Any, indices: Any = None) -> int | None:
-    """The dimension of an elementwise op's output along which rows lie; None where its inputs do not fit."""
+    """The dimension of an elementwise op's output along which rows lie.
+
+    None where its inputs do not fit.
+    """
     rank = op.outputs[0].shape.rank
     if rank is None:
         return _axis_of_one(kinds, op, indices)
@@ -67,7 +109,7 @@ def _axis_of_one(kinds: Kinds, op: Any, indices: Any) -> int | None:
 
 
 def _keep_dims(kinds: Kinds, op: Any) -> None:
-    """Notes the sizes that an elementwise op's output has in common with all inputs that are no scalars."""
+    """Records the sizes that an elementwise op's output shares with its non-scalar inputs."""
     made = op.outputs[0]
     inputs = [t for t in op.inputs if t.shape.rank != 0]
     if made.shape.rank is None or any(t.shape.rank != made.shape.rank for t in inputs):
@@ -86,7 +128,7 @@ def each_of(kinds: Kinds, op: Any) -> tuple[Any, ...] | None:
 
 
 def _lets_pass(tensor: Any, place: int, rank: int) -> bool:
-    """Whether a tensor, the same for all replicas, is broadcast along dimension `place` of `rank`."""
+    """Whether a tensor that all replicas share is broadcast along dimension `place` of `rank`."""
     if tensor.shape.rank is None:
         return False
     axis = place - (rank - tensor.shape.rank)

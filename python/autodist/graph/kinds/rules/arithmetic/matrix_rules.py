@@ -42,7 +42,7 @@ def matrices(kinds: Kinds, op: Any) -> Found:
 
 
 def _has_values_alone(op: Any) -> bool:
-    """Whether an op that finds values and vectors was asked for no vectors: those outputs hold nothing."""
+    """Whether a decomposition was asked for no vectors, so that those outputs are empty."""
     asked = {"Svd": "compute_uv", "SelfAdjointEigV2": "compute_v"}.get(op.type)
     return asked is not None and not op.get_attr(asked)
 

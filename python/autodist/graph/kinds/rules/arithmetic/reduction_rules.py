@@ -45,7 +45,7 @@ _QUOTIENTS = frozenset({"RealDiv", "Div", "DivNoNan"})
 
 
 def of_reductions(kinds: Kinds, op: Any) -> Kind | None:  # noqa: PLR0911 - a rule each
-    """The kind of what an elementwise op computes from reductions of the rows, where it is a reduction again."""
+    """The kind of an elementwise op on reductions of rows, if its result is a reduction."""
     found = kinds.of_inputs(op)
     if op.type in _PASSES:
         sizes = kinds.sizes(op.inputs[0])
@@ -78,7 +78,7 @@ def linear_combination(found: list[Kind | None]) -> Kind | None:
 
 
 def _is_linear(cast: Any) -> bool:
-    """Whether a sum of what is cast is the cast of the sum: not where it is rounded, nor where it may overflow."""
+    """Whether a sum of casts is the cast of the sum: the cast neither rounds nor overflows."""
     before, after = cast.inputs[0].dtype, cast.outputs[0].dtype
     is_exact = before.is_floating and after.is_floating and before.size <= after.size
     return bool(is_exact or (before.is_complex and after.is_complex and before.size <= after.size))
@@ -105,7 +105,7 @@ _SIZE_OF_COUNTS = 4
 
 
 def _keeps_counts(cast: Any) -> bool:
-    """Whether a number of rows that is cast is one still: not a part of it cut off, nor a remainder."""
+    """Whether a cast keeps a number of rows: it neither truncates nor wraps."""
     before, after = cast.inputs[0].dtype, cast.outputs[0].dtype
     if after.size < _SIZE_OF_COUNTS:
         return False
@@ -146,7 +146,7 @@ def reduction(kinds: Kinds, op: Any) -> Found:
 
 
 def _is_of_batch_normalisation(kinds: Kinds, op: Any) -> bool:
-    """Whether a mean over the batch is a statistic of batch normalisation, as `tf.nn.moments` makes both."""
+    """Whether a mean over the batch is a batch normalisation statistic of `tf.nn.moments`."""
     if op.inputs[0].op.type == "SquaredDifference" and op.inputs[0].op in kinds.by_choice:
         return meets_rows(op.outputs[0], kinds.analysis.is_forward)
     return any(_is_variance(kinds, op, user) for user in _behind(op.outputs[0]))

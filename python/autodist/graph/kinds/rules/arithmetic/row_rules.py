@@ -1,4 +1,4 @@
-"""Rules for ops that treat each row by itself, or work over other dimensions than that of the rows."""
+"""Rules for ops that treat each row by itself, or work along other dimensions."""
 
 from __future__ import annotations
 
@@ -21,23 +21,59 @@ from autodist.graph.kinds.rules.shapes.size_rules import constant
 
 Found = list[Kind | None]
 
-# fmt: off
-# The first input holds rows along dimension 0, and each is treated by itself; the other inputs are parameters.
-ROW_BY_ROW = frozenset((
-    "Conv2D", "Conv3D", "DepthwiseConv2dNative", "Dilation2D", "MaxPool", "MaxPoolV2", "MaxPool3D", "AvgPool",
-    "AvgPool3D", "LRN", "ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic", "ResizeArea",
-    "ExtractImagePatches", "SpaceToDepth", "DepthToSpace", "DecodeRaw",
-    "DecodePaddedRaw",
-))
+# fmt: off The first input holds rows along dimension 0, and each is treated by itself; the other
+# inputs are parameters.
+ROW_BY_ROW = frozenset(
+    (
+        "Conv2D",
+        "Conv3D",
+        "DepthwiseConv2dNative",
+        "Dilation2D",
+        "MaxPool",
+        "MaxPoolV2",
+        "MaxPool3D",
+        "AvgPool",
+        "AvgPool3D",
+        "LRN",
+        "ResizeBilinear",
+        "ResizeNearestNeighbor",
+        "ResizeBicubic",
+        "ResizeArea",
+        "ExtractImagePatches",
+        "SpaceToDepth",
+        "DepthToSpace",
+        "DecodeRaw",
+        "DecodePaddedRaw",
+    )
+)
 # The last dimension is treated as one, and the other inputs are parameters.
-LAST = frozenset((
-    "Softmax", "LogSoftmax", "TopK", "TopKV2", "RGBToHSV", "HSVToRGB", "AdjustHue", "AdjustSaturation",
-))
-RANDOM = frozenset((
-    "RandomUniform", "RandomStandardNormal", "TruncatedNormal", "RandomUniformInt", "RandomGammaV2",
-    "StatelessRandomUniform", "StatelessRandomNormal", "StatelessTruncatedNormal", "StatelessRandomUniformV2",
-    "StatelessRandomNormalV2", "StatelessTruncatedNormalV2",
-))
+LAST = frozenset(
+    (
+        "Softmax",
+        "LogSoftmax",
+        "TopK",
+        "TopKV2",
+        "RGBToHSV",
+        "HSVToRGB",
+        "AdjustHue",
+        "AdjustSaturation",
+    )
+)
+RANDOM = frozenset(
+    (
+        "RandomUniform",
+        "RandomStandardNormal",
+        "TruncatedNormal",
+        "RandomUniformInt",
+        "RandomGammaV2",
+        "StatelessRandomUniform",
+        "StatelessRandomNormal",
+        "StatelessTruncatedNormal",
+        "StatelessRandomUniformV2",
+        "StatelessRandomNormalV2",
+        "StatelessTruncatedNormalV2",
+    )
+)
 # fmt: on
 
 

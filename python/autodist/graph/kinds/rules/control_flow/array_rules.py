@@ -1,7 +1,7 @@
 """Rules for tensor arrays of the v1 control flow.
 
-A tensor array is behind a handle, and which of its writes a read sees is said by the graph as a whole. So
-what is known of one holds for all that is ever written into it (`Stores`).
+A tensor array is behind a handle, and which of its writes a read sees is said by the graph as a
+whole. So what is known of one holds for all that is ever written into it (`Stores`).
 """
 
 from __future__ import annotations

@@ -1,9 +1,13 @@
-"""Rules for the ops that call functions: calls, branches and loops of the v2 control flow; see `rule_table`.
+"""Rules for the ops that call functions: calls, branches and loops of the v2 control flow.
 
-The rules are applied inside the function's body, to the kinds of its arguments. Nothing is combined over the replicas
-inside a body, so a result that needs it has no kind. A body is analysed once for each list of its arguments' kinds.
+See `rule_table`.
 
-For a loop, the kinds of its variables are assumed and weakened as in the v1 control flow (`loop_rules`).
+The rules are applied inside the function's body, to the kinds of its arguments. Nothing is combined
+over the replicas inside a body, so a result that needs it has no kind. A body is analysed once for
+each list of its arguments' kinds.
+
+For a loop, the kinds of its variables are assumed and weakened as in the v1 control flow
+(`loop_rules`).
 """
 
 from __future__ import annotations
@@ -217,7 +221,10 @@ def loop(kinds: Kinds, op: Any) -> Found:
 def _carried(
     kinds: Kinds, op: Any, body: str, given: tuple[Fact, ...], keeps: Kind | None = None
 ) -> Outcome:
-    """What is known in each iteration of what a loop carries; what has the kind `keeps` is known to keep it."""
+    """What is known in each iteration of what a loop carries.
+
+    What has the kind `keeps` is known to keep it.
+    """
     while True:
         outcome = look_into(kinds, op, body, list(given))
         after = tuple(

@@ -31,7 +31,10 @@ def _list(kinds: Kinds, op: Any, index: int = 0) -> Kind | None:
 
 
 def list_behind(kind: Kind | None, tensor: Any) -> Kind | None:
-    """The kind of a tensor; `EMPTY`, or a list of what all replicas share, where it is a list that they share."""
+    """The kind of a tensor.
+
+    `EMPTY`, or a list of what all replicas share, where it is a list that they share.
+    """
     if kind != SAME or tensor.dtype != tf.variant:
         return kind
     op = tensor.op
@@ -42,7 +45,7 @@ def list_behind(kind: Kind | None, tensor: Any) -> Kind | None:
 
 
 def _knows_shape(kinds: Kinds, op: Any, index: int) -> bool:
-    """Whether the shape of a list's elements is that of all replicas, but for the number of rows."""
+    """Whether all replicas' list elements have one shape, apart from the number of rows."""
     return kinds.of(op, index) == SAME or kinds.sizes(op.inputs[index]) is not None
 
 

@@ -1,14 +1,16 @@
 """Rules for the loops and branches of the v1 control flow; see `rule_table`.
 
-What a loop carries has the kind of what enters it, if each iteration gives it the same kind again: proved by
-induction over the iterations. So the kinds of a loop's `Merge` ops are assumed, first those of what enters, and
-weakened until what `NextIteration` gives fits (`Frames.weaken`). All replicas must make the same number of iterations:
-the condition of the loop must be the same for all.
+What a loop carries has the kind of what enters it, if each iteration gives it the same kind again:
+proved by induction over the iterations. So the kinds of a loop's `Merge` ops are assumed, first
+those of what enters, and weakened until what `NextIteration` gives fits (`Frames.weaken`). All
+replicas must make the same number of iterations: the condition of the loop must be the same for
+all.
 
-*Loops over rows* are the exception (`tf.map_fn` over the batch): a counter goes from 0 in steps of one to the number of
-the replica's rows. There a tensor is an *item* if it depends on the row of the iteration and on what all replicas
-share, and on nothing else; any op that is repeatable makes items of items. Such a loop may carry only the counter,
-tensors that it leaves unchanged, and arrays with one element for each row.
+*Loops over rows* are the exception (`tf.map_fn` over the batch): a counter goes from 0 in steps of
+one to the number of the replica's rows. There a tensor is an *item* if it depends on the row of the
+iteration and on what all replicas share, and on nothing else; any op that is repeatable makes items
+of items. Such a loop may carry only the counter, tensors that it leaves unchanged, and arrays with
+one element for each row.
 """
 
 from __future__ import annotations
@@ -106,7 +108,9 @@ def begin(kinds: Kinds) -> None:
 
 
 def weaken(kinds: Kinds, ops: Iterable[Any]) -> bool:
-    """Weakens what was assumed of the loops where the kinds do not bear it out; whether there was any such.
+    """Weakens what was assumed of the loops where the kinds do not bear it out.
+
+    Whether there was any such.
 
     Args:
       kinds: the kinds, found on the assumptions.
@@ -227,7 +231,10 @@ def merge(kinds: Kinds, op: Any) -> Found:
 
 
 def _merge_branches(kinds: Kinds, op: Any) -> Found:
-    """The input that is alive, where all replicas take one branch; an item, where it may be another in each row."""
+    """The input that is alive, where all replicas take one branch.
+
+    An item, where it may be another in each row.
+    """
     found = kinds.of_inputs(op)
     if kinds.analysis.is_in_loop(op) and (ITEM in found or kinds.remembered(Frames).by_rows):
         fits = set(found) <= {SAME, ITEM}
@@ -299,7 +306,10 @@ def both(kinds: Kinds, op: Any) -> Found | None:
 
 
 def row_by_index(kinds: Kinds, op: Any) -> Found | None:
-    """The row with the number of the iteration, as `Gather` and `StridedSlice` take it; None for anything else."""
+    """The row with the number of the iteration, as `Gather` and `StridedSlice` take it.
+
+    None for anything else.
+    """
     if not is_batch(kinds.of(op, 0)):
         return None
     if op.type == "StridedSlice":

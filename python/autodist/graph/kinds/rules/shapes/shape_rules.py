@@ -78,7 +78,10 @@ def _note_dims(kinds: Kinds, op: Any) -> None:
 
 
 def _factors(sizes: list[Any]) -> tuple[int, list[Any]] | None:
-    """What a product of sizes is made of: a number, and sizes that are not known; None where a size is no size."""
+    """What a product of sizes is made of: a number, and sizes that are not known.
+
+    None where a size is no size.
+    """
     number, others = 1, []
     pending = list(sizes)
     while pending:
@@ -104,7 +107,7 @@ def _without_common(before: list[Any], after: list[Any]) -> tuple[list[Any], lis
 def _regrouped(
     each: tuple[Any, ...] | None, before: list[Any], after: list[Any]
 ) -> tuple[Any, ...] | None:
-    """How many rows there are for each of the batch, where sizes behind dimension 0 become part of it or leave it."""
+    """The number of rows per row of the batch when dimensions join or leave dimension 0."""
     before, after = _without_common(before, after)
     if each is not None and after and not before and each[-len(after) :] == tuple(after):
         return each[: -len(after)]
@@ -114,7 +117,7 @@ def _regrouped(
 
 
 def _remerged(kind: Kind, asked: list[Any], before: list[Any]) -> Kind | None:
-    """The kind of rows behind dimension 0 that are merged with what is in front of them, or taken apart from it."""
+    """The kind of rows not along dimension 0 that are merged with outer dimensions, or split."""
     if kind.is_rows:
         # All in front of the rows, and they, become dimension 0.
         if asked[0] == COUNT or (asked[0] == -1 and asked[1:] == before[kind.axis + 1 :]):
@@ -334,7 +337,10 @@ def select(kinds: Kinds, op: Any) -> Found:
 
 
 def _keeping_sizes(rule: Rule) -> Rule:
-    """The rule of an op that makes a vector of sizes of a vector or scalar of them; `rule` for anything else."""
+    """The rule of an op that makes a vector of sizes of a vector or scalar of them.
+
+    `rule` for anything else.
+    """
 
     @functools.wraps(rule)
     def found(kinds: Kinds, op: Any) -> Found:

@@ -1,4 +1,7 @@
-"""Rules for the sizes of dimensions, and what is known of numbers that say where; see `rule_table`."""
+"""Rules for the sizes of dimensions, and what is known of numbers that say where.
+
+See `rule_table`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ Found = list[Kind | None]
 
 
 def rows_of(kinds: Kinds, op: Any, index: int = 0) -> int | None:
-    """The dimension along which the rows of an input lie; None where it has none, or an unknown rank."""
+    """The dimension along which the rows of an input lie.
+
+    None where it has none, or an unknown rank.
+    """
     kind = kinds.of(op, index)
     is_known = kind is not None and kind.is_rows and op.inputs[index].shape.rank is not None
     return kind.axis if kind is not None and is_known else None
@@ -38,7 +44,10 @@ _FOLDED = {
 
 
 def constant(tensor: Any) -> Any:  # noqa: PLR0911 - a type of ops each
-    """The value of a tensor that depends on constants and known ranks alone, as an array; None for any other."""
+    """The value of a tensor that depends on constants and known ranks alone, as an array.
+
+    None for any other.
+    """
     value = tf.get_static_value(tensor)
     if value is not None:
         return np.asarray(value)

@@ -72,7 +72,10 @@ def _slice_of_sizes(kinds: Kinds, op: Any, known: list[Any], bounds: list[int]) 
 
 
 def _place_after_slice(op: Any, axis: int) -> int | None:
-    """Where dimension `axis` of the input lies in the output of a slice that takes all of it; else None."""
+    """Where dimension `axis` of the input lies in the output of a slice that takes all of it.
+
+    Else None.
+    """
     count = op.inputs[1].shape.num_elements()
     if count is None:
         return None
