@@ -211,9 +211,9 @@ def _simulate(arguments: argparse.Namespace) -> tuple[str, str, Any]:
                 rows.append([way, servers, shards, parts])
     shown = dataclasses.asdict(machines)
     assumed = (
-        f"Assumed: a network of {arguments.nic_gbit:g} Gbit/s and {arguments.disk_gb:g} GB/s to the file "
-        f"system for each machine, {arguments.file_system_gb:g} GB/s for all; a round trip of "
-        f"{arguments.round_trip_us:g} us; {arguments.cores} cores of each machine."
+        f"Assumed: a network of {arguments.nic_gbit:g} Gbit/s and {arguments.disk_gb:g} GB/s to "
+        f"the file system for each machine, {arguments.file_system_gb:g} GB/s for all; a round "
+        f"trip of {arguments.round_trip_us:g} us; {arguments.cores} cores of each machine."
     )
     text = "\n\n".join(
         [

@@ -68,7 +68,8 @@ def main() -> None:
         others = machine.ProcessorUse.now().others_share_since(before)
         described = machine.describe({})
     report = _Report(
-        f"A training step on {_REPLICAS} CPU replicas beside TensorFlow's own, best of {arguments.rounds}",
+        f"A training step on {_REPLICAS} CPU replicas beside TensorFlow's own, best of "
+        f"{arguments.rounds}",
         times,
         described,
         others,
@@ -197,8 +198,8 @@ class _Report(WrittenReport):
         table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
         said = (
             f"Wanted: at most {_LIMIT} times the rival's processor time. Other processes took "
-            f"{self.others_share:.0%} of the processors; how far the control is from 1 says how much the times are "
-            "worth. Processor time suffers less from others than wall time."
+            f"{self.others_share:.0%} of the processors; how far the control is from 1 says how "
+            "much the times are worth. Processor time suffers less from others than wall time."
         )
         facts = "\n".join(f"- {key}: {value}" for key, value in self.machine.items())
         return f"# {self.question}\n\n{said}\n\n{table}\n\n{facts}\n"

@@ -200,8 +200,9 @@ def _to_markdown(
         lines.append([*cells, *(f"{ratio:.2f}" for ratio in ratios)])
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     said = (
-        f"Medians of {rounds} rounds. Wanted: create at most {_CREATE_LIMIT} times that of PS, a step at most "
-        f"{_STEP_LIMIT} times the best of as many replicas. Other processes took {others:.0%} of the processors."
+        f"Medians of {rounds} rounds. Wanted: create at most {_CREATE_LIMIT} times that of PS, a "
+        f"step at most {_STEP_LIMIT} times the best of as many replicas. Other processes took "
+        f"{others:.0%} of the processors."
     )
     machine_facts = "\n".join(f"- {key}: {value}" for key, value in facts.items())
     return (

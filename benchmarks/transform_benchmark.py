@@ -161,8 +161,8 @@ def _to_markdown(
     most = max((row.seconds["transform"] for row in limited), default=0.0)
     verdict = "met" if most < _LIMIT_SECONDS else "**missed**"
     said = (
-        f"Wanted: less than {_LIMIT_SECONDS:.0f} s for {_LIMIT_NODES} nodes; the most was {most:.1f} s: {verdict}. "
-        f"Other processes took {others_share:.0%} of the processors."
+        f"Wanted: less than {_LIMIT_SECONDS:.0f} s for {_LIMIT_NODES} nodes; the most was "
+        f"{most:.1f} s: {verdict}. Other processes took {others_share:.0%} of the processors."
     )
     machine_facts = "\n".join(f"- {key}: {value}" for key, value in facts.items())
     return f"# {title}\n\n{said}\n\n{table}\n\n{machine_facts}\n"

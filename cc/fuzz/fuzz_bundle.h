@@ -1,7 +1,7 @@
 // A checkpoint whose files a fuzzer writes, and everything that can be done with one.
 //
-// What loads is compared with what a loop over single elements finds in the same files, so that a
-// wrong value counts as a crash does. fuzz_bundle.cc is linked into each fuzzer.
+// Loaded values are compared with those that a loop over single elements finds in the same files. A
+// wrong value counts as a crash. fuzz_bundle.cc is linked into each fuzzer.
 
 #ifndef AUTODIST_FUZZ_FUZZ_BUNDLE_H_
 #define AUTODIST_FUZZ_FUZZ_BUNDLE_H_

@@ -28,7 +28,8 @@ REGISTER_OP("AutodistBundlePrint")
 What this task sees of a bundle of one data file.
 
 prefix: Scalar. The bundle's.
-print: The CRC of the index file, unmasked, and the size of the data file in bytes; -1 where it cannot be read.
+print: The CRC of the index file, unmasked, and the size of the data file in bytes; -1 where it
+cannot be read.
 )doc");
 
 class BundlePrintOp : public TaskOp {

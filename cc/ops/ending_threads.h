@@ -13,9 +13,9 @@
 
 namespace autodist {
 
-// From now on, a thread that is being ended and for which the process would abort waits for the end
-// of the process, as with Python 3.14. All other calls of std::terminate do what they did. Call it
-// when the interpreter is about to end. Once; a second call does nothing.
+// Makes a thread for which the process would abort wait for the end of the process, as Python 3.14
+// does. All other calls of std::terminate do what they did. Call it when the interpreter is about
+// to end. A second call does nothing.
 void HoldEndingThreads();
 
 }  // namespace autodist

@@ -21,8 +21,8 @@ struct VariableAssign {
   bool validate_shape;
 };
 
-// The assignment of `edge`'s value, if it is all that becomes of the value there, waits for nothing
-// else, and is of a variable on a CPU of the process that the edge's source is on.
+// The assignment of `edge`'s value. It must be the only use of the value and wait for nothing else.
+// Its variable must be on a CPU of the process of the edge's source.
 std::optional<VariableAssign> FindVariableAssign(const tensorflow::Edge& edge);
 
 // The static shape of the ref variable that `edge`'s value is assigned to, if it must have that.

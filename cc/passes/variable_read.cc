@@ -12,9 +12,9 @@ using tensorflow::Edge;
 using tensorflow::Node;
 
 // Whether `taken` is all that goes on from its source, but for control edges to `reader`. Another
-// edge of data may lead to an update of the variable, which must not come before the read, or to
-// something else that is to have the very value that is saved: a fetch, a send, a second entry. A
-// control edge to another op says that it runs after the read.
+// edge of data may lead to an update of the variable, which must not come before the read. It may
+// also lead to something that needs the saved value itself: a fetch, a send, a second entry. A
+// control edge to another op says that the op runs after the read.
 bool IsForReaderOnly(const Edge& taken, const Node* reader) {
   for (const Edge* edge : taken.src()->out_edges()) {
     if (edge == &taken || edge->dst()->IsSink()) continue;
@@ -34,8 +34,8 @@ bool IsOnCpuOf(const Node& reader, const Node& read) {
 void AddControlInputs(const Node& node, VariableRead* read) {
   for (const Edge* edge : node.in_edges()) {
     if (!edge->IsControlEdge() || edge->src()->IsSource()) continue;
-    // Stock's save reads a slice without a copy by switching copy-on-read off first, which lets
-    // updates in place reach a buffer that is being read (TensorFlow 2.21, read_value_no_copy).
+    // Stock's save reads a slice without a copy: it switches copy-on-read off first. Updates in
+    // place then reach a buffer that is being read (TensorFlow 2.21, read_value_no_copy).
     if (edge->src()->type_string() == "DisableCopyOnRead") {
       read->preparations.push_back(edge->src());
       AddControlInputs(*edge->src(), read);

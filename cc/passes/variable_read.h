@@ -17,14 +17,14 @@ struct VariableRead {
   std::string device;                     // of the read, and so of the variable
   std::vector<tensorflow::Node*> nodes;   // the identities and the read, from the value backwards
   std::vector<tensorflow::Node*> before;  // what must run before the read
-  // Ops that prepare the variable for a read in place by stock TensorFlow, and must not run when it
-  // is not read that way.
+  // Ops that prepare the variable for stock TensorFlow's read in place. They must not run for any
+  // other read.
   std::vector<tensorflow::Node*> preparations;
 };
 
-// The read behind `edge`, if the variable is on a CPU of the process that the edge's target is on
-// and if the read is for that target alone: nothing else takes its value or waits for it. Then the
-// target may read the variable itself, at any time after `before`.
+// The read behind `edge`. The variable must be on a CPU of the process of the edge's target. The
+// read must be for that target alone: nothing else takes its value or waits for it. Then the target
+// may read the variable itself, at any time after `before`.
 std::optional<VariableRead> FindVariableRead(const tensorflow::Edge& edge);
 
 }  // namespace autodist

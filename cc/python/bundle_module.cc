@@ -114,7 +114,7 @@ Raises:
 
 Raises:
     FileNotFoundError: the index or a data file is missing.
-    DataLossError: bytes are not those that were written; names the tensor, the file and the range.)doc");
+    DataLossError: bytes differ from those written; names the tensor, the file and the range.)doc");
   module.def(
       "file_system_kind",
       [](int64_t type) {

@@ -212,7 +212,7 @@ void RegisterClusterRestorePlan(py::module_& module) {
 Args:
     prefix: The checkpoint's, for messages.
     rows: The keys and values of its index, the header's first.
-    entries: Per target (name, shape_and_slice, dtype as a number, task); not of strings or variants.
+    entries: Per target (name, shape_and_slice, dtype as a number, task); no strings or variants.
     task_count: How many tasks there are; the first reads the files.
 
 Raises:

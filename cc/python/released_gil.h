@@ -1,9 +1,9 @@
 // Lets other Python threads run while C++ works.
 //
-// As pybind11::gil_scoped_release, but its destructor may be unwound. A thread that takes the
-// interpreter's lock again after the interpreter has begun to end is itself ended there, up to
-// Python 3.13 by pthread_exit, which unwinds the stack. From a destructor that must not throw, that
-// aborts the process; see ops/ending_threads.h.
+// As pybind11::gil_scoped_release, but its destructor may be unwound. Once the interpreter has
+// begun to end, it ends each thread that takes its lock again. Up to Python 3.13 it does so by
+// pthread_exit, which unwinds the stack. In a destructor that must not throw, that aborts the
+// process; see ops/ending_threads.h.
 
 #ifndef AUTODIST_PYTHON_RELEASED_GIL_H_
 #define AUTODIST_PYTHON_RELEASED_GIL_H_

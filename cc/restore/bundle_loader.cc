@@ -283,8 +283,8 @@ absl::Status WithWithdrawn(const RestorePlan& plan, const Pass& pass, const absl
                    absl::StrJoin(names, ", ")));
 }
 
-// Takes the values of all live targets that a pass wrote to before it failed, so that none of them
-// is of another state than the rest. Returns the error with what was done.
+// Takes away the values of all live targets that a failed pass wrote to. So no target holds another
+// state than the rest. Returns the error, which then says so.
 absl::Status Withdraw(Load* load, const Pass& pass, const absl::Status& error) {
   // Before anything that may fail.
   for (size_t i = 0; i < load->plan.groups.size(); ++i) {

@@ -1,9 +1,9 @@
 // Reads a checkpoint into shards and replicas: every byte once, in any number of threads, through
 // one block of memory each.
 //
-// A pass reads all pieces of the plan, block by block, straight into the memory of a target where a
-// block belongs to one alone, else through a buffer. The sums of the blocks are joined and compared
-// with the stored CRC of each piece.
+// A pass reads all pieces of the plan, block by block. A block of one target is read straight into
+// its memory, any other through a buffer. The sums of the blocks are joined and compared with the
+// stored CRC of each piece.
 //
 //   targets            first pass                      second pass
 //   none is live       fills new memory                none
@@ -13,9 +13,9 @@
 //                                                      is summed again
 //
 // So a checkpoint that is damaged, too short or unreadable is refused before any value has changed.
-// Should a byte differ in the second pass that did not in the first, or be unreadable, all live
-// targets that the pass has written to are left without a value: others have their former one, and
-// never do some have the stored value and some the former.
+// If a byte of the second pass differs from the first, or is unreadable, the live targets written
+// so far lose their values. The others keep their former values. Stored and former values are never
+// mixed.
 
 #ifndef AUTODIST_RESTORE_BUNDLE_LOADER_H_
 #define AUTODIST_RESTORE_BUNDLE_LOADER_H_

@@ -191,8 +191,8 @@ TEST(AllThatIsMissingAndAllThatDoesNotFitIsNamed) {
   }
 }
 
-// A plan of all of "w", [4, 6] in a 2 x 2 grid, after `change` has been made to the index, whose
-// entries 0 to 3 are the slices and 4 lists them.
+// A plan of all of "w", [4, 6] in a 2 x 2 grid, after `change` was made to the index. Entries 0 to
+// 3 of the index are the slices; entry 4 lists them.
 absl::Status PlanAfter(const std::function<void(BundleIndex*)>& change) {
   const Dims shape = {4, 6};
   BundleIndex index = NewIndex();

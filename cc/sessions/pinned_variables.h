@@ -1,8 +1,8 @@
 // References to resource variables, carried from op to op in a variant.
 //
-// An op can take the handles of one device only. So that one save can read the variables of several
-// devices of a process, an AutodistPinVariables per device looks its variables up there, and the
-// save takes what they return. The references keep the variables alive; they mean nothing to
+// An op can take the handles of one device only. One save reads the variables of several devices of
+// a process. So an AutodistPinVariables on each device looks up that device's variables, and the
+// save takes what these ops return. The references keep the variables alive; they mean nothing to
 // another process.
 
 #ifndef AUTODIST_SESSIONS_PINNED_VARIABLES_H_

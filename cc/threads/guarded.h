@@ -1,7 +1,7 @@
 // Turns what a function throws into a status.
 //
-// An exception that leaves a thread of ours, a kernel or a destructor ends the process, and one
-// that passes through a thread that others still work for takes the ground from under them.
+// An exception that leaves a thread of ours, a kernel or a destructor ends the process. One that
+// leaves a function for which other threads still work destroys what they use.
 
 #ifndef AUTODIST_THREADS_GUARDED_H_
 #define AUTODIST_THREADS_GUARDED_H_

@@ -11,9 +11,9 @@ namespace autodist {
 
 // Calls `work` in this thread, with 0, and in up to `count` - 1 others, with their number; returns
 // when all are done. If the process may start no more threads, or has no memory for them, fewer do
-// the same work. What `work` throws becomes its status (guarded.h). `stop`, which does not throw,
-// is called with every status that is not ok, by the thread that has it, so that the others end
-// early. Returns the first such status.
+// the same work. What `work` throws becomes its status (guarded.h). Each thread calls `stop`, which
+// does not throw, with its status if that is not ok. So the others end early. Returns the first
+// such status.
 absl::Status RunThreads(int count, const std::function<absl::Status(int thread)>& work,
                         const std::function<void(const absl::Status&)>& stop);
 

@@ -76,8 +76,8 @@ class AutoDist:
             strategy_builder = PSLoadBalancing()
         if not isinstance(strategy_builder, StrategyBuilder):
             raise ArgumentTypeError(
-                "strategy_builder must be an instance of autodist.strategy.StrategyBuilder, such as "
-                f"PartitionedPS(); found {strategy_builder!r}"
+                "strategy_builder must be an instance of autodist.strategy.StrategyBuilder, such "
+                f"as PartitionedPS(); found {strategy_builder!r}"
             )
         if resource_spec_file is None:
             self._spec = ResourceSpec.from_environment()
@@ -223,9 +223,10 @@ class AutoDist:
             options = (config, batch_dims, batch_statistics)
             if session is not None and any(option is not None for option in options):
                 raise GraphStateError(
-                    "an earlier create_distributed_session, Keras or a function already made the distributed session "
-                    "of this graph, which is open: config, batch_dims and batch_statistics come too late for it. "
-                    "Give them to the first call, before model.fit, get_weights or a function; or close that session."
+                    "an earlier create_distributed_session, Keras or a function already made the "
+                    "distributed session of this graph, which is open: config, batch_dims and "
+                    "batch_statistics come too late for it. Give them to the first call, before "
+                    "model.fit, get_weights or a function; or close that session."
                 )
             return self._initialized(
                 session or self._new_session(config, batch_dims, batch_statistics), init_feed_dict
@@ -296,7 +297,8 @@ class AutoDist:
     ) -> Transformer:
         if self._graph is None or self._observer is None:
             raise GraphStateError(
-                "there is no graph to distribute: build the model inside `with autodist.scope():` first"
+                "there is no graph to distribute: build the model inside `with autodist.scope():` "
+                "first"
             )
         check_gpus(self._spec)
         dims = BatchDims(self._graph, batch_dims)
@@ -331,7 +333,8 @@ def explain(graph: Any = None) -> Explanation:
     owner = None if found is None else found()
     if owner is None:
         raise GraphStateError(
-            "the graph to explain was not built in the scope of an AutoDist: build it inside `with autodist.scope():`"
+            "the graph to explain was not built in the scope of an AutoDist: build it inside `with "
+            "autodist.scope():`"
         )
     return owner.explain(graph)
 

@@ -64,8 +64,8 @@ def _add_demo(commands: Any) -> None:
         "demo",
         help="train, save, export, restore and fine-tune on real data, and check every step",
         description="Trains a model of handwritten digits on two replicas, saves and exports it, and has processes "
-        "that know only TensorFlow restore it, compare every variable and fine-tune it. Any difference "
-        "is an error.",
+        "that know only TensorFlow restore it, compare every variable and fine-tune it. Any "
+        "difference is an error.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     demo.add_argument(
@@ -112,7 +112,8 @@ def _add_serve(commands: Any) -> None:
         "serve",
         help="run the TensorFlow server of one node of a cluster",
         description="Runs the TensorFlow server of one node, with autodist's ops loaded, until it is killed; "
-        "anew for each chief of an AutoDist program. Which node: one of a resource spec, or the task of TF_CONFIG.",
+        "anew for each chief of an AutoDist program. Which node: one of a resource spec, or the "
+        "task of TF_CONFIG.",
     )
     serve.add_argument(
         "--resource-spec",

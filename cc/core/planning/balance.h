@@ -8,10 +8,10 @@
 //   40    0, 1                  40
 //   80    1, 2                  20   60
 //
-// The division whose sum of squares is least is such a one. It is found by going through the loads
-// again and again and dividing each so that those who take of it become as equal as they can,
-// given the rest. How far that is from the best is known: whoever the workers of some loads are,
-// they must take all of what nobody else can.
+// The division with the least sum of squares is such a division. It is found in rounds. Each round
+// goes through all loads and divides each so that its workers become as equal as they can. How far
+// that is from the best is known: the workers of some loads must take all that nobody else can
+// take.
 
 #ifndef AUTODIST_CORE_PLANNING_BALANCE_H_
 #define AUTODIST_CORE_PLANNING_BALANCE_H_

@@ -58,9 +58,9 @@ struct WritePlan {
 };
 
 // Returns what is wrong, or nullopt: shards that do not tile their tensor; a shard that nobody
-// holds; a device outside [0, device_count); too many bytes. With the least that the busiest device
-// can have to write as unit, it has at most 1.06, as long as an element is small beside that and
-// devices are no long chain.
+// holds; a device outside [0, device_count); too many bytes. The busiest device writes at most 1.06
+// times the least that is possible. This holds if an element is small beside that and the devices
+// form no long chain.
 std::optional<std::string> PlanWriters(const std::vector<HeldTensor>& tensors, int device_count,
                                        WritePlan* plan);
 

@@ -14,9 +14,8 @@
 // everything it calls is inlined into it. None of the loops has a product added to a sum, so that
 // no level can fuse one.
 //
-// float and half, the usual types of weights, also have kernels in vector instructions
-// (reduce_vectors.h), which do the same arithmetic and leave to the plain loops what does not fill
-// a vector.
+// The usual types of weights, float and half, also have kernels in vector instructions
+// (reduce_vectors.h). These do the same arithmetic. The plain loops do what does not fill a vector.
 #define AUTODIST_INLINE inline __attribute__((always_inline))
 #define AUTODIST_AVX2 __attribute__((target("avx2,f16c")))
 #define AUTODIST_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl")))

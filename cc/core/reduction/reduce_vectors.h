@@ -56,10 +56,10 @@ AUTODIST_AVX2 AUTODIST_INLINE __m256 WithoutZero(__m256 a, __m256 b, __m256 sum)
   return _mm256_blendv_ps(sum, a, _mm256_castsi256_ps(is_zero));
 }
 
-// Two replicas need no double: where a + b is finite in float, it is what a + b in double rounds to
-// (53 bits are more than twice 24 and one), halving either is exact or rounds the same exact
-// number, and for equal replicas gives their bits back. A sum with 0.0 is the first replica. For
-// infinities, NaNs and sums that overflow see the other kernel.
+// Two replicas need no double. Where a + b is finite in float, it is the rounded a + b of double:
+// 53 bits are more than twice 24 and one. Halving either is exact or rounds the same exact number.
+// For equal replicas it gives their bits back. A sum with 0.0 is the first replica. The other
+// kernel takes infinities, NaNs and sums that overflow.
 AUTODIST_AVX2 inline int64_t ReduceTwoFloat32Avx2(const Reduction& reduction) {
   const auto* a = static_cast<const float*>(reduction.sources[0]);
   const auto* b = static_cast<const float*>(reduction.sources[1]);

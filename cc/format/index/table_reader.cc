@@ -22,8 +22,8 @@ constexpr int64_t kFooterBytes = 48;
 constexpr uint64_t kMagic = 0xdb4775248b80fb57;
 constexpr int64_t kTrailerBytes = 5;  // of a block: its kind and its CRC
 constexpr char kUncompressed = 0;
-// A key in full is at least every sixteenth in TensorFlow's tables, so that all of a block's keys
-// take at most sixteen times its bytes; this leaves room for other writers.
+// In TensorFlow's tables at least every sixteenth key is stored in full. So all keys of a block
+// take at most sixteen times its bytes. This limit leaves room for other writers.
 constexpr uint64_t kMostKeyBytesPerByte = 64;
 
 absl::Status Damaged(absl::string_view problem) { return absl::DataLossError(problem); }

@@ -6,9 +6,9 @@
 //            then the rest of the key and the value
 //   footer   48 bytes: where the meta index and the index lie (varints), padding, a magic number
 //
-// TensorFlow's own reader trusts the sizes it finds: a file made to harm has it allocate whatever
-// it says. Here nothing is allocated that the file does not hold, every length is checked, and keys
-// and blocks must ascend, so that no byte of the file is read as part of two entries.
+// TensorFlow's own reader trusts the sizes it finds: a malicious file makes it allocate any amount.
+// This reader allocates only what the file holds, and checks every length. Keys and blocks must
+// ascend, so no byte of the file belongs to two entries.
 
 #ifndef AUTODIST_FORMAT_INDEX_TABLE_READER_H_
 #define AUTODIST_FORMAT_INDEX_TABLE_READER_H_

@@ -75,7 +75,8 @@ REGISTER_OP("AutodistJoinReplicas")
     .Attr("T: type")
     .SetShapeFn(JoinedShape)
     .Doc(R"doc(
-The rows of all replicas that have a part of the batch, in replica order; of all replicas where none has.
+The rows of all replicas that have a part of the batch, in replica order; of all replicas where none
+has.
 
 values: Tensors of one shape but for the first dimension.
 sizes: Shape [N].

@@ -73,22 +73,25 @@ REGISTER_OP("AutodistRestore")
     .Doc(R"doc(
 Restores tensors, or slices of them, from a checkpoint into variables and new tensors.
 
-Every stored byte is read once, or, where variables have values that must survive a damaged checkpoint, twice. Any
-slices are restored from any others, for all dtypes.
+Every stored byte is read once, or, where variables have values that must survive a damaged
+checkpoint, twice. Any slices are restored from any others, for all dtypes.
 
 prefix: Scalar. The prefix of the checkpoint.
 tensor_names: The name of each entry.
-shape_and_slices: The full shape and slice of each entry as in RestoreV2; empty for the whole tensor.
+shape_and_slices: The full shape and slice of each entry as in RestoreV2; empty for the whole
+tensor.
 pins: Variables to write in place, from AutodistPinVariables; they need not be initialized.
 tensors: The entries named by `tensor_entries`.
 dtypes: The dtype of each entry.
-variable_entries: For each variable of `pins` the number of the entry it takes. An entry may have several variables.
+variable_entries: For each variable of `pins` the number of the entry it takes. An entry may have
+several variables.
 variable_shapes: For each variable its static shape, which the entry must be compatible with.
 validate_shapes: For each variable whether it must keep its shape if it is initialized.
 tensor_entries: For each output the number of its entry.
 tensor_shapes: For each output the static shape that the entry must be compatible with.
-verify: Whether the checkpoint is read in full and found right 'before' a variable that has a value is written, or
-  'during' that, which reads it once; then a variable that turns out damaged is left uninitialized.
+verify: Whether the checkpoint is read in full and found right 'before' a variable that has a value
+  is written, or 'during' that, which reads it once; then a variable that turns out damaged is left
+  uninitialized.
 threads: How many threads read; 0 lets the machine decide.
 )doc");
 

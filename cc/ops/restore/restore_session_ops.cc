@@ -91,10 +91,12 @@ fingerprint: The CRC of the index file that the chief reads.
 lease_seconds: As in AutodistOpenRestore.
 keys: The keys of the index that this task needs, the header's first.
 rows: For each key its value.
-names: For each variable of `pins`, and for each of the tensors that follow them, what it is in the checkpoint.
+names: For each variable of `pins`, and for each of the tensors that follow them, what it is in the
+checkpoint.
 shape_and_slices: For each the slice of that, as in RestoreV2.
 pins: Variables, from AutodistPinVariables; they need not be initialized.
-can_open: Whether this task reads the same index under `prefix`, and can open the data files that it needs.
+can_open: Whether this task reads the same index under `prefix`, and can open the data files that it
+needs.
 live: For each whether it has a value of the type and shape that is restored.
 unfit: What is wrong with those that cannot take what is restored.
 dtypes: The dtype of each.

@@ -1,5 +1,5 @@
-// The ops of a save of several tasks by which they share the blocks of one file (shared_blocks.h),
-// and by which it is found out whether the file holds what they wrote.
+// Ops of a save by several tasks. By them the tasks share the blocks of one file (shared_blocks.h),
+// and check that the file holds what they wrote.
 //
 //   task that reads a block's bytes      task that writes the block       another task
 //   AutodistShareBlocks                  AutodistShareBlocks
@@ -116,7 +116,8 @@ Sums what this task reads from a file that it opens now.
 
 path: Scalar. The path.
 ranges: What to read, at most a page each or a few.
-crcs: The size of the file in bytes, then the CRC of each range, unmasked; -1 where the file ends before.
+crcs: The size of the file in bytes, then the CRC of each range, unmasked; -1 where the file ends
+before.
 )doc");
 
 absl::Status CheckRanges(const std::vector<int64_t>& ranges) {

@@ -20,11 +20,12 @@ REGISTER_OP("AutodistReferenceVariables")
     .SetIsStateful()
     .SetShapeFn(tensorflow::shape_inference::ScalarShape)
     .Doc(R"doc(
-Refers at one instant to the buffers of all variables that see only dense updates, for one AutodistSave or
-AutodistJoinSave to write.
+Refers at one instant to the buffers of all variables that see only dense updates, for one
+AutodistSave or AutodistJoinSave to write.
 
-An op of its own, so that the variables are referred to when stock TensorFlow would read them: as soon as the ops that
-the reads wait for are done, not when everything else that is saved was computed, too.
+An op of its own, so that the variables are referred to when stock TensorFlow would read them: as
+soon as the ops that the reads wait for are done, not when everything else that is saved was
+computed, too.
 
 The value is meaningful only within the process and is not sent to another. It can be taken once.
 

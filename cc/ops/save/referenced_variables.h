@@ -1,9 +1,9 @@
 // The values of all variables of a save that can be referred to, taken at one instant.
 //
-// A save takes a long time, and training goes on meanwhile. What it writes of variables with dense
-// updates is what they were when it began: all of them are locked together for as long as it takes
-// to refer to their buffers, and whoever updates one afterwards copies it first, as beside stock's
-// reads. A variable in copy-on-read mode cannot be referred to; it is read when it is written.
+// A save takes a long time, and training goes on meanwhile. It writes variables with dense updates
+// as they were when it began. All of them are locked together while the save takes references to
+// their buffers. The next update of a variable copies it first, as beside stock's reads. A variable
+// in copy-on-read mode cannot be referenced: it is read when it is written.
 
 #ifndef AUTODIST_OPS_SAVE_REFERENCED_VARIABLES_H_
 #define AUTODIST_OPS_SAVE_REFERENCED_VARIABLES_H_

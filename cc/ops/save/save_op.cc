@@ -61,24 +61,28 @@ REGISTER_OP("AutodistSave")
     .Doc(R"doc(
 Saves logical variables, held in shards and replicas, in the V2 checkpoint format.
 
-Entries with the same name and different slices are shards of one logical variable; entries with the same name
-and the same slice are replicas, which the aggregation makes one value. The files are those that SaveV2 writes
-for the whole variables.
+Entries with the same name and different slices are shards of one logical variable; entries with the
+same name and the same slice are replicas, which the aggregation makes one value. The files are
+those that SaveV2 writes for the whole variables.
 
 prefix: Scalar. The prefix of the checkpoint.
 tensor_names: The name of each entry.
-shape_and_slices: The full shape and slice of each entry as in SaveV2; empty where the entry is the whole.
-aggregations: 'MEAN', 'SUM' or 'ONLY_FIRST_REPLICA' for each entry, the same for all entries of a name.
-pins: Variables to read in place, from AutodistPinVariables; or, one input, from AutodistReferenceVariables.
+shape_and_slices: The full shape and slice of each entry as in SaveV2; empty where the entry is the
+whole.
+aggregations: 'MEAN', 'SUM' or 'ONLY_FIRST_REPLICA' for each entry, the same for all entries of a
+name.
+pins: Variables to read in place, from AutodistPinVariables; or, one input, from
+AutodistReferenceVariables.
 tensors: Values that are not variables read in place.
-value_index: For each entry the number of its value in the list made of the variables of `pins` followed by
-  `tensors`.
-layout: 'original' writes every variable whole, 'slices' writes the entries as SaveV2 would, 'restorable' writes
-  as slices only what stock RestoreV2 cannot cut into slices.
-lock: How a variable that is updated in place is kept as it is while it is read: 'block' locks it until it is
-  written, 'copy' until it is copied.
+value_index: For each entry the number of its value in the list made of the variables of `pins`
+  followed by `tensors`.
+layout: 'original' writes every variable whole, 'slices' writes the entries as SaveV2 would,
+  'restorable' writes as slices only what stock RestoreV2 cannot cut into slices.
+lock: How a variable that is updated in place is kept as it is while it is read: 'block' locks it
+  until it is written, 'copy' until it is copied.
 threads: How many threads write; 0 lets the machine decide.
-durable: Whether the files are on the device when the op is done; else only the order of the steps is kept.
+durable: Whether the files are on the device when the op is done; else only the order of the steps
+is kept.
 )doc");
 
 // All that a save needs, unpacked from the inputs of the op.

@@ -69,8 +69,8 @@ save_id: Scalar. A name for the save that no other has.
 prefix: Scalar. The prefix of the checkpoint.
 lease_seconds: Scalar. How long a task keeps the save of a client that is silent.
 path: The absolute path of the data file; empty where it is none that other processes could open.
-place: Of that file the type of its file system (statfs), the size of its blocks in bytes, device and inode (stat); all
-  0 if that is unknown.
+place: Of that file the type of its file system (statfs), the size of its blocks in bytes, device
+  and inode (stat); all 0 if that is unknown.
 kernel: The boot id of this task's kernel; empty if it is unknown.
 durable: Whether all is synced.
 )doc");
@@ -106,11 +106,12 @@ sources: The numbers of the variables of `pins`, followed by those of `tensors`.
 names: What messages call them.
 pins: Variables, from AutodistPinVariables; or, one input, from AutodistReferenceVariables.
 tensors: Other values.
-can_open: Whether this task can write to `path`, or has begun the save itself. On a file system on which several tasks
-  must not write: whether the directory is there.
-shapes: For each source its rank, its shape and, of strings and variants, the size of its encoding; else 0.
-place: As in AutodistOpenSave, as this task sees the file; all 0 if it does not. Device and inode are 0 where only its
-  directory was looked at.
+can_open: Whether this task can write to `path`, or has begun the save itself. On a file system on
+  which several tasks must not write: whether the directory is there.
+shapes: For each source its rank, its shape and, of strings and variants, the size of its encoding;
+else 0.
+place: As in AutodistOpenSave, as this task sees the file; all 0 if it does not. Device and inode
+  are 0 where only its directory was looked at.
 kernel: As in AutodistOpenSave.
 )doc");
 
@@ -123,8 +124,8 @@ REGISTER_OP("AutodistKeepSources")
     .SetIsStateful()
     .SetShapeFn(ScalarShape)
     .Doc(R"doc(
-Keeps sources of a save, while they are sent, as they are now; as they were when the save began, if they could be
-referred to then.
+Keeps sources of a save, while they are sent, as they are now; as they were when the save began, if
+they could be referred to then.
 
 save_id: As in AutodistOpenSave.
 keep: Numbers of sources.
@@ -140,8 +141,8 @@ REGISTER_OP("AutodistFinishParts")
     .SetIsStateful()
     .SetShapeFn(ScalarShape)
     .Doc(R"doc(
-Ends the writing of a task that is not the chief: what it wrote is synced, what it held is released. Once more, it does
-nothing.
+Ends the writing of a task that is not the chief: what it wrote is synced, what it held is released.
+Once more, it does nothing.
 
 save_id: As in AutodistOpenSave.
 durable: Whether to sync.

@@ -14,8 +14,8 @@
 
 namespace autodist {
 
-// By key, the entries that stock BundleWriter::Add and AddSlice make for the tensors of `plan`,
-// which lie at `extents` in the first data file and have these CRCs, unmasked.
+// The entries, by key, that stock BundleWriter::Add and AddSlice make for the tensors of `plan`.
+// The tensors lie at `extents` in the first data file and have these unmasked CRCs.
 std::map<std::string, tensorflow::BundleEntryProto> IndexEntries(const SavePlan& plan,
                                                                  const std::vector<Extent>& extents,
                                                                  const std::vector<uint32_t>& crcs);

@@ -1,9 +1,9 @@
 // Writes the bytes of a plan: the part of a save between the plan and the index.
 //
-// Several threads each read a block of about 1 MiB into a buffer of their own, sum it there and
-// write it at its final offset; the sums of the blocks are joined in file order. What was summed is
-// what is written, whatever happens to the sources meanwhile. Memory: one block per thread,
-// whatever the model.
+// Each of several threads reads a block of about 1 MiB into its own buffer, computes its CRC there,
+// and writes it at its final offset. The CRCs of the blocks are joined in file order. The summed
+// bytes are the written bytes, also if the sources change meanwhile. Memory: one block per thread,
+// for any model.
 
 #ifndef AUTODIST_SAVE_DATA_DATA_WRITER_H_
 #define AUTODIST_SAVE_DATA_DATA_WRITER_H_

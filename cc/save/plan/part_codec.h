@@ -1,9 +1,9 @@
 // Parts of a plan as numbers, which the client that made the plan sends to the tasks that write
 // them.
 //
-// A writer is told for each part its bytes in the file, the boxes that are in it, and for each
-// source where its elements are: in a value that the task holds itself, or in a buffer that another
-// task sends. That task is told which elements of which of its sources to send, in the same order.
+// For each part a writer gets its bytes in the file and its boxes. For each source it gets where
+// the elements are: in a value that the task holds, or in a buffer that another task sends. The
+// sender gets which elements of which of its sources to send, in the same order.
 
 #ifndef AUTODIST_SAVE_PLAN_PART_CODEC_H_
 #define AUTODIST_SAVE_PLAN_PART_CODEC_H_

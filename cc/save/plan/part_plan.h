@@ -13,8 +13,8 @@
 // as it does for autodist.planning. There a task gets bytes that lie together. Here parts go to the
 // tasks in turn, so that all write while a group is on its way.
 //
-// Parts that are sent are grouped: the sources of a group are kept as they are while the group is
-// on its way, and a task keeps no more than `group_bytes` of them, unless a single unit has more.
+// Parts that are sent are grouped. While a group is on its way its sources are kept unchanged. A
+// task keeps at most `group_bytes` of them, unless a single unit has more.
 //
 // Parts end where variables do. Who writes a block that two of them lie in: shared_blocks.h.
 //

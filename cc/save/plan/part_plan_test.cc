@@ -1,5 +1,5 @@
-// Plans over random layouts: the parts cover the file, each task is asked only for what it holds,
-// and a task that does as it is told writes what one machine would have written.
+// Plans over random layouts. The parts cover the file, and each task is asked only for what it
+// holds. Tasks that follow the plan write what one machine would have written.
 
 #include "save/plan/part_plan.h"
 

@@ -76,13 +76,12 @@ absl::StatusOr<SaveLayout> ParseSaveLayout(absl::string_view name);
 // The aggregation of a name such as "MEAN".
 absl::StatusOr<Aggregation> ParseAggregation(absl::string_view name);
 
-// Groups `entries` into logical variables: entries of one name and different
-// slices are shards, of one name and the same slice replicas. Refuses, naming
-// the variable, the boxes and the numbers: slices that cannot be parsed or lie
-// outside their shape, values that do not fit their slice, entries of a name
-// that disagree in shape, dtype or aggregation, shards that overlap, shards that
-// leave a hole (under kSlices a hole is allowed: another task may save it), and
-// replicas that cannot be aggregated.
+// Groups `entries` into logical variables. Entries of one name are shards if their slices differ,
+// and replicas if their slices are the same. Refuses slices that cannot be parsed or lie outside
+// their shape, and values that do not fit their slice. Refuses entries of a name that disagree in
+// shape, dtype or aggregation. Refuses shards that overlap or leave a hole, and replicas that
+// cannot be aggregated. Under kSlices a hole is allowed: another task may save it. Errors name the
+// variable, the boxes and the numbers.
 absl::StatusOr<SavePlan> BuildSavePlan(const std::vector<SaveEntry>& entries, SaveLayout layout);
 
 // The sources of some shards of a tensor, shard by shard and replica by replica.

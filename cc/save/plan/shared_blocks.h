@@ -55,10 +55,10 @@ struct SharedBlocks {
 // `parts` ascend by offset without a gap, as those of a PartPlan.
 SharedBlocks ShareBlocks(absl::Span<const Part> parts, int64_t block_bytes);
 
-// Ranges of the file to read again after the save, to see whether what was written is there: the
-// first and the last page of each writer, and the pages at both sides of each border between two,
-// of evenly chosen borders if they were more than `limit_bytes` together. Empty if there is one
-// writer. Ascending and disjoint; each lies within one run.
+// Ranges of the file to read again after the save, to check that the written bytes are there. They
+// are the first and last page of each writer, and the pages at both sides of each border. If these
+// exceed `limit_bytes` together, some borders are chosen evenly. Empty if there is one writer.
+// Ascending and disjoint; each lies within one run.
 std::vector<WriterRun> PagesToCheck(absl::Span<const WriterRun> runs, int64_t limit_bytes);
 
 }  // namespace autodist

@@ -8,8 +8,8 @@
 // locks on different files of one name. Nobody removes a file that others made and that it has not
 // locked.
 //
-// Where there are no such locks (other file systems than POSIX ones, and some of those, as NFS
-// without its lock service), only threads of one process keep each other out. That is logged, once.
+// Some file systems have no such locks: those that are not POSIX, and NFS without its lock service.
+// There only threads of one process keep each other out. That is logged, once.
 
 #ifndef AUTODIST_STORAGE_POSIX_NAME_LOCK_H_
 #define AUTODIST_STORAGE_POSIX_NAME_LOCK_H_

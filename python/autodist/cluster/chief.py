@@ -82,8 +82,8 @@ class Cluster:
             if cluster is None:
                 if _clusters:
                     raise GraphStateError(
-                        "this process is the chief of another cluster, and has one TensorFlow server for its life. Run "
-                        "another program for another resource spec."
+                        "this process is the chief of another cluster, and has one TensorFlow "
+                        "server for its life. Run another program for another resource spec."
                     )
                 cluster = Cluster(spec, start_timeout_seconds)
                 _clusters[tasks] = cluster
@@ -157,8 +157,8 @@ class Cluster:
         count = len(self.spec.nodes)
         number_of = {node: number for number, node in enumerate(self.spec.nodes)}
         texts = [
-            f"node {f.node.address} ({f.node.task_device}, node {number_of[f.node]} of {count}, the chief "
-            f"being 0): {f.reason}"
+            f"node {f.node.address} ({f.node.task_device}, node {number_of[f.node]} of {count}, "
+            f"the chief being 0): {f.reason}"
             for f in failures
         ]
         return NodeUnavailableError(
@@ -213,8 +213,9 @@ class Cluster:
             own = None
         if own is None or not membership.is_at(f"127.0.0.1:{chief.port}", own, timeout_seconds):
             raise GraphStateError(
-                f"the chief's address {chief.address} is not this machine: the server that was started here is not "
-                "found there. Run the program on the node with 'chief: true', and 'autodist serve' on the others."
+                f"the chief's address {chief.address} is not this machine: the server that was "
+                "started here is not found there. Run the program on the node with 'chief: true', "
+                "and 'autodist serve' on the others."
             )
         self._members.note(chief, own)
         return own
@@ -283,8 +284,8 @@ def _check_devices(node: Node, status: Status) -> None:
     where = f"the server at {node.address}"
     if status.task_device != node.task_device:
         raise GraphStateError(
-            f"{where} is {status.task_device}; the resource spec has {node.task_device} there. Does it serve another "
-            "spec, or was it started with another --node?"
+            f"{where} is {status.task_device}; the resource spec has {node.task_device} there. "
+            "Does it serve another spec, or was it started with another --node?"
         )
     wanted = (*node.cpu_devices, *(node.compute_devices if node.has_replicas else ()))
     missing = [device for device in wanted if not status.has(device)]

@@ -35,8 +35,8 @@ def serve_unless_chief(spec: ResourceSpec) -> None:
     if node.is_chief:
         return
     _logger.warning(
-        "TF_CONFIG: this process is %s, %s, and the program runs in the chief's, %s at %s. This process serves it, as "
-        "`autodist serve` does, and exits when the chief ends",
+        "TF_CONFIG: this process is %s, %s, and the program runs in the chief's, %s at %s. This "
+        "process serves it, as `autodist serve` does, and exits when the chief ends",
         node.task_device,
         node.address,
         spec.chief.task_device,
@@ -77,8 +77,9 @@ def check_given_spec(path: str) -> None:
         return
     if (job, index) != (chief.job, chief.task):
         raise GraphStateError(
-            f"TF_CONFIG says that this process is task {index} of job {job!r}. Only the chief (task {chief.task} of "
-            f"job {chief.job!r}, {chief.address}) runs the program; with the resource spec {path!r} this process would "
-            "too. Run `autodist serve` here; or leave the file out: AutoDist() then serves in this process. To run the "
-            "program on the nodes of the file, unset TF_CONFIG."
+            f"TF_CONFIG says that this process is task {index} of job {job!r}. Only the chief "
+            f"(task {chief.task} of job {chief.job!r}, {chief.address}) runs the program; with the "
+            f"resource spec {path!r} this process would too. Run `autodist serve` here; or leave "
+            "the file out: AutoDist() then serves in this process. To run the program on the nodes "
+            "of the file, unset TF_CONFIG."
         )

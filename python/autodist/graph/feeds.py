@@ -178,9 +178,9 @@ def _parts(  # noqa: PLR0911 - a kind each
         return _Parts(each=_product(sizes[0].each), is_count=True)
     if kind.is_partial:
         raise ArgumentError(
-            f"cannot feed {tensor.name!r}: it is made of row numbers or sizes of the batch, or has its rows in another "
-            "order, and each replica has its own for its part. Feed what it is computed from, or what is computed from "
-            "it."
+            f"cannot feed {tensor.name!r}: it is made of row numbers or sizes of the batch, or has "
+            "its rows in another order, and each replica has its own for its part. Feed what it is "
+            "computed from, or what is computed from it."
         )
     return _Parts(is_sum=kind == SUM)
 

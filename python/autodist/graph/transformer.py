@@ -113,8 +113,8 @@ class Transformer:
         with self._lock:
             if self._failure is not None:
                 raise GraphStateError(
-                    "an op added to the graph could not be distributed, and the session cannot go on: "
-                    f"{self._failure}"
+                    "an op added to the graph could not be distributed, and the session cannot go "
+                    f"on: {self._failure}"
                 ) from self._failure
             # Read before the ops: the next call takes in what is added meanwhile.
             version = self.original.version

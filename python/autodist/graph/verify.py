@@ -34,21 +34,24 @@ def check_supported(ops: list[Any], observer: Observer) -> None:
     for op in ops:
         if op.type in _REF_VARIABLES:
             raise UnsupportedGraphError(
-                f"variable {op.name!r} is a ref variable ({op.type}), which cannot be cut or copied. Create it "
-                "inside AutoDist.scope(), where variables are resource variables, and not with use_resource=False."
+                f"variable {op.name!r} is a ref variable ({op.type}), which cannot be cut or "
+                "copied. Create it inside AutoDist.scope(), where variables are resource "
+                "variables, and not with use_resource=False."
             )
     if observer.gradients_in_tapes:
         raise UnsupportedGraphError(
             "a tf.GradientTape takes a second derivative through the gradient "
-            f"{observer.gradients_in_tapes[0]!r}, where its mean over the replicas cannot be followed. "
-            "Take both derivatives with tf.gradients."
+            f"{observer.gradients_in_tapes[0]!r}, where its mean over the replicas cannot be "
+            "followed. Take both derivatives with tf.gradients."
         )
     for second in observer.second_derivatives:
         if isinstance(second.upstream, tf.IndexedSlices):
             raise UnsupportedGraphError(
-                f"a second derivative goes back through the gradient {second.gradient.values.name!r} as "
-                f"tf.IndexedSlices {second.upstream.values.name!r}, which cannot be followed to the replicas. Read "
-                "single rows of a gradient with tf.matmul(tf.one_hot(...), gradient) instead of tf.gather."
+                "a second derivative goes back through the gradient "
+                f"{second.gradient.values.name!r} as tf.IndexedSlices "
+                f"{second.upstream.values.name!r}, which cannot be followed to the replicas. Read "
+                "single rows of a gradient with tf.matmul(tf.one_hot(...), gradient) instead of "
+                "tf.gather."
             )
 
 
@@ -66,9 +69,10 @@ def check_copies(ops: list[Any], placed: dict[Any, PlacedVariable]) -> None:
             writer = written_behind(op, index)
             if writer is not None:
                 raise UnsupportedGraphError(
-                    f"op {writer.name!r} ({writer.type}) may update variable {variable.logical.name!r} in a function, "
-                    f"branch or loop, but the session already holds it in {variable.copy_count} copies. Create the "
-                    "op before create_distributed_session(), so that all replicas share the variable."
+                    f"op {writer.name!r} ({writer.type}) may update variable "
+                    f"{variable.logical.name!r} in a function, branch or loop, but the session "
+                    f"already holds it in {variable.copy_count} copies. Create the op before "
+                    "create_distributed_session(), so that all replicas share the variable."
                 )
 
 
@@ -120,9 +124,9 @@ def check_saved_reads(new_ops: list[Any], saved_reads: dict[Any, list[SavedRead]
             if update is not None:
                 raise UnsupportedGraphError(
                     f"op {update.name!r} ({update.type}) may update variable {handle.name!r} after "
-                    f"{read.chain[-1].name!r} has read it for {read.save.name!r}, but the session that there is "
-                    "saves the variable by itself. Let the op take another read of the variable, or create it "
-                    "before create_distributed_session()."
+                    f"{read.chain[-1].name!r} has read it for {read.save.name!r}, but the session "
+                    "that there is saves the variable by itself. Let the op take another read of "
+                    "the variable, or create it before create_distributed_session()."
                 )
 
 

@@ -213,7 +213,8 @@ def plan_restore(stored: Sequence[StoredVariable], wanted: Sequence[WantedVariab
             problems.append(f"variable {want.name!r} is not stored")
         elif found.shape != want.shape:
             problems.append(
-                f"variable {want.name!r} has the shape {list(found.shape)}, wanted {list(want.shape)}"
+                f"variable {want.name!r} has the shape {list(found.shape)}, wanted "
+                f"{list(want.shape)}"
             )
     if problems:
         raise ValueError("\n".join(problems))

@@ -26,8 +26,9 @@ def start(work: Callable[[], Any], name: str) -> None:
         raise tf.errors.ResourceExhaustedError(
             None,
             None,
-            f"autodist: cannot start a thread ({name}): the process is at its limit of threads, or has no memory for "
-            "one. Raise the limit (ulimit -u, or the container's pids.max), or let fewer threads run",
+            f"autodist: cannot start a thread ({name}): the process is at its limit of threads, or "
+            "has no memory for one. Raise the limit (ulimit -u, or the container's pids.max), or "
+            "let fewer threads run",
         )
 
 

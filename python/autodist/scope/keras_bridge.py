@@ -131,9 +131,10 @@ class KerasBridge:
             if tf.executing_eagerly() or tf.compat.v1.get_default_graph() is not self._graph:
                 return stock(model, *args, **kwargs)
             raise UnsupportedGraphError(
-                f"{type(model).__name__}.{stock.__name__} is Keras 3's, which does not run in a graph. Build the model "
-                "with tf_keras (where TF_USE_LEGACY_KERAS=1 is set, tf.keras is tf_keras), or call the model, take "
-                "tf.gradients of its loss, apply them with an optimizer and run that in the distributed session."
+                f"{type(model).__name__}.{stock.__name__} is Keras 3's, which does not run in a "
+                "graph. Build the model with tf_keras (where TF_USE_LEGACY_KERAS=1 is set, "
+                "tf.keras is tf_keras), or call the model, take tf.gradients of its loss, apply "
+                "them with an optimizer and run that in the distributed session."
             )
 
         return refuse
@@ -142,6 +143,7 @@ class KerasBridge:
 def _unsupported_optimizer(optimizer: Any) -> UnsupportedGraphError:
     kind = f"{type(optimizer).__module__.partition('.')[0]}'s {type(optimizer).__name__}"
     return UnsupportedGraphError(
-        f"model.compile(optimizer={kind}): Keras cannot train a model of a graph with it. Use {_USE_INSTEAD}. In a "
-        "training loop of your own, tf.gradients and apply_gradients of any optimizer work."
+        f"model.compile(optimizer={kind}): Keras cannot train a model of a graph with it. Use "
+        f"{_USE_INSTEAD}. In a training loop of your own, tf.gradients and apply_gradients of any "
+        "optimizer work."
     )

@@ -73,8 +73,8 @@ def _refused_reference(stock: Any) -> Any:
 
     def refuse(variable: Any) -> Any:
         raise AttributeError(
-            f"variable {variable.name!r} has no `_ref()`: in the scope of AutoDist it is a resource variable. Write "
-            "the variable itself, or `read_value()` for its value."
+            f"variable {variable.name!r} has no `_ref()`: in the scope of AutoDist it is a "
+            "resource variable. Write the variable itself, or `read_value()` for its value."
         )
 
     return property(refuse)

@@ -83,13 +83,15 @@ class ScopeSessions:
             }
             if type(session) not in kinds:
                 raise GraphStateError(
-                    f"{type(session).__name__}, a subclass of tf.compat.v1.Session, would run the graph of this "
-                    "AutoDist scope on one node. Use autodist.create_distributed_session() or tf.compat.v1.Session()."
+                    f"{type(session).__name__}, a subclass of tf.compat.v1.Session, would run the "
+                    "graph of this AutoDist scope on one node. Use "
+                    "autodist.create_distributed_session() or tf.compat.v1.Session()."
                 )
             if target:
                 raise GraphStateError(
-                    f"a session with the target (or master) {target!r} would run the graph of this AutoDist scope on "
-                    "that server alone. Leave the target out: the resource spec says which servers the graph runs on."
+                    f"a session with the target (or master) {target!r} would run the graph of this "
+                    "AutoDist scope on that server alone. Leave the target out: the resource spec "
+                    "says which servers the graph runs on."
                 )
             transformer, runner = self._parts(config)
             session.__class__ = kinds[type(session)]
@@ -144,7 +146,8 @@ class _Creator(tf.compat.v1.train.SessionCreator):
 
 def _refuse_to_wait(*_: Any, **__: Any) -> Any:
     raise GraphStateError(
-        "a worker's session (is_chief=False, WorkerSessionCreator, wait_for_session) waits until another process has "
-        "initialised the variables. The program of an AutoDist scope is the only one, and initialises them itself: "
-        "leave is_chief out, use ChiefSessionCreator or prepare_session. Other nodes run `autodist serve`."
+        "a worker's session (is_chief=False, WorkerSessionCreator, wait_for_session) waits until "
+        "another process has initialised the variables. The program of an AutoDist scope is the "
+        "only one, and initialises them itself: leave is_chief out, use ChiefSessionCreator or "
+        "prepare_session. Other nodes run `autodist serve`."
     )

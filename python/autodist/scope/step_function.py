@@ -93,8 +93,8 @@ def _build(owner: Owner, function: Callable[..., Any], arguments: Any) -> _Step:
         fetches = [leaf for leaf in _flatten(result) if _is_run(leaf)]
         if not fetches:
             raise ArgumentTypeError(
-                f"{function.__name__} returned {result!r}, in which there is nothing to run. Return the tensors to "
-                "compute and the op that trains."
+                f"{function.__name__} returned {result!r}, in which there is nothing to run. "
+                "Return the tensors to compute and the op that trains."
             )
         session = owner.create_distributed_session()
     return _Step(session, feeds, result, fetches, arguments)

@@ -207,7 +207,8 @@ class DistributedSession(tf.compat.v1.Session):
     def _partial_run(self, handle: Any) -> PartialRun:
         if handle not in self._partial_runs:
             raise ArgumentError(
-                f"there is no partial run {handle!r}: none was set up, or all that it was set up for is done"
+                f"there is no partial run {handle!r}: none was set up, or all that it was set up "
+                "for is done"
             )
         return self._partial_runs[handle]
 

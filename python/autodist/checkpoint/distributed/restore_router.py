@@ -96,13 +96,14 @@ class RestoreRouter(Router):
             raise tf.errors.FailedPreconditionError(
                 None,
                 None,
-                f"transport='{self._transport.way}', but {why}: only that session itself can restore them. Leave "
-                "transport out: then TensorFlow reads at the task of the saver's node and sends whole values",
+                f"transport='{self._transport.way}', but {why}: only that session itself can "
+                "restore them. Leave transport out: then TensorFlow reads at the task of the "
+                "saver's node and sends whole values",
             )
         self._warn(
             session,
-            f"{why}. TensorFlow restores in that session: it sends whole values from the task of the saver's node, "
-            "at most 2 GiB each",
+            f"{why}. TensorFlow restores in that session: it sends whole values from the task of "
+            "the saver's node, at most 2 GiB each",
         )
 
     def _warn_of_missing_ops(
@@ -118,11 +119,13 @@ class RestoreRouter(Router):
             raise tf.errors.FailedPreconditionError(
                 None,
                 None,
-                f"transport='shared', but autodist's ops are not loaded in {who}. {op_support.ADVICE} each task "
-                "reads its variables; or leave transport out: then they are sent",
+                f"transport='shared', but autodist's ops are not loaded in {who}. "
+                f"{op_support.ADVICE} each task reads its variables; or leave transport out: then "
+                "they are sent",
             )
         message = (
-            f"autodist's ops are not loaded in {who}: {chief} reads the checkpoint, and TensorFlow sends whole "
-            f"values, at most 2 GiB each. {op_support.ADVICE} each task reads its variables"
+            f"autodist's ops are not loaded in {who}: {chief} reads the checkpoint, and TensorFlow "
+            f"sends whole values, at most 2 GiB each. {op_support.ADVICE} each task reads its "
+            "variables"
         )
         self._warn(session, message)

@@ -96,8 +96,8 @@ class SaveSessionProxy(session_proxy.SessionProxy):
             report.of_save(self._prefix, prefix).log()
             return saved
         raise errors.GraphStateError(
-            f"cannot save {prefix}: servers restarted during the save, twice; nothing was written. Initialize or "
-            "restore the variables that they lost, and save again"
+            f"cannot save {prefix}: servers restarted during the save, twice; nothing was written. "
+            "Initialize or restore the variables that they lost, and save again"
         ) from forgotten
 
 
@@ -154,8 +154,9 @@ class SaveRouter(Router):
         """
         if self._transport.way in ("shared", "stream"):
             raise _refused(
-                f"transport='{self._transport.way}' writes one file out of order: {error}. Leave transport out, or "
-                "transport='files': every task writes a data file of its own, in order"
+                f"transport='{self._transport.way}' writes one file out of order: {error}. Leave "
+                "transport out, or transport='files': every task writes a data file of its own, in "
+                "order"
             )
         _LOGGER.info("%s: %s; every task writes a data file of its own", prefix, error)
         self._in_order.add(paths.parent(paths.absolute(prefix)))
@@ -191,8 +192,9 @@ class SaveRouter(Router):
             return session
         if not is_local and self._transport.way in ("shared", "stream"):
             raise _refused(
-                f"transport='{self._transport.way}' writes one file out of order, which the file system of {prefix} "
-                "does not do. Leave transport out, or transport='files': every task writes a data file of its own"
+                f"transport='{self._transport.way}' writes one file out of order, which the file "
+                f"system of {prefix} does not do. Leave transport out, or transport='files': every "
+                "task writes a data file of its own"
             )
         return SaveSessionProxy(
             session,
@@ -272,8 +274,9 @@ class SaveRouter(Router):
             )
         self._warn(
             session,
-            f"{why}. So TensorFlow saves: it sends whole variables to one task, at most 2 GiB each. Save to a file "
-            "system that all tasks can write to, and each writes a data file of its own",
+            f"{why}. So TensorFlow saves: it sends whole variables to one task, at most 2 GiB "
+            "each. Save to a file system that all tasks can write to, and each writes a data file "
+            "of its own",
         )
 
     def _warn_of_unreachable(self, session: Any, why: str) -> None:
@@ -284,13 +287,14 @@ class SaveRouter(Router):
         """
         if self._transport.way is not None:
             raise _refused(
-                f"transport='{self._transport.way}', but {why}: only that session itself can save them. Leave "
-                "transport out: then TensorFlow sends whole variables to the task of the saver's node"
+                f"transport='{self._transport.way}', but {why}: only that session itself can save "
+                "them. Leave transport out: then TensorFlow sends whole variables to the task of "
+                "the saver's node"
             )
         self._warn(
             session,
-            f"{why}. TensorFlow saves in that session: it sends whole variables to the task of the saver's node, at "
-            "most 2 GiB each",
+            f"{why}. TensorFlow saves in that session: it sends whole variables to the task of the "
+            "saver's node, at most 2 GiB each",
         )
 
     def _leave_to_session(self, session: Any, save_op: Any, other: Any) -> None:
@@ -300,8 +304,8 @@ class SaveRouter(Router):
             tf.errors.FailedPreconditionError: A way of saving was asked for.
         """
         why = (
-            f"{save_op.name}, or an op that it reads, waits for {other.name} ({other.type}), which each "
-            "save has to run"
+            f"{save_op.name}, or an op that it reads, waits for {other.name} ({other.type}), which "
+            "each save has to run"
         )
         if self._transport.way is not None:
             raise _refused(
@@ -310,8 +314,9 @@ class SaveRouter(Router):
             )
         self._warn(
             session,
-            f"{why}. So TensorFlow saves in that session: it sends whole variables to one task, at most 2 GiB each. "
-            "Make the Saver outside of tf.control_dependencies() and run the op before Saver.save",
+            f"{why}. So TensorFlow saves in that session: it sends whole variables to one task, at "
+            "most 2 GiB each. Make the Saver outside of tf.control_dependencies() and run the op "
+            "before Saver.save",
         )
 
     def _warn_of_missing_ops(
@@ -326,8 +331,8 @@ class SaveRouter(Router):
         if self._transport.way in ("shared", "files"):
             raise _refused(
                 f"transport='{self._transport.way}', but autodist's ops are not loaded in {who}. "
-                f"{op_support.ADVICE} each task saves what it holds; or leave transport out: then they "
-                "send their variables"
+                f"{op_support.ADVICE} each task saves what it holds; or leave transport out: then "
+                "they send their variables"
             )
         if not is_left:
             how = "they send their variables as plain tensors, in parts"

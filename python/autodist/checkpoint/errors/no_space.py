@@ -44,7 +44,8 @@ def explained(error: Any, prefix: str, state_path: str | None) -> Exception:
         sentences.append("Nothing of this save is left. Free space and save again.")
     else:
         sentences.append(
-            f"Nothing of this save is left, and the checkpoint {former} is as it was. Free space and save again."
+            f"Nothing of this save is left, and the checkpoint {former} is as it was. Free space "
+            "and save again."
         )
     explained_error: Exception = tf.errors.ResourceExhaustedError(
         error.node_def, error.op, " ".join(sentences)

@@ -209,8 +209,8 @@ def _about_dtypes(
     wanted: Iterable[restore_nodes.Entry], stored: Mapping[str, tf.DType]
 ) -> list[str]:
     lines = [
-        f"  {name!r}: the graph has dtype {dtype.name}, the checkpoint {stored[name].name}; read it with "
-        "tf.train.load_checkpoint and assign what tf.cast makes of it"
+        f"  {name!r}: the graph has dtype {dtype.name}, the checkpoint {stored[name].name}; read "
+        "it with tf.train.load_checkpoint and assign what tf.cast makes of it"
         for name, dtype in dict.fromkeys((e.name, e.dtype) for e in wanted)
         if name in stored and stored[name] != dtype
     ]

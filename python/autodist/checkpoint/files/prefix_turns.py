@@ -55,8 +55,8 @@ class _Turns:
                     None,
                     None,
                     f"another thread of this process is saving to {prefix}, and did not end within "
-                    f"{timeout_seconds:g} s, which Saver(timeout_seconds=...) sets; nothing was written here. "
-                    "Save again",
+                    f"{timeout_seconds:g} s, which Saver(timeout_seconds=...) sets; nothing was "
+                    "written here. Save again",
                 )
             return self._turns.setdefault(key, Turn(key))
 

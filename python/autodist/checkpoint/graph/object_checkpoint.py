@@ -103,9 +103,10 @@ class ObjectRestores:
         if self._saver is None or self._keys != keys:
             if not tf.executing_eagerly() and tf.compat.v1.get_default_graph().finalized:
                 raise errors.GraphStateError(
-                    f"Graph is finalized and cannot be modified, but {prefix} is an object-based checkpoint: restoring "
-                    "it adds nodes. Restore it before the graph is finalized, that is before "
-                    "MonitoredTrainingSession, Supervisor or graph.finalize(), and save it with this Saver"
+                    f"Graph is finalized and cannot be modified, but {prefix} is an object-based "
+                    "checkpoint: restoring it adds nodes. Restore it before the graph is "
+                    "finalized, that is before MonitoredTrainingSession, Supervisor or "
+                    "graph.finalize(), and save it with this Saver"
                 )
             saver = self._make_saver(var_list(given, prefix, keys))
             self._keys, self._saver = keys, saver
@@ -162,8 +163,8 @@ def var_list(given: Any, prefix: str, keys: KeysByName) -> dict[str, Any]:
     if ambiguous:
         raise tf.errors.InvalidArgumentError(None, None, _ambiguous(ambiguous, prefix, keys))
     _LOGGER.warning(
-        "%s is an object-based checkpoint: it is restored by the names that variables had when it was saved. "
-        "tf.train.Checkpoint restores it by object",
+        "%s is an object-based checkpoint: it is restored by the names that variables had when it "
+        "was saved. tf.train.Checkpoint restores it by object",
         prefix,
     )
     return variable_list.by_unique_name([_renamed(saveable, keys) for saveable in saveables])
@@ -184,8 +185,9 @@ def _renamed(saveable: Any, keys: KeysByName) -> Any:
 def _missing(missing: Sequence[str], prefix: str, keys: Iterable[str]) -> str:
     stored = sorted(keys)
     text = (
-        f"{prefix} is an object-based checkpoint (tf.train.Checkpoint, Keras save_weights). {len(missing)} variables "
-        f"of this Saver have none of the {len(stored)} names that its variables had when it was saved:"
+        f"{prefix} is an object-based checkpoint (tf.train.Checkpoint, Keras save_weights). "
+        f"{len(missing)} variables of this Saver have none of the {len(stored)} names that its "
+        "variables had when it was saved:"
     )
     for name in missing[:_MOST_LISTED]:
         near = difflib.get_close_matches(name, stored, n=3, cutoff=0)
@@ -199,8 +201,9 @@ def _missing(missing: Sequence[str], prefix: str, keys: Iterable[str]) -> str:
 
 def _ambiguous(ambiguous: Sequence[str], prefix: str, keys: KeysByName) -> str:
     text = (
-        f"{prefix} is an object-based checkpoint (tf.train.Checkpoint, Keras save_weights). Several of its objects "
-        "had the name of one variable of this Saver, so the name does not say which is meant:"
+        f"{prefix} is an object-based checkpoint (tf.train.Checkpoint, Keras save_weights). "
+        "Several of its objects had the name of one variable of this Saver, so the name does not "
+        "say which is meant:"
     )
     for name in ambiguous[:_MOST_LISTED]:
         text += f"\n  {name!r}: {', '.join(map(repr, keys[name]))}"

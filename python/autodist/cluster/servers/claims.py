@@ -85,7 +85,8 @@ class Claims:
             stub.drop_containers([*self._left.get(node, []), _CONTAINER], _ASK_SECONDS)
         except NoAnswerError as error:
             raise GraphStateError(
-                f"the server at {node.address} ({node.task_device}) cannot be taken over from an earlier run: {error}"
+                f"the server at {node.address} ({node.task_device}) cannot be taken over from an "
+                f"earlier run: {error}"
             ) from error
         finally:
             stub.close()
@@ -117,8 +118,9 @@ class Claims:
             chief.close()
         if is_alive:
             raise GraphStateError(
-                f"the server at {node.address} ({node.task_device}) works for another chief, at {claim['chief']} (run "
-                f"{claim['run']}). End that program first, or give this one servers of its own."
+                f"the server at {node.address} ({node.task_device}) works for another chief, at "
+                f"{claim['chief']} (run {claim['run']}). End that program first, or give this one "
+                "servers of its own."
             )
         self._left[node] = claim["containers"]
         return True
@@ -164,6 +166,6 @@ def _check_library(session: Any, node: Node) -> None:
         if "not registered" not in error.message:
             raise
         raise GraphStateError(
-            f"the server at {node.address} ({node.task_device}) has not loaded autodist's op library. Start it with "
-            "'autodist serve', or call autodist.load_ops() there"
+            f"the server at {node.address} ({node.task_device}) has not loaded autodist's op "
+            "library. Start it with 'autodist serve', or call autodist.load_ops() there"
         ) from error

@@ -143,8 +143,9 @@ def start_server(task: ServedTask) -> Any:
         )
     except tf.errors.OpError as error:
         raise GraphStateError(
-            f"the server of task /job:{task.job}/task:{task.task} cannot start at {task.address}: {error.message}. Is "
-            "its port taken, by another chief or by a server of an earlier run?"
+            f"the server of task /job:{task.job}/task:{task.task} cannot start at {task.address}: "
+            f"{error.message}. Is its port taken, by another chief or by a server of an earlier "
+            "run?"
         ) from error
 
 
@@ -216,7 +217,8 @@ def wait_until_chief_ends(task: ServedTask, claimed_at: str | None = None) -> No
             )
             continue
         _logger.info(
-            "%s: the chief at %s is gone; it has claimed nothing, so that all variables here are kept",
+            "%s: the chief at %s is gone; it has claimed nothing, so that all variables here are "
+            "kept",
             task.address,
             task.chief_address,
         )

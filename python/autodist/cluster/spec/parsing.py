@@ -29,8 +29,8 @@ def parse(content: Any, where: str) -> tuple[Node, ...]:
     nodes = content.get("nodes") if isinstance(content, dict) else None
     if not isinstance(nodes, list) or not nodes:
         raise ArgumentError(
-            f"{where}: expected a mapping with a list 'nodes', as in 'nodes: [{{address: localhost, "
-            f"cpus: [0, 1]}}]'; found {content!r}"
+            f"{where}: expected a mapping with a list 'nodes', as in 'nodes: [{{address: "
+            f"localhost, cpus: [0, 1]}}]'; found {content!r}"
         )
     _check_keys(content, _TOP_KEYS, where)
     ssh = _ssh_configs(content.get("ssh"), f"{where}, ssh")
@@ -76,7 +76,8 @@ def _address(value: Any, where: str) -> tuple[str, int]:
         else:
             return host, port or 0
     raise ArgumentError(
-        f"{where}: expected a host or host:port, as in '10.0.0.1', 'node-1:2222' or '[::1]:2222'; found {value!r}"
+        f"{where}: expected a host or host:port, as in '10.0.0.1', 'node-1:2222' or '[::1]:2222'; "
+        f"found {value!r}"
     )
 
 
@@ -93,8 +94,8 @@ def _check_single(node: Node, where: str) -> None:
     """A single node is this machine: no server is started, and no port is needed."""
     if not is_loopback(node.host):
         raise ArgumentError(
-            f"{where}: address {node.host!r} is not this machine. A single node is the machine that the program runs "
-            "on: write localhost. For several, list them all."
+            f"{where}: address {node.host!r} is not this machine. A single node is the machine "
+            "that the program runs on: write localhost. For several, list them all."
         )
 
 
@@ -102,8 +103,8 @@ def _check_reachable(nodes: list[Node], where: str) -> None:
     loopback = [i for i, node in enumerate(nodes) if node.is_loopback]
     if loopback and len(loopback) < len(nodes):
         raise ArgumentError(
-            f"{where}, nodes[{loopback[0]}]: {nodes[loopback[0]].host!r} means another machine on each node. Give an "
-            "address that all nodes can reach, or loopback addresses to all."
+            f"{where}, nodes[{loopback[0]}]: {nodes[loopback[0]].host!r} means another machine on "
+            "each node. Give an address that all nodes can reach, or loopback addresses to all."
         )
 
 
@@ -133,8 +134,8 @@ def _in_task_order(nodes: list[Node], where: str) -> tuple[Node, ...]:
     if len(chiefs) != 1:
         found = "none has" if not chiefs else f"nodes {chiefs} have"
         raise ArgumentError(
-            f"{where}: exactly one of {len(nodes)} nodes must have 'chief: true', the one that the program runs on; "
-            f"{found}"
+            f"{where}: exactly one of {len(nodes)} nodes must have 'chief: true', the one that the "
+            f"program runs on; {found}"
         )
     ordered = [nodes[chiefs[0]], *(node for node in nodes if not node.is_chief)]
     return tuple(dataclasses.replace(node, task=task) for task, node in enumerate(ordered))
@@ -200,6 +201,7 @@ def _numbers(value: Any, where: str) -> tuple[int, ...]:
     )
     if not is_list or len(set(value)) != len(value):
         raise ArgumentError(
-            f"{where}: expected a list of different device numbers below {_MOST_DEVICES}, found {value!r}"
+            f"{where}: expected a list of different device numbers below {_MOST_DEVICES}, found "
+            f"{value!r}"
         )
     return tuple(value)

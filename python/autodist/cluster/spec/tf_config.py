@@ -63,13 +63,14 @@ def own_task(content: Any) -> tuple[str, int]:
         index = int(index)  # As TensorFlow takes it.
     if job == _EVALUATOR:
         raise ArgumentError(
-            "TF_CONFIG: this process is an evaluator, which takes no part in training. Restore checkpoints in a "
-            "tf.compat.v1.Session without AutoDist, or give AutoDist a resource spec of the evaluator's own"
+            "TF_CONFIG: this process is an evaluator, which takes no part in training. Restore "
+            "checkpoints in a tf.compat.v1.Session without AutoDist, or give AutoDist a resource "
+            "spec of the evaluator's own"
         )
     if type(index) is not int or job not in jobs or not 0 <= index < numbers[job]:
         raise ArgumentError(
-            f"TF_CONFIG: expected a 'task' with a 'type' and an 'index' of the cluster's (so many of each: {numbers}); "
-            f"found {task!r}"
+            "TF_CONFIG: expected a 'task' with a 'type' and an 'index' of the cluster's (so many "
+            f"of each: {numbers}); found {task!r}"
         )
     return job, index
 
@@ -78,8 +79,8 @@ def _jobs(content: Any) -> dict[str, list[tuple[str, int]]]:
     cluster = content.get("cluster") if isinstance(content, dict) else None
     if not isinstance(cluster, dict) or not cluster:
         raise ArgumentError(
-            "TF_CONFIG: expected a 'cluster', a mapping from jobs to lists of addresses, and a 'task'; found "
-            f"{content!r}"
+            "TF_CONFIG: expected a 'cluster', a mapping from jobs to lists of addresses, and a "
+            f"'task'; found {content!r}"
         )
     jobs = {}
     for job, addresses in cluster.items():

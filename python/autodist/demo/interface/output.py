@@ -48,8 +48,8 @@ class Output:
         if root.is_dir() and any(root.iterdir()):
             if not marker.is_file():
                 raise DemoError(
-                    f"the output directory {root} holds files that no demo made; choose an empty or new "
-                    "one with --output"
+                    f"the output directory {root} holds files that no demo made; choose an empty "
+                    "or new one with --output"
                 )
             shutil.rmtree(root)
         root.mkdir(parents=True, exist_ok=True)

@@ -123,7 +123,8 @@ def check_same_files(ours: str, stock: str, what: str) -> None:
     for suffix in _SUFFIXES:
         if not _same_bytes(Path(ours + suffix), Path(stock + suffix)):
             raise DemoError(
-                f"{what}: {ours + suffix} is not byte-identical to {stock + suffix}, which TensorFlow wrote"
+                f"{what}: {ours + suffix} is not byte-identical to {stock + suffix}, which "
+                "TensorFlow wrote"
             )
 
 

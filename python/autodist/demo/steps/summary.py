@@ -44,11 +44,12 @@ def show_saves(
         [[label, *map(figure, measurements)] for label, figure in figures],
     )
     narrator.paragraph(
-        f"Seconds are the wall time of one save without the graph, best of {options.repeats}, to {where}, all in "
-        "turns and of the same values; all files are the same, byte for byte. One node: stock "
-        "tf.compat.v1.train.Saver on the single-node model, which has nothing to gather. Gathering: stock SaveV2 of "
-        "the shards put together, or of the mean of the replicas. The digits model is so small that its "
-        "save is all overhead; the large one, numbers at random, says more about speed."
+        f"Seconds are the wall time of one save without the graph, best of {options.repeats}, to "
+        f"{where}, all in turns and of the same values; all files are the same, byte for byte. One "
+        "node: stock tf.compat.v1.train.Saver on the single-node model, which has nothing to "
+        "gather. Gathering: stock SaveV2 of the shards put together, or of the mean of the "
+        "replicas. The digits model is so small that its save is all overhead; the large one, "
+        "numbers at random, says more about speed."
     )
 
 
@@ -91,9 +92,9 @@ def show_summary(
         ],
     )
     narrator.paragraph(
-        "Equal means: before saving, in the distributed session, and after, in two processes that know only "
-        "TensorFlow; one restored the checkpoint, the other loaded the SavedModel. One node means: the same "
-        "training in TensorFlow alone, never interrupted."
+        "Equal means: before saving, in the distributed session, and after, in two processes that "
+        "know only TensorFlow; one restored the checkpoint, the other loaded the SavedModel. One "
+        "node means: the same training in TensorFlow alone, never interrupted."
     )
     narrator.heading("Where it is")
     narrator.line(f"picture of the loss: {output.picture}")

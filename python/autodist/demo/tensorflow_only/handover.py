@@ -79,7 +79,8 @@ def check_variables(expected: Mapping[str, Any], found: Mapping[str, Any], where
         if wanted.tobytes() != got.tobytes():
             count = np.count_nonzero(wanted != got)
             raise MismatchError(
-                f"{where}: {count} of {wanted.size} values of variable {name!r} are not those that were saved"
+                f"{where}: {count} of {wanted.size} values of variable {name!r} are not those that "
+                "were saved"
             )
 
 

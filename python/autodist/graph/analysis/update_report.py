@@ -39,8 +39,9 @@ class UpdateReport:
                 continue
             roots = [t.name for t, op in self._batch.fed_whole if op is taker]
             _logger.warning(
-                "the batch %s is not split over the replicas, each step computes it once: op %r (%s) %s, and its value "
-                "for the whole batch does not follow from the replicas', since %s",
+                "the batch %s is not split over the replicas, each step computes it once: op %r "
+                "(%s) %s, and its value for the whole batch does not follow from the replicas', "
+                "since %s",
                 _list(roots),
                 taker.name,
                 taker.type,
@@ -56,8 +57,9 @@ class UpdateReport:
                     variable.handle_op
                 ):
                     _logger.warning(
-                        "each replica updates a copy of variable %r, and their aggregate is fetched and saved, as "
-                        "aggregation=%s declares; one node may have another value: %s",
+                        "each replica updates a copy of variable %r, and their aggregate is "
+                        "fetched and saved, as aggregation=%s declares; one node may have another "
+                        "value: %s",
                         variable.name,
                         variable.aggregation.name,
                         obstacle,
@@ -74,8 +76,8 @@ class UpdateReport:
                 choices[f"{choice.name!r} ({choice.type})"] = None
         if names:
             _logger.warning(
-                "each replica has batch statistics or random numbers of its own, in %s: what they give to variable %s "
-                "is not exactly what one node would have",
+                "each replica has batch statistics or random numbers of its own, in %s: what they "
+                "give to variable %s is not exactly what one node would have",
                 _list(list(choices), quoted=False),
                 _list(list(names)),
             )
@@ -85,14 +87,15 @@ class UpdateReport:
         statistics = [f"{c.op!r}" for c in made if c.what == STATISTICS]
         if statistics:
             _logger.warning(
-                "batch normalisation uses each replica's own statistics, not those of the whole batch, in %s; "
-                "AutoDist(batch_statistics='global') uses the whole batch's",
+                "batch normalisation uses each replica's own statistics, not those of the whole "
+                "batch, in %s; AutoDist(batch_statistics='global') uses the whole batch's",
                 _list(statistics, quoted=False),
             )
         numbers = [f"{c.op!r} ({c.op_type})" for c in made if c.what == RANDOM_NUMBERS]
         if numbers:
             _logger.warning(
-                "each replica draws random numbers of its own for its rows, one node would draw others, in %s",
+                "each replica draws random numbers of its own for its rows, one node would draw "
+                "others, in %s",
                 _list(numbers, quoted=False),
             )
 

@@ -109,7 +109,8 @@ def read_variable(
 
 def _refusal(tensor: Any, obstacle: Any) -> UnsupportedGraphError:
     return UnsupportedGraphError(
-        f"cannot fetch {tensor.name!r} ({tensor.dtype.name}, shape {tensor.shape}): each replica has its own value, "
-        f"computed from its part of the batch, and one node's value cannot be computed: {obstacle}. Fetch what it was "
-        "computed from, or leave the batch out of batch_dims, so that it is not split."
+        f"cannot fetch {tensor.name!r} ({tensor.dtype.name}, shape {tensor.shape}): each replica "
+        "has its own value, computed from its part of the batch, and one node's value cannot be "
+        f"computed: {obstacle}. Fetch what it was computed from, or leave the batch out of "
+        "batch_dims, so that it is not split."
     )

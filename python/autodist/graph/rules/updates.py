@@ -44,10 +44,10 @@ def update(context: Context, op: Any, touched: list[PlacedVariable]) -> None:
     for other in touched[1:]:
         if other.grid != target.grid or other.copy_count != target.copy_count:
             raise UnsupportedGraphError(
-                f"op {op.name!r} ({op.type}) updates {target.logical.name!r} "
-                f"({target.reason}) together with {other.logical.name!r} ({other.reason}): variables that "
-                "are updated together must lie alike. Create the op before create_distributed_session(), "
-                "or have the strategy place both in the same way."
+                f"op {op.name!r} ({op.type}) updates {target.logical.name!r} ({target.reason}) "
+                f"together with {other.logical.name!r} ({other.reason}): variables that are "
+                "updated together must lie alike. Create the op before "
+                "create_distributed_session(), or have the strategy place both in the same way."
             )
     rows = []
     reads = [plain_reads_before(context, variable, op) for variable in touched]

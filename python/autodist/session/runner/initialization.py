@@ -58,7 +58,8 @@ class Initialization:
                 self._made.update(stage.ops)
         for item in unready:
             _logger.warning(
-                "%s is left to you: it %s. Run it in the session, or give create_distributed_session an init_feed_dict",
+                "%s is left to you: it %s. Run it in the session, or give "
+                "create_distributed_session an init_feed_dict",
                 item.name,
                 item.reason,
             )

@@ -146,8 +146,9 @@ class ClusterRunner:
                     raise self._cluster.error(failures, "while the session ran") from error
                 if _ABORTED in str(error):
                     raise GraphStateError(
-                        "TensorFlow's collectives ended in all processes when a server did, until they are restarted. "
-                        "What is left can be saved and read. Restart the program, and restore its checkpoint."
+                        "TensorFlow's collectives ended in all processes when a server did, until "
+                        "they are restarted. What is left can be saved and read. Restart the "
+                        "program, and restore its checkpoint."
                     ) from error
                 raise
             finally:

@@ -59,5 +59,6 @@ def check_gpus(spec: ResourceSpec) -> None:
     present = len(tf.config.list_physical_devices("GPU"))
     if max(gpus) >= present:
         raise GraphStateError(
-            f"the resource spec lists GPUs {list(gpus)}, but TensorFlow sees {present} on this machine"
+            f"the resource spec lists GPUs {list(gpus)}, but TensorFlow sees {present} on this "
+            "machine"
         )

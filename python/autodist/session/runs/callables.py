@@ -92,7 +92,7 @@ def _single_target(transformer: Transformer, tensor: Any) -> list[Any]:
     targets = transformer.feed_plan([tensor]).targets
     if len(targets) != 1:
         raise UnsupportedGraphError(
-            f"a tensor cannot be connected to {tensor.name!r}: {len(targets)} tensors stand for it, one per replica or "
-            "shard. Connect it to a placeholder, or feed an array."
+            f"a tensor cannot be connected to {tensor.name!r}: {len(targets)} tensors stand for "
+            "it, one per replica or shard. Connect it to a placeholder, or feed an array."
         )
     return targets

@@ -74,9 +74,10 @@ def _reads(key: Any, handle_op: Any) -> list[Any]:
         elif op.type not in _VALUELESS and not _only_writes(op, handle):
             name = getattr(key, "name", key)
             raise ArgumentError(
-                f"variable {name!r} cannot be fed: op {op.name!r} ({op.type}) takes its value from the variable "
-                "itself. Set the variable with `load(value, session)`, or let the graph use "
-                "`tf.compat.v1.placeholder_with_default(variable, variable.shape)` and feed that."
+                f"variable {name!r} cannot be fed: op {op.name!r} ({op.type}) takes its value from "
+                "the variable itself. Set the variable with `load(value, session)`, or let the "
+                "graph use `tf.compat.v1.placeholder_with_default(variable, variable.shape)` and "
+                "feed that."
             )
     return found
 

@@ -102,7 +102,8 @@ class ClusterRestore:
                 if self._has_begun or self._way == "shared" or not self._readers:
                     raise
                 _LOGGER.warning(
-                    "%s: %s. %s read the files beside the chief; now %s reads everything, and sends it",
+                    "%s: %s. %s read the files beside the chief; now %s reads everything, and "
+                    "sends it",
                     prefix,
                     error.message.strip().splitlines()[0],
                     ", ".join(self._readers),
@@ -128,7 +129,8 @@ class ClusterRestore:
             self._control.run(graph.drop, feeds)
         seconds = time.monotonic() - start
         _LOGGER.info(
-            "restored %s: %s in %.3f s (%s), %d variables into %d shards and replicas on %d tasks; %s",
+            "restored %s: %s in %.3f s (%s), %d variables into %d shards and replicas on %d tasks; "
+            "%s",
             prefix,
             _log.size(plan.size_bytes),
             seconds,
@@ -181,9 +183,9 @@ class ClusterRestore:
             raise tf.errors.FailedPreconditionError(
                 None,
                 None,
-                f"transport='shared', but {', '.join(out_of_reach)} cannot read {prefix} as {graph.tasks[0]} "
-                "does. Restore from a directory that all tasks share, or leave transport out: then "
-                f"{graph.tasks[0]} sends the values",
+                f"transport='shared', but {', '.join(out_of_reach)} cannot read {prefix} as "
+                f"{graph.tasks[0]} does. Restore from a directory that all tasks share, or leave "
+                f"transport out: then {graph.tasks[0]} sends the values",
             )
         live = [False] * len(self._homes)
         for index, outputs in held.items():

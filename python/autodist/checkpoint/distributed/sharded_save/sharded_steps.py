@@ -168,9 +168,10 @@ class ShardedSave(reusable_save.ReusableSave):
             raise tf.errors.FailedPreconditionError(
                 None,
                 None,
-                f"{prefix}: {data_file.task} wrote a data file of {own[1]} bytes and an index of the CRC {own[0]:x}; "
-                f"{self._chief} sees {chief[1]} bytes and {chief[0]:x} (-1: none). The file system does not show "
-                "every task what others write. Nothing was saved. Save with transport='stream', where one task writes",
+                f"{prefix}: {data_file.task} wrote a data file of {own[1]} bytes and an index of "
+                f"the CRC {own[0]:x}; {self._chief} sees {chief[1]} bytes and {chief[0]:x} (-1: "
+                "none). The file system does not show every task what others write. Nothing was "
+                "saved. Save with transport='stream', where one task writes",
             )
 
     def _check_sizes(self) -> None:
@@ -188,17 +189,17 @@ class ShardedSave(reusable_save.ReusableSave):
                     None,
                     None,
                     f"variable '{source.name.decode()}': a copy of {size} bytes on "
-                    f"{self._places[number]} has to be sent to {task} to make one value of all copies, and "
-                    "TensorFlow sends at most 2 GiB at once. Save to a local directory without "
-                    "transport='files', which sends in parts, or partition the variable",
+                    f"{self._places[number]} has to be sent to {task} to make one value of all "
+                    "copies, and TensorFlow sends at most 2 GiB at once. Save to a local directory "
+                    "without transport='files', which sends in parts, or partition the variable",
                 )
         allowed = self._transport.memory_bytes
         for task, size in received.items():
             if size <= allowed:
                 continue
             what = (
-                f"{size} bytes of variables with copies on several tasks are sent to {task} at once, "
-                f"above memory_bytes={allowed}"
+                f"{size} bytes of variables with copies on several tasks are sent to {task} at "
+                f"once, above memory_bytes={allowed}"
             )
             if self._transport.way == "files":
                 raise tf.errors.ResourceExhaustedError(

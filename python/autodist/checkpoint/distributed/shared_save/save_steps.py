@@ -238,15 +238,17 @@ class SharedSave(reusable_save.ReusableSave):
         why = ""
         if out_of_reach:
             why = (
-                f"{', '.join(out_of_reach)} cannot open {path}, which {self._chief} made. Save to a directory that "
-                "all tasks share, or leave transport out: then tasks send their variables"
+                f"{', '.join(out_of_reach)} cannot open {path}, which {self._chief} made. Save to "
+                "a directory that all tasks share, or leave transport out: then tasks send their "
+                "variables"
             )
         elif reasons:
             index, reason = next(iter(reasons.items()))
             why = (
-                f"{self._graph.tasks[index]} sees {path} {reason}, where several tasks that write to one file lose "
-                "each other's bytes. Nothing was written. Use transport='files': every task writes a data file of its "
-                "own; or leave transport out: then one task writes, and the others send"
+                f"{self._graph.tasks[index]} sees {path} {reason}, where several tasks that write "
+                "to one file lose each other's bytes. Nothing was written. Use transport='files': "
+                "every task writes a data file of its own; or leave transport out: then one task "
+                "writes, and the others send"
             )
         if why:
             raise tf.errors.FailedPreconditionError(None, None, f"transport='shared', but {why}")
@@ -258,8 +260,9 @@ class SharedSave(reusable_save.ReusableSave):
             return
         self._warned = reason
         _LOGGER.warning(
-            "%s sees %s %s, where several tasks that write to one file lose each other's bytes: %s sent their "
-            "variables to %s. With Saver(transport='files') every task writes a data file of its own",
+            "%s sees %s %s, where several tasks that write to one file lose each other's bytes: %s "
+            "sent their variables to %s. With Saver(transport='files') every task writes a data "
+            "file of its own",
             self._graph.tasks[index],
             path,
             reason,

@@ -99,15 +99,16 @@ class SharedBlocks:
             fed[ranges_in] = pages[read_by[reader]] if reader in read_by else []
         written, read = self._control.run((written, read), fed)
         differing = [
-            f"{self._graph.tasks[reader]} sees a file of {sums[0]} bytes, {plan.size_bytes} were written"
+            f"{self._graph.tasks[reader]} sees a file of {sums[0]} bytes, {plan.size_bytes} were "
+            "written"
             for reader, sums in read.items()
             if sums[0] != plan.size_bytes
         ]
         for reader, writer in read_by.items():
             ranges = np.reshape(pages[writer], [-1, 2])
             differing.extend(
-                f"{self._graph.tasks[reader]} reads other bytes at [{begin}, {end}) than {self._graph.tasks[writer]} "
-                "wrote"
+                f"{self._graph.tasks[reader]} reads other bytes at [{begin}, {end}) than "
+                f"{self._graph.tasks[writer]} wrote"
                 for begin, end in ranges[read[reader][1:] != written[writer]]
             )
         if differing:
@@ -115,9 +116,10 @@ class SharedBlocks:
             raise tf.errors.FailedPreconditionError(
                 None,
                 None,
-                f"{path}: {differing[0]}{more}. The file system, {file_systems.name_of(file_system)}, does not show "
-                "every task what others write. Nothing was saved. Save with transport='files', where every task "
-                "writes a data file of its own, or transport='stream', where one task writes",
+                f"{path}: {differing[0]}{more}. The file system, "
+                f"{file_systems.name_of(file_system)}, does not show every task what others write. "
+                "Nothing was saved. Save with transport='files', where every task writes a data "
+                "file of its own, or transport='stream', where one task writes",
             )
 
     def _op(self, key: tuple[Any, ...], build: Callable[..., Any]) -> Any:

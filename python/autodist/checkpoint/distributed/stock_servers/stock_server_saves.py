@@ -79,9 +79,9 @@ class StockServerSaves:
                 raise tf.errors.FailedPreconditionError(
                     None,
                     None,
-                    f"another process replaced the variables that {', '.join(self.tasks)} kept for this save. It "
-                    "has the same master, and a saver of the same name. Let only one of them save, or load "
-                    "autodist's ops there",
+                    f"another process replaced the variables that {', '.join(self.tasks)} kept for "
+                    "this save. It has the same master, and a saver of the same name. Let only one "
+                    "of them save, or load autodist's ops there",
                 ) from error
             self._is_clean = True
 
@@ -218,6 +218,7 @@ class StockServerSaves:
             raise tf.errors.ResourceExhaustedError(
                 None,
                 None,
-                f"{server.name_of(number)} on {server.task} changes in place, so it must be copied before it is "
-                f"sent: {size_bytes} bytes of {self._budget_bytes} allowed. Raise Saver(memory_bytes=...)",
+                f"{server.name_of(number)} on {server.task} changes in place, so it must be copied "
+                f"before it is sent: {size_bytes} bytes of {self._budget_bytes} allowed. Raise "
+                "Saver(memory_bytes=...)",
             )

@@ -53,7 +53,8 @@ def shared_task(target: task_names.SessionTarget, timeout_seconds: float) -> str
     if not master.shares_state:
         whose = "the session's" if target.config.isolate_session_state else "the server's"
         raise task_names.UnreachableStateError(
-            f"{whose} config has isolate_session_state, which gives the session variables of its own"
+            f"{whose} config has isolate_session_state, which gives the session variables of its "
+            "own"
         )
     return master.task
 

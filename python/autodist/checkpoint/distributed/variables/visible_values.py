@@ -53,9 +53,9 @@ def check(session: Any, placed: restore_targets.PlacedRestore, timeout_seconds: 
         raise tf.errors.FailedPreconditionError(
             None,
             None,
-            f"restored, but the session sees no value of {', '.join(missing)}. It may have been closed, or "
-            "another session initialized them meanwhile. Restore again; if this comes back, "
-            "use tf.compat.v1.train.Saver",
+            f"restored, but the session sees no value of {', '.join(missing)}. It may have been "
+            "closed, or another session initialized them meanwhile. Restore again; if this comes "
+            "back, use tf.compat.v1.train.Saver",
         )
 
 

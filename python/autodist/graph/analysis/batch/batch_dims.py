@@ -67,6 +67,7 @@ def _check_axis(tensor: Any, axis: Any) -> int | None:
         return int(axis)
     if rank is None or not -rank <= axis < rank:
         raise ArgumentError(
-            f"batch_dims[{tensor.name!r}] is {axis}; the tensor has shape {tensor.shape} and no such dimension"
+            f"batch_dims[{tensor.name!r}] is {axis}; the tensor has shape {tensor.shape} and no "
+            "such dimension"
         )
     return int(axis % rank)

@@ -127,8 +127,9 @@ class Roots:
             else f" (its value does not follow from the replicas': {obstacle})"
         )
         raise UnsupportedGraphError(
-            f"op {taker.name!r} ({taker.type}) needs all of {tensor.name!r}{why}, which the session already "
-            "splits over the replicas. Create the op before create_distributed_session()."
+            f"op {taker.name!r} ({taker.type}) needs all of {tensor.name!r}{why}, which the "
+            "session already splits over the replicas. Create the op before "
+            "create_distributed_session()."
         )
 
     def _depends(self, tensor: Any) -> bool:

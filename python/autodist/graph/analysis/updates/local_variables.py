@@ -26,9 +26,9 @@ def check_gradient(batch: Dependence, op: Any, variables: list[LogicalVariable])
     if not any(batch.varies(op, op.inputs[i]) for i, n in enumerate(names) if n == "grad"):
         return
     raise UnsupportedGraphError(
-        f"variable {variables[0].name!r} is updated by op {op.name!r} ({op.type}) with a gradient that differs from "
-        "replica to replica. Gradients are averaged where they are taken inside the scope: call tf.gradients, "
-        "minimize and model.fit in `with autodist.scope():`."
+        f"variable {variables[0].name!r} is updated by op {op.name!r} ({op.type}) with a gradient "
+        "that differs from replica to replica. Gradients are averaged where they are taken inside "
+        "the scope: call tf.gradients, minimize and model.fit in `with autodist.scope():`."
     )
 
 
@@ -53,25 +53,26 @@ def check_can_be_local(
       UnsupportedGraphError: naming the op and the variable.
     """
     what = (
-        f"variable {variable.name!r} is updated by op {op.name!r} ({op.type}) with values that differ from replica to "
-        "replica"
+        f"variable {variable.name!r} is updated by op {op.name!r} ({op.type}) with values that "
+        "differ from replica to replica"
     )
     why = "" if obstacle is None else f" It cannot be updated with what one node has: {obstacle}."
     is_inside = not (op_types.is_update(op.type) and tf_graphs.is_at_top_level(op))
     if is_inside and variable.aggregation == tf.VariableAggregation.SUM:
         raise UnsupportedGraphError(
-            f"{what}, inside a function, branch or loop, where a replica without a part of a small batch would be "
-            f"counted too.{why} Move the update of a variable with aggregation=SUM to the top level of the graph."
+            f"{what}, inside a function, branch or loop, where a replica without a part of a small "
+            f"batch would be counted too.{why} Move the update of a variable with aggregation=SUM "
+            "to the top level of the graph."
         )
     if is_trained:
         raise UnsupportedGraphError(
-            f"{what}, although its gradient is averaged: its copies would drift apart.{why} Compute the update from "
-            "gradients, or from values that do not depend on the batch."
+            f"{what}, although its gradient is averaged: its copies would drift apart.{why} "
+            "Compute the update from gradients, or from values that do not depend on the batch."
         )
     if is_settled:
         raise UnsupportedGraphError(
-            f"{what}, but the session already holds it as one value.{why} Create that update before "
-            "create_distributed_session()."
+            f"{what}, but the session already holds it as one value.{why} Create that update "
+            "before create_distributed_session()."
         )
     if variable.aggregation == tf.VariableAggregation.SUM and variable.dtype in (
         tf.bool,
@@ -88,8 +89,9 @@ def refuse(op: Any, variables: list[LogicalVariable], obstacle: Obstacle | None)
     """
     why = "its variable has copies that differ" if obstacle is None else str(obstacle)
     raise UnsupportedGraphError(
-        f"variable {variables[0].name!r} is updated by op {op.name!r} ({op.type}) with values that differ from "
-        f"replica to replica, and what one node would update it with is not known: {why}. Leave the tensors that it "
-        "depends on out of batch_dims, so that they are not split, or declare with tf.Variable(..., "
-        "aggregation=tf.VariableAggregation...) what the replicas' copies make together."
+        f"variable {variables[0].name!r} is updated by op {op.name!r} ({op.type}) with values that "
+        "differ from replica to replica, and what one node would update it with is not known: "
+        f"{why}. Leave the tensors that it depends on out of batch_dims, so that they are not "
+        "split, or declare with tf.Variable(..., aggregation=tf.VariableAggregation...) what the "
+        "replicas' copies make together."
     )

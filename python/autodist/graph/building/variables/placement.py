@@ -108,8 +108,9 @@ class Placer:
         strategy = self._strategy_builder.build(item, self._devices)
         if len(strategy.placements) != len(groups):
             raise ArgumentError(
-                f"{type(self._strategy_builder).__name__}.build returned {len(strategy.placements)} "
-                f"placements for {len(groups)} groups of variables; expected one per group"
+                f"{type(self._strategy_builder).__name__}.build returned "
+                f"{len(strategy.placements)} placements for {len(groups)} groups of variables; "
+                "expected one per group"
             )
         cuts = any(map(_would_cut, item.groups, strategy.placements))
         for group, variable_group, decided in zip(
@@ -235,21 +236,21 @@ def _check(group: VariableGroup, placement: Placement, allowed: Devices) -> None
     known = {*allowed.replica_devices, *allowed.server_devices}
     if len(placement.devices) not in (1, replica_count):
         raise ArgumentError(
-            f"the strategy gives variable {name!r} {len(placement.devices)} copies; expected 1, shared by all "
-            f"replicas, or {replica_count}, one per replica"
+            f"the strategy gives variable {name!r} {len(placement.devices)} copies; expected 1, "
+            f"shared by all replicas, or {replica_count}, one per replica"
         )
     shards = 1
     if grid is not None and not grid.is_whole:
         shards = grid.shard_count
         if group.cannot_be_partitioned:
             raise ArgumentError(
-                f"the strategy cuts variable {name!r} into {shards} shards, but it must stay whole: "
-                f"{group.cannot_be_partitioned}"
+                f"the strategy cuts variable {name!r} into {shards} shards, but it must stay "
+                f"whole: {group.cannot_be_partitioned}"
             )
         if grid.shape != group.primary.shape:
             raise ArgumentError(
-                f"the strategy's grid for variable {name!r} has shape {grid.shape}; the variable has "
-                f"shape {group.primary.shape}"
+                f"the strategy's grid for variable {name!r} has shape {grid.shape}; the variable "
+                f"has shape {group.primary.shape}"
             )
     for devices in placement.devices:
         if len(devices) != shards:
@@ -260,5 +261,6 @@ def _check(group: VariableGroup, placement: Placement, allowed: Devices) -> None
         unknown = set(devices) - known
         if unknown:
             raise ArgumentError(
-                f"the strategy places variable {name!r} on {sorted(unknown)}; the resource spec has {sorted(known)}"
+                f"the strategy places variable {name!r} on {sorted(unknown)}; the resource spec "
+                f"has {sorted(known)}"
             )

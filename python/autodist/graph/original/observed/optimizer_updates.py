@@ -90,9 +90,9 @@ def check_options(optimizer: Any) -> None:
     else:
         return
     raise UnsupportedGraphError(
-        f"{type(optimizer).__name__}({option}={getattr(optimizer, option)!r}) has no effect in a graph: Keras "
-        f"decides by a Python comparison whether a step is one to act on. Leave {option} out, or accumulate and "
-        "overwrite with tf.cond in your own program."
+        f"{type(optimizer).__name__}({option}={getattr(optimizer, option)!r}) has no effect in a "
+        "graph: Keras decides by a Python comparison whether a step is one to act on. Leave "
+        f"{option} out, or accumulate and overwrite with tf.cond in your own program."
     )
 
 
@@ -104,8 +104,9 @@ def _check_reachable(update: Any) -> None:
     """
     if not tf_graphs.is_at_top_level(update):
         raise UnsupportedGraphError(
-            f"the optimizer's update {update.name!r} ({update.type}) lies in a branch or loop of TensorFlow's "
-            "v1 control flow. Call tf.compat.v1.enable_control_flow_v2() before the optimizer is applied."
+            f"the optimizer's update {update.name!r} ({update.type}) lies in a branch or loop of "
+            "TensorFlow's v1 control flow. Call tf.compat.v1.enable_control_flow_v2() before the "
+            "optimizer is applied."
         )
 
 
