@@ -23,9 +23,9 @@ def bare_writes(values: np.ndarray, threads: int, *, is_synced: bool) -> Callabl
     """Writes the bytes to the data file of a directory by `pwrite`, in blocks of 1 MiB.
 
     On tmpfs it is not quite the floor. Linux lets one `pwrite` at a time into a file (6.18,
-    `i_rwsem`), so two threads are no faster than one, and a writer whose block is in the
-    processor's cache holds that lock for less time: the same block again and again took 0.150 s
-    where this took 0.168.
+    `i_rwsem`), so two threads are no faster than one. A writer whose block is in the processor's
+    cache holds that lock for less time. Writing one block repeatedly took 0.150 s where this took
+    0.168.
     """
     source = memoryview(values).cast("B")
     pool = concurrent.futures.ThreadPoolExecutor(threads)

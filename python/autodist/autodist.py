@@ -192,10 +192,9 @@ class AutoDist:
     ) -> DistributedSession:
         """Transforms the graph, starts a session on it and initialises its variables and tables.
 
-        Where there is an open session, because Keras or a function needed one or because of an
-        earlier call, that one is returned, and what was added to the graph since is initialised:
-        variables that have a value keep it. Initializers that depend on a placeholder that is not
-        fed are left to the user, with a warning.
+        An open session of an earlier call, of Keras or of a function is returned, and what was
+        added to the graph since is initialised: variables that have a value keep it. Initializers
+        that depend on a placeholder that is not fed are left to the user, with a warning.
 
         Args:
           config: a `tf.compat.v1.ConfigProto` for the session; its CPU device count is raised to

@@ -187,9 +187,9 @@ def plan_save(variables: Sequence[HeldVariable], device_count: int) -> SavePlan:
     """Shares out the bytes of a checkpoint among the devices that hold them.
 
     The plan depends on nothing but the arguments: every process that makes it makes the same.
-    Devices that hold the same share a range in the order of their numbers, so few shards are cut,
-    and none of up to 64 KiB unless there is no balance without; cuts are between elements and,
-    where that is possible, between pages of 4 KiB of the file.
+    Devices that hold the same bytes share a range in the order of their numbers, so few shards are
+    cut. None of up to 64 KiB is cut unless there is no balance without; cuts are between elements
+    and, where that is possible, between pages of 4 KiB of the file.
 
     Args:
         variables: In the order of the file. Strings and variants have no place in it before they

@@ -16,10 +16,10 @@ _was_enabled = False
 def collection_paused() -> Iterator[None]:
     """A context in which Python collects no cycles of objects.
 
-    A graph is many objects that all stay. While it grows the collector looks through all of them
-    again and again, for a quarter of the time that it takes to build the graph. Contexts of several
-    threads may overlap; the collector goes on after the last of them, unless the program had
-    switched it off before the first.
+    A graph is many objects that all stay. While it grows, the collector looks through all of them
+    repeatedly. That takes a quarter of the time of building the graph. Contexts of several threads
+    may overlap; the collector goes on after the last of them, unless the program had switched it
+    off before the first.
     """
     global _pauses, _was_enabled  # noqa: PLW0603 - the collector is one for the process
     with _lock:

@@ -1,10 +1,10 @@
 """Makes Keras train in the distributed session while a scope lasts.
 
-Keras 2 (the package `tf_keras`) trains a model that was built in a graph by means of a session,
-which it takes from its backend or makes itself, and adds its optimizer's ops at the first `fit`. In
-the scope the backend's answer is the distributed session, which is made when Keras first asks. It
-stays Keras's session after the scope, as one given to `set_session` does. What cannot train in a
-graph is refused in the call that asks for it.
+Keras 2 (the package `tf_keras`) trains a model of a graph through a session. It takes the session
+from its backend or makes one. It adds its optimizer's ops at the first `fit`. In the scope the
+backend's answer is the distributed session, which is made when Keras first asks. It stays Keras's
+session after the scope, as one given to `set_session` does. What cannot train in a graph is refused
+in the call that asks for it.
 """
 
 from __future__ import annotations

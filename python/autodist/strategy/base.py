@@ -1,9 +1,9 @@
 """Input and output of a strategy: pure data, no TensorFlow.
 
-A strategy looks at the variables of the original graph and at the machines, and says for each
-*group* of variables how it is cut (`Grid`), on how many replicas it lives and on which devices. A
-group is a variable together with the slot variables that are updated with it: they are cut alike
-and live on the same devices, or an update could not read them together.
+A strategy takes the variables of the original graph and the machines. For each *group* of variables
+it gives the `Grid`, the number of replicas, and the devices. A group is a variable together with
+the slot variables that are updated with it: they are cut alike and live on the same devices, or an
+update could not read them together.
 """
 
 from __future__ import annotations

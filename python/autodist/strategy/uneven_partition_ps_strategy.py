@@ -10,9 +10,9 @@ from autodist.strategy.partitioned_ps_strategy import PartitionedPS
 class UnevenPartitionedPS(PartitionedPS):
     """Like `PartitionedPS`, with shards of different sizes.
 
-    Where `num_shards` is None, a variable gets the smallest number of shards, 2 or more, that does
-    not divide its dimension, so that the sizes differ by one; for a dimension that all smaller
-    numbers divide, as many shards as `PartitionedPS` gives.
+    If `num_shards` is None, a variable gets the smallest number of shards, 2 or more, that does not
+    divide its dimension. So the sizes differ by one; for a dimension that all smaller numbers
+    divide, as many shards as `PartitionedPS` gives.
     """
 
     def _cut(self, group: VariableGroup, default_count: int) -> Cut:

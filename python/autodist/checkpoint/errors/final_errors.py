@@ -1,9 +1,9 @@
 """Gives errors of saves and restores types that do not end or restart a monitored training.
 
 TensorFlow's monitored sessions and coordinators take an `OutOfRangeError` or `StopIteration` for
-the end of the data, and an `AbortedError` or `UnavailableError` for a task that was lost: they
-train again from the last checkpoint. File systems raise these for reasons of their own (`EFBIG`,
-`ESTALE`, an object store that does not answer).
+the end of the data. They take an `AbortedError` or `UnavailableError` for a task that was lost:
+they train again from the last checkpoint. File systems raise these for reasons of their own
+(`EFBIG`, `ESTALE`, an object store that does not answer).
 """
 
 import contextlib

@@ -15,9 +15,9 @@ _MOST_TRIED = 64
 def exists(prefix: str) -> bool:
     """Tells whether there is a bundle under a prefix.
 
-    Clients of a network file system remember for a while that there is no file of a name. So a name
-    that another client may give to a file soon is not asked for, but looked for in the directory,
-    where that can be read.
+    Clients of a network file system remember for a while that there is no file of a name. Another
+    client may create a file of a name soon. So the name is looked for in the directory, if that can
+    be read, and not asked for.
     """
     if paths.is_local(prefix):
         with (

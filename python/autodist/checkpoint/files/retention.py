@@ -1,9 +1,9 @@
 """Decides which old checkpoints a saver may remove.
 
-What a saver is to remove it may know from a state file (`recover_last_checkpoints`, which a
-`MonitoredTrainingSession` calls by itself), and state files are data from elsewhere: a prefix in
-one may lead out of the directory, may hold `*`, or may be another spelling of the checkpoint that
-was just saved. TensorFlow removes all of these.
+A saver may know what to remove from a state file: `MonitoredTrainingSession` calls
+`recover_last_checkpoints` by itself. State files are data from elsewhere: a prefix in one may lead
+out of the directory, may hold `*`, or may be another spelling of the checkpoint that was just
+saved. TensorFlow removes all of these.
 """
 
 import os

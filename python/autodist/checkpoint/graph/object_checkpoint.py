@@ -5,8 +5,8 @@ the values, has for each key the name that the variable had when it was saved::
 
     keys_by_name(prefix) -> {"dense/kernel": ["model/dense/kernel/.ATTRIBUTES/VARIABLE_VALUE"], ...}
 
-TensorFlow's `Saver` restores by these names too. But of a variable with several slices it restores
-the last slice alone, and of several objects with one name it takes the last (TF 2.21).
+TensorFlow's `Saver` restores by these names too. But it restores only the last slice of a variable
+with several slices. Of several objects with one name it takes the last (TF 2.21).
 """
 
 from __future__ import annotations

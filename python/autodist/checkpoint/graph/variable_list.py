@@ -1,9 +1,8 @@
 """Expands a `var_list` so that TensorFlow's `Saver` saves all parts of every variable.
 
-Of a `ShardedVariable` in a list, and of saveable objects of one name, the stock `Saver` saves the
-last alone, and it has no conversion for variables of `tf.distribute` in a dict when executing
-eagerly (TF 2.21). What does save and restore them right is a dict of `SaveableObject`s with a key
-for each.
+The stock `Saver` saves only the last shard of a `ShardedVariable` in a list, and the last of
+saveable objects of one name. In eager mode it cannot convert variables of `tf.distribute` in a dict
+(TF 2.21). What does save and restore them right is a dict of `SaveableObject`s with a key for each.
 """
 
 import collections

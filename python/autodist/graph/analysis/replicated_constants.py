@@ -1,9 +1,9 @@
 """Finds the ops of which each replica gets a copy although they do not vary.
 
 *Small constants, and what is computed from them.* TensorFlow would send a single copy to the other
-replicas at each step, which costs more than a constant on each. And a tensor that belongs to one
-step of one replica, such as the empty list that a loop fills, would tie the replicas' loops to one
-device.
+replicas at each step, which costs more than a constant on each. And some tensors belong to one step
+of one replica, such as the empty list that a loop fills. A single copy would tie the replicas'
+loops to one device.
 
 *Ops that only wait for ops of each replica* (`NoOp`). A single copy would make each replica wait
 for all: `tf.gradients` makes such an op for almost every op of the backward pass.

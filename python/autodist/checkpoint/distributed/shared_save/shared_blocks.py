@@ -1,9 +1,9 @@
 """Shares the blocks of a file among its writers, and checks the file before the commit.
 
 Each block of the file has one writer (cc/save/plan/shared_blocks.h). What other tasks have read of
-its bytes they hand over. Before the commit each writer's first and last page, and the pages at the
-borders between two writers, are read by another task than the one that wrote them: a file system
-that shows one task other bytes than another wrote is found out before the checkpoint is there.
+its bytes they hand over. Before the commit, another task than the writer reads each writer's first
+and last page. It also reads pages at the borders between two writers: a file system that shows one
+task other bytes than another wrote is found out before the checkpoint is there.
 """
 
 from __future__ import annotations

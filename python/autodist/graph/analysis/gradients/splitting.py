@@ -1,8 +1,8 @@
 """Decides what the replicas combine and scale, so that each program has one node's result.
 
-Forward, the kinds of tensors (`kinds`) are proved op by op. Where a rule does not fit because an
-input was reduced over the rows, the replicas' reductions are *combined* first, and all replicas go
-on with the one result.
+Forward, the kinds of tensors (`kinds`) are proved op by op. A rule may not fit because an input was
+reduced over the rows. Then the replicas' reductions are *combined* first, and all replicas go on
+with the one result.
 
 Backward, nothing is proved op by op. Let the replicas' losses L_r make the loss L = sum of w_r L_r,
 where w_r is the replica's share of the rows; that is what the kind `mean` says, for all values of

@@ -1,8 +1,8 @@
 """Proves that an update of a variable can be made once, with what one node has.
 
-The replicas compute on parts of the batch, a variable has one value. An op that writes a variable
-with something that depends on the batch is *made once* where each of its inputs has a value for the
-whole batch that can be had:
+The replicas compute on parts of the batch, a variable has one value. An op may write a variable
+with something that depends on the batch. It is *made once* if a value for the whole batch can be
+had of each of its inputs:
 
 * its kind is known (`kinds`): the replicas' rows are joined, their means, sums and extremes are
   combined; or

@@ -1,8 +1,9 @@
 """Makes identities, concatenations and splits faster than TensorFlow's Python API does.
 
-The transformed graph has many of these ops. The API takes about a millisecond for each, mostly for
-name scopes, device functions, conversion of arguments, and a new constant for each axis and size.
-These functions make the same stock ops without that, and share constants, one per value and device.
+The transformed graph has many of these ops. The API takes about a millisecond for each op. Most of
+it goes to name scopes, device functions, conversion of arguments, and new constants for axes and
+sizes. These functions make the same stock ops without that, and share constants, one per value and
+device.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Copies functions with random ops, so that each replica calls its own.
 
-All callers share a function's body, seeds included. So where a function draws numbers, itself or
-through functions that it calls (the body of a loop, a branch), replica r > 0 calls a copy with
-other seeds, changed as those of ops outside of functions are (`random_seeds`). Replica 0 calls the
+All callers share a function's body, seeds included. A function may draw numbers itself, or in
+functions that it calls: the body of a loop, a branch. Then replica r > 0 calls a copy with other
+seeds. They change as those of ops outside functions do (`random_seeds`). Replica 0 calls the
 original and draws what one node would.
 """
 

@@ -1,7 +1,7 @@
 """Splits batches over the replicas and takes means weighted by the parts' sizes.
 
 A batch of B rows is split into R consecutive parts whose sizes differ by at most one. Each
-replica's mean loss is a mean over its part, so the mean over the batch is the sum of the replicas'
+replica's mean loss is a mean over its part. So the mean over the batch is the sum of the replicas'
 values, each times (size of its part) / B.
 
 Where B < R some parts would be empty, and some kernels abort the process on zero rows (`MaxPool` in
@@ -13,8 +13,8 @@ A split, a mean and a join along the first dimension are one op of our library e
 TensorFlow's own ops would be several times as many, and read and write each gradient once more per
 replica.
 
-Where the replicas are on several tasks of a cluster, each task averages what it has, times its
-share of the batch, and a collective adds the tasks' parts (`mean_on_tasks`).
+Replicas may be on several tasks of a cluster. Then each task averages its own values, times its
+share of the batch, and a collective adds the tasks' results (`mean_on_tasks`).
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 Example: a variable of 10 rows cut into (7, 3). Rows `[8, 2, 9, 2]` become, per shard, `[2, 2]` and
 `[1, 2]`: each in the order it had, counted from the shard's first row. What belongs to the rows
-(`rows`, e.g. gradients or positions) is split the same way. A row number that lies in no shard is
-counted from the first or the last shard's first row, where the op that uses it reports it, as it
-would for the whole variable.
+(`rows`, e.g. gradients or positions) is split the same way. A row number may lie in no shard. It is
+then counted from the first row of the first or the last shard. There the op that uses it reports
+it, as for the whole variable.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def _wait_for(ops: list[Any]) -> Any:
 def check_options(optimizer: Any) -> None:
     """Refuses options of Keras optimizers that do nothing in a graph.
 
-    They compare the step counter by `==` in Python, which in a graph that is no function compares
+    They compare the step counter by `==` in Python. In a graph that is no function, that compares
     objects and is always false (Keras 3.15, tf_keras 2.21): the model would never be updated, or
     its averages never be used.
 

@@ -1,8 +1,8 @@
 """Rules for row numbers: `tf.range(rows)`, and what indexes rows by them; see `rule_table`.
 
 A replica counts its rows from 0, and one node from the first row of the batch. Both pick the same
-where the numbers index tensors of rows that have, for each row of the batch, as many rows as the
-numbers grow by.
+rows if the numbers index tensors with enough rows per row of the batch: as many as the numbers grow
+by.
 """
 
 from __future__ import annotations
