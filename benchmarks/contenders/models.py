@@ -186,7 +186,7 @@ def _make_shards(name: str, shape: tuple[int, ...], layout: Layout) -> list[Any]
 
 
 def _piece(variable: Any) -> Piece:
-    info = variable._get_save_slice_info()  # noqa: SLF001 the only place where a shard says what it is
+    info = variable._get_save_slice_info()  # noqa: SLF001 a shard says it here only
     if info is None:
         shape = tuple(variable.shape.as_list())
         return Piece(variable, variable.op.name, Box((0,) * len(shape), shape))

@@ -23,7 +23,7 @@ Work = Callable[[Path], None]
 
 
 def gather_and_save(held: Held) -> Work:
-    """Joins the shards of each variable in one tensor, a copy of it, and saves it by stock `SaveV2`."""
+    """Joins the shards of each variable in one tensor, and saves that by stock `SaveV2`."""
     with held.graph.as_default():
         return _save_tensors(held, {name: _concat(pieces) for name, pieces in held.by_name()})
 

@@ -140,7 +140,7 @@ class AutoDist:
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
-        """Observes the graph's building from the first scope entered, in any thread, to the last left."""
+        """Observes the graph's building from the first scope, in any thread, to the last left."""
         assert self._observer is not None
         assert self._bridge is not None
         assert self._sessions is not None

@@ -63,8 +63,8 @@ def _add_demo(commands: Any) -> None:
     demo = commands.add_parser(
         "demo",
         help="train, save, export, restore and fine-tune on real data, and check every step",
-        description="Trains a model of handwritten digits on two replicas, saves and exports it, and has processes "
-        "that know only TensorFlow restore it, compare every variable and fine-tune it. Any "
+        description="Trains a model of handwritten digits on two replicas, saves and exports it. "
+        "Processes that know only TensorFlow restore it, compare every variable and fine-tune it. Any "
         "difference is an error.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -101,8 +101,8 @@ def _add_demo(commands: Any) -> None:
         type=_positive,
         default=1,
         metavar="N",
-        help="train on a cluster of so many servers, which the demo starts on this machine; 1: on two replicas "
-        "in one process",
+        help="train on a cluster of so many servers, which the demo starts on this machine; "
+        "1: on two replicas in one process",
     )
     demo.set_defaults(run=_run_demo)
 
@@ -111,9 +111,9 @@ def _add_serve(commands: Any) -> None:
     serve = commands.add_parser(
         "serve",
         help="run the TensorFlow server of one node of a cluster",
-        description="Runs the TensorFlow server of one node, with autodist's ops loaded, until it is killed; "
-        "anew for each chief of an AutoDist program. Which node: one of a resource spec, or the "
-        "task of TF_CONFIG.",
+        description="Runs the TensorFlow server of one node, with autodist's ops loaded, until it "
+        "is killed. Each chief of an AutoDist program gets a new server. The node is one of a "
+        "resource spec, or the task of TF_CONFIG.",
     )
     serve.add_argument(
         "--resource-spec",
@@ -124,7 +124,7 @@ def _add_serve(commands: Any) -> None:
         "--node",
         type=int,
         metavar="K",
-        help="with --resource-spec: which node, the chief counted as 0 and the others in order from 1",
+        help="with --resource-spec: the node's number, 0 for the chief, the others in order from 1",
     )
     serve.add_argument(
         "--until-chief-ends",

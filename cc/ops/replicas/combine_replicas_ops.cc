@@ -1,5 +1,5 @@
 // AutodistMeanOfReplicas, AutodistJoinReplicas: one tensor of what the replicas computed from their
-// parts of a batch.
+// sub-batches.
 //
 // `sizes` says how many rows of the batch each replica had. Its share is size / total, rounded to
 // the type that is computed in: float for the 16-bit types, else the type itself. A replica of size
@@ -60,7 +60,7 @@ REGISTER_OP("AutodistMeanOfReplicas")
     .Attr("T: {half, bfloat16, float, double, complex64, complex128}")
     .SetShapeFn(MeanShape)
     .Doc(R"doc(
-The mean of one tensor per replica, weighted by the sizes of the replicas' parts of the batch.
+The mean of one tensor per replica, weighted by the sizes of the replicas' sub-batches.
 
 values: Tensors of one shape.
 sizes: Shape [N].
@@ -75,7 +75,7 @@ REGISTER_OP("AutodistJoinReplicas")
     .Attr("T: type")
     .SetShapeFn(JoinedShape)
     .Doc(R"doc(
-The rows of all replicas that have a part of the batch, in replica order; of all replicas where none
+The rows of all replicas that have a sub-batch, in replica order; of all replicas where none
 has.
 
 values: Tensors of one shape but for the first dimension.

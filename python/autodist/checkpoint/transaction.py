@@ -113,7 +113,7 @@ class Transaction:
         """
         try:
             self.companions.stage(files, self.prefix)
-        except Exception:  # noqa: BLE001 the variables come first: it is tried again after them, and raised then
+        except Exception:  # noqa: BLE001 tried again after the variables, and raised then
             files.discard()
             self.companions.unrecord()
             return False

@@ -1,9 +1,9 @@
 """Feeds the transformed graph with values for tensors of the original one.
 
 A split tensor is fed whole, before it is split. Any other fed tensor replaces what is computed for
-it, on each replica, as its kind says (`kinds`): rows are cut into parts, each replica gets all of a
-mean, and the replicas' parts of a sum add up to it. Such a tensor replaces what its roots would
-have given, so the sizes of their parts are fed with it.
+it, on each replica, as its kind says (`kinds`): rows are split, each replica gets all of a
+mean, and the replicas' terms of a sum add up to it. Such a tensor replaces what its roots would
+have given, so the sizes of their sub-batches are fed with it.
 """
 
 from __future__ import annotations
@@ -106,9 +106,10 @@ def check_lengths(lengths: Mapping[str, int]) -> None:
     """
     if len(set(lengths.values())) > 1:
         raise ArgumentError(
-            f"the fed batches have different lengths: {dict(lengths)}. Every tensor whose first dimension is "
-            "unknown, or that batch_dims names a dimension of, is split over the replicas, so all must be fed the same "
-            "number of rows. For one that is no batch: create_distributed_session(batch_dims={tensor: None})."
+            f"the fed batches have different lengths: {dict(lengths)}. Every tensor whose first "
+            "dimension is unknown, or that batch_dims names a dimension of, is split over the "
+            "replicas, so all must be fed the same number of rows. For one that is no batch: "
+            "create_distributed_session(batch_dims={tensor: None})."
         )
 
 
@@ -154,7 +155,7 @@ def _parts(  # noqa: PLR0911 - a kind each
     """How an array fed for a tensor is divided among the replicas. `value` is None for a root.
 
     Raises:
-      ArgumentError: if each replica's value counts within its part of the batch, or holds it in
+      ArgumentError: if each replica's value counts within its sub-batch, or holds it in
         another order.
     """
     if value is None:

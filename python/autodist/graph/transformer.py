@@ -215,7 +215,7 @@ class Transformer:
             return self._context.fetch(tensor)
 
     def read(self, variable: PlacedVariable, controls: list[Any]) -> Any:
-        """Adds a read of a variable, as one value, that waits for the transformed ops `controls`."""
+        """Adds a read of a variable, as one value, that waits for the new ops `controls`."""
         with self._lock:
             return self._context.read(variable, controls)
 
@@ -240,6 +240,6 @@ class Transformer:
         return self._lock
 
     def has_collectives(self, elements: Iterable[Any]) -> bool:
-        """Whether a run of `elements`, transformed ops and tensors, has a collective of all tasks."""
+        """Whether a run of `elements`, transformed ops and tensors, has a collective."""
         with self._lock:
             return self._context.has_collectives(elements)

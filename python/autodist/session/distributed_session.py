@@ -95,7 +95,7 @@ class DistributedSession(tf.compat.v1.Session):
         return self._transformer.layout_table()
 
     def explain(self) -> Explanation:
-        """Explains the graph: which batches are split and why, what is chosen, how variables lie."""
+        """Explains the graph: which batches are split and why, and how variables lie."""
         self.begin()
         return explain_transformer(self._transformer)
 

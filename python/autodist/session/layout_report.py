@@ -21,12 +21,13 @@ def write(transformer: Transformer) -> None:
             _logger.debug("split over %d replicas: %s", transformer.replica_count, ", ".join(split))
         else:
             _logger.warning(
-                "nothing is split over the %d replicas, each step computes the whole batch once: %s",
+                "nothing is split over the %d replicas, each step computes the whole batch once: "
+                "%s",
                 transformer.replica_count,
                 "an op needs all rows (session.explain() names it)"
                 if transformer.batch.fed_whole
-                else "the graph has no placeholder or iterator output whose first dimension is unknown, or it is fed "
-                "sparse tensors",
+                else "the graph has no placeholder or iterator output whose first dimension is "
+                "unknown, or it is fed sparse tensors",
             )
     rows = transformer.layout_table()
     obstacles = transformer.batch.updates.obstacles

@@ -130,7 +130,7 @@ def mark_restore(op: Any, marks: RestoreMarks) -> None:
 
 def is_marked(op: Any) -> bool:
     """Tells whether a `SaveV2` or `RestoreV2` is marked to be replaced."""
-    return bool(_get(op, _SAVE, False) or _get(op, _RESTORE, False))  # noqa: FBT003 the attributes are booleans
+    return bool(_get(op, _SAVE, False) or _get(op, _RESTORE, False))  # noqa: FBT003
 
 
 def is_mark(attribute: str) -> bool:

@@ -11,6 +11,6 @@ from those below it alone:
     shared_save                   the save in which tasks write one data file together
     stock_servers                 variables on tasks that have not loaded our ops
     variables                     the variables that a saver reads and restores, and their tasks
-    tasks                         the tasks of a session, sessions of our own, and runs in the user's session
+    tasks                         the tasks of a session, our own sessions, and runs in the user's
     session_proxy                 the session that TensorFlow's `Saver` gets
 """

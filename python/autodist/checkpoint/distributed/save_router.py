@@ -338,7 +338,10 @@ class SaveRouter(Router):
             how = "they send their variables as plain tensors, in parts"
         else:
             how = f"TensorFlow sends whole variables to {chief}, at most 2 GiB each"
-        message = f"autodist's ops are not loaded in {who}: {how}. {op_support.ADVICE} each task saves what it holds"
+        message = (
+            f"autodist's ops are not loaded in {who}: {how}. {op_support.ADVICE} each task saves "
+            "what it holds"
+        )
         self._warn(session, message)
 
 

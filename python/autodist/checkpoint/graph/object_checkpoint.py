@@ -195,7 +195,8 @@ def _missing(missing: Sequence[str], prefix: str, keys: Iterable[str]) -> str:
     return (
         text
         + _more(missing)
-        + "\nName them in a dict, Saver({name in the checkpoint: variable}), or restore with tf.train.Checkpoint"
+        + "\nName them in a dict, Saver({name in the checkpoint: variable}), or restore with "
+        "tf.train.Checkpoint"
     )
 
 

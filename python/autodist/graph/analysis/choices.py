@@ -26,7 +26,10 @@ class Choice:
 
     def __str__(self) -> str:
         if self.what == STATISTICS:
-            return f"batch normalisation {self.op!r} ({self.op_type}) uses each replica's own statistics"
+            return (
+                f"batch normalisation {self.op!r} ({self.op_type}) uses each replica's own "
+                "statistics"
+            )
         return f"random op {self.op!r} ({self.op_type}) draws each replica's own numbers"
 
 

@@ -26,7 +26,7 @@ class Counterparts:
     Args:
       builder: of the transformed graph.
       batch: what varies over the replicas.
-      means: the parts of the batch and the means over them.
+      means: the sub-batches and the means over them.
       variables: the variables with their shards and replicas, by original `VarHandleOp`.
 
     Attributes:

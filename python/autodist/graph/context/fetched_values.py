@@ -4,7 +4,7 @@
 |---|---|
 | a gradient with respect to a variable | the mean over the batch |
 | a variable's handle (`"v:0"`) | the variable's value |
-| a read from a variable whose copies differ, or of some of its rows | the copies, aggregated by the code that saves |
+| a read, also of rows, of a variable whose copies differ | the copies, aggregated as in saves |
 | of a kind that is proved (`kinds`) | the replicas' values, joined or combined as the kind says |
 | anything else | computed once more, from one node's values of what it was computed from |
 | with an effect, or a state, on the way | refused |
@@ -110,7 +110,7 @@ def read_variable(
 def _refusal(tensor: Any, obstacle: Any) -> UnsupportedGraphError:
     return UnsupportedGraphError(
         f"cannot fetch {tensor.name!r} ({tensor.dtype.name}, shape {tensor.shape}): each replica "
-        "has its own value, computed from its part of the batch, and one node's value cannot be "
+        "has its own value, computed from its sub-batch, and one node's value cannot be "
         f"computed: {obstacle}. Fetch what it was computed from, or leave the batch out of "
         "batch_dims, so that it is not split."
     )

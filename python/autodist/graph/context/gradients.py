@@ -46,7 +46,7 @@ class Gradients:
         return key_of(tensor) in self._records
 
     def ops_of_mean(self, tensor: Any) -> list[Any]:
-        """The other ops of a gradient's mean: an `IndexedSlices` has one mean for values and rows."""
+        """The other ops of a gradient's mean: that of `IndexedSlices` has values and rows."""
         found: list[Any] = []
         record = self._records.get(key_of(tensor))
         while record is not None and record.indices is not None:

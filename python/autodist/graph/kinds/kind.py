@@ -1,19 +1,19 @@
 """Kinds: how one node's value of a tensor follows from the replicas' values.
 
-The replicas compute on consecutive parts of the batch. A tensor has a *kind* where a rule proves
+The replicas compute on consecutive sub-batches. A tensor has a *kind* where a rule proves
 it:
 
 | kind | one node's value |
 |---|---|
 | same | the value of any replica: all are equal |
 | rows | the replicas' values, concatenated along an axis in batch order |
-| mean, sum, max, min, all, any | the same reduction of the replicas' values, a mean weighted by the parts' sizes |
+| mean, sum, max, min, all, any | the same reduction of the replicas' values; a mean is weighted |
 | read | the copies of a local variable, aggregated as the variable says |
 | sizes | computed once more: it holds numbers of rows among others (`Kinds.sizes`) |
-| numbers | computed once more: row numbers count within a replica's part |
+| numbers | computed once more: row numbers count within a replica's sub-batch |
 | indices | the same: row numbers in column 0 of the last dimension |
 | followed | computed once more: rows along dimension 0, and behind them what all share |
-| merged | rows along a dimension that was merged with one in front of it: rows again once it is taken apart |
+| merged | rows along a dimension that was merged with an outer one; rows again once it is split |
 
 The table of rules (`rule_table`) is positive: the outputs of an op without a rule, or whose inputs
 do not fit its rule, have no kind. Their value for the whole batch is found only by running the op
@@ -21,7 +21,7 @@ on one node's values of its inputs (`whole_values`).
 
 Two kinds are chosen, not proved, and recorded as such (`Kinds.by_choice`): random numbers, which
 each replica draws for its rows, and batch normalisation, where each replica uses the statistics of
-its own part.
+its own sub-batch.
 """
 
 from __future__ import annotations

@@ -56,10 +56,10 @@ class Analysis(Protocol):
 
     @property
     def uses_own_statistics(self) -> bool:
-        """Whether batch normalisation uses the statistics of each replica's part."""
+        """Whether batch normalisation uses the statistics of each replica's sub-batch."""
 
     def has_own_statistics(self, op: Any) -> bool:
-        """Whether each replica normalises with the statistic that `op` computes of its own part."""
+        """Whether each replica normalises with the statistic that `op` computes of its own sub-batch."""
 
     def kind_of_result(self, op: Any, index: int) -> Kind | None:
         """The kind of an output of an op of a backward pass."""
@@ -298,7 +298,7 @@ class Kinds:
                 self._supposed[key_of(tensor)] = kind
 
     def choose(self, op: Any, *whats: str) -> None:
-        """Records that the rule for `op` rests on `STATISTICS` or `RANDOM_NUMBERS`, not on a proof."""
+        """Records that the rule for `op` rests on `STATISTICS` or `RANDOM_NUMBERS`, not a proof."""
         self.by_choice.setdefault(op, op)
         self.chosen.setdefault(op, set()).update(whats)
 

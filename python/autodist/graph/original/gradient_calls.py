@@ -72,7 +72,7 @@ class GradientCalls:
         return found
 
     def result(self, op: Any, index: int) -> tuple[Differentiation, int] | None:
-        """The differentiation that returned output `index` of `op`, and its result's number; or None."""
+        """The differentiation that returned output `index` of `op`, and its number; or None."""
         return self._results.get((op, index))
 
     def is_differentiated(self, op: Any) -> bool:

@@ -126,7 +126,7 @@ class _Entries:
                 on_device.append(handle)
 
     def value_index(self) -> list[int]:
-        """Per entry its index in the pinned variables, device by device, followed by the tensors."""
+        """Per entry its index in the pinned variables, by device, followed by the tensors."""
         first: dict[str | None, int] = {}
         count = 0
         for device, handles in self.handles.items():

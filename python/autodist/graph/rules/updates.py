@@ -82,7 +82,7 @@ def _of_local(
 ) -> list[Any]:
     """What an assignment gives to one copy of a local variable.
 
-    A replica without a part of the batch leaves its copy as it is. A value that does not vary,
+    A replica without a sub-batch leaves its copy as it is. A value that does not vary,
     assigned to a variable whose copies are summed, goes to the first copy, and the others become
     zero.
     """
@@ -91,12 +91,12 @@ def _of_local(
     handle, value = inputs
     mask = context.batch.mask(op)
     if mask:
-        has_part = context.means.has_part(mask, replica)
+        has_rows = context.means.has_rows(mask, replica)
         with context.builder.adding(op.name, handle.device, context.controls(op, replica)):
             if op.type != op_types.ASSIGN:
-                return [handle, tf.where(has_part, value, tf.zeros_like(value))]
+                return [handle, tf.where(has_rows, value, tf.zeros_like(value))]
             old = tf.raw_ops.ReadVariableOp(resource=handle, dtype=value.dtype)
-            return [handle, tf.where(has_part, value, old)]
+            return [handle, tf.where(has_rows, value, old)]
     if target.logical.aggregation == tf.VariableAggregation.SUM and replica > 0:
         with context.builder.adding(op.name, handle.device):
             return [handle, tf.zeros_like(value)]

@@ -1,4 +1,4 @@
-"""What the analysis of the batch decided: plain data that its parts share."""
+"""What the analysis of the batch decided: plain data that its modules share."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Which ops depend on the batch: `Dependence`, spread from the split tensors over the graph.
 
-A *root* is a split tensor; each replica gets a part of it. An op *varies* when it depends on a
+A *root* is a split tensor; each replica gets a sub-batch of it. An op *varies* when it depends on a
 root: it runs once per replica, and its values differ. All other ops run once. Five things end or
 begin a dependence:
 
@@ -15,7 +15,7 @@ begin a dependence:
 Invariant: all ops of one (outermost) while loop vary or none does, for they share frames.
 
 A varying op is remembered with the set of roots it depends on, as a bit mask; the sizes of their
-parts weigh its mean. Bit 0 stands for local variables, bit i + 1 for root number i.
+sub-batches weigh its mean. Bit 0 stands for local variables, bit i + 1 for root number i.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ class Dependence:
         return call.op in self.decisions.combined, call.op in self.decisions.scaled
 
     def mask_of_change(self, op: Any, tensor: Any) -> int:
-        """The roots whose parts weigh what `op` sees in place of `tensor`."""
+        """The roots whose sub-batches weigh what `op` sees in place of `tensor`."""
         call = self._changed_call(self._numbers[op], tensor)
         assert call is not None
         return self._masks[call.op]

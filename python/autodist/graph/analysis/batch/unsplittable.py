@@ -2,11 +2,11 @@
 
 A placeholder with an unknown first dimension is not always a batch. It may hold the data that a
 `tf.data` iterator runs over, the content of a lookup table, or the new value (or rows) of a
-variable. Such an op changes shared state once, with all rows. If each replica used its part, only
-the last part would remain.
+variable. Such an op changes shared state once, with all rows. If each replica used its sub-batch,
+only the last would remain.
 
 A tensor is no batch either if only rows with fixed numbers are used of it, as in `keep_prob[0]` and
-`keep_prob[1]`: row 1 of a part is another row of the batch.
+`keep_prob[1]`: row 1 of a sub-batch is another row of the batch.
 
 And a batch cannot be split if an op combines it, row by row, with unsplit data of a known number of
 rows: a constant with a row for each example, or a tensor computed from a placeholder of a known

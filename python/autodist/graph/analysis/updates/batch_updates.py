@@ -71,7 +71,7 @@ class BatchUpdates:
         self._ops = ordered
 
     def choice_behind(self, op: Any) -> Any:
-        """An op, or None, that `op` depends on and whose randomness or statistics differ by replica."""
+        """An op that `op` depends on whose randomness or statistics differ by replica; or None."""
         choices = self._kinds.by_choice
         found = (choices.get(t.op) for t in op.inputs if self._batch.varies(op, t))
         return next((choice for choice in found if choice is not None), None)

@@ -60,8 +60,8 @@ def check_can_be_local(
     is_inside = not (op_types.is_update(op.type) and tf_graphs.is_at_top_level(op))
     if is_inside and variable.aggregation == tf.VariableAggregation.SUM:
         raise UnsupportedGraphError(
-            f"{what}, inside a function, branch or loop, where a replica without a part of a small "
-            f"batch would be counted too.{why} Move the update of a variable with aggregation=SUM "
+            f"{what}, inside a function, branch or loop, where a replica without a sub-batch "
+            f"would be counted too.{why} Move the update of a variable with aggregation=SUM "
             "to the top level of the graph."
         )
     if is_trained:

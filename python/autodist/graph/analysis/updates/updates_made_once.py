@@ -1,6 +1,6 @@
 """Proves that an update of a variable can be made once, with what one node has.
 
-The replicas compute on parts of the batch, a variable has one value. An op may write a variable
+The replicas compute on sub-batches, a variable has one value. An op may write a variable
 with something that depends on the batch. It is *made once* if a value for the whole batch can be
 had of each of its inputs:
 

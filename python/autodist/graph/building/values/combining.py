@@ -12,7 +12,9 @@ from autodist.graph.building.variables.placement import PlacedVariable
 
 
 def extreme(builder: Builder, pieces: list[Any], kind: str) -> Any:
-    """The extreme of the replicas' extremes; a replica without a part has that of a row of another.
+    """The extreme of the replicas' extremes.
+
+    A replica without a sub-batch has the extreme of a row of another.
 
     Args:
       builder: of the transformed graph.

@@ -1,13 +1,13 @@
-"""Splits batches over the replicas and takes means weighted by the parts' sizes.
+"""Splits batches over the replicas and takes means weighted by the sub-batches' sizes.
 
-A batch of B rows is split into R consecutive parts whose sizes differ by at most one. Each
-replica's mean loss is a mean over its part. So the mean over the batch is the sum of the replicas'
-values, each times (size of its part) / B.
+A batch of B rows is split into R consecutive sub-batches whose sizes differ by at most one. Each
+replica's mean loss is a mean over its sub-batch. So the mean over the batch is the sum of the
+replicas' values, each times (size of its sub-batch) / B.
 
-Where B < R some parts would be empty, and some kernels abort the process on zero rows (`MaxPool` in
-TensorFlow 2.21). So a replica without a part computes on the last row of the batch again. Its
-result counts as nothing: its share is 0, and its rows are dropped where the replicas' rows are
-joined.
+Where B < R some sub-batches would be empty, and some kernels abort the process on zero rows
+(`MaxPool` in TensorFlow 2.21). So a replica without a sub-batch computes on the last row of the
+batch again. Its result counts as nothing: its share is 0, and its rows are dropped where the
+replicas' rows are joined.
 
 A split, a mean and a join along the first dimension are one op of our library each (`cc/ops`).
 TensorFlow's own ops would be several times as many, and read and write each gradient once more per
@@ -119,7 +119,7 @@ class Means:
                     values=tensors[replicas.start : replicas.stop],
                     sizes=sizes[replicas.start : replicas.stop],
                 )
-                # A task without a part of the batch counts as nothing, NaN included.
+                # A task without a sub-batch counts as nothing, NaN included.
                 parts.append(tf.math.multiply_no_nan(local, tf.cast(share, local.dtype)))
         sums = self._collectives.sum_over_tasks(name, parts)
         return [each for each, replicas in zip(sums, self._tasks, strict=True) for _ in replicas]
@@ -151,7 +151,7 @@ class Means:
             counted = tf.stack([s * c for s, c in zip(sizes, counts, strict=True)])
             parts = tf.split(rows, counted, num=self._replica_count)
             for i, part in enumerate(parts):
-                # A replica without a part of the batch has rows all the same; they count as
+                # A replica without a sub-batch has rows all the same; they count as
                 # nothing.
                 missing = (sizes[i] - counted[i])[tf.newaxis]
                 shape = tf.concat([missing, tf.shape(part, out_type=tf.int64)[1:]], 0)
@@ -175,7 +175,7 @@ class Means:
             return self._ops.autodist_join_weighted_replicas(values=tensors, sizes=sizes)
 
     def sum(self, tensors: list[Any], mask: int) -> Any:
-        """The sum over the replicas that have a part of the batch."""
+        """The sum over the replicas that have a sub-batch."""
         counts = self.part_counts(mask)
         with self._builder.adding(f"sum/{tensors[0].op.name}", tensors[0].device):
             # Not a product with 0, which is NaN where a tensor holds infinity.
@@ -188,7 +188,8 @@ class Means:
     def times_shares(self, tensors: list[Any], mask: int, *, is_inverse: bool) -> list[Any]:
         """Each replica's tensor times its share of the rows, or times the inverse of its share.
 
-        A replica without a part counts as one with all rows; what it computes counts as nothing.
+        A replica without a sub-batch counts as one with all rows. What it computes counts as
+        nothing.
 
         Args:
           tensors: one floating or complex tensor per replica.
@@ -215,13 +216,13 @@ class Means:
                 self._share_factors[key] = tf.unstack(factors, num=self._replica_count)
         return self._share_factors[key]
 
-    def has_part(self, mask: int, replica: int) -> Any:
-        """A bool scalar: whether a replica has a part of the batch.
+    def has_rows(self, mask: int, replica: int) -> Any:
+        """A bool scalar: whether a replica has a sub-batch.
 
         True where no batch is involved.
         """
         count = self.part_counts(mask)[replica]
-        with self._builder.adding("has_part", count.device):
+        with self._builder.adding("has_rows", count.device):
             return tf.equal(count, 1)
 
     def roots_in(self, mask: int) -> set[int]:
@@ -238,7 +239,7 @@ class Means:
         return self._sizes[root]
 
     def _counted(self, tensors: list[Any], mask: int, axis: int) -> list[Any]:
-        """Each replica's rows; none of a replica without a part."""
+        """Each replica's rows; none of a replica without a sub-batch."""
         counts = self.part_counts(mask)
         counted = []
         for tensor, count in zip(tensors, counts, strict=True):
@@ -249,15 +250,15 @@ class Means:
         return counted
 
     def part_counts(self, mask: int) -> list[Any]:
-        """One int64 scalar per replica: 1 where it has a part of the batch, else 0."""
+        """One int64 scalar per replica: 1 where it has a sub-batch, else 0."""
         roots = self._sources_in(mask)
         if roots not in self._counts:
             sizes = self._part_sizes(roots)
-            with self._builder.adding("has_part", sizes.device):
+            with self._builder.adding("has_rows", sizes.device):
                 # An empty batch has empty parts; there is nothing to drop.
-                has_part = (sizes > 0) | (tf.reduce_sum(sizes) == 0)
+                has_rows = (sizes > 0) | (tf.reduce_sum(sizes) == 0)
                 self._counts[roots] = tf.unstack(
-                    tf.cast(has_part, tf.int64), num=self._replica_count
+                    tf.cast(has_rows, tf.int64), num=self._replica_count
                 )
         return self._counts[roots]
 

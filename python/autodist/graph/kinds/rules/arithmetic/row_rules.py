@@ -148,7 +148,7 @@ def along_an_axis(kinds: Kinds, op: Any) -> Found:
 
 
 def batch_norm(kinds: Kinds, op: Any) -> Found:
-    """Fused batch normalisation: the statistics are those of each replica's part, by choice."""
+    """Fused batch normalisation: the statistics are those of each replica's sub-batch, by choice."""
     found: Found = [None] * len(op.outputs)
     if op.get_attr("is_training") and not kinds.analysis.uses_own_statistics:
         return found
