@@ -1,8 +1,8 @@
-// AutodistSplitBatch: a batch as one part per replica.
+// AutodistSplitBatch: a batch as one sub-batch per replica.
 //
-// B rows make N consecutive parts whose sizes differ by at most one, the larger first. A part is a
-// view of the batch's buffer where its first byte is aligned as TensorFlow's kernels want it, else
-// a copy. Where B < N a replica without a sub-batch gets the last row once more, with size 0:
+// B rows make N consecutive sub-batches, the larger first. Their sizes differ by at most one. One
+// is a view of the batch's buffer where its first byte is aligned as TensorFlow's kernels want it,
+// else a copy. Where B < N a replica without a sub-batch gets the last row once more, with size 0:
 // kernels exist that abort on zero rows.
 //
 //   B = 5, N = 2     sizes 3 2     rows [0, 3) [3, 5)
