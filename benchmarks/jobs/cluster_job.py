@@ -1,7 +1,8 @@
-"""A parameter-server job of real processes on loopback: this process is the worker that is its chief.
+"""A parameter-server job of real processes on loopback; this process is its chief.
 
-The servers are those of the tests (`tests/support/clusters/ps_job.py`). Each process tells its memory: Linux keeps the
-highest resident size of every process, and a 5 written to its `clear_refs` sets that mark back (proc(5)).
+The servers are those of the tests (`tests/support/clusters/ps_job.py`). Each process tells its
+memory: Linux keeps the highest resident size of every process, and a 5 written to its `clear_refs`
+sets that mark back (proc(5)).
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from support.ports import free_ports
 
 tf1 = tf.compat.v1
 
-# Have glibc give every large block back at once, so that one contestant's memory does not hide another's.
+# Have glibc give every large block back at once, so that one contestant's memory does not hide
+# another's.
 _RETURN_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 _FLOAT_BYTES = 4
 _COLUMNS = 256
@@ -59,7 +61,7 @@ class Layout:
 
 
 class Model:
-    """Resource variables of random numbers, cut over the servers by `replica_device_setter` and a partitioner.
+    """Creates resource variables of random numbers, partitioned over the servers.
 
     Attributes:
         session: Holds them.

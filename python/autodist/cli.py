@@ -64,8 +64,8 @@ def _add_demo(commands: Any) -> None:
         "demo",
         help="train, save, export, restore and fine-tune on real data, and check every step",
         description="Trains a model of handwritten digits on two replicas, saves and exports it. "
-        "Processes that know only TensorFlow restore it, compare every variable and fine-tune it. Any "
-        "difference is an error.",
+        "Processes that know only TensorFlow restore it, compare every variable and fine-tune it. "
+        "Any difference is an error.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     demo.add_argument(
