@@ -30,8 +30,13 @@ def environment(**settings: str) -> dict[str, str]:
 
 
 def stock_environment() -> dict[str, str]:
-    """Returns the environment of a program that may import `support`, and does not find the package in place."""
-    return environment(PYTHONPATH=str(TESTS))
+    """Returns the environment of a program that may import `support`, and does not find the package in place.
+
+    Keras is the one that TensorFlow chooses.
+    """
+    found = environment(PYTHONPATH=str(TESTS))
+    del found["TF_USE_LEGACY_KERAS"]
+    return found
 
 
 def users_environment() -> dict[str, str]:

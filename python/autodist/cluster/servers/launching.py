@@ -13,6 +13,7 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,6 +24,7 @@ from autodist.process import background
 
 _TAIL_LINES = 30
 _SECONDS_TO_END = 0.5
+_SECONDS_TO_READ = 5.0
 _SERVE = ("-m", "autodist.cli", "serve", "--from-chief")
 
 
@@ -31,6 +33,7 @@ class LaunchedServer(abc.ABC):
 
     def __init__(self) -> None:
         self._tail: collections.deque[str] = collections.deque(maxlen=_TAIL_LINES)
+        self._has_read_all = threading.Event()
 
     @property
     @abc.abstractmethod
@@ -48,13 +51,19 @@ class LaunchedServer(abc.ABC):
 
     def log_tail(self) -> str:
         """The last lines that it wrote."""
+        if not self.is_running:
+            # Its end may be known before its last lines are read. A child of it may still write.
+            self._has_read_all.wait(_SECONDS_TO_READ)
         return "\n".join(self._tail)
 
     def _collect(self, lines: Iterable[str]) -> None:
         """Reads its output in a thread from now on; ends the server if no thread can be started."""
 
         def read() -> None:
-            self._tail.extend(line.rstrip("\n") for line in lines)
+            try:
+                self._tail.extend(line.rstrip("\n") for line in lines)
+            finally:
+                self._has_read_all.set()
 
         try:
             background.start(read, "autodist-server-log")
@@ -182,9 +191,9 @@ class SshServer(LaunchedServer):
         """How it runs, or how it ended, in words."""
         if self.is_running:
             return "still running"
-        if self._channel.exit_status_ready():
-            return f"ended with exit code {self._channel.recv_exit_status()}"
-        return "the connection was closed"
+        # -1 where the connection was closed without one.
+        code = self._channel.recv_exit_status()
+        return "the connection was closed" if code < 0 else f"ended with exit code {code}"
 
     def end(self) -> None:
         """Ends it: closing the channel closes its standard input."""
