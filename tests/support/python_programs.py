@@ -15,28 +15,22 @@ Process = subprocess.Popen[str]
 Start = Callable[..., Process]
 
 
+def stock_environment() -> dict[str, str]:
+    """Returns the environment of a program that may import `support`, and does not find the package in place."""
+    return {**os.environ, "PYTHONPATH": str(TESTS), "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
 def environment(**settings: str) -> dict[str, str]:
     """Returns the environment of a program that may import `support`, with further settings."""
     former = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     paths = [str(TESTS), *(str(Path(path).resolve()) for path in former if path)]
     return {
-        **os.environ,
+        **stock_environment(),
         "PYTHONPATH": os.pathsep.join(paths),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
         # `import tensorflow` imports a Keras: this one without scikit-learn and matplotlib, a second sooner.
         "TF_USE_LEGACY_KERAS": "1",
         **settings,
     }
-
-
-def stock_environment() -> dict[str, str]:
-    """Returns the environment of a program that may import `support`, and does not find the package in place.
-
-    Keras is the one that TensorFlow chooses.
-    """
-    found = environment(PYTHONPATH=str(TESTS))
-    del found["TF_USE_LEGACY_KERAS"]
-    return found
 
 
 def users_environment() -> dict[str, str]:
