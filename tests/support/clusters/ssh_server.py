@@ -21,9 +21,13 @@ async def run(process: Any) -> None:
         process.command,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
     )
-    await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
+    assert child.stdout is not None
+    await process.redirect(stdin=child.stdin)
+    # What it wrote goes out before its exit code: the channel closes with that.
+    while data := await child.stdout.read(65536):
+        process.stdout.write(data)
     process.exit(await child.wait())
 
 
