@@ -11,6 +11,7 @@ from autodist import _native
 from autodist.checkpoint import transaction
 from autodist.checkpoint.files import state_file
 from autodist.checkpoint.saver import Saver
+from autodist.private_apis.tf_variables import SaveableObject, SaveSpec
 
 tf1 = tf.compat.v1
 BUNDLE = {"m-1.data-00000-of-00001", "m-1.index"}
@@ -109,6 +110,31 @@ def test_an_uninitialised_variable_leaves_nothing_behind(
         saver.save(session, str(tmp_path / "m"), 1)
     assert files(tmp_path) == set()
     assert saver.last_checkpoints == []
+
+
+@pytest.mark.parametrize("others", [set(), {"notes.txt"}], ids=["empty", "not empty"])
+def test_the_directory_made_for_a_save_that_fails_is_removed_if_it_is_empty(
+    others: set[str], graph: Any, tmp_path: Path
+) -> None:
+    directory = tmp_path / "new"
+
+    def fill() -> None:
+        # The save has made its directory before it computes what it saves.
+        for name in others:
+            (directory / name).write_text("kept")
+        assert directory.is_dir()
+        raise ValueError("no value")
+
+    class Value(SaveableObject):
+        def restore(self, *_: Any) -> Any:
+            return tf.no_op()
+
+    value = tf.numpy_function(fill, [], tf.float32)
+    saveable = Value(value, [SaveSpec(value, "", "value")], "value")
+    with tf1.Session() as session, pytest.raises(tf.errors.InvalidArgumentError, match="no value"):
+        Saver([saveable]).save(session, str(directory / "m"), 1)
+    assert directory.exists() == bool(others)
+    assert {path.name for path in directory.glob("*")} == others
 
 
 def weights(prefix: str) -> list[float]:

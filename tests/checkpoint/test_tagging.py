@@ -173,12 +173,11 @@ def test_two_aggregations_of_one_name_are_refused(model: dict[str, Any]) -> None
         Saver(aggregation={"v": SUM, model["v"]: MEAN})
 
 
-def make_save_with_computed_names(variable: Any) -> Any:
-    """The `SaverDef` of a node whose names are only known when it runs."""
+def make_save(names: Any, slices: list[str], tensors: list[Any]) -> Any:
+    """The `SaverDef` of a `SaveV2` node that a program made itself."""
     filename = tf1.placeholder_with_default("model", [])
-    names = tf1.placeholder_with_default(["w"], [1])
     save = tf.raw_ops.SaveV2(
-        prefix=filename, tensor_names=names, shape_and_slices=[""], tensors=[variable.value()]
+        prefix=filename, tensor_names=names, shape_and_slices=slices, tensors=tensors
     )
     with tf.control_dependencies([save]):
         done = tf.identity(filename)
@@ -188,6 +187,12 @@ def make_save_with_computed_names(variable: Any) -> Any:
         restore_op_name=tf.no_op().name,
         version=tf1.train.SaverDef.V2,
     )
+
+
+def make_save_with_computed_names(variable: Any) -> Any:
+    """The `SaverDef` of a node whose names are only known when it runs."""
+    names = tf1.placeholder_with_default(["w"], [1])
+    return make_save(names, [""], [variable.value()])
 
 
 def test_names_may_be_computed(session: Any, model: dict[str, Any], tmp_path: Path) -> None:
@@ -238,6 +243,32 @@ def test_whole_variables_need_no_line(graph: Any, caplog: pytest.LogCaptureFixtu
     with caplog.at_level(logging.INFO, "autodist"):
         Saver()
     assert not [record for record in caplog.records if record.name == "autodist"]
+
+
+@pytest.mark.parametrize(
+    ("slices", "missing"),
+    [(["4 0,2", "4 3,1"], "w"), (["4 0,2", "4 2,2"], ""), (["4 0,4"] * 2, "")],
+)
+def test_slices_that_are_missing_are_named(
+    slices: list[str], missing: str, session: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    tensors = [tf.zeros([int(text.rpartition(",")[2])]) for text in slices]
+    with caplog.at_level(logging.INFO, "autodist"):
+        Saver(saver_def=make_save(["w"] * 2, slices, tensors))
+    lines = [record.getMessage() for record in caplog.records if record.name == "autodist"]
+    assert lines == (
+        [f"slices of {missing} are missing: TensorFlow saves the slices that are there"]
+        if missing
+        else []
+    )
+
+
+@pytest.mark.parametrize("bad", ["nonsense", "4 0,9", "4 4 0,2", "4 0,0", "4 "])
+def test_a_bad_slice_is_refused_by_the_save(bad: str, session: Any, tmp_path: Path) -> None:
+    saver_def = make_save(["w", "w"], ["4 0,2", bad], [tf.zeros([2])] * 2)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=bad.rsplit(maxsplit=1)[-1]):
+        Saver(saver_def=saver_def).save(session, str(tmp_path / "m"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_each_save_logs_a_line(

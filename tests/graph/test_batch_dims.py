@@ -62,6 +62,27 @@ def test_a_batch_in_the_second_dimension_is_split_there(
     np.testing.assert_allclose(session.run(built["w"]), w, rtol=1e-9)
 
 
+def test_a_replica_that_gets_no_rows_along_the_second_dimension_computes_on_the_last(
+    distribute_with: Any,
+) -> None:
+    def build() -> Any:
+        return tf.sqrt(tf1.placeholder(tf.float64, [2, None, 3], "x"))
+
+    session, roots = distribute_with(build, {"x:0": 1}, 3)
+    options = tf1.RunOptions(trace_level=tf1.RunOptions.FULL_TRACE)
+    for rows, sizes in ((4, [2, 1, 1]), (2, [1, 1, 1]), (1, [1, 1, 1]), (0, [0, 0, 0])):
+        x, metadata = RNG.uniform(size=(2, rows, 3)), tf1.RunMetadata()
+        found = session.run(roots, {"x:0": x}, options=options, run_metadata=metadata)
+        np.testing.assert_array_equal(found, np.sqrt(x))
+        shapes = [
+            [dim.size for dim in node.output[0].tensor_description.shape.dim]
+            for device in metadata.step_stats.dev_stats
+            for node in device.node_stats
+            if node.timeline_label.partition(" = ")[2].startswith("Sqrt(")
+        ]
+        assert sorted(shapes, reverse=True) == [[2, size, 3] for size in sizes], rows
+
+
 def test_none_gives_every_replica_the_whole(distribute_with: Any) -> None:
     def build() -> Any:
         x = tf1.placeholder(tf.float64, [None, 2], "x")

@@ -294,6 +294,29 @@ def test_it_is_read_after_what_the_run_asks_for_and_no_more(spec: str, v2: bool)
         session.close()
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_read_that_an_update_waits_for_has_the_value_before_it(strategy: str, spec: str) -> None:
+    def build() -> list[Any]:
+        v = tf1.get_variable("v", [4, 3], initializer=tf1.zeros_initializer())
+        built = []
+        for read in (v.value(), tf.raw_ops.ReadVariableOp(resource=v.handle, dtype=tf.float32)):
+            with tf1.control_dependencies([read]):
+                # What is run need not be the update itself.
+                built.append([read, tf.group(v.assign_add(tf.ones([4, 3])), name="step")])
+        return built
+
+    with tf.Graph().as_default(), tf1.Session() as stock:
+        built = build()
+        stock.run(tf1.global_variables_initializer())
+        expected = [stock.run(fetches)[0] for fetches in built * 3]
+    with tf.Graph().as_default(), AutoDist(spec, STRATEGIES[strategy]()).scope() as autodist:
+        built = build()
+        with autodist.create_distributed_session() as session:
+            found = [session.run(fetches)[0] for fetches in built * 3]
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(np.ravel(found)[::12], np.arange(6.0))
+
+
 @pytest.mark.parametrize("strategy", ["PS", "AllReduce", "PartitionedPS"])
 def test_a_fed_variable_is_fed_wherever_it_is_read(strategy: str, spec: str) -> None:
     with tf.Graph().as_default(), AutoDist(spec, STRATEGIES[strategy]()).scope() as autodist:

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from autodist import AutoDist
+from autodist.errors import GraphStateError, UnsupportedGraphError
 from autodist.session.runs.run_cache import RunCache
 from autodist.strategy import PartitionedPS
 
@@ -159,13 +160,38 @@ def test_a_list_of_fetches_may_change_between_runs(distributed: Any) -> None:
     assert session.run(fetches, {model.x: X})[0].shape == (5, 2)
 
 
-def test_the_graph_may_grow_between_planned_runs(distributed: Any) -> None:
+def test_the_graph_may_grow_between_planned_runs(
+    distributed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, model = distributed
+    fetches = [model.loss, model.rows, model.v]
+    for _ in range(2):
+        before = session.run(fetches, {model.x: X})
+    # The new ops use what is split, fed and read as a whole.
+    ordered = tf.sort(model.rows, axis=0)
+    doubled = model.loss * 2.0 + tf.reduce_sum(model.x[::2]) * tf.reduce_sum(model.v)
+    expected = 2 * before[0] + X[::2].sum() * before[2].sum()
+    assert session.run(doubled, {model.x: X}) == expected
+    np.testing.assert_array_equal(
+        session.run(ordered, {model.rows: before[1]}), np.sort(before[1], axis=0)
+    )
+    # What was planned before is planned still, and gives the same.
+    monkeypatch.setattr(tf1.Session, "_run", None)
+    for found, value in zip(session.run(fetches, {model.x: X}), before, strict=True):
+        np.testing.assert_array_equal(found, value)
+
+
+def test_an_op_that_cannot_be_distributed_is_refused_before_a_planned_run(
+    distributed: Any,
+) -> None:
     session, model = distributed
     for _ in range(2):
-        before = session.run(model.loss, {model.x: X})
-    doubled = model.loss * 2.0
-    assert session.run(doubled, {model.x: X}) == 2 * before
-    assert session.run(model.loss, {model.x: X}) == before
+        session.run(model.loss, {model.x: X})
+    tf.raw_ops.VariableV2(shape=[2], dtype=tf.float32, name="by_reference")
+    with pytest.raises(UnsupportedGraphError, match="'by_reference' is a ref variable"):
+        session.run(model.loss, {model.x: X})
+    with pytest.raises(GraphStateError, match="cannot go on: variable 'by_reference'"):
+        session.run(model.loss, {model.x: X})
 
 
 def test_a_planned_run_takes_options_and_gives_metadata(distributed: Any) -> None:

@@ -6,12 +6,12 @@ resource variable is read at some time, on an idle machine mostly before. Here a
 read after all else that the run asks for and that may write it.
 
 That holds for the variable itself: a value computed from it (`v * 2`, `v.read_value()`) is ordered
-as the graph says.
+as the graph says. So is a read that an update of the same run waits for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -37,7 +37,6 @@ class LateReads:
         self._transformer = transformer
         self._made: dict[tuple[Any, frozenset[Any]], Any] = {}
         self._waits: dict[Any, list[int]] = {}
-        self._version: int | None = None
 
     def fetch(self, tensors: Sequence[Any], ops: Sequence[Any], fed: Collection[Any]) -> list[Any]:
         """The transformed tensors to fetch in place of original ones.
@@ -62,13 +61,11 @@ class LateReads:
             else:
                 found.append(None)
         with transformer.growing():
-            for index, variable in enumerate(variables):
+            for index, (tensor, variable) in enumerate(zip(tensors, variables, strict=True)):
                 if variable is not None:
-                    waits = self._waits_of(variable, elements, fed_keys)
+                    waits = self._waits_of(tensor, variable, elements, fed_keys)
                     late = frozenset(op for i in waits for op in made[i])
-                    found[index] = (
-                        self._read(variable, late) if late else transformer.fetch(tensors[index])
-                    )
+                    found[index] = self._read(variable, late) if late else transformer.fetch(tensor)
         return found
 
     def _variable_of(self, tensor: Any) -> PlacedVariable | None:
@@ -87,18 +84,24 @@ class LateReads:
         return variable if tensor.op is own or not tensor.consumers() else None
 
     def _waits_of(
-        self, variable: PlacedVariable, elements: list[Any], fed: frozenset[Key]
+        self, tensor: Any, variable: PlacedVariable, elements: list[Any], fed: frozenset[Key]
     ) -> list[int]:
-        """Those of the `elements` of a run, original ops, that may write the variable."""
-        version = self._transformer.original.version
-        if version != self._version or len(self._waits) > _MOST_RUNS:
-            self._version, self._waits = version, {}
-        key = variable.logical.handle_op, tuple(elements), fed
+        """Those of the `elements` of a run, original ops, that the read of a variable waits for.
+
+        They may write the variable. There are none where one of them waits for the read itself,
+        `tensor`.
+        """
+        if len(self._waits) > _MOST_RUNS:
+            self._waits = {}
+        key = tensor.op, tuple(elements), fed
         if key not in self._waits:
-            after = _after_updates(variable.logical.handle_op, fed)
-            self._waits[key] = [
-                i for i, op in enumerate(elements) if op in after and _is_never_dead(op)
-            ]
+            after = _behind(_writers(variable.logical.handle_op), fed)
+            waits = [i for i, op in enumerate(elements) if op in after and _is_never_dead(op)]
+            if tensor.op.type == op_types.READ:
+                behind_read = _behind([tensor.op], fed)
+                if any(elements[i] in behind_read for i in waits):
+                    waits = []
+            self._waits[key] = waits
         return self._waits[key]
 
     def _read(self, variable: PlacedVariable, waits: frozenset[Any]) -> Any:
@@ -109,9 +112,9 @@ class LateReads:
         return self._made[key]
 
 
-def _after_updates(handle_op: Any, fed: frozenset[Key]) -> set[Any]:
-    """The ops that run after one that may write a variable, and those themselves."""
-    pending = list(_writers(handle_op))
+def _behind(ops: Iterable[Any], fed: frozenset[Key]) -> set[Any]:
+    """The ops that run after one of `ops`, and those themselves."""
+    pending = list(ops)
     found: set[Any] = set()
     while pending:
         op = pending.pop()

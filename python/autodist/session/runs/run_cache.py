@@ -5,8 +5,8 @@ training loop makes the same few runs. So a run that TensorFlow accepted once is
 where the fed values go, and how the results are put together.
 
 Only simple runs are kept: tensors, ops, variables and names in lists, tuples and dicts, fed with
-arrays, numbers and lists that fit. TensorFlow handles all others, with its checks and errors. The
-cache belongs to one state of the graph: it is emptied when ops are added.
+arrays, numbers and lists that fit. TensorFlow handles all others, with its checks and errors. Ops
+that are added to the graph change no run of the ops that were there, so the runs are kept.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ class RunCache:
         self._late_reads = late_reads
         self._runner = runner
         self._runs: dict[Hashable, CachedRun | None] = {}
-        self._version: int | None = None
 
     def find(self, fetches: Any, feed_dict: Any) -> CachedRun | None:
         """The cached run for these fetches and feeds; None where there is none.
@@ -49,11 +48,11 @@ class RunCache:
         Args:
           fetches: as for `tf.compat.v1.Session.run`.
           feed_dict: as for `tf.compat.v1.Session.run`.
+
+        Raises:
+          UnsupportedGraphError: if an op was added to the graph that cannot be distributed.
         """
         self._transformer.extend()
-        version = self._transformer.original.version
-        if version != self._version:
-            self._version, self._runs = version, {}
         return self._runs.get(_key_of_run(fetches, feed_dict, []))
 
     def note(self, fetches: Any, feed_dict: Any) -> None:
