@@ -1,11 +1,10 @@
-// See the header for what this is for; bundle/restore_ranges.h for the idea.
+// See the header for what this is for; restore/restore_ranges.h for the idea.
 
 #include "python/cluster_restore_plan.h"
 
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <map>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -17,6 +16,7 @@
 #include "python/planned_arrays.h"
 #include "python/released_gil.h"
 #include "python/status_exceptions.h"
+#include "restore/restore_part.h"
 #include "restore/restore_plan.h"
 #include "restore/restore_ranges.h"
 
@@ -29,17 +29,19 @@ using Numbers = std::vector<int64_t>;
 
 class ClusterRestorePlan {
  public:
-  using Entry = std::tuple<std::string, std::string, int, int>;
+  using Entry = std::tuple<std::string, std::string, int, int, int>;
 
   ClusterRestorePlan(std::string prefix, const IndexRows& rows, const std::vector<Entry>& entries,
                      int task_count)
-      : prefix_(std::move(prefix)), entries_of_(task_count) {
+      : prefix_(std::move(prefix)), number_in_part_(task_count) {
     std::vector<RestoreEntry> wanted;
-    for (const auto& [name, slice, dtype, task] : entries) {
+    std::vector<TargetPlace> places;
+    for (const auto& [name, slice, dtype, task, number_in_task] : entries) {
       const int number = static_cast<int>(wanted.size());
       wanted.push_back({name, slice, static_cast<tensorflow::DataType>(dtype), number, 1});
       options_.tasks.push_back(task);
-      (void)entries_of_.at(task);
+      (void)number_in_part_.at(task);
+      places.push_back({task, number_in_task});
     }
     const ReleasedGil released;
     absl::StatusOr<BundleIndex> index = ParseBundleIndex(rows);
@@ -48,23 +50,20 @@ class ClusterRestorePlan {
     absl::StatusOr<RestorePlan> plan = BuildRestorePlan(index_, wanted);
     Check(plan.status());
     plan_ = *std::move(plan);
-    header_ = rows.at(0);
-    for (const auto& [key, value] : rows) values_.emplace(key, value);
-    CollectEntries(entries);
+    parts_ = EncodeParts(index_, plan_, places, task_count);
+    for (int task = 0; task < task_count; ++task) {
+      for (const int entry : parts_[task].entries) {
+        std::unordered_map<int, int>& numbers = number_in_part_[task];
+        numbers.emplace(entry, static_cast<int>(numbers.size()));
+      }
+    }
   }
 
-  py::tuple IndexRowsOf(int task) const {
-    py::list keys, values;
-    const auto add = [&](const std::string& key, const std::string& value) {
-      keys.append(py::bytes(key));
-      values.append(py::bytes(value));
-    };
-    add(header_.first, header_.second);
-    for (const int number : entries_of_.at(task)) {
-      const std::string key = KeyOf(index_.entries[number]);
-      add(key, values_.at(key));
-    }
-    return py::make_tuple(keys, values);
+  py::tuple PartOf(int task) const {
+    const EncodedPart& part = parts_.at(task);
+    py::list names;
+    for (const std::string& name : part.names) names.append(py::bytes(name));
+    return py::make_tuple(ToArray(part.numbers), names);
   }
 
   void Share(const std::vector<bool>& live, const std::vector<bool>& readers, bool verify_first,
@@ -149,27 +148,6 @@ class ClusterRestorePlan {
   void Verify() const { Check(sums_->Verify()); }
 
  private:
-  // Of each task the index entries of what it restores, with their slices.
-  void CollectEntries(const std::vector<Entry>& entries) {
-    std::unordered_map<std::string, int> by_name;
-    for (size_t i = 0; i < index_.entries.size(); ++i) {
-      if (!index_.entries[i].slice) by_name.emplace(index_.entries[i].name, static_cast<int>(i));
-    }
-    for (const auto& [name, slice, dtype, task] : entries) {
-      const int number = by_name.at(name);
-      std::vector<int>& needed = entries_of_[task];
-      // Replicas and shards of a variable mostly follow each other.
-      if (std::exchange(last_of_[task], number) == number && !needed.empty()) continue;
-      needed.push_back(number);
-      const std::vector<int>& slices = index_.entries[number].slice_entries;
-      needed.insert(needed.end(), slices.begin(), slices.end());
-    }
-    for (std::vector<int>& needed : entries_of_) {
-      std::sort(needed.begin(), needed.end());
-      needed.erase(std::unique(needed.begin(), needed.end()), needed.end());
-    }
-  }
-
   void AddRead(int number, Numbers* numbers, Numbers* reads) const {
     const Segment& segment = ranges_.segments[number];
     const BundleEntry& entry = index_.entries[segment.entry];
@@ -180,19 +158,17 @@ class ClusterRestorePlan {
 
   void AddFill(size_t task, int number, Numbers* numbers, Numbers* fills) const {
     const Segment& segment = ranges_.segments[number];
-    const std::vector<int>& known = entries_of_[task];
-    const auto place = std::lower_bound(known.begin(), known.end(), segment.entry);
     numbers->push_back(number);
-    fills->insert(fills->end(), {place - known.begin(), segment.begin, segment.end});
+    fills->insert(fills->end(),
+                  {number_in_part_[task].at(segment.entry), segment.begin, segment.end});
   }
 
   const std::string prefix_;
-  std::pair<std::string, std::string> header_;
-  std::unordered_map<std::string, std::string> values_;  // of the index, by key
   BundleIndex index_;
   RestorePlan plan_;
-  std::vector<std::vector<int>> entries_of_;  // by task
-  std::unordered_map<int, int> last_of_;
+  std::vector<EncodedPart> parts_;  // by task
+  // By task, of each entry of the index that it takes: its number in the part.
+  std::vector<std::unordered_map<int, int>> number_in_part_;
   RangeOptions options_;
   RestoreRanges ranges_;
   std::optional<SegmentSums> sums_;
@@ -212,7 +188,8 @@ void RegisterClusterRestorePlan(py::module_& module) {
 Args:
     prefix: The checkpoint's, for messages.
     rows: The keys and values of its index, the header's first.
-    entries: Per target (name, shape_and_slice, dtype as a number, task); no strings or variants.
+    entries: Per target (name, shape_and_slice, dtype as a number, task, number among the targets of
+        that task); no strings or variants.
     task_count: How many tasks there are; the first reads the files.
 
 Raises:
@@ -221,8 +198,8 @@ Raises:
     DataLossError: The index contradicts itself.)doc")
       .def_property_readonly("size_bytes", &ClusterRestorePlan::size_bytes, "Of what is read.")
       .def_property_readonly("variable_count", &ClusterRestorePlan::variable_count)
-      .def("index_rows", &ClusterRestorePlan::IndexRowsOf, py::arg("task"),
-           "The keys and values that a task needs of the index.")
+      .def("part", &ClusterRestorePlan::PartOf, py::arg("task"),
+           "What AutodistJoinRestore is told on a task: `part` and `names`.")
       .def("share", &ClusterRestorePlan::Share, py::kw_only(), py::arg("live"), py::arg("readers"),
            py::arg("verify_first"), py::arg("segment_bytes"),
            R"doc(Shares out what there is to do; once.

@@ -146,10 +146,10 @@ class Pass : private JobWork {
       if (load_.is_live[number][i]) {
         live.push_back(group.targets[i].number);
         live_places.push_back(i);
-        live_shapes.push_back(ShapeOf(group.targets[i].shape));
+        live_shapes.push_back(ShapeOf(group.targets[i].shape()));
       } else if (writes_.fresh) {
         absl::StatusOr<Tensor> tensor = load_.targets.Allocate(group.targets[i].number, group.dtype,
-                                                               ShapeOf(group.targets[i].shape));
+                                                               ShapeOf(group.targets[i].shape()));
         if (!tensor.ok()) return tensor.status();
         memory.tensors[i] = *std::move(tensor);
       }
@@ -224,7 +224,7 @@ class Pass : private JobWork {
     std::vector<Tensor> tensors;
     for (const Target& target : group.targets) {
       absl::StatusOr<Tensor> tensor =
-          load_.targets.Allocate(target.number, group.dtype, ShapeOf(target.shape));
+          load_.targets.Allocate(target.number, group.dtype, ShapeOf(target.shape()));
       if (!tensor.ok()) return tensor.status();
       tensors.push_back(*std::move(tensor));
     }
@@ -319,7 +319,7 @@ absl::StatusOr<int64_t> LoadBundle(const std::string& prefix, const BundleIndex&
     bool has_live = false;
     for (const Target& target : group.targets) {
       is_live.push_back(group.dtype != tensorflow::DT_STRING &&
-                        targets->IsLive(target.number, group.dtype, ShapeOf(target.shape)));
+                        targets->IsLive(target.number, group.dtype, ShapeOf(target.shape())));
       has_live = has_live || is_live.back();
     }
     load.is_live.push_back(std::move(is_live));

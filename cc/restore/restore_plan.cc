@@ -107,6 +107,7 @@ absl::StatusOr<Group> PlanGroup(const BundleIndex& index, Wanted wanted) {
   Group group;
   group.name = entry.name;
   group.dtype = entry.dtype;
+  group.shape = entry.shape;
   // Of each box the number of its first target in the group.
   std::vector<int> firsts;
   firsts.reserve(wanted.boxes.size());
@@ -127,9 +128,9 @@ absl::StatusOr<Group> PlanGroup(const BundleIndex& index, Wanted wanted) {
   group.targets.reserve(target_count);
   for (size_t i = 0; i < wanted.boxes.size(); ++i) {
     const auto [first, count] = wanted.takers[i];
-    Dims& shape = wanted.boxes[i].extent;
+    Box& box = wanted.boxes[i];
     for (int n = 0; n < count; ++n) {
-      group.targets.push_back({first + n, n + 1 == count ? std::move(shape) : shape});
+      group.targets.push_back({first + n, n + 1 == count ? std::move(box) : box});
     }
   }
   wanted = Wanted();

@@ -49,12 +49,15 @@ struct Piece {
 // Memory that is filled: a variable, a replica of one, or a new tensor.
 struct Target {
   int number;
-  Dims shape;
+  Box box;  // within the stored tensor
+
+  const Dims& shape() const { return box.extent; }
 };
 
 struct Group {
   std::string name;
   tensorflow::DataType dtype;
+  Dims shape;                 // of the stored tensor
   std::vector<Piece> pieces;  // ascending by file and offset; only those that are wanted
   std::vector<Target> targets;
   int64_t size_bytes = 0;  // of all pieces

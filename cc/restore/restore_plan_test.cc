@@ -77,7 +77,7 @@ Box BoxOfPiece(const BundleIndex& index, const Piece& piece, const Dims& shape) 
 // where nothing was delivered. Counts deliveries in `count`.
 std::vector<int64_t> Deliver(const BundleIndex& index, const Group& group, int target,
                              const Dims& shape, int64_t* count) {
-  std::vector<int64_t> elements(Box::Whole(group.targets[target].shape).elements(), -1);
+  std::vector<int64_t> elements(Box::Whole(group.targets[target].shape()).elements(), -1);
   for (const Piece& piece : group.pieces) {
     const std::vector<int64_t> stored = FlatIndices(shape, BoxOfPiece(index, piece, shape));
     for (const Delivery& delivery : piece.deliveries) {

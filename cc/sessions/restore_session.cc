@@ -70,22 +70,19 @@ void RestoreSession::SetFiles(std::string prefix, int shard_count) {
 }
 
 absl::StatusOr<std::vector<std::string>> RestoreSession::SetTargets(
-    BundleIndex index, const std::vector<RestoreEntry>& entries, std::vector<RestoreTarget> targets,
-    std::vector<PinnedVariables> pins) {
+    RestorePart part, std::vector<RestoreTarget> targets, std::vector<PinnedVariables> pins) {
   const Gate::Visit visit(&setting_);
   if (!visit.is_inside()) return Ended();
-  index_ = std::move(index);
+  index_ = std::move(part.index);
   pins_ = std::move(pins);
+  live_.assign(targets.size(), false);
+  shapes_.resize(targets.size());
   targets_ = std::make_unique<VariableTargets>(std::move(targets));
-  absl::StatusOr<RestorePlan> all = BuildRestorePlan(index_, entries);
-  if (!all.ok()) return all.status();
-  live_.assign(entries.size(), false);
-  shapes_.resize(entries.size());
   std::vector<std::string> unfit;
-  for (const Group& group : all->groups) {
+  for (const Group& group : part.plan.groups) {
     for (const Target& target : group.targets) {
-      shapes_[target.number] = {group.dtype, target.shape};
-      const tensorflow::TensorShape shape = ShapeOf(target.shape);
+      shapes_[target.number] = {group.dtype, target.shape()};
+      const tensorflow::TensorShape shape = ShapeOf(target.shape());
       const absl::Status fits = targets_->CheckFits(target.number, group.dtype, shape);
       if (!fits.ok()) {
         unfit.push_back(
@@ -96,7 +93,7 @@ absl::StatusOr<std::vector<std::string>> RestoreSession::SetTargets(
   }
   for (const bool live : {false, true}) {
     SubPlan& sub_plan = plans_[live];
-    sub_plan.plan = Select(index_, *all, [&](int number) { return live_[number] == live; });
+    sub_plan.plan = Select(index_, part.plan, [&](int number) { return live_[number] == live; });
     for (size_t group = 0; group < sub_plan.plan.groups.size(); ++group) {
       const std::vector<Piece>& pieces = sub_plan.plan.groups[group].pieces;
       for (size_t piece = 0; piece < pieces.size(); ++piece) {
@@ -131,7 +128,7 @@ absl::StatusOr<std::vector<Tensor>> RestoreSession::Memory(bool live, const Grou
       tensors.push_back(*memory);
       continue;
     }
-    const tensorflow::TensorShape shape = ShapeOf(target.shape);
+    const tensorflow::TensorShape shape = ShapeOf(target.shape());
     absl::StatusOr<Tensor> tensor = live ? targets_->Take(target.number, group.dtype, shape)
                                          : targets_->Allocate(target.number, group.dtype, shape);
     if (!tensor.ok()) {

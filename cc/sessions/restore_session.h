@@ -24,6 +24,7 @@
 #include "absl/types/span.h"
 #include "format/reader/bundle_reader.h"
 #include "format/reader/data_files.h"
+#include "restore/restore_part.h"
 #include "restore/restore_plan.h"
 #include "sessions/gate.h"
 #include "sessions/leases.h"
@@ -48,11 +49,10 @@ class RestoreSession : public Leased {
   const std::string& prefix() const { return prefix_; }
   int shard_count() const { return shard_count_; }
 
-  // What is restored here: entry i into target i, a variable that `pins` keeps alive, or a new
-  // tensor. Once, before any of the calls below. Returns what is wrong with each target that
+  // What is restored here: the targets of `part` are variables that `pins` keep alive, or new
+  // tensors. Once, before any of the calls below. Returns what is wrong with each target that
   // does not fit.
-  absl::StatusOr<std::vector<std::string>> SetTargets(BundleIndex index,
-                                                      const std::vector<RestoreEntry>& entries,
+  absl::StatusOr<std::vector<std::string>> SetTargets(RestorePart part,
                                                       std::vector<RestoreTarget> targets,
                                                       std::vector<PinnedVariables> pins);
 
@@ -64,7 +64,7 @@ class RestoreSession : public Leased {
   // Fill().
   bool OpenFiles();
 
-  // Bytes [begin, end) of an entry of the index.
+  // Bytes [begin, end) of an entry of the part.
   struct Range {
     int64_t entry;
     int64_t begin;

@@ -24,6 +24,12 @@ constexpr int kCount = 6;
 constexpr int64_t kSize = 400'000;  // of two blocks
 constexpr float kFormer = 1.0f, kStored = 2.0f;
 
+RestorePart PartOf(BundleIndex index, const std::vector<RestoreEntry>& entries) {
+  absl::StatusOr<RestorePlan> plan = BuildRestorePlan(index, entries);
+  EXPECT_EQ(plan.status(), absl::OkStatus());
+  return {std::move(index), *std::move(plan)};
+}
+
 // A checkpoint of kCount variables.
 class Checkpoint {
  public:
@@ -50,7 +56,7 @@ class Checkpoint {
       entries.push_back({Variables::Name(i), "", tensorflow::DT_FLOAT, i, 1});
       targets.push_back({&pins.variables()[i], tensorflow::PartialTensorShape(), false});
     }
-    const auto unfit = restore->SetTargets(*std::move(index), entries, targets, {pins});
+    const auto unfit = restore->SetTargets(PartOf(*std::move(index), entries), targets, {pins});
     EXPECT_TRUE(unfit.ok() && unfit->empty());
     EXPECT_TRUE(restore->OpenFiles());
     return restore;
@@ -157,7 +163,7 @@ TEST(CopiesWithAndWithoutAValueAreRestoredFromOnePiece) {
   RestoreSession restore(kLease);
   absl::StatusOr<BundleIndex> index = ReadBundleIndex(checkpoint.prefix());
   restore.SetFiles(checkpoint.prefix(), index->shard_count);
-  EXPECT_TRUE(restore.SetTargets(*std::move(index), entries, targets, {pins}).ok());
+  EXPECT_TRUE(restore.SetTargets(PartOf(*std::move(index), entries), targets, {pins}).ok());
   EXPECT_TRUE(restore.OpenFiles());
   std::vector<RestoreSession::Range> ranges;
   for (int i = 0; i < kCount / 3; ++i) ranges.push_back({i, 0, 4 * kSize});

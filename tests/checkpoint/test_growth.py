@@ -118,6 +118,43 @@ def test_graphs_of_cluster_saves_and_restores(measure: Callable[[int], int]) -> 
     assert_linear(measure, (8, 16, 32))
 
 
+def rows_of(prefix: str, names: Sequence[str], slices: Sequence[str]) -> list[tuple[bytes, bytes]]:
+    """Returns the rows of the index of a checkpoint that holds `slices` of tensors of the rank 2."""
+    values = [tf.zeros([2, 4])] * len(names)
+    tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=slices, tensors=values)
+    opened = _native.ops().autodist_open_restore(prefix, prefix, 600)
+    _native.ops().autodist_drop_restore(prefix, withdraw=False)
+    return list(zip(opened.keys.numpy(), opened.rows.numpy(), strict=True))
+
+
+def parts(rows: Any, entries: Sequence[tuple[str, str, int, int]], tasks: int) -> int:
+    """Plans a restore of (name, slice, task, number there), and returns the bytes of its parts."""
+    dtype = tf.float32.as_datatype_enum
+    entries = [(name, spec, dtype, *place) for name, spec, *place in entries]  # type: ignore[misc]
+    plan = _native.bundle().ClusterRestorePlan("m", rows, entries, tasks)
+    found = [plan.part(task) for task in range(tasks)]
+    return sum(numbers.nbytes + sum(map(len, names)) for numbers, names in found)
+
+
+def test_tasks_are_sent_their_part_of_a_restore_only(tmp_path: Any) -> None:
+    def size_bytes(tasks: int) -> int:
+        specs = [f"{2 * tasks} 4 {2 * number},2:-" for number in range(tasks)]
+        rows = rows_of(str(tmp_path / f"m{tasks}"), ["v"] * tasks, specs)
+        return parts(rows, [("v", spec, task, 0) for task, spec in enumerate(specs)], tasks)
+
+    assert_linear(size_bytes, (32, 64, 128))
+
+
+def test_parts_of_restores_of_many_variables(tmp_path: Any) -> None:
+    def prepare(count: int) -> Callable[[], Any]:
+        names = [f"v{number}" for number in range(count)]
+        rows = rows_of(str(tmp_path / f"m{count}"), names, [""] * count)
+        entries = [(name, "", 0, number) for number, name in enumerate(names)]
+        return lambda: parts(rows, entries, 2)
+
+    assert_no_square(prepare, 100)
+
+
 def test_what_tasks_tell_of_their_variables_is_read_in_one_pass(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -167,9 +167,4 @@ absl::StatusOr<BundleIndex> ParseBundleIndex(const IndexRows& rows) {
   return std::move(builder).Build();
 }
 
-std::string KeyOf(const BundleEntry& entry) {
-  return entry.slice ? tensorflow::checkpoint::EncodeTensorNameSlice(entry.name, *entry.slice)
-                     : entry.name;
-}
-
 }  // namespace autodist

@@ -48,11 +48,8 @@ using IndexRows = std::vector<std::pair<std::string, std::string>>;
 // out. `rows`, unless null, gets the rows of the file.
 absl::StatusOr<BundleIndex> ReadBundleIndex(const std::string& prefix, IndexRows* rows = nullptr);
 
-// The same from rows; they may be those of some variables only, with their slices.
+// The same from rows.
 absl::StatusOr<BundleIndex> ParseBundleIndex(const IndexRows& rows);
-
-// The key of an entry's row.
-std::string KeyOf(const BundleEntry& entry);
 
 // Recomputes the CRC of every entry. DataLoss naming the first tensor, in file order, whose bytes
 // are not those that were written, its file and the range of its bytes.

@@ -230,7 +230,7 @@ class RestoreOp : public TaskOp {
     for (const Group& group : plan->groups) {
       for (const Target& target : group.targets) {
         const absl::Status fits =
-            targets->CheckFits(target.number, group.dtype, ShapeOf(target.shape));
+            targets->CheckFits(target.number, group.dtype, ShapeOf(target.shape()));
         if (fits.ok()) continue;
         unfit.Add(
             absl::StrCat("tensor_name = ", absl::CHexEscape(group.name), "; ", fits.message()));

@@ -79,8 +79,8 @@ REGISTER_OP("AutodistFillRanges")
 Writes bytes of a checkpoint into the targets of a restore on this task.
 
 restore_id: As in AutodistOpenRestore.
-ranges: For each range the number of its entry among the `rows` of AutodistJoinRestore, without the
-  header, and its first byte and the one past its last.
+ranges: For each range the number of its entry in the `part` of AutodistJoinRestore, and its first
+  byte and the one past its last.
 buffers: The bytes, from AutodistReadRanges; none: this task reads them.
 crcs: The CRC of each range, unmasked.
 live: Whether the targets are those that have a value, which they lose until it is published, or the

@@ -23,6 +23,7 @@
 #include "ops/kernel_inputs.h"
 #include "ops/session_op.h"
 #include "ops/task_op.h"
+#include "restore/restore_part.h"
 #include "sessions/restore_session.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
@@ -68,16 +69,13 @@ REGISTER_OP("AutodistJoinRestore")
     .Input("prefix: string")
     .Input("fingerprint: int64")
     .Input("lease_seconds: int64")
-    .Input("keys: string")
-    .Input("rows: string")
+    .Input("part: int64")
     .Input("names: string")
-    .Input("shape_and_slices: string")
     .Input("pins: num_pins * variant")
     .Output("can_open: bool")
     .Output("live: bool")
     .Output("unfit: string")
     .Attr("num_pins: int >= 0")
-    .Attr("dtypes: list(type)")
     .Attr("shapes: list(shape)")
     .Attr("validate_shapes: list(bool)")
     .SetIsStateful()
@@ -89,17 +87,13 @@ restore_id: As in AutodistOpenRestore.
 prefix: The prefix of the checkpoint; empty if this task is not to read it.
 fingerprint: The CRC of the index file that the chief reads.
 lease_seconds: As in AutodistOpenRestore.
-keys: The keys of the index that this task needs, the header's first.
-rows: For each key its value.
-names: For each variable of `pins`, and for each of the tensors that follow them, what it is in the
-checkpoint.
-shape_and_slices: For each the slice of that, as in RestoreV2.
+part: What of the checkpoint goes to the variables of `pins`, and to the tensors that follow them.
+names: The names in the checkpoint of what `part` takes.
 pins: Variables, from AutodistPinVariables; they need not be initialized.
 can_open: Whether this task reads the same index under `prefix`, and can open the data files that it
 needs.
-live: For each whether it has a value of the type and shape that is restored.
+live: For each variable and tensor whether it has a value of the type and shape that is restored.
 unfit: What is wrong with those that cannot take what is restored.
-dtypes: The dtype of each.
 shapes: The static shape of each in the graph.
 validate_shapes: Whether each must keep its shape if it is initialized.
 )doc");
@@ -179,31 +173,32 @@ class JoinRestoreOp : public TaskOp {
  public:
   explicit JoinRestoreOp(tensorflow::OpKernelConstruction* context) : TaskOp(context) {
     OP_REQUIRES_OK(context, context->GetAttr("num_pins", &num_pins_));
-    OP_REQUIRES_OK(context, context->GetAttr("dtypes", &dtypes_));
     OP_REQUIRES_OK(context, context->GetAttr("shapes", &shapes_));
     OP_REQUIRES_OK(context, context->GetAttr("validate_shapes", &validate_shapes_));
-    OP_REQUIRES(context,
-                shapes_.size() == dtypes_.size() && validate_shapes_.size() == dtypes_.size(),
-                absl::InvalidArgumentError("dtypes, shapes and validate_shapes differ in length"));
+    OP_REQUIRES(context, shapes_.size() == validate_shapes_.size(),
+                absl::InvalidArgumentError("shapes and validate_shapes differ in length"));
   }
 
  private:
   absl::Status Work(OpKernelContext* context, const std::atomic<bool>&) override {
     const std::string id = SaveIdInput(context);
     const std::string prefix(context->input(1).flat<tstring>()(0));
-    absl::StatusOr<BundleIndex> index = Index(context);
-    if (!index.ok()) return index.status();
+    auto names = StringVector(context->input(5), "names", context->input(5).NumElements());
+    if (!names.ok()) return names.status();
+    absl::StatusOr<RestorePart> part = DecodePart(
+        NumbersInput(context, 4), {names->begin(), names->end()}, static_cast<int>(shapes_.size()));
+    if (!part.ok()) return part.status();
     std::shared_ptr<RestoreSession> restore = RestoreSessions::Get().FindOrNull(id);
     const bool is_chief = restore != nullptr;
     if (!is_chief) {
       restore = std::make_shared<RestoreSession>(LeaseInput(context, 3));
       const int64_t fingerprint = context->input(2).flat<int64_t>()(0);
       if (!prefix.empty() && Fingerprint(prefix).value_or(-1) == fingerprint) {
-        restore->SetFiles(prefix, index->shard_count);
+        restore->SetFiles(prefix, part->index.shard_count);
       }
     }
     absl::StatusOr<std::vector<std::string>> unfit =
-        SetTargets(context, *std::move(index), restore.get());
+        SetTargets(context, *std::move(part), restore.get());
     if (!unfit.ok()) return unfit.status();
     Tensor can_open(tensorflow::DT_BOOL, TensorShape({}));
     // The chief's own errors come when it reads.
@@ -218,23 +213,8 @@ class JoinRestoreOp : public TaskOp {
     return absl::OkStatus();
   }
 
-  static absl::StatusOr<BundleIndex> Index(OpKernelContext* context) {
-    const size_t count = context->input(4).NumElements();
-    auto keys = StringVector(context->input(4), "keys", count);
-    if (!keys.ok()) return keys.status();
-    auto values = StringVector(context->input(5), "rows", count);
-    if (!values.ok()) return values.status();
-    IndexRows rows;
-    for (size_t i = 0; i < count; ++i) rows.emplace_back((*keys)[i], (*values)[i]);
-    return ParseBundleIndex(rows);
-  }
-
-  absl::StatusOr<std::vector<std::string>> SetTargets(OpKernelContext* context, BundleIndex index,
+  absl::StatusOr<std::vector<std::string>> SetTargets(OpKernelContext* context, RestorePart part,
                                                       RestoreSession* restore) const {
-    auto names = StringVector(context->input(6), "names", dtypes_.size());
-    if (!names.ok()) return names.status();
-    auto slices = StringVector(context->input(7), "shape_and_slices", dtypes_.size());
-    if (!slices.ok()) return slices.status();
     std::vector<PinnedVariables> kept;
     std::vector<RestoreTarget> targets;
     for (int i = 0; i < num_pins_; ++i) {
@@ -245,25 +225,22 @@ class JoinRestoreOp : public TaskOp {
         targets.push_back({&pinned, {}, false});
       }
     }
-    if (targets.size() > dtypes_.size()) {
+    if (targets.size() > shapes_.size()) {
       return absl::InvalidArgumentError(
-          absl::StrCat(targets.size(), " variables but ", dtypes_.size(), " dtypes"));
+          absl::StrCat(targets.size(), " variables but ", shapes_.size(), " shapes"));
     }
-    targets.resize(dtypes_.size());
-    std::vector<RestoreEntry> entries;
-    for (size_t i = 0; i < dtypes_.size(); ++i) {
+    targets.resize(shapes_.size());
+    for (size_t i = 0; i < shapes_.size(); ++i) {
       targets[i].shape = shapes_[i];
       targets[i].validate_shape = validate_shapes_[i];
-      entries.push_back({(*names)[i], (*slices)[i], dtypes_[i], static_cast<int>(i), 1});
     }
-    return restore->SetTargets(std::move(index), entries, std::move(targets), std::move(kept));
+    return restore->SetTargets(std::move(part), std::move(targets), std::move(kept));
   }
 
-  // restore_id, prefix, fingerprint, lease_seconds, keys, rows, names, shape_and_slices
-  static constexpr int kFixedInputs = 8;
+  // restore_id, prefix, fingerprint, lease_seconds, part, names
+  static constexpr int kFixedInputs = 6;
 
   int num_pins_;
-  tensorflow::DataTypeVector dtypes_;
   std::vector<tensorflow::PartialTensorShape> shapes_;
   std::vector<bool> validate_shapes_;
 };

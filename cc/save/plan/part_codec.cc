@@ -10,6 +10,7 @@
 
 #include <utility>
 
+#include "core/number_reader.h"
 #include "format/values/element_type.h"
 
 namespace autodist {
@@ -19,43 +20,9 @@ void AppendDims(const Dims& dims, std::vector<int64_t>* numbers) {
   numbers->insert(numbers->end(), dims.begin(), dims.end());
 }
 
-// Takes numbers one after the other; once there were too few, or one that is out of its range, it
-// stays failed.
-class Numbers {
- public:
-  explicit Numbers(absl::Span<const int64_t> numbers) : numbers_(numbers) {}
-
-  int64_t Next(int64_t least, int64_t most) {
-    if (next_ >= numbers_.size() || numbers_[next_] < least || numbers_[next_] > most) {
-      has_failed_ = true;
-      return least;
-    }
-    return numbers_[next_++];
-  }
-
-  // A number of things of which each takes at least one number.
-  int64_t Count() { return Next(0, static_cast<int64_t>(numbers_.size() - next_)); }
-
-  int64_t Natural() { return Next(0, INT64_MAX); }
-
-  Dims NextDims(int64_t rank) {
-    Dims dims;
-    for (int64_t i = 0; i < rank && !has_failed_; ++i) dims.push_back(Natural());
-    return dims;
-  }
-
-  bool has_failed() const { return has_failed_; }
-
-  absl::Status Finish() const {
-    if (!has_failed_ && next_ == numbers_.size()) return absl::OkStatus();
-    return absl::InvalidArgumentError("the parts of a save are not as they were encoded");
-  }
-
- private:
-  const absl::Span<const int64_t> numbers_;
-  size_t next_ = 0;
-  bool has_failed_ = false;
-};
+absl::Status Wrong() {
+  return absl::InvalidArgumentError("the parts of a save are not as they were encoded");
+}
 
 // Where the bytes of one task go in the buffer that it sends.
 class Buffers {
@@ -94,14 +61,14 @@ class Buffers {
 };
 
 // Reads the shards of a part and where their sources are.
-bool DecodeShards(Numbers* numbers, PlannedTensor* planned, Unit* unit, PartWork* work) {
+bool DecodeShards(NumberReader* numbers, PlannedTensor* planned, Unit* unit, PartWork* work) {
   const int64_t rank = static_cast<int64_t>(planned->shape.size());
   const int64_t shards = numbers->Count();
   const int64_t element_bytes = SavedElementBytes(planned->dtype);
   for (int64_t i = 0; i < shards && !numbers->has_failed(); ++i) {
     PlannedShard shard;
-    shard.box.start = numbers->NextDims(rank);
-    shard.box.extent = numbers->NextDims(rank);
+    shard.box.start = numbers->Naturals(rank);
+    shard.box.extent = numbers->Naturals(rank);
     if (numbers->has_failed()) return false;
     for (int64_t axis = 0; axis < rank; ++axis) {
       if (shard.box.extent[axis] > planned->shape[axis] ||
@@ -163,12 +130,10 @@ EncodedParts EncodeParts(const SavePlan& plan, absl::Span<const Part* const> par
 
 absl::StatusOr<PartWork> DecodeParts(absl::Span<const int64_t> numbers,
                                      const std::vector<std::string>& names, int64_t block_bytes) {
-  Numbers input(numbers);
+  NumberReader input(numbers.data(), numbers.size());
   PartWork work;
-  const absl::Status wrong =
-      absl::InvalidArgumentError("the parts of a save are not as they were encoded");
   const int64_t count = input.Count();
-  if (count != static_cast<int64_t>(names.size())) return wrong;
+  if (count != static_cast<int64_t>(names.size())) return Wrong();
   for (int64_t i = 0; i < count; ++i) {
     PlannedTensor planned;
     planned.name = names[i];
@@ -180,9 +145,9 @@ absl::StatusOr<PartWork> DecodeParts(absl::Span<const int64_t> numbers,
     unit.end = input.Next(unit.begin, INT64_MAX);
     unit.offset = input.Natural();
     unit.size_bytes = input.Natural();
-    planned.shape = input.NextDims(input.Next(0, 254));
-    if (input.has_failed() || !CheckedElements(planned.shape).has_value()) return wrong;
-    if (!DecodeShards(&input, &planned, &unit, &work)) return wrong;
+    planned.shape = input.Naturals(input.Next(0, 254));
+    if (input.has_failed() || !CheckedElements(planned.shape).has_value()) return Wrong();
+    if (!DecodeShards(&input, &planned, &unit, &work)) return Wrong();
     const int64_t element_bytes = SavedElementBytes(planned.dtype);
     work.file.extents.push_back({unit.offset, unit.size_bytes});
     work.file.size_bytes += unit.size_bytes;
@@ -193,26 +158,26 @@ absl::StatusOr<PartWork> DecodeParts(absl::Span<const int64_t> numbers,
     } else {
       if (unit.end > *CheckedElements(planned.shape) ||
           unit.size_bytes != (unit.end - unit.begin) * element_bytes) {
-        return wrong;
+        return Wrong();
       }
       AddUnitJob(unit, static_cast<int>(work.file.units.size()), block_bytes, &work.file.jobs);
       work.file.units.push_back(std::move(unit));
     }
     work.plan.tensors.push_back(std::move(planned));
   }
-  if (absl::Status status = input.Finish(); !status.ok()) return status;
+  if (!input.is_complete()) return Wrong();
   return work;
 }
 
 absl::StatusOr<std::vector<PartRead>> DecodeReads(absl::Span<const int64_t> numbers) {
-  Numbers input(numbers);
+  NumberReader input(numbers.data(), numbers.size());
   std::vector<PartRead> reads(input.Count());
   for (PartRead& read : reads) {
     read.source = input.Natural();
     read.first = input.Natural();
     read.count = input.Natural();
   }
-  if (absl::Status status = input.Finish(); !status.ok()) return status;
+  if (!input.is_complete()) return Wrong();
   return reads;
 }
 

@@ -25,6 +25,7 @@ class RestoreGraph:
         tasks: All tasks, the chief first.
         holds: By number of a task, those of its targets and the outputs of its
             `AutodistJoinRestore`.
+        parts: By number of a task, the placeholders of its part of the plan and of its names.
         touch: Lets every task hear of the restore.
         publish: Gives the variables the restored values.
         drop: Ends the restore.
@@ -45,7 +46,7 @@ class RestoreGraph:
         self._fills: dict[tuple[int, bool, bool], tuple[Any, Any, Any]] = {}
         self._sums: dict[int, tuple[Any, Any]] = {}
         self.holds: dict[int, tuple[list[int], Any]] = {}
-        self.rows: dict[int, tuple[Any, Any]] = {}
+        self.parts: dict[int, tuple[Any, Any]] = {}
         with graph.as_default():
             self.restore_id = tf.compat.v1.placeholder(tf.string, [])
             self.prefix = tf.compat.v1.placeholder(tf.string, [])
@@ -86,19 +87,17 @@ class RestoreGraph:
         numbers, pins = own_graph_handles.pin(sorted(pinned), handles, may_be_uninitialized=True)
         numbers += [number for number in here if number not in pinned]
         with self._on(index):
-            keys, rows = (tf.compat.v1.placeholder(tf.string, [None]) for _ in range(2))
-            self.rows[index] = keys, rows
+            part = tf.compat.v1.placeholder(tf.int64, [None])
+            names = tf.compat.v1.placeholder(tf.string, [None])
+            self.parts[index] = part, names
             outputs = _native.ops().autodist_join_restore(
                 restore_id=self.restore_id,
                 prefix=self.path,
                 fingerprint=self.fingerprint,
                 lease_seconds=self.lease,
-                keys=keys,
-                rows=rows,
-                names=tf.constant([targets[i].name for i in numbers], tf.string),
-                shape_and_slices=tf.constant([targets[i].slice_spec for i in numbers], tf.string),
+                part=part,
+                names=names,
                 pins=pins,
-                dtypes=[targets[i].dtype for i in numbers],
                 shapes=[targets[i].shape for i in numbers],
                 validate_shapes=[targets[i].validate_shape for i in numbers],
             )

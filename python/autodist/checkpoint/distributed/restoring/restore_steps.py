@@ -1,8 +1,9 @@
 """Runs the steps of a restore into variables on several tasks.
 
 1. The chief reads the index.
-2. Every task looks up its variables, and checks whether it sees the same files.
-3. The client plans which task reads, sums and takes which bytes.
+2. The client plans what goes to which variable, and gives each task its part of the plan.
+   Every task looks up its variables, and checks whether it sees the same files.
+3. The client shares out which task reads, sums and takes which bytes.
 4. Tasks fill variables without a value, unseen by anybody, and sum all bytes that are restored.
 5. If all sums are right, variables that have a value lose it and are filled.
 6. All tasks publish.
@@ -142,14 +143,21 @@ class ClusterRestore:
         )
 
     def _plan(self, prefix: str, opened: Any) -> Any:
+        places = [0] * len(self._homes)
+        for numbers, _ in self._graph.holds.values():
+            for place, number in enumerate(numbers):
+                places[number] = place
         entries = [
             (
                 restore_target.name,
                 restore_target.slice_spec,
                 restore_target.dtype.as_datatype_enum,
                 home,
+                place,
             )
-            for restore_target, home in zip(self._placed.targets, self._homes, strict=True)
+            for restore_target, home, place in zip(
+                self._placed.targets, self._homes, places, strict=True
+            )
         ]
         rows = list(zip(opened.keys, opened.rows, strict=True))
         return _native.bundle().ClusterRestorePlan(prefix, rows, entries, len(self._graph.tasks))
@@ -157,7 +165,7 @@ class ClusterRestore:
     def _hold(
         self, feeds: dict[Any, Any], prefix: str, fingerprint: Any, plan: Any
     ) -> dict[int, bool]:
-        """Has every task look up its variables, and assigns the work.
+        """Gives every task its part of the plan and has it look up its variables; assigns the work.
 
         Returns which tasks can open the files.
         """
@@ -166,8 +174,8 @@ class ClusterRestore:
             graph.path: prefix if self._way != "stream" else "",
             graph.fingerprint: fingerprint,
         }
-        for index, (keys, rows) in graph.rows.items():
-            given[keys], given[rows] = plan.index_rows(index)
+        for index, (part, names) in graph.parts.items():
+            given[part], given[names] = plan.part(index)
         held = self._control.run(
             {index: outputs for index, (_, outputs) in graph.holds.items()}, {**feeds, **given}
         )
