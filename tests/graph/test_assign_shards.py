@@ -24,8 +24,9 @@ def assigned(grid: Grid, value: Any, dtype: Any = None) -> list[np.ndarray]:
         ]
         fed = tf1.placeholder(value.dtype)
         op = _native.ops().autodist_assign_shards(
-            resources=handles,
             value=fed,
+            container="",
+            shared_names=[f"v{i}" for i in range(len(boxes))],
             shape=grid.shape,
             starts=[first for box in boxes for first in box.start],
             shapes=[box.extent for box in boxes],

@@ -1,10 +1,11 @@
 // AutodistAssignShards: one value assigned to the shards of one copy of a variable.
 //
-// Made of TensorFlow's own ops that is a split and an assignment for each shard; a session places,
-// optimizes and runs each of them. Each shard gets a buffer of its own.
+// Made of TensorFlow's own ops that is a split, and a handle and an assignment for each shard; a
+// session places, optimizes and runs each of them. Each shard gets a buffer of its own.
 
 #include <cstdint>
 #include <cstring>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -27,10 +28,10 @@ using tensorflow::TensorShape;
 using tensorflow::Var;
 
 REGISTER_OP("AutodistAssignShards")
-    .Input("resources: N * resource")
     .Input("value: T")
-    .Attr("N: int >= 1")
     .Attr("T: type")
+    .Attr("container: string")
+    .Attr("shared_names: list(string) >= 1")
     .Attr("shape: shape")
     .Attr("starts: list(int)")
     .Attr("shapes: list(shape)")
@@ -39,8 +40,12 @@ REGISTER_OP("AutodistAssignShards")
     .Doc(R"doc(
 Assigns to each variable the part of a value that its box covers.
 
-resources: Handles of the variables, one per shard.
+The variables are those of the op's device; one that does not exist is made, as by `VarHandleOp` and
+`AssignVariableOp`.
+
 value: The whole value; of a dtype whose elements are plain memory.
+container: Of the variables, as in `VarHandleOp`.
+shared_names: Names of the variables, one per shard, as in `VarHandleOp`.
 shape: The shape that the value must have.
 starts: The first index of each shard, one number for each dimension, shard after shard.
 shapes: The shape of each shard.
@@ -57,7 +62,9 @@ class AssignShardsOp : public tensorflow::OpKernel {
     OP_REQUIRES(context, tensorflow::DataTypeCanUseMemcpy(dtype_),
                 absl::InvalidArgumentError(absl::StrCat("expected a dtype of plain memory, found ",
                                                         tensorflow::DataTypeString(dtype_))));
-    const size_t shard_count = static_cast<size_t>(context->num_inputs()) - 1;
+    OP_REQUIRES_OK(context, context->GetAttr("container", &container_));
+    OP_REQUIRES_OK(context, context->GetAttr("shared_names", &names_));
+    const size_t shard_count = names_.size();
     OP_REQUIRES(context, shapes_.size() == shard_count,
                 absl::InvalidArgumentError(
                     absl::StrCat("expected ", shard_count, " shapes, found ", shapes_.size())));
@@ -85,7 +92,7 @@ class AssignShardsOp : public tensorflow::OpKernel {
 
  private:
   void Assign(tensorflow::OpKernelContext* context) const {
-    const Tensor& value = context->input(context->num_inputs() - 1);
+    const Tensor& value = context->input(0);
     OP_REQUIRES(
         context, value.shape() == shape_,
         absl::InvalidArgumentError(absl::StrCat("expected a value of shape ", shape_.DebugString(),
@@ -98,13 +105,13 @@ class AssignShardsOp : public tensorflow::OpKernel {
       OP_REQUIRES_OK(context, context->allocate_temp(dtype_, shapes_[i], &part, attributes));
       Copy(value, shape, boxes_[i], &part);
       tensorflow::core::RefCountPtr<Var> variable;
-      OP_REQUIRES_OK(context,
-                     tensorflow::LookupOrCreateResource<Var>(
-                         context, tensorflow::HandleFromInput(context, static_cast<int>(i)),
-                         &variable, [&](Var** made) {
-                           *made = new Var(dtype_);
-                           return absl::OkStatus();
-                         }));
+      OP_REQUIRES_OK(
+          context, tensorflow::LookupOrCreateResource<Var>(
+                       context, tensorflow::MakeResourceHandle<Var>(context, container_, names_[i]),
+                       &variable, [&](Var** made) {
+                         *made = new Var(dtype_);
+                         return absl::OkStatus();
+                       }));
       tensorflow::mutex_lock lock(*variable->mu());
       OP_REQUIRES(context, variable->tensor()->dtype() == dtype_,
                   absl::InvalidArgumentError(absl::StrCat(
@@ -140,6 +147,8 @@ class AssignShardsOp : public tensorflow::OpKernel {
     });
   }
 
+  std::string container_;
+  std::vector<std::string> names_;
   tensorflow::DataType dtype_ = tensorflow::DT_INVALID;
   TensorShape shape_;
   std::vector<TensorShape> shapes_;

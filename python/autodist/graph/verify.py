@@ -15,7 +15,7 @@ from typing import Any
 import tensorflow as tf
 
 from autodist.errors import GraphStateError, UnsupportedGraphError
-from autodist.graph.building.ops.fast_ops import ASSIGN_SHARDS
+from autodist.graph.building.ops.fast_ops import ASSIGN_SHARDS, assigned_handles
 from autodist.graph.building.variables.placement import PlacedVariable
 from autodist.graph.original.observed.observer import Observer
 from autodist.graph.original.ops import op_types
@@ -152,5 +152,5 @@ def check_updates(updates: list[tuple[Any, PlacedVariable, list[list[Any]]]]) ->
 def _handles_written(update: Any) -> list[Any]:
     """The handles of the shards that an op of the transformed graph updates."""
     if update.type == ASSIGN_SHARDS:
-        return list(update.inputs)[:-1]
+        return assigned_handles(update)
     return [update.inputs[0]]

@@ -116,6 +116,8 @@ def assign_shards(
 ) -> Any:
     """Assigns to each shard of a copy its part of a value, by one op of ours.
 
+    The op finds the shards by their names, so that a run of it needs no op for each handle.
+
     Args:
       handles: of the shards of `grid`, on one device, for which `can_assign_shards`.
       value: the whole value.
@@ -126,14 +128,29 @@ def assign_shards(
     Returns:
       The `tf.Operation`.
     """
+    names = [handle.op.get_attr("shared_name") for handle in handles]
+    attr = tf.compat.v1.AttrValue
     return _template_of_shards(grid, value.dtype).create(
         value.graph,
         value.graph.unique_name(name),
         device=handles[0].device,
-        inputs=[*handles, value],
+        inputs=[value],
         control_inputs=controls,
-        changed={},
+        changed={
+            "container": attr(s=handles[0].op.get_attr("container")),
+            "shared_names": attr(list=attr.ListValue(s=names)),
+        },
     )
+
+
+def assigned_handles(op: Any) -> list[Any]:
+    """The handles of the shards that an op made by `assign_shards` assigns to."""
+    graph = op.graph
+    # The variable of a shard is called like the op of its handle; see `Builder.variable`.
+    return [
+        graph.get_operation_by_name(name.decode()).outputs[0]
+        for name in op.get_attr("shared_names")
+    ]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -143,7 +160,6 @@ def _template_of_shards(grid: Grid, dtype: Any) -> Any:
     starts = attr.ListValue(i=[first for box in boxes for first in box.start])
     shapes = attr.ListValue(shape=[tf.TensorShape(box.extent).as_proto() for box in boxes])
     values = {
-        "N": attr(i=len(boxes)),
         "T": attr(type=dtype.as_datatype_enum),
         "shape": attr(shape=tf.TensorShape(grid.shape).as_proto()),
         "starts": attr(list=starts),
