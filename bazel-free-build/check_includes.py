@@ -1,10 +1,13 @@
-"""Checks that each room of cc/, and each folder in a room, includes only those below it.
+"""Checks what the packages of cc/ include. A package is a folder of cc/, such as cc/core.
+
+A package, and a folder in a package, includes only those below it.
 
 `make lint` runs it.
 
     python bazel-free-build/check_includes.py
 
-Prints every include that points up or sideways, and every circle of headers; then ends with 1.
+Prints every include that points up or sideways, and every circle of headers. If there are any, it
+exits with code 1.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from pathlib import Path
 _CC = Path(__file__).resolve().parent.parent / "cc"
 _INCLUDE = re.compile(r'^#include (?:"|<)([^">]+)[">]', re.MULTILINE)
 
-# The rooms that a room may include, besides itself.
+# The packages that a package may include, besides itself.
 _BELOW_SAVE = ("core", "threads", "storage", "format")
 _ALLOWED: dict[str, tuple[str, ...]] = {
     "core": (),
@@ -33,8 +36,8 @@ _ALLOWED: dict[str, tuple[str, ...]] = {
     "ops": (*_BELOW_SAVE, "save", "restore", "sessions"),
     "python": (*_BELOW_SAVE, "save", "restore", "ops"),
 }
-# The folders of a room, from the lowest up. "." stands for the files beside them. Tests may include
-# any.
+# The folders of a package, from the lowest up. "." stands for the files beside them. Tests may
+# include any.
 _FOLDERS: dict[str, tuple[str, ...]] = {
     "core": (".", "boxes", "planning", "reduction"),
     "format": ("index", "values", "reader"),
@@ -42,7 +45,7 @@ _FOLDERS: dict[str, tuple[str, ...]] = {
     "save": ("plan", "data", "commit", "."),
     "storage": (".", "posix", "directory"),
 }
-# The libraries that only some rooms know, by the first part of the path of their headers.
+# The libraries that only some packages may include, by the first part of the path of their headers.
 _LIBRARIES = {
     "tensorflow": set(_ALLOWED) - {"core"},
     "xla": set(_ALLOWED) - {"core"},
@@ -53,23 +56,23 @@ _LIBRARIES = {
 
 
 def main() -> int:
-    """The number of the process's end: 1 when an include is not allowed."""
+    """Returns the exit code of the process: 1 if an include is not allowed."""
     problems = []
     headers: dict[str, set[str]] = {}
     for path in sorted([*_CC.rglob("*.h"), *_CC.rglob("*.cc")]):
         name = path.relative_to(_CC).as_posix()
-        room = name.split("/", maxsplit=1)[0]
-        if room not in _ALLOWED:
-            problems.append(f"cc/{name}: add the room '{room}' to {Path(__file__).name}")
+        package = name.split("/", maxsplit=1)[0]
+        if package not in _ALLOWED:
+            problems.append(f"cc/{name}: add the package '{package}' to {Path(__file__).name}")
             continue
         includes = _INCLUDE.findall(path.read_text())
         problems += [
-            f"cc/{name} includes '{include}': cc/{room} must not"
+            f"cc/{name} includes '{include}': cc/{package} must not"
             for include in includes
-            if not _is_allowed(room, include)
+            if not _is_allowed(package, include)
         ]
         problems += [
-            f"cc/{name} includes '{include}': cc/{room}/{_folder(name)} must not"
+            f"cc/{name} includes '{include}': cc/{package}/{_folder(name)} must not"
             for include in includes
             if not _points_down(name, include)
         ]
@@ -84,27 +87,27 @@ def main() -> int:
     return 1 if problems else 0
 
 
-def _is_allowed(room: str, include: str) -> bool:
+def _is_allowed(package: str, include: str) -> bool:
     first = include.split("/", maxsplit=1)[0]
     if first in _ALLOWED:
-        return first == room or first in _ALLOWED[room]
-    return first not in _LIBRARIES or room in _LIBRARIES[first]
+        return first == package or first in _ALLOWED[package]
+    return first not in _LIBRARIES or package in _LIBRARIES[first]
 
 
 def _folder(name: str) -> str:
-    """The folder of its room that a file is in; "." for a file that is in none."""
+    """Returns the folder of its package that a file is in; "." for a file that is in none."""
     parts = name.split("/")
     return parts[1] if len(parts) > 2 else "."
 
 
 def _points_down(name: str, include: str) -> bool:
-    """Whether an include of a file of the same room goes to the same folder or to a lower one."""
-    room = name.split("/", maxsplit=1)[0]
-    if not include.startswith(f"{room}/") or room not in _FOLDERS:
+    """Returns whether an include goes to no higher folder; true if it leaves the package."""
+    package = name.split("/", maxsplit=1)[0]
+    if not include.startswith(f"{package}/") or package not in _FOLDERS:
         return True
     if "testing" in name or name.endswith("_test.cc"):
         return True
-    folders = _FOLDERS[room]
+    folders = _FOLDERS[package]
     source, target = _folder(name), _folder(include)
     if source not in folders or target not in folders:
         return False

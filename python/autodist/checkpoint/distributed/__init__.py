@@ -1,8 +1,8 @@
 """Saves and restores variables that lie on several tasks of a cluster.
 
 `docs/clusters.md`, "How the bytes travel", describes the ways. The ops run in a graph and a session
-of our own beside the user's, on the same servers. The user's graph is only read. Each room imports
-from those below it alone:
+of our own beside the user's, on the same servers. The user's graph is only read. Each module and
+package imports only from those below it:
 
     save_router, restore_router   choose how a saver saves and restores in a session
     router                        finds the tasks of the variables, for both
