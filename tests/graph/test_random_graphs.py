@@ -126,5 +126,5 @@ def test_the_page_of_op_types_is_up_to_date() -> None:
     if f"TensorFlow {tf.__version__}." not in found:
         pytest.skip("the page was made with another version of TensorFlow")
     assert found == kinds_table.table(), (
-        "run: python tests/graph/kinds_table.py > docs/design/op-kinds.md"
+        "run: PYTHONPATH=tests python -m support.drawn.kinds_table > docs/design/op-kinds.md"
     )

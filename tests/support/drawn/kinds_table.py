@@ -18,34 +18,35 @@ from autodist.private_apis import tf_graphs
 _WIDTH = 118
 _HEAD = f"""# Op types: what is proved of each
 
-For those who wonder why a batch is not split, or who write a rule. What kinds are: [splitting.md](splitting.md). This
-page is made by `PYTHONPATH=tests python -m support.drawn.kinds_table > docs/design/op-kinds.md`, from the table of
-rules and the registry of TensorFlow {tf.__version__}.
+Which op types keep a batch split. Read this page if you wonder why a batch is not split, or if you write a rule.
+[splitting.md](splitting.md) tells what kinds are. `PYTHONPATH=tests python -m support.drawn.kinds_table >
+docs/design/op-kinds.md` makes this page from the table of rules and the registry of TensorFlow {tf.__version__}.
 
 ## Op types with a rule
 
 A rule looks at the kinds of an op's inputs, its attributes and its shapes. Where they do not fit, the result is whole.
+*Shared* means that all replicas have the same value.
 """
 _WHOLE = """
 ## Op types that have a gradient and no rule
 
-What they make of the batch is whole: fetched, it is computed once from one node's values; a batch that a training loss
-takes through one of them is not split. An op type that is on neither list is whole, too.
+What such an op computes from the batch is whole. If it is fetched, it is computed once from one node's values. If a
+training loss takes a batch through such an op, the batch is not split. An op type on neither list is whole, too.
 """
 # They begin a graph, or take no tensor that depends on the batch.
 _WITHOUT_BATCH = frozenset({"ReadVariableOp", "PlaceholderWithDefault", "_EagerConst"})
 
 
 def differentiable() -> list[str]:
-    """The op types of TensorFlow's registry that have a gradient function."""
+    """Returns the op types of TensorFlow's registry that have a gradient function."""
     return [n for n in tf_graphs.differentiable_types() if n not in _WITHOUT_BATCH]
 
 
-_OF_LISTS = "Elements of lists and arrays of tensors."
+_OF_LISTS = "The kind of a list or tensor array is that of its elements."
 
 
 def rules() -> dict[str, list[str]]:
-    """By what a rule says of itself: the op types that it is for."""
+    """Returns the op types of each rule, by the first paragraph of its docstring."""
     found: dict[str, list[str]] = {}
     for name, rule in RULES.items():
         if tf_graphs.is_op_type(name):
@@ -65,7 +66,7 @@ def _list(names: list[str]) -> str:
 
 
 def table() -> str:
-    """The whole page."""
+    """Returns the whole page."""
     parts = [_HEAD]
     for told, names in sorted(rules().items(), key=lambda item: -len(item[1])):
         parts.append(f"\n**{told}** ({len(names)})\n\n{_list(names)}\n")

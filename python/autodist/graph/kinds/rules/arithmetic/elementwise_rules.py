@@ -97,7 +97,7 @@ def axis_of_broadcast(kinds: Kinds, op: Any, indices: Any = None) -> int | None:
 
 
 def _axis_of_one(kinds: Kinds, op: Any, indices: Any) -> int | None:
-    """The same where ranks are unknown: one input alone holds rows, and the others are scalars."""
+    """The same for unknown ranks: one input holds rows, and the others must be scalars."""
     found = None
     for index in range(len(op.inputs)) if indices is None else indices:
         kind = kinds.of(op, index)
@@ -122,7 +122,7 @@ def _keep_dims(kinds: Kinds, op: Any) -> None:
 
 
 def each_of(kinds: Kinds, op: Any) -> tuple[Any, ...] | None:
-    """How many rows the inputs have for each row of the batch, where that is known of one."""
+    """How many rows the inputs have per row of the batch; None if no input tells."""
     known = [k.each for k in kinds.of_inputs(op) if k is not None and k.is_rows]
     return next((e for e in known if e is not None), None)
 
@@ -136,7 +136,10 @@ def _lets_pass(tensor: Any, place: int, rank: int) -> bool:
 
 
 def elementwise(kinds: Kinds, op: Any) -> Found:
-    """Rows with rows, or with what is the same for all."""
+    """The output is rows if each input is rows, or the same on all replicas.
+
+    Of reductions it is a reduction where `of_reductions` proves that.
+    """
     axis = axis_of_broadcast(kinds, op)
     if axis is not None:
         made = rows(axis, each_of(kinds, op))
@@ -149,7 +152,7 @@ def elementwise(kinds: Kinds, op: Any) -> Found:
 
 
 def ensure_shape(kinds: Kinds, op: Any) -> Found:
-    """Rows of which the shape says no number."""
+    """The output is rows if the attribute `shape` leaves their number open."""
     kind, shape = kinds.of(op, 0), tf.TensorShape(op.get_attr("shape"))
     if (
         kind is not None

@@ -22,7 +22,7 @@ MATRICES = frozenset((
 
 
 def matrices(kinds: Kinds, op: Any) -> Found:
-    """Rows in front of the last two dimensions."""
+    """The output is rows if each row holds matrices, which are the last two dimensions."""
     found = kinds.of_inputs(op)
     outputs: Found = [None] * len(op.outputs)
     ranks = [t.shape.rank for t in op.inputs]
@@ -42,13 +42,13 @@ def matrices(kinds: Kinds, op: Any) -> Found:
 
 
 def _has_values_alone(op: Any) -> bool:
-    """Whether a decomposition was asked for no vectors, so that those outputs are empty."""
+    """Whether a decomposition computes values only, so that its outputs of vectors are empty."""
     asked = {"Svd": "compute_uv", "SelfAdjointEigV2": "compute_v"}.get(op.type)
     return asked is not None and not op.get_attr(asked)
 
 
 def matmul(kinds: Kinds, op: Any) -> Found:
-    """Rows times parameters are rows; rows times rows, contracted over them, are a sum."""
+    """Rows times parameters are rows; rows times rows, contracted over the rows, are a sum."""
     if _is_linear_in_one(kinds, op):
         return [next(k for k in kinds.of_inputs(op) if k != SAME)]
     flips = [op.get_attr("transpose_a"), op.get_attr("transpose_b")]
@@ -74,7 +74,7 @@ def _is_linear_in_one(kinds: Kinds, op: Any) -> bool:
 
 
 def batch_matmul(kinds: Kinds, op: Any) -> Found:
-    """Rows in front of the last two dimensions, or of the left matrix alone."""
+    """The output is rows if both inputs hold a matrix per row, or one does and the other is shared."""
     if _is_linear_in_one(kinds, op):
         return [next(k for k in kinds.of_inputs(op) if k != SAME)]
     found = kinds.of_inputs(op)
@@ -94,7 +94,7 @@ def batch_matmul(kinds: Kinds, op: Any) -> Found:
 
 
 def einsum(kinds: Kinds, op: Any) -> Found:
-    """Rows under one label: kept they are rows, summed over they are a sum."""
+    """The output is rows if the equation keeps the label of the rows, a sum if it sums over it."""
     if _is_linear_in_one(kinds, op):
         return [next(k for k in kinds.of_inputs(op) if k != SAME)]
     left, arrow, right = op.get_attr("equation").decode().replace(" ", "").partition("->")

@@ -85,7 +85,7 @@ def _is_linear(cast: Any) -> bool:
 
 
 def note_count(kinds: Kinds, op: Any) -> None:
-    """The number of rows cast, or times a number that all share, is a number of rows, too."""
+    """Records that an op casts a number of rows, or multiplies it by a shared number."""
     if op.outputs[0].shape.rank != 0:
         return
     if op.type == "Cast" and _keeps_counts(op) and kinds.sizes(op.inputs[0]) == [COUNT]:
@@ -114,7 +114,10 @@ def _keeps_counts(cast: Any) -> bool:
 
 
 def reduction(kinds: Kinds, op: Any) -> Found:
-    """Over rows a reduction of that name; over other dimensions rows."""
+    """The output is a reduction of the op's name over the rows; over other dimensions it is rows.
+
+    `Prod` and `EuclideanNorm` over rows have no kind.
+    """
     kind, summed = kinds.of(op, 0), op.inputs[0]
     axes = constant(op.inputs[1])
     if kind in LINEAR and op.type in ("Sum", "Mean") and kinds.of(op, 1) == SAME:
@@ -153,7 +156,7 @@ def _is_of_batch_normalisation(kinds: Kinds, op: Any) -> bool:
 
 
 def _behind(tensor: Any) -> list[Any]:
-    """The ops that take a tensor, looked up through `StopGradient`."""
+    """The ops that take a tensor, directly or through `StopGradient`."""
     users = list(tensor.consumers())
     return users + [
         u for op in users if op.type == "StopGradient" for u in op.outputs[0].consumers()
@@ -161,7 +164,7 @@ def _behind(tensor: Any) -> list[Any]:
 
 
 def _is_variance(kinds: Kinds, mean: Any, squares: Any) -> bool:
-    """Whether `squares` are squared differences from the mean whose mean normalises rows."""
+    """Whether the mean of `squares` is the variance to `mean`, and normalises rows."""
     if squares.type != "SquaredDifference" or squares.inputs[0] is not mean.inputs[0]:
         return False
     variances = [op for op in squares.outputs[0].consumers() if op.type == "Mean"]
@@ -169,7 +172,7 @@ def _is_variance(kinds: Kinds, mean: Any, squares: Any) -> bool:
 
 
 def arg_reduction(kinds: Kinds, op: Any) -> Found:
-    """`ArgMax` and `ArgMin` along another dimension than that of the rows."""
+    """The output is rows if the op works along another dimension than the rows."""
     kind, axis = kinds.of(op, 0), constant(op.inputs[1])
     rank = op.inputs[0].shape.rank
     if kind is None or not kind.is_rows or axis is None or rank is None:
@@ -179,7 +182,7 @@ def arg_reduction(kinds: Kinds, op: Any) -> Found:
 
 
 def segment_sum(kinds: Kinds, op: Any) -> Found:
-    """Rows summed by a number that each has."""
+    """The output is a reduction over the rows if the data and the segment numbers are rows."""
     pair = [kinds.of(op, 0), kinds.of(op, 1)]
     if pair != [rows(0), rows(0)] or kinds.of(op, 2) != SAME:
         return [None]
@@ -188,14 +191,14 @@ def segment_sum(kinds: Kinds, op: Any) -> Found:
 
 
 def scatter_nd(kinds: Kinds, op: Any) -> Found:
-    """Rows added up where each says."""
+    """The output is a sum over the rows if the indices and the updates are rows."""
     is_sum = kinds.of_inputs(op) == [rows(0), rows(0), SAME]
     # The last dimension of the indices is not one of rows.
     return [SUM if is_sum and (op.inputs[0].shape.rank or 0) > 1 else None]
 
 
 def bincount(kinds: Kinds, op: Any) -> Found:
-    """Counts of what is in a vector of rows."""
+    """The output is a sum over the rows if the values are a vector of rows."""
     values, size, weights = kinds.of_inputs(op)
     if op.inputs[0].shape.rank != 1 or values != rows(0) or size != SAME:
         return [None]
@@ -207,7 +210,7 @@ def bincount(kinds: Kinds, op: Any) -> Found:
 
 
 def l2_loss(kinds: Kinds, op: Any) -> Found:
-    """Half the sum of squares of rows."""
+    """The output is a sum over the rows."""
     kind = kinds.of(op, 0)
     return [SUM if kind is not None and kind.is_rows else None]
 

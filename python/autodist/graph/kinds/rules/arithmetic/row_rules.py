@@ -78,7 +78,7 @@ RANDOM = frozenset(
 
 
 def row_by_row(kinds: Kinds, op: Any) -> Found:
-    """Rows along dimension 0 of the first inputs; the others are parameters that all share."""
+    """The output is rows if the first inputs are rows along dimension 0; the others are shared."""
     count = ROW_INPUTS.get(op.type, 1)
     expected = [rows(0)] * count + [SAME] * (len(op.inputs) - count)
     return [rows(0) if kinds.of_inputs(op) == expected else None] * len(op.outputs)
@@ -96,23 +96,23 @@ ROW_INPUTS = {
 
 
 def identity_n(kinds: Kinds, op: Any) -> Found:
-    """The inputs."""
+    """Each output has the kind of its input."""
     return list(kinds.of_inputs(op))
 
 
 def print_(kinds: Kinds, op: Any) -> Found:
-    """The first input; each replica prints its own of the others."""
+    """The output has the kind of the first input; each replica prints its own values."""
     return [kinds.of(op, 0)]
 
 
 def lookup(kinds: Kinds, op: Any) -> Found:
-    """What a table holds for the keys, which are rows."""
+    """The output is rows if the keys are rows and the default value is shared."""
     _, keys, default = kinds.of_inputs(op)
     return [keys if keys is not None and keys.is_rows and default == SAME else None]
 
 
 def bias_add(kinds: Kinds, op: Any) -> Found:
-    """Rows that are not the channels."""
+    """The output is rows if the rows do not lie along the channels."""
     kind, rank = kinds.of(op, 0), op.inputs[0].shape.rank
     if kind is None or kinds.of(op, 1) != SAME or rank is None:
         return [None]
@@ -124,14 +124,14 @@ def bias_add(kinds: Kinds, op: Any) -> Found:
 
 
 def backprop_input(kinds: Kinds, op: Any) -> Found:
-    """Transposed convolutions: the sizes of the result, the filter, and the rows."""
+    """The output is rows if the last input is rows, and only the first size counts them."""
     sizes = kinds.sizes(op.inputs[0])
     fits = sizes is not None and sizes[0] == COUNT and COUNT not in sizes[1:]
     return [rows(0) if fits and kinds.of_inputs(op)[1:] == [SAME, rows(0)] else None]
 
 
 def last_dimension(kinds: Kinds, op: Any) -> Found:
-    """Rows in front of the last dimension, over which the op works."""
+    """The output is rows if they do not lie along the last dimension, on which the op works."""
     kind, rank = kinds.of(op, 0), op.inputs[0].shape.rank
     fits = kind is not None and kind.is_rows and rank is not None and kind.axis < rank - 1
     fits = fits and all(k == SAME for k in kinds.of_inputs(op)[1:])
@@ -139,7 +139,7 @@ def last_dimension(kinds: Kinds, op: Any) -> Found:
 
 
 def along_an_axis(kinds: Kinds, op: Any) -> Found:
-    """`Cumsum`, `ReverseV2` and the like, along other dimensions than that of the rows."""
+    """The output is rows if the op works along other dimensions than the rows."""
     kind, rank = kinds.of(op, 0), op.inputs[0].shape.rank
     axes = constant(op.inputs[1])
     if kind is None or not kind.is_rows or axes is None or rank is None:
@@ -148,7 +148,7 @@ def along_an_axis(kinds: Kinds, op: Any) -> Found:
 
 
 def batch_norm(kinds: Kinds, op: Any) -> Found:
-    """Fused batch normalisation: the statistics are those of each replica's sub-batch, by choice."""
+    """The output is rows; in training each replica uses its sub-batch's statistics, by choice."""
     found: Found = [None] * len(op.outputs)
     if op.get_attr("is_training") and not kinds.analysis.uses_own_statistics:
         return found
@@ -162,7 +162,7 @@ def batch_norm(kinds: Kinds, op: Any) -> Found:
 
 
 def random(kinds: Kinds, op: Any) -> Found:
-    """Random numbers for each row: each replica draws its own, by choice."""
+    """The output is rows if one size is the number of rows; each replica draws its own numbers."""
     sizes = kinds.sizes(op.inputs[0])
     if sizes is None or sizes.count(COUNT) != 1 or any(k != SAME for k in kinds.of_inputs(op)[1:]):
         return [None] * len(op.outputs)
@@ -171,7 +171,7 @@ def random(kinds: Kinds, op: Any) -> Found:
 
 
 def resource_gather(kinds: Kinds, op: Any) -> Found:
-    """Rows of a variable that all share, for row numbers of the batch."""
+    """The output is rows if the variable is shared and the row numbers are rows."""
     kind = kinds.of(op, 1)
     if kind == FOLLOWED and kinds.of(op, 0) == SAME and op.type == "ResourceGather":
         return [None if op.get_attr("batch_dims") else FOLLOWED]

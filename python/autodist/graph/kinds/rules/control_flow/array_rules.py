@@ -36,7 +36,7 @@ _PARTS = frozenset(
 
 
 def array(kinds: Kinds, op: Any) -> Found:
-    """A new tensor array, if all that uses it is known."""
+    """The output is a tensor array, if every op that uses it has a rule."""
     stores = kinds.remembered(Stores)
     is_by_rows = is_row_count(kinds, op.inputs[0])
     if _escapes(kinds, op) or not (is_by_rows or kinds.of(op, 0) == SAME):
@@ -73,7 +73,7 @@ def _array(kinds: Kinds, op: Any) -> Any:
 
 
 def _add(kinds: Kinds, op: Any, kind: Kind | None) -> Found:
-    """Takes in that elements are written into an array."""
+    """Records the kind of the elements that an op writes into an array; returns the op's kinds."""
     made = _array(kinds, op)
     behind = handle_behind(op.inputs[0])
     kinds.remembered(Stores).write(behind, kind if made is not None else None)

@@ -175,7 +175,7 @@ def _noted(kinds: Kinds, op: Any, outcome: Outcome) -> Found:
 
 
 def call(kinds: Kinds, op: Any) -> Found:
-    """A call of a function without an effect."""
+    """The outputs have the kinds of the function's results, if it has no effect."""
     if has_effect(op):
         return [None] * len(op.outputs)
     name = op.get_attr("f").name
@@ -183,7 +183,7 @@ def call(kinds: Kinds, op: Any) -> Found:
 
 
 def branches(kinds: Kinds, op: Any) -> Found:
-    """`If` and `Case`, where all replicas take one branch."""
+    """The outputs have the kinds that all branches return, if all replicas take one branch."""
     if kinds.of(op, 0) != SAME or has_effect(op):
         return [None] * len(op.outputs)
     given = _given(kinds, op, 1)
@@ -203,7 +203,7 @@ def _joined(ones: tuple[Fact, ...], others: tuple[Fact, ...]) -> tuple[Fact, ...
 
 
 def loop(kinds: Kinds, op: Any) -> Found:
-    """`While`, where all replicas make the same iterations, or one for each row."""
+    """The outputs have the kinds of what the loop carries, if all iterate alike or once per row."""
     if has_effect(op):
         return [None] * len(op.outputs)
     body, condition = op.get_attr("body").name, op.get_attr("cond").name
@@ -241,7 +241,7 @@ def _goes_on_by(kinds: Kinds, op: Any, condition: str, carried: Outcome) -> Kind
 
 
 def _by_rows(kinds: Kinds, op: Any, body: str, given: tuple[Fact, ...]) -> tuple[Fact, ...]:
-    """What may be carried by a loop over the rows: counters, what stays as it is, and lists."""
+    """What a loop over the rows may carry: counters, unchanged tensors, and lists."""
     graph = kinds.remembered(Bodies).graph(op, body)
     found = []
     for fact, before, after in zip(given, graph.inputs, graph.outputs, strict=True):

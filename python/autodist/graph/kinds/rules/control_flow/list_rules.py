@@ -31,9 +31,11 @@ def _list(kinds: Kinds, op: Any, index: int = 0) -> Kind | None:
 
 
 def list_behind(kind: Kind | None, tensor: Any) -> Kind | None:
-    """The kind of a tensor.
+    """The kind of a tensor; of a list that all replicas share, the kind of its elements too.
 
-    `EMPTY`, or a list of what all replicas share, where it is a list that they share.
+    Args:
+      kind: of the tensor, as found.
+      tensor: the tensor.
     """
     if kind != SAME or tensor.dtype != tf.variant:
         return kind

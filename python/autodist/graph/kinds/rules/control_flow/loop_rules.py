@@ -1,16 +1,16 @@
 """Rules for the loops and branches of the v1 control flow; see `rule_table`.
 
-What a loop carries has the kind of what enters it, if each iteration gives it the same kind again:
-proved by induction over the iterations. So the kinds of a loop's `Merge` ops are assumed, first
-those of what enters, and weakened until what `NextIteration` gives fits (`Frames.weaken`). All
-replicas must make the same number of iterations: the condition of the loop must be the same for
-all.
+What a loop carries has the kind of what enters it, if each iteration returns the same kind again.
+The proof is by induction over the iterations. So each `Merge` of a loop is first assumed to have
+the kind of what enters. The assumption is weakened until the kind of its `NextIteration` fits
+(`weaken`). All replicas must make the same number of iterations: the condition of the loop must be
+the same for all.
 
-*Loops over rows* are the exception (`tf.map_fn` over the batch): a counter goes from 0 in steps of
-one to the number of the replica's rows. There a tensor is an *item* if it depends on the row of the
-iteration and on what all replicas share, and on nothing else; any op that is repeatable makes items
-of items. Such a loop may carry only the counter, tensors that it leaves unchanged, and arrays with
-one element for each row.
+*Loops over rows* are the exception (`tf.map_fn` over the batch). Their counter goes from 0 in steps
+of one to the number of the replica's rows. There a tensor is an *item* if it depends only on the
+row of the iteration and on what all replicas share. A repeatable op makes items of items. Such a
+loop may carry only the counter, tensors that it leaves unchanged, and arrays with one element for
+each row.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from autodist.graph.kinds.rules.shapes import slice_rules
 Found = list[Kind | None]
 
 WITHIN = Kind("within")
-"""Whether the number of the iteration is that of a row of the replica's own."""
+"""In a loop over the rows: whether the iteration's number is less than the replica's row count."""
 _NEXT = Kind("next")
-"""The number of the next iteration."""
+"""In a loop over the rows: the number of the next iteration."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Fact:
     Attributes:
       kind: its kind.
       sizes: what it holds of sizes (`Kinds.sizes`).
-      units: how many rows are counted by either for each row of the batch.
+      units: how many rows the kind and each size count per row of the batch.
     """
 
     kind: Kind | None
@@ -61,7 +61,7 @@ class Fact:
         return cls(kinds.of(op, index), None if sizes is None else tuple(sizes))
 
     def join(self, other: Fact) -> Fact:
-        """What is known of what is one or the other."""
+        """What is known of a tensor that is one or the other."""
         sizes = None
         if self.sizes is not None and self.sizes == other.sizes:
             pairs = zip(self.sizes, other.sizes, strict=True)
@@ -85,9 +85,9 @@ class Frames:
     """What is assumed of the loops of a graph.
 
     Attributes:
-      assumed: by `Merge` of a loop: what it carries.
-      by_rows: the `LoopCond` ops of loops that are taken for loops over the rows.
-      failed: those of loops for which that was not proved.
+      assumed: what a loop carries, by its `Merge`.
+      by_rows: the `LoopCond` ops of loops that are assumed to be loops over the rows.
+      failed: those of loops that were assumed to be so, and are not.
     """
 
     assumed: dict[Any, Fact] = dataclasses.field(default_factory=dict)
@@ -95,7 +95,7 @@ class Frames:
     failed: set[Any] = dataclasses.field(default_factory=set)
 
     def clear(self) -> None:
-        """Begins anew."""
+        """Forgets all assumptions."""
         self.assumed.clear()
         self.by_rows.clear()
         self.failed.clear()
@@ -108,9 +108,9 @@ def begin(kinds: Kinds) -> None:
 
 
 def weaken(kinds: Kinds, ops: Iterable[Any]) -> bool:
-    """Weakens what was assumed of the loops where the kinds do not bear it out.
+    """Weakens the assumptions about loops that the kinds contradict.
 
-    Whether there was any such.
+    Returns whether there were any.
 
     Args:
       kinds: the kinds, found on the assumptions.
@@ -153,7 +153,7 @@ def _has_other_loops(kinds: Kinds, frames: Frames, merges: list[Any]) -> bool:
 
 
 def is_of_loop(op: Any) -> bool:
-    """Whether `op` is where what a loop carries comes together."""
+    """Whether `op` is the `Merge` at the entry of a loop."""
     return op.type == "Merge" and len(op.inputs) == 2 and op.inputs[1].op.type == "NextIteration"
 
 
@@ -178,7 +178,7 @@ def _origin(tensor: Any) -> Any:
 
 
 def _carried(merge: Any, tensor: Any) -> bool:
-    """Whether a tensor is what the loop carries through `merge`, as it was before the iteration."""
+    """Whether a tensor is the unchanged value that enters the iteration through `merge`."""
     switch = _origin(tensor).op
     return switch.type == "Switch" and switch.inputs[0].op is merge
 
@@ -193,7 +193,7 @@ def is_counter(merge: Any) -> bool:
 
 
 def is_next(op: Any, is_number: Any) -> bool:
-    """Whether `op` adds 1 to an integer for which `is_number`."""
+    """Whether `op` adds 1 to an integer tensor for which `is_number` is true."""
     if op.type not in ("Add", "AddV2") or not op.outputs[0].dtype.is_integer:
         return False
     one, other = op.inputs
@@ -206,14 +206,14 @@ def is_next(op: Any, is_number: Any) -> bool:
 
 
 def passes(kinds: Kinds, op: Any) -> Found:
-    """`Enter` and `NextIteration`."""
+    """The output has the kind of the input."""
     if not kinds.analysis.is_in_loop(op):
         return [None]
     return [Fact.of_input(kinds, op, 0).note(kinds, op.outputs[0])]
 
 
 def merge(kinds: Kinds, op: Any) -> Found:
-    """What a loop carries, or what comes out of a branch."""
+    """The output has the kind of what the loop carries, or of what the branches return."""
     if not is_of_loop(op):
         return _merge_branches(kinds, op)
     condition = condition_of(op)
@@ -231,9 +231,9 @@ def merge(kinds: Kinds, op: Any) -> Found:
 
 
 def _merge_branches(kinds: Kinds, op: Any) -> Found:
-    """The input that is alive, where all replicas take one branch.
+    """The kind of the live input, if all replicas take one branch.
 
-    An item, where it may be another in each row.
+    In a loop over the rows it is an item: each row may take another branch.
     """
     found = kinds.of_inputs(op)
     if kinds.analysis.is_in_loop(op) and (ITEM in found or kinds.remembered(Frames).by_rows):
@@ -246,7 +246,7 @@ def _merge_branches(kinds: Kinds, op: Any) -> Found:
 
 
 def switch(kinds: Kinds, op: Any) -> Found:
-    """Both outputs are the input, one of them dead."""
+    """Both outputs have the kind of the input, if all replicas take one branch."""
     kind, predicate = kinds.of(op, 0), kinds.of(op, 1)
     is_condition = op.inputs[1].op.type == "LoopCond"
     if predicate == ITEM:
@@ -262,20 +262,20 @@ def switch(kinds: Kinds, op: Any) -> Found:
 
 
 def condition(kinds: Kinds, op: Any) -> Found:
-    """The condition of a loop."""
+    """The output has the kind of the loop's condition."""
     kind = kinds.of(op, 0)
     return [kind if kind in (SAME, ITEM, WITHIN) else None]
 
 
 def exit_(kinds: Kinds, op: Any) -> Found:
-    """What a loop carried last."""
+    """The output has the kind of what the loop carried in its last iteration."""
     source = op.inputs[0].op
     if source.type != "Switch" or source.inputs[1].op.type != "LoopCond":
         return [None]
     fact, predicate = Fact.of_input(kinds, op, 0), kinds.of(source, 1)
     if predicate == WITHIN:
         if fact.kind == INDEX:
-            # The number of the first row that there is not.
+            # The counter ends at the number of rows.
             fact = Fact(SUM, (Count.of(()),))
         elif fact.kind not in (SAME, STORE):
             fact = NOTHING
@@ -288,28 +288,25 @@ def exit_(kinds: Kinds, op: Any) -> Found:
 
 
 def less(kinds: Kinds, op: Any) -> Found | None:
-    """Whether the number of an iteration is that of a row; None where it is about anything else."""
+    """Returns `WITHIN` if the op compares the iteration's number with the number of rows."""
     is_within = kinds.of(op, 0) == INDEX and is_row_count(kinds, op.inputs[1])
     return [WITHIN] if is_within else None
 
 
 def next_index(kinds: Kinds, op: Any) -> Found | None:
-    """The number of the next iteration."""
+    """Returns `_NEXT` if the op adds 1 to the iteration's number."""
     number = 0 if kinds.of(op, 0) == INDEX else 1
     is_one = kinds.of(op, number) == INDEX and tf.get_static_value(op.inputs[1 - number]) == 1
     return [_NEXT] if is_one else None
 
 
 def both(kinds: Kinds, op: Any) -> Found | None:
-    """Two such conditions."""
+    """Returns `WITHIN` if both inputs are `WITHIN`."""
     return [WITHIN] if kinds.of_inputs(op) == [WITHIN, WITHIN] else None
 
 
 def row_by_index(kinds: Kinds, op: Any) -> Found | None:
-    """The row with the number of the iteration, as `Gather` and `StridedSlice` take it.
-
-    None for anything else.
-    """
+    """Returns `ITEM` if the op takes the row with the iteration's number."""
     if not is_batch(kinds.of(op, 0)):
         return None
     if op.type == "StridedSlice":
@@ -324,7 +321,7 @@ def row_by_index(kinds: Kinds, op: Any) -> Found | None:
 
 
 def first_of(special: Any, rule: Rule) -> Rule:
-    """The rule that is `special` where that says something, else `rule`."""
+    """Returns a rule that tries `special`, and uses `rule` where `special` returns None."""
 
     @functools.wraps(rule)
     def found(kinds: Kinds, op: Any) -> Found:

@@ -30,7 +30,7 @@ def _is_numbers(kind: Kind | None) -> bool:
 
 
 def count_up(kinds: Kinds, op: Any) -> Found:
-    """`Range` from 0 to the number of rows."""
+    """The output is row numbers if the op counts from 0 to the number of rows, in steps of 1."""
     start, step = constant(op.inputs[0]), constant(op.inputs[2])
     sizes = kinds.sizes(op.inputs[1])
     if start is None or step is None or start != 0 or step != 1 or sizes != [COUNT]:
@@ -40,7 +40,7 @@ def count_up(kinds: Kinds, op: Any) -> Found:
 
 
 def computed(kinds: Kinds, op: Any) -> Found:
-    """What is computed from row numbers."""
+    """The kinds of what an op computes from row numbers, or selects by them."""
     found = kinds.of_inputs(op)
     outer = next(k.outer for k in found if k is not None and k.name in ("numbers", "indices"))
     if op.type in ("Pack", "ConcatV2"):
@@ -75,7 +75,7 @@ def computed(kinds: Kinds, op: Any) -> Found:
 def _columns(
     kinds: Kinds, op: Any, found: list[Kind | None], outer: tuple[Any, ...]
 ) -> Kind | None:
-    """Row numbers and other indices side by side, for `tf.gather_nd`."""
+    """The kind of row numbers side by side with other indices, for `tf.gather_nd`."""
     columns = found if op.type == "Pack" else found[:-1]
     if not _is_numbers(columns[0]) or any(_is_numbers(k) for k in columns[1:]):
         return None

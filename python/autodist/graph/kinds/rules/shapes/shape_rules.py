@@ -28,7 +28,7 @@ Found = list[Kind | None]
 
 
 def reshape(kinds: Kinds, op: Any) -> Found:  # noqa: PLR0911 - a rule each
-    """Rows that stay together; anything reduced."""
+    """The output is rows if the elements of each row stay together; a reduction stays one."""
     _note_dims(kinds, op)
     kind = kinds.of(op, 0)
     if kind in REDUCED and kinds.of(op, 1) == SAME:
@@ -98,7 +98,7 @@ def _factors(sizes: list[Any]) -> tuple[int, list[Any]] | None:
 
 
 def _without_common(before: list[Any], after: list[Any]) -> tuple[list[Any], list[Any]]:
-    """Two lists of sizes without the last ones that are equal."""
+    """Returns two lists of sizes without the equal sizes at their ends."""
     while before and after and before[-1] == after[-1] and before[-1] is not None:
         before, after = before[:-1], after[:-1]
     return before, after
@@ -139,7 +139,7 @@ def _remerged(kind: Kind, asked: list[Any], before: list[Any]) -> Kind | None:
 
 
 def squeeze(kinds: Kinds, op: Any) -> Found:
-    """Without dimensions that are not the rows'."""
+    """The output is rows if the op does not remove their dimension."""
     kind, dims = kinds.of(op, 0), list(op.get_attr("squeeze_dims"))
     if kind in REDUCED:
         return [kind]
@@ -151,7 +151,7 @@ def squeeze(kinds: Kinds, op: Any) -> Found:
 
 
 def expand_dims(kinds: Kinds, op: Any) -> Found:
-    """With one more dimension."""
+    """The output is rows; their dimension may move by one."""
     kind, where = kinds.of(op, 0), constant(op.inputs[1])
     if kind in REDUCED and kinds.of(op, 1) == SAME:
         return [kind]
@@ -163,7 +163,7 @@ def expand_dims(kinds: Kinds, op: Any) -> Found:
 
 
 def transpose(kinds: Kinds, op: Any) -> Found:
-    """With the dimensions in another order."""
+    """The output is rows along the dimension that theirs becomes."""
     kind, order = kinds.of(op, 0), constant(op.inputs[1])
     if kind in REDUCED and kinds.of(op, 1) == SAME:
         return [kind]
@@ -177,7 +177,7 @@ def transpose(kinds: Kinds, op: Any) -> Found:
 
 
 def pack(kinds: Kinds, op: Any) -> Found:
-    """Tensors of rows, or sizes, side by side."""
+    """The output is rows if all inputs are rows along one dimension; of sizes it is sizes."""
     if all(t.shape.rank == 0 for t in op.inputs):
         reduced = _of_parts(kinds.of_inputs(op))
         if reduced is not None and not op.outputs[0].dtype.is_integer:
@@ -197,7 +197,7 @@ def pack(kinds: Kinds, op: Any) -> Found:
 
 
 def _of_parts(found: list[Kind | None]) -> Kind | None:
-    """The kind of what reductions, and what all share, make side by side."""
+    """The kind of several tensors side by side, if all are reductions or shared."""
     if MEAN in found and set(found) <= {MEAN, SAME}:
         return MEAN
     kinds = set(found)
@@ -205,7 +205,7 @@ def _of_parts(found: list[Kind | None]) -> Kind | None:
 
 
 def unpack(kinds: Kinds, op: Any) -> Found:
-    """The parts along another dimension than that of the rows; single sizes."""
+    """The outputs are rows if the op unpacks another dimension; of sizes they are single sizes."""
     known = kinds.sizes(op.inputs[0])
     if known is not None and len(known) == len(op.outputs):
         return [of_sizes(kinds, t, [s])[0] for t, s in zip(op.outputs, known, strict=True)]
@@ -217,7 +217,7 @@ def unpack(kinds: Kinds, op: Any) -> Found:
 
 
 def concat(kinds: Kinds, op: Any) -> Found:
-    """Rows side by side, or sizes one after the other."""
+    """The output is rows if the op joins rows along another dimension; of sizes it is sizes."""
     parts, where = op.inputs[:-1], constant(op.inputs[-1])
     if all(t.shape.rank == 1 and t.dtype.is_integer for t in parts):
         known = [kinds.sizes(t) for t in parts]
@@ -241,7 +241,7 @@ def concat(kinds: Kinds, op: Any) -> Found:
 
 
 def split(kinds: Kinds, op: Any) -> Found:
-    """`Split` and `SplitV` along another dimension than that of the rows."""
+    """The outputs are rows if the op splits another dimension."""
     at, of = (0, 1) if op.type == "Split" else (2, 0)
     axis, where = rows_of(kinds, op, of), constant(op.inputs[at])
     fits = axis is not None and where is not None
@@ -257,7 +257,7 @@ def split(kinds: Kinds, op: Any) -> Found:
 
 
 def one_hot(kinds: Kinds, op: Any) -> Found:
-    """One more dimension."""
+    """The output is rows; their dimension may move by one."""
     axis = rows_of(kinds, op)
     if axis is None or any(k != SAME for k in kinds.of_inputs(op)[1:]):
         return [None]
@@ -266,7 +266,7 @@ def one_hot(kinds: Kinds, op: Any) -> Found:
 
 
 def tile(kinds: Kinds, op: Any) -> Found:
-    """Rows repeated along other dimensions; what all share repeated for each row."""
+    """The output is rows if the op repeats other dimensions, or a shared value for each row."""
     times = kinds.sizes(op.inputs[1])
     axis = rows_of(kinds, op)
     if times is None:
@@ -296,7 +296,7 @@ def tile(kinds: Kinds, op: Any) -> Found:
 
 
 def pad(kinds: Kinds, op: Any) -> Found:
-    """Rows padded along other dimensions."""
+    """The output is rows if the op pads other dimensions."""
     axis, margins = rows_of(kinds, op), constant(op.inputs[1])
     if axis is None or margins is None or any(k != SAME for k in kinds.of_inputs(op)[1:]):
         return [None]
@@ -304,7 +304,7 @@ def pad(kinds: Kinds, op: Any) -> Found:
 
 
 def fill(kinds: Kinds, op: Any) -> Found:
-    """One value for each row."""
+    """The output is rows if one size is the number of rows, and the value is shared."""
     sizes = kinds.sizes(op.inputs[0])
     if sizes is None or sizes.count(COUNT) != 1 or kinds.of(op, 1) != SAME:
         return [None]
@@ -312,7 +312,7 @@ def fill(kinds: Kinds, op: Any) -> Found:
 
 
 def broadcast_to(kinds: Kinds, op: Any) -> Found:
-    """Rows, or what all share, for each row."""
+    """The output is rows if one size is the number of rows, and the input is rows or shared."""
     sizes = kinds.sizes(op.inputs[1])
     if sizes is None or sizes.count(COUNT) != 1 or op.inputs[0].shape.rank is None:
         return [None]
@@ -324,7 +324,7 @@ def broadcast_to(kinds: Kinds, op: Any) -> Found:
 
 
 def select(kinds: Kinds, op: Any) -> Found:
-    """Rows chosen by rows; a vector chooses whole rows."""
+    """The output is rows if the condition and the values are rows; a vector chooses whole rows."""
     axes = [rows_of(kinds, op, i) for i in range(3)]
     ranks = [t.shape.rank for t in op.inputs]
     if kinds.of(op, 0) == SAME and ranks[0] is not None:
@@ -353,7 +353,7 @@ def _keeping_sizes(rule: Rule) -> Rule:
 
 
 def reverse_sequence(kinds: Kinds, op: Any) -> Found:
-    """Each row turned around up to a length of its own."""
+    """The output is rows if the op reverses each row up to a length of its own."""
     axis, by_row = rows_of(kinds, op), kinds.of(op, 1) == rows(0)
     fits = (
         axis is not None and by_row and op.get_attr("batch_dim") % op.inputs[0].shape.rank == axis

@@ -69,7 +69,7 @@ def constant(tensor: Any) -> Any:  # noqa: PLR0911 - a type of ops each
 
 
 def shape(kinds: Kinds, op: Any) -> Found:
-    """The sizes of rows: the number of rows, and sizes that all replicas share."""
+    """The output is sizes: the number of rows, and sizes that all replicas share."""
     found: Found = []
     for index, (tensor, made) in enumerate(zip(op.inputs, op.outputs, strict=True)):
         axis = rows_of(kinds, op, index)
@@ -90,7 +90,7 @@ def shape(kinds: Kinds, op: Any) -> Found:
 
 
 def size(kinds: Kinds, op: Any) -> Found:
-    """The number of elements of rows."""
+    """The output is a sum over the rows: their number of elements."""
     if rows_of(kinds, op) is None:
         return [None]
     kinds.set_sizes(op.outputs[0], [COUNT])
@@ -98,13 +98,13 @@ def size(kinds: Kinds, op: Any) -> Found:
 
 
 def rank(kinds: Kinds, op: Any) -> Found:
-    """The number of dimensions."""
+    """The output is the same on all replicas."""
     is_known = kinds.of(op, 0) is not None or op.inputs[0].shape.rank is not None
     return [SAME if is_known else None]
 
 
 def of_sizes(kinds: Kinds, made: Any, sizes: list[Any]) -> Found:
-    """The kind of a tensor of sizes, which it remembers."""
+    """Records the sizes that a tensor holds, and returns its kind."""
     kinds.set_sizes(made, sizes)
     if COUNT not in sizes:
         return [SAME]

@@ -21,7 +21,7 @@ def selected(kinds: Kinds, op: Any, of: int = 0) -> Kind | None:
 
 
 def strided_slice(kinds: Kinds, op: Any) -> Found:
-    """All rows, and of each some elements; single sizes."""
+    """The output is rows if it has all rows, and the same elements of each; of sizes it is sizes."""
     known = kinds.sizes(op.inputs[0]) if op.inputs[0].shape.rank == 1 else None
     bounds = [constant(t) for t in op.inputs[1:]]
     if known is not None and all(b is not None and b.size == 1 for b in bounds):
@@ -37,7 +37,7 @@ def strided_slice(kinds: Kinds, op: Any) -> Found:
 
 
 def _takes_a_half(kinds: Kinds, op: Any, kind: Kind) -> bool:
-    """Whether a slice takes the first or the second of rows that were put one behind the other."""
+    """Whether a slice takes the first or the second of two batches, one behind the other."""
     begin, end, step = (kinds.sizes(t) for t in op.inputs[1:])
     masks = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
     is_open = [op.get_attr(mask) & 1 for mask in masks]
@@ -112,7 +112,7 @@ def _takes_all(op: Any, i: int, masks: dict[str, int]) -> bool:
 
 
 def slice_(kinds: Kinds, op: Any) -> Found:
-    """All rows, and of each some elements."""
+    """The output is rows if it has all rows, and the same elements of each."""
     known = kinds.sizes(op.inputs[0]) if op.inputs[0].shape.rank == 1 else None
     bounds = [constant(t) for t in op.inputs[1:]]
     if known is not None and all(b is not None and b.size == 1 for b in bounds):
@@ -133,7 +133,7 @@ def slice_(kinds: Kinds, op: Any) -> Found:
 
 
 def _taken_apart(kinds: Kinds, op: Any) -> Kind | None:
-    """The kind of the rows, or of what follows them, where a slice takes one of both."""
+    """The kind of a slice that takes the rows alone, or what follows them alone."""
     begin, extent = kinds.sizes(op.inputs[1]), kinds.sizes(op.inputs[2])
     if not begin or not extent or any(k not in (SAME, SIZES) for k in kinds.of_inputs(op)[1:]):
         return None
@@ -150,7 +150,7 @@ def _taken_apart(kinds: Kinds, op: Any) -> Kind | None:
 
 
 def gather(kinds: Kinds, op: Any) -> Found:
-    """Single sizes; rows of what all share, by numbers of the batch; columns of rows."""
+    """The output is rows if the indices are rows and the params are shared, or the reverse."""
     known, numbers = kinds.sizes(op.inputs[0]), constant(op.inputs[1])
     if known is not None and op.inputs[0].shape.rank == 1 and numbers is not None:
         picked = [int(i) for i in np.ravel(numbers)]
@@ -184,7 +184,7 @@ def _gathered(kinds: Kinds, op: Any, axis: int) -> Kind | None:  # noqa: PLR0911
 
 
 def gather_nd(kinds: Kinds, op: Any) -> Found:
-    """Elements of what all share, by indices of the batch."""
+    """The output is rows if the elements are shared and the indices are rows."""
     axis, last = rows_of(kinds, op, 1), op.inputs[1].shape.rank
     fits = kinds.of(op, 0) == SAME and axis is not None and axis < last - 1
     return [rows(axis) if fits and axis is not None else None]
