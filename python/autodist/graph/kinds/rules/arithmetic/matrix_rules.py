@@ -74,7 +74,7 @@ def _is_linear_in_one(kinds: Kinds, op: Any) -> bool:
 
 
 def batch_matmul(kinds: Kinds, op: Any) -> Found:
-    """The output is rows if both inputs hold a matrix per row, or one does and the other is shared."""
+    """The output is rows if both inputs hold a matrix per row, or one does and one is shared."""
     if _is_linear_in_one(kinds, op):
         return [next(k for k in kinds.of_inputs(op) if k != SAME)]
     found = kinds.of_inputs(op)

@@ -21,7 +21,7 @@ def selected(kinds: Kinds, op: Any, of: int = 0) -> Kind | None:
 
 
 def strided_slice(kinds: Kinds, op: Any) -> Found:
-    """The output is rows if it has all rows, and the same elements of each; of sizes it is sizes."""
+    """The output is rows if it has all rows and the same elements of each; of sizes it is sizes."""
     known = kinds.sizes(op.inputs[0]) if op.inputs[0].shape.rank == 1 else None
     bounds = [constant(t) for t in op.inputs[1:]]
     if known is not None and all(b is not None and b.size == 1 for b in bounds):
