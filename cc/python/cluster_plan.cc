@@ -1,4 +1,4 @@
-// See the header for what this is for; bundle/part_plan.h for the idea.
+// See the header for what this is for; save/plan/part_plan.h for the idea.
 
 #include "python/cluster_plan.h"
 
@@ -270,6 +270,20 @@ class ClusterPlan {
 }  // namespace
 
 void RegisterClusterPlan(py::module_& module) {
+  module.def(
+      "is_written_whole",
+      [](int dtype, const std::string& layout, bool own_files) {
+        absl::StatusOr<SaveLayout> parsed = ParseSaveLayout(layout);
+        Check(parsed.status());
+        return IsWrittenWhole(static_cast<tensorflow::DataType>(dtype), *parsed, own_files);
+      },
+      py::arg("dtype"), py::arg("layout"), py::kw_only(), py::arg("own_files"),
+      R"doc(Whether a variable of several slices is written whole.
+
+Args:
+    dtype: As a number.
+    layout: 'original', 'slices' or 'restorable', as in AutodistSave.
+    own_files: Whether tasks that hold slices each write a data file of their own.)doc");
   py::class_<ClusterPlan>(module, "ClusterPlan",
                           "Which task of a cluster writes which bytes of a checkpoint.")
       .def(py::init<const std::vector<ClusterPlan::Entry>&, const std::string&, int,

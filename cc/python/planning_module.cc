@@ -4,11 +4,13 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "core/planning/balance.h"
 #include "core/planning/writers.h"
 #include "python/planned_arrays.h"
 #include "python/released_gil.h"
@@ -58,6 +60,24 @@ class SavePlanner {
   std::vector<HeldTensor> tensors_;
 };
 
+std::vector<int> ChooseWriters(const std::vector<int64_t>& sizes,
+                               const std::vector<std::vector<int>>& holders, int device_count) {
+  std::vector<Load> loads;
+  loads.reserve(sizes.size());
+  for (size_t i = 0; i < sizes.size(); ++i) loads.push_back({sizes[i], holders.at(i)});
+  for (size_t i = 0; i < loads.size(); ++i) {
+    const std::vector<int>& devices = loads[i].workers;
+    if (!devices.empty() && std::all_of(devices.begin(), devices.end(), [&](int device) {
+          return device >= 0 && device < device_count;
+        })) {
+      continue;
+    }
+    throw py::value_error("value " + std::to_string(i) + " has no holders, or others than the " +
+                          std::to_string(device_count) + " devices");
+  }
+  return AssignWhole(loads, device_count);
+}
+
 }  // namespace
 }  // namespace autodist
 
@@ -67,6 +87,7 @@ PYBIND11_MODULE(_planning, module) {
       .def(py::init())
       .def("add", &autodist::SavePlanner::Add)
       .def("plan", &autodist::SavePlanner::Plan);
+  module.def("choose_writers", &autodist::ChooseWriters);
   py::class_<autodist::RestorePlanner>(module, "RestorePlanner")
       .def(py::init())
       .def("add", &autodist::RestorePlanner::Add)

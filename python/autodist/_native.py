@@ -107,6 +107,12 @@ def bundle() -> ModuleType:
     return importlib.import_module("autodist._bundle")
 
 
+@functools.cache
+def planning() -> ModuleType:
+    """The module `_planning`, which has no source for those who follow imports."""
+    return importlib.import_module("autodist._planning")
+
+
 def last_save(prefix: str | os.PathLike[str]) -> SaveReport | None:
     """The report of the last save in this process to `prefix`, or None if there was none."""
     fields = _runtime().last_save(os.fsencode(prefix))

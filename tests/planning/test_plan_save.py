@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from autodist.layout import Box, Grid
-from autodist.planning import HeldVariable, SavePlan, plan_save
+from autodist.planning import HeldVariable, SavePlan, choose_writers, plan_save
 from support.python_programs import environment, run_python
 
 DEVICES = 4
@@ -201,3 +201,10 @@ def test_planning_needs_no_tensorflow() -> None:
     code = "import autodist.planning, sys; print('tensorflow' in sys.modules)"
     done = run_python("-c", code)
     assert done.stdout.strip() == "False"
+
+
+def test_values_that_cannot_be_divided_go_to_the_holder_with_least() -> None:
+    assert choose_writers([5, 4, 3, 2], [[0], [2, 0, 1], [1, 2], [0, 1]], 3) == [0, 2, 1, 1]
+    for holders in ([], [3], [-1]):
+        with pytest.raises(ValueError, match=r"value 1 .* 3 devices"):
+            choose_writers([1, 1], [[0], holders], 3)

@@ -120,4 +120,16 @@ std::vector<std::vector<int64_t>> Balance(const std::vector<Load>& loads, int wo
   return Balancer(loads, worker_count).Run();
 }
 
+std::vector<int> AssignWhole(const std::vector<Load>& loads, int worker_count) {
+  std::vector<int64_t> totals(worker_count, 0);
+  std::vector<int> chosen;
+  chosen.reserve(loads.size());
+  for (const Load& load : loads) {
+    chosen.push_back(*std::min_element(load.workers.begin(), load.workers.end(),
+                                       [&](int a, int b) { return totals[a] < totals[b]; }));
+    totals[chosen.back()] += load.size;
+  }
+  return chosen;
+}
+
 }  // namespace autodist

@@ -31,6 +31,11 @@ struct Load {
 // which shares with the next alone. The same for the same loads, everywhere: no floating point.
 std::vector<std::vector<int64_t>> Balance(const std::vector<Load>& loads, int worker_count);
 
+// The worker of each load, where loads cannot be divided: in the order of the loads, of those that
+// can take it the one that has least so far. Of equals it is the one listed first; here `workers`
+// may have any order.
+std::vector<int> AssignWhole(const std::vector<Load>& loads, int worker_count);
+
 }  // namespace autodist
 
 #endif  // AUTODIST_CORE_PLANNING_BALANCE_H_

@@ -58,6 +58,13 @@ TEST(NothingToDoAndNobodyToDoIt) {
   EXPECT_EQ(Totals({{0, {0, 1}}}, 3), (std::vector<int64_t>{0, 0, 0}));
 }
 
+TEST(LoadsThatAreNotDividedGoToWhoHasLeast) {
+  EXPECT_EQ(AssignWhole({{5, {0}}, {4, {2, 0, 1}}, {3, {1, 2}}, {2, {0, 1}}, {9, {2, 1}}}, 3),
+            (std::vector<int>{0, 2, 1, 1, 2}));
+  EXPECT_EQ(AssignWhole({{0, {1, 0}}, {0, {0, 1}}}, 2), (std::vector<int>{1, 0}));
+  EXPECT_EQ(AssignWhole({}, 0), std::vector<int>{});
+}
+
 TEST(LoadsBeyondTheIntegers) {
   const int64_t large = INT64_MAX / 4;
   const std::vector<int64_t> totals = Totals({{large, {0, 1}}, {large, {1, 2}}}, 3);

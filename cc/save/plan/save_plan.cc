@@ -155,11 +155,8 @@ void PlanSlices(Variable variable, SavePlan* plan) {
 
 // A single box that is everything is written whole even where slices are asked for, as stock
 // BundleWriter::AddSlice does.
-bool IsWrittenWhole(const Variable& variable, SaveLayout layout) {
-  const bool is_one_whole =
-      variable.boxes.size() == 1 && variable.boxes[0].extent == variable.shape;
-  if (is_one_whole || layout == SaveLayout::kOriginal) return true;
-  return layout == SaveLayout::kRestorable && IsRestorableInSlices(variable.first->dtype);
+bool IsOneWhole(const Variable& variable) {
+  return variable.boxes.size() == 1 && variable.boxes[0].extent == variable.shape;
 }
 
 }  // namespace
@@ -176,6 +173,18 @@ absl::StatusOr<SaveLayout> ParseSaveLayout(absl::string_view name) {
   if (name == "restorable") return SaveLayout::kRestorable;
   return absl::InvalidArgumentError(
       absl::StrCat("layout '", name, "' is none of original, slices, restorable"));
+}
+
+bool IsWrittenWhole(tensorflow::DataType dtype, SaveLayout layout, bool own_files) {
+  switch (layout) {
+    case SaveLayout::kOriginal:
+      return !own_files || !IsRestorableInSlices(dtype);
+    case SaveLayout::kSlices:
+      return false;
+    case SaveLayout::kRestorable:
+      return !own_files && IsRestorableInSlices(dtype);
+  }
+  return false;
 }
 
 absl::StatusOr<Aggregation> ParseAggregation(absl::string_view name) {
@@ -224,7 +233,8 @@ absl::StatusOr<SavePlan> BuildSavePlan(const std::vector<SaveEntry>& entries, Sa
       plan.replica_count += sources.size();
       if (TakesFirstReplica(variable.aggregation, variable.first->dtype)) sources.resize(1);
     }
-    if (IsWrittenWhole(variable, layout)) {
+    if (IsOneWhole(variable) ||
+        IsWrittenWhole(variable.first->dtype, layout, /*own_files=*/false)) {
       PlanWhole(std::move(variable), &plan);
     } else {
       PlanSlices(std::move(variable), &plan);

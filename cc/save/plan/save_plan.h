@@ -73,6 +73,11 @@ enum class SaveLayout {
 
 absl::StatusOr<SaveLayout> ParseSaveLayout(absl::string_view name);
 
+// Whether a variable of several boxes is written whole. With `own_files` the tasks that hold boxes
+// each write a data file of their own. Then boxes stay slices where stock RestoreV2 can cut them
+// anew, so that they need not be sent to one task.
+bool IsWrittenWhole(tensorflow::DataType dtype, SaveLayout layout, bool own_files);
+
 // The aggregation of a name such as "MEAN".
 absl::StatusOr<Aggregation> ParseAggregation(absl::string_view name);
 

@@ -102,6 +102,16 @@ TEST(RestorableLayoutsCutOnlyWhatStockCannotCut) {
   }
 }
 
+TEST(SlicesThatStockCannotCutAnewAreWholeOnlyWhereThatWasAsked) {
+  for (const bool own_files : {false, true}) {
+    EXPECT_TRUE(IsWrittenWhole(tensorflow::DT_HALF, SaveLayout::kOriginal, own_files));
+    EXPECT_TRUE(!IsWrittenWhole(tensorflow::DT_HALF, SaveLayout::kRestorable, own_files));
+    EXPECT_TRUE(!IsWrittenWhole(DT_FLOAT, SaveLayout::kSlices, own_files));
+    EXPECT_EQ(IsWrittenWhole(DT_FLOAT, SaveLayout::kOriginal, own_files), !own_files);
+    EXPECT_EQ(IsWrittenWhole(DT_FLOAT, SaveLayout::kRestorable, own_files), !own_files);
+  }
+}
+
 TEST(LayoutsHaveNames) {
   EXPECT_TRUE(*ParseSaveLayout("slices") == SaveLayout::kSlices);
   EXPECT_TRUE(absl::IsInvalidArgument(ParseSaveLayout("whole").status()));

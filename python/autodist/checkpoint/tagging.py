@@ -6,7 +6,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from autodist import _log, errors
+from autodist import _log, _native, errors
 from autodist.checkpoint import options as save_options
 from autodist.private_apis.tf_variables import PartitionedVariable
 from autodist.tf_nodes import marks, restore_nodes, save_nodes, variable_ops
@@ -34,8 +34,14 @@ def tag_all(graph: Any, saver_def: Any, options: save_options.SaverOptions) -> N
             )
             continue
         _tag_save(save_op, options)
-        dtypes = save_nodes.dtypes_kept_as_slices(sliced) if options.save.layout is None else []
-        if dtypes:
+        dtypes = sorted(
+            dtype.name
+            for dtype in save_nodes.dtypes_of_several_slices(sliced)
+            if not _native.bundle().is_written_whole(
+                dtype.as_datatype_enum, marks.SaveMarks().layout, own_files=False
+            )
+        )
+        if dtypes and options.save.layout is None:
             _LOGGER.info(
                 "partitioned variables of %s are saved as slices: stock TensorFlow cannot "
                 "restore whole ones into slices. Saver(layout='original') saves them whole",

@@ -6,13 +6,20 @@ million shards in seconds.
 """
 
 from autodist.planning.restores import RestorePlan, StoredVariable, WantedVariable, plan_restore
-from autodist.planning.saves import HeldVariable, SavePlan, WriteUnit, plan_save
+from autodist.planning.saves import (
+    HeldVariable,
+    SavePlan,
+    WriteUnit,
+    choose_writers,
+    plan_save,
+)
 
 __all__ = [
     "HeldVariable",
     "SavePlan",
     "WriteUnit",
     "plan_save",
+    "choose_writers",
     "StoredVariable",
     "WantedVariable",
     "RestorePlan",

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autodist import _planning
+from autodist import _native
 from autodist.layout import Box
 from autodist.planning.boxes import Integers, arrays_of, integers
 
@@ -218,7 +218,7 @@ def plan_restore(stored: Sequence[StoredVariable], wanted: Sequence[WantedVariab
             )
     if problems:
         raise ValueError("\n".join(problems))
-    planner = _planning.RestorePlanner()
+    planner = _native.planning().RestorePlanner()
     for want in wanted:
         found = by_name[want.name]
         planner.add(

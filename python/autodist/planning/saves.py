@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autodist import _planning
+from autodist import _native
 from autodist.layout import Box
 from autodist.planning.boxes import Integers, arrays_of, integers
 
@@ -200,7 +200,7 @@ def plan_save(variables: Sequence[HeldVariable], device_count: int) -> SavePlan:
         ValueError: Shards do not tile their variable, nobody holds one, or a device has no such
             number. It names the variable and the shard.
     """
-    planner = _planning.SavePlanner()
+    planner = _native.planning().SavePlanner()
     for held in variables:
         planner.add(
             held.name,
@@ -212,3 +212,23 @@ def plan_save(variables: Sequence[HeldVariable], device_count: int) -> SavePlan:
             held.holders,
         )
     return SavePlan(**planner.plan(device_count))
+
+
+def choose_writers(
+    sizes: Sequence[int], holders: Sequence[Sequence[int]], device_count: int
+) -> list[int]:
+    """Returns the device that writes each of some values, where a value cannot be divided.
+
+    In the order of the values each goes to the one of its holders that has least to write so far,
+    of equals to the first.
+
+    Args:
+        sizes: Of each value, in bytes.
+        holders: For each value the devices that hold it.
+        device_count: Holders are numbers below it.
+
+    Raises:
+        ValueError: A value has no holder, or a device has no such number; names the value.
+    """
+    writers: list[int] = _native.planning().choose_writers(sizes, holders, device_count)
+    return writers

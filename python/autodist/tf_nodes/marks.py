@@ -25,21 +25,6 @@ _AGGREGATIONS = "_autodist_aggregations"
 _RESTORE = "_autodist_restore"
 _VERIFY = "_autodist_verify"
 
-# Dtypes that stock `RestoreV2` can cut into other slices than those it finds (tensor_slice_reader,
-# TF 2.21). The op's layout 'restorable' has the same list.
-_RESTORABLE_INTO_SLICES = frozenset(
-    {
-        "float32",
-        "float64",
-        "bfloat16",
-        "bool",
-        "complex64",
-        "complex128",
-        *("int4", "int8", "int16", "int32", "int64", "uint4", "uint8"),
-        *("qint8", "qint32", "quint8"),
-    }
-)
-
 
 @dataclasses.dataclass(frozen=True)
 class SaveMarks:
@@ -148,15 +133,6 @@ def strip(graph_def: Any) -> None:
         if node.op in {"SaveV2", "RestoreV2"}:
             for key in [key for key in node.attr if is_mark(key)]:
                 del node.attr[key]
-
-
-def is_restorable_into_slices(dtype: Any) -> bool:
-    """Tells whether stock TensorFlow can restore a dtype into other slices than were saved.
-
-    Args:
-        dtype: The `tf.DType`.
-    """
-    return dtype.name in _RESTORABLE_INTO_SLICES
 
 
 def _get(op: Any, name: str, default: Any) -> Any:

@@ -151,8 +151,8 @@ def sliced_variables(save_op: Any) -> dict[str, list[Entry]]:
     return variables
 
 
-def dtypes_kept_as_slices(variables: Mapping[str, list[Entry]]) -> list[str]:
-    """Returns the dtypes that the default layout writes as slices, sorted by name.
+def dtypes_of_several_slices(variables: Mapping[str, list[Entry]]) -> set[tf.DType]:
+    """Returns the dtypes of the variables that have several slices.
 
     Args:
         variables: As `sliced_variables` returns them.
@@ -162,8 +162,7 @@ def dtypes_kept_as_slices(variables: Mapping[str, list[Entry]]) -> list[str]:
         for entries in variables.values()
         if len({entry.slice_spec for entry in entries}) > 1
     ]
-    dtypes = {entry.tensor.dtype.base_dtype for entries in several for entry in entries}
-    return sorted(dtype.name for dtype in dtypes if not marks.is_restorable_into_slices(dtype))
+    return {entry.tensor.dtype.base_dtype for entries in several for entry in entries}
 
 
 def names_with_gaps(variables: Mapping[str, list[Entry]]) -> list[str]:

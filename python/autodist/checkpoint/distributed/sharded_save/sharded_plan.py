@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from autodist.tf_nodes import marks
+from autodist import _native, planning
 
 if TYPE_CHECKING:
     from autodist.checkpoint.distributed.variables.sources import PlacedSave, Source
@@ -84,26 +84,33 @@ def _homes(placed: PlacedSave, places: Sequence[str], chief: str) -> dict[int, s
 
     Replicas that the aggregation ignores have none.
     """
-    homes = {}
-    load: collections.Counter[str] = collections.Counter()
+    homes = {
+        number: chief if source.variable is None else places[number]
+        for number, source in enumerate(placed.sources)
+    }
     copies: dict[tuple[bytes, ...], list[int]] = collections.defaultdict(list)
     for number, source in enumerate(placed.sources):
-        homes[number] = chief if source.variable is None else places[number]
         together = _must_be_whole(placed, source)
         copies[(source.name,) if together else (source.name, source.slice_spec)].append(number)
-    several = []
+    written: list[list[int]] = []
+    several: list[list[int]] = []
     for numbers in copies.values():
-        if len({homes[number] for number in numbers}) > 1:
-            several.append(numbers)
+        if len({homes[number] for number in numbers}) == 1:
+            written.append(numbers)
+        elif placed.sources[numbers[0]].aggregation == b"ONLY_FIRST_REPLICA":
+            several.append(_first_copies(placed, numbers, homes))
         else:
-            load[homes[numbers[0]]] += _bytes(placed, numbers)
-    for every in several:
-        is_first_only = placed.sources[every[0]].aggregation == b"ONLY_FIRST_REPLICA"
-        numbers = _first_copies(placed, every, homes) if is_first_only else every
-        candidates = dict.fromkeys(homes[number] for number in numbers)
-        home = min(candidates, key=lambda task: load[task])
-        load[home] += _bytes(placed, numbers)
-        homes.update(dict.fromkeys(numbers, home))
+            several.append(numbers)
+    written += several
+    tasks = list(dict.fromkeys(homes.values()))
+    task_numbers = {task: number for number, task in enumerate(tasks)}
+    writers = planning.choose_writers(
+        [_bytes(placed, numbers) for numbers in written],
+        [list(dict.fromkeys(task_numbers[homes[i]] for i in numbers)) for numbers in written],
+        len(tasks),
+    )
+    for numbers, writer in zip(written, writers, strict=True):
+        homes.update(dict.fromkeys(numbers, tasks[writer]))
     return homes
 
 
@@ -126,10 +133,8 @@ def _first_copies(placed: PlacedSave, numbers: list[int], homes: dict[int, str])
 
 def _must_be_whole(placed: PlacedSave, source: Source) -> bool:
     """Tells whether one task must write all slices: stock TensorFlow cannot join them."""
-    return (
-        placed.request.layout == "original"
-        and bool(source.slice_spec)
-        and not marks.is_restorable_into_slices(source.dtype)
+    return bool(source.slice_spec) and _native.bundle().is_written_whole(
+        source.dtype.as_datatype_enum, placed.request.layout, own_files=True
     )
 
 
