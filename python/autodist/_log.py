@@ -1,9 +1,9 @@
 """The logger `autodist`, and how its lines write sizes, speeds and counts.
 
 A program that sets up no logging gets the lines of level INFO and above on stderr, with `autodist:`
-in front. A program that configures `logging`, or runs under absl, gets them in its own handlers,
-once, and at its own level: that of the root logger, or that of the logger `autodist` if it sets
-one.
+in front. A program that configures `logging`, or runs under absl, gets them once, in its own
+handlers. The level is that of the logger `autodist` if the program sets one, else that of the root
+logger.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class BundleSave:
         saver_def: The saver's `SaverDef`; `None` for a format without an index.
         durable: Whether all is synced.
         router: Chooses how variables on several tasks are saved.
-        save: `Saver.save` of the base class, but for the files beside the bundle. Takes a session,
+        save: `Saver.save` of the base class, without the files beside the bundle. Takes a session,
             a path and a step.
         save_path: The path that the saver was given.
         global_step: The step that was read; `None` if there is none.

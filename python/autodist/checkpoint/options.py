@@ -23,7 +23,7 @@ _AGGREGATION_TYPES = (tf.VariableAggregation, tf.compat.v1.VariableAggregation)
 
 
 class _NotGiven:
-    """The default of a keyword that was not given, which `None` may be."""
+    """The default of keywords for which `None` is a value."""
 
     def __repr__(self) -> str:
         return "<default>"
@@ -86,25 +86,25 @@ class SaveOptions(_TransferOptions):
         transport: How the bytes of variables on several tasks of a cluster travel. `'shared'`:
             every task writes to the one data file. `'stream'`: the task of the saver's node writes,
             and the others send. `'files'`: every task writes a data file of its own. `None`: every
-            task that can open the file writes to it, if its file system lets several tasks do so;
-            where it is not a POSIX file system, as with `'files'`.
+            task that can open the file writes to it, if its file system lets several tasks do so.
+            On a file system that is not POSIX, `None` means `'files'`.
         memory_bytes: Peak transfer memory per task, in bytes, beside the variables.
-        timeout_seconds: How long a task may take to answer before the save fails and names it; and
+        timeout_seconds: How long a task may take to answer before the save fails and names it. Also
             how long a save waits for another thread that saves to its prefix.
-        aggregation: How the replicas of a variable become the value that is saved: a
-            `tf.VariableAggregation` for all, or a mapping from the name in the checkpoint, or from
-            the variable, to its own. The rest is `MEAN`.
-        lock: How long an update of a variable waits that changes it in place while it is read.
-            `'block'`: until it is written, with no extra memory. `'copy'`: until it is copied, with
-            memory for one variable.
+        aggregation: How the replicas of a variable become the value that is saved. A
+            `tf.VariableAggregation` for all variables, or a mapping to one from each variable, or
+            from its name in the checkpoint. Other variables have `MEAN`.
+        lock: How long an update in place waits while the save reads its variable. `'block'`: until
+            the variable is written, with no extra memory. `'copy'`: until it is copied, with memory
+            for one variable.
         layout: `'original'` writes whole variables. `'slices'` writes what stock TensorFlow writes
-            from the same graph. `None` writes whole what stock TensorFlow can restore into slices,
-            and slices otherwise: float16, uint16, uint32, uint64, string, float8, float4, qint16,
-            quint16 and two-bit integers. A distributed session writes whole variables unless told
-            otherwise.
+            from the same graph. `None` writes whole variables of the dtypes that stock TensorFlow
+            can restore into slices, and slices of the others: float16, uint16, uint32, uint64,
+            string, float8, float4, qint16, quint16 and two-bit integers. A distributed session
+            writes whole variables unless told otherwise.
         durable: Whether all files are synced, so that a checkpoint survives a power cut once `save`
-            has returned. Without, the order of the steps is the same, which is enough for processes
-            that are killed.
+            has returned. Without syncs the order of the steps is the same, and a checkpoint
+            survives a killed process.
 
     Raises:
         ArgumentError: A value is not one of those allowed.
@@ -149,9 +149,9 @@ class RestoreOptions(_TransferOptions):
             the others. `None` and `'files'`: every task that sees the files reads its own.
         memory_bytes: Peak transfer memory per task, in bytes, beside the variables.
         timeout_seconds: How long a task may take to answer before the restore fails and names it.
-        verify: `'before'` reads the whole checkpoint and checks it, before a variable that has a
-            value is written; so it reads twice. `'during'` reads once: a variable whose bytes turn
-            out to be damaged is left uninitialized, and the restore raises.
+        verify: `'before'` reads and checks the whole checkpoint before it writes a variable that
+            has a value, so it reads twice. `'during'` reads once. It leaves a variable with damaged
+            bytes uninitialized, and the restore raises.
 
     Raises:
         ArgumentError: A value is not one of those allowed.
@@ -207,7 +207,7 @@ def aggregation_name(aggregation: Any) -> str:
 
     Raises:
         ArgumentTypeError: It is something else.
-        ArgumentError: It is `NONE`, which says nothing about how to make one value.
+        ArgumentError: It is `NONE`, which does not say how replicas become one value.
     """
     if not isinstance(aggregation, _AGGREGATION_TYPES):
         raise errors.ArgumentTypeError(

@@ -21,13 +21,11 @@ _StockBuilder: Any = tf.compat.v1.saved_model.builder.SavedModelBuilder
 class SavedModelBuilder(_StockBuilder):
     """Builds a SavedModel as `tf.compat.v1.saved_model.builder.SavedModelBuilder` does.
 
-    The graph that is exported is the session's, which under `AutoDist` is the original one, and it
-    need not be the default graph at the time. Its collections are exported with it, those that hold
-    training ops included.
+    It exports the session's graph, which under `AutoDist` is the original one. This need not be the
+    default graph. The graph's collections are exported with it, those with training ops included.
 
-    Our `Saver` is used where none is given. A stock one works too; without ours, the options of
-    ours and the line in the log are lost, and a partitioned variable of a graph of one's own is
-    written as slices.
+    It uses our `Saver` where none is given. A stock saver works too, but has none of our options
+    and logs no line. In a graph without `AutoDist` it writes a partitioned variable as slices.
     """
 
     def __init__(self, export_dir: Any, *, durable: bool = True) -> None:
@@ -35,15 +33,15 @@ class SavedModelBuilder(_StockBuilder):
 
         Args:
             export_dir: Directory to export to, which must be empty or missing.
-            durable: Whether all of the export is on the device when `save` returns; else only the
-                order is kept, in which `saved_model.pb` comes last and at once.
+            durable: Whether the whole export is synced when `save` returns. Without syncs only the
+                order is kept: `saved_model.pb` appears last, at one instant.
 
         Raises:
-            AssertionError: The directory holds something.
+            AssertionError: The directory is not empty.
         """
         export_dir = paths.text(export_dir)
         self._durable = durable
-        # The directories that are about to be made, and the one that holds them.
+        # The parents of the directory that must be synced when `save` has made it.
         self._new_parents = _parents_of_new(export_dir) if durable else []
         # Not the stock class's own, which looks itself up by a name that a program may have
         # replaced by this class (TF 2.21).
@@ -90,7 +88,7 @@ class SavedModelBuilder(_StockBuilder):
             TypeError: `main_op` or `train_op` is not an operation.
             ValueError: The graph has a main op already.
         """
-        # What is no session is for the base class to refuse.
+        # The base class refuses an object that is not a session.
         self._graph = getattr(sess, "graph", None) or tf.compat.v1.get_default_graph()
         self._train_op = train_op
         with (
@@ -125,7 +123,7 @@ class SavedModelBuilder(_StockBuilder):
     ) -> None:
         """Adds another graph that shares the variables saved before.
 
-        The graph is the default graph; where none was entered, it is the one that the variables
+        It adds the default graph. If no graph was entered, it adds the graph that the variables
         were saved from.
 
         Args:
@@ -179,7 +177,7 @@ class SavedModelBuilder(_StockBuilder):
             The path of the file, as bytes.
 
         Raises:
-            tf.errors.OpError: It cannot be written, or something of the export not be synced.
+            tf.errors.OpError: It cannot be written, or a file of the export cannot be synced.
         """
         with final_errors.of_save(self._directory), _told_to_stay(self._variables_prefix()):
             if not experimental_image_format:
@@ -260,7 +258,7 @@ class SavedModelBuilder(_StockBuilder):
                 raise
 
     def _add_collections(self, assets_collection: Any, main_op: Any, train_op: Any) -> None:
-        """Adds to the collections; the base class knows of a train op here, but has no argument."""
+        """Adds to the collections; the base class offers users no argument for a train op."""
         super()._add_collections(
             assets_collection, main_op, train_op if self._train_op is None else self._train_op
         )
@@ -280,7 +278,8 @@ class SavedModelBuilder(_StockBuilder):
                 "Graph is finalized and cannot be modified. Build a Saver before the graph is "
                 "finalized and pass it as saver="
             )
-        # Variables of several tasks do not travel to one: a tensor above 2 GB could not (TF 2.21).
+        # Each task writes its own variables: a tensor above 2 GB cannot be sent to another (TF
+        # 2.21).
         return autodist_saver.Saver(
             sharded=_is_on_several_tasks(graph), allow_empty=True, durable=self._durable
         )
@@ -288,7 +287,7 @@ class SavedModelBuilder(_StockBuilder):
     def _tag_and_add_meta_graph(
         self, meta_graph_def: Any, tags: Any, signature_def_map: Any
     ) -> None:
-        """Adds a graph without our marks, which a stock saver does not take out."""
+        """Adds a graph without our marks, which a stock saver would leave in."""
         marks.strip(meta_graph_def.graph_def)
         super()._tag_and_add_meta_graph(meta_graph_def, tags, signature_def_map)
 

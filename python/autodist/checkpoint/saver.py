@@ -1,8 +1,8 @@
 """`Saver`: TensorFlow's `Saver`, which writes the variables of the original graph through our op.
 
-The base class builds its stock nodes; ours only marks the `SaveV2` among them (`tagging`). What
-differs when saving is the order of commits, so that a `checkpoint` file never names a checkpoint
-that is not all there: data and index, `.meta`, `checkpoint`, then old checkpoints are deleted
+The base class builds its stock nodes; ours only marks the `SaveV2` among them (`tagging`). A save
+commits its files in another order, so a `checkpoint` file never names an incomplete checkpoint. It
+commits data and index, then `.meta`, then `checkpoint`. Then it deletes old checkpoints
 (`transaction`, docs/design/durability.md). Stock TensorFlow writes `.meta` last and syncs nothing.
 """
 

@@ -1,7 +1,7 @@
 """The cluster as the chief sees it: its own server, and the other nodes' servers.
 
-A process has one TensorFlow server, which cannot be stopped: a second session with the same nodes
-uses the same cluster, and its servers run until the process ends.
+A process has one TensorFlow server, which cannot be stopped. So a second session with the same
+nodes uses the same cluster, and the servers run until the process ends.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ class AllReduce(StrategyBuilder):
       **options: those of AutoDist's `AllReduce`; see `upstream_options`.
 
     Raises:
-      ValueError: if an option asks for something that is not done, such as
+      ValueError: if an option asks for something that autodist does not do, such as
         `compressor='HorovodCompressor'`.
     """
 

@@ -17,8 +17,8 @@ class Cut:
     Attributes:
       grid: how the variables of the group are cut; None: they stay whole.
       reason: one line that says why.
-      blocker: why variables cannot be cut that would be cut otherwise; empty where nothing forbids
-        it.
+      blocker: why the variables cannot be cut although the strategy wants to; empty where nothing
+        forbids it.
     """
 
     grid: Grid | None
@@ -109,7 +109,7 @@ class PartitioningBuilder(StrategyBuilder):
 
     Raises:
       ValueError: if `num_shards` is below 1 or `min_variable_bytes` is negative, or an option asks
-        for something that is not done.
+        for something that autodist does not do.
     """
 
     # The names of the options of AutoDist's strategy.

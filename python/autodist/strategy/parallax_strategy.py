@@ -20,7 +20,7 @@ class Parallax(StrategyBuilder):
       **options: those of AutoDist's `Parallax`; see `upstream_options`.
 
     Raises:
-      ValueError: if an option asks for something that is not done, such as `sync=False`.
+      ValueError: if an option asks for something that autodist does not do, such as `sync=False`.
     """
 
     def __init__(self, *positional: Any, **options: Any) -> None:

@@ -19,7 +19,7 @@ class PartitionedAR(PartitioningBuilder):
 
     Raises:
       ValueError: if `num_shards` is below 1 or `min_variable_bytes` is negative, or an option asks
-        for something that is not done, such as `compressor='HorovodCompressor'`.
+        for something that autodist does not do, such as `compressor='HorovodCompressor'`.
     """
 
     _UPSTREAM_OPTIONS = COPIED

@@ -19,7 +19,7 @@ class PartitionedPS(PartitioningBuilder):
 
     Raises:
       ValueError: if `num_shards` is below 1 or `min_variable_bytes` is negative, or an option asks
-        for something that is not done, such as `sync=False`.
+        for something that autodist does not do, such as `sync=False`.
     """
 
     _UPSTREAM_OPTIONS = SHARED

@@ -16,7 +16,7 @@ class PS(StrategyBuilder):
       **options: those of AutoDist's `PS`; see `upstream_options`.
 
     Raises:
-      ValueError: if an option asks for something that is not done, such as `sync=False`.
+      ValueError: if an option asks for something that autodist does not do, such as `sync=False`.
     """
 
     def __init__(self, *positional: Any, **options: Any) -> None:

@@ -56,7 +56,7 @@ def check_options(
       positional: those that were given by position.
 
     Raises:
-      ArgumentError: if one asks for something that is not done.
+      ArgumentError: if one asks for something that autodist does not do.
       ArgumentTypeError: if neither the strategy nor its namesake has one, or one is given twice.
     """
     kind, names = type(strategy).__name__, tuple(known)

@@ -35,9 +35,9 @@ class Entry:
 def find(graph: Any, saver_def: Any) -> list[Any]:
     """Returns the `SaveV2` operations that write to the file name of a `SaverDef`.
 
-    The node is found by its edges: it takes its prefix from the tensor that the saver feeds. The
-    nodes of a sharded saver take theirs from a `ShardedFilename` of each device, and those of the
-    V1 format are not `SaveV2`; neither is found.
+    A node is found by its edges: it takes its prefix from the tensor that the saver feeds. Nodes
+    of a sharded saver are not found, since they take theirs from a `ShardedFilename` per device.
+    Nor are those of the V1 format, which are not `SaveV2`.
 
     Args:
         graph: The `tf.Graph`; `None` has no nodes.
@@ -118,8 +118,8 @@ def what_else_runs(save_op: Any) -> Any:
 
     `None` if none does.
 
-    Running the node runs that operation too: only the session that has both does what the graph
-    says.
+    A run of the node runs that operation too, so only a session on the node's own graph can save as
+    the graph says.
 
     Args:
         save_op: The node.
@@ -127,7 +127,7 @@ def what_else_runs(save_op: Any) -> Any:
     ops = [save_op, *(tensor.op for tensor in save_op.inputs[:_FIRST_VALUE])]
     for tensor in values(save_op):
         reads = variable_ops.reads_to_origin(tensor)
-        # The session computes any other value.
+        # The user's session computes any other value.
         if reads[-1].type in {*variable_ops.REFS, variable_ops.RESOURCE}:
             ops.extend(reads)
     return variable_ops.control_input_of(ops)
@@ -137,7 +137,7 @@ def sliced_variables(save_op: Any) -> dict[str, list[Entry]]:
     """Returns what a `SaveV2` operation writes as slices, by name in the checkpoint.
 
     Args:
-        save_op: The `tf.Operation`. One whose names are computed has none that are known
+        save_op: The `tf.Operation`. One whose names are computed has no slices that are known
             beforehand.
     """
     try:

@@ -1,7 +1,7 @@
 """Shortens the errors of runs: leaves out stacks, names of generated nodes and terms of gRPC.
 
-TensorFlow puts the Python stack of each node around the message, one before and one after it; for a
-node of a saver that is the inside of TensorFlow and of this package.
+TensorFlow puts Python stacks of the node before and after the message. For a node of a saver these
+stacks lie inside TensorFlow and this package, so they do not help the user.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-# What a task that was lost may raise.
+# The errors that a run may raise if a task is lost.
 LOST = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,

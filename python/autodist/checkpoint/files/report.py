@@ -43,8 +43,8 @@ class SaveReport:
 def of_save(prefix: str, written: str) -> SaveReport:
     """Returns the report of the save that this process has just made.
 
-    It has no figures where stock TensorFlow did the save: a sharded saver in the user's own graph,
-    or a session on a server that has not loaded our ops.
+    It has no figures if stock TensorFlow did the save. That is so for a sharded saver in the user's
+    own graph, and for a session on a server without our ops.
 
     Args:
         prefix: The checkpoint's prefix.

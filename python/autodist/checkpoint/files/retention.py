@@ -1,7 +1,7 @@
 """Decides which old checkpoints a saver may remove.
 
 A saver may know what to remove from a state file: `MonitoredTrainingSession` calls
-`recover_last_checkpoints` by itself. State files are data from elsewhere: a prefix in one may lead
+`recover_last_checkpoints` by itself. A state file may come from elsewhere. A prefix in it may lead
 out of the directory, may hold `*`, or may be another spelling of the checkpoint that was just
 saved. TensorFlow removes all of these.
 """
@@ -27,7 +27,8 @@ _V1_SHARDS = re.compile(r"(.*)-\?{5}-of-(\d{5})", re.DOTALL)
 class RetainingSaver(tf.compat.v1.train.Saver):
     """TensorFlow's `Saver`, which removes fewer old checkpoints."""
 
-    # Of the base class: (prefix, time) of the checkpoints kept, and of those that are to go.
+    # These belong to the base class. The lists hold (prefix, time) of the checkpoints that are
+    # kept, and of those that are to be removed.
     _last_checkpoints: list[tuple[str, float]]
     _checkpoints_to_be_deleted: list[tuple[str, float]]
     _next_checkpoint_time: float
@@ -36,14 +37,15 @@ class RetainingSaver(tf.compat.v1.train.Saver):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Takes the arguments of TensorFlow's."""
-        # By prefix the same, absolute: the current directory may be another when it is removed.
+        # Absolute prefixes, by prefix: the current directory may change before a checkpoint is
+        # removed.
         self._own_checkpoints: dict[str, str] = {}
         super().__init__(*args, **kwargs)
 
     def recover_last_checkpoints(self, checkpoint_paths: Iterable[str]) -> None:
         """Takes over the checkpoints of a former saver, which this one then keeps and removes.
 
-        Of these, unlike TensorFlow's, it removes only those in the directory that it saves to.
+        Unlike TensorFlow's saver, it removes only those in the directory that it saves to.
 
         Args:
             checkpoint_paths: Their prefixes, as in a state file. Those that are not there are left
@@ -95,7 +97,7 @@ class RetainingSaver(tf.compat.v1.train.Saver):
         self._own_checkpoints = own
 
     def _writes_v2(self) -> bool:
-        """Tells whether there is something to save, and that in a format with an index."""
+        """Tells whether the saver saves anything, in a format with an index."""
         return not self._is_empty and self._write_version == _SaverDef.V2
 
     def _RecordLastCheckpoint(self, latest_save_path: str) -> None:  # noqa: N802 of the base class
@@ -104,9 +106,9 @@ class RetainingSaver(tf.compat.v1.train.Saver):
             self._own_checkpoints[latest_save_path] = paths.absolute(latest_save_path)
 
     def _record(self, prefix: str) -> Callable[[], None]:
-        """Records a checkpoint.
+        """Records a checkpoint, and returns a function that undoes it.
 
-        Returns a function that undoes that, and keeps what other threads recorded since.
+        That function keeps what other threads recorded meanwhile.
         """
         before = list(self._last_checkpoints)
         self._RecordLastCheckpoint(prefix)
@@ -116,13 +118,13 @@ class RetainingSaver(tf.compat.v1.train.Saver):
         def unrecord() -> None:
             kept = [each for each in self._last_checkpoints if each[0] != prefix]
             for each in reversed(pushed_out):
-                # Unless it is removed by now.
+                # One that is no longer listed was removed meanwhile.
                 if each in self._checkpoints_to_be_deleted:
                     self._checkpoints_to_be_deleted.remove(each)
                     kept.insert(0, each)
             for place, each in enumerate(before):
                 if each[0] == prefix:
-                    # Right behind those that are older.
+                    # Insert it after the older ones.
                     older = [other for other in kept if other in before[:place]]
                     kept.insert(len(older), each)
             self._last_checkpoints = kept
@@ -177,8 +179,8 @@ def recover(prefixes: Iterable[str]) -> list[tuple[str, float]]:
     """Returns the checkpoints that exist, in the V2 or V1 format, with their times.
 
     Args:
-        prefixes: Their prefixes, taken as they are: no character stands for others, but for the
-            number of a shard in a state file of the V1 format.
+        prefixes: Their prefixes, taken literally. Only in a state file of the V1 format `?????`
+            stands for the number of a shard.
     """
     found = []
     for prefix in prefixes:

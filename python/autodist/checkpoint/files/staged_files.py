@@ -13,7 +13,7 @@ from autodist import _native
 class StagedFiles(contextlib.AbstractContextManager["StagedFiles"]):
     """Writes files under temporary names, and renames them to their real names one after the other.
 
-    A context manager: what was not committed is removed at its end.
+    A context manager: at its end it removes the files that were not committed.
 
     Args:
         durable: Whether files, and then names, are synced.
@@ -26,7 +26,7 @@ class StagedFiles(contextlib.AbstractContextManager["StagedFiles"]):
 
     @property
     def moved(self) -> frozenset[str]:
-        """The paths that name the new files, or may: committing one may have been interrupted."""
+        """The paths of the committed files, also of one whose commit was interrupted."""
         return frozenset(self._moved)
 
     def add(self, path: str, contents: bytes) -> None:
@@ -61,7 +61,7 @@ class StagedFiles(contextlib.AbstractContextManager["StagedFiles"]):
                 raise
 
     def discard(self) -> None:
-        """Removes what was not committed."""
+        """Removes the files that were not committed."""
         for file in self._files.values():
             file.discard()
         self._files.clear()

@@ -1,8 +1,8 @@
 """Expands a `var_list` so that TensorFlow's `Saver` saves all parts of every variable.
 
-The stock `Saver` saves only the last shard of a `ShardedVariable` in a list, and the last of
-saveable objects of one name. In eager mode it cannot convert variables of `tf.distribute` in a dict
-(TF 2.21). What does save and restore them right is a dict of `SaveableObject`s with a key for each.
+Of a `ShardedVariable` in a list the stock `Saver` saves only the last shard, and of saveable
+objects with one name only the last. In eager mode it cannot convert variables of `tf.distribute` in
+a dict (TF 2.21). It handles all of these right in a dict of `SaveableObject`s, with a key for each.
 """
 
 import collections
@@ -46,7 +46,7 @@ def expand(var_list: Any) -> Any:
 
 
 def by_unique_name(saveables: Iterable[Any]) -> dict[str, Any]:
-    """Returns saveable objects by unique keys, which sort as their names.
+    """Returns saveable objects by unique keys, which sort like their names.
 
     Args:
         saveables: The `SaveableObject`s. Their keys in a checkpoint are those of their specs.

@@ -1,10 +1,10 @@
-"""Claims: notes on each server which chief it works for.
+"""Writes and reads claims: a claim on a server says which chief the server works for.
 
 A server that the chief found running may hold variables of another chief. Each chief writes its
-claim to every server, as a variable in a container of its own: run id, address and incarnation of
-the chief's server, and the containers of its sessions. A claim of another run is valid while that
-chief's server answers under the same incarnation. Else this chief takes the server over, and drops
-the other's variables.
+claim to every server, as a variable in a container of its own. A claim holds a run id, the address
+and incarnation of the chief's server, and the containers of its sessions. A claim of another run is
+valid while that chief's server answers with the same incarnation. Otherwise this chief takes the
+server over, and drops the other chief's variables.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Starts the servers of other nodes: as subprocesses on this machine, or over ssh.
 
-A server that was started here ends with this process: it reads from a pipe, or an ssh channel, that
-nobody writes to, and exits when that ends, as it does however this process ends.
+A server that was started here ends with this process. It reads from a pipe, or an ssh channel, to
+which nobody writes. The pipe is closed however this process ends, and then the server exits.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Which servers live, and whether they are still the processes that they were.
+"""Tells which servers live, and whether they are still the same processes.
 
-A server lives if it answers, however busy it is: one whose inter-op threads are all at work answers
-by the thread that reads requests (`server_status`). A server whose incarnation changed is another
+A server lives if it answers, however busy it is. If all its inter-op threads are at work, its
+thread that reads requests answers (`server_status`). A server whose incarnation changed is another
 process: the variables of the former one are lost. The chief of a distributed session and the saves
 and restores of a cluster both decide by these two rules.
 """

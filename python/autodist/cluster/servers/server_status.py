@@ -1,15 +1,16 @@
 """Asks a TensorFlow server who it is, with a time limit.
 
 A `tf.compat.v1.Session` waits for a server that does not answer for as long as it takes. The
-servers' own protocol, `tensorflow.WorkerService`, is plain gRPC: `GetStatus` returns the devices of
-the server, each with the incarnation that was drawn when the process began, and `CleanupAll` drops
-the resources of containers. The messages' classes are not in TensorFlow's package; each has one
-field, number 1, a list, as `tf.train.BytesList` has, and so the same form on the wire.
+servers' own protocol, `tensorflow.WorkerService`, is gRPC. `GetStatus` returns the devices of the
+server, each with the incarnation that was drawn when the process began. `CleanupAll` drops the
+resources of containers. TensorFlow's package lacks the classes of these messages. Each message has
+one field, a list with number 1. So has `tf.train.BytesList`, which therefore has the same form on
+the wire.
 
 A server answers `GetStatus` in one of its inter-op threads, as it runs ops. Row updates that wait
-for a variable that is being written take them all, for as long as that takes.
-`MasterService.CloseSession` is answered by the thread that reads requests: of a session that there
-is not, it says only that the server lives. (TensorFlow 2.21.)
+for a variable under write may take all of these threads. The thread that reads requests answers
+`MasterService.CloseSession`. For a session that does not exist, the answer says only that the
+server lives. (TensorFlow 2.21.)
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _GET_STATUS = "/tensorflow.WorkerService/GetStatus"
 _CLEANUP_ALL = "/tensorflow.WorkerService/CleanupAll"
 _CLOSE_SESSION = "/tensorflow.MasterService/CloseSession"
 
-# What a call fails with that reached nobody.
+# The codes of a call that reached no server.
 _UNANSWERED = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
 
 
