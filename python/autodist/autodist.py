@@ -37,9 +37,9 @@ from autodist.session.runner.setup import check_gpus, make_runner, new_container
 from autodist.strategy import PSLoadBalancing, StrategyBuilder
 
 IS_AUTODIST_CHIEF = True
-"""Whether this process runs the program on the chief, which no other process does.
+"""True wherever the program runs, since only the chief runs it.
 
-AutoDist programs import it.
+Programs written for AutoDist of 2020 import it.
 """
 
 
@@ -54,7 +54,7 @@ class AutoDist:
       strategy_builder: decides which layout each variable gets; None: `PSLoadBalancing()`.
       batch_statistics: "replica": batch normalisation in training uses the statistics of each
         replica's rows, which a warning says. "global": it uses those of the whole batch, as one
-        node does; a step is slower, and a batch that goes through
+        node does. Then a step is slower, and a batch that goes through
         `tf.compat.v1.nn.fused_batch_norm` is not split.
 
     Raises:
@@ -140,7 +140,7 @@ class AutoDist:
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
-        """Observes the graph's building from the first scope, in any thread, to the last left."""
+        """Observes how the graph is built, while a scope is open in any thread."""
         assert self._observer is not None
         assert self._bridge is not None
         assert self._sessions is not None
@@ -163,13 +163,13 @@ class AutoDist:
                     self._patches.close()
 
     def building(self) -> contextlib.AbstractContextManager[AutoDist]:
-        """The scope, entered if it is not."""
+        """Returns a context manager that enters the scope unless it is open."""
         return contextlib.nullcontext(self) if self._open_scopes else self.scope()
 
     def function(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Decorates a function: its first call builds a graph, every call runs it distributed.
 
-        NumPy arrays among the arguments, also inside of tuples, lists and dicts, are fed; their
+        NumPy arrays among the arguments, also inside of tuples, lists and dicts, are fed. Their
         first dimension is the batch, which is split over the replicas. Anything else (tensors,
         numbers, objects) becomes part of the graph. As with `tf.function`, arguments of another
         kind, dtype or shape behind the first dimension build another graph.
@@ -192,16 +192,16 @@ class AutoDist:
     ) -> DistributedSession:
         """Transforms the graph, starts a session on it and initialises its variables and tables.
 
-        An open session of an earlier call, of Keras or of a function is returned, and what was
-        added to the graph since is initialised: variables that have a value keep it. Initializers
-        that depend on a placeholder that is not fed are left to the user, with a warning.
+        If a session of an earlier call, of Keras or of a function is open, this returns it, and
+        initialises what was added to the graph since. Variables that have a value keep it.
+        Initializers that depend on a placeholder that is not fed are left to the user, with a
+        warning.
 
         Args:
           config: a `tf.compat.v1.ConfigProto` for the session; its CPU device count is raised to
             what the resource spec lists, and soft placement is switched on.
-          batch_dims: where the batch lies in a tensor (given as itself, as `tensor.ref()` or by
-            name), where that is not the first dimension: the dimension along which it is split over
-            the replicas, or None to give each replica all of it.
+          batch_dims: by tensor, `tensor.ref()` or name, the dimension along which a tensor is split
+            over the replicas, if that is not the first. None gives each replica all of the tensor.
           init_feed_dict: values that initializers need, by tensor.
           batch_statistics: "replica" or "global", as for `AutoDist`; default: what was given there.
 
@@ -259,12 +259,12 @@ class AutoDist:
         transformer = self._transformer(batch_dims, batch_statistics)
         transformer.extend()
         if self._spec.is_cluster:
-            # Before servers are started: what cannot be distributed is refused at once.
+            # Refuses what cannot be distributed, before servers are started.
             transformer.make_updates()
         return DistributedSession(transformer, make_runner(transformer, self._spec, config))
 
     def _session_parts(self, config: Any) -> tuple[Transformer, Runner]:
-        """What a session is made of that is made before or while the graph is built."""
+        """Returns the parts of a session that is made before or while the graph is built."""
         transformer = self._transformer(None)
         return transformer, make_runner(transformer, self._spec, config)
 
@@ -316,7 +316,7 @@ _OF_GRAPH: weakref.WeakKeyDictionary[Any, weakref.ref[AutoDist]] = weakref.WeakK
 
 
 def explain(graph: Any = None) -> Explanation:
-    """What is decided of a graph that is built in the scope of an `AutoDist`.
+    """Explains how a graph that is built in the scope of an `AutoDist` is distributed.
 
     See `AutoDist.explain`.
 

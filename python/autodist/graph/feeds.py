@@ -1,9 +1,9 @@
 """Feeds the transformed graph with values for tensors of the original one.
 
-A split tensor is fed whole, before it is split. Any other fed tensor replaces what is computed for
-it, on each replica, as its kind says (`kinds`): rows are split, each replica gets all of a
-mean, and the replicas' terms of a sum add up to it. Such a tensor replaces what its roots would
-have given, so the sizes of their sub-batches are fed with it.
+A split tensor is fed whole, before it is split. Any other fed tensor replaces the tensor that each
+replica would compute. Its kind decides how (`kinds`): rows are split, each replica gets all of a
+mean, and the replicas' terms of a sum add up to it. Such a tensor replaces what comes from its
+roots, so the sizes of their sub-batches are fed with it.
 """
 
 from __future__ import annotations

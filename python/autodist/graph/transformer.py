@@ -1,10 +1,10 @@
 """Makes the transformed graph: applies a rule to each original op, in order.
 
-Each op is made once, after what it depends on, and only when a run needs it. What an op becomes is
-said by a rule (`rules`), which finds what it needs in the `Context` and records what it made there.
+Each op is made once, after the ops that it depends on, and only when a run needs it. A rule
+(`rules`) makes it: the rule finds what it needs in the `Context`, and records there what it made.
 
-The original graph may grow after the session exists (a `Saver`, `v.assign`): `extend` takes in what
-is new.
+The original graph may grow after the session exists (a `Saver`, `v.assign`). `extend` analyses the
+new ops.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ class Transformer:
         RULES.make(self._context, op, touched)
 
     def _missing(self, ops: Iterable[Any]) -> list[Any]:
-        """Those of `ops` and their ancestors that are not made yet, in topological order."""
+        """Returns `ops` and their ancestors that are not made yet, in topological order."""
         context = self._context
         found: set[Any] = set()
         pending = [op for op in ops if not context.is_made(op)]

@@ -28,11 +28,11 @@ def even_sizes(dim: int, count: int) -> tuple[int, ...]:
 
 
 def part_bounds(rows: int, count: int) -> list[tuple[int, int]]:
-    """The rows `[start, end)` that each of `count` replicas works on, of a batch of `rows`.
+    """The rows `[start, end)` of a batch of `rows` that each of `count` replicas works on.
 
-    Consecutive parts as `even_sizes` cuts them. A replica whose part would be empty works on the
-    last row as well; `graph.means` does the same in the graph, and has what it computes count as
-    nothing.
+    The sub-batches are consecutive, with sizes as in `even_sizes`. A replica whose sub-batch would
+    be empty works on the last row as well. `graph.building.values.means` does the same in the
+    graph, and gives what such a replica computes no weight.
     """
     bounds, start = [], 0
     for size in even_sizes(rows, count):

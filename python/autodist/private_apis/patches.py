@@ -1,8 +1,8 @@
 """Replaces functions of other packages while scopes are open.
 
-Several scopes may be open at a time, in several threads, and end in any order. So an attribute
-always is the original inside the wrappers of all open scopes: one that ends takes its own wrapper
-away and leaves the others.
+Several scopes may be open at a time, in several threads, and end in any order. So an attribute is
+always the original function inside the wrappers of all open scopes. A scope that ends removes its
+own wrapper and leaves the others.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class _Patch:
     Attributes:
       owner: the module or class.
       name: of the attribute.
-      original: what it was before the first scope.
+      original: the attribute before the first scope.
       is_own: whether `owner` has it itself; otherwise one of its base classes does.
       wraps: of the open scopes, the first is innermost.
     """

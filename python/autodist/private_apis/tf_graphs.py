@@ -177,9 +177,9 @@ def update_input(op: Any, index: int, tensor: Any) -> None:
 class OpTemplate:
     """A template of ops: their type, the grouping of their inputs and their attributes.
 
-    `tf.Graph.create_op` would apply the graph's device functions and name scopes, and spend most of
-    its time on what is the same for all copies: taking the `NodeDef` apart, looking at the op's
-    definition, recording the Python stack.
+    `tf.Graph.create_op` would apply the graph's device functions and name scopes. It would also
+    parse the `NodeDef`, look up the op's definition and record the Python stack for each copy,
+    which takes most of its time.
 
     Args:
         op_type: The type of the ops.

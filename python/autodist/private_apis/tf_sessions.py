@@ -95,11 +95,11 @@ class PreparedRun:
 
 
 def fetch_handler(graph: Any, fetches: Any) -> Any:
-    """What `tf.compat.v1.Session.run` makes of its fetches.
+    """Returns the object that `tf.compat.v1.Session.run` makes of its fetches.
 
     Returns:
-      An object with `fetches()`, the tensors to fetch, each once; `targets()`, the ops to run; and
-      `build_results(session, values)`, which puts the values of the tensors together.
+      An object with `fetches()`, the tensors to fetch, each once, and `targets()`, the ops to run.
+      Its `build_results(session, values)` puts the values of the tensors together.
 
     Raises:
       TypeError, ValueError: as `run` would.

@@ -1,8 +1,9 @@
 """`AutoDist.function`: a Python function builds a graph once, and runs it at every call.
 
-Arrays among the arguments become placeholders, whose first dimension is the batch; anything else is
-passed to the function as it is and becomes part of the graph. Arguments of another kind, of other
-dtypes or of other shapes behind the first dimension build another graph, as `tf.function` would.
+Arrays among the arguments become placeholders, whose first dimension is the batch. Any other
+argument is passed to the function as it is, and becomes part of the graph. Arguments of another
+kind, of other dtypes or of other shapes behind the first dimension build another graph, as
+`tf.function` would.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from autodist.errors import ArgumentTypeError
 
 
 class Owner(Protocol):
-    """What a function needs of its `AutoDist`."""
+    """The part of `AutoDist` that a function needs."""
 
     def building(self) -> AbstractContextManager[Any]:
         """The scope, entered if it is not."""
@@ -31,7 +32,7 @@ class Owner(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class _Step:
-    """What one kind of arguments built.
+    """The graph that one kind of arguments built.
 
     Attributes:
       session: the session that runs it.

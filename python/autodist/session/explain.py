@@ -20,8 +20,8 @@ class ExplainedRoot:
       name: of the tensor.
       is_split: whether each replica gets a sub-batch of its rows.
       taker: name of the op that needs all rows; None where it is split.
-      cause: name and type of the op that forces it: the first one on the way to `taker` for which
-        no rule is known, or `taker` itself; None where it is split.
+      cause: name and type of the op that keeps it whole: the first op on the way to `taker` without
+        a rule, or `taker` itself. None where it is split.
     """
 
     name: str

@@ -1,9 +1,9 @@
 """Input and output of a strategy: pure data, no TensorFlow.
 
 A strategy takes the variables of the original graph and the machines. For each *group* of variables
-it gives the `Grid`, the number of replicas, and the devices. A group is a variable together with
-the slot variables that are updated with it: they are cut alike and live on the same devices, or an
-update could not read them together.
+it gives the `Grid`, the number of replicas, and the devices. A group is a variable and the slot
+variables that are updated with it. They are cut alike and lie on the same devices, because an
+update reads them together.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Devices(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """What a strategy decides for one group.
+    """The decision of a strategy for one group.
 
     Attributes:
       grid: how each variable of the group is cut; None: whole.

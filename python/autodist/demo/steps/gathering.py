@@ -1,8 +1,8 @@
 """Saves a distributed model without autodist: gathers shards, averages replicas, `SaveV2`.
 
-This is what TensorFlow has to do for the same files from the same shards and replicas; the whole
-model is in memory once more while it does. One shard or replica is one variable, placed on the
-devices in turn.
+TensorFlow has to do this to write the same files from the same shards and replicas. Meanwhile the
+whole model is in memory once more. One shard or replica is one variable, placed on the devices in
+turn.
 """
 
 from __future__ import annotations

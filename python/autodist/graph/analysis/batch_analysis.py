@@ -1,8 +1,8 @@
 """Decides which tensors are split, what depends on them, and what runs once or per replica.
 
-The decisions depend on each other, so each round repeats what an earlier one changed: which ops
-depend on the batch (`dependence`), the kinds of tensors and what is combined or scaled
-(`splitting`), which batches are not split after all (`roots`), and how updates are made
+The decisions depend on each other, so they are repeated until none changes. They are: which ops
+depend on the batch (`dependence`); the kinds of tensors, and what is combined or scaled
+(`splitting`); which batches are not split after all (`roots`); how updates are made
 (`batch_updates`).
 """
 
@@ -73,7 +73,7 @@ class BatchAnalysis(Dependence):
         return self._finder.fed_whole
 
     def obstacle_to(self, tensor: Any) -> Obstacle | None:
-        """What keeps one node's value of a tensor that varies from being computed.
+        """Why one node's value of a tensor that varies cannot be computed.
 
         None where nothing does.
         """

@@ -1,4 +1,4 @@
-"""What a rule works with: `Context`, the counterparts made so far and what an op sees of them."""
+"""`Context`: what a rule works with, the counterparts made so far and the inputs that ops see."""
 
 from __future__ import annotations
 

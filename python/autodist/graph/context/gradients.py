@@ -1,11 +1,11 @@
 """Makes the means over the replicas of gradients with respect to variables.
 
 Ops created after a gradient (`observer`) see its mean. A second derivative comes back to the
-gradient from such ops and goes on into the backward pass that made it. Let L = f(mean of g_r); then
-dL/dv is the mean of the replicas' (dg_r/dv)' u, where u = f' is one value for all replicas. The
-gradient that is made of it is averaged in its turn, so each replica goes on from u itself; u is
-averaged first where the replicas' values of it differ. Of `tf.IndexedSlices` the mean holds the
-rows of all replicas, and each replica goes on from its own rows of u.
+gradient from such ops and goes on into the backward pass that made it. Let L = f(mean of g_r). Then
+dL/dv is the mean of the replicas' (dg_r/dv)' u, where u = f' is one value for all replicas. This
+mean is taken of the resulting gradient, so each replica uses u itself. If the replicas' values of u
+differ, u is averaged first. Of `tf.IndexedSlices` the mean holds the rows of all replicas, and each
+replica uses its own rows of u.
 """
 
 from __future__ import annotations

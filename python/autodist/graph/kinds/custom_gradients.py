@@ -1,9 +1,10 @@
 """Proves that a custom gradient works row by row and is linear in the upstream gradient.
 
 The mean of the replicas' gradients is one node's gradient because derivatives follow the chain
-rule. A function that the user gives instead (`tf.custom_gradient`, `gradient_override_map`) need
-not. The mean is still right where the function makes rows of rows, each in proportion to its
-upstream gradient: a replica's rows come back times the inverse of its share of the batch.
+rule. A gradient function of the user's own (`tf.custom_gradient`, `gradient_override_map`) need
+not. The mean is still right if the function makes rows of rows, each in proportion to its upstream
+gradient. For the upstream gradient of a replica is one node's, times the inverse of the replica's
+share of the batch.
 """
 
 from __future__ import annotations

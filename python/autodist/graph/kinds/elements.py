@@ -1,10 +1,9 @@
-"""What is known of the elements of tensor lists and tensor arrays, in which a step keeps tensors.
+"""Finds the kinds of the elements of tensor lists and tensor arrays.
 
 A list has the kind of its elements (`ListKind`). Its elements have one kind, or nothing is known of
-any. A list in which nothing was written is `EMPTY`: what is read there is zeros, which are rows or
-a reduction like the others.
+any of them. A list to which nothing was written is `EMPTY`: a read gives zeros, which fit any kind.
 
-A list may also have one element for each row of the batch: its elements are *items* (`loop_rules`).
+A list may also have one element per row of the batch. Then its elements are *items* (`loop_rules`).
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class ListKind(Kind):
     """The kind of a tensor list.
 
     Attributes:
-      element: the kind of its elements; None where it has none that were written.
+      element: the kind of its elements; None where none were written.
     """
 
     element: Kind | None = None
@@ -39,9 +38,9 @@ ITEMS = ListKind("list", element=ITEM)
 
 
 def join(one: Kind | None, other: Kind | None) -> Kind | None:
-    """The kind of what is of one of two kinds, where all replicas have it of the same one."""
+    """The kind of a tensor that has one of two kinds, the same on all replicas."""
     if one == other:
-        # How many rows there are for each of the batch is known where both say it.
+        # The number of rows per row of the batch is known if both kinds have the same.
         is_known = one is None or other is None or one.each == other.each
         return one if is_known or one is None else dataclasses.replace(one, each=None)
     for wider in (MEAN, ITEM):
@@ -76,9 +75,10 @@ class Stores:
     """What is known of the elements of tensor arrays.
 
     Attributes:
-      kinds: by `TensorArrayV3` op: the kind of all that was written; None where nothing is known.
+      kinds: by `TensorArrayV3` op: the kind of all elements that were written; None where nothing
+        is known.
       seen: the arrays that were read.
-      has_grown: whether a kind has changed that was read before.
+      has_grown: whether a kind changed after it was read.
     """
 
     kinds: dict[Any, Kind | None] = dataclasses.field(default_factory=dict)
@@ -96,7 +96,7 @@ class Stores:
         return self.kinds.get(array, EMPTY)
 
     def write(self, array: Any, kind: Kind | None) -> None:
-        """Takes in the kind of a list that has some elements of an array."""
+        """Records the kind of a list that holds some elements of an array."""
         before = self.kinds.get(array, EMPTY)
         self.kinds[array] = None if kind is None or before is None else join(before, kind)
         if self.kinds[array] != before and array in self.seen:
@@ -108,7 +108,7 @@ def of_elements(kind: Kind | None, counts: Any) -> Kind | None:
 
     Args:
       kind: of the tensor.
-      counts: the kind of what numbers the elements.
+      counts: the kind of the numbers of the elements.
     """
     if kind == rows(0):
         return ITEMS if is_batch(kind) and counts == NUMBERS else None

@@ -15,13 +15,12 @@ it:
 | followed | computed once more: rows along dimension 0, and behind them what all share |
 | merged | rows along a dimension that was merged with an outer one; rows again once it is split |
 
-The table of rules (`rule_table`) is positive: the outputs of an op without a rule, or whose inputs
-do not fit its rule, have no kind. Their value for the whole batch is found only by running the op
-on one node's values of its inputs (`whole_values`).
+The table of rules (`rule_table`) lists what is proved. If an op has no rule, or its inputs do not
+fit its rule, its outputs have no kind. To get their value for the whole batch, the op must run on
+one node's values of its inputs (`whole_values`).
 
-Two kinds are chosen, not proved, and recorded as such (`Kinds.by_choice`): random numbers, which
-each replica draws for its rows, and batch normalisation, where each replica uses the statistics of
-its own sub-batch.
+Two kinds are chosen, not proved (`Kinds.by_choice`). Each replica draws the random numbers for its
+rows. In batch normalisation each replica uses the statistics of its own sub-batch.
 """
 
 from __future__ import annotations
@@ -30,15 +29,14 @@ import dataclasses
 from typing import Any
 
 STATISTICS, RANDOM_NUMBERS = "statistics", "random numbers"
-"""What is chosen to be each replica's own."""
+"""The things that are chosen to be each replica's own."""
 
 
 class Count(str):  # noqa: SLOT000 - a str subclass with slots can hold no attribute of its own
-    """A number of rows in a list of sizes; see `Kinds.sizes`. All are equal, whatever is counted.
+    """A number of rows in a list of sizes; see `Kinds.sizes`. All counts compare as equal.
 
     Attributes:
-      each: how many there are for each row of the batch: sizes whose product it is, or None where
-        that is unknown.
+      each: sizes whose product is the count per row of the batch; None where that is unknown.
     """
 
     each: tuple[Any, ...] | None
@@ -61,11 +59,10 @@ class Kind:
     Attributes:
       name: one of the names in the module's table.
       axis: for rows: the dimension along which they lie.
-      outer: for merged rows: the sizes of the dimensions that were merged in front of theirs; for
-        row numbers: the sizes whose product is what the numbers grow by from row to row of the
-        batch.
-      each: for rows: the sizes whose product is how many lie along `axis` for each row of the
-        batch; None where that is unknown. Kinds are equal whatever it is.
+      outer: for merged rows: the sizes of the dimensions that were merged in front of theirs. For
+        row numbers: sizes whose product is the step of the numbers from row to row of the batch.
+      each: for rows: sizes whose product is the number of rows along `axis` per row of the batch;
+        None where that is unknown. It does not count when kinds are compared.
     """
 
     name: str
@@ -90,7 +87,7 @@ MAX, MIN, ALL, ANY = Kind("max"), Kind("min"), Kind("all"), Kind("any")
 REDUCED = frozenset({MEAN, SUM, MAX, MIN, ALL, ANY})
 LINEAR = frozenset({MEAN, SUM})
 ITEM = Kind("item")
-"""In a loop over the rows (`loop_rules`): what depends on the row of the iteration alone."""
+"""In a loop over rows (`loop_rules`): a tensor that depends on the row of the iteration alone."""
 
 
 def rows(axis: int = 0, each: tuple[Any, ...] | None = None) -> Kind:

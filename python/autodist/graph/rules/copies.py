@@ -1,7 +1,7 @@
-"""The rule for every op without another: a copy.
+"""The rule for every op that no other rule fits: it copies the op.
 
-One copy for all replicas; one a replica where the op varies (`analysis.batch`); one a shard where
-it works element by element on a cut variable.
+There is one copy for all replicas. If the op varies (`analysis.batch`), there is one per replica.
+If it works element by element on a cut variable, there is one per shard.
 """
 
 from __future__ import annotations

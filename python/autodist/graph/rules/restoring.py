@@ -1,8 +1,8 @@
-"""Rule for `RestoreV2`: what is assigned to a variable that is cut is restored shard by shard.
+"""Rule for `RestoreV2`: restores a cut variable shard by shard.
 
-Each output that goes to a cut variable becomes one entry per shard, with the shard's slice, so that
-no whole tensor is ever made. The node is marked as those of a `Saver` are; where our op library
-runs it, it reads every stored byte once and writes it into the shards and replicas in place.
+Each output that goes to a cut variable becomes one entry per shard, with the shard's slice. So no
+whole tensor is ever made. The node is marked like those of a `Saver`. If our op library runs it, it
+reads every stored byte once and writes it into the shards and replicas in place.
 """
 
 from __future__ import annotations

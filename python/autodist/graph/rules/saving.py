@@ -1,10 +1,10 @@
 """Rule for `SaveV2`: it saves the shards and replicas of variables in place.
 
 A value that the node reads from a variable becomes one entry per shard and replica, under the same
-name. The op that saves reads them later than the original graph does. So where an update of the
-variable waits for the original read, or takes its value, that very tensor is saved. A variable that
-is itself a slice of a larger one (the node's slice is not empty) is cut further: the boxes of the
-shards move by the start of the slice.
+name. The op that saves reads them later than the original graph does. So if an update of the
+variable waits for the original read, or takes its value, the rule saves the tensor that was read. A
+variable may itself be a slice of a larger one: then the node's slice is not empty. It is cut
+further, and the boxes of its shards move by the start of the slice.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def _variable_reads(context: Context, save: Any) -> list[PlacedVariable | None]:
     for chain in chains:
         variable = context.placed(chain[-1].inputs[0]) if chain else None
         read = SavedRead(save, chain)
-        # What is saved twice has one value.
+        # A variable that is saved twice has one value.
         if variable is None or counts[chain[-1]] > 1 or read.update_behind() is not None:
             found.append(None)
             continue
@@ -176,7 +176,7 @@ def _variable_reads(context: Context, save: Any) -> list[PlacedVariable | None]:
 
 
 def _waits(context: Context, op: Any) -> list[Any]:
-    """The ops that a read waits for, but for those that would let stock TensorFlow read in place.
+    """The ops that a read waits for, except those that would let stock TensorFlow read in place.
 
     They switch off what keeps updates by rows out of a buffer that is being read.
     """

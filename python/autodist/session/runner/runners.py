@@ -31,10 +31,10 @@ _CLOSE_SECONDS = 5.0
 
 Result = TypeVar("Result")
 
-# What TensorFlow says of collectives when one of their processes has died.
+# TensorFlow's messages about collectives of which one process has died.
 _ABORTED = "Collective ops is aborted"
 
-# What TensorFlow raises when a server dies in the middle of a run.
+# The errors that TensorFlow raises if a server dies during a run.
 _SYMPTOMS = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -275,7 +275,7 @@ class _Call(Generic[Result]):
         self._error: BaseException | None = None
 
     def make(self) -> None:
-        """Makes it."""
+        """Makes the call, and records its result or error."""
         try:
             self._results.append(self._call(self._session))
         except BaseException as error:  # noqa: BLE001 - the thread that waits raises it
@@ -283,7 +283,7 @@ class _Call(Generic[Result]):
         self.is_done.set()
 
     def result(self) -> Result:
-        """What it returned, once it is done; or raises what it raised."""
+        """Returns what the finished call returned, or raises what it raised."""
         if self._error is not None:
             raise self._error
         return self._results[0]

@@ -1,11 +1,11 @@
 """Reads a variable after the updates of the same run, as TensorFlow reads ref variables.
 
-`session.run([train_op, global_step])` leaves open whether the step is read before or after it is
-counted. A ref variable was fetched by reference, so a program saw the value after the step. A
-resource variable is read at some time, on an idle machine mostly before. Here a fetched variable is
-read after all else that the run asks for and that may write it.
+`session.run([train_op, global_step])` does not say whether the step is read before or after it is
+incremented. A ref variable is fetched by reference, so a program sees the value after the step. A
+resource variable is read at any time, on an idle machine mostly before. This module reads a fetched
+variable after all ops of the run that may write it.
 
-That holds for the variable itself: a value computed from it (`v * 2`, `v.read_value()`) is ordered
+This holds for the variable itself. A value computed from it (`v * 2`, `v.read_value()`) is ordered
 as the graph says. So is a read that an update of the same run waits for.
 """
 
@@ -86,7 +86,7 @@ class LateReads:
     def _waits_of(
         self, tensor: Any, variable: PlacedVariable, elements: list[Any], fed: frozenset[Key]
     ) -> list[int]:
-        """Those of the `elements` of a run, original ops, that the read of a variable waits for.
+        """Returns those `elements` of a run, original ops, that the read of a variable waits for.
 
         They may write the variable. There are none where one of them waits for the read itself,
         `tensor`.
@@ -124,7 +124,7 @@ def _behind(ops: Iterable[Any], fed: frozenset[Key]) -> set[Any]:
         for tensor in op.outputs:
             if key_of(tensor) not in fed:
                 pending.extend(tensor.consumers())
-        # What waits for an op in a branch is not run where the branch is not taken.
+        # An op that waits for an op in a branch does not run if the branch is not taken.
         pending.extend(
             later
             for later in tf_graphs.control_outputs(op)

@@ -1,12 +1,12 @@
 """Caches runs of the session, so that a repeated `session.run` call needs little Python.
 
-Most of the Python in `tf.compat.v1.Session.run` takes fetches and feeds apart, at each run again. A
-training loop makes the same few runs. So a run that TensorFlow accepted once is kept: what to run,
-where the fed values go, and how the results are put together.
+Most of the Python in `tf.compat.v1.Session.run` analyses fetches and feeds, again at each run. A
+training loop makes the same few runs. So the cache keeps the plan of a run that TensorFlow accepted
+once: what to run, where the fed values go, and how the results are put together.
 
-Only simple runs are kept: tensors, ops, variables and names in lists, tuples and dicts, fed with
-arrays, numbers and lists that fit. TensorFlow handles all others, with its checks and errors. Ops
-that are added to the graph change no run of the ops that were there, so the runs are kept.
+Only simple runs are cached: tensors, ops, variables and names in lists, tuples and dicts, fed with
+arrays, numbers and lists that fit. TensorFlow handles all other runs, with its checks and errors.
+The cache survives growth of the graph: new ops do not change the runs of older ones.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from autodist.graph.original.ops import op_types
 from autodist.graph.original.ops.functions import may_write
 from autodist.private_apis import tf_graphs
 
-# What takes a variable's handle and gives nothing of its value.
+# Op types that take a variable's handle without reading its value.
 _VALUELESS = frozenset(
     {op_types.SHAPE, op_types.IS_INITIALIZED, op_types.DISABLE_COPY, op_types.DESTROY}
 )

@@ -1,7 +1,8 @@
 """Decides which tensors are split over the replicas.
 
-A root is a placeholder or an iterator's output whose first dimension is unknown, or a tensor of
-which the user says where the batch lies; unless something needs all of it at once (`unsplittable`).
+A root is a placeholder or an iterator's output whose first dimension is unknown. A tensor for which
+the user gives the dimension of the batch is a root, too. A tensor that an op needs whole is not
+(`unsplittable`).
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class Roots:
         masks = {op: mask for op, mask in masks.items() if mask}
         if not masks:
             return False
-        # By set of roots that must go: the op because of which.
+        # By set of roots that must stay whole: the op that is the reason.
         dropped: dict[int, Any] = {}
         known = batch.masks()
         for taker, mask in masks.items():

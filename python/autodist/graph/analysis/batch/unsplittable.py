@@ -1,12 +1,12 @@
 """Recognises ops that need a batch whole, so that it is not split over the replicas.
 
-A placeholder with an unknown first dimension is not always a batch. It may hold the data that a
-`tf.data` iterator runs over, the content of a lookup table, or the new value (or rows) of a
-variable. Such an op changes shared state once, with all rows. If each replica used its sub-batch,
+A placeholder with an unknown first dimension is not always a batch. It may hold the data of a
+`tf.data` iterator, the content of a lookup table, or the new value (or rows) of a variable. An op
+that takes such data changes shared state once, with all rows. If each replica used its sub-batch,
 only the last would remain.
 
-A tensor is no batch either if only rows with fixed numbers are used of it, as in `keep_prob[0]` and
-`keep_prob[1]`: row 1 of a sub-batch is another row of the batch.
+A tensor is not a batch either if the graph takes only rows with fixed numbers of it, as in
+`keep_prob[0]` and `keep_prob[1]`. Row 1 of a sub-batch is another row of the batch.
 
 And a batch cannot be split if an op combines it, row by row, with unsplit data of a known number of
 rows: a constant with a row for each example, or a tensor computed from a placeholder of a known
@@ -102,7 +102,7 @@ def meets_known_rows(op: Any, varies: Callable[[Any], bool]) -> bool:
     for tensor in op.inputs:
         if tensor.shape.rank is None or varies(tensor):
             continue
-        # Shapes are aligned at their last dimensions, but for labels, which may have one dimension
+        # Shapes are aligned at their last dimensions, except labels, which may have one dimension
         # less.
         axis = 0 if op.type in _LOSSES else tensor.shape.rank - max(ranks)
         rows = size_of(tensor, axis) if 0 <= axis < tensor.shape.rank else None

@@ -1,24 +1,22 @@
 """Decides what the replicas combine and scale, so that each program has one node's result.
 
 Forward, the kinds of tensors (`kinds`) are proved op by op. A rule may not fit because an input was
-reduced over the rows. Then the replicas' reductions are *combined* first, and all replicas go on
-with the one result.
+reduced over the rows. Then the replicas' reductions are *combined* first, and all replicas use the
+one result.
 
-Backward, nothing is proved op by op. Let the replicas' losses L_r make the loss L = sum of w_r L_r,
-where w_r is the replica's share of the rows; that is what the kind `mean` says, for all values of
-the variables. Then the derivatives make the derivative of L in the same way, and the mean of the
-gradients is the gradient. Three changes let this hold for more programs:
+Backward, nothing is proved op by op. Let the loss have the kind `mean`: L = sum of w_r L_r for all
+values of the variables, where L_r is the replica's loss and w_r its share of the rows. Then the
+same holds for the derivatives, and the mean of the gradients is the gradient. Three changes let
+this hold for more programs:
 
-* a sum over rows that a derivative goes back through is *scaled*: each replica has its sum times 1
-  / w_r, so that their mean is the sum;
-* where a combined mean m is differentiated, the mean of what comes back to the replicas goes on to
-  the
-  replicas: it is the derivative of L with respect to m;
-* the derivative of rows, which is that of their sum, is scaled by 1 / w_r where it goes to
-  variables.
+* a sum over rows that a derivative goes back through is *scaled*: each replica multiplies its sum
+  by 1/w_r, so that their mean is the sum;
+* where a combined mean m is differentiated, each replica gets the mean of the replicas' gradients
+  of m, which is the derivative of L with respect to m;
+* the derivative of rows, which is that of their sum, is scaled by 1/w_r where it goes to variables.
 
-Where a proof fails all is undone: a batch that a loss without a kind depends on is not split
-(`unproved`).
+If a proof fails, these changes are undone: a batch that a loss without a kind depends on is not
+split (`unproved`).
 """
 
 from __future__ import annotations

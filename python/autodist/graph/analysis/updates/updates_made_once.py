@@ -1,16 +1,16 @@
-"""Proves that an update of a variable can be made once, with what one node has.
+"""Proves that an update of a variable can be made once, with one node's inputs.
 
-The replicas compute on sub-batches, a variable has one value. An op may write a variable
-with something that depends on the batch. It is *made once* if a value for the whole batch can be
-had of each of its inputs:
+The replicas compute on sub-batches, but a variable has one value. An op may write a value that
+depends on the batch to a variable. Such an op is *made once* if each of its inputs can be computed
+for the whole batch:
 
-* its kind is known (`kinds`): the replicas' rows are joined, their means, sums and extremes are
-  combined; or
-* it is computed by an op that can be run once more, on one node's values of its inputs, outside of
-  loops and without an effect that lasts.
+* the input's kind is known (`kinds`): the replicas' rows are joined, their means, sums and extremes
+  are combined; or
+* an op computes it that can be run once more, on one node's values of its inputs: it lies outside
+  of loops and has no lasting effect.
 
-So nothing is assumed of the op that writes, nor of what is done with means and sums on the way to
-it.
+So the proof assumes nothing of the op that writes, nor of the ops that take means and sums on the
+way to it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _READS = op_types.READ_ONLY | {"LookupTableFind", "LookupTableFindV2", "LookupTa
 
 
 class Proof:
-    """What can be had for the whole batch.
+    """Finds out what can be computed for the whole batch.
 
     Args:
       batch: what varies.
@@ -43,7 +43,7 @@ class Proof:
         self._proved: set[Any] = set()
 
     def obstacle(self, writer: Any) -> Obstacle | None:
-        """What keeps `writer`, which varies, from being made once; None where nothing does."""
+        """Why `writer`, which varies, cannot be made once; None if it can."""
         if self._batch.is_in_loop(writer):
             return Obstacle(
                 writer, "is in a loop, each step of which would need the values of all replicas"
@@ -61,14 +61,14 @@ class Proof:
         return self._obstacle_behind(writer)
 
     def obstacle_to(self, tensor: Any) -> Obstacle | None:
-        """What keeps one node's value of a tensor that varies from being computed.
+        """Why one node's value of a tensor that varies cannot be computed.
 
         None where nothing does.
         """
         return self._obstacle_before(None, tensor)
 
     def _obstacle_before(self, writer: Any, wanted: Any) -> Obstacle | None:
-        """What keeps `wanted`, as `writer` sees it, from being computed for the whole batch."""
+        """Why `wanted`, as `writer` sees it, cannot be computed for the whole batch."""
         pending, seen = [(writer, wanted)], set()
         while pending:
             user, tensor = pending.pop()
@@ -103,7 +103,7 @@ class Proof:
         return None
 
     def _obstacle_behind(self, writer: Any) -> Obstacle | None:
-        """What forbids that the outputs of `writer` are one value for all replicas."""
+        """Why the outputs of `writer` cannot be one value for all replicas."""
         pending, seen = [], set()
         for tensor in writer.outputs:
             consumers = tensor.consumers()

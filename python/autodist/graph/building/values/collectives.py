@@ -1,8 +1,8 @@
 """TensorFlow's collectives in the transformed graph: sums over all tasks of a cluster.
 
 Each task gives a tensor, and all get the sum, along a ring. If one task's op does not run, the
-others wait without end. So a run must have all of the ops or none: the first task's result waits
-for the others' ops (`sum_over_tasks`), and whatever takes one of the results also takes the first.
+others wait without end. So a run must have all of the ops or none. The first task's result waits
+for the others' ops (`sum_over_tasks`), and each op that takes a result also takes the first.
 """
 
 from __future__ import annotations

@@ -5,18 +5,18 @@ an optimizer made. So the scope records both while the program makes them.
 
 *Gradients.* The transformer averages a gradient over the replicas where it is made: where
 `tf.gradients` or `GradientTape.gradient` returns it. Whatever is computed from it later (clipping,
-scaling, the update) sees the mean, as on a single node. The ops of the backward pass itself,
-created before the call returned, go on seeing the replica's own value: in `z = f(x) + v` the
-gradient of `v` is the very tensor that flows on into `f`. So a record says from which op on the
-mean is seen, `seen_from`: the number of ops in the graph when the call returned.
+scaling, the update) sees the mean, as on a single node. The ops of the backward pass itself were
+created before the call returned. They see the replica's own value: in `z = f(x) + v` the gradient
+of `v` is the very tensor that flows on into `f`. So a record has `seen_from`, the number of ops in
+the graph when the call returned. Later ops see the mean.
 
 *Second derivatives* go back through a gradient into the backward pass that made it. Behind the
-gradient each replica goes on with its own values: it gets the mean of what comes back, and of
-`tf.IndexedSlices` the rows that are its own.
+gradient each replica uses its own values. It gets the mean of what comes back, and of
+`tf.IndexedSlices` its own rows.
 
-*Updates.* What Keras optimizers return from `apply_gradients` in a graph is a variable, and a
-session that runs it updates nothing. Inside the scope the call returns one op that runs all its
-updates, in program order per variable.
+*Updates.* In a graph `apply_gradients` of a Keras optimizer returns a variable, and a session that
+runs it updates nothing. Inside the scope the call returns one op that runs all its updates, in
+program order per variable.
 """
 
 from __future__ import annotations

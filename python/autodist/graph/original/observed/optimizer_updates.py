@@ -16,13 +16,13 @@ from autodist.private_apis import tf_graphs
 
 
 def run_in_order(graph: Any, gradients: list[Any], begin: int) -> Any:
-    """One op that runs every update created since op number `begin`.
+    """Returns an op that runs every update created since op number `begin`.
 
     Keras writes `m.assign_add(...)` and then reads `m`, and relies on the program order that
-    `tf.function` gives. A graph has no such order, so it is made here: per variable, a read waits
-    for the writes before it, and a write for the reads and writes before it. The first writes also
-    wait for all gradients and for the plain reads of the variable in the forward pass: weight decay
-    depends on neither, and the loss is that of the variables before the step.
+    `tf.function` gives. A graph has no such order, so this adds it. A read of a variable waits for
+    the writes before it, and a write for the reads and writes before it. The first writes also wait
+    for all gradients, and for the plain reads of the variable in the forward pass. (Weight decay
+    depends on neither, but the loss must use the variables before the step.)
 
     Args:
       graph: the original graph.
@@ -68,7 +68,7 @@ def run_in_order(graph: Any, gradients: list[Any], begin: int) -> Any:
 
 
 def _wait_for(ops: list[Any]) -> Any:
-    """One op that waits for `ops`, so that many can wait for them at one edge each."""
+    """Returns an op that waits for `ops`, so that each later op needs only one edge."""
     with tf.control_dependencies(None), tf.control_dependencies(ops):
         return tf.no_op("gradients_ready")
 
@@ -76,9 +76,9 @@ def _wait_for(ops: list[Any]) -> Any:
 def check_options(optimizer: Any) -> None:
     """Refuses options of Keras optimizers that do nothing in a graph.
 
-    They compare the step counter by `==` in Python. In a graph that is no function, that compares
-    objects and is always false (Keras 3.15, tf_keras 2.21): the model would never be updated, or
-    its averages never be used.
+    Keras compares the step counter by `==` in Python. In a `tf.Graph` outside of a function this
+    compares objects and is always false (Keras 3.15, tf_keras 2.21). So the model would never be
+    updated, or its averages never be used.
 
     Raises:
       UnsupportedGraphError: naming the option.

@@ -1,8 +1,8 @@
 """Finds variables that are updated together, which must be cut alike and lie on the same devices.
 
-Two variables belong together when one op takes the handles of both to update them, be it inside a
-function, branch or loop, or when, inside an optimizer's call, the new value of one is computed
-element by element from the other (Keras optimizers).
+Two variables belong together if one op takes the handles of both to update them, also inside a
+function, branch or loop. They also belong together if, inside an optimizer's call, the new value of
+one is computed element by element from the other (Keras optimizers).
 """
 
 from __future__ import annotations
