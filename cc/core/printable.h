@@ -1,4 +1,4 @@
-// Text from elsewhere (names, paths) as it may be printed: what a terminal would obey is escaped.
+// Makes text from elsewhere (names, paths) safe to print: escapes what a terminal would obey.
 //
 //   "m\x1b[2J"   as   "m\\x1b[2J"
 

@@ -1,4 +1,4 @@
-// What a fuzzer is given, taken apart from the front. Where nothing is left, everything is zero.
+// Takes values from the front of a fuzzer's input. When nothing is left, all values are zero.
 
 #ifndef AUTODIST_FUZZ_FUZZ_INPUT_H_
 #define AUTODIST_FUZZ_FUZZ_INPUT_H_

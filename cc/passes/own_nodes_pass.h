@@ -1,8 +1,8 @@
-// Graph passes that replace nodes where this library is certain to be loaded: in each process its
-// own.
+// Graph passes that replace the nodes of the process that runs the pass: there this library is
+// certain to be loaded.
 //
 // The process of a session's client sees the graph before it is partitioned, with the variables on
-// all of its devices in view; that of any other task when it is handed its partitions.
+// all of its devices. The process of any other task sees the partitions that it is given.
 
 #ifndef AUTODIST_PASSES_OWN_NODES_PASS_H_
 #define AUTODIST_PASSES_OWN_NODES_PASS_H_

@@ -105,8 +105,8 @@ class Replacement {
     }
   }
 
-  // A name for a new node. Kernels of stateful ops are kept by name for the life of a session, so
-  // nodes that differ must not share one: what is restored depends on what is run.
+  // A name for a new node. TensorFlow keeps kernels of stateful ops by name for the life of a
+  // session. So nodes that differ must not share a name: the run decides what is restored.
   std::string NewName(absl::string_view what, const std::string& contents) const {
     return absl::StrCat(first_.name(), "/autodist_", what, "_",
                         absl::Hex(tensorflow::Hash64(contents), absl::kZeroPad16));
@@ -259,9 +259,9 @@ class Replacement {
   std::vector<Node*> replaced_;
 };
 
-// Whether all that `node` takes is known beforehand, but for the prefix, and it waits for nothing:
-// then nodes like it can be one, for none of them can come before another. TensorFlow has an op
-// wait through its constants where those were made under the same control dependencies.
+// Whether all inputs of `node` except the prefix are constants, and it waits for nothing. Such
+// nodes can become one, since their order does not matter. An op made under control dependencies
+// may also wait through its constants.
 bool IsFree(const Node& node) {
   if (!ConstantInput(node, kNames).has_value() || !ConstantInput(node, kSlices).has_value() ||
       WaitsForOthers(node)) {

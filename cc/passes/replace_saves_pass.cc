@@ -7,9 +7,10 @@
 //                                                                 Variable -> AutodistSave
 //
 // The graph that users and exporters see keeps its SaveV2; a process without this library runs
-// that. Each process replaces its own nodes, for only there is it certain that the library is
-// loaded: the process of a session's client before the graph is partitioned, when variables on all
-// of its devices are in view; the process of any other task when it is handed its partitions.
+// that. Each process replaces its own nodes, because only there the library is certain to be
+// loaded. The process of a session's client does so before the graph is partitioned, when it sees
+// the variables on all of its devices. The process of any other task does so when it is given its
+// partitions.
 
 #include <map>
 #include <set>
@@ -94,8 +95,8 @@ class Replacement {
     return index;
   }
 
-  // A name for a new node. Kernels of stateful ops are kept by name for the life of a session, so
-  // nodes that differ must not share one: feeding a value changes what is pinned.
+  // A name for a new node. TensorFlow keeps kernels of stateful ops by name for the life of a
+  // session. So nodes that differ must not share a name: feeding a value changes what is pinned.
   std::string NewName(absl::string_view what, const std::string& contents) const {
     return absl::StrCat(save_->name(), "/autodist_", what, "_",
                         absl::Hex(tensorflow::Hash64(contents), absl::kZeroPad16));

@@ -1,5 +1,5 @@
-// Lets ops at something until it is ended: whoever ends it waits for those that are at it, and then
-// has it alone.
+// Lets threads use something until it is closed. Whoever closes the gate waits for the threads
+// inside, and then is alone.
 
 #ifndef AUTODIST_SESSIONS_GATE_H_
 #define AUTODIST_SESSIONS_GATE_H_
@@ -13,7 +13,7 @@ namespace autodist {
 // Thread-safe.
 class Gate {
  public:
-  // Whether the gate was open, and this is inside until it is destroyed.
+  // Enters the gate if it is open, and leaves it when destroyed.
   class Visit {
    public:
     explicit Visit(Gate* gate) : gate_(*gate), is_inside_(gate->Enter()) {}
@@ -30,14 +30,15 @@ class Gate {
     const bool is_inside_;
   };
 
-  // Lets nobody in any more. Returns once nobody is inside; those that stay long ask is_closed().
+  // Lets no thread in any more. Returns once none is inside. A thread that stays long asks
+  // is_closed().
   void Close() {
     std::unique_lock<std::mutex> lock(mutex_);
     is_closed_ = true;
     changed_.wait(lock, [this] { return inside_ == 0; });
   }
 
-  // For those inside: somebody waits for them.
+  // For threads inside: true once somebody waits for them.
   const std::atomic<bool>& is_closed() const { return is_closed_; }
 
  private:
@@ -50,7 +51,7 @@ class Gate {
 
   void Leave() {
     const std::lock_guard<std::mutex> lock(mutex_);
-    // Under the lock: who waits may destroy the gate.
+    // Notifies under the lock: the thread that waits may destroy the gate.
     if (--inside_ == 0) changed_.notify_all();
   }
 

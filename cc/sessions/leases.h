@@ -1,4 +1,5 @@
-// What a client asked a task to keep from one op to the next, by its id, until it falls silent.
+// Keeps, by id, what a client asked a task to hold from one op to the next, until the client falls
+// silent.
 
 #ifndef AUTODIST_SESSIONS_LEASES_H_
 #define AUTODIST_SESSIONS_LEASES_H_
@@ -21,7 +22,7 @@
 
 namespace autodist {
 
-// Something that is let go of after a time without a word.
+// Something that is released after a time without a message.
 class Leased {
  public:
   explicit Leased(std::chrono::seconds lease) : lease_(lease), touched_(Clock::now()) {}
@@ -44,8 +45,8 @@ class Leased {
   Clock::time_point touched_;
 };
 
-// All `T`s, which are Leased and call themselves T::kWhat, of this process, which may be several
-// tasks. Thread-safe; never destroyed.
+// All `T`s of this process, which may be several tasks. `T` is Leased, and T::kWhat names it in
+// messages. Thread-safe; never destroyed.
 template <typename T>
 class Leases {
  public:
@@ -54,8 +55,8 @@ class Leases {
     return *leases;
   }
 
-  // Holds something under an id from now on. AlreadyExists where the id is in use; Cancelled where
-  // it was ended before: an op that was given up may come after the one that ends it.
+  // Holds something under an id from now on. AlreadyExists if the id is in use. Cancelled if it was
+  // ended before: an op that the client gave up may run after the op that ends it.
   absl::Status Add(const std::string& id, std::shared_ptr<T> held) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (std::find(ended_.begin(), ended_.end(), id) != ended_.end()) {
@@ -68,8 +69,8 @@ class Leases {
     return absl::OkStatus();
   }
 
-  // Renews the lease, and once more when the caller lets go of what is returned. FailedPrecondition
-  // if there is none, as after the lease.
+  // Renews the lease, and once more when the caller releases the result. FailedPrecondition if
+  // nothing is held, for instance after the lease expired.
   absl::StatusOr<std::shared_ptr<T>> Find(const std::string& id) {
     std::shared_ptr<T> held = FindOrNull(id);
     if (held != nullptr) return held;
@@ -105,11 +106,11 @@ class Leases {
     return ended;
   }
 
-  // Lets go of what is expired and that no op is at. The watching thread calls it every second.
+  // Releases what is expired and used by no op. The watching thread calls it every second.
   void RemoveExpired() {
     std::map<std::string, std::shared_ptr<T>> expired;  // destroyed without the lock
     const std::lock_guard<std::mutex> lock(mutex_);
-    // While one is at work, it may have left no thread of the task for what would renew the others.
+    // An op at work may take all threads of the task, so that no op can renew the other leases.
     for (const auto& [id, held] : held_) {
       if (held.use_count() == 1) continue;
       for (const auto& [other, each] : held_) each->Touch();
@@ -126,7 +127,7 @@ class Leases {
   }
 
  private:
-  // More than can be on their way at a time.
+  // More than the ops that can be under way at a time.
   static constexpr size_t kKeptIds = 256;
 
   Leases() = default;

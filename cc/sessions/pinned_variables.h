@@ -44,7 +44,7 @@ class PinnedVariables {
     return variables_ == nullptr ? *none : *variables_;
   }
 
-  // What a variant asks of its values. Decoding fails, so that a pin sent to another process is
+  // The interface that a variant needs. Decoding fails, so that a pin sent to another process is
   // refused there.
   std::string TypeName() const { return "autodist::PinnedVariables"; }
   void Encode(tensorflow::VariantTensorData* data) const { data->set_type_name(TypeName()); }
@@ -55,7 +55,7 @@ class PinnedVariables {
   std::shared_ptr<const Variables> variables_;
 };
 
-// What ReadVariableOp says of a variable without a value.
+// The error that ReadVariableOp returns for a variable without a value.
 inline absl::Status UninitializedError(const tensorflow::ResourceHandle& handle,
                                        absl::string_view reason) {
   return absl::FailedPreconditionError(

@@ -1,9 +1,9 @@
-// Restores of a cluster while they are on their way, on one of its tasks.
+// One restore of a cluster, as one of its tasks holds it while it is under way.
 //
-// As a save of several tasks (save_session.h), such a restore is many ops. What is restored stays
-// here, seen by nobody, until the client knows that all tasks have everything: then it is
-// published. A variable that had a value is without one from the moment its memory is written until
-// then; if that never comes it stays so, and whoever reads it is told that it is not initialized.
+// Like a save of several tasks (save_session.h), such a restore is many ops. What is restored stays
+// here, visible to nobody, until the client knows that all tasks have everything. Then it is
+// published. A variable that had a value is uninitialized from the moment its memory is written
+// until then. If the restore is not published, the variable stays uninitialized.
 
 #ifndef AUTODIST_SESSIONS_RESTORE_SESSION_H_
 #define AUTODIST_SESSIONS_RESTORE_SESSION_H_
@@ -34,8 +34,8 @@
 
 namespace autodist {
 
-// Thread-safe, but for what is said. An op that is given up goes on for a while: once the restore
-// is ended, it takes no variable any more.
+// Thread-safe, with the exceptions named below. An op that the client gave up continues for a
+// while. Once the restore is ended, such an op takes no variable any more.
 class RestoreSession : public Leased {
  public:
   static constexpr char kWhat[] = "restore";
@@ -44,23 +44,24 @@ class RestoreSession : public Leased {
   // Ends it as Drop(false) does.
   ~RestoreSession();
 
-  // Where the files are, for a task that reads them; before anybody else has the restore.
+  // Tells a task that reads them where the files are. Call it before any other thread has the
+  // restore.
   void SetFiles(std::string prefix, int shard_count);
   const std::string& prefix() const { return prefix_; }
   int shard_count() const { return shard_count_; }
 
-  // What is restored here: the targets of `part` are variables that `pins` keep alive, or new
-  // tensors. Once, before any of the calls below. Returns what is wrong with each target that
-  // does not fit.
+  // Sets what is restored here: the targets of `part` are variables that `pins` keep alive, or new
+  // tensors. Called once, before the calls below. Returns the problem of each target that does not
+  // fit.
   absl::StatusOr<std::vector<std::string>> SetTargets(RestorePart part,
                                                       std::vector<RestoreTarget> targets,
                                                       std::vector<PinnedVariables> pins);
 
-  // For each target whether it is a variable with a value that gets another of the same type
-  // and shape.
+  // For each target whether it is live: a variable with a value of the type and shape that is
+  // restored.
   const std::vector<bool>& live() const { return live_; }
 
-  // Whether all that is restored here can be read from files, which are opened. Once, before
+  // Opens the files; true if all that is restored here can be read from them. Called once, before
   // Fill().
   bool OpenFiles();
 
@@ -71,21 +72,22 @@ class RestoreSession : public Leased {
     int64_t end;
   };
 
-  // Writes ranges into the targets that are live, or into those that are not: from the files, or if
-  // `bytes` has data from there, one after the other. Returns the CRC of each.
+  // Writes ranges into the targets that are live, or into those that are not. Takes them from
+  // `bytes`, one after the other, if that has data; else reads the files. Returns the CRC of each.
   absl::StatusOr<std::vector<uint32_t>> Fill(bool live, absl::Span<const Range> ranges,
                                              absl::string_view bytes, int threads,
                                              const std::atomic<bool>* cancelled);
 
-  // Makes what was written the values of the variables, once. Waits for those that fill, and fails
-  // where one of them has failed.
+  // Makes what was written the values of the variables, once. Waits for threads in Fill(), and
+  // fails if one of them has failed.
   absl::Status Publish();
 
-  // What a target that is no variable has become. REQUIRES: Publish() was ok.
+  // The value of a target that is not a variable. REQUIRES: Publish() was ok.
   const tensorflow::Tensor& tensor(int number) const { return targets_->tensor(number); }
 
-  // Ends the restore: waits for those that fill, who end early. Variables that were written to and
-  // not published have no value; with `withdraw` those that were published have none either.
+  // Ends the restore; threads in Fill() end early, and it waits for them. Variables that were
+  // written to and not published stay uninitialized. With `withdraw` the published ones become so,
+  // too.
   void Drop(bool withdraw);
 
  private:

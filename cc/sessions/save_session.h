@@ -1,9 +1,9 @@
-// Saves of a cluster while they are on their way, on one of its tasks.
+// One save of a cluster, as one of its tasks holds it while it is under way.
 //
 // A save of several tasks is many ops that the client runs one after the other. What must live from
-// one to the next is held here under the save's id: the variables it reads, what it keeps of them
-// while they are sent, the file it writes. A client that falls silent loses it: after the lease
-// nothing is held any more, and a file that was begun is gone.
+// one op to the next is held here under the save's id: the variables, the values that are kept
+// while they are sent, and the file. If the client falls silent, the lease expires. Then nothing is
+// held any more, and a file that was begun is removed.
 
 #ifndef AUTODIST_SESSIONS_SAVE_SESSION_H_
 #define AUTODIST_SESSIONS_SAVE_SESSION_H_
@@ -29,8 +29,8 @@
 
 namespace autodist {
 
-// Thread-safe, but for what is said. An op that is given up goes on for a while: whatever it does
-// then finds the save ended, and nothing of what it uses is gone.
+// Thread-safe, with the exceptions named below. An op that the client gave up continues for a
+// while. It then finds the save ended, but everything it uses still exists.
 class SaveSession : public Leased {
  public:
   static constexpr char kWhat[] = "save";
@@ -53,9 +53,9 @@ class SaveSession : public Leased {
   // The value of a source: as it was when the save began here, or was kept, or as the variable is.
   absl::StatusOr<SourceValue> Source(int64_t number);
 
-  // Keeps sources as they are now until they are let go, after which they cannot be read any more.
-  // What was referred to when the save began stays as it was; any other is copied:
-  // ResourceExhausted, naming it, if the copies would be larger than `budget_bytes` together.
+  // Keeps sources as they are now until they are released; then they cannot be read any more. A
+  // source that was referred to when the save began stays as it was; any other is copied.
+  // ResourceExhausted, with its name, if all copies together would be larger than `budget_bytes`.
   absl::Status Keep(const std::vector<int64_t>& numbers, int64_t budget_bytes);
   void Release(const std::vector<int64_t>& numbers);
 
@@ -68,7 +68,8 @@ class SaveSession : public Leased {
   CapturedRanges& given() { return given_; }
   CapturedRanges& checked() { return checked_; }
 
-  // The rest end the save: they wait for those that write a block, and nothing is written any more.
+  // The functions below end the save: they wait for threads that write a block, and nothing is
+  // written any more.
 
   // Syncs the file of another task's bundle, if there is one and `durable`, and lets go of all but
   // what is compared later. Once more, it does nothing.
@@ -77,7 +78,7 @@ class SaveSession : public Leased {
   // Makes the bundle that this task writes appear under its prefix.
   absl::Status Commit(const BundleFiles::IndexOf& index);
 
-  // Takes back what was written, unless it was committed, and ends the lock of the prefix.
+  // Removes what was written, unless it was committed, and releases the lock of the prefix.
   void Drop();
 
  private:
@@ -93,7 +94,7 @@ class SaveSession : public Leased {
 
   Gate writing_;
   std::mutex ending_;  // taken before mutex_
-  // Used by those that are in at `writing_`, or that have closed it and hold `ending_`.
+  // Used by threads that are inside `writing_`, or that have closed it and hold `ending_`.
   std::unique_ptr<BundleFiles> files_;
   std::unique_ptr<PosixFile> data_;
   std::string data_path_;  // of one that is not open yet

@@ -1,14 +1,14 @@
 // The values of a save, taken from variables in place.
 //
-// TensorFlow's rules (2.21, framework/resource_var.h): while a variable is not in copy-on-read
-// mode, whoever updates it copies it first if someone else refers to its buffer; so a reference
-// taken under the shared lock stays as it is. In copy-on-read mode updates write in place, some
-// under the shared lock only, and the mode, once on, is not switched off here; so the value stays
-// as it is only while the exclusive lock is held. If the mode is switched on after a reference was
-// taken, the variable gets a new buffer first.
+// TensorFlow's rules (2.21, framework/resource_var.h): While a variable is not in copy-on-read
+// mode, an update copies it first if someone else refers to its buffer. So a reference taken under
+// the shared lock keeps its value. In copy-on-read mode updates write in place, some under the
+// shared lock only, and saves do not switch the mode off. So the value is stable only under the
+// exclusive lock. If the mode is switched on after a reference was taken, the variable gets a new
+// buffer first.
 //
-// So the variables that are not in copy-on-read mode are all referred to when a save begins, at one
-// instant (referenced_variables.h); the others are read when they are written.
+// So when a save begins, it takes references to all variables that are not in copy-on-read mode, at
+// one instant (referenced_variables.h). It reads the others when it writes them.
 //
 // Variables that must be read at one instant are locked together, in the order of their mutexes'
 // addresses, which is TensorFlow's own rule. Locks are taken and released by the same thread.
@@ -39,7 +39,7 @@ enum class LockMode {
 // A variable, which must outlive the save, or a plain tensor.
 struct SourceValue {
   tensorflow::Var* variable = nullptr;
-  // The value of `variable` is `tensor`, which stays as it is.
+  // The value of `variable` is `tensor`, which does not change.
   bool is_referenced = false;
   tensorflow::Tensor tensor;      // where `variable` is null or referenced
   tensorflow::DataType dtype;     // as the save was planned
@@ -51,8 +51,8 @@ struct SourceValue {
 
 SourceValue TensorValue(const tensorflow::Tensor& tensor);
 
-// Refers at one instant to all of the variables that are not in copy-on-read mode, and notes dtypes
-// and shapes. Returns which of them, the first, has no value. No update waits longer than for
+// Takes references, at one instant, to all variables that are not in copy-on-read mode, and notes
+// dtypes and shapes. Returns the first variable that has no value. No update waits longer than for
 // another update of one of the variables.
 std::optional<size_t> ReferenceValues(std::vector<SourceValue>* values, double* lock_seconds);
 

@@ -30,8 +30,8 @@ bool HasValue(Var& variable) {
   return variable.is_initialized && variable.tensor()->IsInitialized();
 }
 
-// Takes the value of a variable. Var::Uninitialize leaves the shape to a tensor without memory, and
-// TensorFlow's updates of rows write wherever the shape lets them (TF 2.21); in a tensor without
+// Uninitializes a variable. Var::Uninitialize leaves a tensor that has a shape but no memory, and
+// TensorFlow's updates of rows write wherever the shape lets them (TF 2.21). In a tensor without
 // rows every row number is an error. REQUIRES: the variable's lock is held.
 void LoseValue(Var* variable) {
   const DataType dtype = variable->tensor()->dtype();

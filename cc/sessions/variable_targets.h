@@ -1,10 +1,10 @@
 // The targets of a restore: variables, written in place where that is safe, and new tensors.
 //
-// A variable is live if it has a value of the dtype and shape that is restored. It is written under
-// its exclusive lock, in the memory it has if nobody else refers to that; else in new memory, which
-// replaces it. Variables that are open at once are locked in the order of their mutexes' addresses,
-// TensorFlow's own rule. One that is left half written is taken from its resource manager: whoever
-// reads it next is told that it is not initialized.
+// A variable is live if it has a value of the dtype and shape that is restored. A restore writes it
+// under its exclusive lock: in its own memory if nobody else refers to that, else in new memory,
+// which replaces it. Variables that are open at once are locked in the order of their mutexes'
+// addresses, TensorFlow's own rule. A variable that is left half written is removed from its
+// resource manager, so the next read finds it uninitialized.
 
 #ifndef AUTODIST_SESSIONS_VARIABLE_TARGETS_H_
 #define AUTODIST_SESSIONS_VARIABLE_TARGETS_H_
@@ -21,11 +21,11 @@
 
 namespace autodist {
 
-// A variable, which must outlive the restore, or where `pinned` is null a tensor.
+// A variable, which must outlive the restore; or a tensor, if `pinned` is null.
 struct RestoreTarget {
   const PinnedVariable* pinned = nullptr;
-  // Of the variable in the graph, a ref variable that takes the tensor included; of unknown rank
-  // where it may be any.
+  // The static shape of the variable, or of the ref variable that takes the tensor; of unknown rank
+  // if any shape fits.
   tensorflow::PartialTensorShape shape;
   // Whether a variable that has a value must keep its shape.
   bool validate_shape = false;
@@ -52,27 +52,26 @@ class VariableTargets : public RestoreTargets {
       absl::Span<const tensorflow::TensorShape> shapes) override;
   void Withdraw(int target) override;
 
-  // What a target that is not live becomes, where that is not loaded.
+  // Sets the value of a target that is not live, if it is not loaded.
   void Set(int target, tensorflow::Tensor tensor) { fresh_[target] = {true, std::move(tensor)}; }
 
-  // Takes the memory of a live target, or new memory where others refer to that, to be written; the
-  // variable has no value until Publish(). Once for each, by one thread at a time.
+  // Takes the memory of a live target to write to, or new memory if others refer to it. The
+  // variable has no value until Publish(). Called once for each, by one thread at a time.
   absl::StatusOr<tensorflow::Tensor> Take(int target, tensorflow::DataType dtype,
                                           const tensorflow::TensorShape& shape);
 
-  // Gives every variable that new memory was made for, or whose memory was taken, its new value;
-  // none of them where it fails.
+  // Gives each variable with new or taken memory its new value; none of them if it fails.
   absl::Status Publish();
 
-  // Lets every variable be as one that was never initialized whose memory was taken, and that has
-  // got no other value since; or all of them.
+  // Uninitializes each variable whose memory was taken and that has got no other value since.
   void ForgetTaken() noexcept;
+  // Uninitializes all variables.
   void WithdrawAll() noexcept;
 
   // Whether a variable that had a value may have lost it.
   bool has_touched_live() const { return has_touched_live_; }
 
-  // What a target that is a tensor has become.
+  // The value of a target that is a tensor.
   const tensorflow::Tensor& tensor(int target) const { return fresh_[target].tensor; }
 
  private:

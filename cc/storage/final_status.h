@@ -1,8 +1,8 @@
 // The codes of errors that may leave a save or restore.
 //
-// TensorFlow's monitored sessions and coordinators take OutOfRange for the end of the data, and
-// end training as if all was well; Aborted and Unavailable for a task that was lost, and train
-// again from the last checkpoint, for ever. An error of a file system is neither.
+// TensorFlow's monitored sessions and coordinators take OutOfRange for the end of the data, and end
+// training as if all was well. They take Aborted and Unavailable for a lost task, and train again
+// from the last checkpoint, for ever. An error of a file system must be neither.
 
 #ifndef AUTODIST_STORAGE_FINAL_STATUS_H_
 #define AUTODIST_STORAGE_FINAL_STATUS_H_
@@ -14,8 +14,8 @@ namespace autodist {
 // `status` with another code in place of OutOfRange, Aborted and Unavailable; the message stays.
 absl::Status FinalStatus(const absl::Status& status);
 
-// The code for an errno value: TensorFlow's, but for those, and for DeadlineExceeded and Cancelled,
-// which a file system that does not answer is not either.
+// The code for an errno value. It is TensorFlow's, unless that is one of those, or DeadlineExceeded
+// or Cancelled: a file system that does not answer is none of these.
 absl::StatusCode CodeOfErrno(int error);
 
 }  // namespace autodist

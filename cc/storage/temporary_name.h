@@ -16,14 +16,14 @@ namespace autodist {
 // A new temporary name for the file `name`.
 std::string TemporaryName(absl::string_view name);
 
-// As much of `name` as leaves room for a suffix of so many bytes where the file system has room for
-// `name`: all of it, unless it is long.
+// The beginning of `name`, cut off so that a suffix of so many bytes fits where `name` fits. All of
+// `name`, unless it is long.
 absl::string_view ShortenedFor(absl::string_view name, size_t suffix_size);
 
 // Whether `name` is one TemporaryName() makes, on any machine.
 bool IsTemporaryName(absl::string_view name);
 
-// REQUIRES: IsTemporaryName(name). Whether it was made since this kernel was started, and on it.
+// Whether the name was made on this kernel since it was started. REQUIRES: IsTemporaryName(name).
 bool IsOfThisBoot(absl::string_view name);
 
 }  // namespace autodist

@@ -1,5 +1,5 @@
-// What a save and a restore do when memory runs out: every allocation fails, one after the other,
-// in all threads, and in another series all allocations from one on.
+// Saves and restores when memory runs out. Every allocation fails, one after the other, in all
+// threads. In another series all allocations from one on fail.
 
 #include <atomic>
 #include <cstdlib>

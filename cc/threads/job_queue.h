@@ -1,13 +1,13 @@
 // Hands the jobs of a save or a restore to its threads.
 //
-// Jobs are taken in file order. A unit too large for one block is opened by one thread, its owner,
-// which acquires the values; all threads then share its blocks, and the owner alone lets the values
-// go, once every block is written. As long as a unit has blocks to take, threads take those before
-// opening another: a locked variable is finished as soon as possible. While a unit is being opened
-// the others wait for its blocks.
+// Threads take jobs in file order. One thread opens a unit that is too large for one block: its
+// owner, which acquires the values. All threads then share its blocks. The owner alone releases the
+// values, once every block is written. While a unit has blocks to take, threads take those before
+// they open another unit, so that a locked variable is finished as soon as possible. While a unit
+// is being opened the others wait for its blocks.
 //
-// A thread that works on a block waits for nothing but the file; so an owner, which waits for such
-// threads while it may hold locks, cannot be part of a cycle.
+// An owner may hold locks while it waits for threads that work on blocks. Such a thread waits for
+// nothing but the file, so there is no deadlock.
 
 #ifndef AUTODIST_THREADS_JOB_QUEUE_H_
 #define AUTODIST_THREADS_JOB_QUEUE_H_
@@ -61,7 +61,7 @@ class JobQueue {
   // Stops the save; the first status is kept.
   void Fail(absl::Status status);
   absl::Status status();
-  // status(), after a look at whether the save has been cancelled.
+  // Returns status(), after it has checked whether the save was cancelled.
   absl::Status CheckCancelled();
 
  private:

@@ -14,7 +14,7 @@
 
 namespace autodist {
 
-// What is done for a job. Called from all threads; may throw.
+// Does the jobs. Called from all threads; may throw.
 class JobWork {
  public:
   virtual ~JobWork() = default;
@@ -35,8 +35,8 @@ class JobThreads {
   // Does all jobs in up to `count` threads, this one included. Once. Returns the first error.
   absl::Status Run(int count);
 
-  // From DoJob(): has all threads do the blocks of `unit`. Whatever happens, nobody uses the unit
-  // any more when this returns; the error may be that of another thread.
+  // To be called from DoJob(): all threads do the blocks of `unit`. When this returns, no thread
+  // uses the unit any more, also after an error. The error may be that of another thread.
   absl::Status ShareBlocks(OpenUnit* unit, char* buffer);
 
   absl::Status CheckCancelled() { return queue_.CheckCancelled(); }

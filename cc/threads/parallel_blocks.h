@@ -1,4 +1,4 @@
-// Does the same with many blocks, in several threads with a buffer each.
+// Does the same work for many blocks, in several threads with a buffer each.
 
 #ifndef AUTODIST_THREADS_PARALLEL_BLOCKS_H_
 #define AUTODIST_THREADS_PARALLEL_BLOCKS_H_

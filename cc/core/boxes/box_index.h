@@ -1,9 +1,9 @@
 // Finds the boxes that meet another one, among many.
 //
-// Boxes sorted by their first element are grouped sixteen by sixteen, groups again by sixteen, and
-// so on; a group is looked into only if the box around all of it meets the one asked for. A grid of
-// a thousand by a thousand shards has five levels, and what one of them meets is found in a few
-// dozen comparisons.
+// Boxes are sorted by their first element and grouped by sixteen; groups are grouped by sixteen
+// again, and so on. A search looks into a group only if the box around the group meets the wanted
+// box. A grid of a thousand by a thousand shards has five levels, and a search takes a few dozen
+// comparisons.
 
 #ifndef AUTODIST_CORE_BOXES_BOX_INDEX_H_
 #define AUTODIST_CORE_BOXES_BOX_INDEX_H_

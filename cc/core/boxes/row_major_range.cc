@@ -3,8 +3,8 @@
 namespace autodist {
 namespace {
 
-// Appends what of [begin, end) lies in the tensor of `shape` whose axes from `axis` on are free;
-// those before it are at `at`.
+// Appends boxes of the elements [begin, end) of one sub-tensor of `shape`. The sub-tensor has the
+// axes from `axis` on; `at` has the indices on the axes before. `begin` and `end` count within it.
 void Append(const Dims& shape, size_t axis, int64_t begin, int64_t end, Dims* at,
             std::vector<Box>* boxes) {
   if (begin >= end) return;

@@ -11,8 +11,8 @@
 // and for the box [1, 3) x [0, 10), whose columns are complete, one run: output 10..30, source
 // 0..20.
 //
-// The same holds for the part that two boxes share, each dense in its own order: a stored slice is
-// the output and a wanted shard the source, or the other way round.
+// The same holds for the elements that two boxes share, each dense in its own order. A stored slice
+// is the output and a wanted shard the source, or the other way round.
 //
 // A caller that works on one block of the output at a time asks for the runs in that block; runs
 // are clipped to it.

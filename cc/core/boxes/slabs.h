@@ -1,8 +1,9 @@
 // Which shards have to be read together, because their bytes interleave in the file.
 //
 // The file holds the whole tensor in row-major order. A box covers a range of it: from its first
-// element to its last. Boxes whose ranges overlap take turns within the file and belong to one
-// slab; a slab is a range that no box crosses the end of. Example, for a tensor of shape [4, 10]:
+// element to its last. If ranges overlap, the bytes of their boxes interleave in the file, and the
+// boxes belong to one slab. So no box crosses the end of a slab. Example, for a tensor of shape [4,
+// 10]:
 //
 //   cut along the rows at 1    boxes [0, 1) x [0, 10) and [1, 4) x [0, 10)
 //                              slabs {0..10: first} and {10..40: second}

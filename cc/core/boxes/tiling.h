@@ -1,13 +1,13 @@
-// Whether the shards of a variable make up all of it, and if not, what is wrong.
+// Checks whether the shards of a variable make up all of it.
 //
 // Boxes tile a shape when every element lies in exactly one of them. Given that each box lies
 // inside and that no two overlap, this is so exactly when the element counts add up.
 //
-// Overlaps are looked for group by group. Sorted along an axis, boxes fall into groups whose
-// intervals do not touch: only boxes of one group can overlap, and each group is divided again
-// along another axis. Shards cut along axes, one after the other, end up alone after O(rank * n log
-// n) steps. Example: a 1000 x 1000 grid gives 1000 groups along axis 0, and each of them 1000
-// groups of one box along axis 1. Boxes that cannot be divided (a pinwheel) are swept pairwise.
+// Overlaps are searched group by group. Sorted along an axis, boxes fall into groups whose
+// intervals do not touch. Only boxes of one group can overlap, and each group is divided again
+// along another axis. Shards that are cut along axes are separated after O(rank * n log n) steps.
+// Example: a 1000 x 1000 grid gives 1000 groups along axis 0, and each of them 1000 groups of one
+// box along axis 1. Boxes that cannot be divided (a pinwheel) are swept pairwise.
 
 #ifndef AUTODIST_CORE_BOXES_TILING_H_
 #define AUTODIST_CORE_BOXES_TILING_H_
@@ -23,10 +23,10 @@ namespace autodist {
 // What is wrong if `box` is of another rank than a tensor of `shape` or does not lie in it.
 std::optional<std::string> CheckInside(const Dims& shape, const Box& box);
 
-// nullopt when `boxes` tile a tensor of `shape` exactly. Else what is wrong with the first thing
-// found wrong, with the boxes and the numbers: another rank, out of bounds, an overlap (both boxes
-// and what they share), a hole (a region missing). The text names no variable; the caller knows
-// which. Boxes without elements tile nothing and are allowed anywhere inside the shape.
+// nullopt when `boxes` tile a tensor of `shape` exactly. Else the first problem found, with the
+// boxes and the numbers. It is another rank, a box out of bounds, an overlap (both boxes and what
+// they share), or a hole (a missing region). The text names no variable; the caller knows which.
+// Boxes without elements tile nothing and are allowed anywhere inside the shape.
 std::optional<std::string> CheckTiling(const Dims& shape, const std::vector<Box>& boxes);
 
 // The same for boxes that need not make up all of the tensor: holes are allowed.

@@ -1,7 +1,7 @@
-// How much each of some workers takes of loads that only some of them can take.
+// Divides loads among workers, where each load can go to some of the workers only.
 //
-// A load may be divided among its workers in any way. Wanted is the division in which the busiest
-// worker has as little as can be. Example, with three workers:
+// A load may be divided among its workers in any way. The result is the division in which the
+// busiest worker has as little as possible. Example, with three workers:
 //
 //   size  workers    worker 0   1    2
 //   60    0          60
@@ -27,13 +27,14 @@ struct Load {
 };
 
 // What each worker of each load takes, in the order of its `workers`. The busiest has at most 1.01
-// times of the least possible, unless that takes too long to find: long chains of workers, each of
-// which shares with the next alone. The same for the same loads, everywhere: no floating point.
+// times the least possible. Only in long chains of workers, of which each shares loads with the
+// next alone, it may have more: there the search ends early. Equal loads give equal results on
+// every machine: no floating point is used.
 std::vector<std::vector<int64_t>> Balance(const std::vector<Load>& loads, int worker_count);
 
-// The worker of each load, where loads cannot be divided: in the order of the loads, of those that
-// can take it the one that has least so far. Of equals it is the one listed first; here `workers`
-// may have any order.
+// The worker of each load, where loads cannot be divided. Each load, in order, goes to that one of
+// its workers that has least so far. Of equals it is the one listed first; here `workers` may have
+// any order.
 std::vector<int> AssignWhole(const std::vector<Load>& loads, int worker_count);
 
 }  // namespace autodist

@@ -1,4 +1,4 @@
-// What of the stored boxes of a tensor goes into which of the wanted ones.
+// Finds which elements of a tensor's stored boxes go into which of its wanted boxes.
 //
 //   stored               wanted
 //   0: rows [0, 6)  ---> 0: rows [0, 4)
@@ -19,14 +19,14 @@
 
 namespace autodist {
 
-// A stored and a wanted box, by their numbers, and the runs that they share: "output" is the stored
-// one, "source" the wanted one.
+// A stored and a wanted box, by their numbers, and the runs that they share. "Output" is the stored
+// box, "source" the wanted one.
 using TakeTransfer = std::function<void(int stored, int wanted, RunPlan runs)>;
 
-// Calls `take` for each pair that shares elements, the wanted ones in order and for each the stored
-// ones ascending by their first element. Returns what is missing, and then takes no more, if some
-// of a wanted box is not stored. O(log n) for each pair and each wanted box. REQUIRES: all boxes
-// are of one rank and lie in the tensor, and the stored ones do not overlap.
+// Calls `take` for each pair that shares elements: the wanted boxes in order, and for each the
+// stored boxes ascending by their first element. If some of a wanted box is not stored, returns
+// what is missing and calls `take` no more. O(log n) for each pair and each wanted box. REQUIRES:
+// all boxes are of one rank and lie in the tensor, and the stored ones do not overlap.
 std::optional<std::string> PlanTransfers(const std::vector<Box>& stored,
                                          const std::vector<Box>& wanted, const TakeTransfer& take);
 

@@ -202,8 +202,8 @@ class ShareOut {
     return wanted_[taker.device] - plan_->writer_bytes[taker.device];
   }
 
-  // Where to cut a slab so that about [.., at) is the taker's and the rest the next one's: at one
-  // of its ends if that is near, else at a page of the file if that is possible.
+  // Where to cut a slab near `at`; the taker gets what is before, the next taker the rest. It is an
+  // end of the slab if one is near, else the border of a page of the file if possible.
   int64_t Cut(const FileSlab& slab, int64_t at, const Taker* taker) const {
     const int64_t tolerance = std::min(taker->share, taker[1].share) / kTolerance;
     if (at - slab.begin <= tolerance) return slab.begin;

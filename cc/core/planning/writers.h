@@ -1,17 +1,17 @@
 // Which device writes which bytes of a data file that several devices write.
 //
-// The file holds the tensors one after another, each whole and in row-major order. A slab (slabs.h)
-// may be written by all devices that hold some of it, each any part; what a device does not hold,
-// it has to be sent.
+// The file holds the tensors one after another, each whole and in row-major order. Each device that
+// holds some of a slab (slabs.h) may write any part of it. It must be sent the bytes of that part
+// that it does not hold.
 //
 //   tensor            held by           slabs                   written by
 //   a, 8 rows         rows on 0, 1      {0..4: 0} {4..8: 1}     0: [0, 4)  1: [4, 8)
 //   b, 8 rows         all on 0, on 1    {0..8: 0 or 1}          0: [0, 4)  1: [4, 8)
 //   c, 8 rows         columns on 0, 1   {0..8: 0 or 1}          0: [0, 4)  1: [4, 8)
 //
-// Slabs that the same devices may write are shared out together (balance.h) and, in the order of
-// the file, given to one device after another: few slabs are cut, and small ones only where nothing
-// else balances.
+// Slabs that the same devices may write are divided together (balance.h). In the order of the file,
+// one device after another gets them. So few slabs are cut, and small ones only where nothing else
+// balances.
 //
 // Pure: the same plan from the same tensors, on every machine.
 
@@ -33,7 +33,7 @@ struct HeldTensor {
   Dims shape;
   int64_t element_bytes;
   std::vector<Box> shards;  // distinct, unless they have no elements
-  // By shard, the devices that hold it: holders[first_holder[i]] to holders[first_holder[i + 1]].
+  // The devices that hold each shard: holders[first_holder[i]] to holders[first_holder[i + 1]].
   std::vector<size_t> first_holder;  // one more than there are shards
   std::vector<int> holders;
 };
@@ -57,10 +57,10 @@ struct WritePlan {
   std::vector<int64_t> writer_bytes;  // by device
 };
 
-// Returns what is wrong, or nullopt: shards that do not tile their tensor; a shard that nobody
-// holds; a device outside [0, device_count); too many bytes. The busiest device writes at most 1.06
-// times the least that is possible. This holds if an element is small beside that and the devices
-// form no long chain.
+// Returns the problem, or nullopt. Problems are shards that do not tile their tensor, a shard that
+// no device holds, a device outside [0, device_count), and too many bytes. The busiest device
+// writes at most 1.06 times the least that is possible. This holds if an element is small beside
+// that and the devices form no long chain.
 std::optional<std::string> PlanWriters(const std::vector<HeldTensor>& tensors, int device_count,
                                        WritePlan* plan);
 

@@ -3,12 +3,11 @@
 // kMean     Floating point: the sum, divided by the number of replicas, computed wider than stored
 //           and rounded once. Where all replicas of an element have the same bits, the result has
 //           them too, whatever they are: NaN payloads, signalling or not, infinities, -0.0,
-//           denormals. So the mean of equal replicas is each of them, and averaging is free of
-//           effect for a training that keeps them equal. Integers and kOpaque have no mean: the
-//           first replica.
+//           denormals. So the mean of equal replicas has their bits, and averaging has no effect on
+//           a training that keeps them equal. Integers and kOpaque have no mean: the first replica.
 // kSum      Floating point: computed wider, rounded once. Where all replicas but the first are 0.0,
-//           the result has the first's bits, whatever they are: a value that was restored into the
-//           first replica, beside zeros, comes back as it was. Integers wrap. kOpaque cannot be
+//           the result has the first's bits, whatever they are. So a value that was restored into
+//           the first replica, beside zeros, comes back as it was. Integers wrap. kOpaque cannot be
 //           summed.
 // kOnlyFirstReplica   A copy of the first replica.
 //
@@ -19,9 +18,8 @@
 //
 // A NaN that comes out of replicas that differ is the format's canonical quiet one.
 //
-// The result depends on neither the machine's vector instructions, nor the thread's floating-point
-// environment, nor on how a tensor is cut into blocks: replicas are added in their order, element
-// by element.
+// Replicas are added in their order, element by element. So the result does not depend on the
+// machine's vector instructions, the thread's floating-point environment, or the cut into blocks.
 
 #ifndef AUTODIST_CORE_REDUCTION_REDUCE_H_
 #define AUTODIST_CORE_REDUCTION_REDUCE_H_

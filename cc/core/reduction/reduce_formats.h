@@ -9,10 +9,10 @@
 
 #include "core/reduction/reduce.h"
 
-// Kernels are written once, as plain loops over small arrays that stay in the first-level cache,
-// and compiled several times: each level's entry function has its own target attribute and
-// everything it calls is inlined into it. None of the loops has a product added to a sum, so that
-// no level can fuse one.
+// Kernels are written once, as plain loops over small arrays that stay in the first-level cache.
+// They are compiled several times: the entry function of each level has its own target attribute,
+// and everything it calls is inlined into it. None of the loops has a product added to a sum, so
+// that no level can fuse one.
 //
 // The usual types of weights, float and half, also have kernels in vector instructions
 // (reduce_vectors.h). These do the same arithmetic. The plain loops do what does not fill a vector.
@@ -83,8 +83,8 @@ struct BFloat16 {
   }
 };
 
-// Without branches, so that the loops around are vectorized: the exponent is moved by integer
-// arithmetic, and denormals and rounding are left to the floating-point unit.
+// Without branches, so that the loops around are vectorized. Integer arithmetic moves the exponent,
+// and the floating-point unit handles denormals and rounding.
 struct Float16 {
   using Bits = uint16_t;
   using Wide = float;

@@ -230,8 +230,8 @@ TEST(FloatMeanAndSumAreThoseOfDoubles) {
 
 TEST(TwoFloatsAverageAsDoublesNearEveryLimit) {
   std::mt19937 random(10);
-  // Exponents of denormals, of the smallest and the largest numbers and of those around one; the
-  // second replica within 30 binary digits of the first, where sums round in every way.
+  // Exponents of denormals, of the smallest and the largest numbers and of those around one. The
+  // second replica is within 30 binary digits of the first, where sums round in every way.
   constexpr uint32_t kExponents[] = {0, 1, 2, 100, 127, 252, 253, 254};
   std::vector<std::vector<uint32_t>> bits(2);
   for (int i = 0; i < 100000; ++i) {

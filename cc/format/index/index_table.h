@@ -11,9 +11,9 @@
 
 namespace autodist {
 
-// The index of a bundle of `data_file_count` data files, byte for byte as stock
-// BundleWriter::Finish writes that of one (TensorFlow 2.21): a header under the empty key, then
-// `entries` in byte order of their keys.
+// The index of a bundle of `data_file_count` data files: a header under the empty key, then
+// `entries` in byte order of their keys. For one data file it has the bytes that stock
+// BundleWriter::Finish writes (TensorFlow 2.21).
 absl::StatusOr<std::string> BuildIndexTable(
     const std::map<std::string, tensorflow::BundleEntryProto>& entries, int data_file_count);
 

@@ -1,5 +1,5 @@
-// Reads what a checkpoint says it holds, and checks that it does. Nothing is loaded into tensors,
-// and files of any number of data shards are read, ours or not.
+// Reads the index of a checkpoint, and checks the data files against it. Loads nothing into
+// tensors. Takes any number of data files, written by us or not.
 
 #ifndef AUTODIST_FORMAT_READER_BUNDLE_READER_H_
 #define AUTODIST_FORMAT_READER_BUNDLE_READER_H_
@@ -51,8 +51,8 @@ absl::StatusOr<BundleIndex> ReadBundleIndex(const std::string& prefix, IndexRows
 // The same from rows.
 absl::StatusOr<BundleIndex> ParseBundleIndex(const IndexRows& rows);
 
-// Recomputes the CRC of every entry. DataLoss naming the first tensor, in file order, whose bytes
-// are not those that were written, its file and the range of its bytes.
+// Recomputes the CRC of every entry. DataLoss if the bytes of a tensor are not those that were
+// written. It names the first such tensor in file order, its file and the range of its bytes.
 absl::Status VerifyBundle(const std::string& prefix);
 
 }  // namespace autodist

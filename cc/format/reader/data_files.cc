@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// Opens and reads data files; see the header.
 
 #include "format/reader/data_files.h"
 

@@ -1,15 +1,15 @@
-// Copies bytes and computes the CRC32C of the copy, faster than one after the other.
+// Copies bytes and computes the CRC32C of the copy, faster than in two passes.
 //
-// The processor's CRC instruction takes three cycles but can start every cycle, so three sums run
-// side by side, over three lanes of the bytes; absl::ConcatCrc32c joins them. Copy and sum
+// The processor's CRC instruction takes three cycles but can start every cycle. So three sums run
+// side by side, over three lanes of the bytes, and absl::ConcatCrc32c joins them. Copy and sum
 // alternate in pieces that stay in the first-level cache:
 //
 //   bytes   |------ lane 0 ------|------ lane 1 ------|------ lane 2 ------|tail|
 //   copied   piece 0              piece 1              piece 2                then summed, then the
 //   next three
 //
-// absl::MemcpyCrc32c does the same only for processors it knows by model. Elsewhere than on x86-64
-// it is used.
+// absl::MemcpyCrc32c does the same only for processors it knows by model. It is used on machines
+// other than x86-64.
 
 #ifndef AUTODIST_FORMAT_VALUES_COPY_AND_SUM_H_
 #define AUTODIST_FORMAT_VALUES_COPY_AND_SUM_H_
@@ -20,7 +20,7 @@
 
 namespace autodist {
 
-// The CRC is of what is in `to` afterwards, even if `from` changes meanwhile. The ranges do not
+// The CRC is that of the bytes in `to`, even if `from` changes meanwhile. The ranges do not
 // overlap.
 absl::crc32c_t CopyAndSum(const char* from, int64_t size, char* to);
 

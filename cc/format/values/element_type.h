@@ -14,8 +14,8 @@ struct Arithmetic {
   const ByteFloatCodec* codec;  // for kByteFloat, else null; lives forever
 };
 
-// What has no arithmetic here (bool, quantised, 4-bit and smaller, strings,
-// variants) is kOpaque.
+// Dtypes without arithmetic here (bool, quantised, 4-bit and smaller, strings, variants) are
+// kOpaque.
 Arithmetic ArithmeticOf(tensorflow::DataType dtype);
 
 // Whether replicas of this dtype have a mean other than the first of them.
@@ -24,8 +24,8 @@ bool HasMean(tensorflow::DataType dtype);
 // Whether the value of several replicas of this dtype is that of the first.
 bool TakesFirstReplica(Aggregation aggregation, tensorflow::DataType dtype);
 
-// Bytes of one element as tensors and data files hold it; 0 for strings and
-// variants, whose elements vary in size, and for what cannot be saved.
+// Bytes of one element in tensors and data files. 0 for strings and variants, whose elements vary
+// in size, and for dtypes that cannot be saved.
 int SavedElementBytes(tensorflow::DataType dtype);
 
 // Whether stock RestoreV2 can cut a tensor of this dtype out of one that was

@@ -4,9 +4,9 @@
 //
 //   [varint length of each string][masked CRC of the lengths, fixed32][the strings' bytes]
 //
-// where the CRC takes each length as uint32, or as uint64 above UINT32_MAX, and the CRC in the
-// index is of the same lengths, the masked CRC and the bytes. Variants, as WriteVariantTensor
-// writes them:
+// where the CRC takes each length as uint32, or as uint64 above UINT32_MAX. The CRC in the index is
+// that of the same lengths, the masked CRC and the bytes. Variants, as WriteVariantTensor writes
+// them:
 //
 //   for each: [varint length][VariantTensorDataProto][masked CRC of everything so far, fixed32]
 //

@@ -1,5 +1,5 @@
-// On which file system a file lies, as one process sees it: what tells whether two processes that
-// open the same path write to the same pages.
+// Finds on which file system a process sees a file. This tells whether two processes that open the
+// same path write to the same pages.
 
 #ifndef AUTODIST_STORAGE_DIRECTORY_FILE_PLACE_H_
 #define AUTODIST_STORAGE_DIRECTORY_FILE_PLACE_H_
@@ -22,9 +22,9 @@ struct FilePlace {
 // Looks at a file that exists. Errors name the path.
 absl::StatusOr<FilePlace> PlaceOf(const std::string& path);
 
-// The same, but where clients keep the size of a file that they have seen (FileSystemKind::kOther)
-// it is not looked at while another grows it: device and inode are 0, and only its directory must
-// be there.
+// The same for a file that another process may be growing. On a file system whose clients cache
+// sizes (FileSystemKind::kOther) it does not look at the file. Then device and inode are 0, and
+// only its directory must exist.
 absl::StatusOr<FilePlace> PlaceOfGrowing(const std::string& path);
 
 }  // namespace autodist

@@ -1,5 +1,5 @@
-// What is known of file systems by their type: the one list of those that several processes may
-// write one file on, and whose locks all see who see the file.
+// The one list of file systems by type: on which several processes may write one file, and on which
+// all that see a file see its locks.
 
 #ifndef AUTODIST_STORAGE_DIRECTORY_FILE_SYSTEMS_H_
 #define AUTODIST_STORAGE_DIRECTORY_FILE_SYSTEMS_H_
@@ -12,7 +12,8 @@ namespace autodist {
 enum class FileSystemKind {
   kOneMachine,  // whoever sees a file is on the same kernel, which has its pages and locks
   kCoherent,    // clients on several machines that see each other's writes at once
-  // Clients that keep pages, or locks, of their own: NFS, CIFS, 9p, FUSE; and what is not known.
+  // Clients cache pages, or have locks of their own: NFS, CIFS, 9p, FUSE. Also unknown file
+  // systems.
   kOther,
 };
 

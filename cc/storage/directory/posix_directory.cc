@@ -25,8 +25,9 @@
 namespace autodist {
 namespace {
 
-// For how long a file must have been left alone whose lock may not be seen here: another kernel's,
-// or one on a file system whose clients keep locks of their own, also two mounts of one machine.
+// How long a file must be unchanged before it is removed, if its lock may not be visible here: a
+// file of another kernel, or on a file system whose clients have locks of their own. Two mounts on
+// one machine are two such clients.
 constexpr time_t kForeignAgeSeconds = 3600;
 
 bool IsSameFile(const struct stat& a, const struct stat& b) {

@@ -1,6 +1,6 @@
-// Keeps two saves to one prefix from going on at the same time: not only their bundles, but also
-// what Python writes beside them. It is the lock (name_lock.h) of the prefix; BundleFiles and
-// StagedBundle lock the index besides, for saves that nobody locked the prefix for.
+// Locks a prefix, so that two saves never write to it at the same time: neither their bundles, nor
+// the files that Python writes beside them. It is the lock (name_lock.h) of the prefix. BundleFiles
+// and StagedBundle also lock the index, for saves without this lock.
 
 #ifndef AUTODIST_STORAGE_DIRECTORY_PREFIX_LOCK_H_
 #define AUTODIST_STORAGE_DIRECTORY_PREFIX_LOCK_H_
@@ -17,9 +17,9 @@ namespace autodist {
 // Held while it lives.
 class PrefixLock {
  public:
-  // Makes the directory of `prefix` if it is not there (one level, as a save does), durably if that
-  // is asked; the destructor removes it again if nothing is in it. AlreadyExists, saying who saves,
-  // if another save has the lock.
+  // Makes the directory of `prefix` if it is missing (one level, as a save does), durably if
+  // `durable`. The destructor removes it again if it is empty. AlreadyExists, saying who saves, if
+  // another save has the lock.
   static absl::StatusOr<std::unique_ptr<PrefixLock>> Acquire(const std::string& prefix,
                                                              bool durable);
 

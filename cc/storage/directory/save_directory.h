@@ -1,9 +1,9 @@
 // A directory that a save writes into, and the files it makes there.
 //
 // The commit protocol (bundle_files.h, staged_file.h) is written against these two classes. A POSIX
-// directory is held open from the beginning, so that a save cleans up after itself even where the
-// directory was moved meanwhile; any other goes through TensorFlow's file systems. Tests put one in
-// between that fails.
+// directory is held open from the beginning, so that a save cleans up after itself even if the
+// directory was moved meanwhile. Any other directory goes through TensorFlow's file systems. Tests
+// put a directory in between whose calls fail.
 //
 // Names are those of files in the directory, or relative to it. Every error names the path and
 // carries the cause.
@@ -38,10 +38,10 @@ class NewFile {
   // Returns once the bytes have reached the device.
   virtual absl::Status Sync() = 0;
 
-  // Reports what closing the file finds. Nothing is written afterwards.
+  // Closes the file, and returns the error that this finds. Nothing is written afterwards.
   virtual absl::Status Finish() = 0;
 
-  // Whether WriteAt() failed as it does where files are written in order only.
+  // Whether WriteAt() failed because the file system takes files in order only.
   virtual bool refused_offset() const { return false; }
 };
 
@@ -109,8 +109,8 @@ struct SplitPath {
   std::string name;
 };
 
-// `path` as one for system calls if it is (no scheme, or file://), else "". As TensorFlow's file
-// system has it: a name is taken away by `..` after it, whether there is such a directory or not.
+// `path` for system calls if it is local (no scheme, or file://), else "". As in TensorFlow, `..`
+// removes the name before it, whether there is such a directory or not.
 std::string PosixPath(const std::string& path);
 
 }  // namespace autodist

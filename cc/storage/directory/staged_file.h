@@ -34,7 +34,7 @@ class StagedFile {
   // See NewFile.
   bool refused_offset() const { return file_ != nullptr && file_->refused_offset(); }
 
-  // Call once all is written: syncs the file and finds late errors.
+  // Syncs the file and finds late errors. Called once all is written.
   absl::Status Finish();
 
   // Gives the finished file its name, durably. What had the name keeps a second one until the

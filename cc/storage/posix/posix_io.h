@@ -21,8 +21,8 @@ namespace autodist {
 // "<what> <path>: <text of error>", typed by `error`, an errno value.
 absl::Status PosixError(absl::string_view what, const std::string& path, int error);
 
-// Repeats a system call while it is interrupted. A file system that answers with nothing else gets
-// its EINTR through.
+// Repeats a system call while it is interrupted. If a file system never answers anything else,
+// returns EINTR.
 template <typename Call>
 auto Uninterrupted(const Call& call) {
   constexpr int kMostInterruptions = 100000;
@@ -45,8 +45,8 @@ class Descriptor {
   int number_;
 };
 
-// Unimplemented: bytes came out of order for a file system that may take them in order only. Who
-// writes a file in parts knows it by the text, and writes whole files instead.
+// Unimplemented: bytes came out of order for a file system that may take them in order only. A save
+// that writes a file in parts recognises this text, and writes whole files instead.
 absl::Status InOrderOnly(absl::string_view message);
 
 // A file that is written. Closed by the destructor; never removed by it. A forked child does not
@@ -82,8 +82,8 @@ class PosixFile {
   // Returns once the bytes have reached the device.
   absl::Status Sync() const;
 
-  // What closing the file would report (some file systems find a full disk only then), without
-  // giving up the lock.
+  // Returns the error that closing the file would find, but keeps the lock. Some file systems find
+  // a full disk only then.
   absl::Status Finish() const;
 
  private:
@@ -93,15 +93,15 @@ class PosixFile {
   UninheritedDescriptor descriptor_;
 };
 
-// fsync of a file or a directory. One that the file system has no sync for is no error.
+// fsync of a file or a directory. It is not an error if the file system cannot sync it.
 absl::Status SyncDescriptor(int descriptor, const std::string& path);
 
 // Opens a directory: to be read where that is permitted, else for calls relative to it alone.
 // Negative, with errno, where it cannot be.
 Descriptor OpenDirectory(int parent, const std::string& path);
 
-// While it lives, a file that grows beyond the process's limit is an error and not the signal
-// SIGXFSZ, whose default is to kill: for this thread and those it starts.
+// While it lives, a write beyond the process's limit of file sizes is an error, for this thread and
+// those it starts. Otherwise the signal SIGXFSZ would kill the process.
 class FileSizeErrors {
  public:
   FileSizeErrors();

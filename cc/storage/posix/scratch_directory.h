@@ -1,6 +1,6 @@
-// A directory for files that somebody else writes on their way to where they belong. It has a
-// temporary name (temporary_name.h), is locked while its saver lives, and is removed with all that
-// is in it.
+// A temporary directory for files that TensorFlow writes, before they are renamed. It has a
+// temporary name (temporary_name.h), is locked while its saver lives, and is removed with its
+// contents.
 
 #ifndef AUTODIST_STORAGE_POSIX_SCRATCH_DIRECTORY_H_
 #define AUTODIST_STORAGE_POSIX_SCRATCH_DIRECTORY_H_
@@ -22,14 +22,14 @@ class ScratchDirectory {
   ScratchDirectory(const ScratchDirectory&) = delete;
   ScratchDirectory& operator=(const ScratchDirectory&) = delete;
 
-  // Makes it in the directory `parent`, on a POSIX file system. Once. Another saver that takes it
-  // for abandoned, before it is locked, makes no difference.
+  // Makes it in the directory `parent`, on a POSIX file system. Called once. Another saver may
+  // remove it before it is locked; then this makes another.
   absl::Status Create(const std::string& parent, const std::string& name);
 
   const std::string& name() const { return name_; }
 
  private:
-  // False where another saver removes what was made.
+  // False if another saver removed the directory meanwhile.
   absl::StatusOr<bool> TryCreate(const std::string& parent, std::string name);
 
   const OwnProcess process_;

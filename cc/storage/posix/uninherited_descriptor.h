@@ -1,10 +1,10 @@
 // A file descriptor that a forked child does not keep.
 //
-// A lock (flock) belongs to the open file, which a child shares: it would hold its parent's lock
-// for as long as it lives, and the blocks of a file that was removed meanwhile. O_CLOEXEC helps
-// only those that exec. So fork() closes these in the child, by pthread_atfork: there the objects
-// have no descriptor any more, and whatever is done with one fails. Children made by vfork() or a
-// bare clone(), which run no such handlers, exec at once.
+// A lock (flock) belongs to the open file, which a child shares. So a child would hold its parent's
+// lock for as long as it lives, and the blocks of a file that was removed meanwhile. O_CLOEXEC
+// helps only children that exec. So fork() closes these descriptors in the child, by
+// pthread_atfork. There the objects have no descriptor any more, and their calls fail. Children
+// made by vfork() or a bare clone(), which run no such handlers, exec at once.
 //
 // Locks that a child does not inherit (fcntl's F_SETLK) are no way out: the first descriptor of the
 // file that any thread closes ends them. Those of open file descriptions (F_OFD_SETLK) descend as
