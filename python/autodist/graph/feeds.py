@@ -46,12 +46,12 @@ class FeedPlan:
             for t in self._tensors
         ]
         self.targets: list[Any] = []
-        self._placed: list[_Parts] = []
+        self._divisions: list[_Division] = []
         self._has_whole: list[bool] = []
         sizes: dict[int, int] = {}
         for index, (tensor, value) in enumerate(zip(self._tensors, self._values, strict=True)):
-            parts = _parts(context, tensor, value)
-            self._placed.append(parts)
+            division = _divide(context, tensor, value)
+            self._divisions.append(division)
             if value is None:
                 self.targets.append(context.unsplit(tensor))
                 self._has_whole.append(False)
@@ -61,9 +61,9 @@ class FeedPlan:
             if whole is not None:
                 self.targets.append(whole)
             self._has_whole.append(whole is not None)
-            if parts.axis is not None:
-                # What is computed from the batch is fed in its place: the parts have the sizes of
-                # what is fed.
+            if division.axis is not None:
+                # The fed tensor replaces what is computed from the batch, so the sub-batches have
+                # its sizes.
                 for root in context.means.roots_in(context.batch.tensor_mask(tensor)) - fed_whole:
                     sizes[root] = index
         self.targets.extend(context.means.sizes(root) for root in sizes)
@@ -72,9 +72,9 @@ class FeedPlan:
     def lengths(self, arrays: Sequence[Any]) -> dict[str, int]:
         """The number of rows of each fed batch, by the tensor's name."""
         found = {}
-        for name, parts, array in zip(self._names, self._placed, arrays, strict=True):
-            if parts.axis is not None and parts.axis < array.ndim:
-                found[name] = parts.rows(array)
+        for name, division, array in zip(self._names, self._divisions, arrays, strict=True):
+            if division.axis is not None and division.axis < array.ndim:
+                found[name] = division.rows(array)
         return found
 
     def spread(self, arrays: Sequence[Any]) -> list[Any]:
@@ -88,12 +88,12 @@ class FeedPlan:
         """
         check_lengths(self.lengths(arrays))
         found: list[Any] = []
-        fed = zip(self._values, self._placed, self._has_whole, arrays, strict=True)
-        for value, parts, has_whole, array in fed:
-            found.extend([array] if value is None else _spread(value, parts, array))
+        fed = zip(self._values, self._divisions, self._has_whole, arrays, strict=True)
+        for value, division, has_whole, array in fed:
+            found.extend([array] if value is None else _spread(value, division, array))
             found.extend([array] if has_whole else [])
         for index in self._sizes_of:
-            rows = self._placed[index].rows(arrays[index])
+            rows = self._divisions[index].rows(arrays[index])
             found.append(even_sizes(rows, self._replica_count))
         return found
 
@@ -114,13 +114,12 @@ def check_lengths(lengths: Mapping[str, int]) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Parts:
+class _Division:
     """How a fed array is divided among the replicas.
 
     Attributes:
       axis: the dimension along which it is split; None where it is not.
-      each: how many entries along `axis`, or how many in a count, there are for each row of the
-        batch.
+      each: the number of entries along `axis`, or in a count, per row of the batch.
       is_sum: whether the replicas' values add up to the array.
       is_count: whether it is a number of rows, of which each replica has its own.
     """
@@ -149,52 +148,52 @@ class _Parts:
         return [array] * count
 
 
-def _parts(  # noqa: PLR0911 - a kind each
+def _divide(  # noqa: PLR0911 - a kind each
     context: Context, tensor: Any, value: Value | None
-) -> _Parts:
+) -> _Division:
     """How an array fed for a tensor is divided among the replicas. `value` is None for a root.
 
     Raises:
-      ArgumentError: if each replica's value counts within its sub-batch, or holds it in
+      ArgumentError: if each replica's value counts within its sub-batch, or holds the rows in
         another order.
     """
     if value is None:
         root = context.batch.root_number(*key_of(tensor))
-        return _Parts() if root is None else _Parts(context.batch.root_axis(root))
+        return _Division() if root is None else _Division(context.batch.root_axis(root))
     if not value.varies:
-        return _Parts()
+        return _Division()
     asked, kinds = context.batch.asked_axis(tensor), context.batch.kinds
     kind = kinds.of_tensor(tensor)
     if asked is not None:
-        return _Parts(asked)
+        return _Division(asked)
     if kind is None:
-        # Of a backward pass: rows of a gradient. Of anything else the replicas' values are not
-        # used.
+        # A tensor of a backward pass may hold rows of a gradient. Of any other tensor without a
+        # kind no replica's value is used.
         is_rows = not context.batch.is_forward(tensor.op) and has_batch_dimension(tensor)
-        return _Parts(0 if is_rows else None)
+        return _Division(0 if is_rows else None)
     if kind.is_rows:
-        return _Parts(kind.axis, _product(kind.each))
+        return _Division(kind.axis, _product(kind.each))
     sizes = kinds.sizes(tensor) or []
     if kind == SUM and sizes == [COUNT]:
-        return _Parts(each=_product(sizes[0].each), is_count=True)
+        return _Division(each=_product(sizes[0].each), is_count=True)
     if kind.is_partial:
         raise ArgumentError(
             f"cannot feed {tensor.name!r}: it is made of row numbers or sizes of the batch, or has "
-            "its rows in another order, and each replica has its own for its part. Feed what it is "
-            "computed from, or what is computed from it."
+            "its rows in another order, and each replica has its own for its sub-batch. Feed what "
+            "it is computed from, or what is computed from it."
         )
-    return _Parts(is_sum=kind == SUM)
+    return _Division(is_sum=kind == SUM)
 
 
 def _product(each: tuple[Any, ...] | None) -> int:
-    """How many there are for each row, as far as that is a known number; else 1."""
+    """The number per row of the batch; 1 if it is not known."""
     is_known = each is not None and all(isinstance(size, int) and size > 0 for size in each)
     return math.prod(each) if each is not None and is_known else 1
 
 
-def _spread(value: Value, parts: _Parts, array: Any) -> list[Any]:
+def _spread(value: Value, division: _Division, array: Any) -> list[Any]:
     """The feeds of the pieces of `value` when its original tensor is fed with `array`."""
-    rows = parts.of(array, len(value.pieces))
+    rows = division.of(array, len(value.pieces))
     if value.grid is None:
         return rows
     boxes = [

@@ -32,9 +32,9 @@ from autodist.session.runs.variable_feeds import fed_reads
 class DistributedSession(tf.compat.v1.Session):
     """Runs a distributed graph in terms of the original one.
 
-    `graph` is the original graph; everything that `run` takes and returns is meant in it. Made by
-    `AutoDist.create_distributed_session`, and in place of a `tf.compat.v1.Session` that is made in
-    the scope. The graph is transformed at the first use.
+    `graph` is the original graph. What `run` takes and returns are tensors and ops of this graph,
+    and their values. `AutoDist.create_distributed_session` makes a session. So does
+    `tf.compat.v1.Session` in the scope. The graph is transformed at the first use.
     """
 
     def __init__(self, transformer: Transformer, runner: Runner) -> None:
@@ -61,7 +61,7 @@ class DistributedSession(tf.compat.v1.Session):
         return self._transformer.graph
 
     def begin(self) -> None:
-        """Transforms the graph as it is, or takes in what was added to it.
+        """Transforms the graph, or the ops that were added to it.
 
         Raises:
           UnsupportedGraphError: if the graph holds something that cannot be distributed.
@@ -77,14 +77,14 @@ class DistributedSession(tf.compat.v1.Session):
 
         The others keep theirs.
 
-        An initializer runs after those of what it depends on. One that depends on a placeholder
-        that is not fed is left to the user, with a warning.
+        An initializer runs after the initializers that it depends on. One that depends on a
+        placeholder that is not fed is left to the user, with a warning.
 
         Args:
           feed_dict: values that initializers need, by tensor.
         """
-        # First what the initializers need alone: TensorFlow places and optimizes the graph there is
-        # at each new run.
+        # First only the ops that the initializers need are made: TensorFlow places and optimizes
+        # the whole graph again for each new kind of run.
         self._transformer.extend()
         self._initialization.complete(feed_dict, is_fresh=self._is_fresh)
         self.begin()
@@ -254,12 +254,12 @@ class DistributedSession(tf.compat.v1.Session):
     ) -> Any:
         """Runs original ops and tensors.
 
-        The one step of `tf.compat.v1.Session` that is replaced.
+        This is the one step of `tf.compat.v1.Session` that is replaced.
         """
         self._begin_run()
         tensors = [ref.deref() for ref in feed_dict]
         arrays = list(feed_dict.values())
-        # What is run comes first: an update may take another tensor in place of one that is fed.
+        # Fetches and targets come before feeds: making an update may replace a tensor that is fed.
         if handle is None:
             fetches = self._late_reads.fetch(fetch_list, target_list, tensors)
         else:

@@ -13,12 +13,12 @@ from autodist.checkpoint.files import bundle, paths
 from autodist.private_apis import tf_variables
 from autodist.tf_nodes import restore_nodes
 
-# Names listed of each kind; the error itself lists all that are missing.
+# How many names of each kind a hint lists; the error itself lists all that are missing.
 _MOST_LISTED = 10
 _MOST_MATCHES = 3
 
 
-# Names that are compared with one that nothing is near to.
+# How many names are compared with a name that resembles none.
 _MOST_COMPARED = 2000
 
 # `m.index`, `m.data-00000-of-00001`, `m.meta` are files of the checkpoint `m`.
@@ -48,12 +48,12 @@ def check_prefix(prefix: str) -> None:
         problem = "it is a directory, not the prefix of a checkpoint"
         meant = [latest] if latest else _prefixes_in(prefix, "")
     elif tf.io.gfile.glob(prefix):
-        return  # Of the V1 format, which has no index.
+        return  # A checkpoint of the V1 format, which has no index.
     else:
         problem = f"there is no {prefix}.index"
         meant = _prefixes_in(paths.parent(prefix), paths.name(prefix))
         if not meant:
-            return  # The base class says it as well.
+            return  # The base class raises the same error.
     hint = f". Did you mean {' or '.join(meant)}?" if meant else ""
     raise errors.ArgumentError(
         f"The passed save_path is not a valid checkpoint: {prefix}: {problem}{hint}"
@@ -162,7 +162,7 @@ def _about_names(missing: list[str], stored: _Shapes) -> list[str]:
 
 
 def _nearest(name: str, stored: _Shapes) -> list[str]:
-    """Returns the names most like one; the likest also where none is very like it."""
+    """Returns the names that are most similar to one; if none is similar, the nearest."""
     near = difflib.get_close_matches(name, stored, n=_MOST_MATCHES)
     if near:
         return near
@@ -172,7 +172,7 @@ def _nearest(name: str, stored: _Shapes) -> list[str]:
 
 
 def _about_renaming(missing: list[str], stored: _Shapes) -> list[str]:
-    """Says which one change of prefix would find all that is missing."""
+    """Returns a hint if one change of prefix would find all missing names."""
     first = missing[0]
     added = {name[: -len(first)] for name in stored if name.endswith("/" + first)}
     for scope in sorted(added):

@@ -35,7 +35,7 @@ def text_of(error: Any) -> str:
         ends = [number for number, line in enumerate(lines) if line.startswith(_NODE)]
         lines = lines[max(ends, default=0) + 1 :]
     kept = [line for line in lines if line.strip(" =") and not line.strip().startswith(_NOISE)]
-    # Each task that was lost is told of by all that waited for it, in the same words.
+    # All tasks that waited for a lost task report it in the same words.
     return "\n".join(dict.fromkeys(kept))
 
 

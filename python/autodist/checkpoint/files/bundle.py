@@ -8,16 +8,16 @@ import tensorflow as tf
 
 from autodist.checkpoint.files import paths
 
-# Of data files whose directory cannot be listed.
+# If the directory cannot be listed, so many data files are looked for by name.
 _MOST_TRIED = 64
 
 
 def exists(prefix: str) -> bool:
     """Tells whether there is a bundle under a prefix.
 
-    Clients of a network file system remember for a while that there is no file of a name. Another
-    client may create a file of a name soon. So the name is looked for in the directory, if that can
-    be read, and not asked for.
+    A client of a network file system may remember for a while that a name does not exist, although
+    another client has created it. So this lists the directory, if it can, and does not ask for the
+    name.
     """
     if paths.is_local(prefix):
         with (
@@ -31,8 +31,8 @@ def exists(prefix: str) -> bool:
 def remove(prefix: str, *others: str) -> None:
     """Removes a bundle if it is there, the index first: without it the data file is no checkpoint.
 
-    A file that cannot be removed stays. A failed save calls this, and its error is the
-    one to tell.
+    A file that cannot be removed stays, without an error: a failed save that calls this has its
+    own.
 
     Args:
         prefix: The bundle's prefix.
@@ -71,17 +71,18 @@ def data_files(prefix: str) -> list[str]:
     try:
         names = _names_in(start)
     except (PermissionError, tf.errors.PermissionDeniedError, UnicodeDecodeError):
-        # The directory may be written to and not read, or holds names that TensorFlow cannot tell.
+        # The directory may be written to but not read, or holds names that TensorFlow cannot
+        # decode.
         return [path for path in _possible_data_files(prefix) if tf.io.gfile.exists(path)]
     first = paths.name(prefix) + ".data-"
-    # Of names that are no UTF-8 none is that of a data file.
+    # A name that is not UTF-8 is not that of a data file.
     return [
         start + name for name in names if name.startswith(first) and name[len(first) :].isascii()
     ]
 
 
 def _names_in(directory: str) -> list[str]:
-    """Returns the names in a directory, those too that are no UTF-8 if it is local."""
+    """Returns the names in a directory; if it is local, also names that are not UTF-8."""
     if not paths.is_local(directory):
         names: list[str] = tf.io.gfile.listdir(directory)
         return names

@@ -12,8 +12,7 @@ from typing import Any
 
 _FILE_SCHEME = "file://"
 
-# By these `fsync` says that the file system has nothing to sync: of any file, and of directories
-# alone.
+# Errors by which `fsync` tells that the file system cannot sync: any file, or directories only.
 _NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 _NO_SYNC_OF_DIRECTORIES = {
     errno.EBADF,
@@ -136,7 +135,7 @@ def _sync_descriptor(descriptor: int) -> None:
         if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
             raise
         if error.errno == errno.EROFS:
-            # A file system that became read-only after an error fails so too, and has lost data.
+            # A file system that became read-only after an error also fails so. It has lost data.
             if os.fstatvfs(descriptor).f_flag & os.ST_RDONLY:
                 raise
         elif error.errno not in _NO_SYNC_OF_DIRECTORIES:
@@ -144,11 +143,11 @@ def _sync_descriptor(descriptor: int) -> None:
 
 
 def sync_tree(directory: str, but: Iterable[str] = ()) -> None:
-    """Makes durable all files and directories below a directory, and itself.
+    """Syncs a directory and all files and directories below it.
 
     Args:
         directory: The directory.
-        but: Names of directories right below it to leave out.
+        but: Names of directories directly in it to leave out.
 
     Raises:
         OSError: One cannot be opened or synced.
@@ -158,7 +157,7 @@ def sync_tree(directory: str, but: Iterable[str] = ()) -> None:
     try:
         entries = list(os.scandir(for_system_calls(directory)))
     except PermissionError:
-        # Nobody may list it: all of the file system.
+        # The directory cannot be listed, so this syncs all file systems.
         os.sync()
         return
     for entry in entries:

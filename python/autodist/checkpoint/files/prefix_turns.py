@@ -22,13 +22,13 @@ class Turn:
     Attributes:
         key: Of the prefix.
         thread: The thread that saves.
-        depth: How many saves of that thread, one within the other, are under way.
+        depth: How many nested saves of that thread are under way.
         has_saved_within: Whether another save to the prefix began and ended within this one, in the
             same thread.
     """
 
     def __init__(self, key: str) -> None:
-        """Belongs to the thread that makes it."""
+        """Creates a turn of the calling thread."""
         self.key = key
         self.thread = threading.get_ident()
         self.depth = 0
@@ -63,7 +63,7 @@ class _Turns:
     def end(self, turn: Turn) -> None:
         """Ends a turn."""
         with self._changed:
-            # A forked child does not have its parent's.
+            # In a forked child the parent's turns are gone.
             if self._turns.get(turn.key) is turn:
                 del self._turns[turn.key]
                 self._changed.notify_all()
@@ -74,13 +74,13 @@ class _Turns:
 
 
 _TURNS = _Turns()
-# The threads of a parent process are not in its child.
+# A forked child does not have the threads of its parent.
 os.register_at_fork(after_in_child=_TURNS.forget)
 
 
 @contextlib.contextmanager
 def taken(prefix: str, timeout_seconds: float) -> Iterator[Turn]:
-    """Waits until no other thread of this process saves to a prefix, and keeps them waiting.
+    """Takes the turn of a prefix: waits for other threads of this process that save to it.
 
     A thread that saves within its own save, as a session that wraps another may, does not wait for
     itself.

@@ -15,8 +15,8 @@ class SaveReport:
 
     Attributes:
         prefix: The checkpoint's prefix; `None` if there was nothing to save.
-        written_bytes: Bytes of the bundle; `None` where another wrote it than our op in this
-            process.
+        written_bytes: Bytes of the bundle; `None` if it was not our op in this process that wrote
+            it.
         seconds: How long that took.
         max_lock_seconds: How long a variable was locked at most.
     """
@@ -27,7 +27,7 @@ class SaveReport:
     max_lock_seconds: float = 0.0
 
     def log(self) -> None:
-        """Logs a line, unless another than our op in this process wrote the bundle."""
+        """Logs a line, if our op in this process wrote the bundle."""
         if self.written_bytes is None:
             return
         _LOGGER.info(

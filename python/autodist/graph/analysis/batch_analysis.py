@@ -80,7 +80,7 @@ class BatchAnalysis(Dependence):
         return Proof(self, self.kinds).obstacle_to(tensor)
 
     def extend(self, new_ops: list[Any], settled: Iterable[Any]) -> list[Any]:
-        """Takes in ops added to the original graph.
+        """Analyses ops added to the original graph.
 
         Args:
           new_ops: the ops, in order of creation.

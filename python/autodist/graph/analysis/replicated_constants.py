@@ -16,7 +16,7 @@ from typing import Any
 
 from autodist.graph.original.ops import op_types
 
-# Of an op with a larger output there is one copy.
+# An op with a larger output has one copy for all replicas.
 _MOST_ELEMENTS = 1 << 14
 
 
@@ -31,7 +31,7 @@ class ReplicatedConstants:
         return op in self._replicated
 
     def extend(self, ordered: list[Any], is_per_replica: Callable[[Any], bool]) -> None:
-        """Takes in ops added to the original graph.
+        """Analyses ops added to the original graph.
 
         Args:
           ordered: the ops, each after what it depends on.

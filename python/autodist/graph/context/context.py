@@ -57,7 +57,7 @@ class Context(Counterparts):
         gradients: Iterable[GradientRecord],
         is_per_replica: Callable[[Any], bool],
     ) -> None:
-        """Takes in ops added to the original graph.
+        """Analyses ops added to the original graph.
 
         Args:
           ordered: the ops, each after what it depends on.
@@ -81,7 +81,7 @@ class Context(Counterparts):
         return value
 
     def seen(self, op: Any, tensor: Any) -> Value:
-        """The same, where each replica makes `op` for itself."""
+        """The same, if each replica has its own copy of `op`."""
         second = self.batch.second_derivative(op, tensor)
         if second is not None:
             return self._gradients.behind(second)

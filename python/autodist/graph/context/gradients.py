@@ -36,7 +36,7 @@ class Gradients:
         self._behind: dict[tuple[Key, Key], Value] = {}
 
     def extend(self, records: Iterable[GradientRecord]) -> None:
-        """Takes in gradients; known ones are skipped."""
+        """Adds gradients; skips known ones."""
         for record in records:
             for tensor in (record.values, record.indices):
                 if tensor is not None:

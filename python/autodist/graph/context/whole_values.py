@@ -68,7 +68,10 @@ class WholeValues:
         return self._made[key_of(tensor)]
 
     def _missing(self, user: Any, tensor: Any) -> list[tuple[Any, Any]]:
-        """What must be made before `tensor`, which is made here if that is nothing."""
+        """Makes `tensor`, or returns the tensors that must be made first.
+
+        Each comes with the op that takes it.
+        """
         made, key = self._counterparts, key_of(tensor)
         if key in self._made or (user is not None and not self._seen(user, tensor).varies):
             return []

@@ -19,8 +19,8 @@ from autodist.graph.original.observed.differentiations import GradientCall
 from autodist.graph.original.variables.roles import Key, key_of
 from autodist.private_apis import tf_graphs
 
-# Linear in each input where the others do not depend on what came back; the first set: in one, the
-# second: in all.
+# Op types that keep a value linear in the upstream gradient: products if one input is linear, sums
+# if all are, the others if the first is.
 _PRODUCTS = frozenset({"Mul", "MulNoNan", "MatMul", "BatchMatMulV2"})
 _LINEAR = frozenset(
     {"Neg", "Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "ZerosLike", "StopGradient"}

@@ -99,7 +99,7 @@ class CachedRun:
             for t in fed.values()
         ]
         self._runner = runner
-        # What is run comes first: an update may take another tensor in place of one that is fed.
+        # Fetches and targets come before feeds: making an update may replace a tensor that is fed.
         targets = [new for op in handler.targets() for new in transformer.targets(op)]
         fetches = late_reads.fetch(handler.fetches(), handler.targets(), fed.values())
         self._feed_plan = transformer.feed_plan(list(fed.values()))

@@ -14,7 +14,7 @@ class Obstacle:
 
     Attributes:
       op: the op that forbids it.
-      reason: why, to follow "op ...".
+      reason: why, as the end of a sentence that begins with "op ...".
     """
 
     op: Any
@@ -31,11 +31,11 @@ class Decisions:
     Attributes:
       combined: ops whose outputs are combined over the replicas for all that take them.
       shared: by op and input: the inputs that are combined for that op alone.
-      scaled: ops one output of which each replica has times the inverse of its share.
-      scaled_outputs: by op among `scaled`: which output.
+      scaled: ops with one output that each replica multiplies by the inverse of its share.
+      scaled_outputs: the number of this output, by op.
       weighted: by result of a differentiation with respect to rows: the number of the first op that
-        sees it times each replica's share.
-      made_once: updates that are made once, with what one node has.
+        sees it multiplied by each replica's share.
+      made_once: updates that are made once, with one node's inputs.
       local: handle ops of the variables of which each replica updates a copy of its own.
     """
 

@@ -81,7 +81,7 @@ class Dependence:
         return [t for t in self._candidates if key_of(t) in self._root_bits]
 
     def add_root(self, tensor: Any) -> None:
-        """Has a tensor be split, if it has a dimension that is the batch."""
+        """Makes a tensor a root, if one of its dimensions is the batch."""
         axis = self._dims.axis(tensor)
         if axis is not None:
             self._root_bits[key_of(tensor)] = 2 << len(self._candidates)
@@ -89,7 +89,7 @@ class Dependence:
             self._axes.append(axis)
 
     def remove_root(self, tensor: Any) -> None:
-        """Has a root not be split."""
+        """Makes a root whole again."""
         del self._root_bits[key_of(tensor)]
 
     def root_bit(self, tensor: Any) -> int:
@@ -97,7 +97,7 @@ class Dependence:
         return self._root_bits.get(key_of(tensor), 0)
 
     def root_number(self, op: Any, index: int) -> int | None:
-        """Which root output `index` of `op` is; None when it is none."""
+        """The number of the root that is output `index` of `op`; None if it is not a root."""
         bit = self._root_bits.get((op, index))
         return None if bit is None else bit.bit_length() - 2
 
@@ -121,7 +121,7 @@ class Dependence:
     # What varies.
 
     def mask(self, op: Any) -> int:
-        """The roots that `op` depends on; 0 when it does not vary."""
+        """The roots that `op` depends on, as a bit mask; 0 if it does not vary."""
         return self._masks[op]
 
     def masks(self) -> set[int]:
@@ -129,7 +129,7 @@ class Dependence:
         return set(self._masks.values())
 
     def is_known(self, op: Any) -> bool:
-        """Whether an op was taken in."""
+        """Whether an op was analysed."""
         return op in self._masks
 
     def tensor_mask(self, tensor: Any) -> int:
@@ -143,7 +143,7 @@ class Dependence:
     # Where ops are.
 
     def is_new(self, op: Any) -> bool:
-        """Whether `op` is of those that were taken in last."""
+        """Whether `op` is among the ops that were added last."""
         return op in self._new
 
     def is_in_loop(self, op: Any) -> bool:
@@ -228,7 +228,7 @@ class Dependence:
     # Growing.
 
     def take_in(self, new_ops: list[Any]) -> None:
-        """Takes in ops added to the graph, in order of creation, and what was seen of them."""
+        """Adds new ops of the graph, in order of creation, with what the observer saw of them."""
         self._take_gradients()
         for op in new_ops:
             self._numbers[op] = len(self._numbers)

@@ -58,7 +58,7 @@ class Roots:
                     self.fed_whole.append((tensor, tensor.consumers()[0]))
                 else:
                     batch.add_root(tensor)
-        # Anything else that does not come from a root may be one where the user says so: a queue's
+        # Any other tensor that does not come from a root is one if the user says so: a queue's
         # output, a constant.
         asked = [t for op in ops if op.type not in DATA_SOURCES for t in op.outputs]
         asked = [t for t in asked if batch.is_asked(t)]
@@ -74,8 +74,8 @@ class Roots:
         batch.spread(ops)
         trained = self._trained()
         takers = [op for op in ops if takes_whole(op) or meets_known_rows(op, self._depends)]
-        # What fills a variable and trains nothing, such as its initial value, may have any number
-        # of rows.
+        # A tensor that only fills a variable, such as its initial value, may have any number of
+        # rows.
         takers += [
             op
             for op in ops
@@ -84,14 +84,14 @@ class Roots:
         self.drop(takers, ops)
 
     def drop(self, takers: list[Any], ops: list[Any], *, keeps_asked: bool = True) -> bool:
-        """Has the roots that `takers` depend on not be split.
+        """Makes the roots that `takers` depend on whole.
 
-        False where they depend on none that may be dropped.
+        False if they depend on no root that may be dropped.
 
         Args:
           takers: ops that need roots whole.
           ops: the new ops.
-          keeps_asked: whether those are kept of which the user said where the batch lies.
+          keeps_asked: whether to keep roots for which the user gave the dimension of the batch.
 
         Raises:
           UnsupportedGraphError: if a session splits one of them already.

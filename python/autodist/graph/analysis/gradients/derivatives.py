@@ -25,7 +25,7 @@ _SEEDS = frozenset({"Fill", "OnesLike"})
 
 
 class Mode(enum.Enum):
-    """What the replicas' derivatives are."""
+    """Of what the replicas compute derivatives."""
 
     MEAN = "of a mean"
     ROWS = "of rows, each of its own"
@@ -51,7 +51,7 @@ class Derivatives:
         self._observer = observer
 
     def mode(self, made: Differentiation) -> Mode | None:
-        """What the replicas' derivatives are; None where nothing is known of them."""
+        """Of what the replicas compute derivatives; None where that is not known."""
         if self._goes_through_changes(made):
             return None
         kinds = {self._kind_of_target(t) for t in made.targets}
@@ -71,7 +71,7 @@ class Derivatives:
         return None if self.seed(made) is None else Mode.SCALED_ROWS
 
     def seed(self, made: Differentiation) -> Any:
-        """The op of the ones that a differentiation of rows begins with.
+        """The op that makes the ones with which a differentiation of rows begins.
 
         None where there is no such op.
         """
@@ -127,7 +127,7 @@ class Derivatives:
         return kind
 
     def given_gradients(self) -> Iterator[Any]:
-        """What optimizers take for gradients although no differentiation made it."""
+        """The tensors that optimizers take for gradients, but that no differentiation made."""
         made = {key_of(b.values) for b in self._observer.gradients if b.handle_op is not None}
         for record in self._observer.gradients:
             values = record.values

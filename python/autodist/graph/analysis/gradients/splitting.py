@@ -72,7 +72,7 @@ class Splitting:
     def find_kinds(self, ordered: list[Any]) -> bool:
         """Finds the kinds of the new ops' outputs.
 
-        Whether more is combined or scaled than before.
+        Returns whether it combines or scales more than before.
         """
         decisions = self._decisions
         former = self._new(decisions.scaled)
@@ -226,7 +226,7 @@ class Splitting:
     def _sources_of_reduced(
         self, op: Any, index: int
     ) -> tuple[set[Any], set[tuple[Any, Key]]] | None:
-        """What to combine so that all replicas have one value of input `index`.
+        """The tensors to combine so that all replicas have one value of input `index`.
 
         None where that cannot be done.
         """

@@ -84,7 +84,7 @@ class Unproved:
         ]
 
     def culprit(self, tensor: Any) -> Any:
-        """The first op, behind a tensor without a kind, of whose output no rule says the kind."""
+        """The first op on the way to a tensor without a kind to whose output no rule gives one."""
         op = tensor.op
         seen = set()
         while op not in seen:

@@ -67,7 +67,7 @@ class BatchUpdates:
         self._per_replica: set[Any] = set()
 
     def extend(self, ordered: list[Any]) -> None:
-        """Takes in ops added to the original graph, each after what it depends on."""
+        """Analyses ops added to the original graph, each after what it depends on."""
         self._ops = ordered
 
     def choice_behind(self, op: Any) -> Any:
@@ -129,7 +129,7 @@ class BatchUpdates:
         return True
 
     def _refuse(self, refused: list[_Refused], settled: set[Any]) -> None:
-        """Has what updates take that are not made once not be split, or variables be local."""
+        """For updates that cannot be made once, makes roots whole or variables local."""
         self.obstacles.update({op: found for op, _, found in refused if found is not None})
         undeclared = [
             r for r in refused if not r[1] or not all(v.declares_aggregation for v in r[1])
@@ -141,7 +141,7 @@ class BatchUpdates:
             writing = [r for r in undeclared if r[1]]
             if writing:
                 refuse(*writing[0])
-            # Asked to split all the same, each replica has the effect for its rows.
+            # The user asked to split all the same: each replica makes the effect, with its rows.
             self._per_replica.update(op for op, *_ in undeclared)
 
     def _localise(
@@ -151,7 +151,7 @@ class BatchUpdates:
         obstacle: Obstacle | None,
         settled: set[Any],
     ) -> None:
-        """Makes the variables local that `op` writes."""
+        """Makes the variables that `op` writes local."""
         for variable in variables:
             if variable.handle_op in self._decisions.local:
                 continue

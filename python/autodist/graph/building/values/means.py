@@ -119,7 +119,7 @@ class Means:
                     values=tensors[replicas.start : replicas.stop],
                     sizes=sizes[replicas.start : replicas.stop],
                 )
-                # A task without a sub-batch counts as nothing, NaN included.
+                # A task without a sub-batch has no weight, even if it computed NaN.
                 parts.append(tf.math.multiply_no_nan(local, tf.cast(share, local.dtype)))
         sums = self._collectives.sum_over_tasks(name, parts)
         return [each for each, replicas in zip(sums, self._tasks, strict=True) for _ in replicas]
@@ -128,7 +128,7 @@ class Means:
         """Each task's share of the batch, a float64 scalar."""
         roots = self._sources_in(mask)
         if roots not in self._task_shares:
-            sizes = self._part_sizes(roots)
+            sizes = self._sub_batch_sizes(roots)
             with self._builder.adding("task_shares", sizes.device):
                 # An empty batch has no shares; all replicas count alike.
                 counted = tf.where(tf.reduce_sum(sizes) > 0, sizes, tf.ones_like(sizes))
@@ -145,14 +145,13 @@ class Means:
 
     def rows_of_replicas(self, rows: Any, values: list[Any], mask: int) -> list[Any]:
         """Reverses `mean_slices`: splits `rows`, one per row of all `values`, by replica."""
-        counts = self.part_counts(mask)
+        counts = self.sub_batch_counts(mask)
         with self._builder.adding(f"part/{values[0].op.name}", values[0].device):
             sizes = [tf.shape(v, out_type=tf.int64)[0] for v in values]
             counted = tf.stack([s * c for s, c in zip(sizes, counts, strict=True)])
             parts = tf.split(rows, counted, num=self._replica_count)
             for i, part in enumerate(parts):
-                # A replica without a sub-batch has rows all the same; they count as
-                # nothing.
+                # A replica without a sub-batch has rows all the same. They get no gradient.
                 missing = (sizes[i] - counted[i])[tf.newaxis]
                 shape = tf.concat([missing, tf.shape(part, out_type=tf.int64)[1:]], 0)
                 parts[i] = tf.concat([part, tf.zeros(shape, rows.dtype)], 0)
@@ -176,7 +175,7 @@ class Means:
 
     def sum(self, tensors: list[Any], mask: int) -> Any:
         """The sum over the replicas that have a sub-batch."""
-        counts = self.part_counts(mask)
+        counts = self.sub_batch_counts(mask)
         with self._builder.adding(f"sum/{tensors[0].op.name}", tensors[0].device):
             # Not a product with 0, which is NaN where a tensor holds infinity.
             counted = [
@@ -188,13 +187,13 @@ class Means:
     def times_shares(self, tensors: list[Any], mask: int, *, is_inverse: bool) -> list[Any]:
         """Each replica's tensor times its share of the rows, or times the inverse of its share.
 
-        A replica without a sub-batch counts as one with all rows. What it computes counts as
-        nothing.
+        A replica without a sub-batch is treated as one with all rows. What it computes has no
+        weight elsewhere.
 
         Args:
           tensors: one floating or complex tensor per replica.
-          mask: the roots whose parts are the shares.
-          is_inverse: whether the inverse is meant.
+          mask: the roots whose sub-batches give the shares.
+          is_inverse: whether to multiply by the inverse.
         """
         made = []
         for factor, tensor in zip(self._factors(mask, is_inverse), tensors, strict=True):
@@ -206,9 +205,9 @@ class Means:
         """Each replica's share, or the inverse, as float64 scalars."""
         key = (self._sources_in(mask), is_inverse)
         if key not in self._share_factors:
-            sizes = self._part_sizes(key[0])
+            sizes = self._sub_batch_sizes(key[0])
             with self._builder.adding("shares", sizes.device):
-                # Of an empty batch nobody has a part.
+                # In an empty batch every sub-batch is empty.
                 total = tf.maximum(tf.reduce_sum(sizes), 1)
                 counted = tf.cast(tf.where(sizes > 0, sizes, total), tf.float64)
                 shares = counted / tf.cast(total, tf.float64)
@@ -221,7 +220,7 @@ class Means:
 
         True where no batch is involved.
         """
-        count = self.part_counts(mask)[replica]
+        count = self.sub_batch_counts(mask)[replica]
         with self._builder.adding("has_rows", count.device):
             return tf.equal(count, 1)
 
@@ -235,12 +234,12 @@ class Means:
         return found & self._sizes.keys()
 
     def sizes(self, root: int) -> Any:
-        """The tensor, int64 of shape `[replicas]`, with the sizes of a root's parts."""
+        """The tensor, int64 of shape `[replicas]`, with the sizes of a root's sub-batches."""
         return self._sizes[root]
 
     def _counted(self, tensors: list[Any], mask: int, axis: int) -> list[Any]:
         """Each replica's rows; none of a replica without a sub-batch."""
-        counts = self.part_counts(mask)
+        counts = self.sub_batch_counts(mask)
         counted = []
         for tensor, count in zip(tensors, counts, strict=True):
             size = tf.shape(tensor, out_type=tf.int64)[axis] * count
@@ -249,13 +248,13 @@ class Means:
             counted.append(rows)
         return counted
 
-    def part_counts(self, mask: int) -> list[Any]:
+    def sub_batch_counts(self, mask: int) -> list[Any]:
         """One int64 scalar per replica: 1 where it has a sub-batch, else 0."""
         roots = self._sources_in(mask)
         if roots not in self._counts:
-            sizes = self._part_sizes(roots)
+            sizes = self._sub_batch_sizes(roots)
             with self._builder.adding("has_rows", sizes.device):
-                # An empty batch has empty parts; there is nothing to drop.
+                # An empty batch has empty sub-batches; there is nothing to drop.
                 has_rows = (sizes > 0) | (tf.reduce_sum(sizes) == 0)
                 self._counts[roots] = tf.unstack(
                     tf.cast(has_rows, tf.int64), num=self._replica_count
@@ -274,17 +273,17 @@ class Means:
 
     def _sizes_of(self, mask: int) -> Any:
         """The sizes that weigh what depends on the roots in `mask`."""
-        return self._part_sizes(self._sources_in(mask))
+        return self._sub_batch_sizes(self._sources_in(mask))
 
-    def _part_sizes(self, roots: tuple[int, ...]) -> Any:
-        """The sizes of the roots' parts, checked to be the same.
+    def _sub_batch_sizes(self, roots: tuple[int, ...]) -> Any:
+        """The sizes of the roots' sub-batches, checked to be the same.
 
-        Equal ones where there are no roots.
+        Without roots, all sizes are 1.
         """
         if len(roots) == 1:
             return self._sizes[roots[0]]
         if roots not in self._common_sizes:
-            with self._builder.adding("part_sizes", self._builder.replica_devices[0]):
+            with self._builder.adding("sub_batch_sizes", self._builder.replica_devices[0]):
                 self._common_sizes[roots] = (
                     self._checked_sizes(roots)
                     if roots
@@ -293,11 +292,11 @@ class Means:
         return self._common_sizes[roots]
 
     def _checked_sizes(self, roots: tuple[int, ...]) -> Any:
-        """The sizes of the first root's parts, given only if those of the others are the same."""
+        """The sizes of the first root's sub-batches, asserted to be those of the others."""
         sizes = [self._sizes[root] for root in roots]
         names = ", ".join(repr(self._batches[root].name) for root in roots)
         problem = (
-            f"the split tensors {names} have different numbers of rows. The sizes of their parts:"
+            f"the split tensors {names} have different numbers of rows. Sizes of their sub-batches:"
         )
         checks = [
             tf.raw_ops.Assert(
@@ -322,7 +321,7 @@ def _task_of(device: str) -> tuple[Any, Any]:
 
 
 def along(axis: int, part: slice) -> tuple[slice, ...]:
-    """What to index a tensor or an array with, to get `part` of its dimension `axis`."""
+    """The index of a tensor or an array that takes `part` of its dimension `axis`."""
     return (*(slice(None),) * axis, part)
 
 

@@ -94,7 +94,7 @@ class Roles:
         self.variables: dict[Any, LogicalVariable] = {}
 
     def extend(self, new_ops: Iterable[Any]) -> list[LogicalVariable]:
-        """Takes in ops added to the original graph; returns the variables among them."""
+        """Analyses ops added to the original graph; returns the variables among them."""
         python_variables = self._python_variables()
         found = []
         for op in new_ops:
