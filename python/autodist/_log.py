@@ -63,14 +63,14 @@ def _escape_arguments(record: logging.LogRecord) -> bool:
 
 
 def _obey_the_program(record: logging.LogRecord) -> bool:
-    """Leaves out what is below the level that the program has set."""
+    """Drops records below the level that the program has set."""
     root = logging.getLogger()
     is_own = logging.getLogger(_NAME).level == _OWN_LEVEL
     return not (is_own and root.handlers) or record.levelno >= root.level
 
 
 def _name_under_absl(record: logging.LogRecord) -> bool:
-    """Puts the name in front where the handler of absl, which leaves it out, takes the record."""
+    """Puts the logger's name in front if absl's handler takes the record, which omits it."""
     handlers = logging.getLogger().handlers
     if any(type(handler).__module__.partition(".")[0] == "absl" for handler in handlers):
         record.msg = f"{record.name}: {record.msg}"

@@ -126,7 +126,7 @@ def last_restore(prefix: str | os.PathLike[str]) -> RestoreReport | None:
 
 
 class StagedFile:
-    """A file that is written under a temporary name before it gets its own.
+    """A file that is written under a temporary name before it gets its real one.
 
     The C++ object owns the file before `stage` returns. An exception that comes right after it,
     such as `KeyboardInterrupt`, loses nothing.
@@ -150,11 +150,11 @@ class StagedFile:
         self._file.stage(os.fsencode(path), contents, durable=durable)
 
     def commit(self) -> None:
-        """Gives the staged file its name, which replaces what had it at one instant.
+        """Renames the staged file to its real name, in place of the former file, at one instant.
 
         Raises:
             tf.errors.OpError: It cannot be renamed, or its directory cannot be synced. The file is
-                gone, and what had its name has it.
+                gone, and the former file has its name.
             NotTakenBackError: The same, and that could not be undone for certain.
         """
         try:

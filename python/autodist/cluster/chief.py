@@ -42,7 +42,7 @@ class Failure:
     Attributes:
       node: the node.
       reason: the problem, in words.
-      is_silent: whether it was asked and has not answered for all of the time.
+      is_silent: whether it was asked, and did not answer for the whole time.
     """
 
     node: Node
@@ -223,7 +223,7 @@ class Cluster:
     def _reach(
         self, node: Node, timeout_seconds: float, start_timeout_seconds: float
     ) -> Status | Failure:
-        """The status of a node, which is started if it can be."""
+        """Returns the status of a node; starts its server if it can."""
         begin = time.monotonic()
         deadline = begin + timeout_seconds
         stub = self._members.stub(node)

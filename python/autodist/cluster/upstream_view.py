@@ -6,7 +6,7 @@ from autodist.cluster.spec.resource_spec import ResourceSpec
 
 
 class ClusterView:
-    """The nodes, as the program sees them, which runs on the chief.
+    """The nodes, as a program on the chief sees them.
 
     Attributes:
       cluster_spec: addresses `host:port` by job.

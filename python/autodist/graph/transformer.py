@@ -37,7 +37,7 @@ class Transformer:
 
     Args:
       original: the user's graph.
-      observer: what was seen while it was built.
+      observer: recorded gradients and optimizers while it was built.
       devices: the replicas' and the servers' devices.
       strategy_builder: decides the layouts.
       batch_dims: where the batch lies in the original tensors.
@@ -90,7 +90,7 @@ class Transformer:
 
     @property
     def stored_parts(self) -> dict[Any, tuple[RequestEntry, ...]]:
-        """By original `SaveV2` or `RestoreV2`: what it saves or restores."""
+        """What each original `SaveV2` or `RestoreV2` saves or restores."""
         return self._context.stored_parts
 
     def placed(self, tensor: Any) -> PlacedVariable | None:
@@ -104,7 +104,7 @@ class Transformer:
     # Growing.
 
     def extend(self) -> None:
-        """Takes in the ops added to the original graph since the last call.
+        """Analyses the ops added to the original graph since the last call.
 
         Raises:
           UnsupportedGraphError: if one of them cannot be distributed.
@@ -116,7 +116,7 @@ class Transformer:
                     "an op added to the graph could not be distributed, and the session cannot go "
                     f"on: {self._failure}"
                 ) from self._failure
-            # Read before the ops: the next call takes in what is added meanwhile.
+            # Read before the ops: the next call handles those that are added meanwhile.
             version = self.original.version
             if version == self._version:
                 return

@@ -84,7 +84,7 @@ def check_cut(
     Args:
       op: the original op.
       touched: the variables whose handles it takes.
-      blocker: says what an op does for which a variable of a shape must stay whole.
+      blocker: returns why an op needs a variable of a shape whole.
 
     Raises:
       UnsupportedGraphError: naming the op and the variable.
@@ -102,7 +102,7 @@ def check_cut(
 
 
 def check_saved_reads(new_ops: list[Any], saved_reads: dict[Any, list[SavedRead]]) -> None:
-    """Refuses new updates that come after a read of the variable which a save was made without.
+    """Refuses new updates that come after a read that a save replaced by a later read.
 
     Args:
       new_ops: ops added to the original graph.

@@ -108,10 +108,7 @@ def takes_functions(op_type: str) -> bool:
 
 @functools.cache
 def is_stateful(op_type: str) -> bool:
-    """Whether ops of a type have a state or an effect.
-
-    So it is said of a type that is not known.
-    """
+    """Whether ops of a type have a state or an effect; true for an unknown type."""
     definition = op_def_registry.get(op_type)
     return definition is None or bool(definition.is_stateful)
 
@@ -199,7 +196,7 @@ class OpTemplate:
 
         Args:
             op: The original op.
-            without: Says of an attribute's name whether the copies do without it.
+            without: Tells by an attribute's name whether the copies omit it.
         """
         node = op.node_def
         attributes = {name: value for name, value in node.attr.items() if not without(name)}

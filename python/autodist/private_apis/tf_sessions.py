@@ -40,7 +40,7 @@ __all__ = [
 
 
 def run_tensors(session: Any, *arguments: Any) -> Any:
-    """Runs lists of ops and tensors; what is left of `tf.compat.v1.Session.run` after all checks.
+    """Runs lists of ops and tensors, as `tf.compat.v1.Session.run` does after all its checks.
 
     Args:
         session: The `tf.compat.v1.Session`.
@@ -52,7 +52,7 @@ def run_tensors(session: Any, *arguments: Any) -> Any:
 class PreparedRun:
     """A run of lists of tensors and ops that is run again and again.
 
-    What `run_tensors` does, taken apart once.
+    It does what `run_tensors` does, but prepares ops and tensors only once.
 
     Args:
         targets: The ops to run.

@@ -68,7 +68,7 @@ def resource_variables_by_default() -> Iterator[None]:
 
 
 def make_saveables(variable: Any, name: str) -> Any:
-    """Returns what a variable of several parts says is to be saved of it under a name.
+    """Returns the saveable objects that a variable of several parts makes of itself.
 
     Args:
         variable: A `ShardedVariable` or a variable of `tf.distribute`.

@@ -119,7 +119,7 @@ def _is_run(leaf: Any) -> bool:
 
 
 def _kind_of(arguments: Any) -> Hashable:
-    """Equal for arguments that can share a graph."""
+    """A key that is equal for arguments that can share a graph."""
     structure = repr(tf.nest.map_structure(lambda _: 0, arguments))
     return structure, tuple(_kind_of_leaf(leaf) for leaf in _flatten(arguments))
 

@@ -18,8 +18,8 @@ class Entry:
 
     Attributes:
         name: The name in the checkpoint.
-        full_shape: Of the variable that it is a slice of, or is assigned to as a whole; `None` if
-            it is not known.
+        full_shape: Shape of the variable of which it is a slice, or to which it is assigned as a
+            whole; `None` if it is not known.
         dtype: The `tf.DType` that is read.
     """
 
@@ -90,7 +90,7 @@ def assigning_ops(output: Any) -> Iterator[Any]:
 
 
 def ops_of_group(restore_all: Any) -> Iterator[Any]:
-    """Yields the operations that the `NoOp` which a saver restores by is the group of."""
+    """Yields the operations that a saver's `restore_all`, a `NoOp`, groups."""
     waiting, seen = [restore_all], set()
     while waiting:
         op = waiting.pop()

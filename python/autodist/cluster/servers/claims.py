@@ -50,10 +50,10 @@ class Claims:
         self.take(timeout_seconds)
 
     def take(self, timeout_seconds: float) -> list[Node]:
-        """Claims every server for this chief, unless some have worked for one that is gone.
+        """Claims every server for this chief, unless some have worked for a chief that is gone.
 
         Returns:
-          Those; `take_over` drops what they hold, for another try.
+          Those servers; `take_over` drops what they hold, before another try.
 
         Raises:
           GraphStateError: if one works for another chief, or has not loaded our op library.
@@ -112,7 +112,7 @@ class Claims:
         try:
             is_alive = chief.status(_ASK_SECONDS).incarnation == claim["incarnation"]
         except NoAnswerError as error:
-            # One that is stopped may go on.
+            # A chief that is stopped may continue.
             is_alive = error.is_silence
         finally:
             chief.close()
@@ -157,7 +157,7 @@ def _handle(task_device: str) -> Any:
 
 
 def _check_library(session: Any, node: Node) -> None:
-    """Has a node run an op of ours."""
+    """Checks that a node can run an op of ours."""
     with tf.device(f"{node.task_device}/device:CPU:0"):
         parts, _ = _native.ops().autodist_split_batch(batch=tf.range(2), N=1)
     try:

@@ -25,7 +25,7 @@ class Absence:
 
     Attributes:
       reason: the problem, in words.
-      is_silent: whether it was asked and has not answered for all of the time.
+      is_silent: whether it was asked, and did not answer for the whole time.
       is_restart: whether another process answered.
     """
 
@@ -47,7 +47,7 @@ class Members(Generic[Member]):
         with self._lock:
             known = self._stubs.get(member)
             if known is None or known.address != address:
-                # The former connection is closed when nobody asks by it any more.
+                # The former connection is closed once no call uses it any more.
                 self._stubs[member] = ServerStub(address)
 
     def stub(self, member: Member) -> ServerStub:

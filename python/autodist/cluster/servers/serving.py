@@ -162,13 +162,13 @@ def serve_chief(task: ServedTask) -> None:
 
 
 def serve_until_chief_ends(task: ServedTask, *, also_unclaimed: bool) -> None:
-    """Serves until a chief's server that was there is gone.
+    """Serves until a chief's server has come and gone.
 
     A user's program without `AutoDist` claims nothing. Its variables here outlive its chief.
 
     Args:
       task: the task to serve.
-      also_unclaimed: whether that may be a chief that has not claimed this server.
+      also_unclaimed: whether a chief counts that has not claimed this server.
 
     Raises:
       GraphStateError: if the server cannot start.
@@ -178,7 +178,7 @@ def serve_until_chief_ends(task: ServedTask, *, also_unclaimed: bool) -> None:
 
 
 def wait_until_chief_ends(task: ServedTask, claimed_at: str | None = None) -> None:
-    """Waits until a chief's server that was there is gone.
+    """Waits until a chief's server has come and gone.
 
     Args:
       task: whose chief.
@@ -193,7 +193,7 @@ def wait_until_chief_ends(task: ServedTask, claimed_at: str | None = None) -> No
         try:
             now = chief.status(_PATIENCE_SECONDS).incarnation
         except NoAnswerError as error:
-            # A chief that is stopped is there; one that is gone refuses connections.
+            # A stopped chief still exists and is silent; one that is gone refuses connections.
             misses += known is not None and not error.is_silence
         else:
             misses = 0

@@ -88,7 +88,7 @@ class Node:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the address is one of this very machine, wherever it is read."""
+        """Whether the address is a loopback address: it means another machine on each node."""
         return is_loopback(self.host)
 
 

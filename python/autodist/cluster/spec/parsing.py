@@ -116,7 +116,7 @@ def _with_ports(nodes: list[Node], where: str) -> list[Node]:
             raise ArgumentError(f"{where}: two nodes have the address {node.address!r}")
         used.add((node.host, node.port))
     made = []
-    # By host the first port that may be free.
+    # The first port that may be free, by host.
     free: dict[str, int] = {}
     for given in nodes:
         port = given.port

@@ -27,7 +27,7 @@ class _Loader(yaml.SafeLoader):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._levels = 0
-        # Of each node, how many values it stands for with all that its aliases repeat.
+        # How many values each node stands for, with those that its aliases repeat.
         self._sizes: dict[int, int] = {}
 
     def compose_node(self, parent: Any, index: Any) -> Any:
@@ -50,7 +50,7 @@ class _Loader(yaml.SafeLoader):
             if isinstance(node, yaml.MappingNode)
             else node.value
         )
-        # An alias of what it lies in has no size yet.
+        # The size of a node is not known yet for an alias inside it.
         if any(id(part) not in self._sizes for part in parts):
             raise yaml.YAMLError("a list or mapping that holds itself")
         return 1 + sum(self._sizes[id(part)] for part in parts)
@@ -88,7 +88,7 @@ def read(path: str, what: str) -> Any:
         raise ArgumentError(f"{what} {path!r} is larger than {_MOST_BYTES} bytes")
     try:
         return _Loader(content.decode("utf-8")).get_single_data()
-    # Numbers and dates that are none are plain `ValueError`s; a key may be a list.
+    # Malformed numbers and dates raise plain `ValueError`s. A key may be a list.
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise ArgumentError(shorten(f"{what} {path!r} is not YAML: {error}")) from error
 

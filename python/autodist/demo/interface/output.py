@@ -70,7 +70,7 @@ class Output:
 
     @property
     def single_node(self) -> Path:
-        """What the uninterrupted single-node training came to."""
+        """The file with the results of the uninterrupted single-node training."""
         return self.root / "single_node.npz"
 
     def part(self, name: str) -> Path:

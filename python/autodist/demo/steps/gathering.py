@@ -26,7 +26,8 @@ def gathered_save(
     """A session with shards and replicas of variables, and the save of the whole variables.
 
     Args:
-        initial_values: by name, what returns the initial value of a variable that is no scalar.
+        initial_values: by name, a function that returns the initial value of a variable that is
+            not a scalar.
         shard_count: how many shards along the first dimension.
         replica_count: how many equal replicas of each shard.
     """

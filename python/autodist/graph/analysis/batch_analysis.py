@@ -31,7 +31,7 @@ class BatchAnalysis(Dependence):
 
     Args:
       roles: the variables.
-      observer: what was seen while the graph was built.
+      observer: recorded gradients and optimizers while the graph was built.
       replica_count: the number of replicas.
       dims: where the batch lies in tensors.
       has_own_statistics: whether batch normalisation uses the statistics of each replica's rows.

@@ -17,7 +17,7 @@ class UpdateReport:
     """Logs each decision on an update of a variable once.
 
     Args:
-      batch: what depends on the batch.
+      batch: knows what depends on the batch.
     """
 
     def __init__(self, batch: BatchAnalysis) -> None:

@@ -16,7 +16,7 @@ class ChangedInputs:
     """The means and scaled values that ops see in place of their inputs.
 
     Args:
-      made: what stands for each original tensor.
+      made: has the value that stands for each original tensor.
     """
 
     def __init__(self, made: Counterparts) -> None:

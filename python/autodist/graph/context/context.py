@@ -27,7 +27,7 @@ class Context(Counterparts):
 
     Args:
       builder: of the transformed graph.
-      batch: what varies over the replicas.
+      batch: knows what differs from replica to replica.
       variables: the variables with their shards and replicas, by original `VarHandleOp`.
 
     Attributes:

@@ -25,7 +25,7 @@ class Counterparts:
 
     Args:
       builder: of the transformed graph.
-      batch: what varies over the replicas.
+      batch: knows what differs from replica to replica.
       means: the sub-batches and the means over them.
       variables: the variables with their shards and replicas, by original `VarHandleOp`.
 

@@ -33,7 +33,7 @@ class FetchedValues:
     """The transformed tensors that are fetched in place of original ones; each is made once.
 
     Args:
-      made: what stands for each original tensor.
+      made: has the value that stands for each original tensor.
       changed: what later ops see in place of a tensor's own value.
       gradients: the means of gradients.
       whole_values: one node's values.
@@ -88,7 +88,7 @@ def read_variable(
     """The value of a variable whose handle is fetched, mostly by a ref variable's name `v:0`.
 
     Args:
-      made: what stands for each original tensor.
+      made: has the value that stands for each original tensor.
       variable: the variable.
       controls: ops of the transformed graph that the read waits for.
     """

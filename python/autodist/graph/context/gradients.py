@@ -24,7 +24,7 @@ class Gradients:
     """The gradients of a graph and what stands for their means; grows as the graph grows.
 
     Args:
-      made: what stands for each original tensor.
+      made: has the value that stands for each original tensor.
       whole_values: one node's values.
     """
 

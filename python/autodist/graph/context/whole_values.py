@@ -26,7 +26,7 @@ class WholeValues:
     """One node's values of original tensors.
 
     Args:
-      made: what stands for each original tensor.
+      made: has the value that stands for each original tensor.
       changed: what later ops see in place of a tensor's own value.
       seen: gives what an op, made per replica, sees of its input.
     """

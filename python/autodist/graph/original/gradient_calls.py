@@ -23,7 +23,7 @@ class GradientCalls:
     Grows as the graph grows.
 
     Args:
-      observer: what was seen while the graph was built.
+      observer: recorded gradients and optimizers while the graph was built.
 
     Attributes:
       differentiations: in order.
@@ -43,7 +43,7 @@ class GradientCalls:
         self.behind_tapes: set[Any] = set()
 
     def extend(self) -> None:
-        """Takes in what was seen since the last call."""
+        """Adds what the observer saw since the last call."""
         for call in self._observer.gradient_calls[self._call_count :]:
             self._calls.setdefault(call.op, []).append(call)
             self._ranges.add(call)

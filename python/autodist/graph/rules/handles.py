@@ -12,7 +12,7 @@ from autodist.graph.rules.table import rule
 
 @rule(op_types.HANDLE)
 def variable_handle(context: Context, op: Any) -> None:
-    """The handles that were made when the variable was placed."""
+    """Records the handles that were made when the variable was placed."""
     variable = context.placed_by(op)
     assert variable is not None
     context.record_ops(op, [[h.op for row in variable.handles for h in row]])

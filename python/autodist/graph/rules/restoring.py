@@ -69,7 +69,7 @@ def restore(context: Context, op: Any) -> None:
 
 
 def _target(context: Context, tensor: Any) -> PlacedVariable | None:
-    """The variable that a restored tensor is assigned to, of several one that is cut.
+    """The variable that a restored tensor is assigned to; if there are several, one that is cut.
 
     None if there is none.
     """

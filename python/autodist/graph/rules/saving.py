@@ -156,9 +156,9 @@ def spec_of(box: Box | None, grid: Grid | None, base: tuple[tuple[int, ...], Box
 
 
 def _variable_reads(context: Context, save: Any) -> list[PlacedVariable | None]:
-    """For each value of `save` the variable that it is the plain value of.
+    """For each value of `save`, the variable whose unchanged value it is.
 
-    None where that very tensor is saved.
+    None if the tensor itself must be saved.
     """
     chains = [reading_chain(tensor) for tensor in save_nodes.values(save)]
     counts = collections.Counter(chain[-1] for chain in chains if chain)

@@ -11,7 +11,7 @@ from autodist.graph.rules.table import rule
 
 @rule(*op_types.SUMMARIES)
 def summary(context: Context, op: Any) -> None:
-    """A summary of what one node has."""
+    """A summary of one node's values."""
     inputs = [
         value.whole(0) if not value.varies else context.fetch(tensor)
         for tensor, value in ((t, context.input(op, t)) for t in op.inputs)

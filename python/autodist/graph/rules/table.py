@@ -97,7 +97,7 @@ class RuleTable:
         return enter
 
     def default_rule(self, make: Rule) -> Rule:
-        """Enters the rule for every op without another."""
+        """Enters the rule for every op that no other rule fits."""
         self._default = make
         return make
 
@@ -121,7 +121,7 @@ class RuleTable:
         self._default(context, op)
 
     def shard_blocker(self, shape: tuple[int, ...], op: Any) -> str:
-        """What `op` does for which a variable of `shape` must stay whole.
+        """Why `op` needs a variable of `shape` whole.
 
         Empty where it has a rule for shards.
         """

@@ -80,7 +80,7 @@ def _whole_input(context: Context, op: Any, index: int, replica: int) -> Any:
 def _of_local(
     context: Context, op: Any, target: PlacedVariable, inputs: list[Any], replica: int
 ) -> list[Any]:
-    """What an assignment gives to one copy of a local variable.
+    """The value that an assignment gives to one copy of a local variable.
 
     A replica without a sub-batch leaves its copy as it is. A value that does not vary,
     assigned to a variable whose copies are summed, goes to the first copy, and the others become

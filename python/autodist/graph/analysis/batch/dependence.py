@@ -45,7 +45,7 @@ class Dependence:
     """The roots of a graph and what depends on them; grows as the graph grows.
 
     Args:
-      observer: what was seen while the graph was built.
+      observer: recorded gradients and optimizers while the graph was built.
       dims: where the batch lies in tensors.
       decisions: what is combined, scaled, made once or local.
       calls: the differentiations.

@@ -29,8 +29,8 @@ class Roots:
     """Finds the roots of a graph, and drops those that something needs whole.
 
     Args:
-      batch: what depends on the roots.
-      observer: what was seen while the graph was built.
+      batch: knows what depends on the roots.
+      observer: recorded gradients and optimizers while the graph was built.
       obstacles: by update that is not made once: why.
 
     Attributes:

@@ -36,10 +36,10 @@ class Derivatives:
     """What is known of the differentiations of a graph.
 
     Args:
-      batch: what varies.
+      batch: knows what differs from replica to replica.
       calls: the differentiations.
       kinds: the kinds of the graph's tensors.
-      observer: what was seen while the graph was built.
+      observer: recorded gradients and optimizers while the graph was built.
     """
 
     def __init__(

@@ -43,14 +43,14 @@ class Splitting:
     """Finds the kinds of a graph's tensors, and decides what is combined and scaled for them.
 
     Args:
-      batch: what varies; holds the decisions.
+      batch: knows what differs from replica to replica; holds the decisions.
       calls: the differentiations.
-      observer: what was seen while the graph was built.
+      observer: recorded gradients and optimizers while the graph was built.
       has_own_statistics: whether batch normalisation uses the statistics of each replica's rows.
 
     Attributes:
       kinds: the kinds of the graph's tensors.
-      derivatives: what is known of derivatives.
+      derivatives: knows the kinds of derivatives.
     """
 
     def __init__(

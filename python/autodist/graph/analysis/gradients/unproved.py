@@ -24,9 +24,9 @@ class Unproved:
     """Finds targets, gradients and control flow without a proof.
 
     Args:
-      batch: what varies.
+      batch: knows what differs from replica to replica.
       calls: the differentiations.
-      derivatives: what is known of them.
+      derivatives: knows the kinds of derivatives.
     """
 
     def __init__(self, batch: Dependence, calls: GradientCalls, derivatives: Derivatives) -> None:

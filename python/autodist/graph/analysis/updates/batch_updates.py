@@ -39,10 +39,10 @@ class BatchUpdates:
     """What is decided of the updates that depend on the batch; grows as the graph grows.
 
     Args:
-      batch: what depends on the batch; holds the decisions.
+      batch: knows what depends on the batch; holds the decisions.
       kinds: the kinds of tensors.
       roles: the variables.
-      observer: what was seen while the graph was built.
+      observer: recorded gradients and optimizers while the graph was built.
       roots: drops roots.
       obstacles: by update that is not made once: why; filled here.
     """

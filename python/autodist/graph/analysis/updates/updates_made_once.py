@@ -33,7 +33,7 @@ class Proof:
     """Finds out what can be computed for the whole batch.
 
     Args:
-      batch: what varies.
+      batch: knows what differs from replica to replica.
       kinds: the kinds of tensors.
     """
 

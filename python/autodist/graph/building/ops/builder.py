@@ -108,7 +108,7 @@ class Builder:
     def variable(
         self, handle_op: Any, name: str, device: str, shape: tuple[int, ...] | None
     ) -> Any:
-        """Makes a variable after an original `VarHandleOp`; returns its handle.
+        """Makes a variable like that of an original `VarHandleOp`; returns its handle.
 
         Args:
           handle_op: the original op.
@@ -139,9 +139,9 @@ class Builder:
         return {"container": tf.compat.v1.AttrValue(s=self.container.encode())}
 
     def _brought_to(self, device: str, tensor: Any) -> Any:
-        """`tensor` on `device`, unless it is a handle.
+        """Copies `tensor` to `device`, unless it is a handle.
 
-        TensorFlow leaves what enters a loop where it comes from.
+        TensorFlow does not move a tensor that enters a loop.
         """
         if tensor.dtype == tf.resource or tensor.device == device:
             return tensor

@@ -51,7 +51,7 @@ class RandomFunctions:
     def _draws(self, name: str) -> bool:
         """Whether a function draws random numbers by a seed."""
         if name not in self._is_random:
-            # A function that calls itself draws if what else it does draws.
+            # A recursive function draws if one of its other ops draws.
             self._is_random[name] = False
             definition = tf_graphs.function_definition(self._graph, name)
             nodes = definition.node_def if definition is not None else ()

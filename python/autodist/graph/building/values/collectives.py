@@ -21,7 +21,10 @@ _MAX_KEY = 2**31 - 1
 
 
 def can_reduce(tensor: Any) -> bool:
-    """Whether collectives take a tensor; they keep the shape of a tensor that they have seen."""
+    """Whether collectives take a tensor.
+
+    Its shape must be static, since a collective keeps the shape that it saw first.
+    """
     return tensor.dtype in _DTYPES and bool(tensor.shape.is_fully_defined())
 
 

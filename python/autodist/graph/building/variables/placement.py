@@ -198,7 +198,7 @@ def _would_cut(group: VariableGroup, placement: Placement) -> bool:
 def _partition_blocker(group: VariableGroup) -> str:
     """Why the variables cannot be cut.
 
-    Empty where they can, and for scalars, of which it goes without saying.
+    Empty where they can, and for scalars, which nobody expects to be cut.
     """
     return "" if group.primary.shape == () else group.cannot_be_partitioned
 

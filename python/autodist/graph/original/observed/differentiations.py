@@ -55,7 +55,7 @@ class GradientCall:
 
     @functools.cached_property
     def upstream_keys(self) -> frozenset[tuple[Any, int]]:
-        """The ops of `upstream`, each with which of its outputs it is."""
+        """The op and the output number of each tensor in `upstream`."""
         return frozenset((u.op, u.value_index) for u in self.upstream if isinstance(u, tf.Tensor))
 
     def has_own_upstream(self, number: int) -> bool:
@@ -78,7 +78,7 @@ class Ranges:
         self._begins: list[int] = []
 
     def add(self, record: Any) -> None:
-        """Adds a record that begins behind the others."""
+        """Adds a record that begins after the others."""
         self._records.append(record)
         self._begins.append(record.begin)
 

@@ -144,8 +144,7 @@ class _Body:
                     yield node, index
 
 
-# A function with many arguments is looked at for each; reading its definition takes time in its
-# size.
+# A cache: a function is looked at once per argument, and each reading of its definition takes time.
 _bodies: weakref.WeakKeyDictionary[Any, dict[str, _Body]] = weakref.WeakKeyDictionary()
 
 
@@ -206,7 +205,8 @@ def only_looks(op_type: str) -> bool:
 def is_repeatable(op: Any) -> bool:
     """Whether an op that calls functions is repeatable and has no effect.
 
-    Those do not count in which the user gave a gradient function, which need not be a derivative.
+    An op does not count if the user gave a gradient function inside it: that need not be a
+    derivative.
     """
     return not has_effect(op) and not _is_special(op.graph, op.type, op.node_def.attr, set())
 

@@ -86,6 +86,6 @@ def _computed_elementwise(ops: list[Any], known: Mapping[Any, LogicalVariable]) 
                 if source is not None and source.shape == target.shape:
                     yield target, source
             elif op.type in op_types.ELEMENTWISE:
-                # Elements of another shape, such as a norm that all gradients are divided by, are
-                # no others' own.
+                # Only tensors of the variable's shape are followed. A norm that divides all
+                # gradients has another shape.
                 pending.extend(t.op for t in op.inputs if t.shape.is_compatible_with(target.shape))

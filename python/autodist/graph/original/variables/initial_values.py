@@ -36,10 +36,10 @@ _INITIALIZING = frozenset(
 
 @dataclasses.dataclass(frozen=True)
 class Unready:
-    """What is left to the user.
+    """A variable, table or iterator whose initialization is left to the user.
 
     Attributes:
-      name: what it is, and its name.
+      name: its type and its name.
       reason: why, as the end of a sentence about it.
     """
 
@@ -66,7 +66,7 @@ class _Ancestors:
 
     Attributes:
       resources: `VarHandleOp`s and ops that make a table or an iterator.
-      optional: those among them of which is asked whether they have a value.
+      optional: those that the initializer only asks whether they have a value.
       initialised: those that the initializer itself, or an op before it, initialises.
       placeholders: that are not fed.
       fed: tensors that are.

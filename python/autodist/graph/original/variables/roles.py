@@ -83,8 +83,8 @@ class Roles:
 
     Args:
       graph: the original graph.
-      observer: what was seen while it was built.
-      blocker: says what an op does for which a variable of a shape must stay whole.
+      observer: recorded gradients and optimizers while it was built.
+      blocker: returns why an op needs a variable of a shape whole.
     """
 
     def __init__(self, graph: Any, observer: Observer, blocker: Blocker) -> None:

@@ -47,7 +47,7 @@ class SavedRead:
 def reading_chain(tensor: Any) -> tuple[Any, ...]:
     """The ops that read a variable and pass its value on to `tensor`, from there backwards.
 
-    Of another tensor none.
+    Empty for any other tensor.
     """
     chain = variable_ops.read_chain(tensor)
     return chain if chain[-1].type == op_types.READ else ()
