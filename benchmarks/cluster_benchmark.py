@@ -10,9 +10,9 @@
 | limit again         | the same; the control                                      | the same                  |
 
 Servers are processes of their own on loopback, the chief is the job's worker. All contestants work
-on the same variables in turns. Checked outside the timed part: ours must be the bytes that stock
-TensorFlow writes from one machine, stock's must be read back as the values; what was restored must
-be the values bit for bit.
+on the same variables in turns. Outside the timed part, our files must have the bytes that stock
+TensorFlow writes from one machine, and stock's files must be read back as the values. Restored
+values must be right bit for bit.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@
 
 20,000 resource variables of 4 KiB each in one session on tmpfs, nothing partitioned. Ours and stock
 take turns on the same variables. Outside the timed part, each save is compared byte by byte with a
-reference by stock; each restore brings back values that the variables did not have, which is seen
-in the bytes of a save after it; each build must have added the nodes that stock adds. Builds come
-last: every saver makes the graph, and with it every first run, larger.
+reference by stock. Each restore brings back values that the variables did not have; the bytes of a
+later save show that. Each build must have added the nodes that stock adds. Builds come last: every
+saver makes the graph, and with it every first run, larger.
 """
 
 from __future__ import annotations

@@ -5,10 +5,10 @@
 | restore: A -> B  | `plan_restore` of a matrix stored as A and wanted as B           | 5 s, 1 GB  |
 | save: ...        | `plan_save` of shards, some replicated, on a thousand devices    | 5 s, 1 GB  |
 
-A million shards, and a tenth and a hundredth of that, to see how time grows; each in a process of
-its own, whose peak of memory, Python and the arguments included, is told. Seconds are the
-processor's. Checked: a restore's transfers hold every element, and a save's units every byte; the
-busiest device of a save has at most 1.1 times of the mean.
+It plans a million shards, and a tenth and a hundredth of that, to show how time grows. Each plan
+runs in a process of its own. Its peak of memory includes Python and the arguments. Seconds are the
+processor's. It checks that a restore's transfers hold every element, and a save's units every byte.
+The busiest device of a save must have at most 1.1 times the mean.
 """
 
 from __future__ import annotations

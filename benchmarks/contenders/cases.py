@@ -1,8 +1,8 @@
 """The cases that are measured: variables, their layouts, and where the files lie.
 
 A *contest* is one operation (`save` or `restore`) on one model at one place. All layouts of a
-contest take turns in one process, so that their speeds may be compared with each other; those of
-different contests only by their ratio to the limit, which runs in each.
+contest take turns in one process, so their speeds may be compared with each other. Speeds of
+different contests may be compared only by their ratio to the limit, which runs in each.
 """
 
 from __future__ import annotations
@@ -204,8 +204,8 @@ def _embedding(mib: int) -> Model:
     return Model("embedding", powers | dict.fromkeys(names, table), has_adam=True)
 
 
-# By name, given the size in MiB. At 1024: one of 1 GiB, 64 of 16 MiB, 20,000 of 4 KiB (78 MiB), and
-# a table with the two slots of Adam, 1 GiB in all.
+# By name, given the size in MiB. At 1024 these are one of 1 GiB, 64 of 16 MiB and 20,000 of 4 KiB
+# (78 MiB). The last is a table with the two slots of Adam, 1 GiB in all.
 MODELS: Mapping[str, Callable[[int], Model]] = {
     "one": _one,
     "many": _many,

@@ -19,8 +19,8 @@ import numpy as np
 MEMORY_BYTES = 256 << 20
 ROUND_SHARE, KEPT_SHARE = 1 / 16, 1 / 2
 ROUNDS_UNDER_WAY = 4
-# Steps of a save, one after the other: open, look up, write, finish and commit; where several tasks
-# write, also to share the blocks of the file, to hand over bytes, and to compare.
+# The steps of a save, in order: open, look up, write, finish and commit. If several tasks write,
+# they also share the blocks of the file, hand over bytes, and compare.
 STEPS = {"stream": 4, "shared": 7}
 
 TERMS = ("fixed", "shard", "server", "byte", "round")

@@ -8,10 +8,10 @@ always follows the same neighbour. Around each timed call, outside the timed par
     -> the call, timed ->
     the mark and the kernel's counts of bytes are read, the answer checked, the files deleted
 
-TensorFlow's CPU allocator for oneDNN keeps what it ever took (TensorFlow 2.21, on by default): from
-the second run on, the same memory is taken again and no growth is seen. So memory is measured in a
-process of its own where that allocator is off, time in one where it is on, as it is for
-TensorFlow's users: there the rivals are spared the page faults of their temporary tensors.
+TensorFlow's CPU allocator for oneDNN keeps all memory that it ever took (TensorFlow 2.21, on by
+default). From the second run on it uses the same memory again, and no growth is visible. So memory
+is measured in a process of its own where that allocator is off. Time is measured where it is on, as
+it is for TensorFlow's users. There the rivals have no page faults for their temporary tensors.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What the tests of clusters share: a cluster of real processes, started once, and a program that trains on it.
 
-A process has one TensorFlow server for its life, so this one is the chief of one cluster, of three nodes or as many as
-`AUTODIST_TEST_NODES` says. A session on fewer of them is one whose strategies see the devices of those only.
+A process has one TensorFlow server for its life, so this one is the chief of one cluster. It has
+three nodes, or as many as `AUTODIST_TEST_NODES` says. A session on fewer of them is one whose
+strategies see the devices of those only.
 """
 
 import dataclasses

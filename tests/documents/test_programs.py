@@ -1,7 +1,7 @@
 """The programs and commands in the documents run as they are written, and once more in the same place.
 
-A block whose first line is `# name.ext` is a file. The other Python blocks of a document are one program, run in order
-in one process; where a `text` block follows, it is what the block prints.
+A block whose first line is `# name.ext` is a file. The other Python blocks of a document are one
+program, run in order in one process. A `text` block after one of them is what that block prints.
 """
 
 import itertools

@@ -18,8 +18,8 @@ QUOTING = {"message", "warning", "line"}
 
 # What these say stands in the message alone: what was expected and what was found. The page has the class.
 SAID_BY_THEMSELVES = {"ArgumentError", "ArgumentTypeError"}
-# Plain errors of a signature or of a value type, which say what was expected; what is caught and said anew by
-# the caller; and the end of a process.
+# Plain errors of a signature or of a value type, which say what was expected. Also errors that the
+# caller replaces by others, and the end of a process.
 NOT_OURS_TO_EXPLAIN = {
     "TypeError",
     "ValueError",

@@ -50,8 +50,8 @@ def cluster(ops: ModuleType) -> Iterator[Cluster]:
         yield Cluster(f"grpc://{first}", f"grpc://{third}")
 
 
-# Where the session's master is, where the node runs, whether it is replaced, and how many ops pin variables
-# (one, for those of its own task).
+# The session's master, where the node runs, whether it is replaced, and how many ops pin variables:
+# one, for those of its own task.
 CASES = {
     "on the master, which has the library": ("with_library", "/job:with/task:0", True, 1),
     "on another task, which has the library": ("with_library", "/job:with/task:1", True, 1),

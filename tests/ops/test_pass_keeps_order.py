@@ -1,7 +1,7 @@
 """A tagged SaveV2 writes what stock writes, however its reads stand to updates of the same run.
 
-The graphs are drawn at random, but so that stock TensorFlow has no choice: whatever reads or updates one variable is
-ordered, by a control dependency or since one takes what the other returns.
+The graphs are drawn at random, but stock TensorFlow has only one order for them. All ops that read
+or update one variable are ordered, by control dependencies or by the tensors that they take.
 """
 
 import random

@@ -1,7 +1,7 @@
 """Every kind of variable and saveable that users of TensorFlow's `Saver` have.
 
-A kind is a function that builds it in the default graph with values of its own and returns what is
-needed to initialise it, or nothing where the initializers of variables and tables do. `KINDS` has
+A kind is a function that builds variables in the default graph, with values of its own. It returns
+the ops that initialise them, or nothing if the initializers of variables and tables do. `KINDS` has
 them by the names in `docs/compatibility.md`.
 """
 

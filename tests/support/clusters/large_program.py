@@ -2,8 +2,9 @@
 
 `python -m support.clusters.large_program DIRECTORY [GIB]`
 
-One shard of more than TensorFlow's limit of 2 GiB for a message. Prints the time, and the memory beside the variable
-that the chief and the server needed; a process that has not imported autodist compares the file.
+One shard of more than TensorFlow's limit of 2 GiB for a message. Prints the time, and the memory
+that the chief and the server needed beside the variable. A process that has not imported autodist
+compares the file.
 """
 
 import os

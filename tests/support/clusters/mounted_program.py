@@ -1,9 +1,9 @@
 """Saves and restores of servers that each mount one directory for themselves, with page caches of their own.
 
-`unshare -m python -m support.clusters.mounted_program DIRECTORY [SAVES [SECONDS]]`
-saves so often by each way (2 times if it is not said), half of the times over a prefix in use. SECONDS: for how long
-the mounts believe names and attributes.
-Each save is read where the mounts lead, by stock TensorFlow, and restored through the mounts.
+`unshare -m python -m support.clusters.mounted_program DIRECTORY [SAVES [SECONDS]]` saves SAVES
+times by each way (default: 2). Half of these saves overwrite a prefix in use. SECONDS: for how long
+the mounts believe names and attributes. Each save is read where the mounts lead, by stock
+TensorFlow, and restored through the mounts.
 """
 
 import contextlib

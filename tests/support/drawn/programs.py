@@ -1,7 +1,7 @@
 """Programs made of chains: what is fetched and trained, and its comparison with one node.
 
-Each chain has placeholders, variables and an optimizer's step of its own, so that one in which nothing is proved keeps
-no other from being split.
+Each chain has placeholders, variables and an optimizer's step of its own. So a chain without a
+proof does not keep another from being split.
 """
 
 from __future__ import annotations
@@ -169,8 +169,9 @@ Values = list[dict[str, np.ndarray]]
 def config() -> Any:
     """The options of all sessions.
 
-    TensorFlow's arithmetic optimizer is off. It makes `tanh(reduce_max(t))` of `reduce_max(tanh(t))`; where `t` is the
-    second output of an op, it takes the first one in its place, and one node has a wrong value.
+    TensorFlow's arithmetic optimizer is off. It makes `tanh(reduce_max(t))` of
+    `reduce_max(tanh(t))`. If `t` is the second output of an op, it takes the first in its place,
+    and one node has a wrong value.
     """
     options = tf1.ConfigProto()
     options.graph_options.rewrite_options.arithmetic_optimization = OFF

@@ -18,8 +18,8 @@ class Program:
     """A program.
 
     Attributes:
-      build: takes `x` of `[batch, STEPS, WIDTH]`, `lengths` of `[batch]`, and a weight of `[WIDTH, WIDTH]`; returns a
-        tensor whose mean of squares is the loss, or a scalar that is the loss.
+      build: takes `x` of `[batch, STEPS, WIDTH]`, `lengths` of `[batch]`, and a weight of `[WIDTH,
+        WIDTH]`. Returns a tensor whose mean of squares is the loss, or a scalar that is the loss.
       v1: whether it must be split with the v1 control flow.
       v2: the same with v2.
     """

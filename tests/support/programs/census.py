@@ -2,8 +2,8 @@
 
     PYTHONPATH=tests python -m support.programs.census [--strategy S] [--replicas N] [NAMES]
 
-Exits with 1 if a program trains differently from one node without a word, has an error that one node has not, or is
-no longer split where it must be.
+Exits with 1 if a program trains differently from one node without a warning, or has an error that
+one node has not. Also if a program that must be split is not.
 """
 
 from __future__ import annotations

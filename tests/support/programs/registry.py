@@ -5,8 +5,8 @@ A program is a function that builds a graph in the current scope, as a TensorFlo
 
 * `flow`: with which control flow it is built, `"v1"`, `"v2"`, or both, which makes two programs of it;
 * `tolerance`: relative; larger where an op has no float64;
-* `chosen`: whether a documented choice makes it differ, random numbers for rows or batch normalisation's statistics, so
-  that a difference is allowed if a warning names it;
+* `chosen`: whether a documented choice makes it differ: random numbers for rows, or batch
+  normalisation's statistics. Then a difference is allowed if a warning names it;
 * `options`: arguments of `AutoDist`; `global_twin` adds a program with `batch_statistics="global"`;
 * `splits`: whether a batch of it must stay split over the replicas.
 """

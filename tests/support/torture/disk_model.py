@@ -1,15 +1,15 @@
 """What a disk may hold after a power cut, from a record of the calls that were made.
 
-A file system promises no more than this: the bytes of a file are there up to its last sync, the names in a
-directory up to that directory's last sync. Of what came after, anything may be there or not, each call on its own:
-a write, the creation, renaming or removal of a name (one such call is never done by half).
+A file system promises no more than this: the bytes of a file are there up to its last sync, and
+the names in a directory up to that directory's last sync. Of later calls, any may have taken effect
+or not: a write, or the creation, renaming or removal of a name. No such call takes effect by half.
 
     calls so far   create T, write T, sync T, rename T to m, (power cut)
     on disk        T complete or m complete; not m with other bytes, since T was synced
 
-A file is known by its inode, so that renames do not matter to its bytes. The synced state is kept apart from the
-list of calls that are still pending; a state of the disk is the synced one with a choice of those applied, in
-order.
+A file is known by its inode, so that renames do not matter to its bytes. The model keeps the synced
+state and the list of pending calls. A state of the disk is the synced state with some of the
+pending calls applied, in order.
 """
 
 from __future__ import annotations
