@@ -75,7 +75,7 @@ class BatchAnalysis(Dependence):
     def obstacle_to(self, tensor: Any) -> Obstacle | None:
         """Why one node's value of a tensor that varies cannot be computed.
 
-        None where nothing does.
+        None if it can.
         """
         return Proof(self, self.kinds).obstacle_to(tensor)
 

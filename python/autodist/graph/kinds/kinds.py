@@ -59,7 +59,7 @@ class Analysis(Protocol):
         """Whether batch normalisation uses the statistics of each replica's sub-batch."""
 
     def has_own_statistics(self, op: Any) -> bool:
-        """Whether each replica normalises with the statistic that `op` computes of its own sub-batch."""
+        """Whether each replica normalises by its own sub-batch's statistic, which `op` computes."""
 
     def kind_of_result(self, op: Any, index: int) -> Kind | None:
         """The kind of an output of an op of a backward pass."""
@@ -72,13 +72,13 @@ class Kinds:
     """The kinds of the tensors of an original graph.
 
     Args:
-      rules: by op type: takes the kinds and an op, returns the kind of each output.
-      analysis: what the rules ask.
+      rules: by op type, a function of the kinds and an op that returns the kind of each output.
+      analysis: answers what the rules ask.
 
     Attributes:
-      analysis: what the rules ask.
-      by_choice: by op whose value depends on a choice: the op for which something was chosen.
-      chosen: by op for which something was chosen: what.
+      analysis: answers what the rules ask.
+      by_choice: for each op whose value depends on a choice, the op of that choice.
+      chosen: for each op of a choice, the names of what was chosen.
       statistics: batch normalisation's statistics, and what is computed from them alone.
     """
 
@@ -98,7 +98,8 @@ class Kinds:
         self._supposed: dict[Key, Kind] = {}
 
     def retake(self, ordered: Iterable[Any]) -> None:
-        """Finds the kinds of the outputs of `ordered`, ops each after what it depends on, anew."""
+        """Forgets the kinds of the outputs of `ordered`, topologically sorted ops, and finds them
+        again."""
         ops = list(ordered)
         for op in ops:
             self.by_choice.pop(op, None)
@@ -206,13 +207,13 @@ class Kinds:
         return not op.op_def.is_stateful or functions.only_looks(op.type)
 
     def remembered(self, of: type[T]) -> T:
-        """What rules remember of these kinds, one object of each class."""
+        """Returns the object of a class in which rules remember facts; there is one per class."""
         found: T = self._memory.setdefault(of, None) or of()
         self._memory[of] = found
         return found
 
     def of_body(self, analysis: Analysis) -> Kinds:
-        """The kinds of the tensors of a function's body, which are yet to be found."""
+        """Returns empty kinds for the tensors of a function's body."""
         made = Kinds(self._rules, analysis)
         made._memory = self._memory
         return made
@@ -235,7 +236,7 @@ class Kinds:
         return rows(kind.axis) if kind is not None and kind.name in self._seen_as_rows else kind
 
     def with_numbers_as_rows(self, rule: Rule, op: Any) -> list[Kind | None]:
-        """What `rule` gives where row numbers are taken for rows."""
+        """Returns the kinds that `rule` gives if row numbers count as rows."""
         return self._with_as_rows(("numbers", "indices"), rule, op)
 
     def _with_as_rows(self, names: tuple[str, ...], rule: Rule, op: Any) -> list[Kind | None]:
@@ -246,7 +247,7 @@ class Kinds:
             self._seen_as_rows = frozenset()
 
     def _of_merged(self, rule: Rule, op: Any) -> list[Kind | None]:
-        """What `rule` gives where all inputs that vary are rows that were merged in one way.
+        """Returns the kinds that `rule` gives if all inputs that vary are rows merged in one way.
 
         Then the output's rows are merged in the same way, and a reduction over them is one over all
         rows.
@@ -355,9 +356,9 @@ class _Repeatable:
     known: dict[Any, bool] = dataclasses.field(default_factory=dict)
 
 
-# These may have other numbers of rows than their inputs.
+# Op types whose outputs may have other numbers of rows than their inputs.
 _COUNTS_ANEW = frozenset(
     {"Reshape", "Gather", "GatherV2", "GatherNd", "ResourceGather", "ResourceGatherNd"}
 )
-# What makes sizes of sizes.
+# Op types that make sizes of sizes.
 _OF_SIZES = frozenset({"Prod", "Pack", "ConcatV2", "StridedSlice", "GatherV2", "Identity", "Cast"})

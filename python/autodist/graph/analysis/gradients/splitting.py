@@ -134,7 +134,7 @@ class Splitting:
         return self._calls.is_differentiated(op)
 
     def has_own_statistics(self, op: Any) -> bool:
-        """Whether each replica normalises with the statistic that `op` computes of its own sub-batch."""
+        """Whether each replica normalises by its own sub-batch's statistic, which `op` computes."""
         return self.uses_own_statistics and self.is_differentiated(op)
 
     def kind_of_result(self, op: Any, index: int) -> Kind | None:

@@ -63,7 +63,7 @@ class Proof:
     def obstacle_to(self, tensor: Any) -> Obstacle | None:
         """Why one node's value of a tensor that varies cannot be computed.
 
-        None where nothing does.
+        None if it can.
         """
         return self._obstacle_before(None, tensor)
 

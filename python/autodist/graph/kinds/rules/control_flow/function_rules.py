@@ -47,8 +47,8 @@ class Bodies:
     """The functions that were looked into.
 
     Attributes:
-      graphs: by name: the body.
-      outcomes: by name and what is known of the arguments, and what else the rules ask.
+      graphs: the bodies, by name.
+      outcomes: by name, facts on the arguments, and whether replicas have own statistics.
     """
 
     graphs: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -62,10 +62,10 @@ class Bodies:
 
 
 class _BodyAnalysis:
-    """What the rules ask of the analysis, for the body of a function (`Analysis`).
+    """Answers what the rules ask of the analysis (`Analysis`), for the body of a function.
 
     Args:
-      outer: the same for the op that calls it.
+      outer: answers for the op that calls the function.
       call: that op.
     """
 

@@ -1,8 +1,7 @@
 """Rules for row numbers: `tf.range(rows)`, and what indexes rows by them; see `rule_table`.
 
-A replica counts its rows from 0, and one node from the first row of the batch. Both pick the same
-rows if the numbers index tensors with enough rows per row of the batch: as many as the numbers grow
-by.
+A replica counts its rows from 0, and one node from the first row of the batch. Both select the same
+rows if the indexed tensor has as many rows per row of the batch as the numbers grow by.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from autodist.graph.kinds.kinds import Kinds, Rule
 from autodist.graph.kinds.rules.shapes.size_rules import constant
 
 Found = list[Kind | None]
-# These move elements, or add to them what all share or what belongs to their row.
+# Ops that move elements, or add to them what all share or what belongs to their row.
 _ARRANGE = frozenset(
     {"Reshape", "ExpandDims", "Squeeze", "StridedSlice", "Tile", "Transpose", "Cast", "Identity", "BroadcastTo"}
 )  # fmt: skip
