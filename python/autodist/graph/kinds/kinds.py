@@ -98,8 +98,7 @@ class Kinds:
         self._supposed: dict[Key, Kind] = {}
 
     def retake(self, ordered: Iterable[Any]) -> None:
-        """Forgets the kinds of the outputs of `ordered`, topologically sorted ops, and finds them
-        again."""
+        """Finds the kinds of the outputs of `ordered`, topologically sorted ops, once more."""
         ops = list(ordered)
         for op in ops:
             self.by_choice.pop(op, None)
