@@ -13,6 +13,7 @@
 #include "core/boxes/slabs.h"
 #include "core/boxes/tiling.h"
 #include "core/planning/balance.h"
+#include "core/planning/file_layout.h"
 
 namespace autodist {
 namespace {
@@ -25,7 +26,7 @@ constexpr int64_t kTolerance = 50;
 constexpr int64_t kPageBytes = 4096;
 
 // A slab of a tensor, in bytes of the file.
-struct FileSlab {
+struct TensorSlab {
   int tensor;
   int load;  // the one of all slabs that the same devices may write
   int64_t begin;
@@ -66,30 +67,25 @@ class Slabs {
 
   std::optional<std::string> Add(const HeldTensor& tensor) {
     const int number = static_cast<int>(plan_.offsets.size()) - 1;
-    const int64_t offset = plan_.offsets.back();
-    int64_t end;
-    if (tensor.element_bytes <= 0 ||
-        __builtin_mul_overflow(*CheckedElements(tensor.shape), tensor.element_bytes, &end) ||
-        __builtin_add_overflow(end, offset, &end)) {
+    const auto slabs = layout_.Add(tensor.shape, tensor.element_bytes, tensor.shards);
+    if (!slabs) {
       std::ostringstream text;
       text << "elements of " << tensor.element_bytes << " bytes in the shape "
            << DimsToString(tensor.shape) << " have no place in a file";
       return Problem(tensor, text.str());
     }
-    for (const Slab& slab : PlanSlabs(tensor.shape, tensor.shards)) {
+    for (const auto& [slab, begin, size] : *slabs) {
       const size_t first_shard = plan_.shards.size();
       plan_.shards.insert(plan_.shards.end(), slab.boxes.begin(), slab.boxes.end());
-      const int64_t begin = offset + slab.begin * tensor.element_bytes;
-      const int64_t size = (slab.end - slab.begin) * tensor.element_bytes;
       const int load = LoadOf(tensor, slab);
       loads_[load].size += size;
       slabs_.push_back({number, load, begin, begin + size, first_shard, plan_.shards.size()});
     }
-    plan_.offsets.push_back(end);
+    plan_.offsets.push_back(layout_.size_bytes());
     return std::nullopt;
   }
 
-  const std::vector<FileSlab>& slabs() const { return slabs_; }  // ascending
+  const std::vector<TensorSlab>& slabs() const { return slabs_; }  // ascending
   const std::vector<Load>& loads() const { return loads_; }
 
  private:
@@ -112,7 +108,8 @@ class Slabs {
   }
 
   WritePlan& plan_;
-  std::vector<FileSlab> slabs_;
+  FileLayout layout_;
+  std::vector<TensorSlab> slabs_;
   std::vector<Load> loads_;
   std::vector<int> load_of_device_;  // that no other may write; -1: none
   std::map<std::vector<int>, int> load_of_devices_;
@@ -121,7 +118,7 @@ class Slabs {
 // Gives the slabs to devices, each of which shall get what Balance() found for it.
 class ShareOut {
  public:
-  ShareOut(const std::vector<HeldTensor>& tensors, const std::vector<FileSlab>& slabs,
+  ShareOut(const std::vector<HeldTensor>& tensors, const std::vector<TensorSlab>& slabs,
            const std::vector<Load>& loads, int device_count)
       : tensors_(tensors),
         slabs_(slabs),
@@ -175,7 +172,7 @@ class ShareOut {
     const Taker* const last = taker + takers.size() - 1;
     int64_t position = 0;  // of the slab within the load
     for (int number : slabs_of_load_[load]) {
-      const FileSlab& slab = slabs_[number];
+      const TensorSlab& slab = slabs_[number];
       const int64_t next = position + (slab.end - slab.begin);
       if (keeps_small_slabs && slab.end - slab.begin <= kSmallBytes && taker->end < next) {
         // The one who lacks most gets all of it.
@@ -204,7 +201,7 @@ class ShareOut {
 
   // Where to cut a slab near `at`; the taker gets what is before, the next taker the rest. It is an
   // end of the slab if one is near, else the border of a page of the file if possible.
-  int64_t Cut(const FileSlab& slab, int64_t at, const Taker* taker) const {
+  int64_t Cut(const TensorSlab& slab, int64_t at, const Taker* taker) const {
     const int64_t tolerance = std::min(taker->share, taker[1].share) / kTolerance;
     if (at - slab.begin <= tolerance) return slab.begin;
     if (slab.end - at <= tolerance) return slab.end;
@@ -217,14 +214,14 @@ class ShareOut {
     return at - (at - slab.begin) % element_bytes;
   }
 
-  void Add(const FileSlab& slab, int64_t begin, int64_t end, const Taker& taker) {
+  void Add(const TensorSlab& slab, int64_t begin, int64_t end, const Taker& taker) {
     plan_->units.push_back(
         {slab.tensor, taker.device, begin, end, slab.first_shard, slab.last_shard});
     plan_->writer_bytes[taker.device] += end - begin;
   }
 
   const std::vector<HeldTensor>& tensors_;
-  const std::vector<FileSlab>& slabs_;
+  const std::vector<TensorSlab>& slabs_;
   const std::vector<Load>& loads_;
   const std::vector<std::vector<int64_t>> shares_;
   std::vector<int64_t> wanted_;  // by device
@@ -239,7 +236,7 @@ class PartShards {
       : tensors_(tensors), plan_(*plan) {}
 
   // REQUIRES: called for units in ascending order.
-  void Find(const FileSlab& slab, WriteUnit* unit) {
+  void Find(const TensorSlab& slab, WriteUnit* unit) {
     if (slab.last_shard - slab.first_shard == 1) return;
     const HeldTensor& tensor = tensors_[slab.tensor];
     if (tensor_ != slab.tensor) {
@@ -281,7 +278,7 @@ class PartShards {
 
  private:
   // What the ranges of all shards of a slab have in common, axis by axis; may be nothing.
-  void FindShared(const FileSlab& slab, const HeldTensor& tensor) {
+  void FindShared(const TensorSlab& slab, const HeldTensor& tensor) {
     const size_t rank = tensor.shape.size();
     starts_.assign(rank, 0);
     ends_ = tensor.shape;

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/planning/file_layout.h"
 #include "save/plan/save_plan.h"
 #include "threads/job.h"
 
@@ -38,12 +39,6 @@ struct Unit {
   std::vector<ValueRange> ranges;
 };
 
-// Where a planned tensor lies in the data file.
-struct Extent {
-  int64_t offset;
-  int64_t size_bytes;
-};
-
 struct FilePlan {
   std::vector<Extent> extents;  // one per planned tensor
   std::vector<Unit> units;      // ascending by offset
@@ -56,7 +51,7 @@ struct FilePlan {
 void AddUnitJob(const Unit& unit, int index, int64_t block_bytes, std::vector<Job>* jobs);
 
 // `stream_bytes` has one number per planned tensor: its encoded size where elements vary in size,
-// ignored for the others.
+// ignored for the others. REQUIRES: the file is not too large for an offset.
 FilePlan PlanFile(const SavePlan& plan, const std::vector<int64_t>& stream_bytes,
                   int64_t block_bytes);
 
