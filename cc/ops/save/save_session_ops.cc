@@ -199,9 +199,9 @@ class OpenSaveOp : public TaskOp {
     if (!prefix.ok()) return prefix.status();
     absl::StatusOr<std::unique_ptr<BundleFiles>> files = BundleFiles::Create(*prefix, durable_);
     if (!files.ok()) return files.status();
-    Tensor path(tensorflow::DT_STRING, TensorShape({}));
-    path.scalar<tstring>()() = (*files)->data_path();
     const std::string data_path = (*files)->data_path();
+    Tensor path(tensorflow::DT_STRING, TensorShape({}));
+    path.scalar<tstring>()() = data_path;
     auto save = std::make_shared<SaveSession>(LeaseInput(context, 2));
     save->SetFiles(*std::move(files));
     absl::Status status = SaveSessions::Get().Add(SaveIdInput(context), std::move(save));

@@ -90,20 +90,20 @@ class PartPlanner {
 
   void CountUnit(const Unit& unit) {
     const std::vector<int> sources = SourcesOf(plan_.tensors[unit.tensor], unit.shards);
-    unit_loads_.push_back(dealer_.Count(WritersOf(sources), unit.size_bytes));
+    assigned_.push_back(
+        {dealer_.Count(WritersOf(sources), unit.size_bytes), DirectWriter(sources)});
   }
 
   void Share() { dealer_.Share(); }
 
   // REQUIRES: Share() was called, and units come as they were counted.
   void AddUnit(const Unit& unit) {
-    const int load = unit_loads_[next_unit_++];
-    const std::vector<int> sources = SourcesOf(plan_.tensors[unit.tensor], unit.shards);
-    if (const int writer = DirectWriter(sources); writer >= 0) {
-      AddPart(unit, unit.begin, unit.end, writer, Part::kDirect);
+    const auto [load, direct_writer] = assigned_[next_unit_++];
+    if (direct_writer >= 0) {
+      AddPart(unit, unit.begin, unit.end, direct_writer, Part::kDirect);
       return;
     }
-    const int group = GroupFor(unit, sources);
+    const int group = GroupFor(unit);
     const int64_t element_bytes = SavedElementBytes(plan_.tensors[unit.tensor].dtype);
     const int64_t step = std::max<int64_t>(1, options_.part_bytes / element_bytes);
     for (int64_t begin = unit.begin, end; begin < unit.end; begin = end) {
@@ -120,6 +120,12 @@ class PartPlanner {
   }
 
  private:
+  // Who writes a unit.
+  struct Assigned {
+    int load;
+    int direct_writer;  // or -1: the tasks of the load share it
+  };
+
   // The task that has all of these sources and reaches the file, or -1.
   int DirectWriter(const std::vector<int>& sources) const {
     const int task = tasks_[sources[0]];
@@ -159,15 +165,14 @@ class PartPlanner {
   }
 
   // The group that a unit goes to: the last, or a new one where a task would keep too much.
-  int GroupFor(const Unit& unit, const std::vector<int>& sources) {
+  int GroupFor(const Unit& unit) {
     const PlannedTensor& planned = plan_.tensors[unit.tensor];
     const int64_t element_bytes = SavedElementBytes(planned.dtype);
     std::map<int, int64_t> wanted;
-    size_t next = 0;
-    for (int shard : unit.shards) {
-      const int64_t size_bytes = planned.shards[shard].box.elements() * element_bytes;
-      for (size_t i = 0; i < planned.shards[shard].sources.size(); ++i) {
-        wanted[tasks_[sources[next++]]] += size_bytes;
+    for (int index : unit.shards) {
+      const PlannedShard& shard = planned.shards[index];
+      for (int source : shard.sources) {
+        wanted[tasks_[source]] += shard.box.elements() * element_bytes;
       }
     }
     bool fits = group_ >= 0;
@@ -216,7 +221,7 @@ class PartPlanner {
   const std::vector<int>& tasks_;
   const PartOptions options_;
   Dealer dealer_;
-  std::vector<int> unit_loads_;
+  std::vector<Assigned> assigned_;  // by unit
   size_t next_unit_ = 0;
   std::map<int, int64_t> kept_;  // bytes of sources in the last group, by task
   int group_ = -1;
