@@ -59,7 +59,7 @@ class BatchAnalysis(Dependence):
         obstacles: dict[Any, Obstacle] = {}
         self._finder = Roots(self, observer, obstacles)
         self.updates = BatchUpdates(self, self.kinds, roles, observer, self._finder, obstacles)
-        self._unproved = Unproved(self, self._calls, self._splitting.derivatives)
+        self._unproved = Unproved(self, self._calls, self._splitting.derivatives, observer)
         self.culprits: dict[Any, Any] = {}
 
     @property
@@ -122,6 +122,7 @@ class BatchAnalysis(Dependence):
         found = (
             self._unproved.targets()
             or self._unproved.given_gradients()
+            or self._unproved.orders_of_rows()
             or self._unproved.control_flow(ordered)
         )
         self.culprits.update(found)

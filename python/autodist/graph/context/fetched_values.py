@@ -8,6 +8,7 @@
 | of a kind that is proved (`kinds`) | the replicas' values, joined or combined as the kind says |
 | anything else | computed once more, from one node's values of what it was computed from |
 | with an effect, or a state, on the way | refused |
+| the rows of a gradient whose order is not known (`gradient_rows`) | refused |
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ class FetchedValues:
         if variable is not None:
             return read_variable(made, variable)
         is_gradient = tensor in self._gradients
+        if is_gradient and not self._gradients.has_known_order(tensor):
+            raise _refusal_of_rows(tensor)
         value = self._gradients.mean(tensor) if is_gradient else self._changed.weighted(tensor)
         if not value.varies:
             return value.whole(0)
@@ -113,4 +116,13 @@ def _refusal(tensor: Any, obstacle: Any) -> UnsupportedGraphError:
         "has its own value, computed from its sub-batch, and one node's value cannot be "
         f"computed: {obstacle}. Fetch what it was computed from, or leave the batch out of "
         "batch_dims, so that it is not split."
+    )
+
+
+def _refusal_of_rows(tensor: Any) -> UnsupportedGraphError:
+    return UnsupportedGraphError(
+        f"cannot fetch {tensor.name!r}: it belongs to a gradient as tf.IndexedSlices, and the "
+        "lookups that it is made of are hidden in a loop, branch or function, so that the order of "
+        "its rows is not known. Fetch tf.convert_to_tensor(gradient), made before the session, "
+        "which has a row for each row of the variable."
     )

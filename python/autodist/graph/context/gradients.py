@@ -15,6 +15,7 @@ from typing import Any
 
 from autodist.graph.building.values.values import Value
 from autodist.graph.context.counterparts import Counterparts
+from autodist.graph.context.gradient_rows import GradientRows
 from autodist.graph.context.whole_values import WholeValues
 from autodist.graph.original.observed.observer import GradientRecord, SecondDerivative
 from autodist.graph.original.variables.roles import Key, key_of
@@ -31,6 +32,7 @@ class Gradients:
     def __init__(self, made: Counterparts, whole_values: WholeValues) -> None:
         self._made = made
         self._whole_values = whole_values
+        self._rows = GradientRows(made)
         self._records: dict[Key, GradientRecord] = {}
         self._means: dict[Key, Value] = {}
         self._behind: dict[tuple[Key, Key], Value] = {}
@@ -56,6 +58,13 @@ class Gradients:
             record = None if earlier is record or earlier.values.op in found else earlier
         return found
 
+    def has_known_order(self, gradient: Any) -> bool:
+        """Whether the rows of a gradient's mean lie as on one node."""
+        record = self._records[key_of(gradient)]
+        if record.indices is None or not self._made.batch.has_own_rows(record):
+            return True
+        return self._rows.are_known(record.indices)
+
     def mean(self, gradient: Any) -> Value:
         """The mean over the replicas of an original gradient (or the indices that go with it)."""
         key = key_of(gradient)
@@ -72,7 +81,7 @@ class Gradients:
             if made.batch.has_own_rows(record):
                 own = made.replicas(made.value(record.values))
                 mask = self._mask(record)
-                parts = made.means.rows_of_replicas(value.whole(0), own, mask)
+                parts = self._rows.of_replicas(record.indices, value.whole(0), own, mask)
                 value = Value([[part] for part in parts], varies=True)
             self._behind[key] = value
         return self._behind[key]
@@ -114,8 +123,11 @@ class Gradients:
         if not indices.varies:
             values = self._mean_of(record.values)
         elif self._records[indices_key] is record:
-            rows, numbers = made.means.mean_slices(
-                made.replicas(values), made.replicas(indices), self._mask(record)
+            rows, numbers = self._rows.mean(
+                record.indices,
+                made.replicas(values),
+                made.replicas(indices),
+                self._mask(record),
             )
             values, indices = Value([[rows]]), Value([[numbers]])
         else:

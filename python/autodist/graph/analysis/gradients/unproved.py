@@ -11,9 +11,11 @@ from autodist.graph.analysis.gradients.derivatives import (
     are_of_variables,
     is_tensor,
 )
+from autodist.graph.analysis.gradients.lookups import lookups, takes_order
 from autodist.graph.kinds.kind import MEAN
 from autodist.graph.original.gradient_calls import GradientCalls
 from autodist.graph.original.observed.differentiations import tensors_in
+from autodist.graph.original.observed.observer import Observer
 from autodist.graph.original.ops import op_types
 
 Pairs = list[tuple[Any, Any]]
@@ -27,10 +29,18 @@ class Unproved:
       batch: knows what differs from replica to replica.
       calls: the differentiations.
       derivatives: knows the kinds of derivatives.
+      observer: what was seen while the graph was built.
     """
 
-    def __init__(self, batch: Dependence, calls: GradientCalls, derivatives: Derivatives) -> None:
+    def __init__(
+        self,
+        batch: Dependence,
+        calls: GradientCalls,
+        derivatives: Derivatives,
+        observer: Observer,
+    ) -> None:
         self._batch = batch
+        self._observer = observer
         self._calls = calls
         self._derivatives = derivatives
         self._kinds = derivatives.kinds
@@ -66,6 +76,20 @@ class Unproved:
             for values in self._derivatives.given_gradients()
             if self._kinds.of_tensor(values) != MEAN
         ]
+
+    def orders_of_rows(self) -> Pairs:
+        """The ops for which the rows of a gradient must be in one node's order, which is not known."""
+        found = []
+        for record in self._observer.gradients:
+            indices = record.indices
+            if record.handle_op is None or indices is None or not self._batch.is_new(indices.op):
+                continue
+            if lookups(indices, self._batch, self._kinds) is not None:
+                continue
+            user = takes_order(record, self._batch)
+            if user is not None:
+                found += [(user, indices.op), (indices.op, indices.op)]
+        return found
 
     def control_flow(self, ops: list[Any]) -> Pairs:
         """The ops among `ops` that belong to v1 branches and loops without a proof.

@@ -1,0 +1,130 @@
+"""Finds the lookups behind the gradient of a table, and what depends on the order of its rows.
+
+The gradient of a table that is looked up several times is `tf.IndexedSlices`: the rows of one
+lookup lie behind those of the other. To give the replicas' rows in the order of one node, and each
+as often as one node has it, the lookups must be known. Where they are not, as behind a loop, the
+mean has the right sum for each row of the table; an optimizer, which adds up the rows with one
+number, needs no more.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from autodist.graph.analysis.batch.dependence import Dependence
+from autodist.graph.kinds.kinds import Kinds
+from autodist.graph.kinds.rules.shapes.size_rules import constant
+from autodist.graph.original.observed.observer import GradientRecord
+from autodist.graph.original.variables.roles import Key, key_of
+
+# The elements of the output are those of the first input, in the same order.
+_KEEP_ORDER = frozenset({"Reshape", "ExpandDims", "Squeeze", "Identity", "Cast", "StopGradient"})
+# The same with each number, or each row times a factor.
+_SCALE = frozenset({"Mul", "RealDiv"})
+_PASS = frozenset({"Identity", "Neg", "Cast"})
+_SCATTERS = frozenset({"ResourceScatterAdd", "ResourceScatterSub"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Lookup:
+    """The row numbers of a lookup.
+
+    Attributes:
+      numbers: the original tensor.
+      axis: the dimension along which they lie with the rows of the batch; None: all replicas have
+        the same.
+    """
+
+    numbers: Any
+    axis: int | None
+
+
+def lookups(indices: Any, batch: Dependence, kinds: Kinds) -> list[Lookup] | None:
+    """The lookups whose row numbers lie one behind the other in `indices`.
+
+    None where they are not known.
+    """
+    found, pending = [], [indices]
+    while pending:
+        tensor = pending.pop()
+        kind = kinds.of_tensor(tensor)
+        if not batch.tensor_mask(tensor) or tensor.op in batch.decisions.combined:
+            found.append(Lookup(tensor, None))
+        elif kind is not None and kind.is_rows:
+            found.append(Lookup(tensor, kind.axis))
+        elif tensor.op.type in _KEEP_ORDER:
+            pending.append(tensor.op.inputs[0])
+        elif tensor.op.type == "ConcatV2" and _is_zero(constant(tensor.op.inputs[-1])):
+            pending.extend(reversed(tensor.op.inputs[:-1]))
+        else:
+            return None
+    return found
+
+
+def _is_zero(axis: Any) -> bool:
+    return axis is not None and int(axis) == 0
+
+
+def takes_order(record: GradientRecord, batch: Dependence) -> Any:
+    """An op whose result depends on the order, or on the number, of a gradient's rows.
+
+    None where all that takes the gradient adds up the rows with one number.
+    """
+    numbers, positions, bad = _numbers(record, batch)
+    if bad is not None:
+        return bad
+    pending, seen = [record.values], {key_of(record.values)}
+    while pending:
+        tensor = pending.pop()
+        for op in _users(tensor, record, batch):
+            index = next(i for i, t in enumerate(op.inputs) if t is tensor)
+            if op.type == "UnsortedSegmentSum" and index == 0:
+                if key_of(op.inputs[1]) in positions | numbers:
+                    continue
+            elif op.type in _SCATTERS and key_of(op.inputs[1]) in numbers:
+                continue
+            elif op.type in _PASS or (op.type in _SCALE and _is_factor(op, index)):
+                if key_of(op.outputs[0]) not in seen:
+                    seen.add(key_of(op.outputs[0]))
+                    pending.append(op.outputs[0])
+                continue
+            return op
+    return None
+
+
+def _numbers(record: GradientRecord, batch: Dependence) -> tuple[set[Key], set[Key], Any]:
+    """The row numbers, and the places of the rows among the numbers without repetition.
+
+    And an op that takes the numbers for anything else, or None.
+    """
+    numbers, positions = {key_of(record.indices)}, set()
+    pending = [record.indices]
+    while pending:
+        tensor = pending.pop()
+        for op in _users(tensor, record, batch):
+            if op.type in ("Unique", "UniqueV2"):
+                positions.add(key_of(op.outputs[1]))
+                users = op.outputs[1].consumers()
+                other = next((u for u in users if u.type != "UnsortedSegmentSum"), None)
+                if other is not None:
+                    return numbers, positions, other
+            elif op.type in ("Identity", "Cast"):
+                numbers.add(key_of(op.outputs[0]))
+                pending.append(op.outputs[0])
+            elif op.type != "UnsortedSegmentSum" and op.type not in _SCATTERS:
+                return numbers, positions, op
+    return numbers, positions, None
+
+
+def _users(tensor: Any, record: GradientRecord, batch: Dependence) -> list[Any]:
+    """The ops that take `tensor`; of a gradient those that see the mean."""
+    own = tensor is record.values or tensor is record.indices
+    return [op for op in tensor.consumers() if not own or batch.sees_mean(op, tensor)]
+
+
+def _is_factor(op: Any, index: int) -> bool:
+    """Whether all rows, which are input `index`, are multiplied by one number."""
+    if op.type == "RealDiv" and index == 1:
+        return False
+    return bool(op.inputs[1 - index].shape.rank == 0)
