@@ -34,7 +34,7 @@ _ALLOWED: dict[str, tuple[str, ...]] = {
     "sessions": (*_BELOW_SAVE, "save", "restore"),
     "passes": ("core",),
     "ops": (*_BELOW_SAVE, "save", "restore", "sessions"),
-    "python": (*_BELOW_SAVE, "save", "restore", "ops"),
+    "python": (*_BELOW_SAVE, "save", "restore", "sessions", "ops"),
 }
 # The folders of a package, from the lowest up. "." stands for the files beside them. Tests may
 # include any.

@@ -1,5 +1,6 @@
 """What `import autodist` promises, and each way in which a copy of autodist is refused."""
 
+import contextlib
 import importlib.metadata
 import importlib.resources
 import sys
@@ -181,4 +182,6 @@ def test_ops_are_loaded_once():
 
 
 def test_a_prefix_never_saved_has_no_report(tmp_path):
-    assert _native.last_save(tmp_path / "never") is None
+    with contextlib.closing(_native.ReportSlot(tmp_path / "never", is_save=True)) as slot:
+        assert slot.take_report() is None
+        assert slot.bytes() == (0, 0)

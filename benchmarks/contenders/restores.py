@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from autodist import _native
+from autodist.checkpoint.reports import transfer
 from autodist.checkpoint.saver import Saver
 from autodist.strategy import AllReduce, PartitionedPS
 from contenders import contender, file_system_limits, models, other_libraries, stock_tensorflow
@@ -131,8 +131,9 @@ class Restores(ContestEntries):
             saver = Saver(threads=self._setting.threads, verify=verify)
 
         def restore(directory: Path) -> None:
-            saver.restore(held.session, str(directory / PREFIX))
-            if _native.last_restore(str(directory / PREFIX)) is None:
+            with transfer.collected() as reports:
+                saver.restore(held.session, str(directory / PREFIX))
+            if not reports:
                 raise AssertionError("the restore was not by the op of autodist")
 
         return restore

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from autodist import _native
+from autodist.checkpoint.reports import transfer
 from autodist.checkpoint.saver import Saver
 from autodist.strategy import AllReduce, PartitionedPS
 from contenders import contender, file_system_limits, models, other_libraries, stock_tensorflow
@@ -92,15 +93,18 @@ class Saves(ContestEntries):
                 durable=self._place.is_synced,
             )
 
+        reports: list[_native.OpReport] = []
+
         def save(directory: Path) -> None:
-            saver.save(
-                held.session, str(directory / PREFIX), write_meta_graph=False, write_state=False
-            )
+            with transfer.collected() as found:
+                saver.save(
+                    held.session, str(directory / PREFIX), write_meta_graph=False, write_state=False
+                )
+            reports[:] = found
 
         def check(directory: Path) -> None:
-            report = _native.last_save(str(directory / PREFIX))
-            if report is None or report.replica_count != replica_count:
-                raise AssertionError(f"expected a save of {replica_count} values, found {report}")
+            if [report.value_count for report in reports] != [replica_count]:
+                raise AssertionError(f"expected a save of {replica_count} values, found {reports}")
             self._check_bytes(directory)
 
         return Entry.make(contender.OURS, layout, run=save, check=check)

@@ -82,6 +82,17 @@ class ClusterRestorePlan {
     for (const Group& group : plan_.groups) size += group.size_bytes;
     return size;
   }
+  int64_t moved_bytes() const {
+    int64_t size = 0;
+    for (const TaskSegments* by_task : {&ranges_.checks, &ranges_.fresh, &ranges_.live}) {
+      for (const std::vector<int>& numbers : *by_task) {
+        for (const int number : numbers) {
+          size += ranges_.segments[number].end - ranges_.segments[number].begin;
+        }
+      }
+    }
+    return size;
+  }
   int64_t variable_count() const { return static_cast<int64_t>(plan_.groups.size()); }
 
   py::dict Checks() const {
@@ -197,6 +208,8 @@ Raises:
     ValueError: Another dtype or full shape than wanted; lists all.
     DataLossError: The index contradicts itself.)doc")
       .def_property_readonly("size_bytes", &ClusterRestorePlan::size_bytes, "Of what is read.")
+      .def_property_readonly("moved_bytes", &ClusterRestorePlan::moved_bytes,
+                             "Of what all tasks sum or fill, once it is shared out.")
       .def_property_readonly("variable_count", &ClusterRestorePlan::variable_count)
       .def("part", &ClusterRestorePlan::PartOf, py::arg("task"),
            "What AutodistJoinRestore is told on a task: `part` and `names`.")

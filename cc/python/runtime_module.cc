@@ -1,23 +1,26 @@
 // `autodist._runtime`: what Python calls of the op library besides its ops.
 //
-// It is linked with the op library, so that both have one list of reports and one of locks. Load
-// that library by tf.load_op_library before you import this module: TensorFlow makes the Python
-// functions of the ops that a library registers while it loads it.
+// It is linked with the op library, so that both have one list of report slots and one of locks.
+// Load that library by tf.load_op_library before you import this module: TensorFlow makes the
+// Python functions of the ops that a library registers while it loads it.
 
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "ops/ending_threads.h"
-#include "ops/reports.h"
 #include "python/released_gil.h"
 #include "python/status_exceptions.h"
 #include "save/commit/staged_bundle.h"
+#include "sessions/report_slots.h"
 #include "storage/directory/prefix_lock.h"
 #include "storage/directory/save_directory.h"
 #include "storage/directory/staged_file.h"
@@ -146,29 +149,40 @@ class NewBundle {
   std::string staged_prefix_;
 };
 
-py::object LastSaveOf(const std::string& prefix) {
-  SaveReport report;
-  if (!LastReport(prefix, &report)) return py::none();
-  py::dict fields;
-  fields["written_bytes"] = report.written_bytes;
-  fields["seconds"] = report.seconds;
-  fields["max_lock_seconds"] = report.max_lock_seconds;
-  fields["variable_count"] = report.variable_count;
-  fields["shard_count"] = report.shard_count;
-  fields["replica_count"] = report.replica_count;
-  return fields;
-}
+// A slot for one save or restore, which ends with this object.
+class NewReportSlot {
+ public:
+  NewReportSlot(bool is_save, std::vector<std::string> paths)
+      : slot_(ReportSlot::Open(is_save ? ReportSlot::Kind::kSave : ReportSlot::Kind::kRestore,
+                               std::move(paths))) {}
+  ~NewReportSlot() { Close(); }
+  NewReportSlot(const NewReportSlot&) = delete;
+  NewReportSlot& operator=(const NewReportSlot&) = delete;
 
-py::object LastRestoreOf(const std::string& prefix) {
-  RestoreReport report;
-  if (!LastReport(prefix, &report)) return py::none();
-  py::dict fields;
-  fields["read_bytes"] = report.read_bytes;
-  fields["seconds"] = report.seconds;
-  fields["variable_count"] = report.variable_count;
-  fields["target_count"] = report.target_count;
-  return fields;
-}
+  void AddPath(const std::string& path) { slot_->AddPath(path); }
+  void Close() { slot_->Close(); }
+
+  py::tuple Bytes() const {
+    const ReportSlot::Bytes bytes = slot_->bytes();
+    return py::make_tuple(bytes.done, bytes.total);
+  }
+
+  py::object TakeReport() const {
+    const std::optional<Report> report = slot_->TakeReport();
+    if (!report) return py::none();
+    py::dict fields;
+    fields["byte_count"] = report->bytes;
+    fields["seconds"] = report->seconds;
+    fields["max_lock_seconds"] = report->max_lock_seconds;
+    fields["variable_count"] = report->variable_count;
+    fields["shard_count"] = report->shard_count;
+    fields["value_count"] = report->value_count;
+    return fields;
+  }
+
+ private:
+  const std::shared_ptr<ReportSlot> slot_;
+};
 
 }  // namespace
 }  // namespace autodist
@@ -201,11 +215,18 @@ PYBIND11_MODULE(_runtime, module) {
       .def("discard", &autodist::NewBundle::Discard)
       .def_property_readonly("staged_prefix", &autodist::NewBundle::staged_prefix);
 
-  module.def("last_save", &autodist::LastSaveOf, py::arg("prefix"),
-             "The fields of the report of the last save to `prefix` in this process, or None.");
-  module.def(
-      "last_restore", &autodist::LastRestoreOf, py::arg("prefix"),
-      "The fields of the report of the last restore from `prefix` in this process, or None.");
+  py::class_<autodist::NewReportSlot>(module, "ReportSlot",
+                                      "Where the ops of one save or restore tell how far it is.")
+      .def(py::init<bool, std::vector<std::string>>(), py::kw_only(), py::arg("is_save"),
+           py::arg("paths"))
+      .def("add_path", &autodist::NewReportSlot::AddPath, py::arg("path"))
+      .def("close", &autodist::NewReportSlot::Close, "No op finds the slot any more.")
+      .def("bytes", &autodist::NewReportSlot::Bytes,
+           "Bytes that are done, and all; 0 before they are known.")
+      .def("take_report", &autodist::NewReportSlot::TakeReport,
+           "The fields of the report, once; or None if no op has ended well.");
+  module.def("open_report_slots", &autodist::ReportSlot::OpenCount,
+             "How many report slots are open in this process.");
   module.def("hold_ending_threads", &autodist::HoldEndingThreads,
              "Call it when the interpreter is about to end: threads that it ends wait instead.");
 }

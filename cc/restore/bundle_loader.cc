@@ -52,9 +52,10 @@ struct OpenGroup : OpenUnit {
 // Reads some groups of a plan. Run() is called once.
 class Pass : private JobWork {
  public:
-  Pass(Load* load, Writes writes, const std::atomic<bool>* cancelled)
+  Pass(Load* load, Writes writes, const LoadOptions& options, const std::atomic<bool>* cancelled)
       : load_(*load),
         writes_(writes),
+        progress_(options.progress),
         jobs_(MakeJobs()),
         threads_(&jobs_, this, cancelled),
         was_opened_(load->plan.groups.size(), false) {}
@@ -186,6 +187,7 @@ class Pass : private JobWork {
   absl::Status LoadBatch(const Job& job, char* buffer) {
     const absl::Status read = ReadBatch(job, buffer);
     if (!read.ok()) return read;
+    AddProgress(job.size_bytes);
     for (int i = job.first; i < job.last; ++i) {
       absl::StatusOr<Memory> memory = MakeMemory(i);
       if (!memory.ok()) return memory.status();
@@ -210,7 +212,10 @@ class Pass : private JobWork {
   }
 
   absl::Status DoBlock(OpenUnit* unit, int64_t block, char* buffer) override {
-    return static_cast<OpenGroup*>(unit)->loader->Load(block, buffer);
+    GroupLoader* const loader = static_cast<OpenGroup*>(unit)->loader;
+    const absl::Status status = loader->Load(block, buffer);
+    AddProgress(loader->size_of(block));
+    return status;
   }
 
   static absl::Status NoMemoryFor(const BundleEntry& entry) {
@@ -248,13 +253,19 @@ class Pass : private JobWork {
           std::copy_n(elements.data() + run.output, run.count, to + run.source);
         });
       }
+      AddProgress(entry.size_bytes);
       if (absl::Status cancelled = threads_.CheckCancelled(); !cancelled.ok()) return cancelled;
     }
     return absl::OkStatus();
   }
 
+  void AddProgress(int64_t bytes) {
+    if (progress_ != nullptr) progress_->Add(bytes);
+  }
+
   Load& load_;
   const Writes writes_;
+  Progress* const progress_;
   int64_t size_bytes_ = 0;
   const std::vector<Job> jobs_;
   JobThreads threads_;
@@ -328,15 +339,21 @@ absl::StatusOr<int64_t> LoadBundle(const std::string& prefix, const BundleIndex&
   }
 
   const bool in_one_pass = !any_live || !options.verify_first;
-  Pass first(&load, {/*fresh=*/true, /*live=*/in_one_pass}, options.cancelled);
+  Pass first(&load, {/*fresh=*/true, /*live=*/in_one_pass}, options, options.cancelled);
+  // Half of a restore is worse than a late end of one that was cancelled.
+  std::optional<Pass> second;
+  if (!in_one_pass) {
+    second.emplace(&load, Writes{/*fresh=*/false, /*live=*/true}, options, /*cancelled=*/nullptr);
+  }
+  const int64_t size_bytes = first.size_bytes() + (second ? second->size_bytes() : 0);
+  if (options.progress != nullptr) options.progress->Begin(size_bytes);
   absl::Status status = first.Run(options.threads);
   if (!status.ok()) return status;
-  if (in_one_pass) return first.size_bytes();
-  // Half of a restore is worse than a late end of one that was cancelled.
-  Pass second(&load, {/*fresh=*/false, /*live=*/true}, /*cancelled=*/nullptr);
-  status = second.Run(options.threads);
-  if (!status.ok()) return Withdraw(&load, second, status);
-  return first.size_bytes() + second.size_bytes();
+  if (second) {
+    status = second->Run(options.threads);
+    if (!status.ok()) return Withdraw(&load, *second, status);
+  }
+  return size_bytes;
 }
 
 }  // namespace autodist

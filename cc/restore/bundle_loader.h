@@ -28,6 +28,7 @@
 #include "format/reader/bundle_reader.h"
 #include "restore/restore_plan.h"
 #include "restore/restore_targets.h"
+#include "threads/progress.h"
 
 namespace autodist {
 
@@ -38,6 +39,7 @@ struct LoadOptions {
   // False reads once even if targets are live; they have no value while they are written, and keep
   // none where what was read is not right.
   bool verify_first = true;
+  Progress* progress = nullptr;  // of the bytes that are read, in all passes; may be null
 };
 
 // Returns how many bytes were read. New memory is the caller's to make visible, and only if this

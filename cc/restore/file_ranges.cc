@@ -11,7 +11,8 @@ namespace autodist {
 
 absl::StatusOr<std::vector<uint32_t>> ReadRanges(const DataFiles& files,
                                                  absl::Span<const FileRange> ranges, char* out,
-                                                 int threads, const std::atomic<bool>* cancelled) {
+                                                 int threads, const std::atomic<bool>* cancelled,
+                                                 Progress* progress) {
   struct Block {
     size_t range;
     int64_t begin;  // in the range
@@ -38,6 +39,7 @@ absl::StatusOr<std::vector<uint32_t>> ReadRanges(const DataFiles& files,
                      const absl::Status read =
                          files.Read(range.shard_id, range.offset + block.begin, block.size, to);
                      if (read.ok()) block.crc = Sum(to, block.size);
+                     if (progress != nullptr) progress->Add(block.size);
                      return read;
                    });
   if (!status.ok()) return status;

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "format/reader/data_files.h"
+#include "threads/progress.h"
 
 namespace autodist {
 
@@ -21,10 +22,11 @@ struct FileRange {
 };
 
 // The CRC of each range, unmasked; reads them to `out`, one after the other, unless that is null.
-// `threads` and `cancelled` are as in LoadOptions. REQUIRES: the files are open.
+// `threads`, `cancelled` and `progress` are as in LoadOptions. REQUIRES: the files are open.
 absl::StatusOr<std::vector<uint32_t>> ReadRanges(const DataFiles& files,
                                                  absl::Span<const FileRange> ranges, char* out,
-                                                 int threads, const std::atomic<bool>* cancelled);
+                                                 int threads, const std::atomic<bool>* cancelled,
+                                                 Progress* progress = nullptr);
 
 }  // namespace autodist
 

@@ -34,6 +34,7 @@ class GroupLoader {
               absl::Span<const tensorflow::Tensor> targets, absl::Span<const PieceRange> ranges);
 
   int64_t block_count() const { return static_cast<int64_t>(blocks_.size()); }
+  int64_t size_of(int64_t block) const { return blocks_[block].size; }
 
   // Reads a block from its file; `buffer` has room for one.
   absl::Status Load(int64_t block, char* buffer);

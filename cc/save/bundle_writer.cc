@@ -34,8 +34,11 @@ absl::StatusOr<int64_t> WriteInto(BundleFiles* files, const SavePlan& plan, Sour
   const FilePlan file = PlanFile(plan, StreamBytes(*streams), kBlockBytes);
   absl::Status status = files->ReserveData(file.size_bytes);
   if (!status.ok()) return WithSize(status, file.size_bytes);
+  if (options.progress != nullptr) options.progress->Begin(file.size_bytes);
   const DataSink sink = [&](int64_t offset, absl::string_view bytes) {
-    return files->WriteData(offset, bytes);
+    const absl::Status written = files->WriteData(offset, bytes);
+    if (options.progress != nullptr) options.progress->Add(bytes.size());
+    return written;
   };
   const int threads = files->is_sequential() ? 1 : ThreadCount(options.threads, file.size_bytes);
   const absl::StatusOr<std::vector<uint32_t>> crcs =

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "save/data/sources.h"
 #include "save/plan/save_plan.h"
+#include "threads/progress.h"
 
 namespace autodist {
 
@@ -19,6 +20,7 @@ struct WriteOptions {
   int threads = 0;                               // 0: chosen from the machine
   bool durable = true;                           // syncs all it writes
   const std::atomic<bool>* cancelled = nullptr;  // once true, the save fails with Cancelled
+  Progress* progress = nullptr;                  // of the data file's bytes; may be null
 };
 
 // Returns the size of the data file in bytes. On failure nothing is left on disk that was not there

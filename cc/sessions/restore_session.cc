@@ -222,6 +222,7 @@ absl::StatusOr<std::vector<uint32_t>> RestoreSession::FillInside(
                    [&](int64_t number, char* buffer) -> absl::Status {
                      if (filling_.is_closed()) return Ended();
                      auto& [loader, block] = blocks[number];
+                     progress_.Add(loader->loader.size_of(block));
                      if (bytes.data() == nullptr) return loader->loader.Load(block, buffer);
                      const size_t range = loader->ranges->numbers[loader->loader.range_of(block)];
                      loader->loader.LoadFromRange(block, bytes.data() + places[range]);

@@ -31,6 +31,7 @@
 #include "sessions/pinned_variables.h"
 #include "sessions/variable_targets.h"
 #include "tensorflow/core/framework/tensor.h"
+#include "threads/progress.h"
 
 namespace autodist {
 
@@ -78,6 +79,9 @@ class RestoreSession : public Leased {
                                              absl::string_view bytes, int threads,
                                              const std::atomic<bool>* cancelled);
 
+  // Of the bytes that this task sums or fills.
+  Progress* progress() { return &progress_; }
+
   // Makes what was written the values of the variables, once. Waits for threads in Fill(), and
   // fails if one of them has failed.
   absl::Status Publish();
@@ -107,6 +111,7 @@ class RestoreSession : public Leased {
                                                    const std::atomic<bool>* cancelled);
   absl::StatusOr<std::vector<tensorflow::Tensor>> Memory(bool live, const Group& group);
 
+  Progress progress_;
   std::string prefix_;
   int shard_count_ = 0;
   Gate setting_, filling_;  // SetTargets(), Fill()

@@ -110,6 +110,7 @@ absl::Status SaveSession::Write(int64_t offset, absl::string_view bytes) {
       checked_.Keep(offset, bytes, [](int64_t, absl::string_view) { return absl::OkStatus(); });
   if (!checked.ok()) return checked;
   return given_.Keep(offset, bytes, [this](int64_t rest, absl::string_view rest_bytes) {
+    written_.Add(rest_bytes.size());
     return WriteToFile(rest, rest_bytes);
   });
 }

@@ -26,6 +26,7 @@
 #include "sessions/pinned_variables.h"
 #include "sessions/variable_sources.h"
 #include "storage/posix/posix_io.h"
+#include "threads/progress.h"
 
 namespace autodist {
 
@@ -62,6 +63,7 @@ class SaveSession : public Leased {
   // Writes bytes of the file; those that another task is to write are kept for it.
   // FailedPrecondition once the save is ended.
   absl::Status Write(int64_t offset, absl::string_view bytes);
+  int64_t written_bytes() const { return written_.done_bytes(); }
 
   // What another task writes of the bytes that this one reads, and what is compared later with what
   // is in the file.
@@ -92,6 +94,7 @@ class SaveSession : public Leased {
   absl::Status KeepOne(int64_t number, int64_t budget_bytes);
   void ReleaseValues();
 
+  Progress written_;
   Gate writing_;
   std::mutex ending_;  // taken before mutex_
   // Used by threads that are inside `writing_`, or that have closed it and hold `ending_`.

@@ -23,42 +23,26 @@ class NotTakenBackError(errors.AutoDistError, OSError):
 
 
 @dataclasses.dataclass(frozen=True)
-class SaveReport:
-    """What one save did.
+class OpReport:
+    """What the ops of one save or restore did.
 
     Attributes:
-        written_bytes: size of the data written, the index not counted.
-        seconds: wall time of the op.
-        max_lock_seconds: the longest time that any variable was locked.
-        variable_count: logical variables.
-        shard_count: shards of all variables; a variable in one piece counts one.
-        replica_count: values read: the replicas of all shards.
+        byte_count: Bytes of the data files that were written, or read in all passes; the index is
+            not counted. 0 for a restore from the V1 format.
+        seconds: Wall time from the begin of the first op to the end of the last.
+        max_lock_seconds: The longest time that any variable was locked; of a save.
+        variable_count: Logical variables.
+        shard_count: Shards of all variables; a variable in one piece counts one. Of a save.
+        value_count: Values that were read, the replicas of all shards; or shards, replicas and
+            tensors that were filled.
     """
 
-    written_bytes: int
+    byte_count: int
     seconds: float
     max_lock_seconds: float
     variable_count: int
     shard_count: int
-    replica_count: int
-
-
-@dataclasses.dataclass(frozen=True)
-class RestoreReport:
-    """What one restore did.
-
-    Attributes:
-        read_bytes: bytes of the data files that were read, in all passes, the index not counted; 0
-            for a checkpoint of the V1 format.
-        seconds: wall time of the op.
-        variable_count: names that were restored.
-        target_count: shards, replicas and tensors that were filled.
-    """
-
-    read_bytes: int
-    seconds: float
-    variable_count: int
-    target_count: int
+    value_count: int
 
 
 def ops() -> ModuleType:
@@ -113,16 +97,47 @@ def planning() -> ModuleType:
     return importlib.import_module("autodist._planning")
 
 
-def last_save(prefix: str | os.PathLike[str]) -> SaveReport | None:
-    """The report of the last save in this process to `prefix`, or None if there was none."""
-    fields = _runtime().last_save(os.fsencode(prefix))
-    return None if fields is None else SaveReport(**fields)
+class ReportSlot:
+    """Where the ops of one save or restore tell how far it is, and what it did.
+
+    Open it before the run: ops of this process find it by the prefix that they are given. Close it
+    afterwards.
+    """
+
+    def __init__(self, *prefixes: str | os.PathLike[str], is_save: bool) -> None:
+        """Opens a slot.
+
+        Args:
+            prefixes: The prefixes under which the bundle may be written or read.
+            is_save: Whether it is for a save, or for a restore.
+        """
+        self._slot = _runtime().ReportSlot(
+            is_save=is_save, paths=[os.fsencode(prefix) for prefix in prefixes]
+        )
+
+    def add_prefix(self, prefix: str) -> None:
+        """Lets ops find it by another prefix, too."""
+        self._slot.add_path(os.fsencode(prefix))
+
+    def close(self) -> None:
+        """Ends it: no op finds it any more."""
+        self._slot.close()
+
+    def bytes(self) -> tuple[int, int]:
+        """Returns how many bytes are done, and of how many; 0 before that is known."""
+        done, total = self._slot.bytes()
+        return done, total
+
+    def take_report(self) -> OpReport | None:
+        """Returns, once, what the ops did; or None if none has ended well."""
+        fields = self._slot.take_report()
+        return None if fields is None else OpReport(**fields)
 
 
-def last_restore(prefix: str | os.PathLike[str]) -> RestoreReport | None:
-    """The report of the last restore in this process from `prefix`, or None if there was none."""
-    fields = _runtime().last_restore(os.fsencode(prefix))
-    return None if fields is None else RestoreReport(**fields)
+def open_report_slots() -> int:
+    """Returns how many report slots are open in this process."""
+    count: int = _runtime().open_report_slots()
+    return count
 
 
 class StagedFile:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from autodist import _native
+from autodist.checkpoint.reports import transfer
 from autodist.checkpoint.saver import Saver
 from support.layouts import set_slice
 
@@ -313,7 +313,7 @@ def test_options_do_not_change_the_files(
 
 def test_our_op_did_the_work(tmp_path: Path) -> None:
     make_partitioned("v", np.arange(12.0, dtype=np.float32).reshape(6, 2), 0, 3)
-    save(Saver(), tmp_path / "m")
-    report = _native.last_save(str(tmp_path / "m"))
-    assert report is not None
-    assert (report.variable_count, report.shard_count, report.replica_count) == (1, 3, 3)
+    with transfer.collected() as reports:
+        save(Saver(), tmp_path / "m")
+    (report,) = reports
+    assert (report.variable_count, report.shard_count, report.value_count) == (1, 3, 3)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from autodist import _native
+from autodist.checkpoint.reports import transfer
 from autodist.checkpoint.saver import Saver
 from support import layouts
 
@@ -166,11 +166,11 @@ def test_a_byte_is_read_once_whatever_the_shards(tmp_path: Path) -> None:
                 layouts.make_variables("v", value, cuts)
                 if is_initialized:
                     session.run(tf1.global_variables_initializer())
-                Saver().restore(session, prefix)
-            report = _native.last_restore(prefix)
-            assert report is not None
-            assert report.read_bytes == value.nbytes * (2 if is_initialized else 1)
-            assert report.target_count == 32
+                with transfer.collected() as reports:
+                    Saver().restore(session, prefix)
+            (report,) = reports
+            assert report.byte_count == value.nbytes * (2 if is_initialized else 1)
+            assert report.value_count == 32
             assert report.variable_count == 1
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from autodist import AutoDist, _native
+from autodist import AutoDist
+from autodist.checkpoint.reports import transfer
 from autodist.checkpoint.saver import Saver
 from autodist.strategy import AllReduce
 from support.specs import write_local_spec
@@ -55,15 +56,14 @@ def test_every_strategy_restores_what_any_other_saved(spec: str, tmp_path: Path)
             with autodist.create_distributed_session() as session:
                 for name, expected in saved.items():
                     prefix = str(tmp_path / name)
-                    saver.restore(session, prefix)
+                    with transfer.collected() as reports:
+                        saver.restore(session, prefix)
                     restored = values_of(session, variables)
                     assert restored.keys() == expected.keys()
                     for variable, value in expected.items():
                         np.testing.assert_array_equal(restored[variable], value)
                     size_bytes = sum(value.nbytes for value in expected.values())
-                    report = _native.last_restore(prefix)
-                    assert report is not None
-                    assert report.read_bytes == 2 * size_bytes
+                    assert [report.byte_count for report in reports] == [2 * size_bytes]
                     session.run(train, {ids: np.arange(6) % 7})
 
 
@@ -77,10 +77,10 @@ def test_each_replica_gets_the_value_that_is_read_once(spec: str, tmp_path: Path
             prefix = saver.save(session, str(tmp_path / "m"), write_meta_graph=False)
             expected = values_of(session, variables)
             session.run(train, {ids: np.arange(6)})
-            saver.restore(session, prefix)
-            report = _native.last_restore(prefix)
-            assert report is not None
-            assert report.target_count > len(expected)
+            with transfer.collected() as reports:
+                saver.restore(session, prefix)
+            (report,) = reports
+            assert report.value_count > len(expected)
             # The mean of three replicas is any of them only where they are equal.
             again = saver.save(session, str(tmp_path / "again"), write_meta_graph=False)
         data = [Path(p + ".data-00000-of-00001").read_bytes() for p in (prefix, again)]

@@ -1,6 +1,5 @@
 // AutodistRestore: a checkpoint, read once, into variables in place and into new tensors.
 
-#include <chrono>
 #include <numeric>
 #include <string>
 #include <utility>
@@ -12,12 +11,12 @@
 #include "format/reader/bundle_reader.h"
 #include "format/values/shape_and_slice.h"
 #include "ops/kernel_inputs.h"
-#include "ops/reports.h"
 #include "ops/restore/stock_restore.h"
 #include "ops/task_op.h"
 #include "restore/bundle_loader.h"
 #include "restore/restore_plan.h"
 #include "restore/unique_lines.h"
+#include "sessions/report_slots.h"
 #include "sessions/variable_targets.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -137,18 +136,20 @@ class RestoreOp : public TaskOp {
   };
 
   absl::Status Work(OpKernelContext* context, const std::atomic<bool>& cancelled) override {
-    const auto start = std::chrono::steady_clock::now();
+    const auto start = SlotUse::Clock::now();
     absl::StatusOr<std::string> prefix = PrefixInput(context->input(0));
     if (!prefix.ok()) return prefix.status();
+    SlotUse slot(ReportSlot::Kind::kRestore, *prefix, context->step_id(), start);
     absl::StatusOr<Request> request = Unpack(context);
     if (!request.ok()) return request.status();
     VariableTargets targets(std::move(request->targets));
     std::vector<int> all(dtypes_.size());
     std::iota(all.begin(), all.end(), 0);
-    RestoreReport report{};
+    Report report;
+    const LoadOptions options{threads_, &cancelled, verify_first_, slot.progress()};
     absl::Status status = IsV1(*prefix)
                               ? LoadByStock(context, *request, all, &targets)
-                              : Load(context, *prefix, *request, &targets, cancelled, &report);
+                              : Load(context, *prefix, *request, &targets, options, &report);
     if (!status.ok()) {
       return targets.has_touched_live()
                  ? status
@@ -159,9 +160,7 @@ class RestoreOp : public TaskOp {
     }
     status = targets.Publish();
     if (!status.ok()) return status;
-    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-    report.seconds = elapsed.count();
-    KeepReport(*prefix, report);
+    slot.Add(report);
     return absl::OkStatus();
   }
 
@@ -211,8 +210,7 @@ class RestoreOp : public TaskOp {
   }
 
   absl::Status Load(OpKernelContext* context, const std::string& prefix, const Request& request,
-                    VariableTargets* targets, const std::atomic<bool>& cancelled,
-                    RestoreReport* report) const {
+                    VariableTargets* targets, const LoadOptions& options, Report* report) const {
     absl::StatusOr<BundleIndex> index = ReadBundleIndex(prefix);
     if (!index.ok()) return index.status();
     std::vector<RestoreEntry> entries;
@@ -241,12 +239,11 @@ class RestoreOp : public TaskOp {
       absl::Status status = LoadByStock(context, request, variants, targets);
       if (!status.ok()) return status;
     }
-    absl::StatusOr<int64_t> read_bytes =
-        LoadBundle(prefix, *index, *plan, targets, {threads_, &cancelled, verify_first_});
+    absl::StatusOr<int64_t> read_bytes = LoadBundle(prefix, *index, *plan, targets, options);
     if (!read_bytes.ok()) return read_bytes.status();
-    report->read_bytes = *read_bytes;
+    report->bytes = *read_bytes;
     report->variable_count = plan->groups.size();
-    report->target_count = request.target_count;
+    report->value_count = request.target_count;
     return absl::OkStatus();
   }
 

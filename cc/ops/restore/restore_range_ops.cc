@@ -33,19 +33,27 @@ absl::Status VectorShape(InferenceContext* context) {
   return absl::OkStatus();
 }
 
+absl::Status VectorAndScalarShape(InferenceContext* context) {
+  context->set_output(0, context->Vector(context->UnknownDim()));
+  context->set_output(1, context->Scalar());
+  return absl::OkStatus();
+}
+
 REGISTER_OP("AutodistSumRanges")
     .Input("restore_id: string")
     .Input("ranges: int64")
     .Output("crcs: int64")
+    .Output("moved_bytes: int64")
     .Attr("threads: int >= 0 = 0")
     .SetIsStateful()
-    .SetShapeFn(VectorShape)
+    .SetShapeFn(VectorAndScalarShape)
     .Doc(R"doc(
 Sums bytes of a checkpoint.
 
 restore_id: As in AutodistOpenRestore.
 ranges: For each range the number of its data file, its offset there and its size.
 crcs: The CRC of each, unmasked.
+moved_bytes: Scalar. How many bytes this task has summed or filled since the restore began.
 threads: How many threads read; 0 lets the machine decide.
 )doc");
 
@@ -155,9 +163,12 @@ class SumRangesOp : public RangesOp {
                       RestoreSession* restore, OpKernelContext* context,
                       const std::atomic<bool>& cancelled) override {
     absl::StatusOr<std::vector<uint32_t>> sums =
-        ReadRanges(files, ranges, nullptr, threads_, &cancelled);
+        ReadRanges(files, ranges, nullptr, threads_, &cancelled, restore->progress());
     if (!sums.ok()) return sums.status();
     restore->Touch();
+    Tensor moved(tensorflow::DT_INT64, TensorShape({}));
+    moved.scalar<int64_t>()() = restore->progress()->done_bytes();
+    context->set_output(1, moved);
     return SetSums(context, *sums);
   }
 };

@@ -2,18 +2,17 @@
 // variables.
 
 #include <atomic>
-#include <chrono>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "ops/kernel_inputs.h"
-#include "ops/reports.h"
 #include "ops/save/referenced_variables.h"
 #include "ops/task_op.h"
 #include "save/bundle_writer.h"
 #include "save/plan/save_plan.h"
+#include "sessions/report_slots.h"
 #include "sessions/variable_sources.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -110,20 +109,24 @@ class SaveOp : public TaskOp {
 
  private:
   absl::Status Work(OpKernelContext* context, const std::atomic<bool>& cancelled) override {
-    const auto start = std::chrono::steady_clock::now();
+    const auto start = SlotUse::Clock::now();
     absl::StatusOr<SaveRequest> request = Unpack(context);
     if (!request.ok()) return request.status();
+    SlotUse slot(ReportSlot::Kind::kSave, request->prefix, context->step_id(), start);
     absl::StatusOr<SavePlan> plan = BuildSavePlan(request->entries, layout_);
     if (!plan.ok()) return plan.status();
     VariableSources sources(std::move(request->values), lock_mode_,
                             request->variables.lock_seconds);
-    absl::StatusOr<int64_t> written_bytes =
-        WriteBundle(request->prefix, *plan, &sources, {threads_, durable_, &cancelled});
+    absl::StatusOr<int64_t> written_bytes = WriteBundle(
+        request->prefix, *plan, &sources, {threads_, durable_, &cancelled, slot.progress()});
     if (!written_bytes.ok()) return written_bytes.status();
-    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-    KeepReport(request->prefix,
-               SaveReport{*written_bytes, elapsed.count(), sources.max_lock_seconds(),
-                          plan->variable_count, plan->shard_count, plan->replica_count});
+    Report report;
+    report.bytes = *written_bytes;
+    report.max_lock_seconds = sources.max_lock_seconds();
+    report.variable_count = plan->variable_count;
+    report.shard_count = plan->shard_count;
+    report.value_count = plan->replica_count;
+    slot.Add(report);
     return absl::OkStatus();
   }
 

@@ -120,7 +120,7 @@ REGISTER_OP("AutodistKeepSources")
     .Input("keep: int64")
     .Input("release: int64")
     .Input("budget_bytes: int64")
-    .Output("done: int64")
+    .Output("written_bytes: int64")
     .SetIsStateful()
     .SetShapeFn(ScalarShape)
     .Doc(R"doc(
@@ -131,7 +131,7 @@ save_id: As in AutodistOpenSave.
 keep: Numbers of sources.
 release: Numbers of sources that were kept and need not be any more; done first.
 budget_bytes: Scalar. What copies of variables that are updated in place may need together.
-done: How many are kept.
+written_bytes: How many bytes of the data file this task has written so far.
 )doc");
 
 REGISTER_OP("AutodistFinishParts")
@@ -329,7 +329,7 @@ class KeepSourcesOp : public SessionOp<SaveSession> {
     const std::vector<int64_t> kept = NumbersInput(context, 1);
     absl::Status status = save->Keep(kept, context->input(3).flat<int64_t>()(0));
     if (!status.ok()) return status;
-    SetScalar(context, static_cast<int64_t>(kept.size()));
+    SetScalar(context, save->written_bytes());
     return absl::OkStatus();
   }
 };

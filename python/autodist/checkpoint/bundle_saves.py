@@ -9,7 +9,8 @@ from typing import Any
 from autodist import _native
 from autodist.checkpoint import save_arguments
 from autodist.checkpoint.distributed import save_router
-from autodist.checkpoint.files import bundle, report
+from autodist.checkpoint.files import bundle
+from autodist.checkpoint.reports import report, transfer
 from autodist.tf_nodes import marks, save_nodes
 
 
@@ -38,8 +39,12 @@ class BundleSave:
     save_path: str
     global_step: int | None
 
-    def run(self) -> report.SaveReport:
-        """Runs the nodes that write the bundle, logs a line, and returns what was written."""
+    def run(self, running: transfer.Transfer) -> report.SaveReport:
+        """Runs the nodes that write the bundle, logs a line, and returns what was written.
+
+        Args:
+            running: Is told how far the save is.
+        """
         found: list[Any] = []
         if self.saver_def is not None:
             found = save_nodes.find(getattr(self.session, "graph", None), self.saver_def)
@@ -49,47 +54,48 @@ class BundleSave:
             and self.saver_def is not None
             and save_arguments.can_stage_bundle(self.session, self.prefix)
         ):
-            return self._run_staged(self.session)
+            return self._run_staged(self.session, running)
         node = found[0] if is_ours and len(found) == 1 else None
         try:
-            return self._run_in(self._route(node), is_ours=is_ours)
+            return self._run_in(self._route(node, running), running, is_ours=is_ours)
         except save_router.InOrderOnlyError as error:
             self.router.write_in_order(self.prefix, error)
-        return self._run_in(self._route(node), is_ours=is_ours)
+        return self._run_in(self._route(node, running), running, is_ours=is_ours)
 
-    def _route(self, node: Any) -> Any:
+    def _route(self, node: Any, running: transfer.Transfer) -> Any:
         """Returns the session to save in, or a proxy where several tasks have variables."""
         if node is None:
             return self.session
-        return self.router.route(self.session, node, self.prefix)
+        return self.router.route(self.session, node, self.prefix, running)
 
-    def _run_in(self, session: Any, *, is_ours: bool) -> report.SaveReport:
+    def _run_in(
+        self, session: Any, running: transfer.Transfer, *, is_ours: bool
+    ) -> report.SaveReport:
         is_proxy = session is not self.session
         if is_proxy and session.stages_bundle:
-            return self._run_staged(session)
+            return self._run_staged(session, running)
         path: str | None = self.save(session, self.save_path, self.global_step)
         if path is None:
             return report.SaveReport(None)
         if self.durable and not is_ours:
             bundle.sync(self.prefix)
         # The proxy has logged the save of all tasks.
-        found = report.SaveReport(path) if is_proxy else self._reported(self.prefix)
+        if not is_proxy:
+            report.SaveReport(self.prefix, running.report()).log()
         # TensorFlow's path of a sharded V1 checkpoint is a pattern, not the prefix.
-        return dataclasses.replace(found, prefix=path)
+        return report.SaveReport(path, running.report())
 
-    def _run_staged(self, session: Any) -> report.SaveReport:
+    def _run_staged(self, session: Any, running: transfer.Transfer) -> report.SaveReport:
         """Saves under a temporary prefix, then renames: TensorFlow replaces files one by one."""
         staged = _native.StagedBundle()
         try:
             staged.stage(self.prefix, durable=self.durable)
+            running.add_prefix(staged.staged_prefix)
             self.save(session, staged.staged_prefix, None)
             staged.commit()
         finally:
             staged.discard()
-        return self._reported(staged.staged_prefix)
-
-    def _reported(self, written: str) -> report.SaveReport:
-        """Returns the report of what was written under a prefix, and logs it."""
-        found = report.of_save(self.prefix, written)
-        found.log()
-        return found
+        saved = report.SaveReport(self.prefix, running.report())
+        if session is self.session:
+            saved.log()
+        return saved

@@ -18,9 +18,10 @@ from autodist.checkpoint.distributed import restore_router, save_router
 from autodist.checkpoint.distributed.tasks import sessions
 from autodist.checkpoint.distributed.tasks.transport import Transport
 from autodist.checkpoint.errors import final_errors, restore_errors
-from autodist.checkpoint.files import paths, report, retention, state_file
+from autodist.checkpoint.files import paths, retention, state_file
 from autodist.checkpoint.graph import meta_graph, object_checkpoint, variable_list
 from autodist.checkpoint.options import RestoreOptions, SaveOptions
+from autodist.checkpoint.reports import report, transfer
 from autodist.private_apis import tf_variables
 
 # A parameter server imports this module and builds no `Saver`, but needs the ops too.
@@ -350,15 +351,16 @@ class Saver(retention.RetainingSaver):
                 super().restore(sess, save_path)
                 return
             restore_errors.check_prefix(save_path)
-            proxy = self._restore_router.route(sess, self.saver_def, save_path)
-            by_object = object_checkpoint.ObjectCheckpointSession(
-                proxy, functools.partial(self._object_restores.restore, sess, self._var_list)
-            )
-            super().restore(by_object, save_path)
-            if by_object.error is not None:
-                raise by_object.error
+            with transfer.watched(save_path, is_save=False) as running:
+                proxy = self._restore_router.route(sess, self.saver_def, save_path, running)
+                by_object = object_checkpoint.ObjectCheckpointSession(
+                    proxy, functools.partial(self._object_restores.restore, sess, self._var_list)
+                )
+                super().restore(by_object, save_path)
+                if by_object.error is not None:
+                    raise by_object.error
         if proxy is sess:
-            report.log_restore(save_path)
+            report.log_restore(save_path, running.report())
 
     def export_meta_graph(  # noqa: PLR0917 TensorFlow's signature
         self,

@@ -22,7 +22,8 @@ import tensorflow as tf
 from autodist.checkpoint.companion_files import CompanionFiles
 from autodist.checkpoint.errors import final_errors, no_space
 from autodist.checkpoint.files import bundle, paths, prefix_lock, staged_files
-from autodist.checkpoint.files.report import SaveReport
+from autodist.checkpoint.reports import transfer
+from autodist.checkpoint.reports.report import SaveReport
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +49,15 @@ class Transaction:
     makes_directory: bool
     stages_early: bool
 
-    def run(self, write_bundle: Callable[[], SaveReport], check: Callable[[], None]) -> SaveReport:
+    def run(
+        self,
+        write_bundle: Callable[[transfer.Transfer], SaveReport],
+        check: Callable[[], None],
+    ) -> SaveReport:
         """Saves, and returns the report of `write_bundle`.
 
         Args:
-            write_bundle: Writes the bundle, whole or not at all.
+            write_bundle: Writes the bundle, whole or not at all, and tells how far it is.
             check: Called once a bundle is written; raises if the files beside it cannot be.
 
         Raises:
@@ -74,14 +79,15 @@ class Transaction:
     def _run(
         self,
         lock: prefix_lock.HeldPrefix,
-        write_bundle: Callable[[], SaveReport],
+        write_bundle: Callable[[transfer.Transfer], SaveReport],
         check: Callable[[], None],
     ) -> SaveReport:
         is_overwritten = self.is_v2 and bundle.exists(self.prefix)
         with staged_files.StagedFiles(durable=self.durable) as files:
             is_staged = is_overwritten and self.stages_early and self._stage_early(files)
             try:
-                report = write_bundle()
+                with transfer.watched(self.prefix, is_save=True) as running:
+                    report = write_bundle(running)
                 lock.take_back_directory()
                 if report.prefix is not None:
                     check()

@@ -12,6 +12,7 @@ from autodist.checkpoint.distributed.router import Router
 from autodist.checkpoint.distributed.tasks import op_support, sessions
 from autodist.checkpoint.distributed.variables import placement, restore_targets, visible_values
 from autodist.checkpoint.files import bundle
+from autodist.checkpoint.reports import transfer
 
 
 class RestoreSessionProxy(session_proxy.SessionProxy):
@@ -23,6 +24,7 @@ class RestoreSessionProxy(session_proxy.SessionProxy):
         cluster_restore: restore_steps.ClusterRestore,
         placed: restore_targets.PlacedRestore,
         timeout_seconds: float,
+        running: transfer.Transfer,
     ) -> None:
         """Wraps a session.
 
@@ -31,8 +33,10 @@ class RestoreSessionProxy(session_proxy.SessionProxy):
             cluster_restore: What restores.
             placed: What is restored.
             timeout_seconds: For how long a task may not answer.
+            running: Is told how far the restore is.
         """
         super().__init__(session)
+        self._running = running
         self._restore = cluster_restore
         self._placed = placed
         self._timeout = timeout_seconds
@@ -48,20 +52,21 @@ class RestoreSessionProxy(session_proxy.SessionProxy):
             if self._placed.others:
                 self._session.run(list(self._placed.others), feed_dict)
 
-        self._restore.restore(tf.compat.as_str(prefix), run_others)
+        self._restore.restore(tf.compat.as_str(prefix), run_others, self._running)
         visible_values.check(self._session, self._placed, self._timeout)
 
 
 class RestoreRouter(Router):
     """Chooses how a saver restores in a session."""
 
-    def route(self, session: Any, saver_def: Any, prefix: str) -> Any:
+    def route(self, session: Any, saver_def: Any, prefix: str, running: transfer.Transfer) -> Any:
         """Returns a proxy if several tasks hold variables, else `session`.
 
         Args:
             session: The session.
             saver_def: The saver's `SaverDef`.
             prefix: The checkpoint's prefix.
+            running: Is told how far the restore is.
         """
         target = sessions.target_of(session)
         # Checkpoints of the V1 format are TensorFlow's.
@@ -83,7 +88,7 @@ class RestoreRouter(Router):
             target, found.master, found.placed, found.homes, self._transport
         )
         return RestoreSessionProxy(
-            session, cluster_restore, found.placed, self._transport.timeout_seconds
+            session, cluster_restore, found.placed, self._transport.timeout_seconds, running
         )
 
     def _warn_of_unreachable(self, session: Any, why: str) -> None:

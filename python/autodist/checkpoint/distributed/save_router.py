@@ -18,7 +18,8 @@ from autodist.checkpoint.distributed.shared_save import save_steps
 from autodist.checkpoint.distributed.tasks import op_support, sessions, task_names
 from autodist.checkpoint.distributed.tasks import transport as transports
 from autodist.checkpoint.distributed.variables import placement, sources
-from autodist.checkpoint.files import paths, report
+from autodist.checkpoint.files import paths
+from autodist.checkpoint.reports import report, transfer
 from autodist.tf_nodes import save_nodes
 
 _LOGGER = _log.get_logger()
@@ -54,6 +55,7 @@ class SaveSessionProxy(session_proxy.SessionProxy):
         prefix: str,
         stages_bundle: bool,
         leave: Callable[[str], None],
+        running: transfer.Transfer,
     ) -> None:
         """Wraps a session.
 
@@ -66,8 +68,10 @@ class SaveSessionProxy(session_proxy.SessionProxy):
             stages_bundle: As the attribute.
             leave: Called with the reason when the save is left to TensorFlow; raises if it may not
                 be.
+            running: Is told how far the save is.
         """
         super().__init__(session)
+        self._running = running
         self._attempts = attempts
         self._fed = fed
         self._prefix = prefix
@@ -83,7 +87,7 @@ class SaveSessionProxy(session_proxy.SessionProxy):
         forgotten = None
         try:
             for attempt in self._attempts():
-                forgotten = _save(attempt, prefix, values, self._prefix)
+                forgotten = self._save(attempt, prefix, values)
                 if forgotten is None:
                     return prefix
         except tf.errors.UnimplementedError as error:
@@ -93,27 +97,26 @@ class SaveSessionProxy(session_proxy.SessionProxy):
         except sharded_steps.UnreachedError as error:
             self._leave(str(error))
             saved = self._session.run(fetches, feed_dict, options, run_metadata)
-            report.of_save(self._prefix, prefix).log()
+            report.SaveReport(self._prefix, self._running.report()).log()
             return saved
         raise errors.GraphStateError(
             f"cannot save {prefix}: servers restarted during the save, twice; nothing was written. "
             "Initialize or restore the variables that they lost, and save again"
         ) from forgotten
 
-
-def _save(attempt: _Save, prefix: str, values: list[Any], shown: str) -> Exception | None:
-    """Saves; returns the error if servers restarted since our session was opened."""
-    try:
-        if isinstance(attempt, sharded_steps.ShardedSave):
-            attempt.save(prefix, values, shown)
-        else:
-            attempt.save(prefix, values)
-    except tf.errors.OpError as error:
-        if not attempt.was_forgotten:
-            raise
-        forgotten: Exception = error
-        return forgotten
-    return None
+    def _save(self, attempt: _Save, prefix: str, values: list[Any]) -> Exception | None:
+        """Saves; returns the error if servers restarted since our session was opened."""
+        try:
+            if isinstance(attempt, sharded_steps.ShardedSave):
+                attempt.save(prefix, values, self._prefix)
+            else:
+                attempt.save(prefix, values, self._running)
+        except tf.errors.OpError as error:
+            if not attempt.was_forgotten:
+                raise
+            forgotten: Exception = error
+            return forgotten
+        return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,13 +164,14 @@ class SaveRouter(Router):
         _LOGGER.info("%s: %s; every task writes a data file of its own", prefix, error)
         self._in_order.add(paths.parent(paths.absolute(prefix)))
 
-    def route(self, session: Any, save_op: Any, prefix: str) -> Any:
+    def route(self, session: Any, save_op: Any, prefix: str, running: transfer.Transfer) -> Any:
         """Returns a proxy if several tasks hold variables, else `session`.
 
         Args:
             session: The session.
             save_op: The saver's `SaveV2` in its graph.
             prefix: The checkpoint's.
+            running: Is told how far the save is.
 
         Raises:
             tf.errors.FailedPreconditionError: It cannot be saved there in the way that was asked
@@ -203,6 +207,7 @@ class SaveRouter(Router):
             prefix=prefix,
             stages_bundle=asked.as_files and is_local,
             leave=lambda why: self._leave(session, prefix, why),
+            running=running,
         )
 
     def _attempts(

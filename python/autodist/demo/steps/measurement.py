@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from autodist import _native
 from autodist.demo.interface.errors import DemoError
 
 Save = Callable[[str], None]
@@ -46,6 +45,23 @@ class Saves:
 
 
 @dataclasses.dataclass(frozen=True)
+class SavedModel:
+    """What a checkpoint holds, and what it was made of.
+
+    Attributes:
+        written_bytes: size of the data file.
+        variable_count: variables of the original graph.
+        shard_count: shards of all variables; a variable in one piece counts one.
+        replica_count: the replicas of all shards.
+    """
+
+    written_bytes: int
+    variable_count: int
+    shard_count: int
+    replica_count: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Measurement:
     """What a save wrote and how long it took.
 
@@ -59,7 +75,7 @@ class Measurement:
     """
 
     title: str
-    report: _native.SaveReport
+    report: SavedModel
     ours_seconds: float
     stock_seconds: float
     gathered_seconds: float | None
@@ -108,7 +124,7 @@ def measure(
     ours = str(directory / "ours")
     for name in present:
         check_same_files(ours, str(directory / name), title)
-    report = report_of(saves.session, ours, best["ours"])
+    report = describe(saves.session, ours)
     for name in present:
         _remove(directory / name)
     return Measurement(title, report, best["ours"], best["stock"], best.get("gathered"))
@@ -159,23 +175,17 @@ def _remove(prefix: Path) -> None:
         prefix.with_name(prefix.name + suffix).unlink(missing_ok=True)
 
 
-def report_of(session: Any, prefix: str, seconds: float) -> _native.SaveReport:
-    """Describes a save: by the op library's report, or by the files of several tasks.
+def describe(session: Any, prefix: str) -> SavedModel:
+    """Describes a checkpoint of a distributed session.
 
     Args:
         session: the distributed session.
         prefix: of the checkpoint.
-        seconds: wall time of the save.
     """
-    report = _native.last_save(prefix)
-    if report is not None:
-        return report
     saves = [op for op in session.graph.get_operations() if op.type == "SaveV2"]
     parts = {part for op in saves for part in session.stored_parts(op)}
-    return _native.SaveReport(
+    return SavedModel(
         written_bytes=Path(f"{prefix}.data-00000-of-00001").stat().st_size,
-        seconds=seconds,
-        max_lock_seconds=0.0,
         variable_count=len({part.tensor_name for part in parts}),
         shard_count=len({(part.tensor_name, part.slice) for part in parts}),
         replica_count=len(parts),

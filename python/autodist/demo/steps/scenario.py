@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from autodist import _native
 from autodist.demo.interface.errors import DemoError
 from autodist.demo.interface.narrator import Narrator
 from autodist.demo.interface.options import Options
@@ -14,6 +13,7 @@ from autodist.demo.interface.output import Output
 from autodist.demo.interface.picture import Curve, Panel
 from autodist.demo.steps.measurement import (
     Measurement,
+    SavedModel,
     Saves,
     check_same_files,
     measure,
@@ -61,9 +61,9 @@ class Outcome:
         panel: for the picture.
     """
 
-    report: _native.SaveReport
+    report: SavedModel
     measurement: Measurement
-    restored_report: _native.SaveReport
+    restored_report: SavedModel
     losses: list[float]
     correct: tuple[int, int, int]
     panel: Panel
@@ -126,7 +126,7 @@ class Journey:
             panel,
         )
 
-    def _train_and_save(self) -> tuple[Handover, _native.SaveReport, Measurement]:
+    def _train_and_save(self) -> tuple[Handover, SavedModel, Measurement]:
         scenario, narrator, steps = self._scenario, self._narrator, self._steps
         checkpoint = self._root / "checkpoint"
         with DistributedTraining.start(self._spec, scenario.builder, self._digits) as training:
@@ -177,7 +177,7 @@ class Journey:
             Handover.read(str(root / "fine_tuned_saved_model.npz")),
         )
 
-    def _restore_elsewhere(self, fine_tuned: Handover) -> tuple[_native.SaveReport, Handover]:
+    def _restore_elsewhere(self, fine_tuned: Handover) -> tuple[SavedModel, Handover]:
         scenario, root = self._scenario, self._root
         with DistributedTraining.start(
             self._spec, scenario.restored_builder, self._digits

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from autodist import AutoDist, _native
+from autodist import AutoDist
 from autodist.checkpoint.saved_model_builder import SavedModelBuilder
 from autodist.checkpoint.saver import Saver
 from autodist.demo.interface.errors import DemoError
-from autodist.demo.steps.measurement import Save, report_of, save_with
+from autodist.demo.steps.measurement import Save, SavedModel, describe, save_with
 from autodist.demo.tensorflow_only import digits_model
 from autodist.demo.tensorflow_only.digits_model import Digits, Model
 from autodist.demo.tensorflow_only.handover import (
@@ -74,7 +73,7 @@ class DistributedTraining:
         correct = digits_model.count_correct(self.session, self.model, self.digits)
         return Handover(read_variables(self.session), correct, losses)
 
-    def save(self, directory: Path) -> _native.SaveReport:
+    def save(self, directory: Path) -> SavedModel:
         """Saves the original model as a checkpoint, its graph and the state file.
 
         Raises:
@@ -82,11 +81,10 @@ class DistributedTraining:
         """
         directory.mkdir()
         step = tf1.train.get_global_step()
-        begin = time.perf_counter()
         path = self.saver.save(self.session, str(directory / CHECKPOINT_NAME), global_step=step)
         if path is None:
             raise DemoError(f"nothing was saved to {directory}")
-        return report_of(self.session, path, time.perf_counter() - begin)
+        return describe(self.session, path)
 
     def export(self, directory: Path) -> None:
         """Exports the original model, its training op included, as a SavedModel."""

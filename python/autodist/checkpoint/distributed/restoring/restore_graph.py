@@ -26,7 +26,7 @@ class RestoreGraph:
         holds: By number of a task, those of its targets and the outputs of its
             `AutodistJoinRestore`.
         parts: By number of a task, the placeholders of its part of the plan and of its names.
-        touch: Lets every task hear of the restore.
+        touch: Lets each task hear of the restore, and returns how many bytes it has moved.
         publish: Gives the variables the restored values.
         drop: Ends the restore.
     """
@@ -74,7 +74,8 @@ class RestoreGraph:
                 published += self._publish(index, handles)
             with self._on(index):
                 drops.append(ops.autodist_drop_restore(self.restore_id, withdraw=False))
-                touches.append(ops.autodist_sum_ranges(self.restore_id, tf.zeros([0], tf.int64)))
+                none = tf.zeros([0], tf.int64)
+                touches.append(ops.autodist_sum_ranges(self.restore_id, none).moved_bytes)
         self.publish = tf.group(*published)
         self.drop = tf.group(*drops)
         self.touch = touches
@@ -127,7 +128,7 @@ class RestoreGraph:
         if index not in self._sums:
             with self._graph.as_default(), self._on(index):
                 ranges = tf.compat.v1.placeholder(tf.int64, [None])
-                sums = _native.ops().autodist_sum_ranges(
+                sums, _ = _native.ops().autodist_sum_ranges(
                     self.restore_id, ranges, threads=self._placed.request.threads
                 )
             self._sums[index] = sums, ranges

@@ -28,12 +28,14 @@ from autodist.checkpoint.distributed.restoring import restore_graph
 from autodist.checkpoint.distributed.tasks import control_session, task_names
 from autodist.checkpoint.distributed.tasks.transport import (
     LEASE_FACTOR,
+    PROGRESS_SECONDS,
     RENEWALS_PER_LEASE,
     ROUND_SHARE,
     ROUNDS_UNDER_WAY,
     Transport,
 )
 from autodist.checkpoint.distributed.variables.restore_targets import PlacedRestore
+from autodist.checkpoint.reports import transfer
 
 _LOGGER = _log.get_logger()
 
@@ -79,7 +81,9 @@ class ClusterRestore:
         # The tasks beside the chief that read the files.
         self._readers: list[str] = []
 
-    def restore(self, prefix: str, run_others: Callable[[], Any]) -> None:
+    def restore(
+        self, prefix: str, run_others: Callable[[], Any], running: transfer.Transfer
+    ) -> None:
         """Restores, and closes the session.
 
         On a network file system a task may see a file that is gone. So if tasks beside the chief
@@ -88,6 +92,7 @@ class ClusterRestore:
         Args:
             prefix: The checkpoint's.
             run_others: Restores all other values; called once the checkpoint has passed its checks.
+            running: Is told how far the restore is.
 
         Raises:
             tf.errors.NotFoundError: Names are missing from the checkpoint.
@@ -98,7 +103,7 @@ class ClusterRestore:
         """
         with contextlib.closing(self._control):
             try:
-                self._restore_once(prefix, run_others)
+                self._restore_once(prefix, run_others, running)
             except tf.errors.DataLossError as error:
                 if self._has_begun or self._way == "shared" or not self._readers:
                     raise
@@ -111,9 +116,11 @@ class ClusterRestore:
                     self._graph.tasks[0],
                 )
                 self._way = "stream"
-                self._restore_once(prefix, run_others)
+                self._restore_once(prefix, run_others, running)
 
-    def _restore_once(self, prefix: str, run_others: Callable[[], Any]) -> None:
+    def _restore_once(
+        self, prefix: str, run_others: Callable[[], Any], running: transfer.Transfer
+    ) -> None:
         start = time.monotonic()
         graph = self._graph
         feeds = {
@@ -124,8 +131,9 @@ class ClusterRestore:
             opened = self._control.run(graph.open, {**feeds, graph.prefix: prefix})
             with _status_errors():
                 plan = self._plan(prefix, opened)
-            with self._renewing(feeds):
+            with self._renewing(feeds, running):
                 can_open = self._hold(feeds, prefix, opened.fingerprint, plan)
+                running.begin(plan.moved_bytes)
                 self._restore(feeds, plan, run_others)
             self._control.run(graph.drop, feeds)
         seconds = time.monotonic() - start
@@ -269,11 +277,15 @@ class ClusterRestore:
             return "every task read its variables"
         return f"{self._graph.tasks[0]} sent the values of {', '.join(sent)}"
 
-    def _renewing(self, feeds: dict[Any, Any]) -> contextlib.AbstractContextManager[None]:
-        """Renews the lease of the restore on every task while the block lasts."""
-        return self._control.repeating(
-            self._graph.touch, feeds, feeds[self._graph.lease] / RENEWALS_PER_LEASE
-        )
+    @contextlib.contextmanager
+    def _renewing(self, feeds: dict[Any, Any], running: transfer.Transfer) -> Iterator[None]:
+        """Renews the lease on every task while the block lasts, and asks what they have done."""
+        touches, lease = self._graph.touch, feeds[self._graph.lease]
+        with (
+            self._control.repeating(touches, feeds, lease / RENEWALS_PER_LEASE),
+            self._control.repeating([touches], feeds, PROGRESS_SECONDS, running.tell),
+        ):
+            yield
 
     @contextlib.contextmanager
     def _dropping(self, feeds: dict[Any, Any]) -> Iterator[None]:

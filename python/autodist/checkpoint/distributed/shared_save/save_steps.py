@@ -36,11 +36,13 @@ from autodist.checkpoint.distributed.tasks import control_session, task_names
 from autodist.checkpoint.distributed.tasks.transport import (
     KEPT_SHARE,
     LEASE_FACTOR,
+    PROGRESS_SECONDS,
     RENEWALS_PER_LEASE,
     ROUND_SHARE,
     ROUNDS_UNDER_WAY,
     Transport,
 )
+from autodist.checkpoint.reports import transfer
 
 if TYPE_CHECKING:
     from autodist.checkpoint.distributed.variables.sources import PlacedSave
@@ -128,12 +130,13 @@ class SharedSave(reusable_save.ReusableSave):
         self._blocks = shared_blocks.SharedBlocks(self._control, self._graph)
         self._warned = ""
 
-    def save(self, prefix: str, fed_values: list[Any]) -> None:
+    def save(self, prefix: str, fed_values: list[Any], running: transfer.Transfer) -> None:
         """Saves.
 
         Args:
             prefix: The checkpoint's.
             fed_values: The values of the sources that are no variables, in their order.
+            running: Is told how far the save is.
 
         Raises:
             tf.errors.UnavailableError: A task does not answer; names it.
@@ -147,11 +150,12 @@ class SharedSave(reusable_save.ReusableSave):
             self._graph.save_id: secrets.token_hex(8),
             self._graph.lease: int(self._transport.timeout_seconds * LEASE_FACTOR) + 1,
         }
-        with self._stock.saving(feeds), self._dropping(feeds), self._renewing(feeds):
+        with self._stock.saving(feeds), self._dropping(feeds), self._renewing(feeds, running):
             opened = self._control.run(self._graph.open, {**feeds, self._graph.prefix: prefix})
             places, shapes = self._hold(feeds, opened.path, fed_values)
             writers = self._writers(opened, places)
             plan = self._plan(writers, shapes)
+            running.begin(plan.size_bytes)
             crcs = np.zeros(plan.part_count, np.int64)
             self._blocks.begin(feeds, plan, self._check_bytes)
             self._write_direct(feeds, plan, crcs)
@@ -374,13 +378,21 @@ class SharedSave(reusable_save.ReusableSave):
             return what
         return f"{what} ({', '.join(self._stock.tasks)}: as plain tensors)"
 
-    def _renewing(self, feeds: dict[Any, Any]) -> contextlib.AbstractContextManager[None]:
-        """Renews the lease of the save on every task while the block lasts."""
-        return self._control.repeating(
-            list(self._graph.keeps.values()),
-            {**feeds, **self._graph.keep_feeds(self._graph.keeps, {}, {}), self._graph.budget: 0},
-            feeds[self._graph.lease] / RENEWALS_PER_LEASE,
-        )
+    @contextlib.contextmanager
+    def _renewing(self, feeds: dict[Any, Any], running: transfer.Transfer) -> Iterator[None]:
+        """Renews the lease on every task while the block lasts, and asks what they have written."""
+        keeps = list(self._graph.keeps.values())
+        given = {
+            **feeds,
+            **self._graph.keep_feeds(self._graph.keeps, {}, {}),
+            self._graph.budget: 0,
+        }
+        lease = feeds[self._graph.lease]
+        with (
+            self._control.repeating(keeps, given, lease / RENEWALS_PER_LEASE),
+            self._control.repeating([keeps], given, PROGRESS_SECONDS, running.tell),
+        ):
+            yield
 
     @contextlib.contextmanager
     def _dropping(self, feeds: dict[Any, Any]) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -125,7 +126,11 @@ class ControlSession:
 
     @contextlib.contextmanager
     def repeating(
-        self, fetches: Collection[Any], feeds: dict[Any, Any], seconds: float
+        self,
+        fetches: Collection[Any],
+        feeds: dict[Any, Any],
+        seconds: float,
+        tell: Callable[[Any], None] | None = None,
     ) -> Iterator[None]:
         """Runs ops at intervals while the block lasts; ignores their failures.
 
@@ -133,6 +138,8 @@ class ControlSession:
             fetches: The ops. One that a busy task does not get to does not keep the others waiting.
             feeds: For all of them.
             seconds: How often.
+            tell: Called with each result. With it, the block runs without the ops where no thread
+                can be started.
         """
         ended = threading.Event()
 
@@ -144,11 +151,18 @@ class ControlSession:
                         continue
                     # Without a thread now, the next time.
                     with contextlib.suppress(tf.errors.ResourceExhaustedError):
-                        running[number] = task_names.start(
-                            lambda fetch=fetch: self._session.run(fetch, feeds)  # type: ignore[misc]
-                        )
+                        running[number] = task_names.start(functools.partial(run, fetch))
 
-        task_names.start(repeat)
+        def run(fetch: Any) -> None:
+            result = self._session.run(fetch, feeds)
+            if tell is not None:
+                tell(result)
+
+        try:
+            task_names.start(repeat)
+        except tf.errors.ResourceExhaustedError:
+            if tell is None:
+                raise
         try:
             yield
         finally:

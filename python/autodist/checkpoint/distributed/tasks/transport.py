@@ -14,6 +14,9 @@ ROUND_SHARE = 1 / 16
 LEASE_FACTOR = 3
 RENEWALS_PER_LEASE = 3
 
+# How often tasks are asked how many bytes they have done.
+PROGRESS_SECONDS = 5.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Transport:

@@ -1,0 +1,125 @@
+// See the header for the idea.
+
+#include "sessions/report_slots.h"
+
+#include <algorithm>
+#include <mutex>
+#include <utility>
+
+namespace autodist {
+namespace {
+
+// Held for all that slots do but the counting of bytes.
+std::mutex& Mutex() {
+  static auto* const mutex = new std::mutex;
+  return *mutex;
+}
+
+// The slots that are open, in the order in which they were opened. REQUIRES: Mutex() is held.
+std::vector<std::shared_ptr<ReportSlot>>& OpenSlots() {
+  static auto* const slots = new std::vector<std::shared_ptr<ReportSlot>>;
+  return *slots;
+}
+
+}  // namespace
+
+std::shared_ptr<ReportSlot> ReportSlot::Open(Kind kind, std::vector<std::string> paths) {
+  std::shared_ptr<ReportSlot> slot(new ReportSlot(kind, std::move(paths)));
+  const std::lock_guard<std::mutex> lock(Mutex());
+  OpenSlots().push_back(slot);
+  return slot;
+}
+
+void ReportSlot::AddPath(std::string path) {
+  const std::lock_guard<std::mutex> lock(Mutex());
+  paths_.push_back(std::move(path));
+}
+
+void ReportSlot::Close() {
+  const std::lock_guard<std::mutex> lock(Mutex());
+  std::vector<std::shared_ptr<ReportSlot>>& slots = OpenSlots();
+  const auto found = std::find_if(slots.begin(), slots.end(),
+                                  [this](const auto& slot) { return slot.get() == this; });
+  if (found != slots.end()) slots.erase(found);
+}
+
+int64_t ReportSlot::OpenCount() {
+  const std::lock_guard<std::mutex> lock(Mutex());
+  return static_cast<int64_t>(OpenSlots().size());
+}
+
+ReportSlot::Bytes ReportSlot::bytes() const {
+  const std::lock_guard<std::mutex> lock(Mutex());
+  Bytes bytes{0, 0};
+  for (const auto& progress : told_->progress) {
+    bytes.done += progress->done_bytes();
+    bytes.total += progress->total_bytes();
+  }
+  return bytes;
+}
+
+std::optional<Report> ReportSlot::TakeReport() {
+  const auto is_done = [](const Told& told) { return told.report && told.running == 0; };
+  const std::lock_guard<std::mutex> lock(Mutex());
+  if (!is_done(*told_)) {
+    for (const std::shared_ptr<ReportSlot>& other : OpenSlots()) {
+      if (other->kind_ != kind_ || other->paths_ != paths_ || !is_done(*other->told_)) continue;
+      // The run that uses this slot, or is still to come, is that of the other.
+      std::swap(told_, other->told_);
+      break;
+    }
+  }
+  return std::exchange(told_->report, std::nullopt);
+}
+
+// Takes the slot of this run; else the newest that no op has used; else the newest whose ops have
+// all ended.
+SlotUse::SlotUse(ReportSlot::Kind kind, const std::string& path, int64_t step_id,
+                 Clock::time_point start)
+    : progress_(std::make_shared<Progress>()) {
+  const std::lock_guard<std::mutex> lock(Mutex());
+  std::shared_ptr<ReportSlot::Told> own, unused, ended;
+  for (const std::shared_ptr<ReportSlot>& slot : OpenSlots()) {
+    const std::vector<std::string>& paths = slot->paths_;
+    if (kind != slot->kind_ || std::find(paths.begin(), paths.end(), path) == paths.end()) continue;
+    if (slot->told_->step_id == step_id) {
+      own = slot->told_;
+    } else if (!slot->told_->step_id) {
+      unused = slot->told_;
+    } else if (slot->told_->running == 0) {
+      ended = slot->told_;
+    }
+  }
+  const auto& found = own != nullptr ? own : unused != nullptr ? unused : ended;
+  if (found == nullptr) return;
+  if (found->step_id != step_id) {
+    *found = ReportSlot::Told();
+    found->step_id = step_id;
+    found->start = start;
+  }
+  found->start = std::min(found->start, start);
+  found->progress.push_back(progress_);
+  ++found->running;
+  told_ = found;
+}
+
+SlotUse::~SlotUse() {
+  if (told_ == nullptr) return;
+  const std::lock_guard<std::mutex> lock(Mutex());
+  --told_->running;
+}
+
+void SlotUse::Add(const Report& report) {
+  if (told_ == nullptr) return;
+  const std::lock_guard<std::mutex> lock(Mutex());
+  if (!told_->report) told_->report.emplace();
+  Report& sum = *told_->report;
+  sum.bytes += report.bytes;
+  sum.seconds = std::chrono::duration<double>(Clock::now() - told_->start).count();
+  sum.max_lock_seconds = std::max(sum.max_lock_seconds, report.max_lock_seconds);
+  sum.variable_count += report.variable_count;
+  sum.shard_count += report.shard_count;
+  sum.value_count += report.value_count;
+}
+
+}  // namespace autodist

@@ -1,0 +1,101 @@
+// Where the ops of this process tell whoever started a save or restore how far it is and what it
+// did.
+//
+// Who starts one opens a slot for its path before, and closes it afterwards. An op looks for the
+// slot of its path: two that run at once have a slot each, and nothing is kept for later.
+
+#ifndef AUTODIST_SESSIONS_REPORT_SLOTS_H_
+#define AUTODIST_SESSIONS_REPORT_SLOTS_H_
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "threads/progress.h"
+
+namespace autodist {
+
+// What the ops of one save or restore did.
+struct Report {
+  int64_t bytes = 0;            // of data files: written, or read in all passes
+  double seconds = 0;           // from the begin of the first op to the end of the last
+  double max_lock_seconds = 0;  // of a save: the longest time that a variable was locked
+  int64_t variable_count = 0;   // names
+  int64_t shard_count = 0;      // of a save
+  int64_t value_count = 0;  // replicas of all shards that were read, or targets that were filled
+};
+
+// Thread-safe.
+class ReportSlot {
+ public:
+  enum class Kind { kSave, kRestore };
+
+  // Returns a slot that ops of `kind` find under each of `paths` until it is closed.
+  static std::shared_ptr<ReportSlot> Open(Kind kind, std::vector<std::string> paths);
+  void AddPath(std::string path);
+  void Close();
+
+  // Bytes that are done and all that are known of, of the ops that have begun.
+  struct Bytes {
+    int64_t done;
+    int64_t total;
+  };
+  Bytes bytes() const;
+
+  // The report, if an op has ended well. Asked once the run is done. An op cannot tell two runs of
+  // one path at the same time apart. If it used the slot of the other run, this takes what it
+  // reported there: each run gets one report.
+  std::optional<Report> TakeReport();
+
+  // How many slots are open in this process.
+  static int64_t OpenCount();
+
+ private:
+  friend class SlotUse;
+  using Clock = std::chrono::steady_clock;
+
+  // What the ops of a run tell.
+  struct Told {
+    std::optional<int64_t> step_id;  // of the run; none while no op has used the slot
+    int running = 0;                 // ops
+    Clock::time_point start;         // of the first op
+    std::vector<std::shared_ptr<Progress>> progress;  // of each op
+    std::optional<Report> report;
+  };
+
+  ReportSlot(Kind kind, std::vector<std::string> paths) : kind_(kind), paths_(std::move(paths)) {}
+
+  const Kind kind_;
+  std::vector<std::string> paths_;
+  std::shared_ptr<Told> told_ = std::make_shared<Told>();
+};
+
+// An op's use of the slot of its path. Where nobody has opened one, what it tells goes nowhere.
+class SlotUse {
+ public:
+  using Clock = ReportSlot::Clock;
+
+  // `step_id` is that of the run: ops of one run use one slot. An op of a later run begins anew.
+  // `start` is when the op began.
+  SlotUse(ReportSlot::Kind kind, const std::string& path, int64_t step_id, Clock::time_point start);
+  ~SlotUse();
+  SlotUse(const SlotUse&) = delete;
+  SlotUse& operator=(const SlotUse&) = delete;
+
+  Progress* progress() { return progress_.get(); }
+
+  // Adds what the op did to the report; `report.seconds` is ignored.
+  void Add(const Report& report);
+
+ private:
+  const std::shared_ptr<Progress> progress_;
+  std::shared_ptr<ReportSlot::Told> told_;  // null without a slot
+};
+
+}  // namespace autodist
+
+#endif  // AUTODIST_SESSIONS_REPORT_SLOTS_H_

@@ -1,0 +1,33 @@
+// How far a save or restore is: counted by the threads that move bytes, read by who watches them.
+
+#ifndef AUTODIST_THREADS_PROGRESS_H_
+#define AUTODIST_THREADS_PROGRESS_H_
+
+#include <atomic>
+#include <cstdint>
+
+namespace autodist {
+
+// Thread-safe.
+class Progress {
+ public:
+  // Begins, or begins again: nothing of so many bytes is done.
+  void Begin(int64_t total_bytes) {
+    done_bytes_ = 0;
+    total_bytes_ = total_bytes;
+  }
+
+  void Add(int64_t bytes) { done_bytes_.fetch_add(bytes, std::memory_order_relaxed); }
+
+  int64_t done_bytes() const { return done_bytes_.load(std::memory_order_relaxed); }
+  // 0 before Begin().
+  int64_t total_bytes() const { return total_bytes_; }
+
+ private:
+  std::atomic<int64_t> done_bytes_{0};
+  std::atomic<int64_t> total_bytes_{0};
+};
+
+}  // namespace autodist
+
+#endif  // AUTODIST_THREADS_PROGRESS_H_

@@ -1,0 +1,55 @@
+"""What a save or a restore did, and its line in the log."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from autodist import _log, _native
+
+_LOGGER = _log.get_logger()
+
+
+@dataclasses.dataclass(frozen=True)
+class SaveReport:
+    """What a save wrote.
+
+    Attributes:
+        prefix: The checkpoint's prefix; `None` if there was nothing to save.
+        ops: What the ops in this process did; `None` where another wrote the bundle.
+    """
+
+    prefix: str | None
+    ops: _native.OpReport | None = None
+
+    def log(self) -> None:
+        """Logs a line, unless another than our op in this process wrote the bundle."""
+        if self.ops is None:
+            return
+        _LOGGER.info(
+            "saved %s: %s in %.3f s (%s); a variable was locked for at most %.3f s",
+            self.prefix,
+            _log.size(self.ops.byte_count),
+            self.ops.seconds,
+            _log.speed(self.ops.byte_count, self.ops.seconds),
+            self.ops.max_lock_seconds,
+        )
+
+
+def log_restore(prefix: str, ops: _native.OpReport | None) -> None:
+    """Logs a line about a restore, unless stock TensorFlow made it.
+
+    Args:
+        prefix: The checkpoint's prefix.
+        ops: What the ops in this process did.
+    """
+    if ops is None:
+        return
+    _LOGGER.info(
+        "restored %s: %s read in %.3f s (%s), %s into %d shards and replicas",
+        prefix,
+        _log.size(ops.byte_count),
+        ops.seconds,
+        _log.speed(ops.byte_count, ops.seconds),
+        _log.count(ops.variable_count, "variable"),
+        ops.value_count,
+    )

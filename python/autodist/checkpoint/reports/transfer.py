@@ -1,0 +1,94 @@
+"""One save or restore while it runs: how many bytes of it are done, and what it did in the end."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Iterable, Iterator
+
+from autodist import _native
+
+_collected: contextvars.ContextVar[list[_native.OpReport] | None] = contextvars.ContextVar(
+    "collected", default=None
+)
+
+
+class Transfer:
+    """The bytes of one save or restore.
+
+    Ops of this process count theirs themselves. `begin` and `tell` count those of a cluster's
+    tasks.
+    """
+
+    def __init__(self, slot: _native.ReportSlot) -> None:
+        """Has done nothing yet.
+
+        Args:
+            slot: The slot of the ops of this process.
+        """
+        self._slot = slot
+        self._total = 0
+        self._told = 0
+        self._report: _native.OpReport | None = None
+
+    def begin(self, total_bytes: int) -> None:
+        """Begins to count what tasks do, or begins again.
+
+        Args:
+            total_bytes: How much there is to do.
+        """
+        self._total, self._told = total_bytes, 0
+
+    def tell(self, byte_counts: Iterable[int]) -> None:
+        """Notes how many bytes tasks have done.
+
+        Args:
+            byte_counts: Of each task, since the save or restore began there.
+        """
+        self._told = sum(int(count) for count in byte_counts)
+
+    def bytes(self) -> tuple[int, int]:
+        """Returns how many bytes are done, and of how many; 0 before that is known."""
+        done, total = self._slot.bytes()
+        return done + self._told, total + self._total
+
+    def add_prefix(self, prefix: str) -> None:
+        """Says that the bundle is written under another prefix first."""
+        self._slot.add_prefix(prefix)
+
+    def report(self) -> _native.OpReport | None:
+        """Returns what the ops of this process did; `None` if they did nothing."""
+        if self._report is None:
+            self._report = self._slot.take_report()
+        return self._report
+
+
+@contextlib.contextmanager
+def watched(prefix: str, *, is_save: bool) -> Iterator[Transfer]:
+    """Watches the save or restore that the block makes.
+
+    Args:
+        prefix: The checkpoint's prefix.
+        is_save: Whether it is a save, or a restore.
+    """
+    prefixes = [prefix]
+    if is_save:
+        # A sharded save on one device writes one part, which is then merged under the final name.
+        prefixes.append(prefix + "_temp/part-00000-of-00001")
+    with contextlib.closing(_native.ReportSlot(*prefixes, is_save=is_save)) as slot:
+        transfer = Transfer(slot)
+        yield transfer
+        reports, report = _collected.get(), transfer.report()
+        if reports is not None and report is not None:
+            reports.append(report)
+
+
+@contextlib.contextmanager
+def collected() -> Iterator[list[_native.OpReport]]:
+    """Collects what the ops do for the saves and restores of the block, in this thread."""
+    reports: list[_native.OpReport] = []
+    token = _collected.set(reports)
+    try:
+        yield reports
+    finally:
+        _collected.reset(token)
