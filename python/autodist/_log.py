@@ -9,6 +9,7 @@ logger.
 from __future__ import annotations
 
 import logging
+from typing import TextIO
 
 _NAME = "autodist"
 # The level while the program sets none: INFO, but no level that a program would set itself.
@@ -67,6 +68,32 @@ def _obey_the_program(record: logging.LogRecord) -> bool:
     root = logging.getLogger()
     is_own = logging.getLogger(_NAME).level == _OWN_LEVEL
     return not (is_own and root.handlers) or record.levelno >= root.level
+
+
+def is_shown(level: int) -> bool:
+    """Tells whether lines of a level are shown."""
+    record = logging.LogRecord(_NAME, level, "", 0, "", None, None)
+    return get_logger().isEnabledFor(level) and _obey_the_program(record)
+
+
+def terminal() -> TextIO | None:
+    """Returns the terminal that the lines go to; `None` where they go anywhere else, too."""
+    logger, root = get_logger(), logging.getLogger()
+    handlers = [h for h in logger.handlers if not isinstance(h, _FallbackHandler)]
+    if logger.propagate:
+        handlers += root.handlers
+    if not root.handlers:
+        handlers += [h for h in logger.handlers if isinstance(h, _FallbackHandler)]
+    # The handler of absl holds another.
+    streams = [getattr(getattr(h, "python_handler", h), "stream", None) for h in handlers]
+    return streams[0] if streams and all(map(_is_terminal, streams)) else None
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except (AttributeError, ValueError):  # none of a file's, or closed
+        return False
 
 
 def _name_under_absl(record: logging.LogRecord) -> bool:

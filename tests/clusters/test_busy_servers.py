@@ -32,7 +32,7 @@ TRAINERS = 4
 def job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PsJob]:
     """A job of which the server has two inter-op threads and a slow disk."""
     library = tmp_path_factory.mktemp("slow") / "slow_disk.so"
-    compile_library("clusters/slow_disk.c", library)
+    compile_library("slow_disk.c", library)
     environment = {"LD_PRELOAD": str(library), "TF_NUM_INTEROP_THREADS": "2"}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():

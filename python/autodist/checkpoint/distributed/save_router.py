@@ -108,7 +108,7 @@ class SaveSessionProxy(session_proxy.SessionProxy):
         """Saves; returns the error if servers restarted since our session was opened."""
         try:
             if isinstance(attempt, sharded_steps.ShardedSave):
-                attempt.save(prefix, values, self._prefix)
+                attempt.save(prefix, values, self._prefix, self._running)
             else:
                 attempt.save(prefix, values, self._running)
         except tf.errors.OpError as error:

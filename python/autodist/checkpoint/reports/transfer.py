@@ -7,6 +7,7 @@ import contextvars
 from collections.abc import Iterable, Iterator
 
 from autodist import _native
+from autodist.checkpoint.reports import progress
 
 _collected: contextvars.ContextVar[list[_native.OpReport] | None] = contextvars.ContextVar(
     "collected", default=None
@@ -20,13 +21,16 @@ class Transfer:
     tasks.
     """
 
-    def __init__(self, slot: _native.ReportSlot) -> None:
+    def __init__(self, prefix: str, slot: _native.ReportSlot, *, is_save: bool) -> None:
         """Has done nothing yet.
 
         Args:
+            prefix: The checkpoint's prefix.
             slot: The slot of the ops of this process.
+            is_save: Whether it is a save, or a restore.
         """
         self._slot = slot
+        self._progress = progress.show(prefix, self.bytes, is_save=is_save)
         self._total = 0
         self._told = 0
         self._report: _native.OpReport | None = None
@@ -56,8 +60,15 @@ class Transfer:
         """Says that the bundle is written under another prefix first."""
         self._slot.add_prefix(prefix)
 
+    def end(self) -> None:
+        """Shows no progress any more; may be called again. Call it before you log the end."""
+        ended, self._progress = self._progress, None
+        if ended is not None:
+            ended.end()
+
     def report(self) -> _native.OpReport | None:
-        """Returns what the ops of this process did; `None` if they did nothing."""
+        """Ends it, and returns what the ops of this process did; `None` if they did nothing."""
+        self.end()
         if self._report is None:
             self._report = self._slot.take_report()
         return self._report
@@ -65,7 +76,7 @@ class Transfer:
 
 @contextlib.contextmanager
 def watched(prefix: str, *, is_save: bool) -> Iterator[Transfer]:
-    """Watches the save or restore that the block makes.
+    """Watches the save or restore that the block makes; shows its progress if it takes long.
 
     Args:
         prefix: The checkpoint's prefix.
@@ -76,8 +87,11 @@ def watched(prefix: str, *, is_save: bool) -> Iterator[Transfer]:
         # A sharded save on one device writes one part, which is then merged under the final name.
         prefixes.append(prefix + "_temp/part-00000-of-00001")
     with contextlib.closing(_native.ReportSlot(*prefixes, is_save=is_save)) as slot:
-        transfer = Transfer(slot)
-        yield transfer
+        transfer = Transfer(prefix, slot, is_save=is_save)
+        try:
+            yield transfer
+        finally:
+            transfer.end()
         reports, report = _collected.get(), transfer.report()
         if reports is not None and report is not None:
             reports.append(report)

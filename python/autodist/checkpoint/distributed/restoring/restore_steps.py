@@ -136,6 +136,7 @@ class ClusterRestore:
                 running.begin(plan.moved_bytes)
                 self._restore(feeds, plan, run_others)
             self._control.run(graph.drop, feeds)
+        running.end()
         seconds = time.monotonic() - start
         _LOGGER.info(
             "restored %s: %s in %.3f s (%s), %d variables into %d shards and replicas on %d tasks; "

@@ -23,6 +23,7 @@ from autodist.checkpoint.distributed.sharded_save import sharded_graph, sharded_
 from autodist.checkpoint.distributed.shared_save import reusable_save
 from autodist.checkpoint.distributed.tasks import control_session, task_names
 from autodist.checkpoint.files import bundle, paths
+from autodist.checkpoint.reports import transfer
 
 if TYPE_CHECKING:
     from autodist.checkpoint.distributed.tasks.transport import Transport
@@ -93,13 +94,16 @@ class ShardedSave(reusable_save.ReusableSave):
             ],
         )
 
-    def save(self, prefix: str, fed_values: list[Any], shown: str) -> None:
+    def save(
+        self, prefix: str, fed_values: list[Any], shown: str, running: transfer.Transfer
+    ) -> None:
         """Saves.
 
         Args:
             prefix: Where to.
             fed_values: The values of the sources that are no variables, in their order.
             shown: What the log calls the checkpoint.
+            running: The save; nobody counts its bytes.
 
         Raises:
             UnreachedError: Tasks cannot write there.
@@ -120,6 +124,7 @@ class ShardedSave(reusable_save.ReusableSave):
             self._check(prefix, *self._control.run(self._graph.save, {**feeds, **given}))
             self._control.run(self._graph.merge, feeds)
         self._has_saved = True
+        running.end()
         count = len(self._data_files)
         names = {f"{prefix}.data-{i:05d}-of-{count:05d}" for i in range(count)}
         for path in former:

@@ -173,6 +173,7 @@ class SharedSave(reusable_save.ReusableSave):
                 self._graph.commit, {**feeds, self._graph.keys: keys, self._graph.entries: entries}
             )
         self._has_saved = True
+        running.end()
         seconds = time.monotonic() - start
         _LOGGER.info(
             "saved %s: %s of %s in %.3f s (%s); %s",
