@@ -30,16 +30,16 @@ class Transfer:
             is_save: Whether it is a save, or a restore.
         """
         self._slot = slot
-        self._progress = progress.show(prefix, self.bytes, is_save=is_save)
         self._total = 0
         self._told = 0
         self._report: _native.OpReport | None = None
+        self._progress = progress.show(prefix, self.bytes, is_save=is_save)
 
     def begin(self, total_bytes: int) -> None:
         """Begins to count what tasks do, or begins again.
 
         Args:
-            total_bytes: How much there is to do.
+            total_bytes: How much there is to do; 0 if it is not known.
         """
         self._total, self._told = total_bytes, 0
 
@@ -58,7 +58,8 @@ class Transfer:
 
     def add_prefix(self, prefix: str) -> None:
         """Says that the bundle is written under another prefix first."""
-        self._slot.add_prefix(prefix)
+        for name in _written_prefixes(prefix):
+            self._slot.add_prefix(name)
 
     def end(self) -> None:
         """Shows no progress any more; may be called again. Call it before you log the end."""
@@ -82,10 +83,7 @@ def watched(prefix: str, *, is_save: bool) -> Iterator[Transfer]:
         prefix: The checkpoint's prefix.
         is_save: Whether it is a save, or a restore.
     """
-    prefixes = [prefix]
-    if is_save:
-        # A sharded save on one device writes one part, which is then merged under the final name.
-        prefixes.append(prefix + "_temp/part-00000-of-00001")
+    prefixes = _written_prefixes(prefix) if is_save else [prefix]
     with contextlib.closing(_native.ReportSlot(*prefixes, is_save=is_save)) as slot:
         transfer = Transfer(prefix, slot, is_save=is_save)
         try:
@@ -95,6 +93,11 @@ def watched(prefix: str, *, is_save: bool) -> Iterator[Transfer]:
         reports, report = _collected.get(), transfer.report()
         if reports is not None and report is not None:
             reports.append(report)
+
+
+def _written_prefixes(prefix: str) -> list[str]:
+    # A sharded save on one device writes one part, which is then merged under the final name.
+    return [prefix, prefix + "_temp/part-00000-of-00001"]
 
 
 @contextlib.contextmanager

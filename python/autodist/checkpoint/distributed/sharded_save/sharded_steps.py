@@ -103,7 +103,7 @@ class ShardedSave(reusable_save.ReusableSave):
             prefix: Where to.
             fed_values: The values of the sources that are no variables, in their order.
             shown: What the log calls the checkpoint.
-            running: The save; nobody counts its bytes.
+            running: Is told when it ends; nobody counts its bytes.
 
         Raises:
             UnreachedError: Tasks cannot write there.
@@ -113,6 +113,7 @@ class ShardedSave(reusable_save.ReusableSave):
             tf.errors.OpError: What else went wrong, with the path or variable.
         """
         start = time.monotonic()
+        running.begin(0)
         prefix = paths.absolute(prefix)
         directory = f"{prefix}_temp-{secrets.token_hex(6)}"
         feeds = {self._graph.directory: directory, self._graph.prefix: prefix}
