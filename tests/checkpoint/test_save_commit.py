@@ -230,5 +230,5 @@ def test_a_save_returns_its_report(
     assert [report.prefix for report in reports] == paths[:2]
     for report in reports:
         data = Path(f"{report.prefix}.data-00000-of-00001")
-        assert report.written_bytes >= data.stat().st_size > 0
-        assert report.seconds > 0
+        assert report.ops.byte_count >= data.stat().st_size > 0
+        assert report.ops.seconds > 0
