@@ -15,14 +15,14 @@ class SaveReport:
 
     Attributes:
         prefix: The checkpoint's prefix; `None` if there was nothing to save.
-        ops: What the ops in this process did; `None` where another wrote the bundle.
+        ops: What the ops in this process did; `None` if they did not write the bundle.
     """
 
     prefix: str | None
     ops: _native.OpReport | None = None
 
     def log(self) -> None:
-        """Logs a line, unless another than our op in this process wrote the bundle."""
+        """Logs a line, if our op in this process wrote the bundle."""
         if self.ops is None:
             return
         _LOGGER.info(
