@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).resolve().parent
 # Wheels that provide the package `tensorflow` with C++ headers.
-_DISTRIBUTIONS = ("tensorflow", "tensorflow-cpu", "tensorflow-rocm", "tf-nightly", "tf-nightly-cpu")
+_DISTRIBUTIONS = (
+    "tensorflow",
+    "tensorflow-cpu",
+    "tensorflow-rocm",
+    "tf-nightly",
+    "tf-nightly-cpu",
+    "tf-nightly-rocm",
+)
 
 
 class InstalledTensorFlow(NamedTuple):

@@ -22,12 +22,12 @@
 #include "passes/node_attr.h"
 #include "passes/node_edges.h"
 #include "passes/own_nodes_pass.h"
+#include "passes/stateful_name.h"
 #include "passes/tagged_restore.h"
 #include "passes/variable_assign.h"
 #include "tensorflow/core/framework/tensor.h"
 #include "tensorflow/core/graph/algorithm.h"
 #include "tensorflow/core/graph/node_builder.h"
-#include "tensorflow/core/platform/hash.h"
 
 namespace autodist {
 namespace {
@@ -44,7 +44,7 @@ constexpr int kNames = 1;
 constexpr int kSlices = 2;
 
 // The variables of one device that a restore writes.
-struct Pin {
+struct RestoredPin {
   std::vector<NodeBuilder::NodeOut> handles;
   std::vector<int64_t> entries;
   std::vector<tensorflow::PartialTensorShape> shapes;
@@ -60,10 +60,10 @@ std::optional<Tensor> ConstantInput(const Node& node, int input) {
 }
 
 // Replaces some nodes by one.
-class Replacement {
+class RestoreReplacement {
  public:
   // REQUIRES: one node, or several that IsFree() and that have one prefix, tag and device.
-  Replacement(Graph* graph, std::vector<Node*> restores)
+  RestoreReplacement(Graph* graph, std::vector<Node*> restores)
       : graph_(*graph), restores_(std::move(restores)), first_(*restores_[0]) {}
 
   absl::Status Run() {
@@ -96,20 +96,13 @@ class Replacement {
         consumers_.push_back({edge->dst(), edge->dst_input(), output->second});
         continue;
       }
-      Pin& pin = pins_[assign->device];
+      RestoredPin& pin = pins_[assign->device];
       pin.handles.emplace_back(assign->handle);
       pin.entries.push_back(entry);
       pin.shapes.push_back(assign->shape);
       pin.validate_shapes.push_back(assign->validate_shape);
       replaced_.insert(replaced_.end(), assign->nodes.begin(), assign->nodes.end());
     }
-  }
-
-  // A name for a new node. TensorFlow keeps kernels of stateful ops by name for the life of a
-  // session. So nodes that differ must not share a name: the run decides what is restored.
-  std::string NewName(absl::string_view what, const std::string& contents) const {
-    return absl::StrCat(first_.name(), "/autodist_", what, "_",
-                        absl::Hex(tensorflow::Hash64(contents), absl::kZeroPad16));
   }
 
   absl::Status Build() {
@@ -119,13 +112,13 @@ class Replacement {
     std::vector<bool> validate_shapes;
     for (const auto& [device, pin] : pins_) {
       Node* node;
-      absl::Status status =
-          NodeBuilder(NewName("restore_pins", Identify(device, pin)), "AutodistPinVariables")
-              .Input(pin.handles)
-              .Attr("may_be_uninitialized", true)
-              .Device(device)
-              .AssignedDevice(device)
-              .Finalize(&graph_, &node);
+      absl::Status status = NodeBuilder(StatefulName(first_, "restore_pins", Identify(device, pin)),
+                                        "AutodistPinVariables")
+                                .Input(pin.handles)
+                                .Attr("may_be_uninitialized", true)
+                                .Device(device)
+                                .AssignedDevice(device)
+                                .Finalize(&graph_, &node);
       if (!status.ok()) return status;
       pins.emplace_back(node, 0);
       variable_entries.insert(variable_entries.end(), pin.entries.begin(), pin.entries.end());
@@ -145,7 +138,7 @@ class Replacement {
     absl::Status status = FixedInputs(&fixed);
     if (!status.ok()) return status;
     Node* node;
-    status = NodeBuilder(NewName("restore", contents), "AutodistRestore")
+    status = NodeBuilder(StatefulName(first_, "restore", contents), "AutodistRestore")
                  .Input(fixed[kPrefix])
                  .Input(fixed[kNames])
                  .Input(fixed[kSlices])
@@ -167,7 +160,7 @@ class Replacement {
     return Replace(node);
   }
 
-  static std::string Identify(const std::string& device, const Pin& pin) {
+  static std::string Identify(const std::string& device, const RestoredPin& pin) {
     std::string text = absl::StrCat(device, " ", absl::StrJoin(pin.entries, ","));
     for (const NodeBuilder::NodeOut& handle : pin.handles) {
       absl::StrAppend(&text, " ", handle.node->name(), ":", handle.index);
@@ -251,9 +244,9 @@ class Replacement {
   const std::vector<Node*> restores_;
   const Node& first_;
   tensorflow::DataTypeVector dtypes_;
-  std::map<std::string, Pin> pins_;      // by device
-  std::map<int64_t, int> outputs_;       // of the new node, by entry
-  std::vector<int64_t> tensor_entries_;  // by output
+  std::map<std::string, RestoredPin> pins_;  // by device
+  std::map<int64_t, int> outputs_;           // of the new node, by entry
+  std::vector<int64_t> tensor_entries_;      // by output
   std::vector<tensorflow::PartialTensorShape> tensor_shapes_;
   std::vector<Consumer> consumers_;
   std::vector<Node*> replaced_;
@@ -302,7 +295,7 @@ absl::Status ReplaceRestores(Graph* graph, const IsOurs& is_ours) {
   }
   for (auto& [key, nodes] : free) all.push_back(std::move(nodes));
   for (std::vector<Node*>& nodes : all) {
-    absl::Status status = Replacement(graph, std::move(nodes)).Run();
+    absl::Status status = RestoreReplacement(graph, std::move(nodes)).Run();
     if (!status.ok()) return status;
   }
   if (!all.empty()) tensorflow::FixupSourceAndSinkEdges(graph);

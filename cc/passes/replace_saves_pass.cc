@@ -21,12 +21,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "passes/own_nodes_pass.h"
+#include "passes/stateful_name.h"
 #include "passes/tagged_save.h"
 #include "passes/variable_read.h"
 #include "tensorflow/core/framework/tensor.h"
 #include "tensorflow/core/graph/algorithm.h"
 #include "tensorflow/core/graph/node_builder.h"
-#include "tensorflow/core/platform/hash.h"
 
 namespace autodist {
 namespace {
@@ -37,15 +37,15 @@ using tensorflow::Node;
 using tensorflow::NodeBuilder;
 
 // The variables of one device that a save reads in place.
-struct Pin {
+struct SavedPin {
   std::vector<NodeBuilder::NodeOut> handles;
   std::set<Node*> before;
 };
 
 // Replaces one node.
-class Replacement {
+class SaveReplacement {
  public:
-  Replacement(Graph* graph, Node* save) : graph_(*graph), save_(save) {}
+  SaveReplacement(Graph* graph, Node* save) : graph_(*graph), save_(save) {}
 
   absl::Status Run() {
     absl::StatusOr<SaveTag> tag = ReadSaveTag(*save_);
@@ -73,7 +73,7 @@ class Replacement {
         tensors_.emplace_back(edge.src(), edge.src_output());
         continue;
       }
-      Pin& pin = pins_[read->device];
+      SavedPin& pin = pins_[read->device];
       places_.push_back({read->device, static_cast<int64_t>(pin.handles.size())});
       pin.handles.emplace_back(read->handle);
       pin.before.insert(read->before.begin(), read->before.end());
@@ -95,13 +95,6 @@ class Replacement {
     return index;
   }
 
-  // A name for a new node. TensorFlow keeps kernels of stateful ops by name for the life of a
-  // session. So nodes that differ must not share a name: feeding a value changes what is pinned.
-  std::string NewName(absl::string_view what, const std::string& contents) const {
-    return absl::StrCat(save_->name(), "/autodist_", what, "_",
-                        absl::Hex(tensorflow::Hash64(contents), absl::kZeroPad16));
-  }
-
   // What takes all variables at one instant, or nothing.
   absl::Status AddVariables(std::vector<NodeBuilder::NodeOut>* variables) {
     if (pins_.empty()) return absl::OkStatus();
@@ -111,7 +104,7 @@ class Replacement {
       Node* node;
       const std::string one = absl::StrCat(device, " ", pin.handles.size());
       absl::StrAppend(&contents, one, " ");
-      const std::string name = NewName("pins", one);
+      const std::string name = StatefulName(*save_, "pins", one);
       absl::Status status =
           NodeBuilder(name, "AutodistPinVariables")
               .Input(pin.handles)
@@ -123,11 +116,12 @@ class Replacement {
       pins.emplace_back(node, 0);
     }
     Node* node;
-    absl::Status status = NodeBuilder(NewName("references", contents), "AutodistReferenceVariables")
-                              .Input(pins)
-                              .Device(save_->requested_device())
-                              .AssignedDevice(save_->assigned_device_name())
-                              .Finalize(&graph_, &node);
+    absl::Status status =
+        NodeBuilder(StatefulName(*save_, "references", contents), "AutodistReferenceVariables")
+            .Input(pins)
+            .Device(save_->requested_device())
+            .AssignedDevice(save_->assigned_device_name())
+            .Finalize(&graph_, &node);
     if (status.ok()) variables->emplace_back(node, 0);
     return status;
   }
@@ -149,7 +143,7 @@ class Replacement {
         variables.size(), " ", absl::StrJoin(value_index, ","), " ", tag.layout, " ", tag.lock, " ",
         tag.threads, " ", tag.durable, " ", tensorflow::DataTypeVectorString(InputTypes()));
     Node* node;
-    status = NodeBuilder(NewName("save", contents), "AutodistSave")
+    status = NodeBuilder(StatefulName(*save_, "save", contents), "AutodistSave")
                  .Input(inputs_[0]->src(), inputs_[0]->src_output())
                  .Input(inputs_[1]->src(), inputs_[1]->src_output())
                  .Input(inputs_[2]->src(), inputs_[2]->src_output())
@@ -213,8 +207,8 @@ class Replacement {
   Graph& graph_;
   Node* const save_;
   std::vector<const Edge*> inputs_;
-  std::vector<Place> places_;        // one per value of the save
-  std::map<std::string, Pin> pins_;  // by device
+  std::vector<Place> places_;             // one per value of the save
+  std::map<std::string, SavedPin> pins_;  // by device
   std::vector<NodeBuilder::NodeOut> tensors_;
   std::vector<Node*> replaced_;  // consumers before producers, with repetitions
 };
@@ -226,7 +220,7 @@ absl::Status ReplaceSaves(Graph* graph, const IsOurs& is_ours) {
     if (IsTaggedSave(*node) && is_ours(*node)) saves.push_back(node);
   }
   for (Node* save : saves) {
-    absl::Status status = Replacement(graph, save).Run();
+    absl::Status status = SaveReplacement(graph, save).Run();
     if (!status.ok()) return status;
   }
   if (!saves.empty()) tensorflow::FixupSourceAndSinkEdges(graph);

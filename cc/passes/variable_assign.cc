@@ -4,22 +4,12 @@
 
 #include "passes/node_attr.h"
 #include "passes/node_edges.h"
-#include "tensorflow/core/util/device_name_utils.h"
 
 namespace autodist {
 namespace {
 
-using tensorflow::DeviceNameUtils;
 using tensorflow::Edge;
 using tensorflow::Node;
-
-bool IsOnCpuOf(const Node& node, const Node& variable) {
-  DeviceNameUtils::ParsedName device, variable_device;
-  return DeviceNameUtils::ParseFullName(node.assigned_device_name(), &device) &&
-         DeviceNameUtils::ParseFullName(variable.assigned_device_name(), &variable_device) &&
-         variable_device.type == "CPU" &&
-         DeviceNameUtils::IsSameAddressSpace(device, variable_device);
-}
 
 // The only edge on which the output of an identity goes on.
 const Edge* OnlyDataEdge(const Node& node) {

@@ -2,12 +2,11 @@
 
 #include "passes/variable_read.h"
 
-#include "tensorflow/core/util/device_name_utils.h"
+#include "passes/node_edges.h"
 
 namespace autodist {
 namespace {
 
-using tensorflow::DeviceNameUtils;
 using tensorflow::Edge;
 using tensorflow::Node;
 
@@ -21,14 +20,6 @@ bool IsForReaderOnly(const Edge& taken, const Node* reader) {
     if (!edge->IsControlEdge() || edge->dst() != reader) return false;
   }
   return true;
-}
-
-bool IsOnCpuOf(const Node& reader, const Node& read) {
-  DeviceNameUtils::ParsedName reader_device, read_device;
-  return DeviceNameUtils::ParseFullName(reader.assigned_device_name(), &reader_device) &&
-         DeviceNameUtils::ParseFullName(read.assigned_device_name(), &read_device) &&
-         read_device.type == "CPU" &&
-         DeviceNameUtils::IsSameAddressSpace(reader_device, read_device);
 }
 
 void AddControlInputs(const Node& node, VariableRead* read) {

@@ -19,7 +19,7 @@ namespace {
 using testing::TemporaryDirectory;
 using testing::Variables;
 
-constexpr std::chrono::seconds kLease{3600};
+constexpr std::chrono::seconds kRestoreLease{3600};
 constexpr int kCount = 6;
 constexpr int64_t kSize = 400'000;  // of two blocks
 constexpr float kFormer = 1.0f, kStored = 2.0f;
@@ -45,7 +45,7 @@ class Checkpoint {
   std::string prefix() const { return directory_.path() + "/m"; }
 
   std::shared_ptr<RestoreSession> Begin(Variables* variables) const {
-    auto restore = std::make_shared<RestoreSession>(kLease);
+    auto restore = std::make_shared<RestoreSession>(kRestoreLease);
     absl::StatusOr<BundleIndex> index = ReadBundleIndex(prefix());
     EXPECT_EQ(index.status(), absl::OkStatus());
     restore->SetFiles(prefix(), index->shard_count);
@@ -160,7 +160,7 @@ TEST(CopiesWithAndWithoutAValueAreRestoredFromOnePiece) {
     entries.push_back({Variables::Name(i / 3), "", tensorflow::DT_FLOAT, i, 1});
     targets.push_back({&pins.variables()[i], tensorflow::PartialTensorShape(), false});
   }
-  RestoreSession restore(kLease);
+  RestoreSession restore(kRestoreLease);
   absl::StatusOr<BundleIndex> index = ReadBundleIndex(checkpoint.prefix());
   restore.SetFiles(checkpoint.prefix(), index->shard_count);
   EXPECT_TRUE(restore.SetTargets(PartOf(*std::move(index), entries), targets, {pins}).ok());

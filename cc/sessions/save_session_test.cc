@@ -20,7 +20,7 @@ namespace {
 using testing::TemporaryDirectory;
 using testing::Variables;
 
-constexpr std::chrono::seconds kLease{3600};
+constexpr std::chrono::seconds kSaveLease{3600};
 
 absl::StatusOr<std::string> EmptyIndex(int file_count) {
   return BuildIndexTable(std::map<std::string, tensorflow::BundleEntryProto>(), file_count);
@@ -67,7 +67,7 @@ class Writers {
 };
 
 std::shared_ptr<SaveSession> Begin(const std::string& prefix) {
-  auto save = std::make_shared<SaveSession>(kLease);
+  auto save = std::make_shared<SaveSession>(kSaveLease);
   auto files = BundleFiles::Create(prefix, /*durable=*/false);
   EXPECT_EQ(files.status(), absl::OkStatus());
   if (files.ok()) save->SetFiles(*std::move(files));
@@ -110,7 +110,7 @@ TEST(AnotherTasksFileIsClosedOnlyWhenNobodyWrites) {
   const std::string path = directory.path() + "/data";
   std::ofstream(path) << "";
   for (int round = 0; round < 20; ++round) {
-    auto save = std::make_shared<SaveSession>(kLease);
+    auto save = std::make_shared<SaveSession>(kSaveLease);
     if (round % 2 == 0) EXPECT_TRUE(save->OpenData(path));
     if (round % 2 == 1) save->SetDataPath(path);
     Writers writers(save);
@@ -122,7 +122,7 @@ TEST(AnotherTasksFileIsClosedOnlyWhenNobodyWrites) {
 TEST(OpsThatKeepAtTheSameTimeCountEachCopyOnce) {
   constexpr int64_t kBytes = 4 * 1000;
   Variables variables(3, 1000, 2.0f, /*in_place=*/true);
-  auto save = std::make_shared<SaveSession>(kLease);
+  auto save = std::make_shared<SaveSession>(kSaveLease);
   const PinnedVariables pins = variables.Pins();
   save->KeepAlive(pins);
   const auto add_sources = [&] {
@@ -151,7 +151,7 @@ TEST(OpsThatKeepAtTheSameTimeCountEachCopyOnce) {
 
 TEST(AnOpReadsVariablesAfterTheSaveIsEnded) {
   auto variables = std::make_unique<Variables>(1, 1000, 2.0f, /*in_place=*/true);
-  auto save = std::make_shared<SaveSession>(kLease);
+  auto save = std::make_shared<SaveSession>(kSaveLease);
   {
     const PinnedVariables pins = variables->Pins();
     save->AddSource(0, SourceOf(pins.variables()[0]));

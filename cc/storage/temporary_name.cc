@@ -23,7 +23,7 @@ bool IsHexadecimal(absl::string_view text) {
                      [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
-std::string ReadBootId() {
+std::string ReadShortBootId() {
   std::ifstream file("/proc/sys/kernel/random/boot_id");
   std::string id(kBootDigits, '0');
   file.read(id.data(), kBootDigits);
@@ -32,7 +32,7 @@ std::string ReadBootId() {
 }
 
 const std::string& BootId() {
-  static const std::string* const id = new std::string(ReadBootId());
+  static const std::string* const id = new std::string(ReadShortBootId());
   return *id;
 }
 

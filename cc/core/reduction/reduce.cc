@@ -52,7 +52,7 @@ int64_t ReduceWholeVectors(VectorLevel level, const Reduction& reduction) {
 }
 
 template <typename Kernel>
-void Run(VectorLevel level, Reduction reduction) {
+void RunAt(VectorLevel level, Reduction reduction) {
   const DefaultFloatingPoint environment;
   reduction.first = ReduceWholeVectors<Kernel>(level, reduction);
   if (reduction.first == reduction.count) return;
@@ -151,34 +151,34 @@ void ReduceAtLevel(VectorLevel level, Aggregation aggregation, ElementType type,
   Reduction reduction{aggregation, sources, source_count, count, destination, codec};
   switch (type) {
     case ElementType::kFloat16:
-      return Run<FloatKernel<Float16>>(level, reduction);
+      return RunAt<FloatKernel<Float16>>(level, reduction);
     case ElementType::kBFloat16:
-      return Run<FloatKernel<BFloat16>>(level, reduction);
+      return RunAt<FloatKernel<BFloat16>>(level, reduction);
     case ElementType::kComplex64:
       reduction.count *= 2;
       [[fallthrough]];
     case ElementType::kFloat32:
-      return Run<FloatKernel<Float32>>(level, reduction);
+      return RunAt<FloatKernel<Float32>>(level, reduction);
     case ElementType::kComplex128:
       reduction.count *= 2;
       [[fallthrough]];
     case ElementType::kFloat64:
-      return Run<FloatKernel<Float64>>(level, reduction);
+      return RunAt<FloatKernel<Float64>>(level, reduction);
     case ElementType::kByteFloat:
-      return Run<FloatKernel<ByteFloat>>(level, reduction);
+      return RunAt<FloatKernel<ByteFloat>>(level, reduction);
     case ElementType::kInt8:
     case ElementType::kUint8:
     case ElementType::kOpaque:
-      return Run<IntegerSumKernel<uint8_t>>(level, reduction);
+      return RunAt<IntegerSumKernel<uint8_t>>(level, reduction);
     case ElementType::kInt16:
     case ElementType::kUint16:
-      return Run<IntegerSumKernel<uint16_t>>(level, reduction);
+      return RunAt<IntegerSumKernel<uint16_t>>(level, reduction);
     case ElementType::kInt32:
     case ElementType::kUint32:
-      return Run<IntegerSumKernel<uint32_t>>(level, reduction);
+      return RunAt<IntegerSumKernel<uint32_t>>(level, reduction);
     case ElementType::kInt64:
     case ElementType::kUint64:
-      return Run<IntegerSumKernel<uint64_t>>(level, reduction);
+      return RunAt<IntegerSumKernel<uint64_t>>(level, reduction);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <array>
 #include <cfenv>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "core/testing/testing.h"

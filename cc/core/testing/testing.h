@@ -2,15 +2,14 @@
 //
 //   TEST(AddsUp) { EXPECT_EQ(1 + 1, 2); }
 //
-// Each *_test.cc is one program; the first argument, if any, selects tests whose names contain it.
-// A failed expectation prints what was seen and the test goes on.
+// main.cc runs the tests of a program. Its first argument, if any, selects tests by a part of their
+// names. A failed expectation prints what was seen and the test goes on.
 
 #ifndef AUTODIST_CORE_TESTING_TESTING_H_
 #define AUTODIST_CORE_TESTING_TESTING_H_
 
 #include <cstdint>
 #include <cstdio>
-#include <cstring>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -72,18 +71,5 @@ void ExpectEqual(const A& a, const B& b, const char* text, const char* file, int
 
 #define EXPECT_EQ(a, b) ::autodist::testing::ExpectEqual((a), (b), #a " == " #b, __FILE__, __LINE__)
 #define EXPECT_TRUE(a) ::autodist::testing::ExpectEqual(bool(a), true, #a, __FILE__, __LINE__)
-
-int main(int argc, char** argv) {
-  int count = 0;
-  for (const auto& test : autodist::testing::Tests()) {
-    if (argc > 1 && std::strstr(test.name, argv[1]) == nullptr) continue;
-    const int before = autodist::testing::Failures();
-    test.body();
-    ++count;
-    std::printf("%s %s\n", autodist::testing::Failures() == before ? "ok    " : "FAILED",
-                test.name);
-  }
-  return autodist::testing::Failures() == 0 && count > 0 ? 0 : 1;
-}
 
 #endif  // AUTODIST_CORE_TESTING_TESTING_H_

@@ -2,25 +2,15 @@
 
 #include "format/reader/string_decoder.h"
 
-#include <cstring>
 #include <vector>
 
 #include "absl/crc/crc32c.h"
 #include "absl/strings/str_cat.h"
 #include "format/index/masked_crc.h"
 #include "format/values/copy_and_sum.h"
+#include "format/values/length_crc.h"
 
 namespace autodist {
-namespace {
-
-template <typename Number>
-void SumNumber(Number number, absl::crc32c_t* crc) {
-  char bytes[sizeof(number)];
-  std::memcpy(bytes, &number, sizeof(number));
-  *crc = absl::ExtendCrc32c(*crc, absl::string_view(bytes, sizeof(bytes)));
-}
-
-}  // namespace
 
 absl::Status DecodeStrings(EntryBytes* bytes, uint32_t crc32c,
                            absl::Span<tensorflow::tstring> strings) {
@@ -34,11 +24,7 @@ absl::Status DecodeStrings(EntryBytes* bytes, uint32_t crc32c,
     const uint64_t remaining = static_cast<uint64_t>(bytes->remaining());
     if (total > remaining || length > remaining - total) return unparsable;
     total += length;
-    if (length > UINT32_MAX) {
-      SumNumber(length, &crc);
-    } else {
-      SumNumber(static_cast<uint32_t>(length), &crc);
-    }
+    crc = ExtendByLength(crc, length);
   }
   uint32_t lengths_crc;
   if (static_cast<uint64_t>(bytes->remaining()) != total + sizeof(lengths_crc) ||
@@ -48,7 +34,7 @@ absl::Status DecodeStrings(EntryBytes* bytes, uint32_t crc32c,
   if (UnmaskCrc(lengths_crc) != static_cast<uint32_t>(crc)) {
     return absl::DataLossError("the lengths of the strings are not those that were written");
   }
-  SumNumber(lengths_crc, &crc);
+  crc = absl::ExtendCrc32c(crc, BytesOf(lengths_crc));
   for (size_t i = 0; i < strings.size(); ++i) {
     strings[i].resize_uninitialized(lengths[i]);
     if (!bytes->TakeInto(lengths[i], strings[i].mdata())) {

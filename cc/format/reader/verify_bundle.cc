@@ -16,16 +16,11 @@
 #include "format/reader/bundle_reader.h"
 #include "format/reader/entry_bytes.h"
 #include "format/values/element_type.h"
+#include "format/values/length_crc.h"
 #include "tensorflow/core/platform/env.h"
 
 namespace autodist {
 namespace {
-
-template <typename Number>
-void SumNumber(Number number, absl::crc32c_t* crc) {
-  *crc = absl::ExtendCrc32c(
-      *crc, absl::string_view(reinterpret_cast<const char*>(&number), sizeof(number)));
-}
 
 bool SumStrings(int64_t count, EntryBytes* bytes, absl::crc32c_t* crc) {
   uint64_t total = 0;
@@ -34,11 +29,7 @@ bool SumStrings(int64_t count, EntryBytes* bytes, absl::crc32c_t* crc) {
     if (!bytes->TakeVarint(&length) || length > static_cast<uint64_t>(bytes->remaining())) {
       return false;
     }
-    if (length > UINT32_MAX) {
-      SumNumber(length, crc);
-    } else {
-      SumNumber(static_cast<uint32_t>(length), crc);
-    }
+    *crc = ExtendByLength(*crc, length);
     total += length;
   }
   return static_cast<uint64_t>(bytes->remaining()) == total + sizeof(uint32_t) &&
@@ -51,7 +42,7 @@ bool SumVariants(int64_t count, EntryBytes* bytes, absl::crc32c_t* crc) {
     if (!bytes->TakeVarint(&length) || length > static_cast<uint64_t>(bytes->remaining())) {
       return false;
     }
-    SumNumber(length, crc);
+    *crc = absl::ExtendCrc32c(*crc, BytesOf(length));
     if (!bytes->AddTo(length, crc) || !bytes->AddTo(sizeof(uint32_t), crc)) return false;
   }
   return bytes->remaining() == 0;

@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 #include <string>
 #include <utility>
 
 #include "absl/crc/crc32c.h"
 #include "absl/strings/str_cat.h"
 #include "format/index/masked_crc.h"
+#include "format/values/length_crc.h"
 #include "tensorflow/core/framework/tensor.pb.h"
 #include "tensorflow/core/framework/variant.h"
 #include "tensorflow/core/framework/variant_tensor_data.h"
@@ -18,18 +18,6 @@
 
 namespace autodist {
 namespace {
-
-template <typename Number>
-absl::string_view BytesOf(const Number& number) {
-  return absl::string_view(reinterpret_cast<const char*>(&number), sizeof(number));
-}
-
-// `crc` extended by a string's length, as stock sums it.
-absl::crc32c_t ExtendByLength(absl::crc32c_t crc, uint64_t length) {
-  if (length > std::numeric_limits<uint32_t>::max())
-    return absl::ExtendCrc32c(crc, BytesOf(length));
-  return absl::ExtendCrc32c(crc, BytesOf(static_cast<uint32_t>(length)));
-}
 
 class StringStream : public EncodedStream {
  public:

@@ -15,7 +15,7 @@
 namespace autodist {
 namespace {
 
-const std::string& BootId() {
+const std::string& Kernel() {
   static const std::string* const id = [] {
     std::ifstream file("/proc/sys/kernel/random/boot_id");
     auto* line = new std::string;
@@ -39,7 +39,7 @@ absl::StatusOr<FilePlace> PlaceOf(const std::string& path) {
   place.block_bytes = static_cast<int64_t>(status.st_blksize);
   place.device = static_cast<int64_t>(status.st_dev);
   place.inode = static_cast<int64_t>(status.st_ino);
-  place.kernel = BootId();
+  place.kernel = Kernel();
   return place;
 }
 
@@ -54,7 +54,7 @@ absl::StatusOr<FilePlace> PlaceOfGrowing(const std::string& path) {
   FilePlace place;
   place.file_system = type;
   place.block_bytes = static_cast<int64_t>(file_system.f_bsize);
-  place.kernel = BootId();
+  place.kernel = Kernel();
   return place;
 }
 

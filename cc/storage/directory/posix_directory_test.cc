@@ -21,16 +21,13 @@
 namespace autodist {
 namespace {
 
+using testing::Contains;
 using testing::ReadFile;
 using testing::TemporaryDirectory;
 using Names = std::vector<std::string>;
 
 std::unique_ptr<SaveDirectory> Open(const std::string& directory) {
   return *SaveDirectory::OpenParent(directory + "/any");
-}
-
-bool Contains(const absl::Status& status, const std::string& text) {
-  return std::string(status.message()).find(text) != std::string::npos;
 }
 
 // Calls `body` in a process that dies without any clean-up.

@@ -12,7 +12,7 @@ namespace autodist {
 namespace {
 
 // Another save may remove the directory that it made.
-constexpr int kAttempts = 3;
+constexpr int kDirectoryAttempts = 3;
 
 }  // namespace
 
@@ -34,7 +34,7 @@ absl::StatusOr<std::unique_ptr<PrefixLock>> PrefixLock::Acquire(const std::strin
   }
   const SplitPath split(path);
   absl::Status status;
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+  for (int attempt = 0; attempt < kDirectoryAttempts; ++attempt) {
     status = lock->Make(split.directory(), durable);
     if (!status.ok()) return status;
     auto directory = OpenPosixDirectory(split.directory());

@@ -42,12 +42,9 @@ extern "C" int flock(int file, int operation) noexcept {
 namespace autodist {
 namespace {
 
+using testing::Contains;
 using testing::TemporaryDirectory;
 using Names = std::vector<std::string>;
-
-bool Contains(const absl::Status& status, const std::string& text) {
-  return std::string(status.message()).find(text) != std::string::npos;
-}
 
 // Forks; the child, once it has run what fork() runs in a child, writes its number to `ready`.
 // Neither returns.

@@ -22,12 +22,9 @@
 namespace autodist {
 namespace {
 
+using testing::Contains;
 using testing::ReadFile;
 using testing::TemporaryDirectory;
-
-bool Contains(const absl::Status& status, const std::string& text) {
-  return std::string(status.message()).find(text) != std::string::npos;
-}
 
 absl::StatusOr<PosixFile> CreateFile(const std::string& path) {
   return PosixFile::Create(AT_FDCWD, path, path);

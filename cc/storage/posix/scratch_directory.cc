@@ -22,7 +22,7 @@ constexpr int kOpenFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 // Deeper than any saver's files lie.
 constexpr int kMostLevels = 4;
 // More often than savers that clean up can come upon one directory before it is locked.
-constexpr int kAttempts = 100;
+constexpr int kNameAttempts = 100;
 
 // Removes what is in a directory, whose descriptor it closes. Links are removed and not followed.
 void RemoveContents(int descriptor, int levels) {
@@ -46,7 +46,7 @@ void RemoveContents(int descriptor, int levels) {
 absl::Status ScratchDirectory::Create(const std::string& parent, const std::string& name) {
   parent_ = OpenDirectory(AT_FDCWD, parent);
   if (parent_.get() < 0) return PosixError("cannot open directory", parent, errno);
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+  for (int attempt = 0; attempt < kNameAttempts; ++attempt) {
     absl::StatusOr<bool> made = TryCreate(parent, TemporaryName(name));
     if (!made.ok()) return made.status();
     if (*made) return absl::OkStatus();

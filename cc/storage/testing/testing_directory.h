@@ -1,4 +1,4 @@
-// A directory for a test to write into, and what is in its files.
+// A directory for a test to write into, what is in its files, and what errors say.
 
 #ifndef AUTODIST_STORAGE_TESTING_TESTING_DIRECTORY_H_
 #define AUTODIST_STORAGE_TESTING_TESTING_DIRECTORY_H_
@@ -11,6 +11,8 @@
 #include <iterator>
 #include <string>
 #include <vector>
+
+#include "absl/status/status.h"
 
 namespace autodist::testing {
 
@@ -51,6 +53,11 @@ class TemporaryDirectory {
 inline std::string ReadFile(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   return std::string(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+}
+
+// Whether the text of an error has `text` in it.
+inline bool Contains(const absl::Status& status, const std::string& text) {
+  return std::string(status.message()).find(text) != std::string::npos;
 }
 
 }  // namespace autodist::testing
