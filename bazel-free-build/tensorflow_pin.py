@@ -3,7 +3,7 @@
 The one fact is `tensorflow-version.txt`: an isolated build (`pip install .`) gets exactly that
 version. A build without isolation takes the TensorFlow it finds installed. Either way the package
 that comes out requires the major.minor it was compiled against, for TensorFlow's C++ interface
-changes between minor versions.
+changes between minor versions. Of a nightly build it requires the whole version.
 """
 
 from __future__ import annotations
@@ -65,6 +65,9 @@ def run_requirement() -> str:
     """The requirement of the built package."""
     found = find_installed()
     distribution, version = found[:2] if found else ("tensorflow", pinned_version())
+    if "dev" in version:
+        # Two nightly builds need not have the same C++ interface.
+        return f"{distribution}=={version}"
     major, minor = version.split(".")[:2]
     return f"{distribution}=={major}.{minor}.*"
 

@@ -3,7 +3,9 @@
 import contextlib
 import importlib.metadata
 import importlib.resources
+import importlib.util
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -135,6 +137,16 @@ def test_accepts_another_distribution_of_the_same_version(monkeypatch, distribut
             "pip install 'tf-nightly==2.22.0.dev20261101'",
         ),
         (
+            ("tensorflow-rocm", "2.21.0"),
+            {"tf_nightly_rocm": "2.22.0.dev20261101"},
+            "pip uninstall tf-nightly-rocm; pip install 'tensorflow-rocm==2.21.*'",
+        ),
+        (
+            ("tf-nightly-rocm", "2.22.0.dev20261101"),
+            {"tf_nightly_rocm": "2.22.0.dev20261102"},
+            "pip install 'tf-nightly-rocm==2.22.0.dev20261101'",
+        ),
+        (
             ("tf-nightly-cpu", "2.22.0.dev20261101"),
             {"tensorflow": "2.21.0"},
             "pip uninstall tensorflow; pip install 'tf-nightly-cpu==2.22.0.dev20261101'",
@@ -148,6 +160,22 @@ def test_the_advice_fits_the_distribution(monkeypatch, built, installed, advice)
     with pytest.raises(ImportError) as refused:
         _installation.check_build()
     assert f"Run: {advice}, or build autodist against" in str(refused.value)
+
+
+@pytest.mark.parametrize("distribution", _installation.DISTRIBUTIONS)
+@pytest.mark.parametrize(
+    ("version", "required"),
+    [("2.21.3", "==2.21.*"), ("2.22.0.dev20261101", "==2.22.0.dev20261101")],
+)
+def test_a_build_requires_the_distribution_it_is_built_against(
+    monkeypatch, distribution, version, required
+):
+    path = Path(__file__).parent.parent / "bazel-free-build" / "tensorflow_pin.py"
+    spec = importlib.util.spec_from_file_location("tensorflow_pin", path)
+    tensorflow_pin = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tensorflow_pin)
+    install(monkeypatch, **{distribution.replace("-", "_"): version})
+    assert tensorflow_pin.run_requirement() == distribution + required
 
 
 def test_the_package_is_a_command_and_has_types():
