@@ -1,6 +1,6 @@
 """The gradient of a table, as `tf.IndexedSlices`, has the rows of one node's, in the same order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -180,3 +180,52 @@ def test_an_optimizer_alone_takes_rows_of_hidden_lookups_from_the_replicas(distr
     for values in expected:
         values.pop("slices", None)
     _assert_same(_results(session, built, 7), expected)
+
+
+@pytest.fixture
+def v1_control_flow() -> Iterator[None]:
+    """In v2 loops the gradient is a dense tensor."""
+    was_v2 = tf1.control_flow_v2_enabled()
+    tf1.disable_control_flow_v2()
+    yield
+    if was_v2:
+        tf1.enable_control_flow_v2()
+
+
+@pytest.mark.usefixtures("v1_control_flow")
+@pytest.mark.parametrize("rows", HIDDEN)
+def test_what_is_in_the_order_of_hidden_rows_is_not_fetched(distribute: Any, rows: Rows) -> None:
+    def build() -> dict[str, Any]:
+        _, loss = _loss(rows)
+        gradient = tf1.train.GradientDescentOptimizer(0.1).compute_gradients(loss)[0][0]
+        unique, places = tf.unique(gradient.indices)
+        sums = tf.math.unsorted_segment_sum(gradient.values, places, 6)
+        return {"twice": gradient.values * 2.0, "numbers": unique, "sums": sums}
+
+    session, built = distribute(build, PS(), 3)
+    fed = {"ids:0": [1, 2, 0, 4], "labels:0": np.ones([4, 3])}
+    assert all(root.is_split for root in session.explain().roots)
+    for tensor in built.values():
+        with pytest.raises(UnsupportedGraphError, match="order of its rows is not known"):
+            session.run(tensor, fed)
+
+
+@pytest.mark.usefixtures("v1_control_flow")
+@pytest.mark.parametrize("rows", HIDDEN)
+def test_a_norm_over_hidden_rows_added_later_is_refused(distribute: Any, rows: Rows) -> None:
+    gradients = []
+
+    def build() -> dict[str, Any]:
+        table, loss = _loss(rows)
+        optimizer = tf1.train.GradientDescentOptimizer(0.1)
+        gradients.append(optimizer.compute_gradients(loss)[0][0])
+        return {"step": optimizer.apply_gradients([(gradients[0], table)])}
+
+    session, built = distribute(build, PS(), 3)
+    assert all(root.is_split for root in session.explain().roots)
+    fed = {"ids:0": [1, 2, 0, 4], "labels:0": np.ones([4, 3])}
+    session.run(built["step"], fed)
+    with session.graph.as_default():
+        norm = tf.linalg.global_norm([gradients[0]])
+    with pytest.raises(UnsupportedGraphError, match=r"order of its rows is not known.*before"):
+        session.run(norm, fed)

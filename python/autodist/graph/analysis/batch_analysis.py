@@ -79,6 +79,10 @@ class BatchAnalysis(Dependence):
         """
         return Proof(self, self.kinds).obstacle_to(tensor)
 
+    def is_in_unknown_order(self, tensor: Any) -> bool:
+        """Whether a tensor is in the order of a gradient's rows, which is not one node's."""
+        return self._unproved.is_in_unknown_order(tensor)
+
     def extend(self, new_ops: list[Any], settled: Iterable[Any]) -> list[Any]:
         """Analyses ops added to the original graph.
 
@@ -106,6 +110,7 @@ class BatchAnalysis(Dependence):
             self._find_kinds(ordered)
             if not (self._drop_unproved(ordered) or self.updates.decide(frozen)):
                 break
+        self._unproved.check_orders_of_rows()
         return ordered
 
     def _find_kinds(self, ordered: list[Any]) -> None:

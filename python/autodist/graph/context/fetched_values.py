@@ -66,7 +66,7 @@ class FetchedValues:
         if variable is not None:
             return read_variable(made, variable)
         is_gradient = tensor in self._gradients
-        if is_gradient and not self._gradients.has_known_order(tensor):
+        if made.batch.is_in_unknown_order(tensor):
             raise _refusal_of_rows(tensor)
         value = self._gradients.mean(tensor) if is_gradient else self._changed.weighted(tensor)
         if not value.varies:

@@ -30,10 +30,6 @@ class GradientRows:
     def __init__(self, made: Counterparts) -> None:
         self._made = made
 
-    def are_known(self, indices: Any) -> bool:
-        """Whether the lookups are known whose row numbers lie one behind the other in `indices`."""
-        return self._parts(indices) is not None
-
     def mean(self, indices: Any, rows: list[Any], numbers: list[Any], mask: int) -> tuple[Any, Any]:
         """The rows and row numbers of the mean.
 

@@ -58,13 +58,6 @@ class Gradients:
             record = None if earlier is record or earlier.values.op in found else earlier
         return found
 
-    def has_known_order(self, gradient: Any) -> bool:
-        """Whether the rows of a gradient's mean lie as on one node."""
-        record = self._records[key_of(gradient)]
-        if record.indices is None or not self._made.batch.has_own_rows(record):
-            return True
-        return self._rows.are_known(record.indices)
-
     def mean(self, gradient: Any) -> Value:
         """The mean over the replicas of an original gradient (or the indices that go with it)."""
         key = key_of(gradient)

@@ -66,31 +66,46 @@ def _is_zero(axis: Any) -> bool:
     return axis is not None and int(axis) == 0
 
 
-def takes_order(record: GradientRecord, batch: Dependence) -> Any:
-    """An op whose result depends on the order, or on the number, of a gradient's rows.
+@dataclasses.dataclass(frozen=True)
+class UsesOfRows:
+    """What is made of the rows of a gradient.
 
-    None where all that takes the gradient adds up the rows with one number.
+    Attributes:
+      unordered: the tensors that are in the order of the rows: the gradient and its row numbers
+        themselves, multiples of them, and the sums of the rows with one number.
+      user: an op that takes them otherwise than to add up the rows with one number; None if there
+        is none.
     """
-    numbers, positions, bad = _numbers(record, batch)
-    if bad is not None:
-        return bad
-    pending, seen = [record.values], {key_of(record.values)}
-    while pending:
+
+    unordered: frozenset[Key]
+    user: Any
+
+
+def uses_of_rows(record: GradientRecord, batch: Dependence) -> UsesOfRows:
+    """What is made of a gradient's rows and row numbers: by optimizers sums, or anything else."""
+    numbers, positions, user = _numbers(record, batch)
+    found = {key_of(record.values)}
+    sums, pending = set(), [record.values]
+    while pending and user is None:
         tensor = pending.pop()
         for op in _users(tensor, record, batch):
             index = next(i for i, t in enumerate(op.inputs) if t is tensor)
             if op.type == "UnsortedSegmentSum" and index == 0:
-                if key_of(op.inputs[1]) in positions | numbers:
+                if key_of(op.inputs[1]) in positions:
+                    sums |= {key_of(op.outputs[0]), key_of(op.inputs[1].op.outputs[0])}
+                    continue
+                if key_of(op.inputs[1]) in numbers:
                     continue
             elif op.type in _SCATTERS and key_of(op.inputs[1]) in numbers:
                 continue
             elif op.type in _PASS or (op.type in _SCALE and _is_factor(op, index)):
-                if key_of(op.outputs[0]) not in seen:
-                    seen.add(key_of(op.outputs[0]))
+                if key_of(op.outputs[0]) not in found:
+                    found.add(key_of(op.outputs[0]))
                     pending.append(op.outputs[0])
                 continue
-            return op
-    return None
+            user = op
+            break
+    return UsesOfRows(frozenset(found | sums | numbers | positions), user)
 
 
 def _numbers(record: GradientRecord, batch: Dependence) -> tuple[set[Key], set[Key], Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from autodist.errors import UnsupportedGraphError
 from autodist.graph.analysis.batch.dependence import Dependence
 from autodist.graph.analysis.gradients.derivatives import (
     Derivatives,
@@ -11,12 +13,13 @@ from autodist.graph.analysis.gradients.derivatives import (
     are_of_variables,
     is_tensor,
 )
-from autodist.graph.analysis.gradients.lookups import lookups, takes_order
+from autodist.graph.analysis.gradients.lookups import lookups, uses_of_rows
 from autodist.graph.kinds.kind import MEAN
 from autodist.graph.original.gradient_calls import GradientCalls
 from autodist.graph.original.observed.differentiations import tensors_in
-from autodist.graph.original.observed.observer import Observer
+from autodist.graph.original.observed.observer import GradientRecord, Observer
 from autodist.graph.original.ops import op_types
+from autodist.graph.original.variables.roles import Key, key_of
 
 Pairs = list[tuple[Any, Any]]
 """Ops that need the batch whole, each with the op because of which nothing is known of it."""
@@ -41,6 +44,7 @@ class Unproved:
     ) -> None:
         self._batch = batch
         self._observer = observer
+        self._in_unknown_order: frozenset[Key] | None = None
         self._calls = calls
         self._derivatives = derivatives
         self._kinds = derivatives.kinds
@@ -80,16 +84,43 @@ class Unproved:
     def orders_of_rows(self) -> Pairs:
         """The ops for which the rows of a gradient must be in one node's order, which is not known."""
         found = []
-        for record in self._observer.gradients:
-            indices = record.indices
-            if record.handle_op is None or indices is None or not self._batch.is_new(indices.op):
-                continue
-            if lookups(indices, self._batch, self._kinds) is not None:
-                continue
-            user = takes_order(record, self._batch)
-            if user is not None:
-                found += [(user, indices.op), (indices.op, indices.op)]
+        for record in self._unordered():
+            user = uses_of_rows(record, self._batch).user
+            if user is not None and self._batch.is_new(record.indices.op):
+                found += [(user, record.indices.op), (record.indices.op, record.indices.op)]
         return found
+
+    def check_orders_of_rows(self) -> None:
+        """Refuses new ops that must have rows of earlier gradients in one node's order.
+
+        Raises:
+          UnsupportedGraphError: naming the op and the gradient.
+        """
+        self._in_unknown_order = None
+        for record in self._unordered():
+            user = uses_of_rows(record, self._batch).user
+            if user is not None and self._batch.is_new(user):
+                raise UnsupportedGraphError(
+                    f"op {user.name!r} ({user.type}) takes the rows of the gradient "
+                    f"{record.values.name!r}, a tf.IndexedSlices whose lookups are hidden in a "
+                    "loop, branch or function, so that the order of its rows is not known. Create "
+                    "the op before create_distributed_session(), so that the batch is not split."
+                )
+
+    def is_in_unknown_order(self, tensor: Any) -> bool:
+        """Whether a tensor is in the order of a gradient's rows, which is not one node's."""
+        if self._in_unknown_order is None:
+            uses = [uses_of_rows(record, self._batch) for record in self._unordered()]
+            self._in_unknown_order = frozenset().union(*(use.unordered for use in uses))
+        return key_of(tensor) in self._in_unknown_order
+
+    def _unordered(self) -> Iterator[GradientRecord]:
+        """The gradients of variables whose rows are not in the order of one node."""
+        for record in self._observer.gradients:
+            if record.handle_op is None or record.indices is None:
+                continue
+            if lookups(record.indices, self._batch, self._kinds) is None:
+                yield record
 
     def control_flow(self, ops: list[Any]) -> Pairs:
         """The ops among `ops` that belong to v1 branches and loops without a proof.
