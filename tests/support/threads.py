@@ -9,6 +9,17 @@ import tensorflow as tf
 
 
 @contextlib.contextmanager
+def running(work: Callable[[], None]) -> Iterator[None]:
+    """Calls a function in a thread, and waits for it at the end of the block."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+@contextlib.contextmanager
 def training(session: Any, step: Any) -> Iterator[None]:
     """Runs a step over and over in a thread, which must not fail."""
     is_over = threading.Event()
@@ -21,13 +32,11 @@ def training(session: Any, step: Any) -> Iterator[None]:
         except tf.errors.OpError as error:
             failures.append(error)
 
-    thread = threading.Thread(target=train)
-    thread.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        thread.join()
+    with running(train):
+        try:
+            yield
+        finally:
+            is_over.set()
     assert not failures
 
 

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from autodist.strategy.base import Devices, GraphItem, Placement, Strategy, StrategyBuilder
-from autodist.strategy.upstream_options import COPIED, check_options
+from autodist.strategy.base import Devices, GraphItem, Placement, Strategy
+from autodist.strategy.upstream_options import COPIED, UpstreamStrategy
 
 
-class AllReduce(StrategyBuilder):
+class AllReduce(UpstreamStrategy):
     """Every variable whole on every replica; the copies see the same mean gradient and stay equal.
 
-    Args:
-      *positional: options in the order of AutoDist's.
-      **options: those of AutoDist's `AllReduce`; see `upstream_options`.
-
-    Raises:
-      ValueError: if an option asks for something that autodist does not do, such as
-        `compressor='HorovodCompressor'`.
+    Its options are those of AutoDist's `AllReduce`; see `UpstreamStrategy`.
     """
 
-    def __init__(self, *positional: Any, **options: Any) -> None:
-        check_options(self, COPIED, options, positional)
+    _UPSTREAM_OPTIONS = COPIED
 
     def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
         """See `StrategyBuilder.build`."""

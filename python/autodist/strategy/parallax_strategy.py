@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from autodist.strategy.all_reduce_strategy import AllReduce
-from autodist.strategy.base import Devices, GraphItem, Strategy, StrategyBuilder
+from autodist.strategy.base import Devices, GraphItem, Strategy
 from autodist.strategy.ps_lb_strategy import PSLoadBalancing
-from autodist.strategy.upstream_options import SHARED, check_options
-
-_OPTIONS = ("chunk_size", *SHARED, "all_reduce_spec", "compressor")
+from autodist.strategy.upstream_options import SHARED, UpstreamStrategy
 
 
-class Parallax(StrategyBuilder):
+class Parallax(UpstreamStrategy):
     """Variables with sparse gradients as `PSLoadBalancing` has them, all others as `AllReduce`.
 
-    Args:
-      *positional: options in the order of AutoDist's.
-      **options: those of AutoDist's `Parallax`; see `upstream_options`.
-
-    Raises:
-      ValueError: if an option asks for something that autodist does not do, such as `sync=False`.
+    Its options are those of AutoDist's `Parallax`; see `UpstreamStrategy`.
     """
 
-    def __init__(self, *positional: Any, **options: Any) -> None:
-        check_options(self, _OPTIONS, options, positional)
+    _UPSTREAM_OPTIONS = ("chunk_size", *SHARED, "all_reduce_spec", "compressor")
 
     def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
         """See `StrategyBuilder.build`."""

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from autodist.strategy.base import Devices, GraphItem, Loads, Placement, Strategy, StrategyBuilder
-from autodist.strategy.upstream_options import SHARED, check_options
+from autodist.strategy.base import Devices, GraphItem, Loads, Placement, Strategy
+from autodist.strategy.upstream_options import SHARED, UpstreamStrategy
 
 
-class PSLoadBalancing(StrategyBuilder):
+class PSLoadBalancing(UpstreamStrategy):
     """Every variable whole; each group goes to the server device with the fewest bytes so far.
 
-    Args:
-      *positional: options in the order of AutoDist's.
-      **options: those of AutoDist's `PSLoadBalancing`; see `upstream_options`.
-
-    Raises:
-      ValueError: if an option asks for something that autodist does not do, such as `sync=False`.
+    Its options are those of AutoDist's `PSLoadBalancing`; see `UpstreamStrategy`.
     """
 
-    def __init__(self, *positional: Any, **options: Any) -> None:
-        check_options(self, SHARED, options, positional)
+    _UPSTREAM_OPTIONS = SHARED
 
     def build(self, graph_item: GraphItem, resource_spec: Devices) -> Strategy:
         """See `StrategyBuilder.build`."""

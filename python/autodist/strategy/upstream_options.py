@@ -11,6 +11,7 @@ from typing import Any
 
 from autodist import _log
 from autodist.errors import ArgumentError, ArgumentTypeError
+from autodist.strategy.base import StrategyBuilder
 
 # In the order in which AutoDist's strategies take them.
 SHARED = ("local_proxy_variable", "sync", "staleness")
@@ -76,3 +77,21 @@ def check_options(
                 f"{kind}({name}={value!r}) has no meaning here: {meaning}. Leave {name} out."
             )
         _logger.info("%s(%s=%r) has no effect: %s", kind, name, value, meaning)
+
+
+class UpstreamStrategy(StrategyBuilder):
+    """A strategy that takes the options of its namesake, and none of its own.
+
+    Args:
+      *positional: options in the order of AutoDist's.
+      **options: those of AutoDist's strategy; see `upstream_options`.
+
+    Raises:
+      ValueError: if an option asks for something that autodist does not do, such as `sync=False`.
+    """
+
+    # The names of the options, in the order in which the namesake takes them.
+    _UPSTREAM_OPTIONS: tuple[str, ...]
+
+    def __init__(self, *positional: Any, **options: Any) -> None:
+        check_options(self, self._UPSTREAM_OPTIONS, options, positional)

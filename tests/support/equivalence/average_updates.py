@@ -8,13 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from support.equivalence.update_programs import (
-    ROWS,
-    Inputs,
-    program,
-    trained,
-    variable,
-)
+from support.equivalence.update_programs import ROWS, Inputs, program, trained, variable
 
 tf1 = tf.compat.v1
 

@@ -6,14 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from support.equivalence.update_programs import (
-    ROWS,
-    WHOLE,
-    Inputs,
-    program,
-    trained,
-    variable,
-)
+from support.equivalence.update_programs import ROWS, WHOLE, Inputs, program, trained, variable
 
 tf1 = tf.compat.v1
 

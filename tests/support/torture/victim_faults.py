@@ -8,11 +8,12 @@ import os
 import resource
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from support import threads
 
 _NEW_MOUNTS = 0x20000
 _PRIVATE = (1 << 18) | (1 << 14)
@@ -114,18 +115,14 @@ def little_memory(_: Path, more: int) -> Iterator[None]:
                 library.free(piece_at)
 
 
-@contextlib.contextmanager
-def _meanwhile(action: Callable[[], None], milliseconds: int) -> Iterator[None]:
+def _meanwhile(
+    action: Callable[[], None], milliseconds: int
+) -> contextlib.AbstractContextManager[None]:
     def act() -> None:
         time.sleep(milliseconds / 1000)
         action()
 
-    thread = threading.Thread(target=act)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
+    return threads.running(act)
 
 
 def deleted(directory: Path, milliseconds: int) -> contextlib.AbstractContextManager[None]:
