@@ -122,5 +122,7 @@ def test_the_parameter_server_job_trains_saves_evaluates_and_ends(
     latest = tf.train.latest_checkpoint(str(tmp_path / "model"))
     step = int(latest.rpartition("-")[2])
     assert step >= STEPS
-    assert f"evaluator: model.ckpt-{step} loss" in "".join(said)
+    # The chief's last checkpoint may hold a step that another worker made meanwhile.
+    evaluated = re.findall(r"evaluator: model\.ckpt-(\d+) loss", "".join(said))
+    assert STEPS <= int(evaluated[-1]) <= step
     assert tf.train.load_checkpoint(latest).get_variable_to_shape_map()["table"] == [1000, 16]
