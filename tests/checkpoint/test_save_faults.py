@@ -41,8 +41,8 @@ def test_an_interruption_leaves_the_former_checkpoint_or_the_new_one(
             except KeyboardInterrupt:
                 interruptions += 1
                 # An interruption within it leaves TensorFlow's lock of the graph taken for ever.
-                lock = session.graph._session_run_lock
-                session.graph._session_run_lock = type(lock)(num_groups=2)
+                lock = session.graph._group_lock
+                session.graph._group_lock = type(lock)(num_groups=2)
             latest = tf.train.latest_checkpoint(str(tmp_path))
             assert tf.train.load_variable(latest, "w")[0] in {1.0, 2.0}
             assert not any(".autodist" in name for name in files(tmp_path))
@@ -74,7 +74,8 @@ def test_a_session_closed_during_a_save_ends_it(graph: Any, tmp_path: Path) -> N
 
     thread = threading.Thread(target=save)
     thread.start()
-    while thread.is_alive() and not any("m-2" in name for name in files(tmp_path)):
+    # The op has begun: TensorFlow refuses a run in a closed session by another error.
+    while thread.is_alive() and not any("m-2.data" in name for name in files(tmp_path)):
         time.sleep(0.001)
     session.close()
     thread.join()
