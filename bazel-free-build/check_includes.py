@@ -21,12 +21,13 @@ _CC = Path(__file__).resolve().parent.parent / "cc"
 _INCLUDE = re.compile(r'^#include (?:"|<)([^">]+)[">]', re.MULTILINE)
 
 # The packages that a package may include, besides itself.
-_BELOW_SAVE = ("core", "threads", "storage", "format")
+_BELOW_SAVE = ("core", "threads", "storage", "format", "images")
 _ALLOWED: dict[str, tuple[str, ...]] = {
     "core": (),
     "threads": ("core",),
     "storage": ("core", "threads"),
     "format": ("core", "threads", "storage"),
+    "images": ("core",),
     "save": _BELOW_SAVE,
     "restore": _BELOW_SAVE,
     "tests": (*_BELOW_SAVE, "save", "restore"),

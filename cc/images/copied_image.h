@@ -1,0 +1,34 @@
+// An image that is a copy of all ranges, made while writers wait. Needs nothing but memory.
+
+#ifndef AUTODIST_IMAGES_COPIED_IMAGE_H_
+#define AUTODIST_IMAGES_COPIED_IMAGE_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "images/chunks.h"
+#include "images/mapped_memory.h"
+#include "images/memory_image.h"
+
+namespace autodist {
+
+class CopiedImage : public MemoryImage {
+ public:
+  absl::Status Prepare(absl::Span<const MemoryRange> ranges) override;
+  absl::Status Take(absl::Span<const MemoryRange> ranges) override;
+  absl::Status Read(const char* at, int64_t size, char* to) override;
+  void Release(const char* at, int64_t size) override;
+  absl::Status Finish() override { return absl::OkStatus(); }
+  ImageReport report() const override { return report_; }
+
+ private:
+  std::unique_ptr<Chunks> chunks_;
+  MappedMemory copy_;
+  ImageReport report_;
+};
+
+}  // namespace autodist
+
+#endif  // AUTODIST_IMAGES_COPIED_IMAGE_H_

@@ -1,0 +1,44 @@
+// See the header for what this is for.
+
+#include "images/mapped_memory.h"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "images/chunks.h"
+
+namespace autodist {
+
+MappedMemory::~MappedMemory() {
+  if (begin_ != nullptr) munmap(begin_, static_cast<size_t>(size_));
+}
+
+absl::Status MappedMemory::Map(int64_t size_bytes) {
+  if (size_bytes == 0) return absl::OkStatus();
+  void* const mapped = mmap(nullptr, static_cast<size_t>(size_bytes), PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no ", size_bytes, " bytes of memory: ", std::strerror(errno)));
+  }
+  begin_ = static_cast<char*>(mapped);
+  size_ = size_bytes;
+  madvise(begin_, static_cast<size_t>(size_), MADV_HUGEPAGE);
+  for (int64_t at = 0; at < size_; at += kMemoryPageBytes) {
+    static_cast<volatile char*>(begin_)[at] = 0;
+  }
+  return absl::OkStatus();
+}
+
+void MappedMemory::GiveBack(char* begin, int64_t size) {
+  const intptr_t mask = kMemoryPageBytes - 1;
+  const intptr_t first = (reinterpret_cast<intptr_t>(begin) + mask) & ~mask;
+  const intptr_t last = reinterpret_cast<intptr_t>(begin + size) & ~mask;
+  if (first >= last) return;
+  madvise(reinterpret_cast<void*>(first), static_cast<size_t>(last - first), MADV_DONTNEED);
+}
+
+}  // namespace autodist

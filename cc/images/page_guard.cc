@@ -1,0 +1,135 @@
+// See the header for what this is for.
+
+#include "images/page_guard.h"
+
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "images/chunks.h"
+
+// What older headers lack: of Linux 5.11, 6.1 and 6.4.
+#ifndef UFFD_USER_MODE_ONLY
+#define UFFD_USER_MODE_ONLY 1
+#endif
+#ifndef USERFAULTFD_IOC_NEW
+#define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
+#endif
+#ifndef UFFD_FEATURE_WP_UNPOPULATED
+#define UFFD_FEATURE_WP_UNPOPULATED (1 << 13)
+#endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+namespace autodist {
+namespace {
+
+absl::Status SystemError(absl::string_view what) {
+  return absl::FailedPreconditionError(absl::StrCat(what, ": ", std::strerror(errno)));
+}
+
+uffdio_range RangeOf(const MemoryRange& pages) {
+  return {reinterpret_cast<uint64_t>(pages.begin), static_cast<uint64_t>(pages.size)};
+}
+
+// One that also stops the kernel's own writes, as of read(2), if the process may have one.
+int NewDescriptor() {
+  constexpr int kFlags = O_CLOEXEC | O_NONBLOCK;
+  int made = static_cast<int>(syscall(SYS_userfaultfd, kFlags));
+  if (made >= 0) return made;
+  const int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+  if (device >= 0) {
+    made = ioctl(device, USERFAULTFD_IOC_NEW, kFlags);
+    close(device);
+    if (made >= 0) return made;
+  }
+  return static_cast<int>(syscall(SYS_userfaultfd, kFlags | UFFD_USER_MODE_ONLY));
+}
+
+}  // namespace
+
+PageGuard::~PageGuard() {
+  if (descriptor_ >= 0) close(descriptor_);
+}
+
+absl::Status PageGuard::Open() {
+  // The kernel takes one set of features per descriptor.
+  for (const uint64_t extra : {UFFD_FEATURE_WP_UNPOPULATED, 0}) {
+    descriptor_ = NewDescriptor();
+    if (descriptor_ < 0) return SystemError("userfaultfd");
+    uffdio_api api = {};
+    api.api = UFFD_API;
+    api.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | extra;
+    if (ioctl(descriptor_, UFFDIO_API, &api) == 0) {
+      covers_absent_pages_ = extra != 0;
+      return absl::OkStatus();
+    }
+    const int error = errno;
+    close(descriptor_);
+    descriptor_ = -1;
+    errno = error;
+  }
+  return SystemError("userfaultfd without write protection");
+}
+
+absl::Status PageGuard::Watch(const MemoryRange& pages) {
+  if (!covers_absent_pages_ &&
+      madvise(pages.begin, static_cast<size_t>(pages.size), MADV_POPULATE_WRITE) != 0) {
+    return SystemError("cannot give each page memory of its own");
+  }
+  uffdio_register watched = {};
+  watched.range = RangeOf(pages);
+  watched.mode = UFFDIO_REGISTER_MODE_WP;
+  if (ioctl(descriptor_, UFFDIO_REGISTER, &watched) != 0) return SystemError("UFFDIO_REGISTER");
+  if ((watched.ioctls & (uint64_t{1} << _UFFDIO_WRITEPROTECT)) != 0) return absl::OkStatus();
+  (void)Leave(pages);
+  return absl::FailedPreconditionError("memory of a kind that cannot be write-protected");
+}
+
+absl::Status PageGuard::Leave(const MemoryRange& pages) {
+  uffdio_range range = RangeOf(pages);
+  if (ioctl(descriptor_, UFFDIO_UNREGISTER, &range) != 0) return SystemError("UFFDIO_UNREGISTER");
+  return absl::OkStatus();
+}
+
+absl::Status PageGuard::Protect(const MemoryRange& pages) { return SetProtection(pages, true); }
+
+absl::Status PageGuard::Unprotect(const MemoryRange& pages) { return SetProtection(pages, false); }
+
+absl::Status PageGuard::SetProtection(const MemoryRange& pages, bool is_on) {
+  uffdio_writeprotect change = {};
+  change.range = RangeOf(pages);
+  change.mode = is_on ? UFFDIO_WRITEPROTECT_MODE_WP : 0;
+  while (ioctl(descriptor_, UFFDIO_WRITEPROTECT, &change) != 0) {
+    // The mappings change at the moment.
+    if (errno != EAGAIN && errno != EINTR) return SystemError("UFFDIO_WRITEPROTECT");
+  }
+  return absl::OkStatus();
+}
+
+void PageGuard::Wake(char* page) {
+  uffdio_range range = RangeOf({page, kMemoryPageBytes});
+  ioctl(descriptor_, UFFDIO_WAKE, &range);
+}
+
+char* PageGuard::NextFault(int milliseconds) {
+  pollfd waits = {descriptor_, POLLIN, 0};
+  if (poll(&waits, 1, milliseconds) <= 0) return nullptr;
+  uffd_msg message;
+  if (read(descriptor_, &message, sizeof message) != sizeof message) return nullptr;
+  if (message.event != UFFD_EVENT_PAGEFAULT) return nullptr;
+  const uint64_t page =
+      message.arg.pagefault.address & ~static_cast<uint64_t>(kMemoryPageBytes - 1);
+  return reinterpret_cast<char*>(page);
+}
+
+}  // namespace autodist

@@ -1,0 +1,209 @@
+// See the header for the idea.
+
+#include "images/protected_image.h"
+
+#include <sched.h>
+
+#include <cstring>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace autodist {
+namespace {
+
+// Less is copied while writers wait: that is faster than to protect it.
+constexpr int64_t kSmallBytes = 256 << 10;
+
+constexpr int kPollMilliseconds = 20;
+
+}  // namespace
+
+ProtectedImage::ProtectedImage(ProtectionOptions options)
+    : options_(std::move(options)),
+      side_(options_.grain_bytes, options_.pool_bytes, options_.spill_directory) {}
+
+ProtectedImage::~ProtectedImage() { (void)Finish(); }
+
+absl::Status ProtectedImage::Prepare(absl::Span<const MemoryRange> ranges) {
+  chunks_ = std::make_unique<Chunks>(ranges, options_.grain_bytes, kSmallBytes);
+  guarded_.reserve(ranges.size());
+  absl::Status status = guard_.Open();
+  if (status.ok()) status = edges_.Map(chunks_->most_edge_bytes());
+  if (status.ok()) status = side_.Prepare();
+  if (status.ok() && !chunks_->Place(ranges)) status = MovedError();
+  if (!status.ok()) return status;
+  for (const MemoryRange& pages : chunks_->interiors()) {
+    status = guard_.Watch(pages);
+    if (!status.ok()) return status;
+    guarded_.push_back(pages);
+  }
+  try {
+    for (int i = 0; i < options_.handler_count; ++i) handlers_.emplace_back([this] { Handle(); });
+  } catch (const std::system_error& error) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no thread for protected pages: ", error.what()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ProtectedImage::Take(absl::Span<const MemoryRange> ranges) {
+  if (!chunks_->Place(ranges)) return MovedError();
+  CopyEdges();
+  is_taken_ = true;
+  absl::Status status = GuardAll(chunks_->interiors());
+  if (status.ok()) return status;
+  is_taken_ = false;
+  (void)LeavesAll();
+  return status;
+}
+
+// Protects all `ranges`. One that lies elsewhere than in Prepare() is watched from now on only.
+absl::Status ProtectedImage::GuardAll(absl::Span<const MemoryRange> ranges) {
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    const MemoryRange& pages = ranges[i];
+    if (i >= guarded_.size() || guarded_[i].begin != pages.begin ||
+        guarded_[i].size != pages.size) {
+      absl::Status status = guard_.Watch(pages);
+      if (!status.ok()) return status;
+      // What it was may be other memory by now, which nobody protects.
+      if (i < guarded_.size()) {
+        guarded_[i] = pages;
+      } else {
+        guarded_.push_back(pages);
+      }
+    }
+    absl::Status status = guard_.Protect(pages);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+void ProtectedImage::CopyEdges() {
+  int64_t used = 0;
+  for (Chunk& chunk : chunks_->all()) {
+    if (!chunk.is_edge || chunk.size == 0) continue;
+    chunk.copy = edges_.begin() + used;
+    std::memcpy(chunk.copy, chunk.begin, static_cast<size_t>(chunk.size));
+    used += chunk.size;
+  }
+  report_.copied_bytes = used;
+}
+
+absl::Status ProtectedImage::Read(const char* at, int64_t size, char* to) {
+  return chunks_->ReadParts(at, size, to,
+                            [this](Chunk& chunk, int64_t from, int64_t part, char* out) {
+                              return ReadChunk(chunk, from, part, out);
+                            });
+}
+
+absl::Status ProtectedImage::ReadChunk(Chunk& chunk, int64_t from, int64_t size, char* to) {
+  if (chunk.is_edge) {
+    std::memcpy(to, chunk.copy + from, static_cast<size_t>(size));
+    return absl::OkStatus();
+  }
+  if (chunk.state.load(std::memory_order_acquire) != kCopied) {
+    std::memcpy(to, chunk.begin + from, static_cast<size_t>(size));
+    std::atomic_thread_fence(std::memory_order_acquire);
+  }
+  const int state = chunk.state.load(std::memory_order_acquire);
+  if (state == kProtected || state == kBusy) return absl::OkStatus();
+  if (state == kCopied) return side_.Get(chunk.place, from, size, to);
+  absl::Status status = failure();
+  return status.ok() ? absl::InternalError("a page of an image was read twice") : status;
+}
+
+void ProtectedImage::Release(const char* at, int64_t size) {
+  chunks_->Release(at, size, [this](Chunk& chunk) {
+    if (!chunk.is_edge) Free(chunk);
+  });
+}
+
+// REQUIRES: nobody reads the chunk again.
+void ProtectedImage::Free(Chunk& chunk) {
+  int state = kProtected;
+  while (!chunk.state.compare_exchange_weak(state, kFree)) {
+    if (state == kCopied) {
+      side_.Free(chunk.place);
+      chunk.state = kFree;
+      return;
+    }
+    if (state != kProtected && state != kBusy) return;
+    if (state == kBusy) sched_yield();
+    state = kProtected;
+  }
+  const absl::Status status = guard_.Unprotect({chunk.begin, chunk.size});
+  if (!status.ok()) Fail(status);
+}
+
+void ProtectedImage::Handle() {
+  while (!is_ending_) {
+    char* const page = guard_.NextFault(kPollMilliseconds);
+    if (page != nullptr) HandleFault(page);
+  }
+}
+
+void ProtectedImage::HandleFault(char* page) {
+  Chunk* const chunk = is_taken_ ? chunks_->Find(page) : nullptr;
+  if (chunk == nullptr) {
+    // Protected while Take() failed, or memory that is a variable's no more.
+    (void)guard_.Unprotect({page, kMemoryPageBytes});
+    return;
+  }
+  ++faults_;
+  int state = kProtected;
+  if (!chunk->state.compare_exchange_strong(state, kBusy)) {
+    // Who is busy with it wakes all who wait for it then.
+    if (state != kBusy) guard_.Wake(page);
+    return;
+  }
+  absl::Status status = side_.Put(chunk->begin, chunk->size, &chunk->place);
+  // Whatever happens to the image, who writes to the page goes on.
+  chunk->state.store(status.ok() ? kCopied : kLost, std::memory_order_release);
+  if (!status.ok()) Fail(status);
+  status = guard_.Unprotect({chunk->begin, chunk->size});
+  if (!status.ok()) Fail(status);
+}
+
+void ProtectedImage::Fail(const absl::Status& status) {
+  std::lock_guard<std::mutex> lock(failure_mutex_);
+  failure_.Update(status);
+}
+
+absl::Status ProtectedImage::failure() {
+  std::lock_guard<std::mutex> lock(failure_mutex_);
+  return failure_;
+}
+
+absl::Status ProtectedImage::Finish() {
+  // Who waits for a page is let go before its handlers end.
+  if (!LeavesAll()) {
+    Fail(absl::DataLossError(
+        "the pages of variables were not protected to the end: something else closed the "
+        "descriptor of the save, or unmapped its memory"));
+  }
+  EndHandlers();
+  report_.faults = faults_;
+  report_.most_side_bytes = side_.most_bytes() + report_.copied_bytes;
+  report_.spilled_bytes = side_.spilled_bytes();
+  return failure();
+}
+
+// Whether all that was watched still was.
+bool ProtectedImage::LeavesAll() {
+  bool all = true;
+  for (const MemoryRange& pages : guarded_) {
+    if (!guard_.Leave(pages).ok()) all = false;
+  }
+  guarded_.clear();
+  return all;
+}
+
+void ProtectedImage::EndHandlers() {
+  is_ending_ = true;
+  for (std::thread& handler : handlers_) handler.join();
+  handlers_.clear();
+}
+
+}  // namespace autodist

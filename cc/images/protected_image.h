@@ -1,0 +1,84 @@
+// An image by write protection: a page is copied when somebody writes to it first.
+//
+// Linux's userfaultfd(2) protects the whole pages of the ranges. A thread that writes to one waits;
+// a handler of ours copies its chunk aside, takes the protection off and lets it go on. Whoever
+// reads a chunk reads it in place while it is protected, and its copy afterwards:
+//
+//   kProtected --write--> kBusy (is copied) --> kCopied    the protection comes off after the copy
+//   kProtected --all of it was read--> kFree               the protection comes off without a copy
+//
+// A reader looks at the state again after it has read in place: as long as the chunk was not
+// kCopied, nobody could have written to it. Edges (chunks.h) are copied by Take().
+
+#ifndef AUTODIST_IMAGES_PROTECTED_IMAGE_H_
+#define AUTODIST_IMAGES_PROTECTED_IMAGE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "images/chunks.h"
+#include "images/mapped_memory.h"
+#include "images/memory_image.h"
+#include "images/page_guard.h"
+#include "images/side_memory.h"
+
+namespace autodist {
+
+struct ProtectionOptions {
+  int64_t grain_bytes = 64 << 10;  // copied at a time; 2 MiB keeps huge pages whole
+  int64_t pool_bytes = 256 << 20;  // of side memory
+  std::string spill_directory;     // for what does not fit into it; empty: the image fails then
+  int handler_count = 2;
+};
+
+class ProtectedImage : public MemoryImage {
+ public:
+  explicit ProtectedImage(ProtectionOptions options);
+  ~ProtectedImage() override;
+
+  absl::Status Prepare(absl::Span<const MemoryRange> ranges) override;
+  absl::Status Take(absl::Span<const MemoryRange> ranges) override;
+  absl::Status Read(const char* at, int64_t size, char* to) override;
+  void Release(const char* at, int64_t size) override;
+  absl::Status Finish() override;
+  ImageReport report() const override { return report_; }
+
+ private:
+  enum State : int { kProtected, kBusy, kCopied, kFree, kLost };
+
+  absl::Status ReadChunk(Chunk& chunk, int64_t from, int64_t size, char* to);
+  absl::Status GuardAll(absl::Span<const MemoryRange> ranges);
+  void CopyEdges();
+  void Handle();
+  void HandleFault(char* page);
+  void Free(Chunk& chunk);
+  void Fail(const absl::Status& status);
+  absl::Status failure();
+  void EndHandlers();
+  bool LeavesAll();
+
+  const ProtectionOptions options_;
+  std::unique_ptr<Chunks> chunks_;
+  SideMemory side_;
+  MappedMemory edges_;
+  PageGuard guard_;
+  std::vector<MemoryRange> guarded_;  // with which the guard was told to watch
+  std::vector<std::thread> handlers_;
+  std::atomic<bool> is_taken_{false};
+  std::atomic<bool> is_ending_{false};
+  std::atomic<int64_t> faults_{0};
+  std::mutex failure_mutex_;
+  absl::Status failure_;
+  ImageReport report_;
+};
+
+}  // namespace autodist
+
+#endif  // AUTODIST_IMAGES_PROTECTED_IMAGE_H_

@@ -1,0 +1,97 @@
+// See the header for what this is for.
+
+#include "images/side_memory.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace autodist {
+namespace {
+
+absl::Status SpillError(absl::string_view what) {
+  return absl::ResourceExhaustedError(absl::StrCat("the memory beside the variables is full, and ",
+                                                   what, ": ", std::strerror(errno)));
+}
+
+}  // namespace
+
+SideMemory::~SideMemory() {
+  if (spill_ >= 0) close(spill_);
+}
+
+absl::Status SideMemory::Prepare() {
+  slot_count_ = pool_bytes_ / slot_bytes_;
+  absl::Status status = pool_.Map(slot_count_ * slot_bytes_);
+  if (!status.ok()) return status;
+  free_.reserve(static_cast<size_t>(slot_count_));
+  for (int64_t slot = slot_count_; slot-- > 0;) free_.push_back(slot);
+  // Where the directory cannot hold a file without a name, a full pool is an error.
+  if (!spill_directory_.empty()) {
+    spill_ = open(spill_directory_.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  }
+  return absl::OkStatus();
+}
+
+int64_t SideMemory::TakeSlot() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (free_.empty()) return -1;
+  const int64_t slot = free_.back();
+  free_.pop_back();
+  const int64_t used = slot_count_ - static_cast<int64_t>(free_.size());
+  most_slots_ = std::max(most_slots_.load(), used);
+  return slot;
+}
+
+absl::Status SideMemory::Put(const char* bytes, int64_t size, int64_t* place) {
+  const int64_t slot = TakeSlot();
+  if (slot >= 0) {
+    std::memcpy(pool_.begin() + slot * slot_bytes_, bytes, static_cast<size_t>(size));
+    *place = slot;
+    return absl::OkStatus();
+  }
+  if (spill_ < 0) {
+    errno = ENOSPC;
+    return SpillError("there is no file to write to");
+  }
+  const int64_t number = next_spill_++;
+  for (int64_t done = 0; done < size;) {
+    const ssize_t put =
+        pwrite(spill_, bytes + done, static_cast<size_t>(size - done), number * slot_bytes_ + done);
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0) return SpillError("the file for more cannot be written");
+    done += put;
+  }
+  spilled_bytes_ += size;
+  *place = slot_count_ + number;
+  return absl::OkStatus();
+}
+
+absl::Status SideMemory::Get(int64_t place, int64_t offset, int64_t size, char* to) const {
+  if (place < slot_count_) {
+    std::memcpy(to, pool_.begin() + place * slot_bytes_ + offset, static_cast<size_t>(size));
+    return absl::OkStatus();
+  }
+  for (int64_t done = 0; done < size;) {
+    const ssize_t got = pread(spill_, to + done, static_cast<size_t>(size - done),
+                              (place - slot_count_) * slot_bytes_ + offset + done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return SpillError("the file for more cannot be read");
+    done += got;
+  }
+  return absl::OkStatus();
+}
+
+void SideMemory::Free(int64_t place) {
+  if (place >= slot_count_) return;
+  std::lock_guard<std::mutex> lock(mutex_);
+  free_.push_back(place);
+}
+
+}  // namespace autodist

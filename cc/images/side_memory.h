@@ -1,0 +1,63 @@
+// Where copies of pages go that are about to be overwritten: a bounded pool, and then a file.
+
+#ifndef AUTODIST_IMAGES_SIDE_MEMORY_H_
+#define AUTODIST_IMAGES_SIDE_MEMORY_H_
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "images/mapped_memory.h"
+
+namespace autodist {
+
+class SideMemory {
+ public:
+  // `slot_bytes`: of each copy at most. `spill_directory`: where the file is, which has no name;
+  // empty: no file, so that a full pool is an error.
+  SideMemory(int64_t slot_bytes, int64_t pool_bytes, std::string spill_directory)
+      : slot_bytes_(slot_bytes),
+        pool_bytes_(pool_bytes),
+        spill_directory_(std::move(spill_directory)) {}
+  ~SideMemory();
+  SideMemory(const SideMemory&) = delete;
+  SideMemory& operator=(const SideMemory&) = delete;
+
+  // Maps the pool and opens the file. Nothing is allocated afterwards.
+  absl::Status Prepare();
+
+  // Copies bytes; sets *place to where they are. ResourceExhausted if there is no room.
+  absl::Status Put(const char* bytes, int64_t size, int64_t* place);
+
+  // Reads from what was put.
+  absl::Status Get(int64_t place, int64_t offset, int64_t size, char* to) const;
+
+  // Frees a place.
+  void Free(int64_t place);
+
+  int64_t most_bytes() const { return most_slots_ * slot_bytes_; }
+  int64_t spilled_bytes() const { return spilled_bytes_; }
+
+ private:
+  // A slot of the pool, or -1.
+  int64_t TakeSlot();
+
+  const int64_t slot_bytes_;
+  const int64_t pool_bytes_;
+  const std::string spill_directory_;
+  MappedMemory pool_;
+  int spill_ = -1;
+  std::mutex mutex_;
+  std::vector<int64_t> free_;
+  int64_t slot_count_ = 0;
+  std::atomic<int64_t> most_slots_{0};
+  std::atomic<int64_t> spilled_bytes_{0};
+  std::atomic<int64_t> next_spill_{0};
+};
+
+}  // namespace autodist
+
+#endif  // AUTODIST_IMAGES_SIDE_MEMORY_H_
