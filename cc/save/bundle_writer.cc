@@ -44,6 +44,8 @@ absl::StatusOr<int64_t> WriteInto(BundleFiles* files, const SavePlan& plan, Sour
   const absl::StatusOr<std::vector<uint32_t>> crcs =
       WriteData(plan, file, &*streams, sources, sink, threads, options.cancelled);
   if (!crcs.ok()) return WithSize(crcs.status(), file.size_bytes);
+  status = sources->Finish();
+  if (!status.ok()) return status;
   const auto entries = IndexEntries(plan, file.extents, *crcs);
   status = files->Commit([&](int file_count) { return BuildIndexTable(entries, file_count); });
   if (!status.ok()) return status;

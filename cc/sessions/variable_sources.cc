@@ -216,6 +216,7 @@ class VariableSources::Held : public HeldValues {
   }
 
   std::vector<Tensor>& mutable_tensors() { return tensors_; }
+  void SetImages(std::vector<MemoryImage*> images) { images_ = std::move(images); }
 
   std::unique_lock<std::mutex> copy_lock;
   std::unique_ptr<Locks> locks;
@@ -229,6 +230,7 @@ absl::StatusOr<std::unique_ptr<HeldValues>> VariableSources::Acquire(absl::Span<
   std::vector<Tensor> references = TensorsOf(sources);
   if (all_have_tensors) {
     tensors = std::move(references);
+    held->SetImages(ImagesOf(sources));
     return held;
   }
   tensors.resize(sources.size());
@@ -294,6 +296,18 @@ std::vector<Tensor> VariableSources::TensorsOf(absl::Span<const int> sources) co
   std::vector<Tensor> tensors(sources.size());
   for (size_t i = 0; i < sources.size(); ++i) tensors[i] = values_[sources[i]].tensor;
   return tensors;
+}
+
+// The images of those that have one; empty if none has.
+std::vector<MemoryImage*> VariableSources::ImagesOf(absl::Span<const int> sources) const {
+  std::vector<MemoryImage*> images;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    MemoryImage* const image = values_[sources[i]].image;
+    if (image == nullptr) continue;
+    images.resize(sources.size());
+    images[i] = image;
+  }
+  return images;
 }
 
 double VariableSources::max_lock_seconds() const {

@@ -24,6 +24,7 @@
 #include <utility>
 #include <vector>
 
+#include "images/memory_image.h"
 #include "save/data/sources.h"
 #include "save/plan/save_plan.h"
 #include "tensorflow/core/framework/resource_var.h"
@@ -39,9 +40,10 @@ enum class LockMode {
 // A variable, which must outlive the save, or a plain tensor.
 struct SourceValue {
   tensorflow::Var* variable = nullptr;
-  // The value of `variable` is `tensor`, which does not change.
+  // The value of `variable` is `tensor`, which does not change, or is read through `image`.
   bool is_referenced = false;
   tensorflow::Tensor tensor;      // where `variable` is null or referenced
+  MemoryImage* image = nullptr;   // outlives the save
   tensorflow::DataType dtype;     // as the save was planned
   tensorflow::TensorShape shape;  // likewise
   std::string name = {};          // for messages; may be empty
@@ -59,12 +61,18 @@ std::optional<size_t> ReferenceValues(std::vector<SourceValue>* values, double* 
 class VariableSources : public Sources {
  public:
   // `lock_seconds`: for how long the variables were locked before.
-  VariableSources(std::vector<SourceValue> values, LockMode mode, double lock_seconds = 0)
-      : values_(std::move(values)), mode_(mode), max_lock_seconds_(lock_seconds) {}
+  // `image`: through which values are read; may be null.
+  VariableSources(std::vector<SourceValue> values, LockMode mode, double lock_seconds = 0,
+                  std::shared_ptr<MemoryImage> image = nullptr)
+      : values_(std::move(values)),
+        mode_(mode),
+        image_(std::move(image)),
+        max_lock_seconds_(lock_seconds) {}
 
   absl::StatusOr<std::unique_ptr<HeldValues>> Acquire(absl::Span<const int> sources,
                                                       Hold hold) override;
   absl::StatusOr<std::vector<tensorflow::Tensor>> Snapshot(absl::Span<const int> sources) override;
+  absl::Status Finish() override { return image_ ? image_->Finish() : absl::OkStatus(); }
 
   // The longest time a variable was locked so far.
   double max_lock_seconds() const;
@@ -76,10 +84,12 @@ class VariableSources : public Sources {
   std::vector<tensorflow::Var*> VariablesInLockOrder(absl::Span<const int> sources) const;
   bool AllHaveTensors(absl::Span<const int> sources) const;
   std::vector<tensorflow::Tensor> TensorsOf(absl::Span<const int> sources) const;
+  std::vector<MemoryImage*> ImagesOf(absl::Span<const int> sources) const;
   void NoteLockTime(double seconds);
 
   const std::vector<SourceValue> values_;
   const LockMode mode_;
+  const std::shared_ptr<MemoryImage> image_;
   std::mutex copy_mutex_;  // held while a copy exists; taken before any variable's lock
   mutable std::mutex time_mutex_;
   double max_lock_seconds_;

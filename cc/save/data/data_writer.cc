@@ -84,8 +84,11 @@ class DataWriter : private JobWork {
       const Unit& unit = file_.units[i];
       auto values = Acquire(unit, Sources::Hold::kBrief);
       if (!values.ok()) return values.status();
-      const UnitReader reader(plan_.tensors[unit.tensor], unit, (*values)->tensors());
-      unit_crcs_[i].push_back(reader.Read(0, unit.size_bytes, buffer + (unit.offset - job.offset)));
+      const UnitReader reader(plan_.tensors[unit.tensor], unit, **values);
+      const absl::StatusOr<absl::crc32c_t> crc =
+          reader.Read(0, unit.size_bytes, buffer + (unit.offset - job.offset));
+      if (!crc.ok()) return crc.status();
+      unit_crcs_[i].push_back(*crc);
     }
     return sink_(job.offset, absl::string_view(buffer, job.size_bytes));
   }
@@ -94,7 +97,7 @@ class DataWriter : private JobWork {
     const Unit& unit = file_.units[job.first];
     auto values = Acquire(unit, Sources::Hold::kLong);
     if (!values.ok()) return values.status();
-    const UnitReader reader(plan_.tensors[unit.tensor], unit, (*values)->tensors());
+    const UnitReader reader(plan_.tensors[unit.tensor], unit, **values);
     OpenRead open(job.first, BlockCount(unit.size_bytes), &reader);
     unit_crcs_[job.first].resize(open.block_count);
     return threads_.ShareBlocks(&open, buffer);
@@ -105,7 +108,9 @@ class DataWriter : private JobWork {
     const Unit& planned = file_.units[open.unit];
     const int64_t begin = block * kBlockBytes;
     const int64_t size = BlockSize(planned.size_bytes, block);
-    unit_crcs_[open.unit][block] = open.reader->Read(begin, begin + size, buffer);
+    const absl::StatusOr<absl::crc32c_t> crc = open.reader->Read(begin, begin + size, buffer);
+    if (!crc.ok()) return crc.status();
+    unit_crcs_[open.unit][block] = *crc;
     return sink_(planned.offset + begin, absl::string_view(buffer, size));
   }
 

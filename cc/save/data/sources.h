@@ -7,11 +7,13 @@
 #ifndef AUTODIST_SAVE_DATA_SOURCES_H_
 #define AUTODIST_SAVE_DATA_SOURCES_H_
 
+#include <cstddef>
 #include <memory>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "images/memory_image.h"
 #include "tensorflow/core/framework/tensor.h"
 
 namespace autodist {
@@ -23,8 +25,12 @@ class HeldValues {
   virtual ~HeldValues() = default;
   const std::vector<tensorflow::Tensor>& tensors() const { return tensors_; }
 
+  // Through which the bytes of a tensor are read; null where the tensor's own do not change.
+  MemoryImage* image(size_t index) const { return images_.empty() ? nullptr : images_[index]; }
+
  protected:
   std::vector<tensorflow::Tensor> tensors_;
+  std::vector<MemoryImage*> images_;  // by tensor, or empty if there are none
 };
 
 // Thread-safe.
@@ -43,6 +49,9 @@ class Sources {
   // The same, copied where that is needed to hold no lock afterwards.
   virtual absl::StatusOr<std::vector<tensorflow::Tensor>> Snapshot(
       absl::Span<const int> sources) = 0;
+
+  // Once nothing is asked for any more. Not ok: what was given may be of another time.
+  virtual absl::Status Finish() { return absl::OkStatus(); }
 };
 
 }  // namespace autodist

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 
 #include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
@@ -15,6 +16,9 @@ namespace {
 // Reductions want aligned results; a batch packs tensors without gaps. The detour is short enough
 // for L1.
 constexpr int64_t kScratchBytes = 16384;
+
+// Of each replica, what is read from its image at a time; a multiple of any element's size.
+constexpr int64_t kImagePieceBytes = 64 << 10;
 
 const char* BytesOf(const tensorflow::Tensor& value) { return value.tensor_data().data(); }
 
@@ -42,17 +46,17 @@ absl::Status CheckValues(const PlannedTensor& planned, absl::Span<const int> sha
   return absl::OkStatus();
 }
 
-UnitReader::UnitReader(const PlannedTensor& planned, const Unit& unit,
-                       absl::Span<const tensorflow::Tensor> values)
+UnitReader::UnitReader(const PlannedTensor& planned, const Unit& unit, const HeldValues& values)
     : aggregation_(planned.aggregation),
       arithmetic_(ArithmeticOf(planned.dtype)),
       element_bytes_(SavedElementBytes(planned.dtype)),
       first_element_(unit.begin) {
-  const tensorflow::Tensor* value = values.data();
+  size_t value = 0;
   const ValueRange* range = unit.ranges.empty() ? nullptr : unit.ranges.data();
   if (unit.shards.size() == 1 && planned.shards[unit.shards[0]].sources.size() == 1) {
     // A unit of one shard has nothing between the shard's elements.
-    contiguous_ = BytesOf(*value);
+    contiguous_ = BytesOf(values.tensors()[0]);
+    contiguous_image_ = values.image(0);
     if (range != nullptr) contiguous_ += (range->needed - range->first) * element_bytes_;
     return;
   }
@@ -62,16 +66,27 @@ UnitReader::UnitReader(const PlannedTensor& planned, const Unit& unit,
     shards_.push_back({RunPlan(planned.shape, shard.box), {}});
     for (size_t replica = 0; replica < shard.sources.size(); ++replica, ++value) {
       const int64_t first = range == nullptr ? 0 : range++->first;
-      shards_.back().replicas.push_back({BytesOf(*value), first * element_bytes_});
+      MemoryImage* const image = values.image(value);
+      has_images_ = has_images_ || image != nullptr;
+      shards_.back().replicas.push_back(
+          {BytesOf(values.tensors()[value]), first * element_bytes_, image});
     }
+    most_replicas_ = std::max(most_replicas_, shard.sources.size());
   }
 }
 
-absl::crc32c_t UnitReader::Read(int64_t begin, int64_t end, char* out) const {
-  if (contiguous_ != nullptr) {
-    return CopyAndSum(contiguous_ + begin, end - begin, out);
+absl::StatusOr<absl::crc32c_t> UnitReader::Read(int64_t begin, int64_t end, char* out) const {
+  if (contiguous_image_ != nullptr) {
+    absl::Status status = contiguous_image_->Read(contiguous_ + begin, end - begin, out);
+    if (!status.ok()) return status;
+    contiguous_image_->Release(contiguous_ + begin, end - begin);
+    return Sum(out, end - begin);
   }
-  if (reinterpret_cast<uintptr_t>(out) % ElementBytes(arithmetic_.type) == 0) {
+  if (contiguous_ != nullptr) return CopyAndSum(contiguous_ + begin, end - begin, out);
+  if (has_images_) {
+    absl::Status status = GatherFromImages(begin, end, out);
+    if (!status.ok()) return status;
+  } else if (reinterpret_cast<uintptr_t>(out) % ElementBytes(arithmetic_.type) == 0) {
     Gather(begin, end, out);
   } else {
     alignas(64) char scratch[kScratchBytes];
@@ -84,26 +99,69 @@ absl::crc32c_t UnitReader::Read(int64_t begin, int64_t end, char* out) const {
   return Sum(out, end - begin);
 }
 
+absl::Status UnitReader::GatherFromImages(int64_t begin, int64_t end, char* out) const {
+  // The bytes of all replicas, then room for what is made of them.
+  std::unique_ptr<char[]> memory(new char[(most_replicas_ + 1) * kImagePieceBytes]);
+  char* const made = memory.get() + most_replicas_ * kImagePieceBytes;
+  std::vector<Replica> read;
+  for (int64_t position = begin; position < end; position += kImagePieceBytes) {
+    const int64_t stop = std::min(position + kImagePieceBytes, end);
+    const int64_t first = first_element_ + position / element_bytes_;
+    const int64_t last = first_element_ + stop / element_bytes_;
+    for (const Shard& shard : shards_) {
+      absl::Status status = ReadImages(shard, first, last, memory.get(), &read);
+      if (!status.ok()) return status;
+      shard.runs.Visit(first, last, [&](const Run& run) {
+        GatherRun(read, run, made + (run.output - first) * element_bytes_);
+      });
+    }
+    std::memcpy(out + (position - begin), made, stop - position);
+  }
+  return absl::OkStatus();
+}
+
+// What a shard has of the output [first, last) lies together in the shard, since it is dense there.
+absl::Status UnitReader::ReadImages(const Shard& shard, int64_t first, int64_t last, char* scratch,
+                                    std::vector<Replica>* read) const {
+  *read = shard.replicas;
+  int64_t position = -1, size = 0;
+  shard.runs.Visit(first, last, [&](const Run& run) {
+    if (position < 0) position = run.source * element_bytes_;
+    size += run.count * element_bytes_;
+  });
+  if (size == 0) return absl::OkStatus();
+  for (Replica& replica : *read) {
+    if (replica.image == nullptr) continue;
+    const char* const from = replica.bytes + (position - replica.first_byte);
+    absl::Status status = replica.image->Read(from, size, scratch);
+    if (!status.ok()) return status;
+    replica.image->Release(from, size);
+    replica = {scratch, position, nullptr};
+    scratch += kImagePieceBytes;
+  }
+  return absl::OkStatus();
+}
+
 void UnitReader::Gather(int64_t begin, int64_t end, char* out) const {
   const int64_t first = first_element_ + begin / element_bytes_;
   const int64_t last = first_element_ + end / element_bytes_;
   for (const Shard& shard : shards_) {
     shard.runs.Visit(first, last, [&](const Run& run) {
-      GatherRun(shard, run, out + (run.output - first) * element_bytes_);
+      GatherRun(shard.replicas, run, out + (run.output - first) * element_bytes_);
     });
   }
 }
 
-void UnitReader::GatherRun(const Shard& shard, const Run& run, char* out) const {
+void UnitReader::GatherRun(absl::Span<const Replica> replicas, const Run& run, char* out) const {
   const int64_t position = run.source * element_bytes_;
   const int64_t size = run.count * element_bytes_;
-  if (shard.replicas.size() == 1) {
-    std::memcpy(out, shard.replicas[0].bytes + (position - shard.replicas[0].first_byte), size);
+  if (replicas.size() == 1) {
+    std::memcpy(out, replicas[0].bytes + (position - replicas[0].first_byte), size);
     return;
   }
-  absl::InlinedVector<const void*, 8> sources(shard.replicas.size());
+  absl::InlinedVector<const void*, 8> sources(replicas.size());
   for (size_t i = 0; i < sources.size(); ++i) {
-    sources[i] = shard.replicas[i].bytes + (position - shard.replicas[i].first_byte);
+    sources[i] = replicas[i].bytes + (position - replicas[i].first_byte);
   }
   Reduce(aggregation_, arithmetic_.type, sources.data(), static_cast<int>(sources.size()),
          size / ElementBytes(arithmetic_.type), out, arithmetic_.codec);

@@ -4,14 +4,18 @@
 #ifndef AUTODIST_SAVE_DATA_UNIT_READER_H_
 #define AUTODIST_SAVE_DATA_UNIT_READER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include "absl/crc/crc32c.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "core/boxes/runs.h"
 #include "format/values/element_type.h"
+#include "images/memory_image.h"
+#include "save/data/sources.h"
 #include "save/plan/file_plan.h"
 #include "save/plan/save_plan.h"
 #include "tensorflow/core/framework/tensor.h"
@@ -28,19 +32,19 @@ absl::Status CheckValues(const PlannedTensor& planned, absl::Span<const int> sha
 class UnitReader {
  public:
   // REQUIRES: CheckValues() of them is ok, and `values` outlive the reader.
-  UnitReader(const PlannedTensor& planned, const Unit& unit,
-             absl::Span<const tensorflow::Tensor> values);
+  UnitReader(const PlannedTensor& planned, const Unit& unit, const HeldValues& values);
 
   // Writes the unit's bytes [begin, end) to `out` and returns their CRC: the CRC is of what is in
-  // `out` even if the sources change meanwhile. REQUIRES: begin and end are multiples of the
-  // element's size.
-  absl::crc32c_t Read(int64_t begin, int64_t end, char* out) const;
+  // `out` even if the sources change meanwhile. Each byte of a value with an image is read once.
+  // REQUIRES: begin and end are multiples of the element's size.
+  absl::StatusOr<absl::crc32c_t> Read(int64_t begin, int64_t end, char* out) const;
 
  private:
   // The bytes of a value and the place of the first of them in the shard.
   struct Replica {
     const char* bytes;
     int64_t first_byte;
+    MemoryImage* image;  // null: the bytes are read where they are
   };
 
   struct Shard {
@@ -48,15 +52,22 @@ class UnitReader {
     std::vector<Replica> replicas;
   };
 
+  // As Read(), in pieces whose bytes are read from their images first.
+  absl::Status GatherFromImages(int64_t begin, int64_t end, char* out) const;
+  absl::Status ReadImages(const Shard& shard, int64_t first, int64_t last, char* scratch,
+                          std::vector<Replica>* read) const;
   void Gather(int64_t begin, int64_t end, char* out) const;
-  void GatherRun(const Shard& shard, const Run& run, char* out) const;
+  void GatherRun(absl::Span<const Replica> replicas, const Run& run, char* out) const;
 
   const Aggregation aggregation_;
   const Arithmetic arithmetic_;
   const int64_t element_bytes_;
   const int64_t first_element_;
   std::vector<Shard> shards_;
+  size_t most_replicas_ = 0;
+  bool has_images_ = false;
   const char* contiguous_ = nullptr;  // the unit's bytes, where they lie together in one source
+  MemoryImage* contiguous_image_ = nullptr;
 };
 
 }  // namespace autodist
