@@ -8,12 +8,12 @@ namespace autodist {
 namespace {
 
 // Of what is given back at a time.
-constexpr int64_t kGrainBytes = 2 << 20;
+constexpr int64_t kCopyGrainBytes = 2 << 20;
 
 }  // namespace
 
 absl::Status CopiedImage::Prepare(absl::Span<const MemoryRange> ranges) {
-  chunks_ = std::make_unique<Chunks>(ranges, kGrainBytes, kGrainBytes);
+  chunks_ = std::make_unique<Chunks>(ranges, kCopyGrainBytes, kCopyGrainBytes);
   int64_t total = 0;
   for (const MemoryRange& range : ranges) total += range.size;
   return copy_.Map(total);

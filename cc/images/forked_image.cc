@@ -23,9 +23,9 @@ namespace autodist {
 namespace {
 
 // Of what is given back at a time.
-constexpr int64_t kGrainBytes = 2 << 20;
+constexpr int64_t kForkGrainBytes = 2 << 20;
 
-absl::Status SystemError(absl::string_view what) {
+absl::Status ForkError(absl::string_view what) {
   return absl::FailedPreconditionError(absl::StrCat(what, ": ", std::strerror(errno)));
 }
 
@@ -60,9 +60,9 @@ ForkedImage::~ForkedImage() {
 }
 
 absl::Status ForkedImage::Prepare(absl::Span<const MemoryRange> ranges) {
-  chunks_ = std::make_unique<Chunks>(ranges, kGrainBytes, kGrainBytes);
+  chunks_ = std::make_unique<Chunks>(ranges, kForkGrainBytes, kForkGrainBytes);
   int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return SystemError("no pipe for the child of a fork");
+  if (pipe2(ends, O_CLOEXEC) != 0) return ForkError("no pipe for the child of a fork");
   read_end_ = ends[0];
   write_end_ = ends[1];
   // A child that was stopped reads nothing; nobody waits for it.
@@ -83,7 +83,7 @@ absl::Status ForkedImage::Take(absl::Span<const MemoryRange> ranges) {
   const int error = errno;
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   errno = error;
-  if (child < 0) return SystemError("fork");
+  if (child < 0) return ForkError("fork");
   child_ = static_cast<pid_t>(child);
   char first;
   const absl::Status status =
@@ -98,7 +98,7 @@ absl::Status ForkedImage::Read(const char* at, int64_t size, char* to) {
     const iovec remote = {const_cast<char*>(at), static_cast<size_t>(size)};
     const ssize_t got = process_vm_readv(child_, &local, 1, &remote, 1, 0);
     if (got <= 0) {
-      return SystemError(
+      return ForkError(
           absl::StrCat("cannot read the memory of process ", child_, ", the child of a fork"));
     }
     at += got;

@@ -33,7 +33,7 @@
 namespace autodist {
 namespace {
 
-absl::Status SystemError(absl::string_view what) {
+absl::Status GuardError(absl::string_view what) {
   return absl::FailedPreconditionError(absl::StrCat(what, ": ", std::strerror(errno)));
 }
 
@@ -65,7 +65,7 @@ absl::Status PageGuard::Open() {
   // The kernel takes one set of features per descriptor.
   for (const uint64_t extra : {UFFD_FEATURE_WP_UNPOPULATED, 0}) {
     descriptor_ = NewDescriptor();
-    if (descriptor_ < 0) return SystemError("userfaultfd");
+    if (descriptor_ < 0) return GuardError("userfaultfd");
     uffdio_api api = {};
     api.api = UFFD_API;
     api.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | extra;
@@ -78,18 +78,18 @@ absl::Status PageGuard::Open() {
     descriptor_ = -1;
     errno = error;
   }
-  return SystemError("userfaultfd without write protection");
+  return GuardError("userfaultfd without write protection");
 }
 
 absl::Status PageGuard::Watch(const MemoryRange& pages) {
   if (!covers_absent_pages_ &&
       madvise(pages.begin, static_cast<size_t>(pages.size), MADV_POPULATE_WRITE) != 0) {
-    return SystemError("cannot give each page memory of its own");
+    return GuardError("cannot give each page memory of its own");
   }
   uffdio_register watched = {};
   watched.range = RangeOf(pages);
   watched.mode = UFFDIO_REGISTER_MODE_WP;
-  if (ioctl(descriptor_, UFFDIO_REGISTER, &watched) != 0) return SystemError("UFFDIO_REGISTER");
+  if (ioctl(descriptor_, UFFDIO_REGISTER, &watched) != 0) return GuardError("UFFDIO_REGISTER");
   if ((watched.ioctls & (uint64_t{1} << _UFFDIO_WRITEPROTECT)) != 0) return absl::OkStatus();
   (void)Leave(pages);
   return absl::FailedPreconditionError("memory of a kind that cannot be write-protected");
@@ -97,7 +97,7 @@ absl::Status PageGuard::Watch(const MemoryRange& pages) {
 
 absl::Status PageGuard::Leave(const MemoryRange& pages) {
   uffdio_range range = RangeOf(pages);
-  if (ioctl(descriptor_, UFFDIO_UNREGISTER, &range) != 0) return SystemError("UFFDIO_UNREGISTER");
+  if (ioctl(descriptor_, UFFDIO_UNREGISTER, &range) != 0) return GuardError("UFFDIO_UNREGISTER");
   return absl::OkStatus();
 }
 
@@ -111,7 +111,7 @@ absl::Status PageGuard::SetProtection(const MemoryRange& pages, bool is_on) {
   change.mode = is_on ? UFFDIO_WRITEPROTECT_MODE_WP : 0;
   while (ioctl(descriptor_, UFFDIO_WRITEPROTECT, &change) != 0) {
     // The mappings change at the moment.
-    if (errno != EAGAIN && errno != EINTR) return SystemError("UFFDIO_WRITEPROTECT");
+    if (errno != EAGAIN && errno != EINTR) return GuardError("UFFDIO_WRITEPROTECT");
   }
   return absl::OkStatus();
 }
