@@ -119,6 +119,7 @@ class SaveReplacement {
     absl::Status status =
         NodeBuilder(StatefulName(*save_, "references", contents), "AutodistReferenceVariables")
             .Input(pins)
+            .Input(inputs_[0]->src(), inputs_[0]->src_output())
             .Device(save_->requested_device())
             .AssignedDevice(save_->assigned_device_name())
             .Finalize(&graph_, &node);

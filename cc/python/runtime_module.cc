@@ -152,9 +152,10 @@ class NewBundle {
 // A slot for one save or restore, which ends with this object.
 class NewReportSlot {
  public:
-  NewReportSlot(bool is_save, std::vector<std::string> paths)
+  NewReportSlot(bool is_save, std::vector<std::string> paths,
+                const std::optional<InstantOptions>& instant)
       : slot_(ReportSlot::Open(is_save ? ReportSlot::Kind::kSave : ReportSlot::Kind::kRestore,
-                               std::move(paths))) {}
+                               std::move(paths), instant)) {}
   ~NewReportSlot() { Close(); }
   NewReportSlot(const NewReportSlot&) = delete;
   NewReportSlot& operator=(const NewReportSlot&) = delete;
@@ -177,12 +178,25 @@ class NewReportSlot {
     fields["variable_count"] = report->variable_count;
     fields["shard_count"] = report->shard_count;
     fields["value_count"] = report->value_count;
+    fields["instant_method"] = report->instant_method;
+    fields["refused_methods"] = report->refused_methods;
+    fields["other_values"] = report->other_values;
     return fields;
   }
 
  private:
   const std::shared_ptr<ReportSlot> slot_;
 };
+
+std::vector<ImageMethod> ImageMethods(const std::vector<std::string>& names) {
+  std::vector<ImageMethod> methods;
+  for (const std::string& name : names) {
+    for (const ImageMethod method : {ImageMethod::kPages, ImageMethod::kFork, ImageMethod::kCopy}) {
+      if (MethodName(method) == name) methods.push_back(method);
+    }
+  }
+  return methods;
+}
 
 }  // namespace
 }  // namespace autodist
@@ -215,10 +229,20 @@ PYBIND11_MODULE(_runtime, module) {
       .def("discard", &autodist::NewBundle::Discard)
       .def_property_readonly("staged_prefix", &autodist::NewBundle::staged_prefix);
 
+  py::class_<autodist::InstantOptions>(module, "InstantOptions",
+                                       "How a save takes all variables at one instant.")
+      .def(py::init([](const std::vector<std::string>& methods, int64_t memory_bytes,
+                       std::string spill_directory) {
+             return autodist::InstantOptions{autodist::ImageMethods(methods), memory_bytes,
+                                             std::move(spill_directory)};
+           }),
+           py::kw_only(), py::arg("methods"), py::arg("memory_bytes"), py::arg("spill_directory"));
+
   py::class_<autodist::NewReportSlot>(module, "ReportSlot",
                                       "Where the ops of one save or restore tell how far it is.")
-      .def(py::init<bool, std::vector<std::string>>(), py::kw_only(), py::arg("is_save"),
-           py::arg("paths"))
+      .def(py::init<bool, std::vector<std::string>,
+                    const std::optional<autodist::InstantOptions>&>(),
+           py::kw_only(), py::arg("is_save"), py::arg("paths"), py::arg("instant") = py::none())
       .def("add_path", &autodist::NewReportSlot::AddPath, py::arg("path"))
       .def("close", &autodist::NewReportSlot::Close, "No op finds the slot any more.")
       .def("bytes", &autodist::NewReportSlot::Bytes,

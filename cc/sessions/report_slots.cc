@@ -23,8 +23,9 @@ std::vector<std::shared_ptr<ReportSlot>>& OpenSlots() {
 
 }  // namespace
 
-std::shared_ptr<ReportSlot> ReportSlot::Open(Kind kind, std::vector<std::string> paths) {
-  std::shared_ptr<ReportSlot> slot(new ReportSlot(kind, std::move(paths)));
+std::shared_ptr<ReportSlot> ReportSlot::Open(Kind kind, std::vector<std::string> paths,
+                                             std::optional<InstantOptions> instant) {
+  std::shared_ptr<ReportSlot> slot(new ReportSlot(kind, std::move(paths), std::move(instant)));
   const std::lock_guard<std::mutex> lock(Mutex());
   OpenSlots().push_back(slot);
   return slot;
@@ -41,6 +42,19 @@ void ReportSlot::Close() {
   const auto found = std::find_if(slots.begin(), slots.end(),
                                   [this](const auto& slot) { return slot.get() == this; });
   if (found != slots.end()) slots.erase(found);
+}
+
+std::optional<InstantOptions> ReportSlot::InstantFor(const std::string& path) {
+  const std::lock_guard<std::mutex> lock(Mutex());
+  for (const std::shared_ptr<ReportSlot>& slot : OpenSlots()) {
+    if (slot->kind_ == Kind::kSave && slot->instant_ && slot->HasPath(path)) return slot->instant_;
+  }
+  return std::nullopt;
+}
+
+// REQUIRES: Mutex() is held.
+bool ReportSlot::HasPath(const std::string& path) const {
+  return std::find(paths_.begin(), paths_.end(), path) != paths_.end();
 }
 
 int64_t ReportSlot::OpenCount() {
@@ -80,8 +94,7 @@ SlotUse::SlotUse(ReportSlot::Kind kind, const std::string& path, int64_t step_id
   const std::lock_guard<std::mutex> lock(Mutex());
   std::shared_ptr<ReportSlot::Told> own, unused, ended;
   for (const std::shared_ptr<ReportSlot>& slot : OpenSlots()) {
-    const std::vector<std::string>& paths = slot->paths_;
-    if (kind != slot->kind_ || std::find(paths.begin(), paths.end(), path) == paths.end()) continue;
+    if (kind != slot->kind_ || !slot->HasPath(path)) continue;
     if (slot->told_->step_id == step_id) {
       own = slot->told_;
     } else if (!slot->told_->step_id) {
@@ -120,6 +133,9 @@ void SlotUse::Add(const Report& report) {
   sum.variable_count += report.variable_count;
   sum.shard_count += report.shard_count;
   sum.value_count += report.value_count;
+  if (!report.instant_method.empty()) sum.instant_method = report.instant_method;
+  if (!report.refused_methods.empty()) sum.refused_methods = report.refused_methods;
+  if (!report.other_values.empty()) sum.other_values = report.other_values;
 }
 
 }  // namespace autodist

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "sessions/instant.h"
 #include "threads/progress.h"
 
 namespace autodist {
@@ -27,6 +28,11 @@ struct Report {
   int64_t variable_count = 0;   // names
   int64_t shard_count = 0;      // of a save
   int64_t value_count = 0;  // replicas of all shards that were read, or targets that were filled
+  // Of a save of one instant: how it was taken, or empty; why others were not possible; and the
+  // names of what is not of that instant.
+  std::string instant_method = {};
+  std::string refused_methods = {};
+  std::string other_values = {};
 };
 
 // Thread-safe.
@@ -34,8 +40,10 @@ class ReportSlot {
  public:
   enum class Kind { kSave, kRestore };
 
-  // Returns a slot that ops of `kind` find under each of `paths` until it is closed.
-  static std::shared_ptr<ReportSlot> Open(Kind kind, std::vector<std::string> paths);
+  // Returns a slot that ops of `kind` find under each of `paths` until it is closed. `instant`: how
+  // a save takes all variables at one instant, if it is asked to.
+  static std::shared_ptr<ReportSlot> Open(Kind kind, std::vector<std::string> paths,
+                                          std::optional<InstantOptions> instant = std::nullopt);
   void AddPath(std::string path);
   void Close();
 
@@ -50,6 +58,9 @@ class ReportSlot {
   // one path at the same time apart. If it used the slot of the other run, this takes what it
   // reported there: each run gets one report.
   std::optional<Report> TakeReport();
+
+  // How a save to `path` takes all variables at one instant; nothing if it is not asked to.
+  static std::optional<InstantOptions> InstantFor(const std::string& path);
 
   // How many slots are open in this process.
   static int64_t OpenCount();
@@ -67,10 +78,14 @@ class ReportSlot {
     std::optional<Report> report;
   };
 
-  ReportSlot(Kind kind, std::vector<std::string> paths) : kind_(kind), paths_(std::move(paths)) {}
+  ReportSlot(Kind kind, std::vector<std::string> paths, std::optional<InstantOptions> instant)
+      : kind_(kind), paths_(std::move(paths)), instant_(std::move(instant)) {}
+
+  bool HasPath(const std::string& path) const;
 
   const Kind kind_;
   std::vector<std::string> paths_;
+  const std::optional<InstantOptions> instant_;
   std::shared_ptr<Told> told_ = std::make_shared<Told>();
 };
 

@@ -35,6 +35,10 @@ class OpReport:
         shard_count: Shards of all variables; a variable in one piece counts one. Of a save.
         value_count: Values that were read, the replicas of all shards; or shards, replicas and
             tensors that were filled.
+        instant_method: How a save took all variables at one instant: `'pages'`, `'fork'`, `'copy'`,
+            or `'references'` where none of them is updated in place; empty if it was not asked to.
+        refused_methods: Which methods were not possible, and why.
+        other_values: The names of what is not of that instant, such as computed values and tables.
     """
 
     byte_count: int
@@ -43,6 +47,9 @@ class OpReport:
     variable_count: int
     shard_count: int
     value_count: int
+    instant_method: str
+    refused_methods: str
+    other_values: str
 
 
 def ops() -> ModuleType:
@@ -97,6 +104,21 @@ def planning() -> ModuleType:
     return importlib.import_module("autodist._planning")
 
 
+@dataclasses.dataclass(frozen=True)
+class Instant:
+    """How a save takes all variables of this process at one instant.
+
+    Attributes:
+        methods: Those to try, one after the other: `'pages'`, `'fork'`, `'copy'`.
+        memory_bytes: What the copies of pages that are overwritten during the save may need.
+        spill_directory: Where copies go that need more; a directory.
+    """
+
+    methods: tuple[str, ...]
+    memory_bytes: int
+    spill_directory: str
+
+
 class ReportSlot:
     """Where the ops of one save or restore tell how far it is, and what it did.
 
@@ -104,15 +126,27 @@ class ReportSlot:
     afterwards.
     """
 
-    def __init__(self, *prefixes: str | os.PathLike[str], is_save: bool) -> None:
+    def __init__(
+        self, *prefixes: str | os.PathLike[str], is_save: bool, instant: Instant | None = None
+    ) -> None:
         """Opens a slot.
 
         Args:
             prefixes: The prefixes under which the bundle may be written or read.
             is_save: Whether it is for a save, or for a restore.
+            instant: How the save takes all variables at one instant; `None`: it does not.
         """
+        options = (
+            None
+            if instant is None
+            else _runtime().InstantOptions(
+                methods=list(instant.methods),
+                memory_bytes=instant.memory_bytes,
+                spill_directory=os.fsencode(instant.spill_directory),
+            )
+        )
         self._slot = _runtime().ReportSlot(
-            is_save=is_save, paths=[os.fsencode(prefix) for prefix in prefixes]
+            is_save=is_save, paths=[os.fsencode(prefix) for prefix in prefixes], instant=options
         )
 
     def add_prefix(self, prefix: str) -> None:

@@ -1,10 +1,13 @@
 // AutodistReferenceVariables: the values that pinned variables of a process have at one instant.
 
+#include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "ops/kernel_inputs.h"
 #include "ops/save/referenced_variables.h"
+#include "sessions/report_slots.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -15,6 +18,7 @@ namespace {
 
 REGISTER_OP("AutodistReferenceVariables")
     .Input("pins: num_pins * variant")
+    .Input("prefix: string")
     .Output("references: variant")
     .Attr("num_pins: int >= 1")
     .SetIsStateful()
@@ -29,7 +33,10 @@ computed, too.
 
 The value is meaningful only within the process and is not sent to another. It can be taken once.
 
+A save that is asked for one instant takes the other variables then, too.
+
 pins: Variables, from AutodistPinVariables; of several devices of the process.
+prefix: Scalar. That of the save.
 references: A scalar that holds the variables in the order of the pins, and their values.
 )doc");
 
@@ -46,7 +53,12 @@ class ReferenceVariablesOp : public tensorflow::OpKernel {
 
  private:
   static void Refer(tensorflow::OpKernelContext* context) {
-    absl::StatusOr<SavedVariables> saved = VariablesInput(context, 0, context->num_inputs());
+    const int pin_count = context->num_inputs() - 1;
+    const absl::StatusOr<std::string> prefix = PrefixInput(context->input(pin_count));
+    OP_REQUIRES_OK(context, prefix.status());
+    const std::optional<InstantOptions> instant = ReportSlot::InstantFor(*prefix);
+    absl::StatusOr<SavedVariables> saved =
+        VariablesInput(context, 0, pin_count, instant ? &*instant : nullptr);
     OP_REQUIRES_OK(context, saved.status());
     tensorflow::Tensor references(tensorflow::DT_VARIANT, tensorflow::TensorShape({}));
     references.scalar<tensorflow::Variant>()() = ReferencedVariables(*std::move(saved));

@@ -12,7 +12,8 @@ namespace autodist {
 using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 
-absl::StatusOr<SavedVariables> ReferenceVariables(std::vector<PinnedVariables> pins) {
+absl::StatusOr<SavedVariables> ReferenceVariables(std::vector<PinnedVariables> pins,
+                                                  const InstantOptions* options) {
   SavedVariables saved;
   std::vector<const PinnedVariable*> pinned;
   for (const PinnedVariables& each : pins) {
@@ -23,7 +24,16 @@ absl::StatusOr<SavedVariables> ReferenceVariables(std::vector<PinnedVariables> p
       saved.values.back().variable = one.variable.get();
     }
   }
-  const std::optional<size_t> missing = ReferenceValues(&saved.values, &saved.lock_seconds);
+  std::optional<size_t> missing;
+  if (options == nullptr) {
+    missing = ReferenceValues(&saved.values, &saved.lock_seconds);
+  } else {
+    absl::StatusOr<Instant> instant = TakeInstant(&saved.values, *options);
+    if (!instant.ok()) return instant.status();
+    missing = instant->missing;
+    saved.lock_seconds = instant->lock_seconds;
+    saved.instant = *std::move(instant);
+  }
   if (missing.has_value()) {
     return UninitializedError(pinned[*missing]->handle, "the variable has no value");
   }
@@ -40,7 +50,8 @@ absl::StatusOr<SavedVariables> ReferencedVariables::Take() const {
       "the value of an AutodistReferenceVariables can be taken by one op, once");
 }
 
-absl::StatusOr<SavedVariables> VariablesInput(OpKernelContext* context, int first, int count) {
+absl::StatusOr<SavedVariables> VariablesInput(OpKernelContext* context, int first, int count,
+                                              const InstantOptions* options) {
   if (count == 1) {
     const Tensor& tensor = context->input(first);
     const ReferencedVariables* referenced =
@@ -54,7 +65,7 @@ absl::StatusOr<SavedVariables> VariablesInput(OpKernelContext* context, int firs
     if (!pins.ok()) return pins.status();
     all.push_back(**pins);
   }
-  return ReferenceVariables(std::move(all));
+  return ReferenceVariables(std::move(all), options);
 }
 
 }  // namespace autodist

@@ -10,12 +10,14 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "sessions/instant.h"
 #include "sessions/pinned_variables.h"
 #include "sessions/variable_sources.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -29,10 +31,13 @@ struct SavedVariables {
   std::vector<PinnedVariables> pins;
   std::vector<SourceValue> values;  // in the order of the pins
   double lock_seconds = 0;
+  std::optional<Instant> instant;  // if all are of one
 };
 
-// FailedPrecondition, naming it as ReadVariableOp does, where a variable has no value.
-absl::StatusOr<SavedVariables> ReferenceVariables(std::vector<PinnedVariables> pins);
+// FailedPrecondition, naming it as ReadVariableOp does, where a variable has no value. `options`:
+// how all variables are taken at one instant; null: those in copy-on-read mode are read later.
+absl::StatusOr<SavedVariables> ReferenceVariables(std::vector<PinnedVariables> pins,
+                                                  const InstantOptions* options = nullptr);
 
 // What an op hands to another of the same process in a variant, once.
 class ReferencedVariables {
@@ -63,8 +68,9 @@ class ReferencedVariables {
 
 // The variables of the inputs [first, first + count), which come from AutodistPinVariables and are
 // referred to now, or of one input that comes from AutodistReferenceVariables.
+// `options` is as in ReferenceVariables().
 absl::StatusOr<SavedVariables> VariablesInput(tensorflow::OpKernelContext* context, int first,
-                                              int count);
+                                              int count, const InstantOptions* options = nullptr);
 
 }  // namespace autodist
 

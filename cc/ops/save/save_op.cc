@@ -2,11 +2,13 @@
 // variables.
 
 #include <atomic>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "ops/kernel_inputs.h"
 #include "ops/save/referenced_variables.h"
 #include "ops/task_op.h"
@@ -89,6 +91,7 @@ struct SaveRequest {
   std::string prefix;
   SavedVariables variables;
   std::vector<SourceValue> values;  // of the variables, then of the tensors
+  int variable_count = 0;
   std::vector<SaveEntry> entries;
 };
 
@@ -115,8 +118,9 @@ class SaveOp : public TaskOp {
     SlotUse slot(ReportSlot::Kind::kSave, request->prefix, context->step_id(), start);
     absl::StatusOr<SavePlan> plan = BuildSavePlan(request->entries, layout_);
     if (!plan.ok()) return plan.status();
-    VariableSources sources(std::move(request->values), lock_mode_,
-                            request->variables.lock_seconds);
+    const std::optional<Instant>& instant = request->variables.instant;
+    VariableSources sources(std::move(request->values), lock_mode_, request->variables.lock_seconds,
+                            instant ? instant->image : nullptr);
     absl::StatusOr<int64_t> written_bytes = WriteBundle(
         request->prefix, *plan, &sources, {threads_, durable_, &cancelled, slot.progress()});
     if (!written_bytes.ok()) return written_bytes.status();
@@ -126,8 +130,28 @@ class SaveOp : public TaskOp {
     report.variable_count = plan->variable_count;
     report.shard_count = plan->shard_count;
     report.value_count = plan->replica_count;
+    if (instant) {
+      report.instant_method = instant->method ? MethodName(*instant->method) : "references";
+      report.refused_methods = instant->refused;
+      report.other_values = NamesAfter(request->entries, request->variable_count);
+    }
     slot.Add(report);
     return absl::OkStatus();
+  }
+
+  // The names of up to ten entries whose values come after the first `count`.
+  static std::string NamesAfter(const std::vector<SaveEntry>& entries, int count) {
+    constexpr size_t kMostNames = 10;
+    std::vector<std::string> names;
+    for (const SaveEntry& entry : entries) {
+      if (entry.source < count) continue;
+      if (names.size() == kMostNames) {
+        names.push_back("...");
+        break;
+      }
+      names.push_back(entry.name);
+    }
+    return absl::StrJoin(names, ", ");
   }
 
   absl::StatusOr<SaveRequest> Unpack(OpKernelContext* context) const {
@@ -147,6 +171,7 @@ class SaveOp : public TaskOp {
     if (!variables.ok()) return variables.status();
     request->variables = *std::move(variables);
     request->values = std::move(request->variables.values);
+    request->variable_count = static_cast<int>(request->values.size());
     for (int i = kFixedInputs + num_pins_; i < context->num_inputs(); ++i) {
       const Tensor& input = context->input(i);
       if (!input.IsInitialized()) {

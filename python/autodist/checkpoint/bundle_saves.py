@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from autodist import _native
-from autodist.checkpoint import save_arguments
+from autodist.checkpoint import save_arguments, snapshots
 from autodist.checkpoint.distributed import save_router
 from autodist.checkpoint.files import bundle
 from autodist.checkpoint.reports import report, transfer
@@ -28,6 +28,7 @@ class BundleSave:
             a path and a step.
         save_path: The path that the saver was given.
         global_step: The step that was read; `None` if there is none.
+        instant: How all variables are taken at one instant; `None`: they are not.
     """
 
     session: Any
@@ -38,6 +39,7 @@ class BundleSave:
     save: Callable[..., Any]
     save_path: str
     global_step: int | None
+    instant: _native.Instant | None
 
     def run(self, running: transfer.Transfer) -> report.SaveReport:
         """Runs the nodes that write the bundle, logs a line, and returns what was written.
@@ -49,6 +51,8 @@ class BundleSave:
         if self.saver_def is not None:
             found = save_nodes.find(getattr(self.session, "graph", None), self.saver_def)
         is_ours = any(map(marks.is_marked, found))
+        if self.instant is not None and not (is_ours and len(found) == 1):
+            snapshots.refuse("TensorFlow's own ops write this checkpoint")
         if (
             not is_ours
             and self.saver_def is not None
@@ -72,6 +76,8 @@ class BundleSave:
         self, session: Any, running: transfer.Transfer, *, is_ours: bool
     ) -> report.SaveReport:
         is_proxy = session is not self.session
+        if is_proxy and self.instant is not None:
+            snapshots.refuse("the variables are on several tasks")
         if is_proxy and session.stages_bundle:
             return self._run_staged(session, running)
         path: str | None = self.save(session, self.save_path, self.global_step)
@@ -83,7 +89,10 @@ class BundleSave:
         if not is_proxy:
             report.SaveReport(self.prefix, running.report()).log()
         # TensorFlow's path of a sharded V1 checkpoint is a pattern, not the prefix.
-        return report.SaveReport(path, running.report())
+        saved = report.SaveReport(path, running.report())
+        if self.instant is not None:
+            snapshots.check(saved)
+        return saved
 
     def _run_staged(self, session: Any, running: transfer.Transfer) -> report.SaveReport:
         """Saves under a temporary prefix, then renames: TensorFlow replaces files one by one."""

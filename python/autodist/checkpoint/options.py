@@ -12,6 +12,8 @@ from autodist import errors
 
 LAYOUTS = ("original", "slices")
 LOCKS = ("block", "copy")
+CONSISTENCIES = ("shard", "instant")
+SNAPSHOT_METHODS = ("pages", "fork", "copy")
 VERIFY = ("before", "during")
 TRANSPORTS = ("shared", "stream", "files")
 
@@ -57,14 +59,7 @@ class _TransferOptions:
             )
         if self.transport is not None:
             _check_choice("transport", self.transport, TRANSPORTS, or_none=True)
-        if isinstance(self.memory_bytes, bool) or not isinstance(self.memory_bytes, int):
-            raise errors.ArgumentTypeError(
-                f"memory_bytes must be an int, not {self.memory_bytes!r}"
-            )
-        if self.memory_bytes < LEAST_MEMORY_BYTES:
-            raise errors.ArgumentError(
-                f"memory_bytes must be at least {LEAST_MEMORY_BYTES}, not {self.memory_bytes}"
-            )
+        _check_bytes("memory_bytes", self.memory_bytes, LEAST_MEMORY_BYTES)
         if isinstance(self.timeout_seconds, bool) or not isinstance(
             self.timeout_seconds, (int, float)
         ):
@@ -102,6 +97,16 @@ class SaveOptions(_TransferOptions):
             can restore into slices, and slices of the others: float16, uint16, uint32, uint64,
             string, float8, float4, qint16, quint16 and two-bit integers. A distributed session
             writes whole variables unless told otherwise.
+        consistency: What a checkpoint holds if training goes on meanwhile. `'shard'`: variables with
+            dense updates as they were at one instant, and each shard of a variable that is updated
+            by rows as it was at an instant of its own. `'instant'`: all variables as they were at
+            one instant. That is not possible for variables on several tasks.
+        snapshot_method: How `'instant'` keeps variables that are updated by rows. `'pages'`: their
+            memory is write-protected, and a page is copied before it is overwritten. `'fork'`: a
+            forked process keeps it. `'copy'`: all of it is copied while updates wait. `'auto'`: the
+            first of these that the machine allows.
+        snapshot_memory_bytes: What `'pages'` may keep in memory; the rest goes to a file beside the
+            checkpoint until the save ends.
         durable: Whether all files are synced, so that a checkpoint survives a power cut once `save`
             has returned. Without syncs the order of the steps is the same, and a checkpoint
             survives a killed process.
@@ -114,12 +119,18 @@ class SaveOptions(_TransferOptions):
     aggregation: Any = None
     lock: str = "block"
     layout: str | None = None
+    consistency: str = "shard"
+    snapshot_method: str = "auto"
+    snapshot_memory_bytes: int = 256 << 20
     durable: bool = True
 
     def __post_init__(self) -> None:
         if self.layout is not None:
             _check_choice("layout", self.layout, LAYOUTS, or_none=True)
         _check_choice("lock", self.lock, LOCKS)
+        _check_choice("consistency", self.consistency, CONSISTENCIES)
+        _check_choice("snapshot_method", self.snapshot_method, ("auto", *SNAPSHOT_METHODS))
+        _check_bytes("snapshot_memory_bytes", self.snapshot_memory_bytes, 0)
         super().__post_init__()
         if not isinstance(self.durable, bool):
             raise errors.ArgumentTypeError(f"durable must be True or False, not {self.durable!r}")
@@ -238,6 +249,13 @@ def _merged(argument: str, kind: Any, options: Any, given: Mapping[str, Any]) ->
                 f"Give {name} in {argument} only"
             )
     return options
+
+
+def _check_bytes(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise errors.ArgumentTypeError(f"{name} must be an int, not {value!r}")
+    if value < least:
+        raise errors.ArgumentError(f"{name} must be at least {least}, not {value}")
 
 
 def _check_choice(

@@ -12,7 +12,14 @@ from typing import Any
 import tensorflow as tf
 
 from autodist import _native, errors
-from autodist.checkpoint import bundle_saves, companion_files, save_arguments, tagging, transaction
+from autodist.checkpoint import (
+    bundle_saves,
+    companion_files,
+    save_arguments,
+    snapshots,
+    tagging,
+    transaction,
+)
 from autodist.checkpoint import options as save_options
 from autodist.checkpoint.distributed import restore_router, save_router
 from autodist.checkpoint.distributed.tasks import sessions
@@ -208,6 +215,8 @@ class Saver(retention.RetainingSaver):
         write_state: bool = True,
         strip_default_attrs: bool = False,
         save_debug_info: bool = False,
+        *,
+        consistency: str | None = None,
     ) -> str | None:
         """Saves variables, then the graph, then names the checkpoint in the `checkpoint` file.
 
@@ -222,6 +231,7 @@ class Saver(retention.RetainingSaver):
             strip_default_attrs: Leave attributes with default values out of the graph.
             save_debug_info: Also write a `.debug` file that says where in the program each node was
                 made.
+            consistency: As in `SaveOptions`, for this save; `None`: as the saver was told.
 
         Returns:
             The prefix of the checkpoint, or `None` if the saver is empty.
@@ -230,6 +240,7 @@ class Saver(retention.RetainingSaver):
             TypeError: `sess` is not a session.
             ValueError: `latest_filename` holds a path or collides with `save_path`, or the parent
                 directory of `save_path` is missing.
+            ArgumentError: `consistency` is not possible for these variables in this session.
             RuntimeError: The nodes were not built, or the state file collides with the checkpoint.
             tf.errors.AlreadyExistsError: Another process is saving to the same prefix, or another
                 thread of this one for longer than `timeout_seconds`; it is named, and nothing was
@@ -265,6 +276,7 @@ class Saver(retention.RetainingSaver):
             prefix = save_arguments.prefix_of(
                 save_path, global_step, is_padded=self._pad_step_number
             )
+            instant = snapshots.instant_of(self._options.save, consistency, prefix)
             save = functools.partial(
                 super().save,
                 latest_filename=latest_filename,
@@ -280,6 +292,7 @@ class Saver(retention.RetainingSaver):
                 save,
                 save_path,
                 global_step,
+                instant,
             )
             companions = companion_files.CompanionFiles(
                 getattr(sess, "graph", None),
@@ -303,6 +316,7 @@ class Saver(retention.RetainingSaver):
                 self._writes_v2(),
                 # TensorFlow's own nodes make none.
                 makes_directory=self._writes_v2() and not self.saver_def.sharded,
+                instant=instant,
                 stages_early=save_arguments.can_stage_early(sess, save_path, latest_filename),
             ).run(
                 bundle_save.run,

@@ -19,6 +19,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from autodist import _native
 from autodist.checkpoint.companion_files import CompanionFiles
 from autodist.checkpoint.errors import final_errors, no_space
 from autodist.checkpoint.files import bundle, paths, prefix_lock, staged_files
@@ -37,6 +38,7 @@ class Transaction:
         timeout_seconds: How long to wait for another thread that saves to the prefix.
         is_v2: Whether the bundle is of the format that has an index. Only such a save is locked.
         makes_directory: Whether to make the directory of the prefix if it is missing.
+        instant: How the save takes all variables at one instant; `None`: it does not.
         stages_early: Whether to stage before the bundle is written where a checkpoint is
             overwritten: then only renames are left to do after it.
     """
@@ -47,6 +49,7 @@ class Transaction:
     timeout_seconds: float
     is_v2: bool
     makes_directory: bool
+    instant: _native.Instant | None
     stages_early: bool
 
     def run(
@@ -86,7 +89,7 @@ class Transaction:
         with staged_files.StagedFiles(durable=self.durable) as files:
             is_staged = is_overwritten and self.stages_early and self._stage_early(files)
             try:
-                with transfer.watched(self.prefix, is_save=True) as running:
+                with transfer.watched(self.prefix, is_save=True, instant=self.instant) as running:
                     report = write_bundle(running)
                 lock.take_back_directory()
                 if report.prefix is not None:

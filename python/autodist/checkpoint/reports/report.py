@@ -33,6 +33,14 @@ class SaveReport:
             _log.speed(self.ops.byte_count, self.ops.seconds),
             self.ops.max_lock_seconds,
         )
+        if self.ops.instant_method:
+            _LOGGER.info(
+                "%s holds one instant of all variables, kept by %s%s%s",
+                self.prefix,
+                self.ops.instant_method,
+                f"; not possible: {self.ops.refused_methods}" * bool(self.ops.refused_methods),
+                f"; of other times: {self.ops.other_values}" * bool(self.ops.other_values),
+            )
 
 
 def log_restore(prefix: str, ops: _native.OpReport | None) -> None:

@@ -76,15 +76,19 @@ class Transfer:
 
 
 @contextlib.contextmanager
-def watched(prefix: str, *, is_save: bool) -> Iterator[Transfer]:
+def watched(
+    prefix: str, *, is_save: bool, instant: _native.Instant | None = None
+) -> Iterator[Transfer]:
     """Watches the save or restore that the block makes; shows its progress if it takes long.
 
     Args:
         prefix: The checkpoint's prefix.
         is_save: Whether it is a save, or a restore.
+        instant: How a save takes all variables at one instant; `None`: it does not.
     """
     prefixes = _written_prefixes(prefix) if is_save else [prefix]
-    with contextlib.closing(_native.ReportSlot(*prefixes, is_save=is_save)) as slot:
+    slot = _native.ReportSlot(*prefixes, is_save=is_save, instant=instant)
+    with contextlib.closing(slot):
         transfer = Transfer(prefix, slot, is_save=is_save)
         try:
             yield transfer

@@ -56,7 +56,7 @@ def save(context: Context, op: Any) -> None:
             with tf.device(where):
                 pins.append(ops.autodist_pin_variables(handles))
         if pins:
-            pins = [ops.autodist_reference_variables(pins)]
+            pins = [ops.autodist_reference_variables(pins, context.whole_of(op, 0, 0))]
         made = ops.autodist_save(
             prefix=context.whole_of(op, 0, 0),
             tensor_names=tf.constant(entries.names, tf.string, [len(entries.names)]),

@@ -109,4 +109,4 @@ def reference(
     if not pins:
         return ordered, []
     with tf.device(device):
-        return ordered, [_native.ops().autodist_reference_variables(pins)]
+        return ordered, [_native.ops().autodist_reference_variables(pins, prefix="")]

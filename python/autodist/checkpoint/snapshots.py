@@ -1,0 +1,66 @@
+"""Saves that take all variables at one instant: how, and where that is not possible."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autodist import _native, errors
+from autodist.checkpoint import options as save_options
+from autodist.checkpoint.files import paths
+from autodist.checkpoint.reports.report import SaveReport
+
+
+def instant_of(
+    options: save_options.SaveOptions, consistency: str | None, prefix: str
+) -> _native.Instant | None:
+    """Returns how a save takes all variables at one instant; `None`: it does not.
+
+    Args:
+        options: The saver's.
+        consistency: What this save was told; `None`: nothing.
+        prefix: The checkpoint's prefix.
+
+    Raises:
+        ArgumentError: `consistency` is not one of those allowed.
+    """
+    if consistency is None:
+        consistency = options.consistency
+    elif consistency not in save_options.CONSISTENCIES:
+        raise errors.ArgumentError(
+            f"consistency must be one of {save_options.CONSISTENCIES}, not {consistency!r}"
+        )
+    if consistency == "shard":
+        return None
+    methods = save_options.SNAPSHOT_METHODS
+    if options.snapshot_method != "auto":
+        methods = (options.snapshot_method,)
+    return _native.Instant(methods, options.snapshot_memory_bytes, paths.parent(prefix))
+
+
+def refuse(why: str) -> None:
+    """Refuses a save of one instant.
+
+    Args:
+        why: Why it is not possible; a clause.
+
+    Raises:
+        ArgumentError: Always.
+    """
+    raise errors.ArgumentError(
+        f"consistency='instant' is not possible: {why}. Nothing was saved. Save with "
+        "consistency='shard', or while nothing trains"
+    )
+
+
+def check(report: SaveReport) -> None:
+    """Checks that a save took all variables at one instant.
+
+    Args:
+        report: What the save did.
+
+    Raises:
+        ArgumentError: Another process wrote the bundle, or no variable was read in place.
+    """
+    ops: Any = report.ops
+    if ops is None or not ops.instant_method:
+        refuse("the variables are not in this process, or the graph gives none of them to the save")
