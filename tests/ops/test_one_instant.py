@@ -36,7 +36,7 @@ class HeldUpSave:
             with tf.device(device):
                 pins.append(ops.autodist_pin_variables([entries[i][1].handle for i in numbers]))
             order += numbers
-        references = ops.autodist_reference_variables(pins)
+        references = ops.autodist_reference_variables(pins, str(prefix))
         with tf.control_dependencies([references]):
             self._begin = begun.enqueue(0.0)
         self._save = ops.autodist_save(
@@ -169,7 +169,7 @@ def test_a_variable_that_loses_its_value_is_named(session: tf1.Session, ops: Mod
     with tf.control_dependencies([pins]):
         destroyed = tf.raw_ops.DestroyResourceOp(resource=variable.handle)
     with tf.control_dependencies([destroyed]):
-        references = ops.autodist_reference_variables([tf.identity(pins)])
+        references = ops.autodist_reference_variables([tf.identity(pins)], "")
     session.run(variable.initializer)
     # The pin keeps it alive.
     session.run(references.op)
@@ -179,7 +179,9 @@ def test_a_variable_that_loses_its_value_is_named(session: tf1.Session, ops: Mod
 
 def test_references_are_taken_once(session: tf1.Session, ops: ModuleType, tmp_path: Path) -> None:
     variable = make_variable("v")
-    references = ops.autodist_reference_variables([ops.autodist_pin_variables([variable.handle])])
+    references = ops.autodist_reference_variables(
+        [ops.autodist_pin_variables([variable.handle])], ""
+    )
 
     def save(name: str) -> Any:
         return ops.autodist_save(
