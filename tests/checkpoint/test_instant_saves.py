@@ -1,8 +1,6 @@
 """Saves of one instant: all variables are as they were at once, however they are updated meanwhile."""
 
-import contextlib
 import logging
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import tensorflow as tf
 
 from autodist.checkpoint.saver import SaveOptions, Saver
 from autodist.errors import ArgumentError
+from support.threads import training
 
 tf1 = tf.compat.v1
 METHODS = ["pages", "fork", "copy"]
@@ -48,27 +47,6 @@ class Chain:
             self.step = _add_rows(self.last)
 
 
-@contextlib.contextmanager
-def _training(session: Any, step: Any) -> Iterator[None]:
-    is_over, failures = threading.Event(), []
-
-    def train() -> None:
-        try:
-            while not is_over.is_set():
-                session.run(step)
-        except tf.errors.OpError as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=train)
-    thread.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        thread.join()
-    assert not failures
-
-
 @pytest.fixture
 def session() -> Iterator[Any]:
     with tf.Graph().as_default(), tf1.Session() as session:
@@ -85,7 +63,7 @@ def test_a_save_of_one_instant_sees_the_counters_in_order(
     session.run(tf1.global_variables_initializer())
     # Both tables are updated in place from now on.
     session.run(chain.step)
-    with _training(session, chain.step):
+    with training(session, chain.step):
         for number in range(20):
             path = saver.save(session, str(tmp_path / "m"), number)
             first, dense, last = (
@@ -122,7 +100,7 @@ def test_a_small_pool_spills_beside_the_checkpoint(session: Any, tmp_path: Path)
     )
     session.run(tf1.global_variables_initializer())
     session.run(chain.step)
-    with _training(session, chain.step):
+    with training(session, chain.step):
         for number in range(5):
             path = saver.save(session, str(tmp_path / "m"), number)
             first, last = (tf.train.load_variable(path, name) for name in ("first", "last"))

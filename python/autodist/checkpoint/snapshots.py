@@ -31,7 +31,7 @@ def instant_of(
         )
     if consistency == "shard":
         return None
-    methods = save_options.SNAPSHOT_METHODS
+    methods: tuple[str, ...] = save_options.SNAPSHOT_METHODS
     if options.snapshot_method != "auto":
         methods = (options.snapshot_method,)
     return _native.Instant(methods, options.snapshot_memory_bytes, paths.parent(prefix))
