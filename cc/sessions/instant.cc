@@ -17,7 +17,6 @@
 namespace autodist {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using tensorflow::Tensor;
 using tensorflow::Var;
 
@@ -61,132 +60,7 @@ MemoryRange RangeOf(const Tensor& tensor) {
   return {const_cast<char*>(bytes.data()), static_cast<int64_t>(bytes.size())};
 }
 
-// A variable of the save, once.
-struct Taken {
-  Var* variable;
-  bool has_image = false;  // as it was when the image was prepared
-  bool has_value = false;
-  Tensor tensor = {};
-};
-
-// All variables, locked exclusively: writers of one in copy-on-read mode may hold it as shared.
-class AllLocked {
- public:
-  explicit AllLocked(const std::vector<Taken>& variables) : variables_(variables) {
-    for (int round = 0; round < kMostRounds; ++round) {
-      if (TryAll()) return;
-      std::this_thread::sleep_for(kPause);
-    }
-    for (const Taken& each : variables_) each.variable->mu()->lock();
-    since_ = Clock::now();
-  }
-  ~AllLocked() {
-    if (!is_released_) UnlockLast(variables_.size());
-  }
-  AllLocked(const AllLocked&) = delete;
-  AllLocked& operator=(const AllLocked&) = delete;
-
-  double Release() {
-    UnlockLast(variables_.size());
-    is_released_ = true;
-    return std::chrono::duration<double>(Clock::now() - since_).count();
-  }
-
- private:
-  bool TryAll() {
-    Clock::time_point until;
-    for (size_t i = 0; i < variables_.size(); ++i) {
-      while (!variables_[i].variable->mu()->try_lock()) {
-        if (i > 0 && Clock::now() > until) {
-          UnlockLast(i);
-          return false;
-        }
-        std::this_thread::yield();
-      }
-      if (i == 0) {
-        since_ = Clock::now();
-        until = since_ + kLongestWait;
-      }
-    }
-    return true;
-  }
-
-  void UnlockLast(size_t count) {
-    while (count-- > 0) variables_[count].variable->mu()->unlock();
-  }
-
-  const std::vector<Taken>& variables_;
-  Clock::time_point since_;
-  bool is_released_ = false;
-};
-
-bool IsLockedBefore(const Taken& a, const Taken& b) {
-  return std::less<const void*>()(a.variable->mu(), b.variable->mu());
-}
-
-// In TensorFlow's order for their locks, each once.
-std::vector<Taken> VariablesOf(const std::vector<SourceValue>& values) {
-  std::vector<Taken> taken;
-  for (const SourceValue& value : values) {
-    if (value.variable != nullptr) taken.push_back({value.variable});
-  }
-  std::sort(taken.begin(), taken.end(), IsLockedBefore);
-  taken.erase(std::unique(taken.begin(), taken.end(),
-                          [](const Taken& a, const Taken& b) { return a.variable == b.variable; }),
-              taken.end());
-  return taken;
-}
-
-enum class Outcome { kTaken, kMissing, kAgain };
-
-class Attempt {
- public:
-  Attempt(std::vector<Taken>* taken, MemoryImage* image) : taken_(*taken), image_(*image) {}
-
-  // Notes which variables need an image now, and keeps their buffers.
-  absl::Status Prepare() {
-    std::vector<MemoryRange> ranges;
-    for (Taken& each : taken_) {
-      tensorflow::tf_shared_lock lock(*each.variable->mu());
-      each.has_image = NeedsImage(each.variable);
-      if (!each.has_image) continue;
-      each.tensor = *each.variable->tensor();
-      ranges.push_back(RangeOf(each.tensor));
-    }
-    ranges_.resize(ranges.size());
-    return has_image() ? image_.Prepare(ranges) : absl::OkStatus();
-  }
-
-  // Under all locks. kAgain: the variables are not those that were prepared.
-  absl::StatusOr<Outcome> Take() {
-    size_t next = 0;
-    bool all_have_values = true;
-    for (Taken& each : taken_) {
-      each.has_value = HasValue(each.variable);
-      all_have_values = all_have_values && each.has_value;
-    }
-    if (!all_have_values) return Outcome::kMissing;
-    for (Taken& each : taken_) {
-      if (NeedsImage(each.variable) != each.has_image) return Outcome::kAgain;
-      const Tensor& value = *each.variable->tensor();
-      each.tensor = each.variable->copy_on_read_mode.load() && !each.has_image
-                        ? tensorflow::tensor::DeepCopy(value)
-                        : value;
-      if (!each.has_image) continue;
-      ranges_[next++] = RangeOf(each.tensor);
-    }
-    const absl::Status status = has_image() ? image_.Take(ranges_) : absl::OkStatus();
-    if (!status.ok()) return status;
-    return Outcome::kTaken;
-  }
-
-  bool has_image() const { return !ranges_.empty(); }
-
- private:
-  std::vector<Taken>& taken_;
-  MemoryImage& image_;
-  std::vector<MemoryRange> ranges_;
-};
+bool IsLockedBefore(Var* a, Var* b) { return std::less<const void*>()(a->mu(), b->mu()); }
 
 }  // namespace
 
@@ -202,48 +76,149 @@ std::string MethodName(ImageMethod method) {
   return "";
 }
 
-absl::StatusOr<Instant> TakeInstant(std::vector<SourceValue>* values,
-                                    const InstantOptions& options) {
-  std::vector<Taken> taken = VariablesOf(*values);
-  Instant instant;
-  for (const ImageMethod method : options.methods) {
-    absl::Status status;
-    for (int i = 0; i < kMostPreparations; ++i) {
-      std::unique_ptr<MemoryImage> image = NewImage(method, options);
-      Attempt attempt(&taken, image.get());
-      status = attempt.Prepare();
-      if (!status.ok()) break;
-      absl::StatusOr<Outcome> outcome = Outcome::kAgain;
-      {
-        AllLocked locked(taken);
-        outcome = attempt.Take();
-        instant.lock_seconds = locked.Release();
-      }
-      if (!outcome.ok()) {
-        status = outcome.status();
-        continue;
-      }
-      if (*outcome == Outcome::kAgain) {
-        status = absl::FailedPreconditionError("variables change their kind of update meanwhile");
-        continue;
-      }
-      if (attempt.has_image()) {
-        instant.image = std::move(image);
-        instant.method = method;
-      }
-      status = absl::OkStatus();
-      break;
-    }
-    if (status.ok()) break;
-    absl::StrAppend(&instant.refused, instant.refused.empty() ? "" : "; ", MethodName(method), ": ",
-                    status.message());
-    if (method == options.methods.back()) return absl::FailedPreconditionError(instant.refused);
+InstantTaker::InstantTaker(std::vector<SourceValue>* values, InstantOptions options)
+    : values_(*values), options_(std::move(options)) {
+  for (const SourceValue& value : values_) {
+    if (value.variable != nullptr) taken_.push_back({value.variable});
   }
-  for (size_t i = 0; i < values->size(); ++i) {
-    SourceValue& value = (*values)[i];
+  const auto comes_before = [](const Taken& a, const Taken& b) {
+    return IsLockedBefore(a.variable, b.variable);
+  };
+  std::sort(taken_.begin(), taken_.end(), comes_before);
+  taken_.erase(std::unique(taken_.begin(), taken_.end(),
+                           [](const Taken& a, const Taken& b) { return a.variable == b.variable; }),
+               taken_.end());
+}
+
+InstantTaker::~InstantTaker() { Unlock(); }
+
+absl::Status InstantTaker::Prepare() {
+  if (image_ != nullptr && !needs_preparation_) return absl::OkStatus();
+  for (; method_ < options_.methods.size(); NextMethod()) {
+    if (preparations_++ == kMostPreparations) continue;
+    image_ = NewImage(options_.methods[method_], options_);
+    failure_ = PrepareImage();
+    needs_preparation_ = !failure_.ok();
+    if (failure_.ok()) return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(refused_);
+}
+
+// Notes why the present method is not possible.
+void InstantTaker::NextMethod() {
+  absl::StrAppend(&refused_, refused_.empty() ? "" : "; ", MethodName(options_.methods[method_]),
+                  ": ", failure_.message());
+  ++method_;
+  preparations_ = 0;
+}
+
+// Notes which variables need an image now, and keeps their buffers.
+absl::Status InstantTaker::PrepareImage() {
+  std::vector<MemoryRange> ranges;
+  for (Taken& each : taken_) {
+    tensorflow::tf_shared_lock lock(*each.variable->mu());
+    each.has_image = NeedsImage(each.variable);
+    each.tensor = Tensor();
+    if (!each.has_image) continue;
+    each.tensor = *each.variable->tensor();
+    ranges.push_back(RangeOf(each.tensor));
+  }
+  ranges_.resize(ranges.size());
+  return ranges.empty() ? absl::OkStatus() : image_->Prepare(ranges);
+}
+
+void InstantTaker::Lock() {
+  for (int round = 0; round < kMostRounds; ++round) {
+    if (TryAll(Clock::time_point::max())) return;
+    std::this_thread::sleep_for(kPause);
+  }
+  for (const Taken& each : taken_) each.variable->mu()->lock();
+  since_ = Clock::now();
+  are_locked_ = true;
+}
+
+bool InstantTaker::LockUntil(Clock::time_point until) {
+  while (!TryAll(until)) {
+    if (Clock::now() + kPause > until) return false;
+    std::this_thread::sleep_for(kPause);
+  }
+  return true;
+}
+
+bool InstantTaker::TryAll(Clock::time_point until) {
+  since_ = Clock::now();
+  for (size_t i = 0; i < taken_.size(); ++i) {
+    while (!taken_[i].variable->mu()->try_lock()) {
+      if (Clock::now() > until) {
+        UnlockFirst(i);
+        return false;
+      }
+      std::this_thread::yield();
+    }
+    if (i == 0) {
+      since_ = Clock::now();
+      until = std::min(until, since_ + kLongestWait);
+    }
+  }
+  are_locked_ = true;
+  return true;
+}
+
+void InstantTaker::UnlockFirst(size_t count) {
+  while (count-- > 0) taken_[count].variable->mu()->unlock();
+}
+
+void InstantTaker::Unlock() {
+  if (!are_locked_) return;
+  UnlockFirst(taken_.size());
+  lock_seconds_ = std::chrono::duration<double>(Clock::now() - since_).count();
+  are_locked_ = false;
+}
+
+absl::Status InstantTaker::Take() {
+  // An image is taken once.
+  needs_preparation_ = true;
+  failure_ = TakeAll();
+  if (failure_.ok()) preparations_ = 0;
+  return failure_;
+}
+
+absl::Status InstantTaker::TakeAll() {
+  bool all_have_values = true;
+  for (Taken& each : taken_) {
+    each.has_value = HasValue(each.variable);
+    all_have_values = all_have_values && each.has_value;
+  }
+  if (!all_have_values) return absl::OkStatus();
+  size_t next = 0;
+  for (Taken& each : taken_) {
+    if (NeedsImage(each.variable) != each.has_image) {
+      return absl::FailedPreconditionError("variables change their kind of update meanwhile");
+    }
+    const Tensor& value = *each.variable->tensor();
+    each.tensor = each.variable->copy_on_read_mode.load() && !each.has_image
+                      ? tensorflow::tensor::DeepCopy(value)
+                      : value;
+    if (!each.has_image) continue;
+    ranges_[next++] = RangeOf(each.tensor);
+  }
+  return ranges_.empty() ? absl::OkStatus() : image_->Take(ranges_);
+}
+
+Instant InstantTaker::Finish() {
+  Instant instant;
+  instant.refused = refused_;
+  instant.lock_seconds = lock_seconds_;
+  if (!ranges_.empty()) {
+    instant.image = std::move(image_);
+    instant.method = options_.methods[method_];
+  }
+  for (size_t i = 0; i < values_.size(); ++i) {
+    SourceValue& value = values_[i];
     if (value.variable == nullptr) continue;
-    const auto found =
-        std::lower_bound(taken.begin(), taken.end(), Taken{value.variable}, IsLockedBefore);
+    const auto found = std::lower_bound(
+        taken_.begin(), taken_.end(), value.variable,
+        [](const Taken& each, Var* variable) { return IsLockedBefore(each.variable, variable); });
     if (!found->has_value) {
       instant.missing = i;
       return instant;
@@ -255,6 +230,19 @@ absl::StatusOr<Instant> TakeInstant(std::vector<SourceValue>* values,
     value.image = found->has_image ? instant.image.get() : nullptr;
   }
   return instant;
+}
+
+absl::StatusOr<Instant> TakeInstant(std::vector<SourceValue>* values,
+                                    const InstantOptions& options) {
+  InstantTaker taker(values, options);
+  while (true) {
+    absl::Status status = taker.Prepare();
+    if (!status.ok()) return status;
+    taker.Lock();
+    status = taker.Take();
+    taker.Unlock();
+    if (status.ok()) return taker.Finish();
+  }
 }
 
 }  // namespace autodist

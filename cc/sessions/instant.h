@@ -10,6 +10,8 @@
 #ifndef AUTODIST_SESSIONS_INSTANT_H_
 #define AUTODIST_SESSIONS_INSTANT_H_
 
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -42,6 +44,66 @@ struct Instant {
 };
 
 std::string MethodName(ImageMethod method);
+
+// Takes variables at one instant, step by step: Prepare(), Lock() or LockUntil(), Take(), Unlock(),
+// all in one thread; after a Take() that failed, or that is not used, from the beginning.
+class InstantTaker {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  // `values` outlive it.
+  InstantTaker(std::vector<SourceValue>* values, InstantOptions options);
+  ~InstantTaker();
+  InstantTaker(const InstantTaker&) = delete;
+  InstantTaker& operator=(const InstantTaker&) = delete;
+
+  // Prepares an image by the first method that is possible. Does nothing if one is prepared.
+  // FailedPrecondition, with the reasons, if no method is possible.
+  absl::Status Prepare();
+
+  // Locks all variables exclusively: writers of one in copy-on-read mode may hold it as shared.
+  void Lock();
+  // The same; false, and nothing is locked, if that is not possible before `until`.
+  bool LockUntil(Clock::time_point until);
+
+  // Under the locks. An error: the variables are not those that were prepared, or there is no image
+  // of them.
+  absl::Status Take();
+
+  void Unlock();  // if they are locked
+
+  // Once, after Take() was ok: gives each variable of the values its tensor and image.
+  Instant Finish();
+
+ private:
+  // A variable of the save, once.
+  struct Taken {
+    tensorflow::Var* variable;
+    bool has_image = false;  // as it was when the image was prepared
+    bool has_value = false;
+    tensorflow::Tensor tensor = {};
+  };
+
+  void NextMethod();
+  absl::Status PrepareImage();
+  bool TryAll(Clock::time_point until);
+  void UnlockFirst(size_t count);
+  absl::Status TakeAll();
+
+  std::vector<SourceValue>& values_;
+  const InstantOptions options_;
+  std::vector<Taken> taken_;  // in TensorFlow's order for their locks
+  size_t method_ = 0;         // that is tried
+  int preparations_ = 0;      // by that method
+  std::string refused_;       // the methods before it, and why
+  absl::Status failure_;      // the last one
+  std::unique_ptr<MemoryImage> image_;
+  std::vector<MemoryRange> ranges_;
+  bool needs_preparation_ = true;
+  bool are_locked_ = false;
+  Clock::time_point since_;
+  double lock_seconds_ = 0;
+};
 
 // Takes all `values` that are variables at one instant: afterwards each has a tensor, and
 // `image` where its bytes are read through that. FailedPrecondition if no method is possible.
