@@ -162,6 +162,13 @@ class NewReportSlot {
 
   void AddPath(const std::string& path) { slot_->AddPath(path); }
   void Close() { slot_->Close(); }
+  void NoteTaken() { slot_->NoteTaken(); }
+  void Cancel() { slot_->Cancel(); }
+
+  bool WaitUntilTaken(double seconds) const {
+    const ReleasedGil released;
+    return slot_->WaitUntilTaken(seconds);
+  }
 
   py::tuple Bytes() const {
     const ReportSlot::Bytes bytes = slot_->bytes();
@@ -245,6 +252,9 @@ PYBIND11_MODULE(_runtime, module) {
            py::kw_only(), py::arg("is_save"), py::arg("paths"), py::arg("instant") = py::none())
       .def("add_path", &autodist::NewReportSlot::AddPath, py::arg("path"))
       .def("close", &autodist::NewReportSlot::Close, "No op finds the slot any more.")
+      .def("wait_until_taken", &autodist::NewReportSlot::WaitUntilTaken, py::arg("seconds"))
+      .def("note_taken", &autodist::NewReportSlot::NoteTaken)
+      .def("cancel", &autodist::NewReportSlot::Cancel)
       .def("bytes", &autodist::NewReportSlot::Bytes,
            "Bytes that are done, and all; 0 before they are known.")
       .def("take_report", &autodist::NewReportSlot::TakeReport,

@@ -26,6 +26,11 @@ absl::Status WithSize(const absl::Status& status, int64_t size_bytes) {
                                                   size_bytes, " bytes"));
 }
 
+absl::Status CheckCancelled(const WriteOptions& options) {
+  if (options.progress == nullptr || !options.progress->is_cancelled()) return absl::OkStatus();
+  return absl::CancelledError("the save was cancelled; nothing was written");
+}
+
 // Writes the data file and commits.
 absl::StatusOr<int64_t> WriteInto(BundleFiles* files, const SavePlan& plan, Sources* sources,
                                   const WriteOptions& options) {
@@ -36,6 +41,7 @@ absl::StatusOr<int64_t> WriteInto(BundleFiles* files, const SavePlan& plan, Sour
   if (!status.ok()) return WithSize(status, file.size_bytes);
   if (options.progress != nullptr) options.progress->Begin(file.size_bytes);
   const DataSink sink = [&](int64_t offset, absl::string_view bytes) {
+    if (absl::Status going_on = CheckCancelled(options); !going_on.ok()) return going_on;
     const absl::Status written = files->WriteData(offset, bytes);
     if (options.progress != nullptr) options.progress->Add(bytes.size());
     return written;
@@ -45,6 +51,7 @@ absl::StatusOr<int64_t> WriteInto(BundleFiles* files, const SavePlan& plan, Sour
       WriteData(plan, file, &*streams, sources, sink, threads, options.cancelled);
   if (!crcs.ok()) return WithSize(crcs.status(), file.size_bytes);
   status = sources->Finish();
+  if (status.ok()) status = CheckCancelled(options);
   if (!status.ok()) return status;
   const auto entries = IndexEntries(plan, file.extents, *crcs);
   status = files->Commit([&](int file_count) { return BuildIndexTable(entries, file_count); });

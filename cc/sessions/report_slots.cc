@@ -3,6 +3,8 @@
 #include "sessions/report_slots.h"
 
 #include <algorithm>
+#include <chrono>
+#include <condition_variable>
 #include <mutex>
 #include <utility>
 
@@ -13,6 +15,12 @@ namespace {
 std::mutex& Mutex() {
   static auto* const mutex = new std::mutex;
   return *mutex;
+}
+
+// Notified when a save has taken its values.
+std::condition_variable& Taken() {
+  static auto* const taken = new std::condition_variable;
+  return *taken;
 }
 
 // The slots that are open, in the order in which they were opened. REQUIRES: Mutex() is held.
@@ -50,6 +58,26 @@ std::optional<InstantOptions> ReportSlot::InstantFor(const std::string& path) {
     if (slot->kind_ == Kind::kSave && slot->instant_ && slot->HasPath(path)) return slot->instant_;
   }
   return std::nullopt;
+}
+
+bool ReportSlot::WaitUntilTaken(double seconds) const {
+  std::unique_lock<std::mutex> lock(Mutex());
+  return Taken().wait_for(lock, std::chrono::duration<double>(seconds),
+                          [this] { return told_->is_taken; });
+}
+
+void ReportSlot::NoteTaken() {
+  {
+    const std::lock_guard<std::mutex> lock(Mutex());
+    told_->is_taken = true;
+  }
+  Taken().notify_all();
+}
+
+void ReportSlot::Cancel() {
+  const std::lock_guard<std::mutex> lock(Mutex());
+  is_cancelled_ = true;
+  for (const std::shared_ptr<Progress>& progress : told_->progress) progress->Cancel();
 }
 
 // REQUIRES: Mutex() is held.
@@ -93,8 +121,10 @@ SlotUse::SlotUse(ReportSlot::Kind kind, const std::string& path, int64_t step_id
     : progress_(std::make_shared<Progress>()) {
   const std::lock_guard<std::mutex> lock(Mutex());
   std::shared_ptr<ReportSlot::Told> own, unused, ended;
+  bool is_cancelled = false;
   for (const std::shared_ptr<ReportSlot>& slot : OpenSlots()) {
     if (kind != slot->kind_ || !slot->HasPath(path)) continue;
+    is_cancelled |= slot->is_cancelled_;
     if (slot->told_->step_id == step_id) {
       own = slot->told_;
     } else if (!slot->told_->step_id) {
@@ -112,6 +142,7 @@ SlotUse::SlotUse(ReportSlot::Kind kind, const std::string& path, int64_t step_id
   }
   found->start = std::min(found->start, start);
   found->progress.push_back(progress_);
+  if (is_cancelled) progress_->Cancel();
   ++found->running;
   told_ = found;
 }
@@ -120,6 +151,15 @@ SlotUse::~SlotUse() {
   if (told_ == nullptr) return;
   const std::lock_guard<std::mutex> lock(Mutex());
   --told_->running;
+}
+
+void SlotUse::NoteTaken() {
+  if (told_ == nullptr) return;
+  {
+    const std::lock_guard<std::mutex> lock(Mutex());
+    told_->is_taken = true;
+  }
+  Taken().notify_all();
 }
 
 void SlotUse::Add(const Report& report) {

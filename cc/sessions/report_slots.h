@@ -59,6 +59,15 @@ class ReportSlot {
   // reported there: each run gets one report.
   std::optional<Report> TakeReport();
 
+  // Whether the save has all values that it writes: what is changed from now on is not in it. Waits
+  // at most `seconds` for that.
+  bool WaitUntilTaken(double seconds) const;
+  // Says that it has, for ops in other processes.
+  void NoteTaken();
+
+  // Asks the save to fail before its commit. It may be too late.
+  void Cancel();
+
   // How a save to `path` takes all variables at one instant; nothing if it is not asked to.
   static std::optional<InstantOptions> InstantFor(const std::string& path);
 
@@ -76,6 +85,7 @@ class ReportSlot {
     Clock::time_point start;         // of the first op
     std::vector<std::shared_ptr<Progress>> progress;  // of each op
     std::optional<Report> report;
+    bool is_taken = false;
   };
 
   ReportSlot(Kind kind, std::vector<std::string> paths, std::optional<InstantOptions> instant)
@@ -86,6 +96,7 @@ class ReportSlot {
   const Kind kind_;
   std::vector<std::string> paths_;
   const std::optional<InstantOptions> instant_;
+  bool is_cancelled_ = false;
   std::shared_ptr<Told> told_ = std::make_shared<Told>();
 };
 
@@ -102,6 +113,9 @@ class SlotUse {
   SlotUse& operator=(const SlotUse&) = delete;
 
   Progress* progress() { return progress_.get(); }
+
+  // Says that the save has all values that it writes.
+  void NoteTaken();
 
   // Adds what the op did to the report; `report.seconds` is ignored.
   void Add(const Report& report);

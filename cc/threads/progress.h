@@ -1,4 +1,5 @@
-// How far a save or restore is: counted by the threads that move bytes, read by who watches them.
+// How far a save or restore is: counted by the threads that move bytes, read by who watches them,
+// who may also ask them to stop.
 
 #ifndef AUTODIST_THREADS_PROGRESS_H_
 #define AUTODIST_THREADS_PROGRESS_H_
@@ -17,6 +18,10 @@ class Progress {
     total_bytes_ = total_bytes;
   }
 
+  // Asks a save to fail before it commits.
+  void Cancel() { is_cancelled_ = true; }
+  bool is_cancelled() const { return is_cancelled_.load(std::memory_order_relaxed); }
+
   void Add(int64_t bytes) { done_bytes_.fetch_add(bytes, std::memory_order_relaxed); }
 
   int64_t done_bytes() const { return done_bytes_.load(std::memory_order_relaxed); }
@@ -26,6 +31,7 @@ class Progress {
  private:
   std::atomic<int64_t> done_bytes_{0};
   std::atomic<int64_t> total_bytes_{0};
+  std::atomic<bool> is_cancelled_{false};
 };
 
 }  // namespace autodist

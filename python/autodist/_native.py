@@ -149,6 +149,23 @@ class ReportSlot:
             is_save=is_save, paths=[os.fsencode(prefix) for prefix in prefixes], instant=options
         )
 
+    def wait_until_taken(self, seconds: float) -> bool:
+        """Tells whether the save has all values that it writes.
+
+        Args:
+            seconds: How long to wait for that.
+        """
+        is_taken: bool = self._slot.wait_until_taken(seconds)
+        return is_taken
+
+    def note_taken(self) -> None:
+        """Says that ops in other processes have all values that the save writes."""
+        self._slot.note_taken()
+
+    def cancel(self) -> None:
+        """Asks the save to fail before its commit, if it is not too late."""
+        self._slot.cancel()
+
     def add_prefix(self, prefix: str) -> None:
         """Lets ops find it by another prefix, too."""
         self._slot.add_path(os.fsencode(prefix))

@@ -14,6 +14,7 @@ SAMPLED = {
     "retention",
     "SavedModel",
     "sharded, same prefix",
+    "in the background, retention",
 }
 
 

@@ -116,6 +116,7 @@ class SaveOp : public TaskOp {
     absl::StatusOr<SaveRequest> request = Unpack(context);
     if (!request.ok()) return request.status();
     SlotUse slot(ReportSlot::Kind::kSave, request->prefix, context->step_id(), start);
+    slot.NoteTaken();
     absl::StatusOr<SavePlan> plan = BuildSavePlan(request->entries, layout_);
     if (!plan.ok()) return plan.status();
     const std::optional<Instant>& instant = request->variables.instant;

@@ -51,7 +51,9 @@ class BundleSave:
         if self.saver_def is not None:
             found = save_nodes.find(getattr(self.session, "graph", None), self.saver_def)
         is_ours = any(map(marks.is_marked, found))
-        if self.instant is not None and not (is_ours and len(found) == 1):
+        # What is no session is refused by the base class.
+        is_session = hasattr(self.session, "graph")
+        if self.instant is not None and is_session and not (is_ours and len(found) == 1):
             snapshots.refuse("TensorFlow's own ops write this checkpoint")
         if (
             not is_ours

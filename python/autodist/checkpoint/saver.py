@@ -6,40 +6,35 @@ commits data and index, then `.meta`, then `checkpoint`. Then it deletes old che
 (`transaction`, docs/design/durability.md). Stock TensorFlow writes `.meta` last and syncs nothing.
 """
 
+import contextlib
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
 from autodist import _native, errors
-from autodist.checkpoint import (
-    bundle_saves,
-    companion_files,
-    save_arguments,
-    snapshots,
-    tagging,
-    transaction,
-)
 from autodist.checkpoint import options as save_options
+from autodist.checkpoint import planned_saves, save_arguments, tagging
+from autodist.checkpoint.asynchronous import BackgroundSaves, SaveHandle
 from autodist.checkpoint.distributed import restore_router, save_router
 from autodist.checkpoint.distributed.tasks import sessions
 from autodist.checkpoint.distributed.tasks.transport import Transport
 from autodist.checkpoint.errors import final_errors, restore_errors
-from autodist.checkpoint.files import paths, retention, state_file
+from autodist.checkpoint.files import paths
 from autodist.checkpoint.graph import meta_graph, object_checkpoint, variable_list
 from autodist.checkpoint.options import RestoreOptions, SaveOptions
 from autodist.checkpoint.reports import report, transfer
-from autodist.private_apis import tf_variables
 
 # A parameter server imports this module and builds no `Saver`, but needs the ops too.
 _native.load_ops_if_possible()
 
-__all__ = ["RestoreOptions", "SaveOptions", "Saver", "is_durable"]
+__all__ = ["RestoreOptions", "SaveHandle", "SaveOptions", "Saver", "is_durable"]
 
 _SaverDef = tf.compat.v1.train.SaverDef
 
 
-class Saver(retention.RetainingSaver):
+class Saver(planned_saves.PlanningSaver):
     """Saves and restores the variables of the original graph, like TensorFlow's `Saver`.
 
     A drop-in replacement: constructor, methods, return values, errors and files are TensorFlow's.
@@ -134,6 +129,7 @@ class Saver(retention.RetainingSaver):
             memory_bytes=memory_bytes,
             timeout_seconds=timeout_seconds,
         )
+        self._background = BackgroundSaves()
         self._save_router = save_router.SaveRouter(_transport(self._options.save))
         self._restore_router = restore_router.RestoreRouter(_transport(self._options.restore))
         self._object_restores = object_checkpoint.ObjectRestores(
@@ -251,6 +247,7 @@ class Saver(retention.RetainingSaver):
         """
         save_path = paths.text(save_path)
         latest_filename = None if latest_filename is None else paths.text(latest_filename)
+        self._background.await_last()
         if not self._is_built:
             # Executing eagerly, or a mistake that the base class tells.
             with final_errors.of_save(save_path):
@@ -266,65 +263,90 @@ class Saver(retention.RetainingSaver):
                     save_debug_info,
                 )
             return eager_path
-        with (
-            final_errors.of_save(save_path, functools.partial(sessions.has_tasks, sess)),
-            save_arguments.inside_graph(sess),
-        ):
-            # Once, so that all files are of one step even if training goes on.
-            if global_step is not None and not isinstance(global_step, tf.compat.integral_types):
-                global_step = tf.compat.v1.train.global_step(sess, global_step)
-            prefix = save_arguments.prefix_of(
-                save_path, global_step, is_padded=self._pad_step_number
+        arguments = planned_saves.SaveArguments(
+            save_path,
+            latest_filename,
+            meta_graph_suffix,
+            write_meta_graph,
+            write_state,
+            {"strip_default_attrs": strip_default_attrs, "save_debug_info": save_debug_info},
+            consistency,
+        )
+        with planned_saves.saving(sess, save_path):
+            return self._planned_save(sess, global_step, arguments).run().prefix
+
+    def save_async(  # noqa: PLR0917 as `save`
+        self,
+        sess: Any,
+        save_path: Any,
+        global_step: Any = None,
+        latest_filename: str | None = None,
+        meta_graph_suffix: str = "meta",
+        write_meta_graph: bool = True,
+        write_state: bool = True,
+        strip_default_attrs: bool = False,
+        save_debug_info: bool = False,
+        *,
+        consistency: str | None = "instant",
+    ) -> SaveHandle:
+        """Saves in the background: returns once it has all values, and writes them meanwhile.
+
+        The files are those of `save`. The session must stay open until the save is done. A save of
+        this saver that still goes on in the background is awaited first. The interpreter does not
+        end before the save is done, and logs its error if nobody has asked for it.
+
+        Args:
+            sess: As in `save`; likewise the arguments up to `save_debug_info`.
+            save_path: Prefix of the files.
+            global_step: The step, appended to the prefix; it is read before this returns.
+            latest_filename: Name of the state file; `'checkpoint'` by default.
+            meta_graph_suffix: Suffix of the graph's file.
+            write_meta_graph: Whether to write the graph.
+            write_state: Whether to write the state file and delete old checkpoints, once the
+                checkpoint is committed.
+            strip_default_attrs: As in `save`.
+            save_debug_info: As in `save`.
+            consistency: As in `save`. With `'shard'`, a variable that is updated by rows is saved as
+                it is when it is written, which may be after this has returned.
+
+        Returns:
+            A handle: `result()` waits for the commit, and returns the prefix or raises the error.
+
+        Raises:
+            Exception: As `save`, if it fails before it has all values, which includes that the
+                arguments cannot be used; or the error of the former save in the background, if
+                nobody was told.
+        """
+        save_path = paths.text(save_path)
+        latest_filename = None if latest_filename is None else paths.text(latest_filename)
+        if not self._is_built:
+            raise errors.GraphStateError(
+                "save_async is not possible executing eagerly. Call save()"
+                if tf.executing_eagerly()
+                else "`build()` should be called before save if defer_build==True"
             )
-            instant = snapshots.instant_of(self._options.save, consistency, prefix)
-            save = functools.partial(
-                super().save,
-                latest_filename=latest_filename,
-                write_meta_graph=False,
-                write_state=False,
-            )
-            bundle_save = bundle_saves.BundleSave(
-                sess,
-                prefix,
-                self.saver_def if self._writes_v2() else None,
-                self._options.save.durable,
-                self._save_router,
-                save,
-                save_path,
-                global_step,
-                instant,
-            )
-            companions = companion_files.CompanionFiles(
-                getattr(sess, "graph", None),
-                self.saver_def,
-                tf_variables.meta_graph_filename(prefix, meta_graph_suffix)
-                if write_meta_graph
-                else None,
-                state_file.path_of(paths.parent(save_path), latest_filename)
-                if write_state
-                else None,
-                self._record,
-                lambda: self.last_checkpoints,
-                self._save_relative_paths,
-                {"strip_default_attrs": strip_default_attrs, "save_debug_info": save_debug_info},
-            )
-            saved = transaction.Transaction(
-                prefix,
-                companions,
-                self._options.save.durable,
-                self._options.save.timeout_seconds,
-                self._writes_v2(),
-                # TensorFlow's own nodes make none.
-                makes_directory=self._writes_v2() and not self.saver_def.sharded,
-                instant=instant,
-                stages_early=save_arguments.can_stage_early(sess, save_path, latest_filename),
-            ).run(
-                bundle_save.run,
-                functools.partial(save_arguments.check_parent, save_path if write_state else ""),
-            )
-        if saved.prefix is not None and write_state:
-            self._MaybeDeleteOldCheckpoints(meta_graph_suffix=meta_graph_suffix)
-        return saved.prefix
+        self._background.await_last()
+        arguments = planned_saves.SaveArguments(
+            save_path,
+            latest_filename,
+            meta_graph_suffix,
+            write_meta_graph,
+            write_state,
+            {"strip_default_attrs": strip_default_attrs, "save_debug_info": save_debug_info},
+            consistency,
+        )
+        with planned_saves.saving(sess, save_path):
+            planned = self._planned_save(sess, global_step, arguments)
+
+        # The thread is in the graph that this one is in.
+        graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+
+        def save(begin: Callable[[transfer.Transfer], None]) -> report.SaveReport:
+            entered = contextlib.nullcontext() if graph is None else graph.as_default()
+            with entered, planned_saves.saving(sess, save_path):
+                return planned.run(begin)
+
+        return self._background.start(planned.prefix, planned.global_step, save)
 
     def restore(self, sess: Any, save_path: Any) -> None:
         """Restores variables.

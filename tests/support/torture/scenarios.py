@@ -23,6 +23,7 @@ class Scenario:
         devices: How many CPU devices the variables are spread over.
         place: How the directory is named: `plain`, `link` (through a symbolic link), `relative` (to the current one).
         recovers: Whether the last save is that of a new saver, which recovers the checkpoints of the former.
+        asynchronous: Whether all saves are made in the background, and awaited.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Scenario:
     devices: int = 1
     place: str = "plain"
     recovers: bool = False
+    asynchronous: bool = False
 
     @property
     def is_first(self) -> bool:
@@ -79,6 +81,8 @@ MORE_SCENARIOS = (
         arguments={"keep_checkpoint_every_n_hours": 1e-9},
     ),
     Scenario("recovered checkpoints, retention", (1, 2, 3), keep=1, recovers=True),
+    Scenario("in the background, same prefix", (None, None), asynchronous=True),
+    Scenario("in the background, retention", (1, 2), keep=1, asynchronous=True),
     Scenario("another state file", (1, 2), keep=1, latest_filename="latest"),
     Scenario("odd names, same prefix", (None, None), prefix="a b%s %2F \u00fc\u6a21 *?"),
     Scenario("odd names, retention", (1, 2), keep=1, prefix="a b%s %2F \u00fc\u6a21 *?"),

@@ -101,7 +101,10 @@ def save_versions(
         Path(prefix).mkdir(exist_ok=True)
 
     def save(step: int | None) -> None:
-        model.saver.save(model.session, prefix, step, task["latest_filename"])
+        if task.get("asynchronous"):
+            model.saver.save_async(model.session, prefix, step, task["latest_filename"]).result()
+        else:
+            model.saver.save(model.session, prefix, step, task["latest_filename"])
 
     for version, step in enumerate(before, 1):
         model.load(version)

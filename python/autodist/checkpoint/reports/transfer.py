@@ -6,6 +6,8 @@ import contextlib
 import contextvars
 from collections.abc import Iterable, Iterator
 
+import tensorflow as tf
+
 from autodist import _native
 from autodist.checkpoint.reports import progress
 
@@ -30,6 +32,7 @@ class Transfer:
             is_save: Whether it is a save, or a restore.
         """
         self._slot = slot
+        self._is_cancelled = False
         self._total = 0
         self._told = 0
         self._report: _native.OpReport | None = None
@@ -48,8 +51,12 @@ class Transfer:
 
         Args:
             byte_counts: Of each task, since the save or restore began there.
+
+        Raises:
+            tf.errors.CancelledError: The save was asked to fail.
         """
         self._told = sum(int(count) for count in byte_counts)
+        self.check_cancelled()
 
     def bytes(self) -> tuple[int, int]:
         """Returns how many bytes are done, and of how many; 0 before that is known."""
@@ -60,6 +67,34 @@ class Transfer:
         """Says that the bundle is written under another prefix first."""
         for name in _written_prefixes(prefix):
             self._slot.add_prefix(name)
+
+    def wait_until_taken(self, seconds: float) -> bool:
+        """Tells whether a save has all values that it writes.
+
+        Args:
+            seconds: How long to wait for that.
+        """
+        return self._slot.wait_until_taken(seconds)
+
+    def note_taken(self) -> None:
+        """Says that the tasks of a cluster have all values that the save writes."""
+        self._slot.note_taken()
+
+    def cancel(self) -> None:
+        """Asks the save to fail before its commit."""
+        self._is_cancelled = True
+        self._slot.cancel()
+
+    def check_cancelled(self) -> None:
+        """Raises if the save was asked to fail.
+
+        Raises:
+            tf.errors.CancelledError: It was.
+        """
+        if self._is_cancelled:
+            raise tf.errors.CancelledError(
+                None, None, "the save was cancelled; nothing was written"
+            )
 
     def end(self) -> None:
         """Shows no progress any more; may be called again. Call it before you log the end."""

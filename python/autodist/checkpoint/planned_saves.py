@@ -1,0 +1,194 @@
+"""A save that is planned and not begun: its transaction, its bundle, and what comes after."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from autodist.checkpoint import companion_files, save_arguments, snapshots
+from autodist.checkpoint import options as save_options
+from autodist.checkpoint.bundle_saves import BundleSave
+from autodist.checkpoint.distributed import save_router
+from autodist.checkpoint.distributed.tasks import sessions
+from autodist.checkpoint.errors import final_errors
+from autodist.checkpoint.files import paths, retention, state_file
+from autodist.checkpoint.reports.report import SaveReport
+from autodist.checkpoint.reports.transfer import Transfer
+from autodist.checkpoint.transaction import Transaction
+from autodist.private_apis import tf_variables
+
+
+def _tell_nobody(transfer: Transfer) -> None:
+    del transfer
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedSave:
+    """One save that has not begun.
+
+    Attributes:
+        transaction: Locks, stages and commits its files.
+        bundle_save: Writes the bundle.
+        check: As in `Transaction.run`.
+        clean_up: Called after the commit; removes old checkpoints.
+    """
+
+    transaction: Transaction
+    bundle_save: BundleSave
+    check: Callable[[], None]
+    clean_up: Callable[[], None]
+
+    @property
+    def prefix(self) -> str:
+        """The checkpoint's."""
+        return self.bundle_save.prefix
+
+    @property
+    def global_step(self) -> int | None:
+        """The step in its name; `None` if it has none."""
+        return self.bundle_save.global_step
+
+    def run(self, begin: Callable[[Transfer], None] = _tell_nobody) -> SaveReport:
+        """Saves, and returns what was saved.
+
+        Args:
+            begin: Is called before the bundle is written, with what tells how far it is.
+
+        Raises:
+            Exception: As `Transaction.run`.
+        """
+
+        def write_bundle(running: Transfer) -> SaveReport:
+            begin(running)
+            running.check_cancelled()
+            return self.bundle_save.run(running)
+
+        saved = self.transaction.run(write_bundle, self.check)
+        if saved.prefix is not None:
+            self.clean_up()
+        return saved
+
+
+@dataclasses.dataclass(frozen=True)
+class SaveArguments:
+    """Arguments of `Saver.save`.
+
+    Attributes:
+        save_path: Prefix of the files, without a step.
+        latest_filename: Name of the state file; `None`: `'checkpoint'`.
+        meta_graph_suffix: Suffix of the graph's file.
+        write_meta_graph: Whether to write the graph.
+        write_state: Whether to write the state file and delete old checkpoints.
+        meta_graph_options: How the graph is exported.
+        consistency: As in `SaveOptions`; `None`: as the saver was told.
+    """
+
+    save_path: str
+    latest_filename: str | None
+    meta_graph_suffix: str
+    write_meta_graph: bool
+    write_state: bool
+    meta_graph_options: dict[str, Any]
+    consistency: str | None
+
+
+class PlanningSaver(retention.RetainingSaver):
+    """TensorFlow's `Saver`, which can also plan a save that somebody else runs."""
+
+    # `Saver` sets these.
+    _options: save_options.SaverOptions
+    _save_router: save_router.SaveRouter
+
+    # Of the base class.
+    saver_def: Any
+    _pad_step_number: bool
+    _save_relative_paths: bool
+
+    def _planned_save(self, sess: Any, global_step: Any, arguments: SaveArguments) -> PlannedSave:
+        """Reads the step and returns a save that has not begun.
+
+        Args:
+            sess: The session.
+            global_step: As in `Saver.save`.
+            arguments: The others.
+
+        Raises:
+            ArgumentError: `consistency` is not one of those allowed.
+        """
+        save_path, options = arguments.save_path, self._options.save
+        # Once, so that all files are of one step even if training goes on.
+        if global_step is not None and not isinstance(global_step, tf.compat.integral_types):
+            global_step = tf.compat.v1.train.global_step(sess, global_step)
+        prefix = save_arguments.prefix_of(save_path, global_step, is_padded=self._pad_step_number)
+        instant = snapshots.instant_of(options, arguments.consistency, prefix)
+        bundle_save = BundleSave(
+            sess,
+            prefix,
+            self.saver_def if self._writes_v2() else None,
+            options.durable,
+            self._save_router,
+            functools.partial(
+                super().save,
+                latest_filename=arguments.latest_filename,
+                write_meta_graph=False,
+                write_state=False,
+            ),
+            save_path,
+            global_step,
+            instant,
+        )
+        companions = companion_files.CompanionFiles(
+            getattr(sess, "graph", None),
+            self.saver_def,
+            tf_variables.meta_graph_filename(prefix, arguments.meta_graph_suffix)
+            if arguments.write_meta_graph
+            else None,
+            state_file.path_of(paths.parent(save_path), arguments.latest_filename)
+            if arguments.write_state
+            else None,
+            self._record,
+            lambda: self.last_checkpoints,
+            self._save_relative_paths,
+            arguments.meta_graph_options,
+        )
+        stages_early = save_arguments.can_stage_early(sess, save_path, arguments.latest_filename)
+        transaction = Transaction(
+            prefix,
+            companions,
+            options.durable,
+            options.timeout_seconds,
+            self._writes_v2(),
+            # TensorFlow's own nodes make none.
+            makes_directory=self._writes_v2() and not self.saver_def.sharded,
+            instant=instant,
+            stages_early=stages_early,
+        )
+        check = functools.partial(
+            save_arguments.check_parent, save_path if arguments.write_state else ""
+        )
+
+        def clean_up() -> None:
+            if arguments.write_state:
+                self._MaybeDeleteOldCheckpoints(meta_graph_suffix=arguments.meta_graph_suffix)
+
+        return PlannedSave(transaction, bundle_save, check, clean_up)
+
+
+@contextlib.contextmanager
+def saving(sess: Any, save_path: str) -> Iterator[None]:
+    """Gives the errors of a save their final types, and enters the session's graph.
+
+    Args:
+        sess: The session.
+        save_path: The path that the saver was given.
+    """
+    with (
+        final_errors.of_save(save_path, functools.partial(sessions.has_tasks, sess)),
+        save_arguments.inside_graph(sess),
+    ):
+        yield
