@@ -28,6 +28,19 @@ def test_a_transformation_is_measured_by_part(tmp_path: Path) -> None:
     assert row["made"] > row["nodes"]
 
 
+def test_saves_beside_a_training_are_compared(tmp_path: Path) -> None:
+    arguments = ["--gib", "0.15", "--rounds", "1", "--memory-rounds", "1", "--beside", "0.2"]
+    rows = run_benchmark(
+        "async_benchmark", [*arguments, "--directory", str(tmp_path)], tmp_path / "results"
+    )["rows"]
+    found = {row["contestant"]: row for row in rows}
+    assert {"no save", "save, block", "stock, sharded", "eager async"} < set(found)
+    for method in ("pages", "pages, small pool", "fork", "copy"):
+        assert found[method]["instants"] == "2 of 2"
+        assert found[method]["extra_bytes"] is not None
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
 def test_a_cluster_is_compared_with_stock_and_the_limit(tmp_path: Path) -> None:
     arguments = ["--mib", "2", "--rounds", "1", "--memory-rounds", "0", "--tmpfs", str(tmp_path)]
     report = run_benchmark(
