@@ -164,10 +164,16 @@ class NewReportSlot {
   void Close() { slot_->Close(); }
   void NoteTaken() { slot_->NoteTaken(); }
   void Cancel() { slot_->Cancel(); }
+  void OutliveSession() { slot_->OutliveSession(); }
 
   bool WaitUntilTaken(double seconds) const {
     const ReleasedGil released;
     return slot_->WaitUntilTaken(seconds);
+  }
+
+  void WaitUntilIdle() const {
+    const ReleasedGil released;
+    slot_->WaitUntilIdle();
   }
 
   py::tuple Bytes() const {
@@ -255,6 +261,8 @@ PYBIND11_MODULE(_runtime, module) {
       .def("wait_until_taken", &autodist::NewReportSlot::WaitUntilTaken, py::arg("seconds"))
       .def("note_taken", &autodist::NewReportSlot::NoteTaken)
       .def("cancel", &autodist::NewReportSlot::Cancel)
+      .def("wait_until_idle", &autodist::NewReportSlot::WaitUntilIdle)
+      .def("outlive_session", &autodist::NewReportSlot::OutliveSession)
       .def("bytes", &autodist::NewReportSlot::Bytes,
            "Bytes that are done, and all; 0 before they are known.")
       .def("take_report", &autodist::NewReportSlot::TakeReport,

@@ -17,10 +17,10 @@ std::mutex& Mutex() {
   return *mutex;
 }
 
-// Notified when a save has taken its values.
-std::condition_variable& Taken() {
-  static auto* const taken = new std::condition_variable;
-  return *taken;
+// Notified when a save has taken its values, and when an op ends.
+std::condition_variable& Changed() {
+  static auto* const changed = new std::condition_variable;
+  return *changed;
 }
 
 // The slots that are open, in the order in which they were opened. REQUIRES: Mutex() is held.
@@ -62,8 +62,8 @@ std::optional<InstantOptions> ReportSlot::InstantFor(const std::string& path) {
 
 bool ReportSlot::WaitUntilTaken(double seconds) const {
   std::unique_lock<std::mutex> lock(Mutex());
-  return Taken().wait_for(lock, std::chrono::duration<double>(seconds),
-                          [this] { return told_->is_taken; });
+  return Changed().wait_for(lock, std::chrono::duration<double>(seconds),
+                            [this] { return told_->is_taken; });
 }
 
 void ReportSlot::NoteTaken() {
@@ -71,13 +71,23 @@ void ReportSlot::NoteTaken() {
     const std::lock_guard<std::mutex> lock(Mutex());
     told_->is_taken = true;
   }
-  Taken().notify_all();
+  Changed().notify_all();
 }
 
 void ReportSlot::Cancel() {
   const std::lock_guard<std::mutex> lock(Mutex());
   is_cancelled_ = true;
   for (const std::shared_ptr<Progress>& progress : told_->progress) progress->Cancel();
+}
+
+void ReportSlot::WaitUntilIdle() const {
+  std::unique_lock<std::mutex> lock(Mutex());
+  Changed().wait(lock, [this] { return told_->running == 0; });
+}
+
+void ReportSlot::OutliveSession() {
+  const std::lock_guard<std::mutex> lock(Mutex());
+  outlives_session_ = true;
 }
 
 // REQUIRES: Mutex() is held.
@@ -125,6 +135,7 @@ SlotUse::SlotUse(ReportSlot::Kind kind, const std::string& path, int64_t step_id
   for (const std::shared_ptr<ReportSlot>& slot : OpenSlots()) {
     if (kind != slot->kind_ || !slot->HasPath(path)) continue;
     is_cancelled |= slot->is_cancelled_;
+    outlives_session_ |= slot->outlives_session_;
     if (slot->told_->step_id == step_id) {
       own = slot->told_;
     } else if (!slot->told_->step_id) {
@@ -149,8 +160,11 @@ SlotUse::SlotUse(ReportSlot::Kind kind, const std::string& path, int64_t step_id
 
 SlotUse::~SlotUse() {
   if (told_ == nullptr) return;
-  const std::lock_guard<std::mutex> lock(Mutex());
-  --told_->running;
+  {
+    const std::lock_guard<std::mutex> lock(Mutex());
+    --told_->running;
+  }
+  Changed().notify_all();
 }
 
 void SlotUse::NoteTaken() {
@@ -159,7 +173,7 @@ void SlotUse::NoteTaken() {
     const std::lock_guard<std::mutex> lock(Mutex());
     told_->is_taken = true;
   }
-  Taken().notify_all();
+  Changed().notify_all();
 }
 
 void SlotUse::Add(const Report& report) {

@@ -68,6 +68,12 @@ class ReportSlot {
   // Asks the save to fail before its commit. It may be too late.
   void Cancel();
 
+  // Returns once no op of the run is going on.
+  void WaitUntilIdle() const;
+
+  // Says that a save which has its values goes on, if the session is closed meanwhile.
+  void OutliveSession();
+
   // How a save to `path` takes all variables at one instant; nothing if it is not asked to.
   static std::optional<InstantOptions> InstantFor(const std::string& path);
 
@@ -97,6 +103,7 @@ class ReportSlot {
   std::vector<std::string> paths_;
   const std::optional<InstantOptions> instant_;
   bool is_cancelled_ = false;
+  bool outlives_session_ = false;
   std::shared_ptr<Told> told_ = std::make_shared<Told>();
 };
 
@@ -116,6 +123,7 @@ class SlotUse {
 
   // Says that the save has all values that it writes.
   void NoteTaken();
+  bool outlives_session() const { return outlives_session_; }
 
   // Adds what the op did to the report; `report.seconds` is ignored.
   void Add(const Report& report);
@@ -123,6 +131,7 @@ class SlotUse {
  private:
   const std::shared_ptr<Progress> progress_;
   std::shared_ptr<ReportSlot::Told> told_;  // null without a slot
+  bool outlives_session_ = false;
 };
 
 }  // namespace autodist

@@ -166,6 +166,14 @@ class ReportSlot:
         """Asks the save to fail before its commit, if it is not too late."""
         self._slot.cancel()
 
+    def outlive_session(self) -> None:
+        """Has the save go on if the session is closed once it has its values."""
+        self._slot.outlive_session()
+
+    def wait_until_idle(self) -> None:
+        """Returns once no op of this process is going on for the save or restore."""
+        self._slot.wait_until_idle()
+
     def add_prefix(self, prefix: str) -> None:
         """Lets ops find it by another prefix, too."""
         self._slot.add_path(os.fsencode(prefix))

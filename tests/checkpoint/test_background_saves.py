@@ -275,6 +275,33 @@ open({str(tmp_path / "d")!r}, "w").close()
     assert f"{tmp_path / 'm'} was not saved: " not in done.stderr
 
 
+def test_a_session_that_is_closed_ends_no_save_that_has_its_values(
+    slow_disk: dict[str, str], tmp_path: Path
+) -> None:
+    program = f"""
+import tensorflow as tf
+from autodist.checkpoint.saver import Saver
+tf1 = tf.compat.v1
+for target in ("", tf1.train.Server.create_local_server().target):
+    prefix = {str(tmp_path / "m")!r} + str(len(target))
+    with tf.Graph().as_default():
+        variable = tf1.get_variable("v", [2_000_000], use_resource=True)
+        saver = Saver()
+        with tf1.Session(target) as session:
+            session.run(variable.initializer)
+            handle = saver.save_async(session, prefix)
+            assert not handle.done()
+        assert handle.result() == prefix
+        with tf1.Session(target) as session:
+            saver.restore(session, prefix)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=slow_disk, capture_output=True, text=True, check=False, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
 @pytest.mark.parametrize("strategy", ["PSLoadBalancing", "PartitionedPS"])
 def test_of_a_distributed_session(strategy: str, tmp_path: Path) -> None:
     autodist = AutoDist(write_local_spec(tmp_path), STRATEGIES[strategy]())

@@ -122,8 +122,10 @@ class SaveOp : public TaskOp {
     const std::optional<Instant>& instant = request->variables.instant;
     VariableSources sources(std::move(request->values), lock_mode_, request->variables.lock_seconds,
                             instant ? instant->image : nullptr);
-    absl::StatusOr<int64_t> written_bytes = WriteBundle(
-        request->prefix, *plan, &sources, {threads_, durable_, &cancelled, slot.progress()});
+    // Whoever closes a session does not mean a save that has all it needs.
+    const std::atomic<bool>* const stop = slot.outlives_session() ? nullptr : &cancelled;
+    absl::StatusOr<int64_t> written_bytes =
+        WriteBundle(request->prefix, *plan, &sources, {threads_, durable_, stop, slot.progress()});
     if (!written_bytes.ok()) return written_bytes.status();
     Report report;
     report.bytes = *written_bytes;

@@ -148,6 +148,7 @@ class SaveHandle:
             self._future.set_result(report)
 
     def _begin(self, transfer: Transfer) -> None:
+        transfer.outlive_session()
         self._transfer = transfer
         if self._is_cancelled:
             transfer.cancel()

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import tensorflow as tf
+
 from autodist import _native
 from autodist.checkpoint import save_arguments, snapshots
 from autodist.checkpoint.distributed import save_router
@@ -82,7 +84,13 @@ class BundleSave:
             snapshots.refuse("the variables are on several tasks")
         if is_proxy and session.stages_bundle:
             return self._run_staged(session, running)
-        path: str | None = self.save(session, self.save_path, self.global_step)
+        try:
+            path: str | None = self.save(session, self.save_path, self.global_step)
+        except tf.errors.CancelledError:
+            is_one_op = is_ours and not is_proxy and not self.saver_def.sharded
+            if not (is_one_op and running.has_outlived_session()):
+                raise
+            path = self.prefix
         if path is None:
             return report.SaveReport(None)
         if self.durable and not is_ours:

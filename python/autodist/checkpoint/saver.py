@@ -291,9 +291,10 @@ class Saver(planned_saves.PlanningSaver):
     ) -> SaveHandle:
         """Saves in the background: returns once it has all values, and writes them meanwhile.
 
-        The files are those of `save`. The session must stay open until the save is done. A save of
-        this saver that still goes on in the background is awaited first. The interpreter does not
-        end before the save is done, and logs its error if nobody has asked for it.
+        The files are those of `save`. A save of this saver that still goes on in the background is
+        awaited first. The interpreter does not end before the save is done, and logs its error if
+        nobody has asked for it. If the variables are on other servers, the session must stay open
+        until the save is done.
 
         Args:
             sess: As in `save`; likewise the arguments up to `save_debug_info`.

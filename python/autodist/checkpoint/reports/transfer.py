@@ -33,6 +33,7 @@ class Transfer:
         """
         self._slot = slot
         self._is_cancelled = False
+        self._outlives_session = False
         self._total = 0
         self._told = 0
         self._report: _native.OpReport | None = None
@@ -84,6 +85,18 @@ class Transfer:
         """Asks the save to fail before its commit."""
         self._is_cancelled = True
         self._slot.cancel()
+
+    def outlive_session(self) -> None:
+        """Has a save go on if the session is closed once it has its values."""
+        self._outlives_session = True
+        self._slot.outlive_session()
+
+    def has_outlived_session(self) -> bool:
+        """Tells whether the op wrote the bundle, although the session was closed meanwhile."""
+        if not self._outlives_session:
+            return False
+        self._slot.wait_until_idle()
+        return self.report() is not None
 
     def check_cancelled(self) -> None:
         """Raises if the save was asked to fail.
