@@ -18,7 +18,7 @@ int64_t BytesAfterWholePage(const char* at) {
 }  // namespace
 
 absl::Status MovedError() {
-  return absl::FailedPreconditionError("a variable was given another size meanwhile");
+  return absl::AbortedError("a variable was given another size meanwhile");
 }
 
 Chunks::Chunks(absl::Span<const MemoryRange> ranges, int64_t grain, int64_t small_bytes)

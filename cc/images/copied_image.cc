@@ -4,6 +4,9 @@
 
 #include <cstring>
 
+#include "absl/strings/str_cat.h"
+#include "images/available_memory.h"
+
 namespace autodist {
 namespace {
 
@@ -13,9 +16,18 @@ constexpr int64_t kCopyGrainBytes = 2 << 20;
 }  // namespace
 
 absl::Status CopiedImage::Prepare(absl::Span<const MemoryRange> ranges) {
-  chunks_ = std::make_unique<Chunks>(ranges, kCopyGrainBytes, kCopyGrainBytes);
   int64_t total = 0;
   for (const MemoryRange& range : ranges) total += range.size;
+  if (total > memory_bytes_) {
+    return absl::ResourceExhaustedError(absl::StrCat("the copy takes ", total,
+                                                     " bytes, more than the ", memory_bytes_,
+                                                     " of snapshot_memory_bytes"));
+  }
+  if (const int64_t available = AvailableMemory(); total > available) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the copy takes ", total, " bytes, and only ", available, " are available"));
+  }
+  chunks_ = std::make_unique<Chunks>(ranges, kCopyGrainBytes, kCopyGrainBytes);
   return copy_.Map(total);
 }
 

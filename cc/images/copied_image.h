@@ -16,6 +16,9 @@ namespace autodist {
 
 class CopiedImage : public MemoryImage {
  public:
+  // At most `memory_bytes` are copied.
+  explicit CopiedImage(int64_t memory_bytes) : memory_bytes_(memory_bytes) {}
+
   absl::Status Prepare(absl::Span<const MemoryRange> ranges) override;
   absl::Status Take(absl::Span<const MemoryRange> ranges) override;
   absl::Status Read(const char* at, int64_t size, char* to) override;
@@ -24,6 +27,7 @@ class CopiedImage : public MemoryImage {
   ImageReport report() const override { return report_; }
 
  private:
+  const int64_t memory_bytes_;
   std::unique_ptr<Chunks> chunks_;
   MappedMemory copy_;
   ImageReport report_;

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -18,6 +19,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "images/private_memory.h"
 
 namespace autodist {
 namespace {
@@ -25,8 +27,29 @@ namespace {
 // Of what is given back at a time.
 constexpr int64_t kForkGrainBytes = 2 << 20;
 
+// Ranges that are probed by one system call: IOV_MAX.
+constexpr size_t kProbesPerCall = 1024;
+
 absl::Status ForkError(absl::string_view what) {
   return absl::FailedPreconditionError(absl::StrCat(what, ": ", std::strerror(errno)));
+}
+
+absl::Status ReadError(pid_t child) {
+  return ForkError(
+      absl::StrCat("cannot read the memory of process ", child, ", the child of a fork"));
+}
+
+// Needed where the kernel is older than Linux 5.9, or a container does not know the call.
+__attribute__((no_sanitize("address", "thread", "undefined"))) void CloseAllBut(int kept) {
+  const bool is_below_closed = kept == 0 || syscall(SYS_close_range, 0, kept - 1, 0) == 0;
+  if (is_below_closed && syscall(SYS_close_range, kept + 1, ~0U, 0) == 0) return;
+  struct {
+    uint64_t current, most;
+  } limit = {};
+  if (syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, nullptr, &limit) != 0) limit.current = 1 << 16;
+  for (uint64_t i = 0; i < limit.current; ++i) {
+    if (i != static_cast<uint64_t>(kept)) syscall(SYS_close, i);
+  }
 }
 
 // What the child does. Only system calls: another thread of the parent may have held any lock.
@@ -37,8 +60,7 @@ absl::Status ForkError(absl::string_view what) {
   if (score >= 0) {
     (void)!syscall(SYS_write, score, "1000", 4);
   }
-  if (pipe > 0) syscall(SYS_close_range, 0, pipe - 1, 0);
-  syscall(SYS_close_range, pipe + 1, ~0U, 0);
+  CloseAllBut(pipe);
   // PR_SET_PDEATHSIG would end the child with the thread that forked it.
   while (syscall(SYS_getppid) == parent) {
     pollfd waits = {pipe, POLLIN, 0};
@@ -61,6 +83,16 @@ ForkedImage::~ForkedImage() {
 
 absl::Status ForkedImage::Prepare(absl::Span<const MemoryRange> ranges) {
   chunks_ = std::make_unique<Chunks>(ranges, kForkGrainBytes, kForkGrainBytes);
+  probes_.resize(ranges.size());
+  probed_.resize(ranges.size());
+  const absl::Status status = CheckPrivate(ranges);
+  if (!status.ok()) return status;
+  // A container that denies the call denies it here, too.
+  char byte = 0, copy;
+  const iovec local = {&copy, 1}, remote = {&byte, 1};
+  if (process_vm_readv(getpid(), &local, 1, &remote, 1, 0) != 1) {
+    return ForkError("process_vm_readv");
+  }
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return ForkError("no pipe for the child of a fork");
   read_end_ = ends[0];
@@ -85,11 +117,26 @@ absl::Status ForkedImage::Take(absl::Span<const MemoryRange> ranges) {
   errno = error;
   if (child < 0) return ForkError("fork");
   child_ = static_cast<pid_t>(child);
-  char first;
-  const absl::Status status =
-      ranges.empty() ? absl::OkStatus() : Read(ranges[0].begin, ranges[0].size > 0, &first);
+  size_t count = 0;
+  for (const MemoryRange& range : ranges) {
+    if (range.size > 0) probes_[count++] = {range.begin, 1};
+  }
+  probes_.resize(count);
+  const absl::Status status = CheckReadable();
   if (!status.ok()) EndChild();
   return status;
+}
+
+// The child may be out of reach, and so may memory that a driver keeps from children.
+absl::Status ForkedImage::CheckReadable() {
+  for (size_t first = 0; first < probes_.size(); first += kProbesPerCall) {
+    const size_t count = std::min(kProbesPerCall, probes_.size() - first);
+    const iovec local = {probed_.data(), count};
+    const ssize_t got = process_vm_readv(child_, &local, 1, &probes_[first], count, 0);
+    if (got >= 0 && got < static_cast<ssize_t>(count)) errno = EFAULT;
+    if (got != static_cast<ssize_t>(count)) return ReadError(child_);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ForkedImage::Read(const char* at, int64_t size, char* to) {
@@ -97,10 +144,7 @@ absl::Status ForkedImage::Read(const char* at, int64_t size, char* to) {
     const iovec local = {to, static_cast<size_t>(size)};
     const iovec remote = {const_cast<char*>(at), static_cast<size_t>(size)};
     const ssize_t got = process_vm_readv(child_, &local, 1, &remote, 1, 0);
-    if (got <= 0) {
-      return ForkError(
-          absl::StrCat("cannot read the memory of process ", child_, ", the child of a fork"));
-    }
+    if (got <= 0) return ReadError(child_);
     at += got;
     to += got;
     size -= got;

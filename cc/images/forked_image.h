@@ -11,10 +11,12 @@
 #define AUTODIST_IMAGES_FORKED_IMAGE_H_
 
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
@@ -38,10 +40,13 @@ class ForkedImage : public MemoryImage {
   pid_t child() const { return child_; }
 
  private:
+  absl::Status CheckReadable();
   void EndChild();
 
   std::unique_ptr<Chunks> chunks_;
   ImageReport report_;
+  std::vector<iovec> probes_;  // the first byte of each range
+  std::vector<char> probed_;
   int read_end_ = -1;
   int write_end_ = -1;
   pid_t child_ = 0;

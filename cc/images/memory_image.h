@@ -41,8 +41,8 @@ class MemoryImage {
   // this way.
   virtual absl::Status Prepare(absl::Span<const MemoryRange> ranges) = 0;
 
-  // The ranges may have moved since, but have the sizes they had. Does not allocate, wait or touch
-  // files. After an error there is no image, and the memory is as it was.
+  // The ranges may have moved since, but have the sizes they had: else Aborted. Does not allocate,
+  // wait or touch files. After an error there is no image, and the memory is as it was.
   virtual absl::Status Take(absl::Span<const MemoryRange> ranges) = 0;
 
   // Copies [at, at + size), which lies in one of the ranges, to `to`. Thread-safe.

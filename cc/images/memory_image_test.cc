@@ -6,27 +6,27 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <memory>
-#include <random>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "core/testing/testing.h"
 #include "images/copied_image.h"
 #include "images/forked_image.h"
 #include "images/protected_image.h"
+#include "images/testing/testing_buffers.h"
 
 namespace autodist {
 namespace {
 
+using testing::Buffers;
+using testing::ReadAll;
+using testing::Writers;
 using MakeImage = std::function<std::unique_ptr<MemoryImage>()>;
 
 ProtectionOptions Options(int64_t grain, int64_t pool, const std::string& spill = "") {
@@ -43,7 +43,7 @@ std::unique_ptr<MemoryImage> Protected(const ProtectionOptions& options) {
 
 // Each way that takes the memory there is. A machine that has no userfaultfd tries the others.
 std::vector<MakeImage> AllImages() {
-  std::vector<MakeImage> all = {[] { return std::make_unique<CopiedImage>(); },
+  std::vector<MakeImage> all = {[] { return std::make_unique<CopiedImage>(int64_t{1} << 40); },
                                 [] { return std::make_unique<ForkedImage>(); }};
   PageGuard guard;
   if (!guard.Open().ok()) return all;
@@ -55,90 +55,9 @@ std::vector<MakeImage> AllImages() {
   return all;
 }
 
-// Memory as variables have it: large and small buffers anywhere in the heap.
-class Buffers {
- public:
-  explicit Buffers(std::vector<int64_t> sizes, int shift = 64) {
-    for (const int64_t size : sizes) {
-      owned_.emplace_back(new char[size + shift]);
-      ranges_.push_back({owned_.back().get() + shift, size});
-    }
-  }
-
-  const std::vector<MemoryRange>& ranges() const { return ranges_; }
-
-  void Fill(uint32_t seed) {
-    std::mt19937 random(seed);
-    for (const MemoryRange& range : ranges_) {
-      for (int64_t i = 0; i < range.size; ++i) range.begin[i] = static_cast<char>(random());
-    }
-  }
-
-  std::vector<std::string> Contents() const {
-    std::vector<std::string> contents;
-    for (const MemoryRange& range : ranges_) {
-      contents.emplace_back(range.begin, static_cast<size_t>(range.size));
-    }
-    return contents;
-  }
-
- private:
-  std::vector<std::unique_ptr<char[]>> owned_;
-  std::vector<MemoryRange> ranges_;
-};
-
 const std::vector<int64_t> kSizes = {5 << 20, 300, 1 << 20, 0, 700001, 4096, (3 << 20) + 5};
 
-// Reads all of the image in pieces, like the threads of a save, and releases them.
-absl::Status ReadAll(MemoryImage* image, const std::vector<MemoryRange>& ranges, int64_t piece,
-                     std::vector<std::string>* contents) {
-  contents->clear();
-  for (const MemoryRange& range : ranges) {
-    std::string& whole = contents->emplace_back(static_cast<size_t>(range.size), '?');
-    for (int64_t at = 0; at < range.size; at += piece) {
-      const int64_t size = std::min(piece, range.size - at);
-      absl::Status status = image->Read(range.begin + at, size, &whole[static_cast<size_t>(at)]);
-      if (!status.ok()) return status;
-      image->Release(range.begin + at, size);
-    }
-  }
-  return absl::OkStatus();
-}
-
 void ExpectOk(const absl::Status& status) { EXPECT_EQ(status.ToString(), "OK"); }
-
-// Writers that overwrite everything, one byte at a time in any order, until they are told to end.
-class Writers {
- public:
-  explicit Writers(const Buffers& buffers) {
-    for (int i = 0; i < 2; ++i) {
-      threads_.emplace_back([this, &buffers, i] {
-        std::mt19937 random(static_cast<uint32_t>(i) + 1);
-        while (!ends_) {
-          const MemoryRange& range = buffers.ranges()[random() % buffers.ranges().size()];
-          if (range.size == 0) continue;
-          for (int k = 0; k < 100; ++k) range.begin[random() % range.size] += 1;
-          ++rounds_;
-        }
-      });
-    }
-  }
-  ~Writers() {
-    ends_ = true;
-    for (std::thread& thread : threads_) thread.join();
-  }
-
-  // Waits until they have gone on for a while.
-  void Await() {
-    const int64_t until = rounds_ + 2000;
-    while (rounds_ < until) std::this_thread::yield();
-  }
-
- private:
-  std::atomic<bool> ends_{false};
-  std::atomic<int64_t> rounds_{0};
-  std::vector<std::thread> threads_;
-};
 
 TEST(WhatIsReadIsWhatWasThereAtTheInstant) {
   for (const MakeImage& make : AllImages()) {
@@ -152,9 +71,9 @@ TEST(WhatIsReadIsWhatWasThereAtTheInstant) {
       std::vector<std::string> found;
       {
         Writers writers(buffers);
-        writers.Await();
+        EXPECT_TRUE(writers.Await());
         ExpectOk(ReadAll(image.get(), buffers.ranges(), piece, &found));
-        writers.Await();
+        EXPECT_TRUE(writers.Await());
       }
       ExpectOk(image->Finish());
       EXPECT_TRUE(found == wanted);
@@ -203,7 +122,7 @@ TEST(RangesOfAnotherSizeAreRefused) {
     Buffers before(std::vector<int64_t>{1 << 20}), after(std::vector<int64_t>{2 << 20});
     const std::unique_ptr<MemoryImage> image = make();
     ExpectOk(image->Prepare(before.ranges()));
-    EXPECT_TRUE(absl::IsFailedPrecondition(image->Take(after.ranges())));
+    EXPECT_TRUE(absl::IsAborted(image->Take(after.ranges())));
     after.Fill(1);
   }
 }
@@ -283,7 +202,51 @@ TEST(AClosedDescriptorIsNoticed) {
   ExpectOk(image.Take(buffers.ranges()));
   close(next);
   buffers.Fill(4);
-  EXPECT_TRUE(absl::IsDataLoss(image.Finish()));
+  EXPECT_TRUE(!image.Finish().ok());
+}
+
+TEST(TheKernelMayWriteToAProtectedPage) {
+  if (!HasUserfaultfd()) return;
+  Buffers buffers(kSizes);
+  buffers.Fill(3);
+  const std::vector<std::string> wanted = buffers.Contents();
+  ProtectedImage image(Options(64 << 10, 64 << 20));
+  ExpectOk(image.Prepare(buffers.ranges()));
+  ExpectOk(image.Take(buffers.ranges()));
+  const int zeros = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+  const MemoryRange& large = buffers.ranges()[0];
+  EXPECT_EQ(read(zeros, large.begin, static_cast<size_t>(large.size)), large.size);
+  close(zeros);
+  EXPECT_TRUE(std::string(large.begin, static_cast<size_t>(large.size)) ==
+              std::string(static_cast<size_t>(large.size), 0));
+  std::vector<std::string> found;
+  ExpectOk(ReadAll(&image, buffers.ranges(), 65536, &found));
+  ExpectOk(image.Finish());
+  EXPECT_TRUE(found == wanted);
+}
+
+TEST(MemoryThatProcessesShareIsCopiedOnly) {
+  constexpr int64_t kSize = 1 << 20;
+  void* const shared =
+      mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  const std::vector<MemoryRange> ranges = {{static_cast<char*>(shared), kSize}};
+  for (const MakeImage& make : AllImages()) {
+    const std::unique_ptr<MemoryImage> image = make();
+    const bool is_copy = dynamic_cast<CopiedImage*>(image.get()) != nullptr;
+    EXPECT_EQ(image->Prepare(ranges).ok(), is_copy);
+  }
+  munmap(shared, kSize);
+}
+
+TEST(ACopyStaysInItsBudget) {
+  Buffers buffers(kSizes);
+  int64_t total = 0;
+  for (const int64_t size : kSizes) total += size;
+  EXPECT_TRUE(absl::IsResourceExhausted(CopiedImage(total - 1).Prepare(buffers.ranges())));
+  CopiedImage image(total);
+  ExpectOk(image.Prepare(buffers.ranges()));
+  ExpectOk(image.Take(buffers.ranges()));
+  EXPECT_EQ(image.report().most_side_bytes, total);
 }
 
 TEST(AKilledChildIsNoticed) {

@@ -41,44 +41,76 @@ uffdio_range RangeOf(const MemoryRange& pages) {
   return {reinterpret_cast<uint64_t>(pages.begin), static_cast<uint64_t>(pages.size)};
 }
 
-// One that also stops the kernel's own writes, as of read(2), if the process may have one.
+constexpr int kFlags = O_CLOEXEC | O_NONBLOCK;
+
+constexpr int kMostTries = 1000;
+
+// Stops the kernel's own writes, too.
 int NewDescriptor() {
-  constexpr int kFlags = O_CLOEXEC | O_NONBLOCK;
   int made = static_cast<int>(syscall(SYS_userfaultfd, kFlags));
   if (made >= 0) return made;
+  const int error = errno;
   const int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
   if (device >= 0) {
     made = ioctl(device, USERFAULTFD_IOC_NEW, kFlags);
     close(device);
-    if (made >= 0) return made;
   }
+  errno = error;
+  return made;
+}
+
+int NewDescriptorOfPrograms() {
   return static_cast<int>(syscall(SYS_userfaultfd, kFlags | UFFD_USER_MODE_ONLY));
 }
 
 }  // namespace
 
-PageGuard::~PageGuard() {
-  if (descriptor_ >= 0) close(descriptor_);
+PageGuard::~PageGuard() { Close(); }
+
+void PageGuard::Close() {
+  for (int* const descriptor : {&descriptor_, &spare_}) {
+    if (*descriptor >= 0) close(*descriptor);
+    *descriptor = -1;
+  }
 }
 
-absl::Status PageGuard::Open() {
+// Other threads may use the descriptor at the moment, so its number stays taken. The kernel ends
+// what the descriptor did.
+void PageGuard::Abandon() {
+  if (fcntl(descriptor_, F_GETFD) >= 0) dup3(spare_, descriptor_, O_CLOEXEC);
+}
+
+absl::Status PageGuard::OpenDescriptor(Against against) {
+  descriptor_ = NewDescriptor();
+  if (descriptor_ >= 0) return absl::OkStatus();
+  const absl::Status status = GuardError("userfaultfd");
+  descriptor_ = NewDescriptorOfPrograms();
+  if (descriptor_ < 0) return status;
+  if (against == Against::kWritesOfPrograms) return absl::OkStatus();
+  Close();
+  return absl::FailedPreconditionError(
+      "this user cannot protect pages from the kernel's own writes, as of read(2) "
+      "(vm.unprivileged_userfaultfd is 0)");
+}
+
+absl::Status PageGuard::Open(Against against) {
+  absl::Status status;
   // The kernel takes one set of features per descriptor.
   for (const uint64_t extra : {UFFD_FEATURE_WP_UNPOPULATED, 0}) {
-    descriptor_ = NewDescriptor();
-    if (descriptor_ < 0) return GuardError("userfaultfd");
+    status = OpenDescriptor(against);
+    if (!status.ok()) return status;
     uffdio_api api = {};
     api.api = UFFD_API;
     api.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | extra;
     if (ioctl(descriptor_, UFFDIO_API, &api) == 0) {
       covers_absent_pages_ = extra != 0;
-      return absl::OkStatus();
+      spare_ = open("/dev/null", O_RDWR | O_CLOEXEC);
+      return spare_ < 0 ? GuardError("/dev/null") : absl::OkStatus();
     }
-    const int error = errno;
-    close(descriptor_);
-    descriptor_ = -1;
-    errno = error;
+    status = GuardError("userfaultfd without write protection");
+    Close();
   }
-  return GuardError("userfaultfd without write protection");
+  return status;
 }
 
 absl::Status PageGuard::Watch(const MemoryRange& pages) {
@@ -109,11 +141,12 @@ absl::Status PageGuard::SetProtection(const MemoryRange& pages, bool is_on) {
   uffdio_writeprotect change = {};
   change.range = RangeOf(pages);
   change.mode = is_on ? UFFDIO_WRITEPROTECT_MODE_WP : 0;
-  while (ioctl(descriptor_, UFFDIO_WRITEPROTECT, &change) != 0) {
+  for (int i = 0; i < kMostTries; ++i) {
+    if (ioctl(descriptor_, UFFDIO_WRITEPROTECT, &change) == 0) return absl::OkStatus();
     // The mappings change at the moment.
-    if (errno != EAGAIN && errno != EINTR) return GuardError("UFFDIO_WRITEPROTECT");
+    if (errno != EAGAIN && errno != EINTR) break;
   }
-  return absl::OkStatus();
+  return GuardError("UFFDIO_WRITEPROTECT");
 }
 
 void PageGuard::Wake(char* page) {
@@ -121,11 +154,17 @@ void PageGuard::Wake(char* page) {
   ioctl(descriptor_, UFFDIO_WAKE, &range);
 }
 
-char* PageGuard::NextFault(int milliseconds) {
+absl::StatusOr<char*> PageGuard::NextFault(int milliseconds) {
   pollfd waits = {descriptor_, POLLIN, 0};
-  if (poll(&waits, 1, milliseconds) <= 0) return nullptr;
+  const int ready = poll(&waits, 1, milliseconds);
+  if (ready == 0 || (ready < 0 && (errno == EINTR || errno == EAGAIN))) return nullptr;
+  if ((waits.revents & POLLNVAL) != 0) errno = EBADF;
+  if (ready < 0 || (waits.revents & POLLNVAL) != 0)
+    return GuardError("cannot wait for writes to protected pages");
   uffd_msg message;
-  if (read(descriptor_, &message, sizeof message) != sizeof message) return nullptr;
+  const ssize_t got = read(descriptor_, &message, sizeof message);
+  if (got < 0 && (errno == EINTR || errno == EAGAIN)) return nullptr;
+  if (got != sizeof message) return GuardError("cannot read which protected page is written to");
   if (message.event != UFFD_EVENT_PAGEFAULT) return nullptr;
   const uint64_t page =
       message.arg.pagefault.address & ~static_cast<uint64_t>(kMemoryPageBytes - 1);

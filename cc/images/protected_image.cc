@@ -3,12 +3,14 @@
 #include "images/protected_image.h"
 
 #include <sched.h>
+#include <signal.h>
 
 #include <cstring>
 #include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "images/private_memory.h"
 
 namespace autodist {
 namespace {
@@ -29,7 +31,10 @@ ProtectedImage::~ProtectedImage() { (void)Finish(); }
 absl::Status ProtectedImage::Prepare(absl::Span<const MemoryRange> ranges) {
   chunks_ = std::make_unique<Chunks>(ranges, options_.grain_bytes, kSmallBytes);
   guarded_.reserve(ranges.size());
-  absl::Status status = guard_.Open();
+  absl::Status status = CheckPrivate(ranges);
+  if (!status.ok()) return status;
+  status = guard_.Open(options_.may_fail_kernel_writes ? PageGuard::Against::kWritesOfPrograms
+                                                       : PageGuard::Against::kAllWrites);
   if (status.ok()) status = edges_.Map(chunks_->most_edge_bytes());
   if (status.ok()) status = side_.Prepare();
   if (status.ok() && !chunks_->Place(ranges)) status = MovedError();
@@ -39,13 +44,23 @@ absl::Status ProtectedImage::Prepare(absl::Span<const MemoryRange> ranges) {
     if (!status.ok()) return status;
     guarded_.push_back(pages);
   }
+  return StartHandlers();
+}
+
+absl::Status ProtectedImage::StartHandlers() {
+  // A handler of a signal that wrote to a protected page would wait for the thread that it runs in.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, &before);
+  absl::Status status;
   try {
     for (int i = 0; i < options_.handler_count; ++i) handlers_.emplace_back([this] { Handle(); });
   } catch (const std::system_error& error) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("no thread for protected pages: ", error.what()));
+    status =
+        absl::ResourceExhaustedError(absl::StrCat("no thread for protected pages: ", error.what()));
   }
-  return absl::OkStatus();
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return status;
 }
 
 absl::Status ProtectedImage::Take(absl::Span<const MemoryRange> ranges) {
@@ -55,7 +70,7 @@ absl::Status ProtectedImage::Take(absl::Span<const MemoryRange> ranges) {
   absl::Status status = GuardAll(chunks_->interiors());
   if (status.ok()) return status;
   is_taken_ = false;
-  (void)LeavesAll();
+  if (!LeavesAll()) guard_.Abandon();
   return status;
 }
 
@@ -134,36 +149,46 @@ void ProtectedImage::Free(Chunk& chunk) {
     state = kProtected;
   }
   const absl::Status status = guard_.Unprotect({chunk.begin, chunk.size});
-  if (!status.ok()) Fail(status);
+  if (!status.ok()) GiveUp(status);
 }
 
 void ProtectedImage::Handle() {
   while (!is_ending_) {
-    char* const page = guard_.NextFault(kPollMilliseconds);
-    if (page != nullptr) HandleFault(page);
+    const absl::StatusOr<char*> page = guard_.NextFault(kPollMilliseconds);
+    absl::Status status = page.status();
+    if (status.ok() && *page != nullptr) status = HandleFault(*page);
+    // What is left already cannot be unprotected.
+    if (status.ok() || is_leaving_) continue;
+    GiveUp(status);
+    return;
   }
 }
 
-void ProtectedImage::HandleFault(char* page) {
+// Not ok: the page may still be protected.
+absl::Status ProtectedImage::HandleFault(char* page) {
   Chunk* const chunk = is_taken_ ? chunks_->Find(page) : nullptr;
   if (chunk == nullptr) {
     // Protected while Take() failed, or memory that is a variable's no more.
-    (void)guard_.Unprotect({page, kMemoryPageBytes});
-    return;
+    return guard_.Unprotect({page, kMemoryPageBytes});
   }
   ++faults_;
   int state = kProtected;
   if (!chunk->state.compare_exchange_strong(state, kBusy)) {
     // Who is busy with it wakes all who wait for it then.
     if (state != kBusy) guard_.Wake(page);
-    return;
+    return absl::OkStatus();
   }
   absl::Status status = side_.Put(chunk->begin, chunk->size, &chunk->place);
   // Whatever happens to the image, who writes to the page goes on.
   chunk->state.store(status.ok() ? kCopied : kLost, std::memory_order_release);
   if (!status.ok()) Fail(status);
-  status = guard_.Unprotect({chunk->begin, chunk->size});
-  if (!status.ok()) Fail(status);
+  return guard_.Unprotect({chunk->begin, chunk->size});
+}
+
+// Training goes on in any case: without protection, if need be.
+void ProtectedImage::GiveUp(const absl::Status& status) {
+  Fail(status);
+  guard_.Abandon();
 }
 
 void ProtectedImage::Fail(const absl::Status& status) {
@@ -179,7 +204,7 @@ absl::Status ProtectedImage::failure() {
 absl::Status ProtectedImage::Finish() {
   // Who waits for a page is let go before its handlers end.
   if (!LeavesAll()) {
-    Fail(absl::DataLossError(
+    GiveUp(absl::DataLossError(
         "the pages of variables were not protected to the end: something else closed the "
         "descriptor of the save, or unmapped its memory"));
   }
@@ -192,6 +217,7 @@ absl::Status ProtectedImage::Finish() {
 
 // Whether all that was watched still was.
 bool ProtectedImage::LeavesAll() {
+  is_leaving_ = true;
   bool all = true;
   for (const MemoryRange& pages : guarded_) {
     if (!guard_.Leave(pages).ok()) all = false;

@@ -36,6 +36,9 @@ struct ProtectionOptions {
   int64_t pool_bytes = 256 << 20;  // of side memory
   std::string spill_directory;     // for what does not fit into it; empty: the image fails then
   int handler_count = 2;
+  // Of an ordinary user: whether the kernel's own writes to protected pages may fail
+  // (page_guard.h).
+  bool may_fail_kernel_writes = false;
 };
 
 class ProtectedImage : public MemoryImage {
@@ -56,10 +59,12 @@ class ProtectedImage : public MemoryImage {
   absl::Status ReadChunk(Chunk& chunk, int64_t from, int64_t size, char* to);
   absl::Status GuardAll(absl::Span<const MemoryRange> ranges);
   void CopyEdges();
+  absl::Status StartHandlers();
   void Handle();
-  void HandleFault(char* page);
+  absl::Status HandleFault(char* page);
   void Free(Chunk& chunk);
   void Fail(const absl::Status& status);
+  void GiveUp(const absl::Status& status);
   absl::Status failure();
   void EndHandlers();
   bool LeavesAll();
@@ -72,6 +77,7 @@ class ProtectedImage : public MemoryImage {
   std::vector<MemoryRange> guarded_;  // with which the guard was told to watch
   std::vector<std::thread> handlers_;
   std::atomic<bool> is_taken_{false};
+  std::atomic<bool> is_leaving_{false};  // no page is to be protected any more
   std::atomic<bool> is_ending_{false};
   std::atomic<int64_t> faults_{0};
   std::mutex failure_mutex_;

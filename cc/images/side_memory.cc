@@ -11,13 +11,16 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "images/available_memory.h"
 
 namespace autodist {
 namespace {
 
 absl::Status SpillError(absl::string_view what) {
-  return absl::ResourceExhaustedError(absl::StrCat("the memory beside the variables is full, and ",
-                                                   what, ": ", std::strerror(errno)));
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the variables are overwritten faster than they are saved, "
+                   "snapshot_memory_bytes is used up, and ",
+                   what, ": ", std::strerror(errno)));
 }
 
 }  // namespace
@@ -27,7 +30,8 @@ SideMemory::~SideMemory() {
 }
 
 absl::Status SideMemory::Prepare() {
-  slot_count_ = pool_bytes_ / slot_bytes_;
+  // Whoever takes all there is may be killed. What does not fit goes to the file.
+  slot_count_ = std::min(pool_bytes_, AvailableMemory() / 2) / slot_bytes_;
   absl::Status status = pool_.Map(slot_count_ * slot_bytes_);
   if (!status.ok()) return status;
   free_.reserve(static_cast<size_t>(slot_count_));
@@ -35,6 +39,7 @@ absl::Status SideMemory::Prepare() {
   // Where the directory cannot hold a file without a name, a full pool is an error.
   if (!spill_directory_.empty()) {
     spill_ = open(spill_directory_.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (spill_ < 0) spill_error_ = errno;
   }
   return absl::OkStatus();
 }
@@ -57,8 +62,8 @@ absl::Status SideMemory::Put(const char* bytes, int64_t size, int64_t* place) {
     return absl::OkStatus();
   }
   if (spill_ < 0) {
-    errno = ENOSPC;
-    return SpillError("there is no file to write to");
+    errno = spill_error_;
+    return SpillError("the checkpoint's directory has no file for more");
   }
   const int64_t number = next_spill_++;
   for (int64_t done = 0; done < size;) {

@@ -4,6 +4,7 @@
 #define AUTODIST_IMAGES_SIDE_MEMORY_H_
 
 #include <atomic>
+#include <cerrno>
 #include <cstdint>
 #include <mutex>
 #include <string>
@@ -50,6 +51,7 @@ class SideMemory {
   const std::string spill_directory_;
   MappedMemory pool_;
   int spill_ = -1;
+  int spill_error_ = ENOENT;  // why there is none
   std::mutex mutex_;
   std::vector<int64_t> free_;
   int64_t slot_count_ = 0;

@@ -13,6 +13,7 @@
 #include "images/forked_image.h"
 #include "images/protected_image.h"
 #include "tensorflow/core/framework/tensor_util.h"
+#include "threads/guarded.h"
 
 namespace autodist {
 namespace {
@@ -36,12 +37,13 @@ std::unique_ptr<MemoryImage> NewImage(ImageMethod method, const InstantOptions& 
       ProtectionOptions protection;
       protection.pool_bytes = options.memory_bytes;
       protection.spill_directory = options.spill_directory;
+      protection.may_fail_kernel_writes = options.methods.size() == 1;
       return std::make_unique<ProtectedImage>(std::move(protection));
     }
     case ImageMethod::kFork:
       return std::make_unique<ForkedImage>();
     case ImageMethod::kCopy:
-      return std::make_unique<CopiedImage>();
+      return std::make_unique<CopiedImage>(options.memory_bytes);
   }
   return nullptr;
 }
@@ -59,6 +61,12 @@ MemoryRange RangeOf(const Tensor& tensor) {
   const absl::string_view bytes = tensor.tensor_data();
   return {const_cast<char*>(bytes.data()), static_cast<int64_t>(bytes.size())};
 }
+
+// An image, and the buffers of which it is one.
+struct KeptImage {
+  std::vector<Tensor> tensors;
+  std::unique_ptr<MemoryImage> image;  // ends first
+};
 
 bool IsLockedBefore(Var* a, Var* b) { return std::less<const void*>()(a->mu(), b->mu()); }
 
@@ -95,13 +103,25 @@ InstantTaker::~InstantTaker() { Unlock(); }
 absl::Status InstantTaker::Prepare() {
   if (image_ != nullptr && !needs_preparation_) return absl::OkStatus();
   for (; method_ < options_.methods.size(); NextMethod()) {
-    if (preparations_++ == kMostPreparations) continue;
+    // Only what the variables did meanwhile may be otherwise the next time.
+    const bool can_try = failure_.ok() || absl::IsAborted(failure_);
+    if (!can_try || preparations_++ == kMostPreparations) continue;
     image_ = NewImage(options_.methods[method_], options_);
-    failure_ = PrepareImage();
+    failure_ = Guarded([this] { return PrepareImage(); });
     needs_preparation_ = !failure_.ok();
     if (failure_.ok()) return absl::OkStatus();
+    image_.reset();
   }
-  return absl::FailedPreconditionError(refused_);
+  return NoMethodError();
+}
+
+absl::Status InstantTaker::NoMethodError() const {
+  const bool is_meant = options_.methods.size() == 1;
+  return absl::FailedPreconditionError(absl::StrCat(
+      "the variables cannot be kept as they are at one instant: ", refused_,
+      is_meant ? ". This is the only method that was asked for: choose snapshot_method='auto'"
+               : ". Allow one of these, or give it more snapshot_memory_bytes",
+      ", or save with consistency='shard'"));
 }
 
 // Notes why the present method is not possible.
@@ -110,6 +130,7 @@ void InstantTaker::NextMethod() {
                   ": ", failure_.message());
   ++method_;
   preparations_ = 0;
+  failure_ = absl::OkStatus();
 }
 
 // Notes which variables need an image now, and keeps their buffers.
@@ -118,18 +139,20 @@ absl::Status InstantTaker::PrepareImage() {
   for (Taken& each : taken_) {
     tensorflow::tf_shared_lock lock(*each.variable->mu());
     each.has_image = NeedsImage(each.variable);
-    each.tensor = Tensor();
+    each.prepared = each.tensor = Tensor();
     if (!each.has_image) continue;
-    each.tensor = *each.variable->tensor();
-    ranges.push_back(RangeOf(each.tensor));
+    each.prepared = *each.variable->tensor();
+    ranges.push_back(RangeOf(each.prepared));
   }
   ranges_.resize(ranges.size());
   return ranges.empty() ? absl::OkStatus() : image_->Prepare(ranges);
 }
 
 void InstantTaker::Lock() {
+  size_t first = 0;
   for (int round = 0; round < kMostRounds; ++round) {
-    if (TryAll(Clock::time_point::max())) return;
+    first = LockFrom(first, Clock::time_point::max());
+    if (are_locked_) return;
     std::this_thread::sleep_for(kPause);
   }
   for (const Taken& each : taken_) each.variable->mu()->lock();
@@ -138,29 +161,45 @@ void InstantTaker::Lock() {
 }
 
 bool InstantTaker::LockUntil(Clock::time_point until) {
-  while (!TryAll(until)) {
+  size_t first = 0;
+  while (true) {
+    first = LockFrom(first, until);
+    if (are_locked_) return true;
     if (Clock::now() + kPause > until) return false;
     std::this_thread::sleep_for(kPause);
   }
-  return true;
 }
 
-bool InstantTaker::TryAll(Clock::time_point until) {
+// Waits for one lock with no other in hand, and then for the others for a short time. So nobody
+// waits for long, and the next round begins with the lock that was missed. Sets are_locked_, or
+// returns which was not to be had.
+size_t InstantTaker::LockFrom(size_t first, Clock::time_point until) {
   since_ = Clock::now();
+  if (!taken_.empty()) {
+    if (!LockOne(first, until)) return first;
+    since_ = Clock::now();
+  }
+  until = std::min(until, since_ + kLongestWait);
   for (size_t i = 0; i < taken_.size(); ++i) {
-    while (!taken_[i].variable->mu()->try_lock()) {
-      if (Clock::now() > until) {
-        UnlockFirst(i);
-        return false;
-      }
-      std::this_thread::yield();
-    }
-    if (i == 0) {
-      since_ = Clock::now();
-      until = std::min(until, since_ + kLongestWait);
-    }
+    if (i == first || LockOne(i, until)) continue;
+    UnlockFirst(i);
+    if (first > i) taken_[first].variable->mu()->unlock();
+    return i;
   }
   are_locked_ = true;
+  return 0;
+}
+
+bool InstantTaker::LockOne(size_t number, Clock::time_point until) {
+  tensorflow::mutex* const mu = taken_[number].variable->mu();
+  if (until == Clock::time_point::max()) {
+    mu->lock();
+    return true;
+  }
+  while (!mu->try_lock()) {
+    if (Clock::now() > until) return false;
+    std::this_thread::yield();
+  }
   return true;
 }
 
@@ -178,7 +217,7 @@ void InstantTaker::Unlock() {
 absl::Status InstantTaker::Take() {
   // An image is taken once.
   needs_preparation_ = true;
-  failure_ = TakeAll();
+  failure_ = Guarded([this] { return TakeAll(); });
   if (failure_.ok()) preparations_ = 0;
   return failure_;
 }
@@ -193,7 +232,7 @@ absl::Status InstantTaker::TakeAll() {
   size_t next = 0;
   for (Taken& each : taken_) {
     if (NeedsImage(each.variable) != each.has_image) {
-      return absl::FailedPreconditionError("variables change their kind of update meanwhile");
+      return absl::AbortedError("variables change their kind of update meanwhile");
     }
     const Tensor& value = *each.variable->tensor();
     each.tensor = each.variable->copy_on_read_mode.load() && !each.has_image
@@ -210,7 +249,12 @@ Instant InstantTaker::Finish() {
   instant.refused = refused_;
   instant.lock_seconds = lock_seconds_;
   if (!ranges_.empty()) {
-    instant.image = std::move(image_);
+    const auto kept = std::make_shared<KeptImage>();
+    for (const Taken& each : taken_) {
+      if (each.has_image) kept->tensors.push_back(each.tensor);
+    }
+    kept->image = std::move(image_);
+    instant.image = std::shared_ptr<MemoryImage>(kept, kept->image.get());
     instant.method = options_.methods[method_];
   }
   for (size_t i = 0; i < values_.size(); ++i) {
@@ -229,6 +273,7 @@ Instant InstantTaker::Finish() {
     value.shape = value.tensor.shape();
     value.image = found->has_image ? instant.image.get() : nullptr;
   }
+  taken_.clear();
   return instant;
 }
 

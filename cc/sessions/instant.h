@@ -30,13 +30,14 @@ enum class ImageMethod { kPages, kFork, kCopy };
 struct InstantOptions {
   // Tried one after the other.
   std::vector<ImageMethod> methods = {ImageMethod::kPages, ImageMethod::kFork, ImageMethod::kCopy};
-  int64_t memory_bytes = 256 << 20;  // of what is kept of pages that are overwritten
-  std::string spill_directory;       // for more; empty: then the save fails
+  // Of a copy, or of what is kept of pages that are overwritten.
+  int64_t memory_bytes = 256 << 20;
+  std::string spill_directory;  // for more such pages; empty: then the save fails
 };
 
 // What was taken, and how.
 struct Instant {
-  std::shared_ptr<MemoryImage> image;  // null if no variable needs one
+  std::shared_ptr<MemoryImage> image;  // null if no variable needs one; keeps their buffers
   std::optional<ImageMethod> method;
   std::string refused;            // which methods were not possible, and why
   double lock_seconds = 0;        // how long the locks were held
@@ -81,12 +82,15 @@ class InstantTaker {
     tensorflow::Var* variable;
     bool has_image = false;  // as it was when the image was prepared
     bool has_value = false;
+    tensorflow::Tensor prepared = {};  // as it was then; not freed under the locks
     tensorflow::Tensor tensor = {};
   };
 
   void NextMethod();
+  absl::Status NoMethodError() const;
   absl::Status PrepareImage();
-  bool TryAll(Clock::time_point until);
+  size_t LockFrom(size_t first, Clock::time_point until);
+  bool LockOne(size_t number, Clock::time_point until);
   void UnlockFirst(size_t count);
   absl::Status TakeAll();
 
@@ -107,6 +111,8 @@ class InstantTaker {
 
 // Takes all `values` that are variables at one instant: afterwards each has a tensor, and
 // `image` where its bytes are read through that. FailedPrecondition if no method is possible.
+// If there is one method, it is meant: pages are protected also where the kernel's own writes to
+// them may fail (page_guard.h).
 absl::StatusOr<Instant> TakeInstant(std::vector<SourceValue>* values,
                                     const InstantOptions& options);
 

@@ -1,8 +1,11 @@
 #include "sessions/instant.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <fstream>
 #include <functional>
 #include <string>
 #include <thread>
@@ -152,21 +155,40 @@ TEST(AVariableWithoutAValueIsNamed) {
   EXPECT_TRUE(instant.ok() && instant->missing == 1);
 }
 
+// While it lives, no large piece of memory can be mapped.
+class LittleMemory {
+ public:
+  LittleMemory() {
+    getrlimit(RLIMIT_AS, &former_);
+    int64_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    const rlimit limit = {static_cast<rlim_t>(pages * 4096 + (16 << 20)), former_.rlim_max};
+    setrlimit(RLIMIT_AS, &limit);
+  }
+  ~LittleMemory() { setrlimit(RLIMIT_AS, &former_); }
+
+ private:
+  rlimit former_;
+};
+
 TEST(NoMethodIsAnErrorThatSaysWhy) {
   Variables some(1, 1 << 20, 5, /*in_place=*/true);
   std::vector<SourceValue> values = ValuesOf({some.Pins()});
-  InstantOptions options = Only(ImageMethod::kPages);
-  options.memory_bytes = int64_t{1} << 60;
+  InstantOptions options = Only(ImageMethod::kCopy);
+  options.memory_bytes = (4 << 20) - 1;
   const absl::Status status = TakeInstant(&values, options).status();
   EXPECT_TRUE(absl::IsFailedPrecondition(status));
-  EXPECT_TRUE(absl::StrContains(status.message(), "pages: "));
+  EXPECT_TRUE(absl::StrContains(status.message(), "copy: the copy takes 4194304 bytes"));
+  EXPECT_TRUE(absl::StrContains(status.message(), "snapshot_method='auto'"));
+  options.memory_bytes = 4 << 20;
+  EXPECT_TRUE(TakeInstant(&values, options).ok());
 }
 
 TEST(TheNextMethodIsTakenWhereOneIsNotPossible) {
   Variables some(1, 1 << 20, 5, /*in_place=*/true);
   std::vector<SourceValue> values = ValuesOf({some.Pins()});
   InstantOptions options;
-  options.memory_bytes = int64_t{1} << 60;
+  const LittleMemory little_memory;
   const absl::StatusOr<Instant> instant = TakeInstant(&values, options);
   EXPECT_TRUE(instant.ok() && instant->method == ImageMethod::kFork);
   EXPECT_TRUE(instant.ok() && absl::StrContains(instant->refused, "pages: "));
