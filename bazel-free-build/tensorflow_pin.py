@@ -8,7 +8,6 @@ changes between minor versions. Of a nightly build it requires the whole version
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,15 +16,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _HERE = Path(__file__).resolve().parent
-# Wheels that provide the package `tensorflow` with C++ headers.
-_DISTRIBUTIONS = (
-    "tensorflow",
-    "tensorflow-cpu",
-    "tensorflow-rocm",
-    "tf-nightly",
-    "tf-nightly-cpu",
-    "tf-nightly-rocm",
-)
+
+
+def _load_installation() -> Any:
+    """Returns the package's module that knows TensorFlow's distributions, which is not built yet."""
+    path = _HERE.parent / "python" / "autodist" / "_installation.py"
+    spec = importlib.util.spec_from_file_location("_autodist_installation", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_INSTALLATION = _load_installation()
 
 
 class InstalledTensorFlow(NamedTuple):
@@ -46,14 +50,8 @@ def find_installed() -> InstalledTensorFlow | None:
     spec = importlib.util.find_spec("tensorflow")
     if spec is None or spec.origin is None:
         return None
-    location = str(Path(spec.origin).parent)
-    for distribution in _DISTRIBUTIONS:
-        try:
-            version = importlib.metadata.version(distribution)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        return InstalledTensorFlow(distribution, version, location)
-    return None
+    found = _INSTALLATION.installed_tensorflow()
+    return InstalledTensorFlow(*found, str(Path(spec.origin).parent)) if found else None
 
 
 def build_requirement() -> str:
@@ -65,11 +63,7 @@ def run_requirement() -> str:
     """The requirement of the built package."""
     found = find_installed()
     distribution, version = found[:2] if found else ("tensorflow", pinned_version())
-    if "dev" in version:
-        # Two nightly builds need not have the same C++ interface.
-        return f"{distribution}=={version}"
-    major, minor = version.split(".")[:2]
-    return f"{distribution}=={major}.{minor}.*"
+    return f"{distribution}{_INSTALLATION.specifier(version)}"
 
 
 class Provider:

@@ -2,6 +2,9 @@
 
 TensorFlow promises no stable C++ interface between minor versions: a library built for another one
 fails with a missing symbol at best. The check imports neither TensorFlow nor our libraries.
+
+The build loads this file by its path, before the package exists: it imports the standard library
+only.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 OP_LIBRARY = "_autodist_ops.so"
-# Distributions that hold the package `tensorflow`.
+# Distributions that hold the package `tensorflow`, with its C++ headers.
 DISTRIBUTIONS = (
     "tensorflow",
     "tensorflow-cpu",
@@ -73,8 +76,8 @@ def check_build() -> None:
         f"autodist {info.VERSION} was built against {info.TENSORFLOW_DISTRIBUTION} {built_version} "
         f"({info.COMPILER}, C++11 ABI {info.CXX11_ABI})"
     )
-    requirement = f"{info.TENSORFLOW_DISTRIBUTION}{_matching(built_version)}"
-    found = _installed_tensorflow(info.TENSORFLOW_DISTRIBUTION)
+    requirement = f"{info.TENSORFLOW_DISTRIBUTION}{specifier(built_version)}"
+    found = installed_tensorflow(info.TENSORFLOW_DISTRIBUTION)
     if found is None:
         raise ImportError(
             f"{built}, but no TensorFlow is installed. Run: pip install '{requirement}'"
@@ -94,13 +97,14 @@ def check_build() -> None:
         )
 
 
-def _installed_tensorflow(built_against: str) -> tuple[str, str] | None:
-    """Returns the distribution and version of the installed TensorFlow.
+def installed_tensorflow(*first: str) -> tuple[str, str] | None:
+    """Returns the distribution and version of the installed TensorFlow; `None` if there is none.
 
-    Several distributions hold the package `tensorflow`. The one that autodist was built against
-    comes first: `tensorflow` itself may be a small package that only requires another.
+    Args:
+        *first: The distribution to look for first, if there is one. `check_build` gives the one
+            that autodist was built against: the distribution `tensorflow` may only require another.
     """
-    for distribution in (built_against, *DISTRIBUTIONS):
+    for distribution in (*first, *DISTRIBUTIONS):
         version = _installed_version(distribution)
         if version is not None:
             return distribution, version
@@ -119,8 +123,8 @@ def _interface(version: str) -> str:
     return version if "dev" in version else ".".join(version.split(".")[:2])
 
 
-def _matching(version: str) -> str:
-    """Returns pip's specifier for the versions with the interface of `version`."""
+def specifier(version: str) -> str:
+    """Returns pip's specifier for the TensorFlow versions with the C++ interface of `version`."""
     return f"=={version}" if "dev" in version else f"=={_interface(version)}.*"
 
 
@@ -132,7 +136,7 @@ def _replacement(installed: str, requirement: str, built_version: str) -> str:
     distributions, and both hold the package `tensorflow`: one has to go first.
     """
     if ("nightly" in installed) == ("dev" in built_version):
-        return f"pip install '{installed}{_matching(built_version)}'"
+        return f"pip install '{installed}{specifier(built_version)}'"
     return f"pip uninstall {installed}; pip install '{requirement}'"
 
 
