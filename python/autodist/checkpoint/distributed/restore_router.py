@@ -84,9 +84,7 @@ class RestoreRouter(Router):
         if found.without_ops:
             self._warn_of_missing_ops(session, found.without_ops, found.master, found.chief)
             return session
-        cluster_restore = restore_steps.ClusterRestore(
-            target, found.master, found.placed, found.homes, self._transport
-        )
+        cluster_restore = restore_steps.ClusterRestore(found, self._transport)
         return RestoreSessionProxy(
             session, cluster_restore, found.placed, self._transport.timeout_seconds, running
         )

@@ -3,50 +3,16 @@
 from __future__ import annotations
 
 import abc
-import dataclasses
 import weakref
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 from autodist import _log
 from autodist.checkpoint.distributed.tasks import masters, op_support, task_names
 from autodist.checkpoint.distributed.tasks.transport import Transport
+from autodist.checkpoint.distributed.variables.located import Located, PlacedT
 
 _LOGGER = _log.get_logger()
-
-
-class Placed(Protocol):
-    """A save or restore, with the devices that the user's session has assigned."""
-
-    @property
-    def device(self) -> str:
-        """The device of the saver's node; empty: at the session's master."""
-
-    @property
-    def variable_devices(self) -> Sequence[str | None]:
-        """The device of each variable; `None` for another value."""
-
-
-PlacedT = TypeVar("PlacedT", bound=Placed)
-
-
-@dataclasses.dataclass(frozen=True)
-class Located(Generic[PlacedT]):
-    """A save or restore of variables that lie on several tasks.
-
-    Attributes:
-        placed: The save or restore.
-        master: The task of the session's master.
-        chief: The task of the saver's node.
-        homes: The task of each value; the chief for one that is no variable.
-        without_ops: The tasks that have not loaded our ops.
-    """
-
-    placed: PlacedT
-    master: str
-    chief: str
-    homes: list[str]
-    without_ops: list[str]
 
 
 class Router(abc.ABC):
@@ -90,7 +56,7 @@ class Router(abc.ABC):
         if involved == [chief]:
             return None
         without_ops = op_support.find(target, master, involved, timeout)
-        return Located(placed, master, chief, homes, without_ops)
+        return Located(placed, target, master, chief, homes, without_ops)
 
     @abc.abstractmethod
     def _warn_of_unreachable(self, session: Any, why: str) -> None:

@@ -243,28 +243,21 @@ class SaveRouter(Router):
         )
         if found is None:
             return None
-        placed, master, places, without_ops = (
-            found.placed,
-            found.master,
-            found.homes,
-            found.without_ops,
-        )
-        is_left = not {master, found.chief}.isdisjoint(without_ops) or bool(
+        without_ops = found.without_ops
+        is_left = not {found.master, found.chief}.isdisjoint(without_ops) or bool(
             asked.as_files and without_ops
         )
         if without_ops:
-            self._warn_of_missing_ops(session, without_ops, master, found.chief, is_left=is_left)
+            self._warn_of_missing_ops(
+                session, without_ops, found.master, found.chief, is_left=is_left
+            )
         if is_left:
             return None
-        if any(source.variable is None and source.dtype == tf.variant for source in placed.sources):
+        sources_of_all = found.placed.sources
+        if any(source.variable is None and source.dtype == tf.variant for source in sources_of_all):
             return None
-        if asked.as_files:
-            return sharded_steps.ShardedSave(
-                target, master, placed, places, transport=self._transport
-            )
-        return save_steps.SharedSave(
-            target, master, placed, places, without_ops=without_ops, transport=self._transport
-        )
+        save = sharded_steps.ShardedSave if asked.as_files else save_steps.SharedSave
+        return save(found, self._transport)
 
     def _leave(self, session: Any, prefix: str, why: str) -> None:
         """Warns, once for each session, that TensorFlow saves in it.

@@ -25,7 +25,6 @@ import tensorflow as tf
 
 from autodist import _log, _native
 from autodist.checkpoint.distributed.restoring import restore_graph
-from autodist.checkpoint.distributed.tasks import control_session, task_names
 from autodist.checkpoint.distributed.tasks.transport import (
     LEASE_FACTOR,
     PROGRESS_SECONDS,
@@ -34,6 +33,7 @@ from autodist.checkpoint.distributed.tasks.transport import (
     ROUNDS_UNDER_WAY,
     Transport,
 )
+from autodist.checkpoint.distributed.variables.located import Located
 from autodist.checkpoint.distributed.variables.restore_targets import PlacedRestore
 from autodist.checkpoint.reports import transfer
 
@@ -50,32 +50,21 @@ _WITHDRAWN = (
 class ClusterRestore:
     """One restore of variables on several tasks."""
 
-    def __init__(
-        self,
-        target: task_names.SessionTarget,
-        master: str,
-        placed: PlacedRestore,
-        homes: list[str],
-        transport: Transport,
-    ) -> None:
+    def __init__(self, located: Located[PlacedRestore], transport: Transport) -> None:
         """Opens a session of our own and builds its graph.
 
         Args:
-            target: The target of the user's session.
-            master: The task of its master.
-            placed: What is restored.
-            homes: The task of each restore_target.
+            located: What is restored, and the tasks of its variables.
             transport: How the bytes travel.
         """
-        self._placed = placed
+        self._placed = located.placed
         self._transport = transport
-        chief = task_names.task_of(placed.device, master)
-        self._control = control_session.ControlSession(
-            target, master, {chief, *homes}, transport.timeout_seconds
+        self._control = located.open_session(transport.timeout_seconds)
+        self._graph = restore_graph.RestoreGraph(
+            self._control.graph, located.placed, located.homes, located.chief
         )
-        self._graph = restore_graph.RestoreGraph(self._control.graph, placed, homes, chief)
         number_of = {task: number for number, task in enumerate(self._graph.tasks)}
-        self._homes = [number_of[home] for home in homes]
+        self._homes = [number_of[home] for home in located.homes]
         self._has_begun = False
         self._way = transport.way
         # The tasks beside the chief that read the files.

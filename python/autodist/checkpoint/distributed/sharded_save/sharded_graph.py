@@ -38,7 +38,7 @@ class ShardedGraph:
         placed: PlacedSave,
         data_files: Sequence[DataFile],
         *,
-        places: Sequence[str],
+        homes: Sequence[str],
         chief: str,
         unsized: Sequence[int],
     ) -> None:
@@ -48,12 +48,12 @@ class ShardedGraph:
             graph: The graph to build in.
             placed: What is saved.
             data_files: Which task writes which values.
-            places: The task of each source.
+            homes: The task of each source.
             chief: The task that makes the checkpoint of the data files.
             unsized: The numbers of the variables without a static shape.
         """
         self._placed = placed
-        self._places = places
+        self._homes = homes
         fed = [number for number, source in enumerate(placed.sources) if source.variable is None]
         with graph.as_default():
             self.directory = tf.compat.v1.placeholder(tf.string, [])
@@ -113,7 +113,7 @@ class ShardedGraph:
             [
                 number
                 for number in data_file.numbers
-                if sources[number].is_pinned and self._places[number] == data_file.task
+                if sources[number].is_pinned and self._homes[number] == data_file.task
             ],
             self._variables,
             task_names.processor_of(data_file.task),

@@ -40,29 +40,31 @@ class DataFile:
     numbers: tuple[int, ...]
 
 
-def plan(placed: PlacedSave, places: Sequence[str], chief: str) -> list[DataFile]:
+def plan(placed: PlacedSave, homes: Sequence[str], chief: str) -> list[DataFile]:
     """Returns the data files, those of the chief first.
 
     A task has one, or two where some of its partitioned variables must be whole and others cannot.
 
     Args:
         placed: What is saved.
-        places: The task of each source.
+        homes: The task of each source.
         chief: The task that writes values that are no variables.
     """
-    homes = dict(_homes(placed, places, chief))
+    writers = dict(_writers(placed, homes, chief))
     tasks_of: dict[bytes, set[str]] = collections.defaultdict(set)
-    for number, home in homes.items():
-        tasks_of[placed.sources[number].name].add(home)
+    for number, writer in writers.items():
+        tasks_of[placed.sources[number].name].add(writer)
     with_slices = {
-        home for number, home in homes.items() if len(tasks_of[placed.sources[number].name]) > 1
+        writer
+        for number, writer in writers.items()
+        if len(tasks_of[placed.sources[number].name]) > 1
     }
     numbers: dict[tuple[str, str], list[int]] = collections.defaultdict(list)
-    for number in sorted(homes):
+    for number in sorted(writers):
         layout = placed.request.layout
-        if homes[number] in with_slices and not _must_be_whole(placed, placed.sources[number]):
+        if writers[number] in with_slices and not _must_be_whole(placed, placed.sources[number]):
             layout = "slices"
-        numbers[homes[number], layout].append(number)
+        numbers[writers[number], layout].append(number)
     return [
         DataFile(task, layout, tuple(numbers[task, layout]))
         for task, layout in sorted(numbers, key=lambda key: (key[0] != chief, key))
@@ -79,13 +81,13 @@ def static_bytes(source: Source) -> int | None:
     return int(math.prod(shape.as_list())) * int(source.dtype.size)
 
 
-def _homes(placed: PlacedSave, places: Sequence[str], chief: str) -> dict[int, str]:
+def _writers(placed: PlacedSave, homes: Sequence[str], chief: str) -> dict[int, str]:
     """Returns the task that writes each source, by number.
 
     Replicas that the aggregation ignores have none.
     """
-    homes = {
-        number: chief if source.variable is None else places[number]
+    writers = {
+        number: chief if source.variable is None else homes[number]
         for number, source in enumerate(placed.sources)
     }
     copies: dict[tuple[bytes, ...], list[int]] = collections.defaultdict(list)
@@ -95,27 +97,27 @@ def _homes(placed: PlacedSave, places: Sequence[str], chief: str) -> dict[int, s
     written: list[list[int]] = []
     several: list[list[int]] = []
     for numbers in copies.values():
-        if len({homes[number] for number in numbers}) == 1:
+        if len({writers[number] for number in numbers}) == 1:
             written.append(numbers)
         elif placed.sources[numbers[0]].aggregation == b"ONLY_FIRST_REPLICA":
-            several.append(_first_copies(placed, numbers, homes))
+            several.append(_first_copies(placed, numbers, writers))
         else:
             several.append(numbers)
     written += several
-    tasks = list(dict.fromkeys(homes.values()))
+    tasks = list(dict.fromkeys(writers.values()))
     task_numbers = {task: number for number, task in enumerate(tasks)}
-    writers = planning.choose_writers(
+    chosen = planning.choose_writers(
         [_bytes(placed, numbers) for numbers in written],
-        [list(dict.fromkeys(task_numbers[homes[i]] for i in numbers)) for numbers in written],
+        [list(dict.fromkeys(task_numbers[writers[i]] for i in numbers)) for numbers in written],
         len(tasks),
     )
-    for numbers, writer in zip(written, writers, strict=True):
-        homes.update(dict.fromkeys(numbers, tasks[writer]))
-    return homes
+    for numbers, writer in zip(written, chosen, strict=True):
+        writers.update(dict.fromkeys(numbers, tasks[writer]))
+    return writers
 
 
-def _first_copies(placed: PlacedSave, numbers: list[int], homes: dict[int, str]) -> list[int]:
-    """Removes from `homes` the copies of a slice after its first.
+def _first_copies(placed: PlacedSave, numbers: list[int], writers: dict[int, str]) -> list[int]:
+    """Removes from `writers` the copies of a slice after its first.
 
     Returns the numbers that are left.
     """
@@ -124,7 +126,7 @@ def _first_copies(placed: PlacedSave, numbers: list[int], homes: dict[int, str])
     for number in numbers:
         spec = placed.sources[number].slice_spec
         if spec in seen:
-            del homes[number]
+            del writers[number]
         else:
             first.append(number)
         seen.add(spec)

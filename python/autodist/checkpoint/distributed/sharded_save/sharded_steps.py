@@ -21,12 +21,13 @@ import tensorflow as tf
 from autodist import _log
 from autodist.checkpoint.distributed.sharded_save import sharded_graph, sharded_plan
 from autodist.checkpoint.distributed.shared_save import reusable_save
-from autodist.checkpoint.distributed.tasks import control_session, task_names
+from autodist.checkpoint.distributed.tasks import control_session
 from autodist.checkpoint.files import bundle, paths
 from autodist.checkpoint.reports import transfer
 
 if TYPE_CHECKING:
     from autodist.checkpoint.distributed.tasks.transport import Transport
+    from autodist.checkpoint.distributed.variables.located import Located
     from autodist.checkpoint.distributed.variables.sources import PlacedSave
 
 _LOGGER = _log.get_logger()
@@ -45,47 +46,34 @@ class ShardedSave(reusable_save.ReusableSave):
     Reusable: built once, run for every save.
     """
 
-    def __init__(
-        self,
-        target: task_names.SessionTarget,
-        master: str,
-        placed: PlacedSave,
-        places: list[str],
-        *,
-        transport: Transport,
-    ) -> None:
+    def __init__(self, located: Located[PlacedSave], transport: Transport) -> None:
         """Opens a session of our own and builds its graph.
 
         Args:
-            target: The target of the user's session.
-            master: The task of its master.
-            placed: What is saved.
-            places: The task of each source.
+            located: What is saved, and the tasks of its values. All of them have loaded our ops.
             transport: How the bytes travel.
         """
-        self._placed = placed
+        self._placed = placed = located.placed
         self._transport = transport
-        self._chief = task_names.task_of(placed.device, master)
-        self._data_files = sharded_plan.plan(placed, places, self._chief)
+        self._chief = located.chief
+        self._homes = homes = located.homes
+        self._data_files = sharded_plan.plan(placed, homes, self._chief)
         # By number the task that a variable is sent to.
         self._sent = {
             number: data_file.task
             for data_file in self._data_files
             for number in data_file.numbers
-            if placed.sources[number].variable is not None and places[number] != data_file.task
+            if placed.sources[number].variable is not None and homes[number] != data_file.task
         }
-        self._places = places
         self._bytes = {
             number: sharded_plan.static_bytes(placed.sources[number]) for number in self._sent
         }
-        self._control = control_session.ControlSession(
-            target, master, {self._chief, *places}, transport.timeout_seconds
-        )
+        self._control = located.open_session(transport.timeout_seconds)
         self._graph = sharded_graph.ShardedGraph(
             self._control.graph,
             placed,
             self._data_files,
-            places=places,
+            homes=homes,
             chief=self._chief,
             unsized=[
                 number
@@ -195,7 +183,7 @@ class ShardedSave(reusable_save.ReusableSave):
                     None,
                     None,
                     f"variable '{source.name.decode()}': a copy of {size} bytes on "
-                    f"{self._places[number]} has to be sent to {task} to make one value of all "
+                    f"{self._homes[number]} has to be sent to {task} to make one value of all "
                     "copies, and TensorFlow sends at most 2 GiB at once. Save to a local directory "
                     "without transport='files', which sends in parts, or partition the variable",
                 )

@@ -18,7 +18,7 @@ import functools
 import itertools
 import secrets
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +32,6 @@ from autodist.checkpoint.distributed.shared_save import (
     shared_blocks,
 )
 from autodist.checkpoint.distributed.stock_servers import stock_server_reads, stock_server_saves
-from autodist.checkpoint.distributed.tasks import control_session, task_names
 from autodist.checkpoint.distributed.tasks.transport import (
     KEPT_SHARE,
     LEASE_FACTOR,
@@ -45,6 +44,7 @@ from autodist.checkpoint.distributed.tasks.transport import (
 from autodist.checkpoint.reports import transfer
 
 if TYPE_CHECKING:
+    from autodist.checkpoint.distributed.variables.located import Located
     from autodist.checkpoint.distributed.variables.sources import PlacedSave
 
 _LOGGER = _log.get_logger()
@@ -78,49 +78,35 @@ class SharedSave(reusable_save.ReusableSave):
     Reusable: built once, run for every save.
     """
 
-    def __init__(
-        self,
-        target: task_names.SessionTarget,
-        master: str,
-        placed: PlacedSave,
-        places: list[str],
-        *,
-        without_ops: Collection[str],
-        transport: Transport,
-    ) -> None:
+    def __init__(self, located: Located[PlacedSave], transport: Transport) -> None:
         """Opens a session of our own and builds its graph.
 
         Args:
-            target: The target of the user's session.
-            master: The task of its master.
-            placed: What is saved.
-            places: The task of each source.
-            without_ops: The tasks that have not loaded our ops; neither the master nor the chief.
+            located: What is saved, and the tasks of its values. Its master and its chief have
+                loaded our ops.
             transport: How the bytes travel.
         """
-        self._placed = placed
+        self._placed = placed = located.placed
         self._transport = transport
-        self._chief = task_names.task_of(placed.device, master)
+        self._chief = located.chief
         by_value = {
             number
-            for number, (source, place) in enumerate(zip(placed.sources, places, strict=True))
+            for number, (source, home) in enumerate(zip(placed.sources, located.homes, strict=True))
             if source.goes_to_chief
-            or (place in without_ops and not stock_server_reads.can_slice(source))
+            or (home in located.without_ops and not stock_server_reads.can_slice(source))
         }
         homes = [
-            self._chief if number in by_value else place for number, place in enumerate(places)
+            self._chief if number in by_value else home for number, home in enumerate(located.homes)
         ]
-        self._control = control_session.ControlSession(
-            target, master, {self._chief, *places}, transport.timeout_seconds
-        )
+        self._control = located.open_session(transport.timeout_seconds)
         self._graph = save_graph.SaveGraph(
             self._control.graph,
             placed,
             homes,
             by_value=by_value,
             chief=self._chief,
-            without_ops=without_ops,
-            label=f"{master}/{placed.name}",
+            without_ops=located.without_ops,
+            label=f"{located.master}/{placed.name}",
         )
         number_of = {task: number for number, task in enumerate(self._graph.tasks)}
         self._homes = [number_of[home] for home in homes]
