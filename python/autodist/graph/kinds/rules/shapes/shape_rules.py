@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -152,28 +153,42 @@ def squeeze(kinds: Kinds, op: Any) -> Found:
 
 def expand_dims(kinds: Kinds, op: Any) -> Found:
     """The output is rows; their dimension may move by one."""
-    kind, where = kinds.of(op, 0), constant(op.inputs[1])
-    if kind in REDUCED and kinds.of(op, 1) == SAME:
-        return [kind]
-    axis = rows_of(kinds, op)
-    if axis is None or where is None:
-        return [None]
-    at = int(where.ravel()[0]) % (op.inputs[0].shape.rank + 1)
-    return [rows(axis + (at <= axis))]
+    count = op.inputs[0].shape.rank
+
+    def moved(axis: int, where: Any) -> int:
+        at = int(where.ravel()[0]) % (count + 1)
+        return axis + int(at <= axis)
+
+    return _rows_moved(kinds, op, moved)
 
 
 def transpose(kinds: Kinds, op: Any) -> Found:
     """The output is rows along the dimension that theirs becomes."""
-    kind, order = kinds.of(op, 0), constant(op.inputs[1])
+
+    def moved(axis: int, order: Any) -> int:
+        dims = kinds.dims(op.inputs[0])
+        places = [int(i) % len(dims) for i in order]
+        kinds.set_dims(op.outputs[0], [dims[i] for i in places])
+        return places.index(axis)
+
+    return _rows_moved(kinds, op, moved)
+
+
+def _rows_moved(kinds: Kinds, op: Any, moved: Callable[[int, Any], int]) -> Found:
+    """The output is rows along another dimension; of a reduction it is that reduction.
+
+    Args:
+        kinds: The kinds of the tensors before.
+        op: The op; its input 1 says how dimensions move.
+        moved: Returns the new dimension of the rows, from their dimension and the constant input 1.
+    """
+    kind, how = kinds.of(op, 0), constant(op.inputs[1])
     if kind in REDUCED and kinds.of(op, 1) == SAME:
         return [kind]
     axis = rows_of(kinds, op)
-    if axis is None or order is None:
+    if axis is None or how is None:
         return [None]
-    places = [int(i) % op.inputs[0].shape.rank for i in order]
-    dims = kinds.dims(op.inputs[0])
-    kinds.set_dims(op.outputs[0], [dims[i] for i in places])
-    return [rows(places.index(axis))]
+    return [rows(moved(axis, how))]
 
 
 def pack(kinds: Kinds, op: Any) -> Found:
