@@ -50,7 +50,7 @@ class BundlePrintOp : public TaskOp {
     if (env->GetFileSize(tensorflow::DataFilename(*prefix, 0, 1), &data_bytes).ok()) {
       size_bytes = static_cast<int64_t>(data_bytes);
     }
-    SetVector(context, {crc, size_bytes});
+    SetVector<int64_t>(context, 0, std::vector<int64_t>{crc, size_bytes});
     return absl::OkStatus();
   }
 };

@@ -1,6 +1,5 @@
 #include "ops/task_op.h"
 
-#include <algorithm>
 #include <atomic>
 #include <utility>
 
@@ -37,19 +36,6 @@ void TaskOp::ComputeAsync(tensorflow::OpKernelContext* context, DoneCallback don
       context,
       [this, context](const std::atomic<bool>& cancelled) { return Work(context, cancelled); },
       std::move(done));
-}
-
-void TaskOp::SetScalar(tensorflow::OpKernelContext* context, int64_t value) {
-  tensorflow::Tensor output(tensorflow::DT_INT64, tensorflow::TensorShape({}));
-  output.scalar<int64_t>()() = value;
-  context->set_output(0, output);
-}
-
-void TaskOp::SetVector(tensorflow::OpKernelContext* context, const std::vector<int64_t>& values) {
-  tensorflow::Tensor output(tensorflow::DT_INT64,
-                            tensorflow::TensorShape({static_cast<int64_t>(values.size())}));
-  std::copy(values.begin(), values.end(), output.flat<int64_t>().data());
-  context->set_output(0, output);
 }
 
 }  // namespace autodist

@@ -8,11 +8,14 @@
 #define AUTODIST_PASSES_OWN_NODES_PASS_H_
 
 #include <functional>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "tensorflow/core/common_runtime/device.h"
 #include "tensorflow/core/common_runtime/device_set.h"
 #include "tensorflow/core/common_runtime/optimization_registry.h"
+#include "tensorflow/core/graph/algorithm.h"
 #include "tensorflow/core/graph/graph.h"
 #include "tensorflow/core/util/device_name_utils.h"
 
@@ -22,6 +25,17 @@ using IsOurs = std::function<bool(const tensorflow::Node&)>;
 
 // Replaces the nodes of a graph for which the predicate holds.
 using ReplaceNodes = absl::Status (*)(tensorflow::Graph* graph, const IsOurs& is_ours);
+
+// Makes a `Replacement` of each of `all`, and runs it.
+template <typename Replacement, typename Nodes>
+absl::Status RunReplacements(tensorflow::Graph* graph, std::vector<Nodes> all) {
+  for (Nodes& nodes : all) {
+    absl::Status status = Replacement(graph, std::move(nodes)).Run();
+    if (!status.ok()) return status;
+  }
+  if (!all.empty()) tensorflow::FixupSourceAndSinkEdges(graph);
+  return absl::OkStatus();
+}
 
 // For POST_REWRITE_FOR_EXEC.
 template <ReplaceNodes kReplace>

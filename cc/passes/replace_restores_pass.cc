@@ -23,10 +23,10 @@
 #include "passes/node_edges.h"
 #include "passes/own_nodes_pass.h"
 #include "passes/stateful_name.h"
+#include "passes/strings_node.h"
 #include "passes/tagged_restore.h"
 #include "passes/variable_assign.h"
 #include "tensorflow/core/framework/tensor.h"
-#include "tensorflow/core/graph/algorithm.h"
 #include "tensorflow/core/graph/node_builder.h"
 
 namespace autodist {
@@ -197,21 +197,13 @@ class RestoreReplacement {
   }
 
   absl::Status Joined(int input, Node** node) {
-    std::vector<tensorflow::tstring> strings;
+    std::vector<std::string> strings;
     for (const Node* restore : restores_) {
       const Tensor value = *ConstantInput(*restore, input);
       const auto flat = value.flat<tensorflow::tstring>();
       strings.insert(strings.end(), flat.data(), flat.data() + flat.size());
     }
-    Tensor joined(tensorflow::DT_STRING,
-                  tensorflow::TensorShape({static_cast<int64_t>(strings.size())}));
-    std::copy(strings.begin(), strings.end(), joined.vec<tensorflow::tstring>().data());
-    return NodeBuilder(graph_.NewName(absl::StrCat(first_.name(), "/autodist_joined")), "Const")
-        .Attr("dtype", tensorflow::DT_STRING)
-        .Attr("value", joined)
-        .Device(first_.requested_device())
-        .AssignedDevice(first_.assigned_device_name())
-        .Finalize(&graph_, node);
+    return AddStrings(&graph_, first_, "autodist_joined", strings, nullptr, node);
   }
 
   absl::Status Replace(Node* node) {
@@ -294,12 +286,7 @@ absl::Status ReplaceRestores(Graph* graph, const IsOurs& is_ours) {
     }
   }
   for (auto& [key, nodes] : free) all.push_back(std::move(nodes));
-  for (std::vector<Node*>& nodes : all) {
-    absl::Status status = RestoreReplacement(graph, std::move(nodes)).Run();
-    if (!status.ok()) return status;
-  }
-  if (!all.empty()) tensorflow::FixupSourceAndSinkEdges(graph);
-  return absl::OkStatus();
+  return RunReplacements<RestoreReplacement>(graph, std::move(all));
 }
 
 REGISTER_OPTIMIZATION(tensorflow::OptimizationPassRegistry::POST_REWRITE_FOR_EXEC, 101,

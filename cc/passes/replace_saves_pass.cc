@@ -22,10 +22,9 @@
 #include "absl/strings/str_join.h"
 #include "passes/own_nodes_pass.h"
 #include "passes/stateful_name.h"
+#include "passes/strings_node.h"
 #include "passes/tagged_save.h"
 #include "passes/variable_read.h"
-#include "tensorflow/core/framework/tensor.h"
-#include "tensorflow/core/graph/algorithm.h"
 #include "tensorflow/core/graph/node_builder.h"
 
 namespace autodist {
@@ -132,7 +131,8 @@ class SaveReplacement {
     absl::Status status = AddVariables(&variables);
     if (!status.ok()) return status;
     Node* aggregations;
-    status = AddAggregations(tag, &aggregations);
+    status = AddStrings(&graph_, *save_, "autodist_aggregations", tag.aggregations,
+                        inputs_[1]->src(), &aggregations);
     if (!status.ok()) return status;
 
     const std::vector<int64_t> value_index = ValueIndex();
@@ -169,23 +169,6 @@ class SaveReplacement {
     return absl::OkStatus();
   }
 
-  absl::Status AddAggregations(const SaveTag& tag, Node** node) {
-    tensorflow::Tensor value(
-        tensorflow::DT_STRING,
-        tensorflow::TensorShape({static_cast<int64_t>(tag.aggregations.size())}));
-    auto flat = value.vec<tensorflow::tstring>();
-    for (size_t i = 0; i < tag.aggregations.size(); ++i) flat(i) = tag.aggregations[i];
-    // The control input puts the constant into the frame of the save if that is in a loop.
-    return NodeBuilder(graph_.NewName(absl::StrCat(save_->name(), "/autodist_aggregations")),
-                       "Const")
-        .ControlInput(inputs_[1]->src())
-        .Attr("dtype", tensorflow::DT_STRING)
-        .Attr("value", value)
-        .Device(save_->requested_device())
-        .AssignedDevice(save_->assigned_device_name())
-        .Finalize(&graph_, node);
-  }
-
   tensorflow::DataTypeVector InputTypes() const {
     tensorflow::DataTypeVector types;
     for (const NodeBuilder::NodeOut& tensor : tensors_) types.push_back(tensor.dt);
@@ -220,12 +203,7 @@ absl::Status ReplaceSaves(Graph* graph, const IsOurs& is_ours) {
   for (Node* node : graph->op_nodes()) {
     if (IsTaggedSave(*node) && is_ours(*node)) saves.push_back(node);
   }
-  for (Node* save : saves) {
-    absl::Status status = SaveReplacement(graph, save).Run();
-    if (!status.ok()) return status;
-  }
-  if (!saves.empty()) tensorflow::FixupSourceAndSinkEdges(graph);
-  return absl::OkStatus();
+  return RunReplacements<SaveReplacement>(graph, std::move(saves));
 }
 
 // Late among the passes of their stage: what others fold away need not be traced.

@@ -47,25 +47,20 @@ AUTODIST_INLINE To BitCast(From from) {
 
 // Formats. `Bits` is how a component is stored, `Wide` what it is computed in.
 
-struct Float32 {
-  using Bits = uint32_t;
-  using Wide = double;
-  static constexpr Bits kNan = 0x7fc00000;
+// A format that is a type of C++, `Float`.
+template <typename Float, typename BitsType, BitsType kNanBits, typename WideType>
+struct NativeFloat {
+  using Bits = BitsType;
+  using Wide = WideType;
+  static constexpr Bits kNan = kNanBits;
   static constexpr Bits kZero = 0;
-  explicit Float32(const Reduction&) {}
-  AUTODIST_INLINE Wide Widen(Bits bits) const { return BitCast<float>(bits); }
-  AUTODIST_INLINE Bits Narrow(Wide wide) const { return BitCast<Bits>(static_cast<float>(wide)); }
+  explicit NativeFloat(const Reduction&) {}
+  AUTODIST_INLINE Wide Widen(Bits bits) const { return BitCast<Float>(bits); }
+  AUTODIST_INLINE Bits Narrow(Wide wide) const { return BitCast<Bits>(static_cast<Float>(wide)); }
 };
 
-struct Float64 {
-  using Bits = uint64_t;
-  using Wide = long double;
-  static constexpr Bits kNan = 0x7ff8000000000000;
-  static constexpr Bits kZero = 0;
-  explicit Float64(const Reduction&) {}
-  AUTODIST_INLINE Wide Widen(Bits bits) const { return BitCast<double>(bits); }
-  AUTODIST_INLINE Bits Narrow(Wide wide) const { return BitCast<Bits>(static_cast<double>(wide)); }
-};
+using Float32 = NativeFloat<float, uint32_t, 0x7fc00000, double>;
+using Float64 = NativeFloat<double, uint64_t, 0x7ff8000000000000, long double>;
 
 struct BFloat16 {
   using Bits = uint16_t;

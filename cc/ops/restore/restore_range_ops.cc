@@ -1,7 +1,6 @@
 // The ops of a restore of several tasks that read bytes of the checkpoint. Those that begin and end
 // it: restore_session_ops.cc.
 
-#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <vector>
@@ -96,14 +95,6 @@ others.
 threads: As in AutodistSumRanges.
 )doc");
 
-absl::Status SetSums(OpKernelContext* context, const std::vector<uint32_t>& sums) {
-  Tensor* output;
-  TF_RETURN_IF_ERROR(
-      context->allocate_output(0, TensorShape({static_cast<int64_t>(sums.size())}), &output));
-  std::copy(sums.begin(), sums.end(), output->flat<int64_t>().data());
-  return absl::OkStatus();
-}
-
 constexpr size_t kRangeNumbers = 3;
 
 absl::StatusOr<std::vector<int64_t>> RangeNumbers(OpKernelContext* context) {
@@ -166,10 +157,9 @@ class SumRangesOp : public RangesOp {
         ReadRanges(files, ranges, nullptr, threads_, &cancelled, restore->progress());
     if (!sums.ok()) return sums.status();
     restore->Touch();
-    Tensor moved(tensorflow::DT_INT64, TensorShape({}));
-    moved.scalar<int64_t>()() = restore->progress()->done_bytes();
-    context->set_output(1, moved);
-    return SetSums(context, *sums);
+    SetVector<int64_t>(context, 0, *sums);
+    SetScalar<int64_t>(context, 1, restore->progress()->done_bytes());
+    return absl::OkStatus();
   }
 };
 
@@ -210,7 +200,8 @@ class FillRangesOp : public SessionOp<RestoreSession> {
         restore->Fill(live_, ranges, bytes, threads_, &cancelled);
     if (!sums.ok()) return sums.status();
     restore->Touch();
-    return SetSums(context, *sums);
+    SetVector<int64_t>(context, 0, *sums);
+    return absl::OkStatus();
   }
 
   static constexpr int kFixedInputs = 2;  // restore_id, ranges

@@ -34,8 +34,6 @@ namespace autodist {
 namespace {
 
 using tensorflow::OpKernelContext;
-using tensorflow::Tensor;
-using tensorflow::TensorShape;
 using tensorflow::tstring;
 using tensorflow::shape_inference::InferenceContext;
 
@@ -123,13 +121,6 @@ restore_id: As in AutodistOpenRestore.
 withdraw: Whether the variables that it has published lose their values.
 )doc");
 
-template <typename Element, typename Values>
-Tensor VectorOf(tensorflow::DataType dtype, const Values& values) {
-  Tensor tensor(dtype, TensorShape({static_cast<int64_t>(values.size())}));
-  std::copy(values.begin(), values.end(), tensor.flat<Element>().data());
-  return tensor;
-}
-
 absl::StatusOr<int64_t> Fingerprint(const std::string& prefix) {
   std::string contents;
   const absl::Status status =
@@ -160,11 +151,9 @@ class OpenRestoreOp : public TaskOp {
       keys.push_back(std::move(key));
       values.push_back(std::move(value));
     }
-    Tensor print(tensorflow::DT_INT64, TensorShape({}));
-    print.scalar<int64_t>()() = *fingerprint;
-    context->set_output(0, print);
-    context->set_output(1, VectorOf<tstring>(tensorflow::DT_STRING, keys));
-    context->set_output(2, VectorOf<tstring>(tensorflow::DT_STRING, values));
+    SetScalar<int64_t>(context, 0, *fingerprint);
+    SetVector<tstring>(context, 1, keys);
+    SetVector<tstring>(context, 2, values);
     return absl::OkStatus();
   }
 };
@@ -200,16 +189,15 @@ class JoinRestoreOp : public TaskOp {
     absl::StatusOr<std::vector<std::string>> unfit =
         SetTargets(context, *std::move(part), restore.get());
     if (!unfit.ok()) return unfit.status();
-    Tensor can_open(tensorflow::DT_BOOL, TensorShape({}));
     // The chief's own errors come when it reads.
-    can_open.scalar<bool>()() = restore->OpenFiles() || is_chief;
+    const bool can_open = restore->OpenFiles() || is_chief;
     if (!is_chief) {
       absl::Status status = RestoreSessions::Get().Add(id, restore);
       if (!status.ok()) return status;
     }
-    context->set_output(0, can_open);
-    context->set_output(1, VectorOf<bool>(tensorflow::DT_BOOL, restore->live()));
-    context->set_output(2, VectorOf<tstring>(tensorflow::DT_STRING, *unfit));
+    SetScalar<bool>(context, 0, can_open);
+    SetVector<bool>(context, 1, restore->live());
+    SetVector<tstring>(context, 2, *unfit);
     return absl::OkStatus();
   }
 

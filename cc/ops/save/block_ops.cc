@@ -25,6 +25,7 @@
 #include "ops/kernel_inputs.h"
 #include "ops/session_op.h"
 #include "ops/task_op.h"
+#include "save/data/captured_ranges.h"
 #include "sessions/save_session.h"
 #include "storage/posix/posix_io.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
@@ -120,13 +121,40 @@ crcs: The size of the file in bytes, then the CRC of each range, unmasked; -1 wh
 before.
 )doc");
 
-absl::Status CheckRanges(const std::vector<int64_t>& ranges) {
-  bool are_ranges = ranges.size() % 2 == 0;
-  for (size_t i = 0; are_ranges && i < ranges.size(); i += 2) {
-    are_ranges = ranges[i] >= 0 && ranges[i + 1] > ranges[i];
+// A range of bytes of the data file.
+struct ByteRange {
+  int64_t begin;
+  int64_t end;
+  int64_t size() const { return end - begin; }
+};
+
+// The ranges that input 1 has: of each its first byte and the one past its last.
+absl::StatusOr<std::vector<ByteRange>> RangesInput(OpKernelContext* context) {
+  const std::vector<int64_t> numbers = NumbersInput(context, 1);
+  bool are_ranges = numbers.size() % 2 == 0;
+  std::vector<ByteRange> ranges;
+  for (size_t i = 0; are_ranges && i < numbers.size(); i += 2) {
+    ranges.push_back({numbers[i], numbers[i + 1]});
+    are_ranges = numbers[i] >= 0 && numbers[i + 1] > numbers[i];
   }
-  if (are_ranges) return absl::OkStatus();
+  if (are_ranges) return ranges;
   return absl::InvalidArgumentError("ranges of a file have a first byte and one past the last");
+}
+
+// Takes the bytes of ranges that this task has kept.
+absl::StatusOr<std::vector<std::string>> TakeAll(const std::vector<ByteRange>& ranges,
+                                                 CapturedRanges* captured) {
+  std::vector<std::string> all;
+  for (const ByteRange& range : ranges) {
+    absl::StatusOr<std::string> bytes = captured->Take(range.begin, range.end);
+    if (!bytes.ok()) return bytes.status();
+    all.push_back(*std::move(bytes));
+  }
+  return all;
+}
+
+int64_t CrcOf(const std::string& bytes) {
+  return static_cast<uint32_t>(absl::ComputeCrc32c(bytes));
 }
 
 class ShareBlocksOp : public SessionOp<SaveSession> {
@@ -138,7 +166,7 @@ class ShareBlocksOp : public SessionOp<SaveSession> {
                       const std::atomic<bool>&) override {
     absl::Status status = save->given().Set(NumbersInput(context, 1));
     if (status.ok()) status = save->checked().Set(NumbersInput(context, 2));
-    if (status.ok()) SetScalar(context, 1);
+    if (status.ok()) SetScalar<int64_t>(context, 0, 1);
     return status;
   }
 };
@@ -150,20 +178,16 @@ class ReadGivenOp : public SessionOp<SaveSession> {
  private:
   absl::Status WorkIn(SaveSession* save, OpKernelContext* context,
                       const std::atomic<bool>&) override {
-    const std::vector<int64_t> ranges = NumbersInput(context, 1);
-    TF_RETURN_IF_ERROR(CheckRanges(ranges));
-    std::vector<std::string> bytes;
+    const auto ranges = RangesInput(context);
+    if (!ranges.ok()) return ranges.status();
+    const auto pieces = TakeAll(*ranges, &save->given());
+    if (!pieces.ok()) return pieces.status();
     int64_t size_bytes = 0;
-    for (size_t i = 0; i < ranges.size(); i += 2) {
-      absl::StatusOr<std::string> taken = save->given().Take(ranges[i], ranges[i + 1]);
-      if (!taken.ok()) return taken.status();
-      size_bytes += static_cast<int64_t>(taken->size());
-      bytes.push_back(*std::move(taken));
-    }
+    for (const std::string& piece : *pieces) size_bytes += static_cast<int64_t>(piece.size());
     Tensor* buffer;
     TF_RETURN_IF_ERROR(context->allocate_output(0, TensorShape({size_bytes}), &buffer));
     char* out = reinterpret_cast<char*>(buffer->flat<uint8_t>().data());
-    for (const std::string& piece : bytes) {
+    for (const std::string& piece : *pieces) {
       std::memcpy(out, piece.data(), piece.size());
       out += piece.size();
     }
@@ -179,22 +203,23 @@ class WriteGivenOp : public SessionOp<SaveSession> {
   absl::Status WorkIn(SaveSession* save, OpKernelContext* context,
                       const std::atomic<bool>&) override {
     const FileSizeErrors file_size_errors;
-    const std::vector<int64_t> ranges = NumbersInput(context, 1);
-    TF_RETURN_IF_ERROR(CheckRanges(ranges));
+    const auto ranges = RangesInput(context);
+    if (!ranges.ok()) return ranges.status();
     size_t next = 0;
     for (int input = kFixedInputs; input < context->num_inputs(); ++input) {
       absl::string_view bytes = context->input(input).tensor_data();
       while (!bytes.empty()) {
-        const size_t size = next < ranges.size() ? ranges[next + 1] - ranges[next] : 0;
-        if (size == 0 || size > bytes.size()) return WrongSizes();
-        absl::Status status = save->Write(ranges[next], bytes.substr(0, size));
+        if (next == ranges->size()) return WrongSizes();
+        const ByteRange& range = (*ranges)[next++];
+        const size_t size = range.size();
+        if (size > bytes.size()) return WrongSizes();
+        absl::Status status = save->Write(range.begin, bytes.substr(0, size));
         if (!status.ok()) return status;
         bytes.remove_prefix(size);
-        next += 2;
       }
     }
-    if (next != ranges.size()) return WrongSizes();
-    SetScalar(context, 1);
+    if (next != ranges->size()) return WrongSizes();
+    SetScalar<int64_t>(context, 0, 1);
     return absl::OkStatus();
   }
 
@@ -212,15 +237,13 @@ class SumWrittenOp : public SessionOp<SaveSession> {
  private:
   absl::Status WorkIn(SaveSession* save, OpKernelContext* context,
                       const std::atomic<bool>&) override {
-    const std::vector<int64_t> ranges = NumbersInput(context, 1);
-    TF_RETURN_IF_ERROR(CheckRanges(ranges));
+    const auto ranges = RangesInput(context);
+    if (!ranges.ok()) return ranges.status();
+    const auto pieces = TakeAll(*ranges, &save->checked());
+    if (!pieces.ok()) return pieces.status();
     std::vector<int64_t> crcs;
-    for (size_t i = 0; i < ranges.size(); i += 2) {
-      absl::StatusOr<std::string> bytes = save->checked().Take(ranges[i], ranges[i + 1]);
-      if (!bytes.ok()) return bytes.status();
-      crcs.push_back(static_cast<uint32_t>(absl::ComputeCrc32c(*bytes)));
-    }
-    SetVector(context, crcs);
+    for (const std::string& piece : *pieces) crcs.push_back(CrcOf(piece));
+    SetVector<int64_t>(context, 0, crcs);
     return absl::OkStatus();
   }
 };
@@ -233,37 +256,37 @@ class SumFileOp : public TaskOp {
   absl::Status Work(OpKernelContext* context, const std::atomic<bool>&) override {
     absl::StatusOr<std::string> path = PrefixInput(context->input(0));
     if (!path.ok()) return path.status();
-    const std::vector<int64_t> ranges = NumbersInput(context, 1);
-    TF_RETURN_IF_ERROR(CheckRanges(ranges));
+    const auto ranges = RangesInput(context);
+    if (!ranges.ok()) return ranges.status();
     const Descriptor file(open(path->c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
     struct stat status;
     if (file.get() < 0 || fstat(file.get(), &status) != 0) {
       return PosixError("cannot read again", *path, errno);
     }
     std::vector<int64_t> crcs = {static_cast<int64_t>(status.st_size)};
-    for (size_t i = 0; i < ranges.size(); i += 2) {
-      absl::StatusOr<std::string> bytes = Read(file, *path, ranges[i], ranges[i + 1]);
+    for (const ByteRange& range : *ranges) {
+      absl::StatusOr<std::string> bytes = Read(file, *path, range);
       if (!bytes.ok()) return bytes.status();
-      const bool is_all = static_cast<int64_t>(bytes->size()) == ranges[i + 1] - ranges[i];
-      crcs.push_back(is_all ? static_cast<uint32_t>(absl::ComputeCrc32c(*bytes)) : int64_t{-1});
+      const bool is_all = static_cast<int64_t>(bytes->size()) == range.size();
+      crcs.push_back(is_all ? CrcOf(*bytes) : -1);
     }
-    SetVector(context, crcs);
+    SetVector<int64_t>(context, 0, crcs);
     return absl::OkStatus();
   }
 
   // The bytes of a range, fewer where the file ends before.
   static absl::StatusOr<std::string> Read(const Descriptor& file, const std::string& path,
-                                          int64_t begin, int64_t end) {
+                                          ByteRange range) {
     std::string bytes;
-    while (begin < end) {
+    while (range.begin < range.end) {
       char block[4096];
-      const int64_t wanted = std::min<int64_t>(end - begin, sizeof block);
-      const ssize_t size = pread(file.get(), block, wanted, begin);
+      const int64_t wanted = std::min<int64_t>(range.size(), sizeof block);
+      const ssize_t size = pread(file.get(), block, wanted, range.begin);
       if (size < 0 && errno == EINTR) continue;
       if (size < 0) return PosixError("cannot read again", path, errno);
       if (size == 0) break;
       bytes.append(block, size);
-      begin += size;
+      range.begin += size;
     }
     return bytes;
   }

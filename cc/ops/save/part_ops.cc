@@ -184,10 +184,7 @@ class WritePartsOp : public SessionOp<SaveSession> {
         ThreadCount(threads_, work->file.size_bytes), &cancelled);
     if (!crcs.ok()) return crcs.status();
     save->Touch();
-    Tensor* output;
-    TF_RETURN_IF_ERROR(
-        context->allocate_output(0, TensorShape({static_cast<int64_t>(crcs->size())}), &output));
-    std::copy(crcs->begin(), crcs->end(), output->flat<int64_t>().data());
+    SetVector<int64_t>(context, 0, *crcs);
     return absl::OkStatus();
   }
 

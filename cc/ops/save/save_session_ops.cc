@@ -9,6 +9,7 @@
 // AutodistDropSave(id) ends a save on a task, at any time. The client runs them in a graph of its
 // own.
 
+#include <array>
 #include <atomic>
 #include <map>
 #include <string>
@@ -35,8 +36,6 @@ namespace autodist {
 namespace {
 
 using tensorflow::OpKernelContext;
-using tensorflow::Tensor;
-using tensorflow::TensorShape;
 using tensorflow::tstring;
 using tensorflow::shape_inference::ScalarShape;
 using tensorflow::shape_inference::UnknownShape;
@@ -175,16 +174,10 @@ save_id: As in AutodistOpenSave.
 
 // Sets two outputs to where the file is.
 void SetPlace(OpKernelContext* context, int first, const FilePlace& place) {
-  Tensor numbers(tensorflow::DT_INT64, TensorShape({kPlaceNumbers}));
-  auto values = numbers.flat<int64_t>();
-  values(0) = place.file_system;
-  values(1) = place.block_bytes;
-  values(2) = place.device;
-  values(3) = place.inode;
-  context->set_output(first, numbers);
-  Tensor kernel(tensorflow::DT_STRING, TensorShape({}));
-  kernel.scalar<tstring>()() = place.kernel;
-  context->set_output(first + 1, kernel);
+  const std::array<int64_t, kPlaceNumbers> numbers = {place.file_system, place.block_bytes,
+                                                      place.device, place.inode};
+  SetVector<int64_t>(context, first, numbers);
+  SetScalar<tstring>(context, first + 1, place.kernel);
 }
 
 class OpenSaveOp : public TaskOp {
@@ -200,13 +193,11 @@ class OpenSaveOp : public TaskOp {
     absl::StatusOr<std::unique_ptr<BundleFiles>> files = BundleFiles::Create(*prefix, durable_);
     if (!files.ok()) return files.status();
     const std::string data_path = (*files)->data_path();
-    Tensor path(tensorflow::DT_STRING, TensorShape({}));
-    path.scalar<tstring>()() = data_path;
     auto save = std::make_shared<SaveSession>(LeaseInput(context, 2));
     save->SetFiles(*std::move(files));
     absl::Status status = SaveSessions::Get().Add(SaveIdInput(context), std::move(save));
     if (!status.ok()) return status;
-    context->set_output(0, path);
+    SetScalar<tstring>(context, 0, data_path);
     SetPlace(context, 1,
              data_path.empty() ? FilePlace() : PlaceOf(data_path).value_or(FilePlace()));
     return absl::OkStatus();
@@ -279,12 +270,8 @@ class JoinSaveOp : public TaskOp {
       absl::Status status = SaveSessions::Get().Add(id, save);
       if (!status.ok()) return status;
     }
-    Tensor reached(tensorflow::DT_BOOL, TensorShape({}));
-    reached.scalar<bool>()() = can_open;
-    context->set_output(0, reached);
-    Tensor output(tensorflow::DT_INT64, TensorShape({static_cast<int64_t>(shapes.size())}));
-    std::copy(shapes.begin(), shapes.end(), output.flat<int64_t>().data());
-    context->set_output(1, output);
+    SetScalar<bool>(context, 0, can_open);
+    SetVector<int64_t>(context, 1, shapes);
     SetPlace(context, 2, can_open ? place : FilePlace());
     return absl::OkStatus();
   }
@@ -329,7 +316,7 @@ class KeepSourcesOp : public SessionOp<SaveSession> {
     const std::vector<int64_t> kept = NumbersInput(context, 1);
     absl::Status status = save->Keep(kept, context->input(3).flat<int64_t>()(0));
     if (!status.ok()) return status;
-    SetScalar(context, save->written_bytes());
+    SetScalar<int64_t>(context, 0, save->written_bytes());
     return absl::OkStatus();
   }
 };
@@ -345,7 +332,7 @@ class FinishPartsOp : public SessionOp<SaveSession> {
                       const std::atomic<bool>&) override {
     absl::Status status = save->Finish(durable_);
     if (!status.ok()) return status;
-    SetScalar(context, 1);
+    SetScalar<int64_t>(context, 0, 1);
     return absl::OkStatus();
   }
 
