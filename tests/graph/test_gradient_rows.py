@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from autodist.errors import UnsupportedGraphError
+from autodist.graph.analysis.gradients import lookups, unproved
 from autodist.strategy import PS, Parallax
 
 tf1 = tf.compat.v1
@@ -229,3 +230,28 @@ def test_a_norm_over_hidden_rows_added_later_is_refused(distribute: Any, rows: R
         norm = tf.linalg.global_norm([gradients[0]])
     with pytest.raises(UnsupportedGraphError, match=r"order of its rows is not known.*before"):
         session.run(norm, fed)
+
+
+@pytest.mark.usefixtures("v1_control_flow")
+def test_hidden_rows_are_followed_once_when_the_graph_grows(
+    distribute: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed = []
+
+    def follow(record: Any, batch: Any) -> Any:
+        followed.append(record)
+        return lookups.uses_of_rows(record, batch)
+
+    def build() -> dict[str, Any]:
+        table, loss = _loss(HIDDEN[0])
+        optimizer = tf1.train.GradientDescentOptimizer(0.1)
+        return {"loss": loss, "step": optimizer.minimize(loss, var_list=[table])}
+
+    session, built = distribute(build, PS(), 3)
+    fed = {"ids:0": [1, 2, 0, 4], "labels:0": np.ones([4, 3])}
+    session.run(built["step"], fed)
+    monkeypatch.setattr(unproved, "uses_of_rows", follow)
+    with session.graph.as_default():
+        doubled = 2.0 * built["loss"]
+    assert session.run(doubled, fed) == pytest.approx(2 * session.run(built["loss"], fed))
+    assert len(followed) == 1

@@ -116,6 +116,7 @@ class BatchAnalysis(Dependence):
     def _find_kinds(self, ordered: list[Any]) -> None:
         """Finds what varies and the kinds, which depend on each other."""
         self._splitting.reset()
+        self._unproved.reset()
         while True:
             self.forget(ordered)
             self.spread(ordered)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from autodist.errors import UnsupportedGraphError
@@ -13,7 +12,7 @@ from autodist.graph.analysis.gradients.derivatives import (
     are_of_variables,
     is_tensor,
 )
-from autodist.graph.analysis.gradients.lookups import lookups, uses_of_rows
+from autodist.graph.analysis.gradients.lookups import UsesOfRows, lookups, uses_of_rows
 from autodist.graph.kinds.kind import MEAN
 from autodist.graph.original.gradient_calls import GradientCalls
 from autodist.graph.original.observed.differentiations import tensors_in
@@ -44,10 +43,16 @@ class Unproved:
     ) -> None:
         self._batch = batch
         self._observer = observer
+        self._hidden_rows: list[tuple[GradientRecord, UsesOfRows]] | None = None
         self._in_unknown_order: frozenset[Key] | None = None
         self._calls = calls
         self._derivatives = derivatives
         self._kinds = derivatives.kinds
+
+    def reset(self) -> None:
+        """Forgets what was found; call it when the kinds are found again."""
+        self._hidden_rows = None
+        self._in_unknown_order = None
 
     def targets(self) -> Pairs:
         """The targets whose gradients by variables have a mean that is not one node's gradient."""
@@ -84,10 +89,9 @@ class Unproved:
     def orders_of_rows(self) -> Pairs:
         """The ops for which the rows of a gradient must be in one node's order, which is not known."""
         found = []
-        for record in self._unordered():
-            user = uses_of_rows(record, self._batch).user
-            if user is not None and self._batch.is_new(record.indices.op):
-                found += [(user, record.indices.op), (record.indices.op, record.indices.op)]
+        for record, uses in self._unordered():
+            if uses.user is not None and self._batch.is_new(record.indices.op):
+                found += [(uses.user, record.indices.op), (record.indices.op, record.indices.op)]
         return found
 
     def check_orders_of_rows(self) -> None:
@@ -96,9 +100,8 @@ class Unproved:
         Raises:
           UnsupportedGraphError: naming the op and the gradient.
         """
-        self._in_unknown_order = None
-        for record in self._unordered():
-            user = uses_of_rows(record, self._batch).user
+        for record, uses in self._unordered():
+            user = uses.user
             if user is not None and self._batch.is_new(user):
                 raise UnsupportedGraphError(
                     f"op {user.name!r} ({user.type}) takes the rows of the gradient "
@@ -110,17 +113,21 @@ class Unproved:
     def is_in_unknown_order(self, tensor: Any) -> bool:
         """Whether a tensor is in the order of a gradient's rows, which is not one node's."""
         if self._in_unknown_order is None:
-            uses = [uses_of_rows(record, self._batch) for record in self._unordered()]
-            self._in_unknown_order = frozenset().union(*(use.unordered for use in uses))
+            found = (uses.unordered for _, uses in self._unordered())
+            self._in_unknown_order = frozenset().union(*found)
         return key_of(tensor) in self._in_unknown_order
 
-    def _unordered(self) -> Iterator[GradientRecord]:
-        """The gradients of variables whose rows are not in the order of one node."""
-        for record in self._observer.gradients:
-            if record.handle_op is None or record.indices is None:
-                continue
-            if lookups(record.indices, self._batch, self._kinds) is None:
-                yield record
+    def _unordered(self) -> list[tuple[GradientRecord, UsesOfRows]]:
+        """The gradients of variables whose rows are not in one node's order, and their uses."""
+        if self._hidden_rows is None:
+            self._hidden_rows = [
+                (record, uses_of_rows(record, self._batch))
+                for record in self._observer.gradients
+                if record.handle_op is not None
+                and record.indices is not None
+                and lookups(record.indices, self._batch, self._kinds) is None
+            ]
+        return self._hidden_rows
 
     def control_flow(self, ops: list[Any]) -> Pairs:
         """The ops among `ops` that belong to v1 branches and loops without a proof.
