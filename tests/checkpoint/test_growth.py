@@ -161,15 +161,15 @@ def test_what_tasks_tell_of_their_variables_is_read_in_one_pass(
     def prepare(count: int) -> Callable[[], Any]:
         save: Any = object.__new__(save_steps.SharedSave)
         output = SimpleNamespace(can_open=False, shapes=np.tile([2, 3, 4, 0], count))
-        save._graph = SimpleNamespace(values=[], path=None, holds={0: (range(count), None)})
+        save._graph = SimpleNamespace(values=[], path=None, joins={0: (range(count), None)})
         save._stock = SimpleNamespace(
             check_values=lambda feeds: None, begin=lambda: None, shapes=lambda begun: {}
         )
         save._control = SimpleNamespace(run=lambda fetches, feeds: ({0: output}, None))
         save._transport = SimpleNamespace(way=None)
-        _, shapes = save._hold({}, b"", [])
+        _, shapes = save._join({}, b"", [])
         assert shapes == dict.fromkeys(range(count), ((3, 4), 0))
-        return lambda: save._hold({}, b"", [])
+        return lambda: save._join({}, b"", [])
 
     assert_no_square(prepare, 2000)
 
@@ -217,7 +217,7 @@ def test_nodes_of_a_saver_are_read_in_one_pass() -> None:
             found = sources.read(save)
             assert found is not None
             assert len(found.sources) == count
-            assert save_nodes.what_else_runs(save) is None
+            assert save_nodes.awaited_operation(save) is None
             assert len(restore_nodes.read_entries(node)) == count
             assert all(restore_nodes.assignment_by(op, {node}) for op in assigns)
 

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from autodist.checkpoint.saver import Saver
-from autodist.layout.grid import part_bounds
+from autodist.layout.grid import sub_batch_bounds
 from support.strategies import CUTS
 
 tf1 = tf.compat.v1
@@ -140,7 +140,7 @@ def train_by_hand(loss: Loss, replicas: int) -> tuple[list[float], dict[str, Any
         losses = []
         for step in range(STEPS):
             fed = draw(step)
-            bounds = part_bounds(len(fed["y:0"]), replicas)
+            bounds = sub_batch_bounds(len(fed["y:0"]), replicas)
             losses.append(session.run(fetches, {**fed, "bounds:0": bounds})[0])
         return losses, session.run({v.op.name: v for v in variables})
 

@@ -21,7 +21,7 @@ from autodist.graph.building.values.values import Value
 from autodist.graph.context.context import Context
 from autodist.graph.kinds.kind import COUNT, SUM
 from autodist.graph.original.variables.roles import has_batch_dimension, key_of
-from autodist.layout import even_sizes, part_bounds
+from autodist.layout import even_sizes, sub_batch_bounds
 
 
 class FeedPlan:
@@ -137,7 +137,7 @@ class _Division:
     def of(self, array: Any, count: int) -> list[Any]:
         """The array that each of `count` replicas gets."""
         if self.axis is not None:
-            bounds = part_bounds(self.rows(array), count)
+            bounds = sub_batch_bounds(self.rows(array), count)
             slices = (slice(start * self.each, end * self.each) for start, end in bounds)
             return [array[along(self.axis, part)] for part in slices]
         if self.is_count:

@@ -5,7 +5,7 @@ variable is answered in this package and nowhere else.
 """
 
 from autodist.layout.box import Box
-from autodist.layout.grid import Grid, even_sizes, part_bounds
+from autodist.layout.grid import Grid, even_sizes, sub_batch_bounds
 from autodist.layout.requests import RequestEntry, RestoreRequest, SaveRequest
 
 __all__ = [
@@ -15,5 +15,5 @@ __all__ = [
     "SaveRequest",
     "RequestEntry",
     "even_sizes",
-    "part_bounds",
+    "sub_batch_bounds",
 ]

@@ -27,7 +27,7 @@ def even_sizes(dim: int, count: int) -> tuple[int, ...]:
     return tuple(dim // count + (i < dim % count) for i in range(count))
 
 
-def part_bounds(rows: int, count: int) -> list[tuple[int, int]]:
+def sub_batch_bounds(rows: int, count: int) -> list[tuple[int, int]]:
     """The rows `[start, end)` of a batch of `rows` that each of `count` replicas works on.
 
     The sub-batches are consecutive, with sizes as in `even_sizes`. A replica whose sub-batch would

@@ -113,7 +113,7 @@ def read_request(save_op: Any) -> layout.SaveRequest | None:
     )
 
 
-def what_else_runs(save_op: Any) -> Any:
+def awaited_operation(save_op: Any) -> Any:
     """Returns an operation that a `SaveV2`, or a read of a variable for it, waits for.
 
     `None` if none does.

@@ -54,7 +54,7 @@ class SaveSessionProxy(session_proxy.SessionProxy):
         *,
         prefix: str,
         stages_bundle: bool,
-        leave: Callable[[str], None],
+        warn_of_fallback: Callable[[str], None],
         running: transfer.Transfer,
     ) -> None:
         """Wraps a session.
@@ -66,8 +66,8 @@ class SaveSessionProxy(session_proxy.SessionProxy):
             fed: The sources that are no variables.
             prefix: The checkpoint's, as the log calls it.
             stages_bundle: As the attribute.
-            leave: Called with the reason when the save is left to TensorFlow; raises if it may not
-                be.
+            warn_of_fallback: Called with the reason before TensorFlow saves in the session; raises
+                if it may not.
             running: Is told how far the save is.
         """
         super().__init__(session)
@@ -75,7 +75,7 @@ class SaveSessionProxy(session_proxy.SessionProxy):
         self._attempts = attempts
         self._fed = fed
         self._prefix = prefix
-        self._leave = leave
+        self._warn_of_fallback = warn_of_fallback
         self.stages_bundle = stages_bundle
 
     def run(
@@ -95,7 +95,7 @@ class SaveSessionProxy(session_proxy.SessionProxy):
                 raise
             raise InOrderOnlyError(error.message) from error
         except sharded_steps.UnreachedError as error:
-            self._leave(str(error))
+            self._warn_of_fallback(str(error))
             saved = self._session.run(fetches, feed_dict, options, run_metadata)
             report.SaveReport(self._prefix, self._running.report()).log()
             return saved
@@ -120,11 +120,16 @@ class SaveSessionProxy(session_proxy.SessionProxy):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Asked:
-    """What a session is asked to save, and whether every task writes a data file of its own."""
+class _SaveKey:
+    """Tells one save of a session from others: two equal ones may use one opened save.
+
+    Attributes:
+        placed: What is saved.
+        is_sharded: Whether every task writes a data file of its own.
+    """
 
     placed: sources.PlacedSave
-    as_files: bool
+    is_sharded: bool
 
 
 class SaveRouter(Router):
@@ -181,18 +186,18 @@ class SaveRouter(Router):
         if target is None:
             return session
         # Before anything of the graph is run to learn more.
-        other = save_nodes.what_else_runs(save_op)
-        if other is not None:
-            self._leave_to_session(session, save_op, other)
+        awaited = save_nodes.awaited_operation(save_op)
+        if awaited is not None:
+            self._warn_of_awaited(session, save_op, awaited)
             return session
         placed = sources.read_in(session, save_op)
         if placed is None:
             return session
         is_local = paths.is_local(prefix)
         is_in_order = paths.parent(paths.absolute(prefix)) in self._in_order
-        as_files = self._transport.way == "files" or not is_local or is_in_order
-        asked = _Asked(placed, as_files=as_files)
-        if self._find(session, target, asked) is None:
+        is_sharded = self._transport.way == "files" or not is_local or is_in_order
+        key = _SaveKey(placed, is_sharded=is_sharded)
+        if self._find(session, target, key) is None:
             return session
         if not is_local and self._transport.way in ("shared", "stream"):
             raise _refused(
@@ -202,50 +207,50 @@ class SaveRouter(Router):
             )
         return SaveSessionProxy(
             session,
-            lambda: self._attempts(session, target, asked),
+            lambda: self._attempts(session, target, key),
             [source.tensor for source in placed.sources if source.variable is None],
             prefix=prefix,
-            stages_bundle=asked.as_files and is_local,
-            leave=lambda why: self._leave(session, prefix, why),
+            stages_bundle=key.is_sharded and is_local,
+            warn_of_fallback=lambda why: self._warn_of_fallback(session, prefix, why),
             running=running,
         )
 
     def _attempts(
-        self, session: Any, target: task_names.SessionTarget, asked: _Asked
+        self, session: Any, target: task_names.SessionTarget, key: _SaveKey
     ) -> Iterator[_Save]:
         """Yields the save that was opened for the session before, then, once, a new one.
 
         A server that was started again since knows nothing of a session that was opened before.
         """
         for _ in range(2):
-            found = self._find(session, target, asked)
+            found = self._find(session, target, key)
             if found is not None:
                 yield found
 
-    def _find(self, session: Any, target: task_names.SessionTarget, asked: _Asked) -> _Save | None:
+    def _find(self, session: Any, target: task_names.SessionTarget, key: _SaveKey) -> _Save | None:
         with self._finding:
             known, found = self._saves.get(session, (None, None))
-            if known == asked and (found is None or found.is_usable):
+            if known == key and (found is None or found.is_usable):
                 return found
-            if known == asked and found is not None:
+            if known == key and found is not None:
                 found.close()
             # One that is for something else may be in use by another thread. It ends with its last
             # user.
-            opened = self._open(session, target, asked)
+            opened = self._open(session, target, key)
             if opened is not None:
                 opened.end_with(sessions.unwrapped(session))
-            self._saves[session] = asked, opened
+            self._saves[session] = key, opened
             return opened
 
-    def _open(self, session: Any, target: task_names.SessionTarget, asked: _Asked) -> _Save | None:
+    def _open(self, session: Any, target: task_names.SessionTarget, key: _SaveKey) -> _Save | None:
         found = self._locate(
-            session, target, lambda timeout: placement.of_save(session, asked.placed, timeout)
+            session, target, lambda timeout: placement.of_save(session, key.placed, timeout)
         )
         if found is None:
             return None
         without_ops = found.without_ops
         is_left = not {found.master, found.chief}.isdisjoint(without_ops) or bool(
-            asked.as_files and without_ops
+            key.is_sharded and without_ops
         )
         if without_ops:
             self._warn_of_missing_ops(
@@ -256,11 +261,11 @@ class SaveRouter(Router):
         sources_of_all = found.placed.sources
         if any(source.variable is None and source.dtype == tf.variant for source in sources_of_all):
             return None
-        save = sharded_steps.ShardedSave if asked.as_files else save_steps.SharedSave
+        save = sharded_steps.ShardedSave if key.is_sharded else save_steps.SharedSave
         return save(found, self._transport)
 
-    def _leave(self, session: Any, prefix: str, why: str) -> None:
-        """Warns, once for each session, that TensorFlow saves in it.
+    def _warn_of_fallback(self, session: Any, prefix: str, why: str) -> None:
+        """Warns, once for each session, that TensorFlow saves in it: tasks cannot write.
 
         Raises:
             tf.errors.FailedPreconditionError: Every task was to write a data file.
@@ -295,14 +300,14 @@ class SaveRouter(Router):
             "saver's node, at most 2 GiB each",
         )
 
-    def _leave_to_session(self, session: Any, save_op: Any, other: Any) -> None:
-        """Warns, once for each session, that each save must run in it.
+    def _warn_of_awaited(self, session: Any, save_op: Any, awaited: Any) -> None:
+        """Warns, once for each session, that TensorFlow saves in it: a save waits for another op.
 
         Raises:
             tf.errors.FailedPreconditionError: A way of saving was asked for.
         """
         why = (
-            f"{save_op.name}, or an op that it reads, waits for {other.name} ({other.type}), which "
+            f"{save_op.name}, or an op that it reads, waits for {awaited.name} ({awaited.type}), which "
             "each save has to run"
         )
         if self._transport.way is not None:

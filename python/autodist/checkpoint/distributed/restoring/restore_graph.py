@@ -23,12 +23,12 @@ class RestoreGraph:
 
     Attributes:
         tasks: All tasks, the chief first.
-        holds: By number of a task, those of its targets and the outputs of its
-            `AutodistJoinRestore`.
+        joins: By number of a task, the numbers of its targets and its `AutodistJoinRestore`.
         parts: By number of a task, the placeholders of its part of the plan and of its names.
-        touch: Lets each task hear of the restore, and returns how many bytes it has moved.
-        publish: Gives the variables the restored values.
-        drop: Ends the restore.
+        touch_ops: For each task an op that renews its lease and returns how many bytes it has
+            moved.
+        publish: The op that gives the variables the restored values.
+        drop: The op that ends the restore.
     """
 
     def __init__(self, graph: Any, placed: PlacedRestore, homes: Sequence[str], chief: str) -> None:
@@ -45,7 +45,7 @@ class RestoreGraph:
         self.tasks = [chief, *sorted(set(homes) - {chief})]
         self._fills: dict[tuple[int, bool, bool], tuple[Any, Any, Any]] = {}
         self._sums: dict[int, tuple[Any, Any]] = {}
-        self.holds: dict[int, tuple[list[int], Any]] = {}
+        self.joins: dict[int, tuple[list[int], Any]] = {}
         self.parts: dict[int, tuple[Any, Any]] = {}
         with graph.as_default():
             self.restore_id = tf.compat.v1.placeholder(tf.string, [])
@@ -70,7 +70,7 @@ class RestoreGraph:
         for index, task in enumerate(self.tasks):
             here = by_home.get(task)
             if here:
-                self.holds[index] = self._hold(index, here, handles)
+                self.joins[index] = self._join(index, here, handles)
                 published += self._publish(index, handles)
             with self._on(index):
                 drops.append(ops.autodist_drop_restore(self.restore_id, withdraw=False))
@@ -78,9 +78,9 @@ class RestoreGraph:
                 touches.append(ops.autodist_sum_ranges(self.restore_id, none).moved_bytes)
         self.publish = tf.group(*published)
         self.drop = tf.group(*drops)
-        self.touch = touches
+        self.touch_ops = touches
 
-    def _hold(self, index: int, here: list[int], handles: Sequence[Any]) -> tuple[list[int], Any]:
+    def _join(self, index: int, here: list[int], handles: Sequence[Any]) -> tuple[list[int], Any]:
         targets = self._placed.targets
         pinned = {
             number for number in here if own_graph_handles.is_pinnable(targets[number].variable)
@@ -109,7 +109,7 @@ class RestoreGraph:
         targets = self._placed.targets
         assigned = [
             number
-            for number in self.holds[index][0]
+            for number in self.joins[index][0]
             if not own_graph_handles.is_pinnable(targets[number].variable)
         ]
         with self._on(index):

@@ -121,7 +121,7 @@ class ClusterRestore:
             with _status_errors():
                 plan = self._plan(prefix, opened)
             with self._renewing(feeds, running):
-                can_open = self._hold(feeds, prefix, opened.fingerprint, plan)
+                can_open = self._join(feeds, prefix, opened.fingerprint, plan)
                 running.begin(plan.moved_bytes)
                 self._restore(feeds, plan, run_others)
             self._control.run(graph.drop, feeds)
@@ -142,7 +142,7 @@ class ClusterRestore:
 
     def _plan(self, prefix: str, opened: Any) -> Any:
         places = [0] * len(self._homes)
-        for numbers, _ in self._graph.holds.values():
+        for numbers, _ in self._graph.joins.values():
             for place, number in enumerate(numbers):
                 places[number] = place
         entries = [
@@ -160,7 +160,7 @@ class ClusterRestore:
         rows = list(zip(opened.keys, opened.rows, strict=True))
         return _native.bundle().ClusterRestorePlan(prefix, rows, entries, len(self._graph.tasks))
 
-    def _hold(
+    def _join(
         self, feeds: dict[Any, Any], prefix: str, fingerprint: Any, plan: Any
     ) -> dict[int, bool]:
         """Gives every task its part of the plan and has it look up its variables; assigns the work.
@@ -174,13 +174,13 @@ class ClusterRestore:
         }
         for index, (part, names) in graph.parts.items():
             given[part], given[names] = plan.part(index)
-        held = self._control.run(
-            {index: outputs for index, (_, outputs) in graph.holds.items()}, {**feeds, **given}
+        joined = self._control.run(
+            {index: outputs for index, (_, outputs) in graph.joins.items()}, {**feeds, **given}
         )
-        unfit = [text.decode() for outputs in held.values() for text in outputs.unfit]
+        unfit = [text.decode() for outputs in joined.values() for text in outputs.unfit]
         if unfit:
             raise tf.errors.InvalidArgumentError(None, None, "\n".join(dict.fromkeys(unfit)))
-        can_open = {index: bool(outputs.can_open) for index, outputs in held.items()}
+        can_open = {index: bool(outputs.can_open) for index, outputs in joined.items()}
         out_of_reach = [graph.tasks[index] for index, seen in can_open.items() if not seen]
         self._readers = [
             graph.tasks[index] for index, seen in can_open.items() if seen and index != 0
@@ -194,8 +194,8 @@ class ClusterRestore:
                 f"transport out: then {graph.tasks[0]} sends the values",
             )
         live = [False] * len(self._homes)
-        for index, outputs in held.items():
-            for number, is_live in zip(graph.holds[index][0], outputs.live, strict=True):
+        for index, outputs in joined.items():
+            for number, is_live in zip(graph.joins[index][0], outputs.live, strict=True):
                 live[number] = bool(is_live)
         plan.share(
             live=live,
@@ -270,7 +270,7 @@ class ClusterRestore:
     @contextlib.contextmanager
     def _renewing(self, feeds: dict[Any, Any], running: transfer.Transfer) -> Iterator[None]:
         """Renews the lease on every task while the block lasts, and asks what they have done."""
-        touches, lease = self._graph.touch, feeds[self._graph.lease]
+        touches, lease = self._graph.touch_ops, feeds[self._graph.lease]
         with (
             self._control.repeating(touches, feeds, lease / RENEWALS_PER_LEASE),
             self._control.repeating([touches], feeds, PROGRESS_SECONDS, running.tell),

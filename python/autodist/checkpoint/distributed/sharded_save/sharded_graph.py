@@ -22,14 +22,14 @@ class ShardedGraph:
     """The ops of the saves of one saver.
 
     Attributes:
-        directory: The directory that tasks write to; fed, as the two below.
-        prefix: The checkpoint's.
-        values: Those of the sources that are no variables.
-        probes: By task, an op that reads the program's probe there and then writes the task's own.
-        sizes: By number, the element count of variables that are sent and have no static shape.
-        save: Writes the data files; returns the print of each as its task sees it, and as the chief
-            does.
-        merge: Makes one checkpoint of the data files.
+        directory: The placeholder of the directory that tasks write to.
+        prefix: The placeholder of the checkpoint's prefix.
+        values: The placeholders of the sources that are no variables.
+        probes: By task, an op that reads the program's probe in the directory, then writes one.
+        sizes: By number of a source, an op that counts its elements, where its shape is not static.
+        save: The fetches that write the data files: of each its size and CRC as its task sees them,
+            and as the chief does.
+        merge: The op that makes one checkpoint of the data files.
     """
 
     def __init__(

@@ -21,9 +21,12 @@ class SaveGraph:
 
     Attributes:
         fed: The numbers of the sources that are no variables: their values are fed.
-        tasks: All tasks, the chief first.
-        stock_servers: Those without our ops, by number.
-        finishes: What ends the writing of all tasks but the chief.
+        tasks: All tasks, the chief first; a task's number is its place here.
+        stock_servers: By number, the reads of the tasks that have not loaded our ops.
+        joins: By number of a task, the numbers of its sources and its `AutodistJoinSave`.
+        keep_ops: By number of a task, its `AutodistKeepSources`.
+        finish_ops: An `AutodistFinishParts` for each task that writes, but the chief. Run again,
+            they do nothing.
     """
 
     def __init__(
@@ -90,8 +93,7 @@ class SaveGraph:
             None if source.variable is None else own_graph_handles.handle_of(source.variable)
             for source in placed.sources
         ]
-        # Per task: numbers and outputs of its hold.
-        self.holds: dict[int, tuple[list[int], Any]] = {}
+        self.joins: dict[int, tuple[list[int], Any]] = {}
         for index, task in enumerate(self.tasks):
             here = by_home.get(task, [])
             if task in without_ops:
@@ -109,23 +111,22 @@ class SaveGraph:
                 is_held = placed.sources[number].is_pinned and number not in by_value
                 (held if is_held else read).append(number)
             if held or read:
-                self.holds[index] = self._hold(index, held, read, handles)
-        self.keeps: dict[int, Any] = {}
-        # What ends the writing of tasks; done again, it does nothing.
-        self.finishes: list[Any] = []
+                self.joins[index] = self._join(index, held, read, handles)
+        self.keep_ops: dict[int, Any] = {}
+        self.finish_ops: list[Any] = []
         drops = []
         for index in range(len(self.tasks)):
             if index in self.stock_servers:
                 continue
             with self._on(index):
-                self.keeps[index] = ops.autodist_keep_sources(
+                self.keep_ops[index] = ops.autodist_keep_sources(
                     self.save_id, self._keep[index], self._release[index], self.budget
                 )
-                if index in self.holds and index != 0:
+                if index in self.joins and index != 0:
                     finish = ops.autodist_finish_parts(
                         self.save_id, durable=placed.request.durable
                     ).op
-                    self.finishes.append(finish)
+                    self.finish_ops.append(finish)
                     with tf.control_dependencies([finish]):
                         drops.append(ops.autodist_drop_save(self.save_id))
         with self._on(0), tf.control_dependencies(drops):
@@ -134,10 +135,10 @@ class SaveGraph:
     def keep_feeds(
         self, concerned: Iterable[int], keep: Mapping[int, Any], release: Mapping[int, Any]
     ) -> dict[Any, Any]:
-        """Returns the feeds of `keeps`: for each task, which sources to keep and which to release.
+        """Returns the feeds of `keep_ops`: for each task, which sources to keep and which to release.
 
         Args:
-            concerned: The numbers of the tasks whose `keeps` are run.
+            concerned: The numbers of the tasks whose `keep_ops` are run.
             keep: The sources to keep, by task.
             release: Those to let go.
         """
@@ -201,7 +202,7 @@ class SaveGraph:
                 )
         return crcs, names, parts, reads
 
-    def _hold(
+    def _join(
         self, index: int, held: list[int], read: list[int], handles: Sequence[Any]
     ) -> tuple[list[int], Any]:
         ops = _native.ops()

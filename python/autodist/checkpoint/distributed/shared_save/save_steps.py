@@ -138,7 +138,7 @@ class SharedSave(reusable_save.ReusableSave):
         }
         with self._stock.saving(feeds), self._dropping(feeds), self._renewing(feeds, running):
             opened = self._control.run(self._graph.open, {**feeds, self._graph.prefix: prefix})
-            places, shapes = self._hold(feeds, opened.path, fed_values)
+            places, shapes = self._join(feeds, opened.path, fed_values)
             writers = self._writers(opened, places)
             plan = self._plan(writers, shapes)
             running.begin(plan.size_bytes)
@@ -171,7 +171,7 @@ class SharedSave(reusable_save.ReusableSave):
             self._describe(writers),
         )
 
-    def _hold(
+    def _join(
         self, feeds: dict[Any, Any], path: bytes, fed_values: list[Any]
     ) -> tuple[dict[int, file_systems.FilePlace], dict[int, tuple[tuple[int, ...], int]]]:
         """Has every task refer to its values.
@@ -183,7 +183,7 @@ class SharedSave(reusable_save.ReusableSave):
         # One run: every task refers to all of its variables with dense updates at the same time.
         outputs, begun = self._control.run(
             (
-                {index: outputs for index, (_, outputs) in self._graph.holds.items()},
+                {index: outputs for index, (_, outputs) in self._graph.joins.items()},
                 self._stock.begin(),
             ),
             {**feeds, **given, self._graph.path: path if self._transport.way != "stream" else b""},
@@ -195,7 +195,7 @@ class SharedSave(reusable_save.ReusableSave):
                 places[index] = file_systems.FilePlace.of(output)
             # Per source: rank, shape, encoded size.
             numbers = iter(output.shapes.tolist())
-            for source in self._graph.holds[index][0]:
+            for source in self._graph.joins[index][0]:
                 shape = tuple(itertools.islice(numbers, next(numbers)))
                 shapes[source] = shape, next(numbers)
         return places, shapes
@@ -224,7 +224,7 @@ class SharedSave(reusable_save.ReusableSave):
     def _check_that_all_write(
         self, path: str, places: dict[int, file_systems.FilePlace], reasons: dict[int, str]
     ) -> None:
-        needed = {*self._graph.holds, *self._graph.stock_servers} - {0}
+        needed = {*self._graph.joins, *self._graph.stock_servers} - {0}
         out_of_reach = [self._graph.tasks[index] for index in sorted(needed - {*places})]
         why = ""
         if out_of_reach:
@@ -323,9 +323,9 @@ class SharedSave(reusable_save.ReusableSave):
 
     def _keep(self, feeds: dict[Any, Any], keep: dict[int, Any], release: dict[int, Any]) -> None:
         self._stock.release(feeds, release)
-        concerned = sorted({*keep, *release} & {*self._graph.keeps})
+        concerned = sorted({*keep, *release} & {*self._graph.keep_ops})
         _, shapes = self._control.run(
-            ([self._graph.keeps[index] for index in concerned], self._stock.keeps(keep)),
+            ([self._graph.keep_ops[index] for index in concerned], self._stock.keep_ops(keep)),
             {
                 **feeds,
                 **self._graph.keep_feeds(concerned, keep, release),
@@ -368,10 +368,10 @@ class SharedSave(reusable_save.ReusableSave):
     @contextlib.contextmanager
     def _renewing(self, feeds: dict[Any, Any], running: transfer.Transfer) -> Iterator[None]:
         """Renews the lease on every task while the block lasts, and asks what they have written."""
-        keeps = list(self._graph.keeps.values())
+        keeps = list(self._graph.keep_ops.values())
         given = {
             **feeds,
-            **self._graph.keep_feeds(self._graph.keeps, {}, {}),
+            **self._graph.keep_feeds(self._graph.keep_ops, {}, {}),
             self._graph.budget: 0,
         }
         lease = feeds[self._graph.lease]
@@ -391,5 +391,5 @@ class SharedSave(reusable_save.ReusableSave):
             drops = dict.fromkeys(
                 self._graph.tasks, lambda: _native.ops().autodist_drop_save(save_id)
             )
-            self._control.notify({**drops, **self._stock.drops()})
+            self._control.notify({**drops, **self._stock.drop_ops()})
             raise

@@ -156,7 +156,7 @@ class SharedBlocks:
 
     def _finished(self) -> Any:
         """Returns one op that waits for all tasks: as many edges as tasks, not their square."""
-        with self._on(0), tf.control_dependencies(self._graph.finishes):
+        with self._on(0), tf.control_dependencies(self._graph.finish_ops):
             return tf.no_op()
 
     def _on(self, task: int) -> Any:

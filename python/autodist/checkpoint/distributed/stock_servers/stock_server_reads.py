@@ -71,11 +71,11 @@ class StockServerReads:
     """The ops for the variables of one stock server.
 
     Attributes:
-        task: The task.
-        numbers: Of its variables.
-        are_there: Whether each of them has a value.
-        shapes: The shape of each.
-        free_mark: Frees the owner's mark.
+        task: The task of the server.
+        numbers: The numbers of its variables.
+        are_there: For each variable an op that tells whether it has a value.
+        shapes: For each variable an op that returns its shape.
+        free_mark: The op that frees the owner's mark.
     """
 
     def __init__(
@@ -115,8 +115,8 @@ class StockServerReads:
             self._mark = self._variable("mark", tf.string)
             marked = tf.raw_ops.AssignVariableOp(resource=self._mark, value=save_id)
         with tf.control_dependencies([marked]):
-            self._keeps = {number: self._keep(number) for number in sources}
-        self._frees = {number: _destroy(kept) for number, kept in self._kept.items()}
+            self._keep_ops = {number: self._keep(number) for number in sources}
+        self._free_ops = {number: _destroy(kept) for number, kept in self._kept.items()}
         self.free_mark = _destroy(self._mark)
 
     def may_be_copied(self, number: int) -> bool:
@@ -131,18 +131,18 @@ class StockServerReads:
         """Whether keeping a variable takes no copy, as far as the user's graph tells."""
         return self._sources[number].is_resource and not self.may_be_copied(number)
 
-    def keeps(self, numbers: Sequence[int]) -> dict[int, Any]:
+    def keep_ops(self, numbers: Sequence[int]) -> dict[int, Any]:
         """Returns the ops that keep variables, by number.
 
         Each returns the shape of its variable then.
         """
-        return {number: self._keeps[number] for number in map(int, numbers)}
+        return {number: self._keep_ops[number] for number in map(int, numbers)}
 
-    def frees(self, numbers: Sequence[int]) -> list[Any]:
+    def free_ops(self, numbers: Sequence[int]) -> list[Any]:
         """Returns the ops that free kept variables."""
-        return [self._frees[number] for number in map(int, numbers) if number in self._frees]
+        return [self._free_ops[number] for number in map(int, numbers) if number in self._free_ops]
 
-    def free_all(self) -> list[Any]:
+    def free_all_ops(self) -> list[Any]:
         """Makes the ops that free everything that may be kept, in the default graph."""
         kept = [self._kept_variable(number) for number in self._kept]
         with self._on_task():

@@ -116,7 +116,7 @@ class StockServerSaves:
             index: [number for number in server.numbers if server.is_kept_by_reference(number)]
             for index, server in self._tasks.items()
         }
-        return {i: t.shapes for i, t in self._tasks.items()}, self.keeps(kept)
+        return {i: t.shapes for i, t in self._tasks.items()}, self.keep_ops(kept)
 
     def shapes(self, begun: tuple[Any, Any]) -> dict[int, tuple[int, ...]]:
         """Returns the shapes of the variables, by number.
@@ -140,7 +140,7 @@ class StockServerSaves:
                 self._check_size(server, number)
         return dict(self._shapes)
 
-    def keeps(self, keep: Mapping[int, Any]) -> dict[int, Any]:
+    def keep_ops(self, keep: Mapping[int, Any]) -> dict[int, Any]:
         """Returns by number the ops that keep variables, of those that are not kept yet.
 
         Args:
@@ -150,7 +150,7 @@ class StockServerSaves:
             number: op
             for index, numbers in keep.items()
             if index in self._tasks
-            for number, op in self._tasks[index].keeps(numbers).items()
+            for number, op in self._tasks[index].keep_ops(numbers).items()
             if number not in self._kept
         }
 
@@ -158,7 +158,7 @@ class StockServerSaves:
         """Raises if a variable has another shape than when the save began.
 
         Args:
-            shapes: What the ops of `keeps` returned.
+            shapes: What the ops of `keep_ops` returned.
 
         Raises:
             tf.errors.FailedPreconditionError: It has another shape.
@@ -179,10 +179,10 @@ class StockServerSaves:
 
         Args:
             feeds: As for `saving`.
-            release: As for `keeps`.
+            release: As for `keep_ops`.
         """
         ops = [
-            self._tasks[index].frees(numbers)
+            self._tasks[index].free_ops(numbers)
             for index, numbers in release.items()
             if index in self._tasks
         ]
@@ -198,16 +198,16 @@ class StockServerSaves:
             feeds: As for `saving`.
         """
         ops = [
-            [server.free_mark, server.frees([n for n in server.numbers if n in self._kept])]
+            [server.free_mark, server.free_ops([n for n in server.numbers if n in self._kept])]
             for server in self._tasks.values()
         ]
         if ops:
             self._control.run(ops, {**feeds})
         self._kept.clear()
 
-    def drops(self) -> dict[str, Callable[[], Any]]:
+    def drop_ops(self) -> dict[str, Callable[[], Any]]:
         """Returns for each task a function that makes the ops which free everything there."""
-        return {server.task: server.free_all for server in self._tasks.values()}
+        return {server.task: server.free_all_ops for server in self._tasks.values()}
 
     def _check_size(self, server: StockServerReads, number: int) -> None:
         """Raises if a variable has to be copied and is too large for that."""

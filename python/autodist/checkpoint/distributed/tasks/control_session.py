@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist.checkpoint.distributed.tasks import liveness, own_sessions, task_names
+from autodist.checkpoint.distributed.tasks import liveness, own_sessions, task_calls, task_names
 from autodist.checkpoint.errors import run_errors
 
 # How long a run may take before it is asked whether all tasks are there; a share of the timeout.
@@ -76,7 +76,7 @@ class ControlSession:
     def start(self, fetches: Any, feeds: dict[Any, Any]) -> concurrent.futures.Future[Any]:
         """Begins a run, for `wait`."""
         self._await_addresses()
-        return task_names.start(lambda: self._session.run(fetches, feeds))
+        return task_calls.start_call(lambda: self._session.run(fetches, feeds))
 
     def _find(self) -> None:
         self._found = liveness.begin_to_find(self._target, self._master, self._tasks)
@@ -151,7 +151,7 @@ class ControlSession:
                         continue
                     # Without a thread now, the next time.
                     with contextlib.suppress(tf.errors.ResourceExhaustedError):
-                        running[number] = task_names.start(functools.partial(run, fetch))
+                        running[number] = task_calls.start_call(functools.partial(run, fetch))
 
         def run(fetch: Any) -> None:
             result = self._session.run(fetch, feeds)
@@ -159,7 +159,7 @@ class ControlSession:
                 tell(result)
 
         try:
-            task_names.start(repeat)
+            task_calls.start_call(repeat)
         except tf.errors.ResourceExhaustedError:
             if tell is None:
                 raise
@@ -176,7 +176,7 @@ class ControlSession:
                 one that has the files: it is waited for.
         """
         present = {task: op for task, op in ops.items() if task not in self.lost}
-        notified = task_names.notify(self._target, self._master, present)
+        notified = task_calls.notify(self._target, self._master, present)
         concurrent.futures.wait(notified[:1], self._timeout)
         concurrent.futures.wait(notified, self._timeout * _COURTESY)
 
@@ -215,4 +215,4 @@ class ControlSession:
             return
         self._give_up()
         self.lost = unreachable
-        raise task_names.lost_error(unreachable, self._timeout, error) from error
+        raise task_calls.lost_error(unreachable, self._timeout, error) from error

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 import tensorflow as tf
 
 from autodist import _native
-from autodist.checkpoint.distributed.tasks import task_names
+from autodist.checkpoint.distributed.tasks import task_calls, task_names
 from autodist.cluster.servers import membership
 
 # How long one address is tried, and how long a save waits for all of them.
@@ -47,15 +47,15 @@ def begin_to_find(
     others = [task for task in involved if task != master]
 
     def find() -> bool:
-        incarnations = task_names.incarnations(target, [master, *others])
+        incarnations = task_calls.incarnations(target, [master, *others])
         finding = [
-            task_names.start(lambda task=task: _find(target, master, task, incarnations[task]))  # type: ignore[misc]
+            task_calls.start_call(lambda task=task: _find(target, master, task, incarnations[task]))  # type: ignore[misc]
             for task in others
         ]
         concurrent.futures.wait(finding)
         return all(found.exception() is None and found.result() for found in finding)
 
-    return task_names.start(find)
+    return task_calls.start_call(find)
 
 
 def unreachable(
@@ -70,7 +70,9 @@ def unreachable(
         timeout_seconds: How long to wait for an answer.
     """
     asked = {
-        task: task_names.start(lambda task=task: _answers(target, master, task, timeout_seconds))  # type: ignore[misc]
+        task: task_calls.start_call(
+            lambda task=task: _answers(target, master, task, timeout_seconds)  # type: ignore[misc]
+        )
         for task in involved
     }
     concurrent.futures.wait(asked.values(), timeout_seconds)
@@ -100,10 +102,9 @@ def _answers(
     first = timeout_seconds * _ADDRESS_FIRST
     if lives(target, task, first):
         return True
-    # What has no address known yet is told by an op; so is one that came back under another
-    # address.
-    by_address = task_names.start(lambda: lives(target, task, timeout_seconds - first))
-    by_op = task_names.start(lambda: task_names.run_on(target, master, task, tf.no_op))
+    # An op answers for a server whose address is not known yet, or that restarted at another one.
+    by_address = task_calls.start_call(lambda: lives(target, task, timeout_seconds - first))
+    by_op = task_calls.start_call(lambda: task_calls.run_on(target, master, task, tf.no_op))
     for answer in concurrent.futures.as_completed([by_address, by_op]):
         if answer.exception() is None and (answer is by_op or answer.result()):
             return True
@@ -111,7 +112,7 @@ def _answers(
 
 
 def _find(target: task_names.SessionTarget, master: str, task: str, incarnation: int) -> bool:
-    hosts, ports = task_names.run_on(
+    hosts, ports = task_calls.run_on(
         target, master, task, lambda: tuple(_native.ops().autodist_server_addresses())
     )
     own_host = _address_of(target).rpartition(":")[0]
@@ -122,7 +123,7 @@ def _find(target: task_names.SessionTarget, master: str, task: str, incarnation:
         for port in ports
     ]
     tries = [
-        task_names.start(
+        task_calls.start_call(
             lambda address=address: (  # type: ignore[misc]
                 address if membership.is_at(address, incarnation, _TRY_SECONDS) else None
             )

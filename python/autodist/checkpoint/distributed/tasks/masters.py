@@ -15,7 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist.checkpoint.distributed.tasks import liveness, task_names
+from autodist.checkpoint.distributed.tasks import liveness, task_calls, task_names
 
 # A filter that lets through no task but the master.
 _NOBODY = "/job:autodist_nobody"
@@ -69,8 +69,8 @@ def ask(target: task_names.SessionTarget, timeout_seconds: float) -> Master:
     Raises:
         tf.errors.DeadlineExceededError: It does not answer.
     """
-    master: Master = task_names.within(
-        task_names.start(lambda: _ask(target)),
+    master: Master = task_calls.await_call(
+        task_calls.start_call(lambda: _ask(target)),
         timeout_seconds,
         f"the master {target}",
         lambda seconds: liveness.lives(target, None, seconds),

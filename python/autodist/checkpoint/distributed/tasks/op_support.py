@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from autodist import _native
-from autodist.checkpoint.distributed.tasks import liveness, task_names
+from autodist.checkpoint.distributed.tasks import liveness, task_calls, task_names
 
 ADVICE = "Call `autodist.load_ops()` where these servers start, and"
 
@@ -26,7 +26,7 @@ def find(
     """
 
     def has_ops(task: str) -> bool:
-        return task_names.has_op(
+        return task_calls.has_op(
             target,
             master,
             task,
@@ -38,7 +38,7 @@ def find(
     if not has_ops(master):
         return [master]
     asked = {
-        task: task_names.start(
+        task: task_calls.start_call(
             lambda task=task: has_ops(task)  # type: ignore[misc]
         )
         for task in involved

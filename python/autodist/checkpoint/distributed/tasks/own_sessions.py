@@ -22,7 +22,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist.checkpoint.distributed.tasks import task_names
+from autodist.checkpoint.distributed.tasks import task_calls, task_names
 from autodist.private_apis import tf_sessions
 
 # How long a program waits at its end, or a session's `close`, for sessions of ours to close.
@@ -105,7 +105,7 @@ def _end(session: Any) -> concurrent.futures.Future[Any] | None:
         with contextlib.suppress(tf.errors.OpError):
             session.close()
 
-    return task_names.start(close_quietly, or_call=True)
+    return task_calls.start_call(close_quietly, or_call=True)
 
 
 @atexit.register

@@ -13,6 +13,7 @@ from autodist.checkpoint.distributed.tasks import (
     liveness,
     masters,
     sessions,
+    task_calls,
     task_names,
 )
 
@@ -43,7 +44,7 @@ def run(
         tf.errors.UnavailableError: Tasks do not answer; names them.
         tf.errors.OpError: As `tf.compat.v1.Session.run`.
     """
-    running = task_names.start(
+    running = task_calls.start_call(
         lambda: sessions.run_stored(session, fetches, options, metadata), or_call=True
     )
     patience = max(1.0, timeout_seconds * _PATIENCE)
@@ -62,8 +63,8 @@ def _check_tasks(session: Any, devices: Iterable[str], timeout_seconds: float, e
     if target is None or target.why_unreachable:
         return
     master = masters.ask(target, timeout_seconds).task
-    listed = task_names.within(
-        task_names.start(session.list_devices),
+    listed = task_calls.await_call(
+        task_calls.start_call(session.list_devices),
         timeout_seconds,
         f"the master {target}",
         lambda seconds: liveness.lives(target, None, seconds),
@@ -76,7 +77,7 @@ def _check_tasks(session: Any, devices: Iterable[str], timeout_seconds: float, e
     }
     unreachable = liveness.unreachable(target, master, possible, timeout_seconds)
     if unreachable:
-        raise task_names.lost_error(unreachable, timeout_seconds, error) from error
+        raise task_calls.lost_error(unreachable, timeout_seconds, error) from error
 
 
 def _task_in(device: str) -> tuple[str | None, int | None]:
