@@ -8,6 +8,7 @@
 # make torture-table stock TensorFlow in the same harness: the table of docs/design/durability.md (half an hour)
 # make census  every program of tests/support/programs under every strategy, with 1, 2 and 3 replicas (hours)
 # make fuzz    what reads checkpoints, under libFuzzer (an hour, or four times FUZZ_SECONDS)
+# make reproducible   the wheel, built twice in different directories: the same bytes (some minutes)
 # make docs    the pages of docs/ and the reference, as HTML in build/docs; a broken link is an error
 # make build   quick in-place build for development: then `PYTHONPATH=python`
 #
@@ -32,7 +33,7 @@ build_files := CMakeLists.txt CMakePresets.json pyproject.toml \
 package_sources := $(cxx_sources) $(build_files) \
   $(shell find python -name '*.py' -not -name _build_info.py)
 
-.PHONY: demo test lint docs bench asan tsan torture torture-table census fuzz build clean
+.PHONY: demo test lint docs bench asan tsan torture torture-table census fuzz reproducible build clean
 
 demo: $(VENV)/.demo
 	$(bin)/autodist demo
@@ -72,6 +73,9 @@ census: $(VENV)/.test
 
 fuzz: $(VENV)/.tools
 	cc/fuzz/run.sh $(abspath $(bin))/python $(FUZZ_SECONDS)
+
+reproducible: $(VENV)/.tools
+	$(bin)/python bazel-free-build/check_reproducible.py build/reproducible
 
 build: $(VENV)/.tools
 	cmake --preset default -DPython_EXECUTABLE=$(abspath $(bin))/python

@@ -18,6 +18,18 @@ if(AUTODIST_FUZZ)
   target_compile_options(autodist_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
+# autodist_name_sources_alike()
+#
+# Has what is compiled name files by paths that are the same wherever the sources, the build and TensorFlow are. So the
+# same sources make the same bytes in every directory (`make reproducible`).
+# REQUIRES: find_package(TensorFlow). Call it once, in the top-level directory.
+function(autodist_name_sources_alike)
+  target_compile_options(
+    autodist_flags
+    INTERFACE "-ffile-prefix-map=${PROJECT_SOURCE_DIR}/=" "-ffile-prefix-map=${PROJECT_BINARY_DIR}/=build/"
+              "-ffile-prefix-map=${TensorFlow_INCLUDE_DIR}/=")
+endfunction()
+
 # autodist_add_tensorflow_headers()
 #
 # Defines the target that precompiles TensorFlow's headers, which take most of a source's compile time.
@@ -61,6 +73,9 @@ function(autodist_module target)
   if(AUTODIST_IN_PLACE)
     set_target_properties(${target} PROPERTIES LIBRARY_OUTPUT_DIRECTORY
                                                "${PROJECT_SOURCE_DIR}/python/autodist")
+  else()
+    # Linked as it is installed: the build id is a sum of what is linked, with the directory of TensorFlow otherwise.
+    set_target_properties(${target} PROPERTIES BUILD_WITH_INSTALL_RPATH ON)
   endif()
   install(TARGETS ${target} LIBRARY DESTINATION autodist)
 endfunction()
