@@ -27,10 +27,10 @@ absl::StatusOr<absl::Span<const tensorflow::tstring>> StringVector(const tensorf
 // The variables of an input that comes from AutodistPinVariables.
 absl::StatusOr<const PinnedVariables*> PinsInput(tensorflow::OpKernelContext* context, int input);
 
-// Calls `work` on a thread of its own, then `done` with its status in the context: saves and
-// restores wait for locks and disks, and the inter-op threads are few. Where no thread can be
-// started, this one does the work. What `work` throws becomes its status. The flag that it is given
-// becomes true when the step is cancelled.
+// Calls `work` on a thread of its own, then `done` with the status of `work` in the context. If no
+// thread can be started, the calling thread does the work. What `work` throws becomes its status.
+// The flag that it is given becomes true when the step is cancelled. (Saves and restores wait for
+// locks and disks, and the inter-op threads are few.)
 void RunOnOwnThread(tensorflow::OpKernelContext* context,
                     std::function<absl::Status(const std::atomic<bool>& cancelled)> work,
                     tensorflow::AsyncOpKernel::DoneCallback done);

@@ -69,8 +69,8 @@ std::set<std::string> OwnSockets() {
   return inodes;
 }
 
-// Reads a table such as /proc/self/net/tcp: of each socket a line of words, the second its address
-// and port in hexadecimal digits, the fourth its state, the tenth its inode.
+// Reads a table such as /proc/self/net/tcp, which has a line of words for each socket. The second
+// word is its address and port in hexadecimal digits, the fourth its state, the tenth its inode.
 void AddPorts(const char* table, const std::set<std::string>& own, std::set<int64_t>* ports) {
   constexpr absl::string_view kListens = "0A";
   std::ifstream lines(table);

@@ -36,8 +36,8 @@ struct LoadOptions {
   int threads = 0;  // 0: chosen from the machine
   // Once true, the restore fails with Cancelled, unless it has begun to write what it verified.
   const std::atomic<bool>* cancelled = nullptr;
-  // False reads once even if targets are live; they have no value while they are written, and keep
-  // none where what was read is not right.
+  // False reads once even if targets are live. Then these have no value while they are written, and
+  // stay without one if the checkpoint turns out to be damaged.
   bool verify_first = true;
   Progress* progress = nullptr;  // of the bytes that are read, in all passes; may be null
 };

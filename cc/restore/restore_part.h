@@ -1,9 +1,9 @@
 // What one task of a cluster restores, as numbers that the client sends to it.
 //
 // The client plans a restore of several tasks once (restore_plan.h). A task is given the part of
-// the plan that its targets take: where the pieces lie in the data files, where the targets lie in
-// the stored tensor, and which target takes of which piece. So the parts of all tasks together grow
-// with the number of targets and pieces, and no task looks at the index.
+// the plan that its targets take. It says where the pieces lie in the data files, where the targets
+// lie in the stored tensor, and which piece goes to which target. So the parts of all tasks
+// together grow with the number of targets and pieces, and no task looks at the index.
 
 #ifndef AUTODIST_RESTORE_RESTORE_PART_H_
 #define AUTODIST_RESTORE_RESTORE_PART_H_

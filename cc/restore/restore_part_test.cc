@@ -81,8 +81,9 @@ Case RandomCase(std::mt19937* random) {
   return made;
 }
 
-// A run that goes to a target: tensor, data file, byte in it of the piece, element of the piece,
-// target, element of the target, count.
+// A run of elements that goes to a target. Of the source: the tensor, its data file, the first byte
+// of the piece there, the first element in the piece. Of the target: its number, the first element
+// there. Last, the count.
 using Move = std::tuple<std::string, int, int64_t, int64_t, int, int64_t, int64_t>;
 
 // The moves of a plan to the targets that `number_of` gives a number.

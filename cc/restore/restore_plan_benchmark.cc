@@ -3,8 +3,8 @@
 //   restore_plan_benchmark [shards]
 //
 // Prints for each case the seconds and the peak of memory, of planning alone and with what stands
-// for the index; then the same for a quarter of the shards, to tell how time grows. The plans are
-// checked: every stored byte is read once and every shard is filled.
+// for the index. Then it prints the same for a quarter of the shards, which shows how they grow.
+// The plans are checked: every stored byte is read once and every shard is filled.
 
 #include <sys/resource.h>
 #include <sys/wait.h>

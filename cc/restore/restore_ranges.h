@@ -1,7 +1,7 @@
 // Which task of a cluster reads, sums and takes which bytes of a checkpoint.
 //
-// A stored piece is cut into segments wherever what some task takes of it begins or ends, and where
-// a segment would be too long to be sent at once:
+// A stored piece is cut into segments: wherever the bytes that some task takes begin or end. A
+// segment that would be too long to be sent at once is cut, too.
 //
 //   piece     |-------------------------------|      one CRC in the index
 //   task 0    |----------|                           takes the first rows

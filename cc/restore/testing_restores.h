@@ -121,8 +121,8 @@ class MemoryTargets : public RestoreTargets {
 // Variables, a checkpoint of them by TensorFlow's own writer, and targets that want them.
 class Exercise {
  public:
-  // Stores `whole` as `stored` and wants it as `wanted`, each box in so many replicas; `live` tells
-  // of each target whether it has a value, which is other than that stored.
+  // Stores `whole` as `stored` and wants it as `wanted`, each box in so many replicas. `live` tells
+  // for each target whether it has a value; that value differs from the stored one.
   void Add(const std::string& name, const Tensor& whole, const Dims& shape,
            const std::vector<Box>& stored, const std::vector<Box>& wanted, int replicas,
            const std::function<bool()>& live) {

@@ -1,7 +1,7 @@
 // AutodistAssignShards: one value assigned to the shards of one copy of a variable.
 //
-// Made of TensorFlow's own ops that is a split, and a handle and an assignment for each shard; a
-// session places, optimizes and runs each of them. Each shard gets a buffer of its own.
+// With TensorFlow's own ops it would be a split, and a handle and an assignment for each shard. A
+// session would place, optimize and run each of them. Each shard gets a buffer of its own.
 
 #include <cstdint>
 #include <cstring>

@@ -198,8 +198,8 @@ class MeanOfReplicasOp : public CombineOp<MeanOfReplicasOp<T>> {
   }
 
  private:
-  // `destination` may be the first input: an element is read from all sources before it is written,
-  // so the loop has no dependence between elements, which the compiler cannot know.
+  // `destination` may be the first input: an element is read from all sources before it is written.
+  // So no element depends on another, which the compiler cannot know.
   static void AddUp(const std::vector<const T*>& sources, const std::vector<ShareOf<T>>& shares,
                     int64_t begin, int64_t end, T* destination) {
     using Value = typename Arithmetic<T>::Value;

@@ -88,9 +88,9 @@ variable_shapes: For each variable its static shape, which the entry must be com
 validate_shapes: For each variable whether it must keep its shape if it is initialized.
 tensor_entries: For each output the number of its entry.
 tensor_shapes: For each output the static shape that the entry must be compatible with.
-verify: Whether the checkpoint is read in full and found right 'before' a variable that has a value
-  is written, or 'during' that, which reads it once; then a variable that turns out damaged is left
-  uninitialized.
+verify: When the checkpoint is checked. 'before': it is read in full before a variable that has a
+  value is written, then read again. 'during': it is read once; a variable whose bytes turn out
+  damaged is left uninitialized.
 threads: How many threads read; 0 lets the machine decide.
 )doc");
 

@@ -1,5 +1,5 @@
-// The ops that move the bytes of a save of several tasks: one writes parts of the data file, from
-// what its task holds and from what others send; the other sends.
+// The ops that move the bytes of a save of several tasks. AutodistWriteParts writes parts of the
+// data file, from what its task holds and from what others send. AutodistReadParts sends.
 
 #include <atomic>
 #include <cstring>

@@ -27,9 +27,9 @@ REGISTER_OP("AutodistReferenceVariables")
 Refers at one instant to the buffers of all variables that see only dense updates, for one
 AutodistSave or AutodistJoinSave to write.
 
-An op of its own, so that the variables are referred to when stock TensorFlow would read them: as
-soon as the ops that the reads wait for are done, not when everything else that is saved was
-computed, too.
+It is an op of its own, so that the variables are referred to when stock TensorFlow would read them.
+That is as soon as the ops that the reads wait for are done. AutodistSave itself runs later: when
+everything else that is saved was computed.
 
 The value is meaningful only within the process and is not sent to another. It can be taken once.
 

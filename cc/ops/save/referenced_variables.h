@@ -66,8 +66,8 @@ class ReferencedVariables {
   std::shared_ptr<Box> box_;
 };
 
-// The variables of the inputs [first, first + count), which come from AutodistPinVariables and are
-// referred to now, or of one input that comes from AutodistReferenceVariables.
+// The variables of the inputs [first, first + count). Inputs from AutodistPinVariables are referred
+// to now. One input from AutodistReferenceVariables has been.
 // `options` is as in ReferenceVariables().
 absl::StatusOr<SavedVariables> VariablesInput(tensorflow::OpKernelContext* context, int first,
                                               int count, const InstantOptions* options = nullptr);

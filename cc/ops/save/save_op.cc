@@ -62,7 +62,7 @@ REGISTER_OP("AutodistSave")
     .Doc(R"doc(
 Saves logical variables, held in shards and replicas, in the V2 checkpoint format.
 
-Entries with the same name and different slices are shards of one logical variable; entries with the
+Entries with the same name and different slices are shards of one logical variable. Entries with the
 same name and the same slice are replicas, which the aggregation makes one value. The files are
 those that SaveV2 writes for the whole variables.
 
@@ -79,8 +79,8 @@ value_index: For each entry the number of its value in the list made of the vari
   followed by `tensors`.
 layout: 'original' writes every variable whole, 'slices' writes the entries as SaveV2 would,
   'restorable' writes as slices only what stock RestoreV2 cannot cut into slices.
-lock: How a variable that is updated in place is kept as it is while it is read: 'block' locks it
-  until it is written, 'copy' until it is copied.
+lock: How a variable that is updated in place is kept from changing while it is read. 'block': it is
+  locked until it is written. 'copy': it is locked until it is copied.
 threads: How many threads write; 0 lets the machine decide.
 durable: Whether the files are on the device when the op is done; else only the order of the steps
 is kept.

@@ -68,8 +68,8 @@ save_id: Scalar. A name for the save that no other has.
 prefix: Scalar. The prefix of the checkpoint.
 lease_seconds: Scalar. How long a task keeps the save of a client that is silent.
 path: The absolute path of the data file; empty where it is none that other processes could open.
-place: Of that file the type of its file system (statfs), the size of its blocks in bytes, device
-  and inode (stat); all 0 if that is unknown.
+place: Where the file is: the type of its file system (statfs), the size of its blocks in bytes, its
+  device and inode (stat). All are 0 if that is unknown.
 kernel: The boot id of this task's kernel; empty if it is unknown.
 durable: Whether all is synced.
 )doc");
@@ -123,8 +123,8 @@ REGISTER_OP("AutodistKeepSources")
     .SetIsStateful()
     .SetShapeFn(ScalarShape)
     .Doc(R"doc(
-Keeps sources of a save, while they are sent, as they are now; as they were when the save began, if
-they could be referred to then.
+Keeps sources of a save from changing while they are sent. A source keeps the value that it had when
+the save began, if it could be referred to then; else the value it has now.
 
 save_id: As in AutodistOpenSave.
 keep: Numbers of sources.

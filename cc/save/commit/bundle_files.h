@@ -4,9 +4,9 @@
 //   data staged .. index staged .. data renamed .. index renamed .. former data removed
 //
 // Each step is synced before the next: the file that was staged, the directory after a rename. A
-// data file that an index names is never touched: over a bundle in use, the new data file gets a
-// name with another number of files, and the rename of the index commits. Then it gets the usual
-// name in the same way (docs/design/durability.md):
+// data file that an index names is never touched. Over a bundle in use, the new data file gets a
+// name with another number of files, and the rename of the index commits. Then the data file gets
+// the usual name in the same way (docs/design/durability.md):
 //
 //   m.index -> m.data-00000-of-00001, then -> m.data-00000-of-00002, then -> m.data-00000-of-00001
 //

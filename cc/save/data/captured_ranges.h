@@ -25,8 +25,8 @@ class CapturedRanges {
   // InvalidArgument if they are not. Needs memory for a range once its first byte comes.
   absl::Status Set(absl::Span<const int64_t> ranges);
 
-  // Keeps those of `bytes`, which are at `offset` of the file, that are in a range, and calls
-  // `rest` for the others, run by run; returns its first error. Each byte of a range is given once.
+  // Keeps the bytes that are in a range. Calls `rest` for the others, run by run, and returns its
+  // first error. `bytes` begin at `offset` of the file. Each byte of a range is given once.
   absl::Status Keep(int64_t offset, absl::string_view bytes, const Rest& rest);
 
   // The bytes of a range, which is not kept any longer. Internal unless it is one that was set and

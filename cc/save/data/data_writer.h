@@ -1,9 +1,9 @@
 // Writes the bytes of a plan: the part of a save between the plan and the index.
 //
-// Each of several threads reads a block of about 1 MiB into its own buffer, computes its CRC there,
-// and writes it at its final offset. The CRCs of the blocks are joined in file order. The summed
-// bytes are the written bytes, also if the sources change meanwhile. Memory: one block per thread,
-// for any model.
+// Several threads work at once. Each reads a block of about 1 MiB into a buffer of its own,
+// computes the CRC there, and writes it at its final offset. The CRCs are joined in file order. The
+// summed bytes are the written bytes, also if the sources change meanwhile. Memory: one block per
+// thread, for any model.
 
 #ifndef AUTODIST_SAVE_DATA_DATA_WRITER_H_
 #define AUTODIST_SAVE_DATA_DATA_WRITER_H_

@@ -1,8 +1,8 @@
 // Where the values of a save come from, seen from the writer.
 //
-// A source is one replica of one shard, known by its number. The writer asks for
-// the values of a few sources at a time, those that must be read at one instant
-// together; whoever owns the sources decides whether that means holding locks.
+// A source is one replica of one shard, known by its number. The writer asks for the values of a
+// few sources at a time. Sources that must be read at one instant are asked for together. The owner
+// of the sources decides whether that means holding locks.
 
 #ifndef AUTODIST_SAVE_DATA_SOURCES_H_
 #define AUTODIST_SAVE_DATA_SOURCES_H_

@@ -34,8 +34,8 @@ class UnitReader {
   // REQUIRES: CheckValues() of them is ok, and `values` outlive the reader.
   UnitReader(const PlannedTensor& planned, const Unit& unit, const HeldValues& values);
 
-  // Writes the unit's bytes [begin, end) to `out` and returns their CRC: the CRC is of what is in
-  // `out` even if the sources change meanwhile. Each byte of a value with an image is read once.
+  // Writes the unit's bytes [begin, end) to `out` and returns the CRC of what is there then, even
+  // if the sources change meanwhile. Each byte of a value with an image is read once.
   // REQUIRES: begin and end are multiples of the element's size.
   absl::StatusOr<absl::crc32c_t> Read(int64_t begin, int64_t end, char* out) const;
 

@@ -1,9 +1,9 @@
 // Which bytes go where in the data file, and in what portions they are worked on.
 //
 // A unit is a slab of a planned tensor: its shards are read at one instant, and its bytes lie
-// together in the file. Units smaller than a block are batched, so that twenty thousand small
-// variables become a few large writes; a larger unit is a job of its own, cut into blocks that all
-// threads share:
+// together in the file. Units smaller than a block are batched: twenty thousand small variables
+// become a few large writes. A larger unit is a job of its own, cut into blocks that all threads
+// share:
 //
 //   tensor     a (4 KiB)  b (4 KiB)  c (5 MiB, two slabs of 2.5 MiB)   d (strings)  e (4 KiB)
 //   job        batch {a, b}          blocks {c.0}, blocks {c.1}        stream {d}   batch {e}
@@ -46,8 +46,8 @@ struct FilePlan {
   int64_t size_bytes = 0;
 };
 
-// Appends what is to be done for `unit`, number `index` of the units, to `jobs`: to the last batch
-// if it goes on where that ends.
+// Adds unit number `index` to `jobs`: to the last batch if it goes on where that ends, else as a
+// job of its own.
 void AddUnitJob(const Unit& unit, int index, int64_t block_bytes, std::vector<Job>* jobs);
 
 // `stream_bytes` has one number per planned tensor: its encoded size where elements vary in size,

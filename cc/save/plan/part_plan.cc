@@ -24,9 +24,9 @@ int64_t ElementsBefore(const Dims& shape, const Box& box, int64_t position) {
 
 // Deals the parts of loads to tasks so that each writes what Balance() found for it.
 //
-// The parts of a load go to its tasks in turn, each as often as its share says: those that write
-// are all at work while a group of parts is on its way. What a task got too much of one load, it
-// gets less of the next.
+// The parts of a load go to its tasks in turn, to each as often as its share says. So all tasks
+// that write have work while a group of parts is on its way. What a task got too much of one load,
+// it gets less of the next.
 class Dealer {
  public:
   // Counts bytes that any of `tasks`, ascending and each once, may write. Returns their load.

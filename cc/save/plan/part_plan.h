@@ -1,8 +1,8 @@
 // Which task writes which bytes of a checkpoint whose shards lie on several tasks of a cluster.
 //
-// A unit (file_plan.h) all of whose sources one task holds is written by that task from its own
-// memory, if it can reach the file: a direct part. Any other unit is cut into parts; whoever writes
-// a part gets what it lacks over the network, from the tasks that hold it:
+// A task that holds all sources of a unit (file_plan.h) writes it from its own memory, if it can
+// reach the file: a direct part. Any other unit is cut into parts. Whoever writes a part gets
+// what it lacks over the network, from the tasks that hold it:
 //
 //   unit     holders        with a shared file system          without (task 0 is the chief)
 //   a.0      0              direct, by 0                       direct, by 0
