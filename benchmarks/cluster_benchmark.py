@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import cluster_report
-from measuring import contestants, machine
+from measuring import contestants, machine, report_files
 from measuring.contestants import Contestant, Measurement
 
 _NAME = "cluster_benchmark"
@@ -92,12 +92,11 @@ def main() -> None:
     )
     report.print()
     name = f"{_NAME}.{place}" + (".synced" if setting.is_synced else "")
-    report.write(arguments.results, name if arguments.keep else f"{name}.local")
+    report.write(arguments.results, report_files.name_of(name, arguments))
 
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    here = Path(__file__).resolve().parent
     parser.add_argument("--servers", type=int, default=2, help="parameter servers")
     parser.add_argument("--mib", type=int, default=1024, help="size of the model")
     parser.add_argument(
@@ -116,8 +115,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--tmpfs", type=Path, default=Path("/dev/shm"), help="where to write")
     parser.add_argument("--disk", type=Path, help="where to write instead")
     parser.add_argument("--synced", action="store_true", help="sync all that is written")
-    parser.add_argument("--results", type=Path, default=here / "results", help="of the report")
-    parser.add_argument("--keep", action="store_true", help="as the results to be committed")
+    report_files.add_arguments(parser)
     return parser.parse_args()
 
 

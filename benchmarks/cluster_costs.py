@@ -27,7 +27,7 @@ from rich.markdown import Markdown
 
 from jobs import cost_graphs, cost_model, cost_plans, cost_runs
 from jobs.cost_model import Commit, Fit, Machines, Size
-from measuring import machine
+from measuring import machine, report_files
 
 _RESULTS = Path(__file__).resolve().parent / "results"
 _MEASURED = "cluster_costs"
@@ -43,10 +43,8 @@ def main() -> None:
     arguments = _parse_arguments()
     name, text, content = arguments.run(arguments)
     Console(width=None if Console().is_terminal else 160).print(Markdown(text))
-    name = name if arguments.keep else f"{name}.local"
-    arguments.results.mkdir(parents=True, exist_ok=True)
-    (arguments.results / f"{name}.md").write_text(text, encoding="utf-8")
-    (arguments.results / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    name = report_files.name_of(name, arguments)
+    report_files.write_report(arguments.results, name, text, json.dumps(content, indent=1))
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -79,8 +77,7 @@ def _parse_arguments() -> argparse.Namespace:
     graphs.add_argument("--servers", type=int, nargs="+", default=[10, 1000])
     graphs.add_argument("--shards", type=int, nargs="+", default=[1000, 10_000, 40_000])
     for command in (measure, simulate, graphs):
-        command.add_argument("--results", type=Path, default=_RESULTS, help="of the report")
-        command.add_argument("--keep", action="store_true", help="as the results to be committed")
+        report_files.add_arguments(command)
     return parser.parse_args()
 
 

@@ -30,10 +30,9 @@ from typing import Any
 import tensorflow as tf
 
 from autodist.checkpoint.saver import Saver
-from measuring import machine
+from measuring import machine, report_files
 from measuring.checks import PREFIX, check_bytes
 from measuring.contestants import Contestant, Measurement, measure
-from measuring.report_files import WrittenReport
 
 tf1 = tf.compat.v1
 
@@ -68,18 +67,16 @@ def main() -> None:
     )
     report = _Report(question, times, described, others)
     report.print()
-    report.write(arguments.results, _NAME if arguments.keep else f"{_NAME}.local")
+    report.write(arguments.results, report_files.name_of(_NAME, arguments))
 
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    here = Path(__file__).resolve().parent
     parser.add_argument("--directory", type=Path, default=Path("/dev/shm"), help="where to write")
     parser.add_argument("--variables", type=int, default=20000, help="how many")
     parser.add_argument("--kib", type=int, default=4, help="size of each")
     parser.add_argument("--rounds", type=int, default=10, help="counted saves and restores of each")
-    parser.add_argument("--results", type=Path, default=here / "results", help="of the report")
-    parser.add_argument("--keep", action="store_true", help="as the results to be committed")
+    report_files.add_arguments(parser)
     return parser.parse_args()
 
 
@@ -208,7 +205,7 @@ def _nodes_of(graph: Any, saver_def: Any) -> Counter[str]:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Report(WrittenReport):
+class _Report(report_files.WrittenReport):
     """What was measured: by what was done, then by class."""
 
     question: str

@@ -29,9 +29,8 @@ import numpy as np
 import tensorflow as tf
 
 from autodist.strategy import PS, AllReduce, PartitionedPS
-from measuring import machine
+from measuring import machine, report_files
 from measuring.contestants import Contestant, Measurement, measure
-from measuring.report_files import WrittenReport
 from training import step_rivals
 from training.step_models import MODELS, Model
 from training.step_rivals import Step
@@ -75,16 +74,14 @@ def main() -> None:
         others,
     )
     report.print()
-    report.write(arguments.results, _NAME if arguments.keep else f"{_NAME}.local")
+    report.write(arguments.results, report_files.name_of(_NAME, arguments))
 
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    here = Path(__file__).resolve().parent
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--rounds", type=int, default=20, help="counted runs of each")
-    parser.add_argument("--results", type=Path, default=here / "results", help="of the report")
-    parser.add_argument("--keep", action="store_true", help="as the results to be committed")
+    report_files.add_arguments(parser)
     return parser.parse_args()
 
 
@@ -151,7 +148,7 @@ def _of_one_step(measurement: Measurement, count: int) -> Measurement:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Report(WrittenReport):
+class _Report(report_files.WrittenReport):
     """What was measured, by model and contestant."""
 
     question: str

@@ -35,8 +35,7 @@ from rich.markdown import Markdown
 
 from autodist import AutoDist, strategy
 from autodist.checkpoint.saver import Saver
-from measuring import machine
-from measuring.report_files import write_report
+from measuring import machine, report_files
 from training.strategy_models import Built, Sizes, build, draw_batch
 
 tf1 = tf.compat.v1
@@ -71,7 +70,7 @@ def main() -> None:
     described = machine.describe({})
     text = _to_markdown(times, ops, others, described, arguments.rounds)
     Console().print(Markdown(text))
-    name = _NAME if arguments.keep else f"{_NAME}.local"
+    name = report_files.name_of(_NAME, arguments)
     content = {
         "machine": described,
         "others_share_of_processors": others,
@@ -81,20 +80,18 @@ def main() -> None:
             for (who, replicas), found in times.items()
         ],
     }
-    write_report(arguments.results, name, text, json.dumps(content, indent=2))
+    report_files.write_report(arguments.results, name, text, json.dumps(content, indent=2))
 
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    here = Path(__file__).resolve().parent
     parser.add_argument("--strategies", nargs="+", choices=_STRATEGIES, default=_STRATEGIES)
     parser.add_argument("--replicas", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--layers", type=int, default=8, help="of the encoder")
     parser.add_argument("--width", type=int, default=64, help="of its layers, a multiple of 4")
     parser.add_argument("--rounds", type=int, default=3, help="each makes every session once")
     parser.add_argument("--steps", type=int, default=20, help="in each round")
-    parser.add_argument("--results", type=Path, default=here / "results", help="of the report")
-    parser.add_argument("--keep", action="store_true", help="as the results to be committed")
+    report_files.add_arguments(parser)
     return parser.parse_args()
 
 

@@ -21,7 +21,6 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import tensorflow as tf
 from rich.console import Console
@@ -34,8 +33,7 @@ from autodist.graph.building.ops.builder import Builder
 from autodist.graph.original.observed.observer import Observer
 from autodist.graph.transformer import Transformer
 from autodist.strategy import AllReduce, PartitionedPS
-from measuring import machine
-from measuring.report_files import write_report
+from measuring import machine, report_files
 from training.transform_models import MODELS, units_for
 
 _NAME = "transform_benchmark"
@@ -80,26 +78,24 @@ def main() -> None:
     title = f"Transforming a graph for {arguments.replicas} replicas, processor seconds"
     text = _to_markdown(title, rows, others, described)
     Console().print(Markdown(text))
-    name = _NAME if arguments.keep else f"{_NAME}.local"
+    name = report_files.name_of(_NAME, arguments)
     content = {
         "question": title,
         "machine": described,
         "others_share_of_processors": others,
         "rows": [dataclasses.asdict(row) for row in rows],
     }
-    write_report(arguments.results, name, text, json.dumps(content, indent=2))
+    report_files.write_report(arguments.results, name, text, json.dumps(content, indent=2))
 
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    here = Path(__file__).resolve().parent
     sizes = [5_000, 10_000, 20_000, 40_000]
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--strategies", nargs="+", choices=list(_STRATEGIES), default=["AllReduce"])
     parser.add_argument("--nodes", nargs="+", type=int, default=sizes, help="of the original")
     parser.add_argument("--replicas", type=int, default=4)
-    parser.add_argument("--results", type=Path, default=here / "results", help="of the report")
-    parser.add_argument("--keep", action="store_true", help="as the results to be committed")
+    report_files.add_arguments(parser)
     return parser.parse_args()
 
 

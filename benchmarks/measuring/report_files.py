@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import abc
+import argparse
 from pathlib import Path
 
 from rich.console import Console
 from rich.markdown import Markdown
+
+_RESULTS = Path(__file__).resolve().parents[1] / "results"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that say where a report goes: `results` and `keep`."""
+    parser.add_argument("--results", type=Path, default=_RESULTS, help="of the report")
+    parser.add_argument("--keep", action="store_true", help="as the results to be committed")
+
+
+def name_of(name: str, arguments: argparse.Namespace) -> str:
+    """The name of a report's files: `name` for those that are kept, else one that git ignores."""
+    return name if arguments.keep else f"{name}.local"
 
 
 def write_report(directory: Path, name: str, markdown: str, content: str) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from training.variables import new_variable
+
 tf1 = tf.compat.v1
 
 Batch = dict[str, Any]
@@ -49,15 +51,6 @@ class Model:
         }
 
 
-def _variable(name: str, shape: list[int], start: float | None = None) -> Any:
-    """Drawn by a seed of its own, so that all contestants start alike, or filled with `start`."""
-    if start is None:
-        initializer = tf1.random_normal_initializer(stddev=0.1, seed=1)
-    else:
-        initializer = tf1.constant_initializer(start)
-    return tf1.get_variable(name, shape, tf.float32, initializer, use_resource=True)
-
-
 def _squared_error(predicted: Any, batch: Batch) -> Any:
     return tf.reduce_mean(tf.square(predicted - batch["y"]))
 
@@ -68,8 +61,8 @@ def _cross_entropy(logits: Any, batch: Batch) -> Any:
 
 
 def _dense(x: Any, name: str, inputs: int, outputs: int) -> Any:
-    kernel = _variable(f"{name}/kernel", [inputs, outputs])
-    return tf.tensordot(x, kernel, 1) + _variable(f"{name}/bias", [outputs], 0.0)
+    kernel = new_variable(f"{name}/kernel", [inputs, outputs])
+    return tf.tensordot(x, kernel, 1) + new_variable(f"{name}/bias", [outputs], 0.0)
 
 
 def _mlp(batch: Batch) -> Any:
@@ -82,22 +75,22 @@ def _mlp(batch: Batch) -> Any:
 def _convnet(batch: Batch) -> Any:
     hidden, channels = batch["x"], 3
     for i, filters in enumerate((16, 32, 32)):
-        kernel = _variable(f"conv_{i}/kernel", [3, 3, channels, filters])
+        kernel = new_variable(f"conv_{i}/kernel", [3, 3, channels, filters])
         hidden = tf.nn.conv2d(hidden, kernel, 1, "SAME")
-        hidden = tf.nn.relu(hidden + _variable(f"conv_{i}/bias", [filters], 0.0))
+        hidden = tf.nn.relu(hidden + new_variable(f"conv_{i}/bias", [filters], 0.0))
         hidden, channels = tf.nn.max_pool2d(hidden, 2, 2, "SAME"), filters
     return _cross_entropy(_dense(tf.reshape(hidden, [-1, 9 * 32]), "out", 9 * 32, 10), batch)
 
 
 def _embedding(batch: Batch) -> Any:
-    rows = tf.nn.embedding_lookup(_variable("table", [50000, 32]), batch["ids"])
+    rows = tf.nn.embedding_lookup(new_variable("table", [50000, 32]), batch["ids"])
     hidden = tf.nn.relu(_dense(tf.reshape(rows, [-1, 320]), "hidden", 320, 64))
     return _squared_error(_dense(hidden, "out", 64, 1), batch)
 
 
 def _lstm(batch: Batch) -> Any:
     steps = tf.transpose(batch["x"], [1, 0, 2])
-    kernel, bias = _variable("kernel", [96, 256]), _variable("bias", [256], 0.0)
+    kernel, bias = new_variable("kernel", [96, 256]), new_variable("bias", [256], 0.0)
     zeros = tf.zeros([tf.shape(batch["x"])[0], 64])
     state = tf.TensorShape([None, 64])
 
@@ -114,7 +107,10 @@ def _lstm(batch: Batch) -> Any:
 
 def _normed(x: Any, name: str) -> Any:
     mean, variance = tf.nn.moments(x, [-1], keepdims=True)
-    scale, offset = _variable(f"{name}/scale", [64], 1.0), _variable(f"{name}/offset", [64], 0.0)
+    scale, offset = (
+        new_variable(f"{name}/scale", [64], 1.0),
+        new_variable(f"{name}/offset", [64], 0.0),
+    )
     return (x - mean) * tf.math.rsqrt(variance + 1e-6) * scale + offset
 
 
@@ -122,8 +118,8 @@ def _bert(batch: Batch) -> Any:
     def heads(x: Any, name: str) -> Any:
         return tf.transpose(tf.reshape(_dense(x, name, 64, 64), [-1, 32, 2, 32]), [0, 2, 1, 3])
 
-    rows = tf.nn.embedding_lookup(_variable("words", [1000, 64]), batch["ids"])
-    hidden = rows + _variable("positions", [32, 64])
+    rows = tf.nn.embedding_lookup(new_variable("words", [1000, 64]), batch["ids"])
+    hidden = rows + new_variable("positions", [32, 64])
     for i in range(2):
         query, key, value = (heads(hidden, f"layer_{i}/{part}") for part in ("q", "k", "v"))
         weights = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) / np.float32(np.sqrt(32)))

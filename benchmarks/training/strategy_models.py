@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from training.variables import new_variable
+
 tf1 = tf.compat.v1
+
+_new_variable = functools.partial(new_variable, stddev=0.05)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +80,8 @@ def draw_batch(sizes: Sizes) -> dict[str, np.ndarray]:
 
 
 def _embed(ids: Any, sizes: Sizes) -> Any:
-    words = tf.nn.embedding_lookup(_variable("words", [sizes.words, sizes.width]), ids)
-    places = _variable("positions", [sizes.tokens, sizes.width])
+    words = tf.nn.embedding_lookup(_new_variable("words", [sizes.words, sizes.width]), ids)
+    places = _new_variable("positions", [sizes.tokens, sizes.width])
     return tf.reshape(_normed(words + places, "norm"), [-1, sizes.width])
 
 
@@ -102,18 +107,13 @@ def _layer(hidden: Any, name: str, unseen: Any, rows: Any, sizes: Sizes) -> Any:
 def _normed(x: Any, name: str) -> Any:
     width = x.shape[-1]
     mean, variance = tf.nn.moments(x, [-1], keepdims=True)
-    scale, offset = _variable(f"{name}/scale", [width], 1.0), _variable(f"{name}/offset", [width])
+    scale, offset = (
+        _new_variable(f"{name}/scale", [width], 1.0),
+        _new_variable(f"{name}/offset", [width]),
+    )
     return tf.nn.batch_normalization(x, mean, variance, offset, scale, 1e-6)
 
 
 def _dense(x: Any, name: str, inputs: int, outputs: int) -> Any:
-    kernel = _variable(f"{name}/kernel", [inputs, outputs])
-    return tf.nn.bias_add(tf.matmul(x, kernel), _variable(f"{name}/bias", [outputs], 0.0))
-
-
-def _variable(name: str, shape: list[Any], start: float | None = None) -> Any:
-    if start is None:
-        initializer = tf1.random_normal_initializer(stddev=0.05, seed=1)
-    else:
-        initializer = tf1.constant_initializer(start)
-    return tf1.get_variable(name, shape, tf.float32, initializer, use_resource=True)
+    kernel = _new_variable(f"{name}/kernel", [inputs, outputs])
+    return tf.nn.bias_add(tf.matmul(x, kernel), _new_variable(f"{name}/bias", [outputs], 0.0))

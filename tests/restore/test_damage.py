@@ -63,6 +63,25 @@ class Checkpoint:
         for suffix, content in self.bytes.items():
             self.files[suffix].write_bytes(content)
 
+    def restore_damaged(self, session: Any, suffix: str, content: bytearray) -> Any:
+        """Damages a file and restores; returns the error, which must name the file.
+
+        None if the restore did not fail: then all values must be right, and are made blank again.
+        """
+        self.set_bytes(suffix, bytes(content))
+        error = None
+        try:
+            self.saver.restore(session, self.prefix)
+        except tf.errors.OpError as raised:
+            error = raised
+        if error is None:
+            self.expect(session, restored=True)
+            session.run(self.initialize)
+        else:
+            assert str(self.files[suffix]) in str(error)
+        self.expect(session, restored=False)
+        return error
+
     def expect(self, session: Any, restored: bool) -> None:
         for name, parts in session.run(self.variables).items():
             value = self.values[name] if restored else layouts.blank(self.values[name])
@@ -93,23 +112,17 @@ def test_a_flipped_bit_is_found_before_anything_changes(
     for at in generator.integers(len(content), size=FLIPS):
         damaged = bytearray(content)
         damaged[at] ^= 1 << generator.integers(8)
-        checkpoint.set_bytes(suffix, bytes(damaged))
-        try:
-            checkpoint.saver.restore(session, checkpoint.prefix)
-        except tf.errors.DataLossError as error:
-            message = str(error)
-            assert str(checkpoint.files[suffix]) in message
-            if suffix == DATA:
-                named = re.search(r"tensor '(\w+)'.*bytes \[(\d+), (\d+)\)", message)
-                assert named is not None, message
-                assert named[1] in checkpoint.values
-                assert int(named[2]) <= at < int(named[3])
-        else:
+        error = checkpoint.restore_damaged(session, suffix, damaged)
+        if error is None:
             # The index has padding, and a meta index that nobody reads.
             assert suffix == INDEX
-            checkpoint.expect(session, restored=True)
-            session.run(checkpoint.initialize)
-        checkpoint.expect(session, restored=False)
+            continue
+        assert isinstance(error, tf.errors.DataLossError)
+        if suffix == DATA:
+            named = re.search(r"tensor '(\w+)'.*bytes \[(\d+), (\d+)\)", str(error))
+            assert named is not None, error
+            assert named[1] in checkpoint.values
+            assert int(named[2]) <= at < int(named[3])
     checkpoint.mend()
     checkpoint.saver.restore(session, checkpoint.prefix)
     checkpoint.expect(session, restored=True)
@@ -172,17 +185,8 @@ def test_runs_of_damaged_bytes_change_nothing(
         )
         damaged = bytearray(content)
         damage(damaged, slice(first, first + size), slice(second + size, second + 2 * size))
-        checkpoint.set_bytes(suffix, bytes(damaged))
-        try:
-            checkpoint.saver.restore(session, checkpoint.prefix)
-        except tf.errors.OpError as error:
-            message = str(error)
-            assert str(checkpoint.files[suffix]) in message
-        else:
-            # What was damaged was not read, or has become what it was.
-            checkpoint.expect(session, restored=True)
-            session.run(checkpoint.initialize)
-        checkpoint.expect(session, restored=False)
+        # Where it fails to raise, what was damaged was not read, or has become what it was.
+        checkpoint.restore_damaged(session, suffix, damaged)
 
 
 def test_a_missing_data_file_is_named(checkpoint: Checkpoint, session: Any) -> None:

@@ -141,11 +141,13 @@ absl::StatusOr<std::vector<ByteRange>> RangesInput(OpKernelContext* context) {
   return absl::InvalidArgumentError("ranges of a file have a first byte and one past the last");
 }
 
-// Takes the bytes of ranges that this task has kept.
-absl::StatusOr<std::vector<std::string>> TakeAll(const std::vector<ByteRange>& ranges,
-                                                 CapturedRanges* captured) {
+// Takes the bytes of the ranges that input 1 has, which this task has kept.
+absl::StatusOr<std::vector<std::string>> TakeRanges(OpKernelContext* context,
+                                                    CapturedRanges* captured) {
+  const auto ranges = RangesInput(context);
+  if (!ranges.ok()) return ranges.status();
   std::vector<std::string> all;
-  for (const ByteRange& range : ranges) {
+  for (const ByteRange& range : *ranges) {
     absl::StatusOr<std::string> bytes = captured->Take(range.begin, range.end);
     if (!bytes.ok()) return bytes.status();
     all.push_back(*std::move(bytes));
@@ -178,9 +180,7 @@ class ReadGivenOp : public SessionOp<SaveSession> {
  private:
   absl::Status WorkIn(SaveSession* save, OpKernelContext* context,
                       const std::atomic<bool>&) override {
-    const auto ranges = RangesInput(context);
-    if (!ranges.ok()) return ranges.status();
-    const auto pieces = TakeAll(*ranges, &save->given());
+    const auto pieces = TakeRanges(context, &save->given());
     if (!pieces.ok()) return pieces.status();
     int64_t size_bytes = 0;
     for (const std::string& piece : *pieces) size_bytes += static_cast<int64_t>(piece.size());
@@ -237,9 +237,7 @@ class SumWrittenOp : public SessionOp<SaveSession> {
  private:
   absl::Status WorkIn(SaveSession* save, OpKernelContext* context,
                       const std::atomic<bool>&) override {
-    const auto ranges = RangesInput(context);
-    if (!ranges.ok()) return ranges.status();
-    const auto pieces = TakeAll(*ranges, &save->checked());
+    const auto pieces = TakeRanges(context, &save->checked());
     if (!pieces.ok()) return pieces.status();
     std::vector<int64_t> crcs;
     for (const std::string& piece : *pieces) crcs.push_back(CrcOf(piece));

@@ -27,8 +27,6 @@ from autodist import _log, _native
 from autodist.checkpoint.distributed.restoring import restore_graph
 from autodist.checkpoint.distributed.tasks.transport import (
     LEASE_FACTOR,
-    PROGRESS_SECONDS,
-    RENEWALS_PER_LEASE,
     ROUND_SHARE,
     ROUNDS_UNDER_WAY,
     Transport,
@@ -112,15 +110,13 @@ class ClusterRestore:
     ) -> None:
         start = time.monotonic()
         graph = self._graph
-        feeds = {
-            graph.restore_id: secrets.token_hex(8),
-            graph.lease: int(self._transport.timeout_seconds * LEASE_FACTOR) + 1,
-        }
+        lease_seconds = int(self._transport.timeout_seconds * LEASE_FACTOR) + 1
+        feeds = {graph.restore_id: secrets.token_hex(8), graph.lease: lease_seconds}
         with self._dropping(feeds):
             opened = self._control.run(graph.open, {**feeds, graph.prefix: prefix})
             with _status_errors():
                 plan = self._plan(prefix, opened)
-            with self._renewing(feeds, running):
+            with self._control.keeping_alive(graph.touch_ops, feeds, lease_seconds, running.tell):
                 can_open = self._join(feeds, prefix, opened.fingerprint, plan)
                 running.begin(plan.moved_bytes)
                 self._restore(feeds, plan, run_others)
@@ -266,16 +262,6 @@ class ClusterRestore:
         if not sent:
             return "every task read its variables"
         return f"{self._graph.tasks[0]} sent the values of {', '.join(sent)}"
-
-    @contextlib.contextmanager
-    def _renewing(self, feeds: dict[Any, Any], running: transfer.Transfer) -> Iterator[None]:
-        """Renews the lease on every task while the block lasts, and asks what they have done."""
-        touches, lease = self._graph.touch_ops, feeds[self._graph.lease]
-        with (
-            self._control.repeating(touches, feeds, lease / RENEWALS_PER_LEASE),
-            self._control.repeating([touches], feeds, PROGRESS_SECONDS, running.tell),
-        ):
-            yield
 
     @contextlib.contextmanager
     def _dropping(self, feeds: dict[Any, Any]) -> Iterator[None]:

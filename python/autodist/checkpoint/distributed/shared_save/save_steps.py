@@ -35,8 +35,6 @@ from autodist.checkpoint.distributed.stock_servers import stock_server_reads, st
 from autodist.checkpoint.distributed.tasks.transport import (
     KEPT_SHARE,
     LEASE_FACTOR,
-    PROGRESS_SECONDS,
-    RENEWALS_PER_LEASE,
     ROUND_SHARE,
     ROUNDS_UNDER_WAY,
     Transport,
@@ -365,21 +363,17 @@ class SharedSave(reusable_save.ReusableSave):
             return what
         return f"{what} ({', '.join(self._stock.tasks)}: as plain tensors)"
 
-    @contextlib.contextmanager
-    def _renewing(self, feeds: dict[Any, Any], running: transfer.Transfer) -> Iterator[None]:
+    def _renewing(
+        self, feeds: dict[Any, Any], running: transfer.Transfer
+    ) -> contextlib.AbstractContextManager[None]:
         """Renews the lease on every task while the block lasts, and asks what they have written."""
-        keeps = list(self._graph.keep_ops.values())
         given = {
             **feeds,
             **self._graph.keep_feeds(self._graph.keep_ops, {}, {}),
             self._graph.budget: 0,
         }
-        lease = feeds[self._graph.lease]
-        with (
-            self._control.repeating(keeps, given, lease / RENEWALS_PER_LEASE),
-            self._control.repeating([keeps], given, PROGRESS_SECONDS, running.tell),
-        ):
-            yield
+        keep_ops = list(self._graph.keep_ops.values())
+        return self._control.keeping_alive(keep_ops, given, feeds[self._graph.lease], running.tell)
 
     @contextlib.contextmanager
     def _dropping(self, feeds: dict[Any, Any]) -> Iterator[None]:

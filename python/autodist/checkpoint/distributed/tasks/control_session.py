@@ -13,6 +13,10 @@ from typing import Any
 import tensorflow as tf
 
 from autodist.checkpoint.distributed.tasks import liveness, own_sessions, task_calls, task_names
+from autodist.checkpoint.distributed.tasks.transport import (
+    PROGRESS_SECONDS,
+    RENEWALS_PER_LEASE,
+)
 from autodist.checkpoint.errors import run_errors
 
 # How long a run may take before it is asked whether all tasks are there; a share of the timeout.
@@ -167,6 +171,28 @@ class ControlSession:
             yield
         finally:
             ended.set()
+
+    @contextlib.contextmanager
+    def keeping_alive(
+        self,
+        renewals: list[Any],
+        feeds: dict[Any, Any],
+        lease_seconds: float,
+        tell: Callable[[Any], None],
+    ) -> Iterator[None]:
+        """Renews the lease of each task while the block lasts, and tells how far the tasks are.
+
+        Args:
+            renewals: Of each task an op that renews its lease and returns what it has done.
+            feeds: For all of them.
+            lease_seconds: How long a lease lasts.
+            tell: Called from time to time with the results of all.
+        """
+        with (
+            self.repeating(renewals, feeds, lease_seconds / RENEWALS_PER_LEASE),
+            self.repeating([renewals], feeds, PROGRESS_SECONDS, tell),
+        ):
+            yield
 
     def notify(self, ops: Mapping[str, Callable[[], Any]]) -> None:
         """Runs ops on every task that answers; ignores lost ones.
