@@ -8,6 +8,7 @@
 #define AUTODIST_PASSES_OWN_NODES_PASS_H_
 
 #include <functional>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -66,6 +67,22 @@ class TaskNodesPass : public tensorflow::GraphOptimizationPass {
     }
     return absl::OkStatus();
   }
+};
+
+// Registers both passes that replace nodes by `kReplace`.
+//
+// `phase` orders the passes of a stage. Ours run late: what others fold away need not be traced.
+template <ReplaceNodes kReplace>
+class RegisteredReplacement {
+ public:
+  RegisteredReplacement(int phase, const char* name)
+      : client_(tensorflow::OptimizationPassRegistry::POST_REWRITE_FOR_EXEC, phase,
+                std::make_unique<ClientNodesPass<kReplace>>(), name),
+        task_(tensorflow::OptimizationPassRegistry::POST_PARTITIONING, phase,
+              std::make_unique<TaskNodesPass<kReplace>>(), name) {}
+
+ private:
+  tensorflow::optimization_registration::OptimizationPassRegistration client_, task_;
 };
 
 }  // namespace autodist

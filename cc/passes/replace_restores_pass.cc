@@ -289,10 +289,7 @@ absl::Status ReplaceRestores(Graph* graph, const IsOurs& is_ours) {
   return RunReplacements<RestoreReplacement>(graph, std::move(all));
 }
 
-REGISTER_OPTIMIZATION(tensorflow::OptimizationPassRegistry::POST_REWRITE_FOR_EXEC, 101,
-                      ClientNodesPass<ReplaceRestores>);
-REGISTER_OPTIMIZATION(tensorflow::OptimizationPassRegistry::POST_PARTITIONING, 101,
-                      TaskNodesPass<ReplaceRestores>);
+const RegisteredReplacement<ReplaceRestores> kReplaceRestores(101, "ReplaceRestores");
 
 }  // namespace
 }  // namespace autodist

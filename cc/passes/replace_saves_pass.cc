@@ -206,11 +206,7 @@ absl::Status ReplaceSaves(Graph* graph, const IsOurs& is_ours) {
   return RunReplacements<SaveReplacement>(graph, std::move(saves));
 }
 
-// Late among the passes of their stage: what others fold away need not be traced.
-REGISTER_OPTIMIZATION(tensorflow::OptimizationPassRegistry::POST_REWRITE_FOR_EXEC, 100,
-                      ClientNodesPass<ReplaceSaves>);
-REGISTER_OPTIMIZATION(tensorflow::OptimizationPassRegistry::POST_PARTITIONING, 100,
-                      TaskNodesPass<ReplaceSaves>);
+const RegisteredReplacement<ReplaceSaves> kReplaceSaves(100, "ReplaceSaves");
 
 }  // namespace
 }  // namespace autodist
