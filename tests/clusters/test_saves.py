@@ -168,12 +168,17 @@ def test_a_task_that_waits_longer_than_its_lease_still_holds_the_save(
 
 
 @needs_namespaces
-def test_servers_that_do_not_see_the_files_send(directory: Path) -> None:
+def test_servers_that_do_not_see_the_files_send_or_write_elsewhere(directory: Path) -> None:
     done = run_python("-m", "support.clusters.unshared_program", directory)
     for way, count in (("shared", 2), ("files", 1)):
         message = f"transport='{way}', but /job:ps/replica:0/task:0, /job:ps"
         assert done.stdout.count(message) == count
     assert files(directory / "sent") == files(directory / "stock")
+    # As stock does where a server writes the checkpoint to a directory that this process has not.
+    for name in ("ours", "stock"):
+        message = f"Parent directory of {directory}-elsewhere/{name} doesn't exist, can't save."
+        assert done.stdout.splitlines().count(message) == 1
+        assert f"{name}: nothing is left here" in done.stdout
 
 
 @pytest.mark.parametrize(("operation", "way"), [("save", "stream"), ("restore", "shared")])
