@@ -90,7 +90,7 @@ def sharded_edges(tasks: int) -> int:
     with tf.Graph().as_default():
         node, homes = node_of(3 * tasks, tasks)
         data_files = sharded_plan.plan(node, homes, CHIEF)
-        sharded_graph.ShardedGraph(graph, node, data_files, places=homes, chief=CHIEF, unsized=())
+        sharded_graph.ShardedGraph(graph, node, data_files, homes=homes, chief=CHIEF, unsized=())
     return edges(graph)
 
 
