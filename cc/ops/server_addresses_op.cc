@@ -1,8 +1,8 @@
 // AutodistServerAddresses: where the process of a task can be reached.
 //
 // A session's client knows the address of its master only. This op runs on a task and says where
-// that process listens: on which ports, by what names and addresses of its machine. Which of them
-// is TensorFlow's server, seen from the client, the client tries.
+// that process listens: on which ports, and by what names and addresses of its machine. The client
+// tries which of them reach TensorFlow's server.
 
 #include <dirent.h>
 #include <ifaddrs.h>

@@ -21,8 +21,8 @@ inline int64_t BlockSize(int64_t size_bytes, int64_t block) {
   return std::min(kBlockBytes, size_bytes - block * kBlockBytes);
 }
 
-// Threads for so many bytes: `wanted`, or if that is 0 as many as the machine makes use of, and no
-// more than there are blocks.
+// How many threads read or write `size_bytes`: `wanted` of them, or if that is 0 as many as the
+// machine can use. Never more than there are blocks.
 int ThreadCount(int wanted, int64_t size_bytes);
 
 // A thread's own block; data() is null where there was no memory for it.

@@ -47,12 +47,12 @@ REGISTER_OP("AutodistSumRanges")
     .SetIsStateful()
     .SetShapeFn(VectorAndScalarShape)
     .Doc(R"doc(
-Sums bytes of a checkpoint.
+Computes the CRCs of bytes of a checkpoint.
 
 restore_id: As in AutodistOpenRestore.
 ranges: For each range the number of its data file, its offset there and its size.
 crcs: The CRC of each, unmasked.
-moved_bytes: Scalar. How many bytes this task has summed or filled since the restore began.
+moved_bytes: Scalar. How many bytes this task has read or written since the restore began.
 threads: How many threads read; 0 lets the machine decide.
 )doc");
 

@@ -36,8 +36,8 @@ class ScopeSessions:
 
     Args:
       graph: the original graph.
-      parts: called with a session's `ConfigProto`, or None, for what a distributed session is made
-        of.
+      parts: returns the transformer and the runner of a new distributed session. Takes the
+        session's `ConfigProto`, or None.
     """
 
     def __init__(self, graph: Any, parts: Callable[[Any], tuple[Transformer, Runner]]) -> None:
@@ -48,7 +48,8 @@ class ScopeSessions:
     def distributed(self) -> Iterator[None]:
         """Makes sessions on the graph distributed until the context is left.
 
-        Objects made meanwhile that create sessions keep doing so.
+        A `SessionManager` or monitored session that is made meanwhile makes distributed sessions
+        afterwards, too.
         """
         with (
             self._sessions_replaced(),
@@ -134,7 +135,7 @@ class ScopeSessions:
 
 
 class _Creator(tf.compat.v1.train.SessionCreator):
-    """Creates the sessions of a monitored session by a function."""
+    """A `SessionCreator` whose sessions a function creates."""
 
     def __init__(self, create: Callable[[], Any]) -> None:
         self._create = create

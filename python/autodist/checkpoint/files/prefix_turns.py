@@ -20,11 +20,10 @@ class Turn:
     """A save to a prefix that is under way.
 
     Attributes:
-        key: Of the prefix.
+        key: The prefix, spelled in one way.
         thread: The thread that saves.
-        depth: How many nested saves of that thread are under way.
-        has_saved_within: Whether another save to the prefix began and ended within this one, in the
-            same thread.
+        depth: How many saves of that thread are under way, one within another.
+        has_saved_within: Whether the thread made another save to the prefix within this one.
     """
 
     def __init__(self, key: str) -> None:

@@ -21,10 +21,15 @@ from autodist.errors import ArgumentError, GraphStateError
 
 READY = "autodist serve: ready"
 
+# How often it is checked whether the chief is still there.
 _CHECK_SECONDS = 1.0
+# How long a chief that is stopped or busy may take to answer.
 _PATIENCE_SECONDS = 60.0
+# How often in a row a chief must refuse to answer to count as gone.
 _MOST_MISSES = 2
+# How long a server that has just been started may take to answer.
 _GREETING_SECONDS = 5.0
+
 _logger = _log.get_logger()
 
 
@@ -33,13 +38,13 @@ class ServedTask:
     """What a server needs to know to serve one task.
 
     Attributes:
-      cluster: addresses by job.
-      job: its job.
-      task: its number.
-      cpu_count: CPU devices.
-      uses_gpus: whether it may touch the machine's GPUs.
-      leader: the task that leads collectives, the chief's.
-      chief_address: where the chief's server is.
+      cluster: by job, the addresses of its tasks.
+      job: the job of the task.
+      task: the number of the task in its job.
+      cpu_count: how many CPU devices the server has.
+      uses_gpus: whether it may use the machine's GPUs.
+      leader: the task that leads collectives: the chief's.
+      chief_address: the address of the chief's server.
     """
 
     cluster: dict[str, list[str]] = dataclasses.field(hash=False)
@@ -52,7 +57,7 @@ class ServedTask:
 
     @staticmethod
     def of(spec: ResourceSpec, node: Node) -> ServedTask:
-        """The server of one node of a cluster."""
+        """Returns the task of a node of a cluster."""
         chief = spec.chief
         return ServedTask(
             spec.cluster,
@@ -65,7 +70,7 @@ class ServedTask:
         )
 
     def to_line(self) -> str:
-        """One line of text, for `from_line`."""
+        """Returns the task as one line of text, for `from_line`."""
         return json.dumps(dataclasses.asdict(self)) + "\n"
 
     @staticmethod
@@ -82,21 +87,21 @@ class ServedTask:
 
     @property
     def address(self) -> str:
-        """Its own address."""
+        """The address of the task, `host:port`."""
         return self.cluster[self.job][self.task]
 
     @property
     def device(self) -> str:
-        """The task it is, `/job:worker/task:1`."""
+        """The name of the task in device strings, such as `/job:worker/task:1`."""
         return f"/job:{self.job}/task:{self.task}"
 
 
 def find_task(resource_spec: str | None, number: int | None) -> ServedTask:
-    """The task that this process is to serve.
+    """Returns the task that this process is to serve.
 
     Args:
       resource_spec: path of a resource spec; None: `TF_CONFIG` says which cluster and task.
-      number: of the node, the chief counted as 0; None with `TF_CONFIG`.
+      number: the number of the node; the chief's is 0. None with `TF_CONFIG`.
 
     Raises:
       ArgumentError: if there is no such task.
@@ -126,7 +131,7 @@ def start_server(task: ServedTask) -> Any:
     """Starts a task's TensorFlow server in this process, where it stays until the process ends.
 
     Raises:
-      GraphStateError: if it cannot start, for one because its port is taken.
+      GraphStateError: if it cannot start, for example because its port is taken.
     """
     _native.ops()
     config = tf.compat.v1.ConfigProto()
@@ -156,24 +161,24 @@ def serve_chief(task: ServedTask) -> None:
       GraphStateError: if the server cannot start.
     """
     parent = os.getppid()
-    _start_and_say(task)
+    _start_and_announce(task)
     while not _has_ended(_CHECK_SECONDS) and os.getppid() == parent:
         pass
 
 
 def serve_until_chief_ends(task: ServedTask, *, also_unclaimed: bool) -> None:
-    """Serves until a chief's server has come and gone.
+    """Starts a task's server, and waits until a chief's server has come and gone.
 
     A user's program without `AutoDist` claims nothing. Its variables here outlive its chief.
 
     Args:
       task: the task to serve.
-      also_unclaimed: whether a chief counts that has not claimed this server.
+      also_unclaimed: whether to end after a chief that has not claimed this server, too.
 
     Raises:
       GraphStateError: if the server cannot start.
     """
-    server = _start_and_say(task)
+    server = _start_and_announce(task)
     wait_until_chief_ends(task, None if also_unclaimed else server.target)
 
 
@@ -181,9 +186,9 @@ def wait_until_chief_ends(task: ServedTask, claimed_at: str | None = None) -> No
     """Waits until a chief's server has come and gone.
 
     Args:
-      task: whose chief.
-      claimed_at: the target of the task's server, which the chief must have claimed; None: any
-        chief.
+      task: the task that is served.
+      claimed_at: the target of the task's server. Only a chief that has claimed it counts; None:
+        any chief.
     """
     chief = ServerStub(task.chief_address)
     known, misses = None, 0
@@ -226,7 +231,7 @@ def wait_until_chief_ends(task: ServedTask, claimed_at: str | None = None) -> No
 
 
 def is_served(task: ServedTask) -> bool:
-    """Whether a server of this very task answers at its address, within a few seconds."""
+    """Returns whether a server of this very task answers at its address, within five seconds."""
     stub = ServerStub(task.address)
     deadline = time.monotonic() + _GREETING_SECONDS
     while (found := _task_device(stub)) is None and time.monotonic() < deadline:
@@ -241,7 +246,7 @@ def _task_device(stub: ServerStub) -> str | None:
         return None
 
 
-def _start_and_say(task: ServedTask) -> Any:
+def _start_and_announce(task: ServedTask) -> Any:
     server = start_server(task)
     sys.stdout.write(f"{READY} at {task.address}, {task.device}\n")
     sys.stdout.flush()
@@ -249,7 +254,7 @@ def _start_and_say(task: ServedTask) -> Any:
 
 
 def _has_ended(timeout_seconds: float) -> bool:
-    """Whether standard input ends within a time; what comes in is read and forgotten."""
+    """Returns whether standard input ends within a time. What comes in is ignored."""
     stdin = sys.stdin.fileno()
     readable, _, _ = select.select([stdin], [], [], timeout_seconds)
     return bool(readable) and not os.read(stdin, 4096)

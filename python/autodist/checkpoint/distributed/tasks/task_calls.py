@@ -20,7 +20,7 @@ def start_call(work: Callable[[], Any], *, or_call: bool = False) -> concurrent.
 
     Args:
         work: The function.
-        or_call: Whether it is called in this thread where none can be started.
+        or_call: If no thread can be started, whether to call it in this thread.
 
     Raises:
         tf.errors.ResourceExhaustedError: No thread can be started.
@@ -114,7 +114,8 @@ def await_call(
         asked: The call.
         timeout_seconds: How long to wait for an answer, or for a sign of life.
         who: What is called, for the error.
-        lives: Tells whether it lives, busy as it may be; takes for how long to ask.
+        lives: Tells whether it lives, even if it is too busy to answer the call. Takes how many
+            seconds to wait.
 
     Raises:
         tf.errors.DeadlineExceededError: It does not answer.
