@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// A checkpoint whose files a fuzzer writes, and everything that can be done with one.
 
 #include "fuzz/fuzz_bundle.h"
 

@@ -1,4 +1,5 @@
-// See the header for the picture.
+// Some ranges of memory in chunks, each of which an image treats as one. The header has the
+// picture.
 
 #include "images/chunks.h"
 

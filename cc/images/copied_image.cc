@@ -1,4 +1,4 @@
-// See the header for the idea.
+// An image that is a copy of all ranges, made while writers wait. The header tells how.
 
 #include "images/copied_image.h"
 

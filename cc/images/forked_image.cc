@@ -1,4 +1,5 @@
-// See the header for the idea.
+// An image that is a forked child: the kernel copies a page when somebody writes to it first. The
+// header tells how.
 
 #include "images/forked_image.h"
 

@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// Memory from the system, mapped and touched, so that a write to it does not wait for a page.
 
 #include "images/mapped_memory.h"
 

@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// Write protection of pages of this process: userfaultfd(2).
 
 #include "images/page_guard.h"
 

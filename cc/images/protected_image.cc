@@ -1,4 +1,5 @@
-// See the header for the idea.
+// An image by write protection: a page is copied when somebody writes to it first. The header tells
+// how.
 
 #include "images/protected_image.h"
 

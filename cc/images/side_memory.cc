@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// Where copies of pages go that are about to be overwritten: a bounded pool, and then a file.
 
 #include "images/side_memory.h"
 

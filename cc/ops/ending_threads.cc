@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// Python threads that are in C++ code while the interpreter ends.
 
 #include "ops/ending_threads.h"
 

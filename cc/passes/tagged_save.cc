@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// A SaveV2 node that asks to be replaced, and what its private attributes say.
 
 #include "passes/tagged_save.h"
 

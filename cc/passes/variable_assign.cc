@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// Finds the variable that a restored value is assigned to, in a placed graph.
 
 #include "passes/variable_assign.h"
 

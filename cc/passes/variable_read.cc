@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// Finds the variable behind a value in a placed graph.
 
 #include "passes/variable_read.h"
 

@@ -1,4 +1,5 @@
-// See the header for what this is for; save/plan/part_plan.h for the idea.
+// `_bundle.ClusterPlan`: which task writes what of a checkpoint whose shards lie on several tasks.
+// See save/plan/part_plan.h for the idea.
 
 #include "python/cluster_plan.h"
 

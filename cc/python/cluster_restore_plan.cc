@@ -1,4 +1,5 @@
-// See the header for what this is for; restore/restore_ranges.h for the idea.
+// `_bundle.ClusterRestorePlan`: which task of a cluster reads and takes which bytes of a
+// checkpoint. See restore/restore_ranges.h for the idea.
 
 #include "python/cluster_restore_plan.h"
 

@@ -1,4 +1,5 @@
-// See the header for the idea; job_queue.h for how the threads share the work.
+// Reads a checkpoint into shards and replicas: every byte once, in any number of threads, through
+// one block of memory each. See job_queue.h for how the threads share the work.
 
 #include "restore/bundle_loader.h"
 

@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// Ranges of data files, read or summed by several threads.
 
 #include "restore/file_ranges.h"
 

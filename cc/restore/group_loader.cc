@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// One group of a restore while it is read: its blocks, where they go, and what they sum up to.
 
 #include "restore/group_loader.h"
 

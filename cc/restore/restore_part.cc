@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// What one task of a cluster restores, as numbers that the client sends to it.
 //
 //   part:    number of data files, then per tensor: dtype, rank, shape, number of targets, targets,
 //            number of pieces, pieces

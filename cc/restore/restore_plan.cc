@@ -1,4 +1,4 @@
-// See the header for the idea.
+// What a restore reads, and where each byte of it goes: pure data. The header tells how.
 
 #include "restore/restore_plan.h"
 

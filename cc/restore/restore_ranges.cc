@@ -1,4 +1,4 @@
-// See the header for the idea.
+// Which task of a cluster reads, sums and takes which bytes of a checkpoint. The header tells how.
 
 #include "restore/restore_ranges.h"
 

@@ -1,4 +1,6 @@
-// See the header for the idea.
+// Writes a checkpoint: plan and sources in, `<prefix>.data-00000-of-00001` and `<prefix>.index`
+// out, byte for byte what stock TensorFlow's SaveV2 writes for the same values. The header tells
+// how.
 
 #include "save/bundle_writer.h"
 

@@ -1,4 +1,5 @@
-// See the header for the idea, variable_sources.h for TensorFlow's rules.
+// Variables as they were at one instant, for a save that writes them while training goes on. See
+// variable_sources.h for TensorFlow's rules.
 
 #include "sessions/instant.h"
 

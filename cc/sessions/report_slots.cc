@@ -1,4 +1,5 @@
-// See the header for the idea.
+// Where the ops of this process tell whoever started a save or restore how far it is and what it
+// did. The header tells how.
 
 #include "sessions/report_slots.h"
 

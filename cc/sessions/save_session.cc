@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// One save of a cluster, as one of its tasks holds it while it is under way.
 
 #include "sessions/save_session.h"
 

@@ -1,4 +1,4 @@
-// See the header for the rules this follows.
+// The values of a save, taken from variables in place. The header has the rules this follows.
 
 #include "sessions/variable_sources.h"
 

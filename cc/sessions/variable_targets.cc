@@ -1,4 +1,5 @@
-// See the header for the rules this follows.
+// The targets of a restore: variables, written in place where that is safe, and new tensors. The
+// header has the rules this follows.
 
 #include "sessions/variable_targets.h"
 

@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// The codes of errors that may leave a save or restore.
 
 #include "storage/final_status.h"
 

@@ -1,4 +1,5 @@
-// See the header for the form.
+// Names of files that are being written: recognised as ours, and told apart by the kernel that runs
+// their saver. The header has the form.
 
 #include "storage/temporary_name.h"
 

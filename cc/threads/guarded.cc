@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// Turns what a function throws into a status.
 
 #include "threads/guarded.h"
 

@@ -1,4 +1,4 @@
-// See the header for the idea.
+// Hands the jobs of a save or a restore to its threads. The header tells how.
 
 #include "threads/job_queue.h"
 

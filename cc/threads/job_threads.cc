@@ -1,4 +1,5 @@
-// See the header for what this is for.
+// The threads of a save or a restore: each takes jobs from the queue (job_queue.h) and has a block
+// of memory for them.
 
 #include "threads/job_threads.h"
 

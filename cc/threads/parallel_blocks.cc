@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// Does the same work for many blocks, in several threads with a buffer each.
 
 #include "threads/parallel_blocks.h"
 

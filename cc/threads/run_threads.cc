@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// Runs a function in several threads, of which none can end the process.
 
 #include "threads/run_threads.h"
 

@@ -1,4 +1,5 @@
-// See the header for the idea.
+// Divides loads among workers, where each load can go to some of the workers only. The header tells
+// how.
 
 #include "core/planning/balance.h"
 

@@ -1,4 +1,5 @@
-// See the header for the idea.
+// Where tensors and their slabs lie in a data file: one tensor after another, each whole and in
+// row-major order. The header tells how.
 
 #include "core/planning/file_layout.h"
 

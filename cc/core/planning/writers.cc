@@ -1,4 +1,4 @@
-// See the header for the idea.
+// Which device writes which bytes of a data file that several devices write. The header tells how.
 
 #include "core/planning/writers.h"
 

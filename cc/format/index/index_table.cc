@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// The bytes of a bundle's index file.
 
 #include "format/index/index_table.h"
 

@@ -1,4 +1,4 @@
-// See the header for the format.
+// Reads TensorFlow's sorted tables, the format of a checkpoint's index. The header has the format.
 
 #include "format/index/table_reader.h"
 

@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// The bytes of one entry of a checkpoint, read in order through a buffer.
 
 #include "format/reader/entry_bytes.h"
 

@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// Reads strings as a checkpoint holds them.
 
 #include "format/reader/string_decoder.h"
 

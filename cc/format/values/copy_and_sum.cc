@@ -1,4 +1,5 @@
-// See the header for the idea.
+// Copies bytes and computes the CRC32C of the copy, faster than in two passes. The header tells
+// how.
 
 #include "format/values/copy_and_sum.h"
 

@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// TensorFlow's dtypes as the element types of the reduction in cc/core.
 
 #include "format/values/element_type.h"
 

@@ -1,4 +1,5 @@
-// See the header for the formats.
+// The bytes of tensors whose elements vary in size, produced a block at a time. The header has the
+// formats.
 
 #include "format/values/encoded_stream.h"
 

@@ -1,4 +1,5 @@
-// See the header for the format.
+// The place of a slice in its variable, as `shape_and_slices` of SaveV2 and RestoreV2 spell it. The
+// header has the format.
 
 #include "format/values/shape_and_slice.h"
 

@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// Restores by TensorFlow's own kernel: checkpoints of the V1 format, and variants.
 
 #include "ops/restore/stock_restore.h"
 

@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// The values of all variables of a save that can be referred to, taken at one instant.
 
 #include "ops/save/referenced_variables.h"
 

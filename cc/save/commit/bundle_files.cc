@@ -1,4 +1,5 @@
-// See the header for the order, docs/design/durability.md for the reasons.
+// The two files of a bundle while they are being written, and the order in which they are
+// committed. See docs/design/durability.md for the reasons.
 
 #include "save/commit/bundle_files.h"
 

@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// What of a prefix stands in a directory before a save, and which data files the save may write.
 
 #include "save/commit/former_bundle.h"
 

@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// The index entries of what a save has written.
 
 #include "save/commit/index_entries.h"
 

@@ -1,4 +1,5 @@
-// See the header for the order, docs/design/durability.md for the reasons.
+// A bundle that TensorFlow writes, in any number of data files, on its way to its prefix: what
+// BundleFiles (bundle_files.h) does for our own. See docs/design/durability.md for the reasons.
 
 #include "save/commit/staged_bundle.h"
 

@@ -1,4 +1,5 @@
-// See the header for the idea; job_queue.h for how the threads share the work.
+// Writes the bytes of a plan: the part of a save between the plan and the index. See job_queue.h
+// for how the threads share the work.
 
 #include "save/data/data_writer.h"
 

@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// The encoded bytes of a planned tensor whose elements vary in size: strings or variants.
 
 #include "save/data/tensor_stream.h"
 

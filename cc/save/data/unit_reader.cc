@@ -1,4 +1,5 @@
-// See the header for what this is for.
+// Reads a unit's bytes as they stand in the data file: gathers shards, reduces replicas, sums the
+// result.
 
 #include "save/data/unit_reader.h"
 

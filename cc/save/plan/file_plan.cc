@@ -1,4 +1,5 @@
-// See the header for the idea.
+// Which bytes go where in the data file, and in what portions they are worked on. The header tells
+// how.
 
 #include "save/plan/file_plan.h"
 
@@ -7,6 +8,7 @@
 #include "format/values/element_type.h"
 
 namespace autodist {
+
 void AddUnitJob(const Unit& unit, int index, int64_t block_bytes, std::vector<Job>* jobs) {
   Job* last = jobs->empty() ? nullptr : &jobs->back();
   if (unit.size_bytes > block_bytes) {

@@ -1,4 +1,5 @@
-// See the header for what this is for.
+// Parts of a plan as numbers, which the client that made the plan sends to the tasks that write
+// them.
 //
 //   parts:  count, then per part: dtype, aggregation, begin, end, offset, size, rank, shape, number
 //   of

@@ -1,4 +1,5 @@
-// See the header for the idea.
+// Which task writes which bytes of a checkpoint whose shards lie on several tasks of a cluster. The
+// header tells how.
 
 #include "save/plan/part_plan.h"
 

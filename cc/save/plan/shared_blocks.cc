@@ -1,4 +1,4 @@
-// See the header for the idea.
+// How tasks that write one file share its blocks: each block has one writer. The header tells how.
 
 #include "save/plan/shared_blocks.h"
 

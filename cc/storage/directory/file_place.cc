@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// Finds on which file system a process sees a file.
 
 #include "storage/directory/file_place.h"
 

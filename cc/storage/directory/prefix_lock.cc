@@ -1,4 +1,5 @@
-// See the header for what this is for.
+// Locks a prefix, so that two saves never write to it at the same time: neither their bundles, nor
+// the files that Python writes beside them.
 
 #include "storage/directory/prefix_lock.h"
 

@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// A file on its way to its name: written beside it, complete, synced, then renamed.
 
 #include "storage/directory/staged_file.h"
 

@@ -1,4 +1,4 @@
-// See the header for the idea.
+// Keeps two saves from writing under one name at the same time. The header tells how.
 
 #include "storage/posix/name_lock.h"
 

@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// The few POSIX calls a save needs, as functions that return typed statuses.
 
 #include "storage/posix/posix_io.h"
 

@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// A temporary directory for files that TensorFlow writes, before they are renamed.
 
 #include "storage/posix/scratch_directory.h"
 

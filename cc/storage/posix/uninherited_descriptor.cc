@@ -1,4 +1,4 @@
-// See the header for the idea.
+// A file descriptor that a forked child does not keep. The header tells how.
 
 #include "storage/posix/uninherited_descriptor.h"
 

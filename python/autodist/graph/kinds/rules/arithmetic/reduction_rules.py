@@ -28,19 +28,12 @@ from autodist.graph.original.variables.roles import key_of
 
 Found = list[Kind | None]
 
-
 _REDUCTIONS = {"Mean": MEAN, "Sum": SUM, "Max": MAX, "Min": MIN, "All": ALL, "Any": ANY}
-
-
+# The output is the input.
 _PASSES = frozenset({"Identity", "StopGradient", "PreventGradient", "Snapshot", "CheckNumerics"})
-
-
+# The output for a sum is the sum of the outputs.
 _LINEAR = frozenset({"Neg", "Real", "Imag", "Conj", "ZerosLike"})
-
-
 _SUMS = frozenset({"Add", "AddV2", "AddN", "Sub"})
-
-
 _QUOTIENTS = frozenset({"RealDiv", "Div", "DivNoNan"})
 
 
