@@ -13,6 +13,7 @@
 #include "images/copied_image.h"
 #include "images/forked_image.h"
 #include "images/protected_image.h"
+#include "sessions/variable_value.h"
 #include "tensorflow/core/framework/tensor_util.h"
 #include "threads/guarded.h"
 
@@ -47,10 +48,6 @@ std::unique_ptr<MemoryImage> NewImage(ImageMethod method, const InstantOptions& 
       return std::make_unique<CopiedImage>(options.memory_bytes);
   }
   return nullptr;
-}
-
-bool HasValue(Var* variable) {
-  return variable->is_initialized && variable->tensor()->IsInitialized();
 }
 
 bool NeedsImage(Var* variable) {
@@ -226,7 +223,7 @@ absl::Status InstantTaker::Take() {
 absl::Status InstantTaker::TakeAll() {
   bool all_have_values = true;
   for (Taken& each : taken_) {
-    each.has_value = HasValue(each.variable);
+    each.has_value = HasValue(*each.variable);
     all_have_values = all_have_values && each.has_value;
   }
   if (!all_have_values) return absl::OkStatus();

@@ -9,6 +9,7 @@
 #include <new>
 #include <utility>
 
+#include "sessions/variable_value.h"
 #include "tensorflow/core/framework/tensor_util.h"
 
 namespace autodist {
@@ -20,13 +21,8 @@ using tensorflow::Var;
 
 constexpr int64_t kPageBytes = 4096;
 
-// REQUIRES: the variable is locked.
-bool HasValue(Var* variable) {
-  return variable->is_initialized && variable->tensor()->IsInitialized();
-}
-
 absl::Status CheckInitialized(Var* variable) {
-  if (HasValue(variable)) return absl::OkStatus();
+  if (HasValue(*variable)) return absl::OkStatus();
   return absl::FailedPreconditionError("a variable lost its value during the save");
 }
 
@@ -95,7 +91,7 @@ std::optional<size_t> ReferenceValues(std::vector<SourceValue>* values, double* 
     value->tensor = *value->variable->tensor();
   }
   for (size_t i = locked.size(); i-- > 0;) {
-    has_value[i] = HasValue(locked[i]);
+    has_value[i] = HasValue(*locked[i]);
     locked[i]->mu()->unlock_shared();
   }
   *lock_seconds = locked.empty() ? 0 : std::chrono::duration<double>(Clock::now() - since).count();
@@ -114,7 +110,7 @@ std::optional<size_t> ReferenceValues(std::vector<SourceValue>* values, double* 
     tensorflow::tf_shared_lock lock(*value.variable->mu());
     value.dtype = value.variable->tensor()->dtype();
     value.shape = value.variable->tensor()->shape();
-    if (!HasValue(value.variable)) return i;
+    if (!HasValue(*value.variable)) return i;
   }
   return std::nullopt;
 }

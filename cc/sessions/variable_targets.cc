@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "sessions/variable_value.h"
 #include "tensorflow/core/framework/resource_var.h"
 #include "threads/guarded.h"
 
@@ -24,11 +25,6 @@ absl::StatusOr<Tensor> NewTensor(DataType dtype, const TensorShape& shape) {
   if (tensor.IsInitialized()) return tensor;
   return absl::ResourceExhaustedError(absl::StrCat(
       "no memory for a ", tensorflow::DataTypeString(dtype), " of shape ", shape.DebugString()));
-}
-
-// REQUIRES: the variable's lock is held.
-bool HasValue(Var& variable) {
-  return variable.is_initialized && variable.tensor()->IsInitialized();
 }
 
 // Uninitializes a variable. Var::Uninitialize leaves a tensor that has a shape but no memory, and
