@@ -9,8 +9,8 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "images/chunks.h"
-#include "images/mapped_memory.h"
 #include "images/memory_image.h"
+#include "images/system/mapped_memory.h"
 
 namespace autodist {
 

@@ -20,7 +20,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
-#include "images/private_memory.h"
+#include "images/system/private_memory.h"
 
 namespace autodist {
 namespace {

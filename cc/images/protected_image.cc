@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "images/private_memory.h"
+#include "images/system/private_memory.h"
 
 namespace autodist {
 namespace {

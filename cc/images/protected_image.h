@@ -24,10 +24,10 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "images/chunks.h"
-#include "images/mapped_memory.h"
 #include "images/memory_image.h"
-#include "images/page_guard.h"
 #include "images/side_memory.h"
+#include "images/system/mapped_memory.h"
+#include "images/system/page_guard.h"
 
 namespace autodist {
 

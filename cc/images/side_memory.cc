@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "images/available_memory.h"
+#include "images/system/available_memory.h"
 
 namespace autodist {
 namespace {
@@ -20,7 +20,7 @@ absl::Status SpillError(absl::string_view what) {
   return absl::ResourceExhaustedError(
       absl::StrCat("the variables are overwritten faster than they are saved, "
                    "snapshot_memory_bytes is used up, and ",
-                   what, ": ", std::strerror(errno)));
+                   what, ": ", std::strerror(errno), ". Give more snapshot_memory_bytes"));
 }
 
 }  // namespace

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "images/mapped_memory.h"
+#include "images/system/mapped_memory.h"
 
 namespace autodist {
 

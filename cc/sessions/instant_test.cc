@@ -13,7 +13,7 @@
 
 #include "absl/strings/match.h"
 #include "core/testing/testing.h"
-#include "images/page_guard.h"
+#include "images/system/page_guard.h"
 #include "sessions/testing_variables.h"
 
 namespace autodist {

@@ -106,7 +106,7 @@ class SaveOptions(_TransferOptions):
             forked process keeps it. `'copy'`: all of it is copied while updates wait. `'auto'`: the
             first of these that the machine allows.
         snapshot_memory_bytes: What `'pages'` may keep in memory; the rest goes to a file beside the
-            checkpoint until the save ends.
+            checkpoint until the save ends. Also the most that `'copy'` copies.
         durable: Whether all files are synced, so that a checkpoint survives a power cut once `save`
             has returned. Without syncs the order of the steps is the same, and a checkpoint
             survives a killed process.

@@ -1,6 +1,6 @@
 // See the header for what this is for.
 
-#include "images/private_memory.h"
+#include "images/system/private_memory.h"
 
 #include <algorithm>
 #include <cinttypes>

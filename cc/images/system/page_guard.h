@@ -1,7 +1,7 @@
 // Write protection of pages of this process: userfaultfd(2).
 
-#ifndef AUTODIST_IMAGES_PAGE_GUARD_H_
-#define AUTODIST_IMAGES_PAGE_GUARD_H_
+#ifndef AUTODIST_IMAGES_SYSTEM_PAGE_GUARD_H_
+#define AUTODIST_IMAGES_SYSTEM_PAGE_GUARD_H_
 
 #include <cstdint>
 
@@ -60,4 +60,4 @@ class PageGuard {
 
 }  // namespace autodist
 
-#endif  // AUTODIST_IMAGES_PAGE_GUARD_H_
+#endif  // AUTODIST_IMAGES_SYSTEM_PAGE_GUARD_H_

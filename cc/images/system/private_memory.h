@@ -1,7 +1,7 @@
 // Whether memory belongs to this process alone.
 
-#ifndef AUTODIST_IMAGES_PRIVATE_MEMORY_H_
-#define AUTODIST_IMAGES_PRIVATE_MEMORY_H_
+#ifndef AUTODIST_IMAGES_SYSTEM_PRIVATE_MEMORY_H_
+#define AUTODIST_IMAGES_SYSTEM_PRIVATE_MEMORY_H_
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
@@ -16,4 +16,4 @@ absl::Status CheckPrivate(absl::Span<const MemoryRange> ranges);
 
 }  // namespace autodist
 
-#endif  // AUTODIST_IMAGES_PRIVATE_MEMORY_H_
+#endif  // AUTODIST_IMAGES_SYSTEM_PRIVATE_MEMORY_H_

@@ -1,4 +1,4 @@
-#include "images/available_memory.h"
+#include "images/system/available_memory.h"
 
 #include <cstdint>
 #include <filesystem>

@@ -1,6 +1,6 @@
 // Write protection of pages of this process: userfaultfd(2).
 
-#include "images/page_guard.h"
+#include "images/system/page_guard.h"
 
 #include <fcntl.h>
 #include <linux/userfaultfd.h>

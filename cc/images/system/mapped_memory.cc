@@ -1,6 +1,6 @@
 // Memory from the system, mapped and touched, so that a write to it does not wait for a page.
 
-#include "images/mapped_memory.h"
+#include "images/system/mapped_memory.h"
 
 #include <sys/mman.h>
 

@@ -1,7 +1,7 @@
 // Memory from the system, mapped and touched, so that a write to it does not wait for a page.
 
-#ifndef AUTODIST_IMAGES_MAPPED_MEMORY_H_
-#define AUTODIST_IMAGES_MAPPED_MEMORY_H_
+#ifndef AUTODIST_IMAGES_SYSTEM_MAPPED_MEMORY_H_
+#define AUTODIST_IMAGES_SYSTEM_MAPPED_MEMORY_H_
 
 #include <cstdint>
 
@@ -32,4 +32,4 @@ class MappedMemory {
 
 }  // namespace autodist
 
-#endif  // AUTODIST_IMAGES_MAPPED_MEMORY_H_
+#endif  // AUTODIST_IMAGES_SYSTEM_MAPPED_MEMORY_H_
