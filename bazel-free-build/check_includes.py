@@ -28,14 +28,15 @@ _ALLOWED: dict[str, tuple[str, ...]] = {
     "storage": ("core", "threads"),
     "format": ("core", "threads", "storage"),
     "images": ("core",),
+    "barrier": ("core", "threads", "storage"),
     "save": _BELOW_SAVE,
     "restore": _BELOW_SAVE,
     "tests": (*_BELOW_SAVE, "save", "restore"),
     "fuzz": (*_BELOW_SAVE, "save", "restore"),
-    "sessions": (*_BELOW_SAVE, "save", "restore"),
+    "sessions": (*_BELOW_SAVE, "barrier", "save", "restore"),
     "passes": ("core",),
-    "ops": (*_BELOW_SAVE, "save", "restore", "sessions"),
-    "python": (*_BELOW_SAVE, "save", "restore", "sessions", "ops"),
+    "ops": (*_BELOW_SAVE, "barrier", "save", "restore", "sessions"),
+    "python": (*_BELOW_SAVE, "barrier", "save", "restore", "sessions", "ops"),
 }
 # The folders of a package, from the lowest up. "." stands for the files beside them. Tests may
 # include any.
