@@ -302,7 +302,7 @@ TEST(AParticipantThatIsSilentIsNamed) {
     while (barrier.locked_count > 0) std::this_thread::yield();
     EXPECT_TRUE(barrier.report.status().message() == "not run");
   });
-  barrier.ExpectAllFail([](const absl::Status& s) { return absl::IsDeadlineExceeded(s); },
+  barrier.ExpectAllFail([](const absl::Status& s) { return absl::IsFailedPrecondition(s); },
                         "/task:2 did not prepare");
 }
 
@@ -398,7 +398,7 @@ TEST(ACoordinatorThatIsSilentIsLeftAtTheLease) {
   EXPECT_TRUE(absl::StrContains(missed.text, "lease of 50 ms"));
   EXPECT_EQ(played.locked_count.load(), 0);
   played.Join();
-  EXPECT_TRUE(absl::IsDeadlineExceeded(played.result.status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(played.result.status()));
   EXPECT_EQ(played.fake.taken.load(), 0);
 }
 

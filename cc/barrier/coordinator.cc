@@ -105,7 +105,7 @@ class Coordinator {
 
   absl::StatusOr<bool> Late(absl::string_view what) const {
     const MessageKind expected = what == "prepare" ? MessageKind::kPrepared : MessageKind::kTaken;
-    return absl::DeadlineExceededError(
+    return absl::FailedPreconditionError(
         absl::StrCat(Others(expected), " did not ", what,
                      " in time for a save of one instant. Nothing was saved"));
   }

@@ -103,7 +103,7 @@ class Participant {
       if (!message->has_value()) message = connection_.Await(options_.deadline, cancelled_);
       if (!message.ok()) return Lost(message.status());
       if (!message->has_value()) {
-        return absl::DeadlineExceededError(
+        return absl::FailedPreconditionError(
             absl::StrCat(options_.coordinator,
                          ", which leads the save of one instant, was silent "
                          "for too long"));

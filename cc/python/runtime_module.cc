@@ -201,16 +201,6 @@ class NewReportSlot {
   const std::shared_ptr<ReportSlot> slot_;
 };
 
-std::vector<ImageMethod> ImageMethods(const std::vector<std::string>& names) {
-  std::vector<ImageMethod> methods;
-  for (const std::string& name : names) {
-    for (const ImageMethod method : {ImageMethod::kPages, ImageMethod::kFork, ImageMethod::kCopy}) {
-      if (MethodName(method) == name) methods.push_back(method);
-    }
-  }
-  return methods;
-}
-
 }  // namespace
 }  // namespace autodist
 

@@ -82,6 +82,16 @@ std::string MethodName(ImageMethod method) {
   return "";
 }
 
+std::vector<ImageMethod> ImageMethods(const std::vector<std::string>& names) {
+  std::vector<ImageMethod> methods;
+  for (const std::string& name : names) {
+    for (const ImageMethod method : {ImageMethod::kPages, ImageMethod::kFork, ImageMethod::kCopy}) {
+      if (MethodName(method) == name) methods.push_back(method);
+    }
+  }
+  return methods;
+}
+
 InstantTaker::InstantTaker(std::vector<SourceValue>* values, InstantOptions options)
     : values_(*values), options_(std::move(options)) {
   for (const SourceValue& value : values_) {

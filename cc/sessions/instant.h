@@ -46,6 +46,9 @@ struct Instant {
 
 std::string MethodName(ImageMethod method);
 
+// The methods of these names, but for unknown ones.
+std::vector<ImageMethod> ImageMethods(const std::vector<std::string>& names);
+
 // Takes variables at one instant, step by step: Prepare(), Lock() or LockUntil(), Take(), Unlock(),
 // all in one thread; after a Take() that failed, or that is not used, from the beginning.
 class InstantTaker {

@@ -28,6 +28,12 @@ void SaveSession::KeepAlive(PinnedVariables pins) {
   pins_.push_back(std::move(pins));
 }
 
+void SaveSession::KeepImage(std::shared_ptr<MemoryImage> image) {
+  std::lock_guard<std::mutex> lock(ending_);
+  images_.push_back(std::move(image));
+  if (images_status_.has_value()) images_.back()->Finish().IgnoreError();
+}
+
 void SaveSession::AddSource(int64_t number, SourceValue value) {
   std::lock_guard<std::mutex> lock(mutex_);
   sources_[number] = std::move(value);
@@ -137,12 +143,23 @@ void SaveSession::ReleaseValues() {
   sources_.clear();
 }
 
+// REQUIRES: writing_ is closed, and ending_ held.
+absl::Status SaveSession::EndImages() {
+  if (images_status_.has_value()) return *images_status_;
+  absl::Status status;
+  if (!images_.empty()) reading_.Close();
+  for (const std::shared_ptr<MemoryImage>& image : images_) status.Update(image->Finish());
+  images_status_ = status;
+  return status;
+}
+
 absl::Status SaveSession::Finish(bool durable) {
   writing_.Close();
   ReleaseValues();
   std::lock_guard<std::mutex> lock(ending_);
+  const absl::Status images = EndImages();
   const std::unique_ptr<PosixFile> data = std::move(data_);
-  if (data == nullptr) return absl::OkStatus();
+  if (!images.ok() || data == nullptr) return images;
   absl::Status status = durable ? data->Sync() : absl::OkStatus();
   if (status.ok()) status = data->Finish();
   return status;
@@ -155,7 +172,8 @@ absl::Status SaveSession::Commit(const BundleFiles::IndexOf& index) {
   if (files_ == nullptr) {
     return absl::FailedPreconditionError("the save was not begun on this task, or is ended");
   }
-  const absl::Status status = Guarded([&] { return files_->Commit(index); });
+  absl::Status status = EndImages();
+  if (status.ok()) status = Guarded([&] { return files_->Commit(index); });
   files_.reset();
   return status;
 }
@@ -164,6 +182,7 @@ void SaveSession::Drop() {
   writing_.Close();
   ReleaseValues();
   std::lock_guard<std::mutex> lock(ending_);
+  EndImages().IgnoreError();
   files_.reset();
   data_.reset();
 }

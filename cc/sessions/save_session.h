@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -18,6 +19,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "images/memory_image.h"
 #include "save/commit/bundle_files.h"
 #include "save/data/captured_ranges.h"
 #include "save/data/data_writer.h"
@@ -51,6 +53,12 @@ class SaveSession : public Leased {
   void AddSource(int64_t number, SourceValue value);
   void KeepAlive(PinnedVariables pins);
 
+  // An image that sources are read through, which stays until the save ends.
+  void KeepImage(std::shared_ptr<MemoryImage> image);
+
+  // For the time in which sources are read. Once the save is ended nobody gets in.
+  Gate& reading() { return reading_; }
+
   // The value of a source: as it was when the save began here, or was kept, or as the variable is.
   absl::StatusOr<SourceValue> Source(int64_t number);
 
@@ -74,10 +82,12 @@ class SaveSession : public Leased {
   // written any more.
 
   // Syncs the file of another task's bundle, if there is one and `durable`, and lets go of all but
-  // what is compared later. Once more, it does nothing.
+  // what is compared later. Once more, it does nothing. An error if an image was not of one instant
+  // to the end.
   absl::Status Finish(bool durable);
 
-  // Makes the bundle that this task writes appear under its prefix.
+  // Makes the bundle that this task writes appear under its prefix. An error, likewise, before
+  // that.
   absl::Status Commit(const BundleFiles::IndexOf& index);
 
   // Removes what was written, unless it was committed, and releases the lock of the prefix.
@@ -93,14 +103,20 @@ class SaveSession : public Leased {
 
   absl::Status KeepOne(int64_t number, int64_t budget_bytes);
   void ReleaseValues();
+  absl::Status EndImages();
 
   Progress written_;
   Gate writing_;
+  Gate reading_;
   std::mutex ending_;  // taken before mutex_
   // Used by threads that are inside `writing_`, or that have closed it and hold `ending_`.
   std::unique_ptr<BundleFiles> files_;
   std::unique_ptr<PosixFile> data_;
   std::string data_path_;  // of one that is not open yet
+
+  // Guarded by `ending_`. They exist as long as this, for ops that were given up.
+  std::vector<std::shared_ptr<MemoryImage>> images_;
+  std::optional<absl::Status> images_status_;  // once they have ended
 
   std::mutex mutex_;  // of what follows, and of the opening of `data_`
   std::vector<PinnedVariables> pins_;

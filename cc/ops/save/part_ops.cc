@@ -15,6 +15,7 @@
 #include "ops/task_op.h"
 #include "save/data/data_writer.h"
 #include "save/plan/part_codec.h"
+#include "sessions/gate.h"
 #include "sessions/save_session.h"
 #include "storage/posix/posix_io.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
@@ -88,7 +89,7 @@ absl::StatusOr<Tensor> View(const Tensor& buffer, int64_t offset, int64_t count,
 
 // Elements of a value that is kept, in its own memory; nothing where that is not as a buffer's.
 std::optional<Tensor> ViewOf(const SourceValue& value, const PartRead& read) {
-  if (!value.has_tensor()) return std::nullopt;
+  if (!value.has_tensor() || value.image != nullptr) return std::nullopt;
   const int64_t size = value.tensor.TotalBytes();
   const int64_t element_bytes = SavedElementBytes(value.tensor.dtype());
   const int64_t begin = read.first * element_bytes, end = begin + read.count * element_bytes;
@@ -100,6 +101,24 @@ std::optional<Tensor> ViewOf(const SourceValue& value, const PartRead& read) {
   return bytes.Slice(begin, end);
 }
 
+absl::Status EndedError() {
+  return absl::FailedPreconditionError("the save was ended before this was read");
+}
+
+// Copies bytes of a value, which is read once where it has an image.
+absl::Status CopyValue(const HeldValues& held, int64_t first, int64_t size, char* out) {
+  if (size == 0) return absl::OkStatus();
+  const char* const from = held.tensors()[0].tensor_data().data() + first;
+  MemoryImage* const image = held.image(0);
+  if (image == nullptr) {
+    std::memcpy(out, from, size);
+    return absl::OkStatus();
+  }
+  absl::Status status = image->Read(from, size, out);
+  if (status.ok()) image->Release(from, size);
+  return status;
+}
+
 class ReadPartsOp : public SessionOp<SaveSession> {
  public:
   using SessionOp::SessionOp;
@@ -107,6 +126,8 @@ class ReadPartsOp : public SessionOp<SaveSession> {
  private:
   absl::Status WorkIn(SaveSession* save, OpKernelContext* context,
                       const std::atomic<bool>&) override {
+    const Gate::Visit visit(&save->reading());
+    if (!visit.is_inside()) return EndedError();
     const std::vector<int64_t> numbers = NumbersInput(context, 1);
     absl::StatusOr<std::vector<PartRead>> reads = DecodeReads(numbers);
     if (!reads.ok()) return reads.status();
@@ -146,9 +167,8 @@ class ReadPartsOp : public SessionOp<SaveSession> {
         return absl::FailedPreconditionError("a variable got another shape during the save");
       }
       const int64_t size = read.count * element_bytes;
-      if (size > 0) {
-        std::memcpy(out, value.tensor_data().data() + read.first * element_bytes, size);
-      }
+      absl::Status status = CopyValue(**held, read.first * element_bytes, size, out);
+      if (!status.ok()) return status;
       std::memset(out + size, 0, AlignedSize(size) - size);
       out += AlignedSize(size);
     }
@@ -168,6 +188,8 @@ class WritePartsOp : public SessionOp<SaveSession> {
   absl::Status WorkIn(SaveSession* save, OpKernelContext* context,
                       const std::atomic<bool>& cancelled) override {
     const FileSizeErrors file_size_errors;
+    const Gate::Visit visit(&save->reading());
+    if (!visit.is_inside()) return EndedError();
     auto names = StringVector(context->input(1), "names", context->input(1).NumElements());
     if (!names.ok()) return names.status();
     absl::StatusOr<PartWork> work =

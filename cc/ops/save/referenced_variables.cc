@@ -12,32 +12,44 @@ namespace autodist {
 using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 
-absl::StatusOr<SavedVariables> ReferenceVariables(std::vector<PinnedVariables> pins,
-                                                  const InstantOptions* options) {
+absl::StatusOr<SavedVariables> PinnedValues(std::vector<PinnedVariables> pins) {
   SavedVariables saved;
-  std::vector<const PinnedVariable*> pinned;
   for (const PinnedVariables& each : pins) {
     for (const PinnedVariable& one : each.variables()) {
       if (one.variable == nullptr) return UninitializedError(one.handle, "there is none");
-      pinned.push_back(&one);
       saved.values.emplace_back();
       saved.values.back().variable = one.variable.get();
     }
   }
+  saved.pins = std::move(pins);
+  return saved;
+}
+
+absl::Status MissingValueError(const SavedVariables& saved, size_t index) {
+  for (const PinnedVariables& each : saved.pins) {
+    if (index < each.variables().size()) {
+      return UninitializedError(each.variables()[index].handle, "the variable has no value");
+    }
+    index -= each.variables().size();
+  }
+  return absl::InternalError("a variable that is not saved has no value");
+}
+
+absl::StatusOr<SavedVariables> ReferenceVariables(std::vector<PinnedVariables> pins,
+                                                  const InstantOptions* options) {
+  absl::StatusOr<SavedVariables> saved = PinnedValues(std::move(pins));
+  if (!saved.ok()) return saved;
   std::optional<size_t> missing;
   if (options == nullptr) {
-    missing = ReferenceValues(&saved.values, &saved.lock_seconds);
+    missing = ReferenceValues(&saved->values, &saved->lock_seconds);
   } else {
-    absl::StatusOr<Instant> instant = TakeInstant(&saved.values, *options);
+    absl::StatusOr<Instant> instant = TakeInstant(&saved->values, *options);
     if (!instant.ok()) return instant.status();
     missing = instant->missing;
-    saved.lock_seconds = instant->lock_seconds;
-    saved.instant = *std::move(instant);
+    saved->lock_seconds = instant->lock_seconds;
+    saved->instant = *std::move(instant);
   }
-  if (missing.has_value()) {
-    return UninitializedError(pinned[*missing]->handle, "the variable has no value");
-  }
-  saved.pins = std::move(pins);
+  if (missing.has_value()) return MissingValueError(*saved, *missing);
   return saved;
 }
 
@@ -59,13 +71,20 @@ absl::StatusOr<SavedVariables> VariablesInput(OpKernelContext* context, int firs
                                   : nullptr;
     if (referenced != nullptr) return referenced->Take();
   }
+  absl::StatusOr<std::vector<PinnedVariables>> pins = AllPinsInput(context, first, count);
+  if (!pins.ok()) return pins.status();
+  return ReferenceVariables(*std::move(pins), options);
+}
+
+absl::StatusOr<std::vector<PinnedVariables>> AllPinsInput(OpKernelContext* context, int first,
+                                                          int count) {
   std::vector<PinnedVariables> all;
   for (int i = first; i < first + count; ++i) {
     absl::StatusOr<const PinnedVariables*> pins = PinsInput(context, i);
     if (!pins.ok()) return pins.status();
     all.push_back(**pins);
   }
-  return ReferenceVariables(std::move(all), options);
+  return all;
 }
 
 }  // namespace autodist

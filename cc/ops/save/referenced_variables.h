@@ -8,6 +8,7 @@
 #ifndef AUTODIST_OPS_SAVE_REFERENCED_VARIABLES_H_
 #define AUTODIST_OPS_SAVE_REFERENCED_VARIABLES_H_
 
+#include <cstddef>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -33,6 +34,12 @@ struct SavedVariables {
   double lock_seconds = 0;
   std::optional<Instant> instant;  // if all are of one
 };
+
+// The variables, nothing taken of them yet. FailedPrecondition, as below, where there is none.
+absl::StatusOr<SavedVariables> PinnedValues(std::vector<PinnedVariables> pins);
+
+// The error for one of the values, by its index, that has no value.
+absl::Status MissingValueError(const SavedVariables& saved, size_t index);
 
 // FailedPrecondition, naming it as ReadVariableOp does, where a variable has no value. `options`:
 // how all variables are taken at one instant; null: those in copy-on-read mode are read later.
@@ -71,6 +78,10 @@ class ReferencedVariables {
 // `options` is as in ReferenceVariables().
 absl::StatusOr<SavedVariables> VariablesInput(tensorflow::OpKernelContext* context, int first,
                                               int count, const InstantOptions* options = nullptr);
+
+// The same inputs, where they come from AutodistPinVariables.
+absl::StatusOr<std::vector<PinnedVariables>> AllPinsInput(tensorflow::OpKernelContext* context,
+                                                          int first, int count);
 
 }  // namespace autodist
 

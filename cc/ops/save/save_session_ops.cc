@@ -281,6 +281,9 @@ class JoinSaveOp : public TaskOp {
     absl::StatusOr<SavedVariables> variables = VariablesInput(context, kFixedInputs, num_pins_);
     if (!variables.ok()) return variables.status();
     for (PinnedVariables& pins : variables->pins) save->KeepAlive(std::move(pins));
+    if (variables->instant && variables->instant->image != nullptr) {
+      save->KeepImage(variables->instant->image);
+    }
     std::vector<SourceValue> values = std::move(variables->values);
     for (int i = kFixedInputs + num_pins_; i < context->num_inputs(); ++i) {
       if (!context->input(i).IsInitialized()) {

@@ -1,0 +1,34 @@
+// Variables of several tasks as they were at one instant: what one task does.
+
+#ifndef AUTODIST_SESSIONS_JOINT_INSTANT_H_
+#define AUTODIST_SESSIONS_JOINT_INSTANT_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "barrier/participant.h"
+#include "sessions/instant.h"
+#include "sessions/variable_sources.h"
+
+namespace autodist {
+
+struct JointInstant {
+  Instant instant;  // `missing` is not set
+  int32_t round = 0;
+};
+
+// As TakeInstant(), at the instant at which all other participants of the barrier take theirs.
+// `missing`: the error for a value, by its index, that has none.
+absl::StatusOr<JointInstant> TakeInstantTogether(
+    std::vector<SourceValue>* values, const InstantOptions& options,
+    const ParticipantOptions& participant, const BarrierToken& token,
+    const std::function<absl::Status(size_t index)>& missing, const std::atomic<bool>& cancelled);
+
+}  // namespace autodist
+
+#endif  // AUTODIST_SESSIONS_JOINT_INSTANT_H_
