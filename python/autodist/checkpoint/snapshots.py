@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from autodist import _native, errors
 from autodist.checkpoint import options as save_options
@@ -37,7 +37,7 @@ def instant_of(
     return _native.Instant(methods, options.snapshot_memory_bytes, paths.parent(prefix))
 
 
-def refuse(why: str) -> None:
+def refuse(why: str) -> NoReturn:
     """Refuses a save of one instant.
 
     Args:

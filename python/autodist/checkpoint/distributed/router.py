@@ -28,7 +28,12 @@ class Router(abc.ABC):
         self._warned: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
     def _locate(
-        self, session: Any, target: task_names.SessionTarget, place: Callable[[float], PlacedT]
+        self,
+        session: Any,
+        target: task_names.SessionTarget,
+        place: Callable[[float], PlacedT],
+        *,
+        for_instant: bool = False,
     ) -> Located[PlacedT] | None:
         """Returns the tasks of a save or restore.
 
@@ -39,23 +44,32 @@ class Router(abc.ABC):
             session: The user's session.
             target: Its target.
             place: Returns the save or restore with its devices; takes a timeout in seconds.
+            for_instant: Whether all variables are taken at one instant. Then one task is returned,
+                too.
+
+        Raises:
+            task_names.UnreachableStateError: Only the user's session itself sees the variables, and
+                they are to be taken at one instant.
         """
         timeout = self._transport.timeout_seconds
         try:
             placed = place(timeout)
             devices = placed.variable_devices
-            if task_names.are_of_one([placed.device, *(d for d in devices if d is not None)]):
+            whole = [placed.device, *(d for d in devices if d is not None)]
+            if not for_instant and task_names.are_of_one(whole):
                 return None
             master = masters.shared_task(target, timeout)
         except task_names.UnreachableStateError as error:
+            if for_instant:
+                raise
             self._warn_of_unreachable(session, str(error))
             return None
         chief = task_names.task_of(placed.device, master)
         homes = [chief if d is None else task_names.task_of(d, master) for d in devices]
         involved = sorted({chief, *homes})
-        if involved == [chief]:
+        if not for_instant and involved == [chief]:
             return None
-        without_ops = op_support.find(target, master, involved, timeout)
+        without_ops = op_support.find(target, master, involved, timeout, for_instant=for_instant)
         return Located(placed, target, master, chief, homes, without_ops)
 
     @abc.abstractmethod

@@ -10,14 +10,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist import _log, errors
+from autodist import _log, _native, errors
+from autodist.checkpoint import snapshots
 from autodist.checkpoint.distributed import session_proxy
 from autodist.checkpoint.distributed.router import Router
 from autodist.checkpoint.distributed.sharded_save import sharded_steps
 from autodist.checkpoint.distributed.shared_save import save_steps
 from autodist.checkpoint.distributed.tasks import op_support, sessions, task_names
 from autodist.checkpoint.distributed.tasks import transport as transports
-from autodist.checkpoint.distributed.variables import placement, sources
+from autodist.checkpoint.distributed.variables import located, placement, sources
 from autodist.checkpoint.files import paths
 from autodist.checkpoint.reports import report, transfer
 from autodist.tf_nodes import save_nodes
@@ -56,6 +57,7 @@ class SaveSessionProxy(session_proxy.SessionProxy):
         stages_bundle: bool,
         warn_of_fallback: Callable[[str], None],
         running: transfer.Transfer,
+        instant: _native.Instant | None,
     ) -> None:
         """Wraps a session.
 
@@ -69,9 +71,11 @@ class SaveSessionProxy(session_proxy.SessionProxy):
             warn_of_fallback: Called with the reason before TensorFlow saves in the session; raises
                 if it may not.
             running: Is told how far the save is.
+            instant: How all variables are taken at one instant; `None`: they are not.
         """
         super().__init__(session)
         self._running = running
+        self._instant = instant
         self._attempts = attempts
         self._fed = fed
         self._prefix = prefix
@@ -95,6 +99,8 @@ class SaveSessionProxy(session_proxy.SessionProxy):
                 raise
             raise InOrderOnlyError(error.message) from error
         except sharded_steps.UnreachedError as error:
+            if self._instant is not None:
+                snapshots.refuse(str(error))
             self._warn_of_fallback(str(error))
             saved = self._session.run(fetches, feed_dict, options, run_metadata)
             report.SaveReport(self._prefix, self._running.report()).log()
@@ -108,9 +114,9 @@ class SaveSessionProxy(session_proxy.SessionProxy):
         """Saves; returns the error if servers restarted since our session was opened."""
         try:
             if isinstance(attempt, sharded_steps.ShardedSave):
-                attempt.save(prefix, values, self._prefix, self._running)
+                attempt.save(prefix, values, self._prefix, self._running, self._instant)
             else:
-                attempt.save(prefix, values, self._running)
+                attempt.save(prefix, values, self._running, self._instant)
         except tf.errors.OpError as error:
             if not attempt.was_forgotten:
                 raise
@@ -126,10 +132,12 @@ class _SaveKey:
     Attributes:
         placed: What is saved.
         is_sharded: Whether every task writes a data file of its own.
+        is_instant: Whether all variables are taken at one instant.
     """
 
     placed: sources.PlacedSave
     is_sharded: bool
+    is_instant: bool
 
 
 class SaveRouter(Router):
@@ -142,7 +150,8 @@ class SaveRouter(Router):
             transport: How the bytes travel.
         """
         super().__init__(transport)
-        self._saves: weakref.WeakKeyDictionary[Any, tuple[Any, _Save | None]] = (
+        # By session, and whether all variables are taken at one instant.
+        self._saves: weakref.WeakKeyDictionary[Any, dict[bool, tuple[Any, _Save | None]]] = (
             weakref.WeakKeyDictionary()
         )
         # Held while one is looked for, and opened: threads may share a saver.
@@ -169,16 +178,28 @@ class SaveRouter(Router):
         _LOGGER.info("%s: %s; every task writes a data file of its own", prefix, error)
         self._in_order.add(paths.parent(paths.absolute(prefix)))
 
-    def route(self, session: Any, save_op: Any, prefix: str, running: transfer.Transfer) -> Any:
+    def route(
+        self,
+        session: Any,
+        save_op: Any,
+        prefix: str,
+        running: transfer.Transfer,
+        instant: _native.Instant | None = None,
+    ) -> Any:
         """Returns a proxy if several tasks hold variables, else `session`.
+
+        Where all variables of a cluster are taken at one instant, it returns a proxy for one task,
+        too: it may be another process.
 
         Args:
             session: The session.
             save_op: The saver's `SaveV2` in its graph.
             prefix: The checkpoint's.
             running: Is told how far the save is.
+            instant: How all variables are taken at one instant; `None`: they are not.
 
         Raises:
+            ArgumentError: That is not possible.
             tf.errors.FailedPreconditionError: It cannot be saved there in the way that was asked
                 for.
         """
@@ -188,15 +209,22 @@ class SaveRouter(Router):
         # Before anything of the graph is run to learn more.
         awaited = save_nodes.awaited_operation(save_op)
         if awaited is not None:
+            if instant is not None:
+                snapshots.refuse(
+                    f"{save_op.name}, or an op that it reads, waits for {awaited.name}, which only "
+                    "your own session runs"
+                )
             self._warn_of_awaited(session, save_op, awaited)
             return session
         placed = sources.read_in(session, save_op)
         if placed is None:
+            if instant is not None:
+                snapshots.refuse("the graph computes the names of what is saved")
             return session
         is_local = paths.is_local(prefix)
         is_in_order = paths.parent(paths.absolute(prefix)) in self._in_order
         is_sharded = self._transport.way == "files" or not is_local or is_in_order
-        key = _SaveKey(placed, is_sharded=is_sharded)
+        key = _SaveKey(placed, is_sharded=is_sharded, is_instant=instant is not None)
         if self._find(session, target, key) is None:
             return session
         if not is_local and self._transport.way in ("shared", "stream"):
@@ -213,6 +241,7 @@ class SaveRouter(Router):
             stages_bundle=key.is_sharded and is_local,
             warn_of_fallback=lambda why: self._warn_of_fallback(session, prefix, why),
             running=running,
+            instant=instant,
         )
 
     def _attempts(
@@ -229,7 +258,8 @@ class SaveRouter(Router):
 
     def _find(self, session: Any, target: task_names.SessionTarget, key: _SaveKey) -> _Save | None:
         with self._finding:
-            known, found = self._saves.get(session, (None, None))
+            saves = self._saves.setdefault(session, {})
+            known, found = saves.get(key.is_instant, (None, None))
             if known == key and (found is None or found.is_usable):
                 return found
             if known == key and found is not None:
@@ -239,15 +269,23 @@ class SaveRouter(Router):
             opened = self._open(session, target, key)
             if opened is not None:
                 opened.end_with(sessions.unwrapped(session))
-            self._saves[session] = key, opened
+            saves[key.is_instant] = key, opened
             return opened
 
     def _open(self, session: Any, target: task_names.SessionTarget, key: _SaveKey) -> _Save | None:
-        found = self._locate(
-            session, target, lambda timeout: placement.of_save(session, key.placed, timeout)
-        )
+        try:
+            found = self._locate(
+                session,
+                target,
+                lambda timeout: placement.of_save(session, key.placed, timeout),
+                for_instant=key.is_instant,
+            )
+        except task_names.UnreachableStateError as error:
+            snapshots.refuse(str(error))
         if found is None:
             return None
+        if key.is_instant:
+            _check_instant(found)
         without_ops = found.without_ops
         is_left = not {found.master, found.chief}.isdisjoint(without_ops) or bool(
             key.is_sharded and without_ops
@@ -262,7 +300,7 @@ class SaveRouter(Router):
         if any(source.variable is None and source.dtype == tf.variant for source in sources_of_all):
             return None
         save = sharded_steps.ShardedSave if key.is_sharded else save_steps.SharedSave
-        return save(found, self._transport)
+        return save(found, self._transport, is_instant=key.is_instant)
 
     def _warn_of_fallback(self, session: Any, prefix: str, why: str) -> None:
         """Warns, once for each session, that TensorFlow saves in it: tasks cannot write.
@@ -346,6 +384,19 @@ class SaveRouter(Router):
             "what it holds"
         )
         self._warn(session, message)
+
+
+def _check_instant(found: located.Located[sources.PlacedSave]) -> None:
+    """Refuses a save of one instant that tasks cannot take part in."""
+    if found.without_ops:
+        who = op_support.describe(found.without_ops, found.master, found.chief)
+        snapshots.refuse(
+            f"the ops of this version of autodist are not loaded in {who}. {op_support.ADVICE} it "
+            "takes part"
+        )
+    for source in found.placed.sources:
+        if source.variable is None and source.dtype == tf.variant:
+            snapshots.refuse(f"{source.name.decode()} is a variant that the graph computes")
 
 
 def _refused(message: str) -> Exception:

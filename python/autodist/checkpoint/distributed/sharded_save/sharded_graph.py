@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from autodist import _native
+from autodist.checkpoint.distributed.instants import joint_instant
 from autodist.checkpoint.distributed.tasks import task_names
 from autodist.checkpoint.distributed.variables import own_graph_handles
 
@@ -30,6 +31,7 @@ class ShardedGraph:
         save: The fetches that write the data files: of each its size and CRC as its task sees them,
             and as the chief does.
         merge: The op that makes one checkpoint of the data files.
+        joint: The ops that take all variables at one instant; `None`: they are not.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class ShardedGraph:
         homes: Sequence[str],
         chief: str,
         unsized: Sequence[int],
+        is_instant: bool,
     ) -> None:
         """Builds the ops.
 
@@ -51,6 +54,7 @@ class ShardedGraph:
             homes: The task of each source.
             chief: The task that makes the checkpoint of the data files.
             unsized: The numbers of the variables without a static shape.
+            is_instant: Whether all variables are taken at one instant.
         """
         self._placed = placed
         self._homes = homes
@@ -70,10 +74,24 @@ class ShardedGraph:
             # Each in a directory of its own, in which no task looks at another's files while they
             # grow: a client of a network file system may remember the size that it saw.
             names = [f"part-{i:05d}-of-{len(data_files):05d}/part" for i in range(len(data_files))]
+            self.joint: joint_instant.JointInstant | None = None
+            # Values that one task takes and another writes.
+            self._sent: dict[int, Any] = {}
+            if is_instant:
+                self.joint = joint_instant.JointInstant(chief, placed.sources, self._variables)
+                self._sent = self.joint.read(
+                    number
+                    for data_file in data_files
+                    for number in data_file.numbers
+                    if joint_instant.is_taken(placed.sources[number])
+                    and not self._is_pinned(data_file, number)
+                )
             own = [
                 self._save(data_file, name)
                 for data_file, name in zip(data_files, names, strict=True)
             ]
+            if self.joint is not None:
+                self.joint.finish()
             # One op waits for all tasks: as many edges as tasks, not their square.
             with tf.device(task_names.processor_of(chief)), tf.control_dependencies(own):
                 written = tf.no_op()
@@ -107,17 +125,19 @@ class ShardedGraph:
                 shape = tf.raw_ops.Shape(input=variable, out_type=tf.int64)
             return tf.reduce_prod(shape)
 
+    def _is_pinned(self, data_file: DataFile, number: int) -> bool:
+        """Tells whether the task of a data file reads a value of it in place."""
+        return self._placed.sources[number].is_pinned and self._homes[number] == data_file.task
+
     def _save(self, data_file: DataFile, name: str) -> Any:
         sources = self._placed.sources
-        pinned, pins = own_graph_handles.reference(
-            [
-                number
-                for number in data_file.numbers
-                if sources[number].is_pinned and self._homes[number] == data_file.task
-            ],
-            self._variables,
-            task_names.processor_of(data_file.task),
-        )
+        held = [number for number in data_file.numbers if self._is_pinned(data_file, number)]
+        if self.joint is not None:
+            pinned, pins = self.joint.reference(held, data_file.task)
+        else:
+            pinned, pins = own_graph_handles.reference(
+                held, self._variables, task_names.processor_of(data_file.task)
+            )
         read = [number for number in data_file.numbers if number not in set(pinned)]
         tensors = [self._value(number) for number in read]
         position = {number: i for i, number in enumerate([*pinned, *read])}
@@ -149,6 +169,8 @@ class ShardedGraph:
 
     def _value(self, number: int) -> Any:
         source = self._placed.sources[number]
+        if number in self._sent:
+            return self._sent[number]
         if source.variable is None:
             return self._given[number]
         variable = self._variables[number]

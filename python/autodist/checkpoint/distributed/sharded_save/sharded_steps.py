@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from autodist import _log
+from autodist import _log, _native
 from autodist.checkpoint.distributed.sharded_save import sharded_graph, sharded_plan
 from autodist.checkpoint.distributed.shared_save import reusable_save
 from autodist.checkpoint.distributed.tasks import control_session
@@ -46,12 +46,15 @@ class ShardedSave(reusable_save.ReusableSave):
     Reusable: built once, run for every save.
     """
 
-    def __init__(self, located: Located[PlacedSave], transport: Transport) -> None:
+    def __init__(
+        self, located: Located[PlacedSave], transport: Transport, *, is_instant: bool = False
+    ) -> None:
         """Opens a session of our own and builds its graph.
 
         Args:
             located: What is saved, and the tasks of its values. All of them have loaded our ops.
             transport: How the bytes travel.
+            is_instant: Whether all variables are taken at one instant.
         """
         self._placed = placed = located.placed
         self._transport = transport
@@ -80,10 +83,16 @@ class ShardedSave(reusable_save.ReusableSave):
                 for number, size in self._bytes.items()
                 if size is None and not placed.sources[number].is_encoded
             ],
+            is_instant=is_instant,
         )
 
     def save(
-        self, prefix: str, fed_values: list[Any], shown: str, running: transfer.Transfer
+        self,
+        prefix: str,
+        fed_values: list[Any],
+        shown: str,
+        running: transfer.Transfer,
+        instant: _native.Instant | None = None,
     ) -> None:
         """Saves.
 
@@ -92,6 +101,7 @@ class ShardedSave(reusable_save.ReusableSave):
             fed_values: The values of the sources that are no variables, in their order.
             shown: What the log calls the checkpoint.
             running: Is told when it ends; nobody counts its bytes.
+            instant: How all variables are taken at one instant; `None`: they are not.
 
         Raises:
             UnreachedError: Tasks cannot write there.
@@ -110,7 +120,14 @@ class ShardedSave(reusable_save.ReusableSave):
             self._check_sizes()
             former = bundle.data_files(prefix) if bundle.exists(prefix) else []
             given = dict(zip(self._graph.values, fed_values, strict=True))
-            self._check(prefix, *self._control.run(self._graph.save, {**feeds, **given}))
+            joint = self._graph.joint
+            if joint is not None and instant is not None:
+                given.update(joint.feeds(instant, self._transport.timeout_seconds))
+            fetches = self._graph.save, () if joint is None else joint.fetches
+            (written, seen), told = self._control.run(fetches, {**feeds, **given})
+            taken = None if joint is None else joint.check(told)
+            running.note_taken()
+            self._check(prefix, written, seen)
             self._control.run(self._graph.merge, feeds)
         self._has_saved = True
         running.end()
@@ -119,6 +136,8 @@ class ShardedSave(reusable_save.ReusableSave):
         for path in former:
             if path not in names:
                 bundle.remove_file(path)
+        if taken is not None:
+            taken.log(shown)
         _LOGGER.info(
             "saved %s: %d data files in %.3f s; every task wrote a data file of its own%s",
             shown,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from autodist import _native
+from autodist.checkpoint.distributed.instants import joint_instant
 from autodist.checkpoint.distributed.stock_servers import stock_server_reads
 from autodist.checkpoint.distributed.tasks import task_names
 from autodist.checkpoint.distributed.variables import own_graph_handles
@@ -27,6 +28,7 @@ class SaveGraph:
         keep_ops: By number of a task, its `AutodistKeepSources`.
         finish_ops: An `AutodistFinishParts` for each task that writes, but the chief. Run again,
             they do nothing.
+        joint: The ops that take all variables at one instant; `None`: they are not.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class SaveGraph:
         chief: str,
         without_ops: Collection[str],
         label: str,
+        is_instant: bool,
     ) -> None:
         """Builds the ops that begin and end a save.
 
@@ -50,6 +53,7 @@ class SaveGraph:
             chief: The task that makes the files.
             without_ops: The tasks that have not loaded our ops.
             label: A name for the saver and its master.
+            is_instant: Whether all variables are taken at one instant.
         """
         self._graph = graph
         self._placed = placed
@@ -57,6 +61,7 @@ class SaveGraph:
         self.fed = [i for i, source in enumerate(placed.sources) if source.variable is None]
         self.stock_servers: dict[int, stock_server_reads.StockServerReads] = {}
         self._writers: dict[tuple[Any, ...], Any] = {}
+        self.joint: joint_instant.JointInstant | None = None
         with graph.as_default():
             self.save_id = tf.compat.v1.placeholder(tf.string, [])
             self.prefix = tf.compat.v1.placeholder(tf.string, [])
@@ -71,14 +76,16 @@ class SaveGraph:
             self.entries = tf.compat.v1.placeholder(tf.string, [None])
             self._keep = [tf.compat.v1.placeholder(tf.int64, [None]) for _ in self.tasks]
             self._release = [tf.compat.v1.placeholder(tf.int64, [None]) for _ in self.tasks]
-            self._build(homes, by_value, without_ops, label)
+            self._build(homes, by_value, without_ops, label=label, is_instant=is_instant)
 
     def _build(
         self,
         homes: Sequence[str],
         by_value: Collection[int],
         without_ops: Collection[str],
+        *,
         label: str,
+        is_instant: bool,
     ) -> None:
         ops = _native.ops()
         placed = self._placed
@@ -93,6 +100,13 @@ class SaveGraph:
             None if source.variable is None else own_graph_handles.handle_of(source.variable)
             for source in placed.sources
         ]
+        # Those that are taken where they lie and sent to the chief.
+        taken: dict[int, Any] = {}
+        if is_instant:
+            self.joint = joint_instant.JointInstant(self.tasks[0], placed.sources, handles)
+            taken = self.joint.read(
+                number for number in by_value if joint_instant.is_taken(placed.sources[number])
+            )
         self.joins: dict[int, tuple[list[int], Any]] = {}
         for index, task in enumerate(self.tasks):
             here = by_home.get(task, [])
@@ -111,7 +125,9 @@ class SaveGraph:
                 is_held = placed.sources[number].is_pinned and number not in by_value
                 (held if is_held else read).append(number)
             if held or read:
-                self.joins[index] = self._join(index, held, read, handles)
+                self.joins[index] = self._join(index, held, read, handles, taken)
+        if self.joint is not None:
+            self.joint.finish()
         self.keep_ops: dict[int, Any] = {}
         self.finish_ops: list[Any] = []
         drops = []
@@ -203,15 +219,26 @@ class SaveGraph:
         return crcs, names, parts, reads
 
     def _join(
-        self, index: int, held: list[int], read: list[int], handles: Sequence[Any]
+        self,
+        index: int,
+        held: list[int],
+        read: list[int],
+        handles: Sequence[Any],
+        taken: Mapping[int, Any],
     ) -> tuple[list[int], Any]:
         ops = _native.ops()
-        numbers, pins = own_graph_handles.reference(
-            held, handles, task_names.processor_of(self.tasks[index])
-        )
+        if self.joint is not None:
+            numbers, pins = self.joint.reference(held, self.tasks[index])
+        else:
+            numbers, pins = own_graph_handles.reference(
+                held, handles, task_names.processor_of(self.tasks[index])
+            )
         tensors = []
         for number in read:
             source = self._placed.sources[number]
+            if number in taken:
+                tensors.append(taken[number])
+                continue
             tensors.append(
                 self._value_of[number]
                 if source.variable is None

@@ -25,6 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from autodist import _log, _native
+from autodist.checkpoint.distributed.instants import joint_instant
 from autodist.checkpoint.distributed.shared_save import (
     file_systems,
     reusable_save,
@@ -76,13 +77,16 @@ class SharedSave(reusable_save.ReusableSave):
     Reusable: built once, run for every save.
     """
 
-    def __init__(self, located: Located[PlacedSave], transport: Transport) -> None:
+    def __init__(
+        self, located: Located[PlacedSave], transport: Transport, *, is_instant: bool = False
+    ) -> None:
         """Opens a session of our own and builds its graph.
 
         Args:
             located: What is saved, and the tasks of its values. Its master and its chief have
                 loaded our ops.
             transport: How the bytes travel.
+            is_instant: Whether all variables are taken at one instant.
         """
         self._placed = placed = located.placed
         self._transport = transport
@@ -105,6 +109,7 @@ class SharedSave(reusable_save.ReusableSave):
             chief=self._chief,
             without_ops=located.without_ops,
             label=f"{located.master}/{placed.name}",
+            is_instant=is_instant,
         )
         number_of = {task: number for number, task in enumerate(self._graph.tasks)}
         self._homes = [number_of[home] for home in homes]
@@ -114,13 +119,20 @@ class SharedSave(reusable_save.ReusableSave):
         self._blocks = shared_blocks.SharedBlocks(self._control, self._graph)
         self._warned = ""
 
-    def save(self, prefix: str, fed_values: list[Any], running: transfer.Transfer) -> None:
+    def save(
+        self,
+        prefix: str,
+        fed_values: list[Any],
+        running: transfer.Transfer,
+        instant: _native.Instant | None = None,
+    ) -> None:
         """Saves.
 
         Args:
             prefix: The checkpoint's.
             fed_values: The values of the sources that are no variables, in their order.
             running: Is told how far the save is.
+            instant: How all variables are taken at one instant; `None`: they are not.
 
         Raises:
             tf.errors.UnavailableError: A task does not answer; names it.
@@ -136,7 +148,8 @@ class SharedSave(reusable_save.ReusableSave):
         }
         with self._stock.saving(feeds), self._dropping(feeds), self._renewing(feeds, running):
             opened = self._control.run(self._graph.open, {**feeds, self._graph.prefix: prefix})
-            places, shapes = self._join(feeds, opened.path, fed_values)
+            taken, places, shapes = self._join(feeds, opened.path, fed_values, instant)
+            running.note_taken()
             writers = self._writers(opened, places)
             plan = self._plan(writers, shapes)
             running.begin(plan.size_bytes)
@@ -159,6 +172,8 @@ class SharedSave(reusable_save.ReusableSave):
         self._has_saved = True
         running.end()
         seconds = time.monotonic() - start
+        if taken is not None:
+            taken.log(prefix)
         _LOGGER.info(
             "saved %s: %s of %s in %.3f s (%s); %s",
             prefix,
@@ -170,19 +185,32 @@ class SharedSave(reusable_save.ReusableSave):
         )
 
     def _join(
-        self, feeds: dict[Any, Any], path: bytes, fed_values: list[Any]
-    ) -> tuple[dict[int, file_systems.FilePlace], dict[int, tuple[tuple[int, ...], int]]]:
+        self,
+        feeds: dict[Any, Any],
+        path: bytes,
+        fed_values: list[Any],
+        instant: _native.Instant | None,
+    ) -> tuple[
+        joint_instant.TakenInstant | None,
+        dict[int, file_systems.FilePlace],
+        dict[int, tuple[tuple[int, ...], int]],
+    ]:
         """Has every task refer to its values.
 
-        Returns the file as tasks see it, and each source's shape and encoded size.
+        Returns how the instant was taken, the file as tasks see it, and each source's shape and
+        encoded size.
         """
         given = dict(zip(self._graph.values, fed_values, strict=True))
+        joint = self._graph.joint
+        if joint is not None and instant is not None:
+            given.update(joint.feeds(instant, self._transport.timeout_seconds))
         self._stock.check_values(feeds)
         # One run: every task refers to all of its variables with dense updates at the same time.
-        outputs, begun = self._control.run(
+        outputs, begun, told = self._control.run(
             (
                 {index: outputs for index, (_, outputs) in self._graph.joins.items()},
                 self._stock.begin(),
+                () if joint is None else joint.fetches,
             ),
             {**feeds, **given, self._graph.path: path if self._transport.way != "stream" else b""},
         )
@@ -196,7 +224,7 @@ class SharedSave(reusable_save.ReusableSave):
             for source in self._graph.joins[index][0]:
                 shape = tuple(itertools.islice(numbers, next(numbers)))
                 shapes[source] = shape, next(numbers)
-        return places, shapes
+        return None if joint is None else joint.check(told), places, shapes
 
     def _writers(self, opened: Any, places: dict[int, file_systems.FilePlace]) -> _Writers:
         """Returns which tasks write; raises if `transport` asks for tasks that cannot."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from autodist import _native
@@ -12,7 +12,12 @@ ADVICE = "Call `autodist.load_ops()` where these servers start, and"
 
 
 def find(
-    target: task_names.SessionTarget, master: str, involved: Iterable[str], timeout_seconds: float
+    target: task_names.SessionTarget,
+    master: str,
+    involved: Iterable[str],
+    timeout_seconds: float,
+    *,
+    for_instant: bool = False,
 ) -> list[str]:
     """Returns the tasks that have not loaded our ops.
 
@@ -23,14 +28,16 @@ def find(
         master: The task of its master.
         involved: The tasks that are needed.
         timeout_seconds: For how long a task may not answer.
+        for_instant: Whether those are needed that take variables at one instant.
     """
+    probe: Callable[[], Any] = _instant_probe if for_instant else _probe
 
     def has_ops(task: str) -> bool:
         return task_calls.has_op(
             target,
             master,
             task,
-            _probe,
+            probe,
             timeout_seconds,
             lambda seconds: liveness.lives(target, None if task == master else task, seconds),
         )
@@ -57,6 +64,10 @@ def describe(without_ops: Collection[str], master: str, chief: str) -> str:
     """
     roles = {chief: ", the saver's own task,", master: ", the session's master,"}
     return ", ".join(task + roles.get(task, "") for task in without_ops).removesuffix(",")
+
+
+def _instant_probe() -> Any:
+    return _native.ops().autodist_listen_for_instant().port
 
 
 def _probe() -> Any:

@@ -1,0 +1,1 @@
+"""Saves that take the variables of several tasks at one instant."""

@@ -1,0 +1,104 @@
+"""Saves of one instant of several servers, in real processes."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from autodist.checkpoint.saver import Saver
+from autodist.errors import ArgumentError
+from support.clusters.ps_job import PsJob, files, running
+from support.clusters.server_variables import build, save_by_stock, values_of
+from support.ports import free_ports
+from support.python_programs import run_python
+
+tf1 = tf.compat.v1
+
+WAYS = ("auto", "stream", "files")
+
+
+@pytest.mark.parametrize(("servers", "saves"), [(1, 2), (2, 4), (4, 2)])
+def test_counters_of_all_servers_are_of_one_instant(
+    servers: int, saves: int, directory: Path
+) -> None:
+    done = run_python(
+        "-m", "support.clusters.instant_program", directory, servers, saves, "instant", *WAYS
+    )
+    assert "all saves were checked" in done.stdout
+    assert done.stdout.count("holds one instant of all variables") == saves * len(WAYS)
+
+
+def test_the_bytes_are_those_of_stock(
+    job: PsJob, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with tf.Graph().as_default(), tf1.Session(job.target) as session:
+        build()
+        savers = {way: Saver(transport=way) for way in (None, "shared", "stream", "files")}
+        session.run(tf1.global_variables_initializer())
+        values = values_of(session)
+        expected = files(save_by_stock(values, directory))
+        for way, saver in savers.items():
+            prefix = directory / f"ours_{way}"
+            caplog.clear()
+            with caplog.at_level(logging.INFO, logger="autodist"):
+                # Saves of either kind, in turns.
+                for consistency in ("instant", "shard", "instant"):
+                    saver.save(
+                        session, str(prefix), write_meta_graph=False, consistency=consistency
+                    )
+            assert caplog.text.count("holds one instant of all variables, kept by references") == 2
+            assert "of other times: ref" in caplog.text
+            if way == "files":
+                reader = tf.train.load_checkpoint(str(prefix))
+                assert set(reader.get_variable_to_shape_map()) == set(values)
+                for name, value in values.items():
+                    assert (reader.get_tensor(name) == value).all()
+            else:
+                assert files(prefix) == expected, way
+
+
+def test_a_variable_without_a_value_is_named(job: PsJob, directory: Path) -> None:
+    with tf.Graph().as_default(), tf1.Session(job.target) as session:
+        for task in range(2):
+            with tf1.device(f"/job:ps/task:{task}"):
+                variable = tf1.get_variable(f"valued_{task}", [3], use_resource=True)
+        first = tf1.global_variables()[0]
+        session.run(first.initializer)
+        for way in (None, "stream", "files"):
+            saver = Saver(transport=way)
+            with pytest.raises(tf.errors.FailedPreconditionError, match="valued_1"):
+                saver.save(session, str(directory / "model"), consistency="instant")
+            assert list(directory.iterdir()) == []
+        session.run(variable.initializer)
+        saver.save(session, str(directory / "model"), consistency="instant")
+
+
+def test_what_cannot_be_of_one_instant_is_refused(job: PsJob, directory: Path) -> None:
+    with tf.Graph().as_default(), tf1.Session(job.target) as session:
+        for task in range(2):
+            with tf1.device(f"/job:ps/task:{task}"):
+                tf1.get_variable(f"v{task}", [3], use_resource=False)
+        ours = Saver()
+        with tf.control_dependencies([tf.no_op("before")]):
+            waits = Saver()
+        session.run(tf1.global_variables_initializer())
+        for saver, why in ((ours, "no resource variable"), (waits, "waits for before")):
+            with pytest.raises(ArgumentError, match=why):
+                saver.save(session, str(directory / "model"), consistency="instant")
+    assert list(directory.iterdir()) == []
+
+
+def test_a_server_without_our_ops_is_named(directory: Path) -> None:
+    with (
+        running(free_ports(3), lacking=[1]) as job,
+        tf.Graph().as_default(),
+        tf1.Session(job.target) as session,
+    ):
+        build()
+        saver = Saver()
+        session.run(tf1.global_variables_initializer())
+        with pytest.raises(ArgumentError, match=r"not loaded in /job:ps/replica:0/task:1\."):
+            saver.save(session, str(directory / "model"), consistency="instant")
+        assert list(directory.iterdir()) == []
+        saver.save(session, str(directory / "model"), write_meta_graph=False)
