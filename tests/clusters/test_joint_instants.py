@@ -102,3 +102,20 @@ def test_a_server_without_our_ops_is_named(directory: Path) -> None:
             saver.save(session, str(directory / "model"), consistency="instant")
         assert list(directory.iterdir()) == []
         saver.save(session, str(directory / "model"), write_meta_graph=False)
+
+
+@pytest.mark.parametrize(
+    "cases",
+    [
+        # Servers that take part: killed when all are locked, and stopped.
+        ("1:5sk1:stream", "1:6rk1:files", "1:5ss1:shared"),
+        # The one that leads: killed when one has heard GO, and another DONE; stopped.
+        ("0:6sk2:shared", "0:10sk2:files", "0:6ss1:stream"),
+    ],
+)
+def test_a_server_that_is_lost_at_any_step_is_named(
+    cases: tuple[str, ...], directory: Path
+) -> None:
+    """Training goes on elsewhere, nothing is committed, and the next save succeeds."""
+    done = run_python("-m", "support.clusters.instant_fault_program", directory / "saves", *cases)
+    assert "all faults were survived" in done.stdout

@@ -100,7 +100,7 @@ class SaveOptions(_TransferOptions):
         consistency: What a checkpoint holds if training goes on meanwhile. `'shard'`: variables with
             dense updates as they were at one instant, and each shard of a variable that is updated
             by rows as it was at an instant of its own. `'instant'`: all variables as they were at
-            one instant. That is not possible for variables on several tasks.
+            one instant. On a cluster all tasks take theirs together.
         snapshot_method: How `'instant'` keeps variables that are updated by rows. `'pages'`: their
             memory is write-protected, and a page is copied before it is overwritten. `'fork'`: a
             forked process keeps it. `'copy'`: all of it is copied while updates wait. `'auto'`: the

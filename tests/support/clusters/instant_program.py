@@ -4,7 +4,8 @@
 
 Each step adds one to a chain of counters, one after the other, each on the next server. So at any instant a counter is
 at most as large as the one before it, and the first is at most `WORKERS` larger than the last. All elements of a
-counter are equal. The program prints how many saves were not so, and fails if `CONSISTENCY` is `instant` and one was not.
+counter are equal. The program prints how many saves were not so, and fails if one was not and `CONSISTENCY` is
+`instant`.
 """
 
 import contextlib
