@@ -28,6 +28,10 @@ _LOGGER = _log.get_logger()
 # time that it tries to get them.
 LEASE_SECONDS = 0.3
 
+# How long all may take, as a multiple of the time for which a task may not answer: to prepare an
+# image takes longer on a busy machine. A lost task is found sooner.
+DEADLINE_FACTOR = 10
+
 # How often all tasks try.
 MOST_ROUNDS = 12
 
@@ -185,12 +189,12 @@ class JointInstant:
 
         Args:
             instant: How variables are taken.
-            timeout_seconds: How long all may take.
+            timeout_seconds: For how long a task may not answer.
         """
         return {
             self._token: secrets.token_bytes(_TOKEN_BYTES),
             self._lease: max(1, int(LEASE_SECONDS * 1000)),
-            self._deadline: max(1, int(timeout_seconds * 1000)),
+            self._deadline: max(1, int(timeout_seconds * DEADLINE_FACTOR * 1000)),
             self._rounds: MOST_ROUNDS,
             self._methods: list(instant.methods),
             self._memory: instant.memory_bytes,
