@@ -39,6 +39,7 @@ struct Stranger {
 struct Peer {
   std::string task;
   std::optional<Connection> connection = {};
+  bool has_connected = false;              // and may have gone since
   MessageKind last = MessageKind::kHello;  // what it has said
 };
 
@@ -52,7 +53,7 @@ class Coordinator {
 
   absl::StatusOr<BarrierReport> Run() {
     absl::StatusOr<BarrierReport> report = RunRounds();
-    if (!report.ok()) SayToAll(FailedMessage(round_, report.status()));
+    if (!report.ok()) TellAll(FailedMessage(round_, report.status()));
     Part();
     return report;
   }
@@ -188,7 +189,8 @@ class Coordinator {
       return;
     }
     Peer& peer = peers_[static_cast<size_t>(hello.number)];
-    if (!peer.connection) peer.connection.emplace(std::move(*connection));
+    if (std::exchange(peer.has_connected, true)) return;
+    peer.connection.emplace(std::move(*connection));
   }
 
   void Hear(Peer* peer) {
@@ -243,6 +245,23 @@ class Coordinator {
       if (!peer.connection) continue;
       const absl::Status sent = peer.connection->Send(message);
       if (!sent.ok()) Lose(&peer, sent);
+    }
+  }
+
+  // Also those who connect only now.
+  void TellAll(const Message& failed) {
+    const BarrierClock::time_point until = BarrierClock::now() + kFarewell;
+    std::vector<bool> is_told(peers_.size(), false);
+    while (true) {
+      for (size_t i = 0; i < peers_.size(); ++i) {
+        if (is_told[i] || !peers_[i].connection) continue;
+        is_told[i] = true;
+        peers_[i].connection->Send(failed).IgnoreError();
+      }
+      const bool are_all = std::all_of(peers_.begin(), peers_.end(),
+                                       [](const Peer& peer) { return peer.has_connected; });
+      if (are_all || cancelled_ || BarrierClock::now() >= until) return;
+      PollAll(until);
     }
   }
 

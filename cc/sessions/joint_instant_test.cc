@@ -28,7 +28,7 @@ constexpr auto kLongTime = std::chrono::seconds(120);
 const std::atomic<bool> kNotCancelled{false};
 
 // The methods that this machine has, each alone.
-std::vector<ImageMethod> Methods() {
+std::vector<ImageMethod> UsableMethods() {
   std::vector<ImageMethod> methods = {ImageMethod::kFork, ImageMethod::kCopy};
   PageGuard guard;
   if (guard.Open().ok()) methods.push_back(ImageMethod::kPages);
@@ -36,7 +36,7 @@ std::vector<ImageMethod> Methods() {
 }
 
 // The first bytes of a value as it was.
-float Read(const SourceValue& value) {
+float FirstElement(const SourceValue& value) {
   float read = *value.tensor.flat<float>().data();
   if (value.image != nullptr) {
     const absl::Status status = value.image->Read(value.tensor.tensor_data().data(), sizeof read,
@@ -131,7 +131,7 @@ absl::StatusOr<BarrierReport> TakeAll(std::vector<std::unique_ptr<Task>>* tasks,
 }
 
 TEST(TheVariablesOfAllTasksAreOfOneInstant) {
-  for (const ImageMethod method : Methods()) {
+  for (const ImageMethod method : UsableMethods()) {
     InstantOptions options;
     options.methods = {method};
     options.spill_directory = "/var/tmp";
@@ -149,7 +149,7 @@ TEST(TheVariablesOfAllTasksAreOfOneInstant) {
       for (std::unique_ptr<Task>& task : tasks) {
         EXPECT_EQ(task->taken.status().ToString(), "OK");
         EXPECT_EQ(task->taken->round, report->round);
-        seen.push_back(Read(task->values[0]));
+        seen.push_back(FirstElement(task->values[0]));
       }
       EXPECT_TRUE(seen[2] <= seen[1] && seen[1] <= seen[0] && seen[0] <= seen[2] + 1);
       for (std::unique_ptr<Task>& task : tasks) {
