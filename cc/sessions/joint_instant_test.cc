@@ -15,7 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "barrier/coordinator.h"
 #include "core/testing/testing.h"
-#include "images/page_guard.h"
+#include "images/system/page_guard.h"
 #include "sessions/testing_variables.h"
 
 namespace autodist {
