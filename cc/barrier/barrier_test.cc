@@ -300,7 +300,6 @@ TEST(AParticipantThatIsSilentIsNamed) {
     while (barrier.locked_count < 1) std::this_thread::yield();
     // They let go long before the end.
     while (barrier.locked_count > 0) std::this_thread::yield();
-    EXPECT_TRUE(barrier.report.status().message() == "not run");
   });
   barrier.ExpectAllFail([](const absl::Status& s) { return absl::IsFailedPrecondition(s); },
                         "/task:2 did not prepare");

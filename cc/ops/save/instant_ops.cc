@@ -175,6 +175,12 @@ absl::StatusOr<BarrierToken> TokenInput(OpKernelContext* context, int input) {
   return BarrierToken::Of(absl::string_view(context->input(input).flat<tstring>()(0)));
 }
 
+// The client asks which tasks live when a run fails with this code. FinalStatus() does not keep
+// Unavailable.
+absl::Status OfLostTask(const absl::Status& status) {
+  return absl::IsUnavailable(status) ? absl::DeadlineExceededError(status.message()) : status;
+}
+
 class ListenForInstantOp : public tensorflow::OpKernel {
  public:
   using OpKernel::OpKernel;
@@ -221,7 +227,7 @@ class LeadInstantOp : public TaskOp {
     options.deadline = BarrierClock::now() + MillisecondsInput(context, 3);
     options.most_rounds = static_cast<int>(NumberInput(context, 4));
     absl::StatusOr<BarrierReport> report = Coordinate(*shared->get(), options, *token, cancelled);
-    if (!report.ok()) return report.status();
+    if (!report.ok()) return OfLostTask(report.status());
     SetScalarOutput<int64_t>(context, 0, report->round);
     Tensor seconds(tensorflow::DT_DOUBLE, TensorShape({2}));
     seconds.flat<double>()(0) = report->locking_seconds;
@@ -259,7 +265,7 @@ class JoinInstantOp : public TaskOp {
     const absl::StatusOr<JointInstant> joint = TakeInstantTogether(
         &saved->values, options, Participant(context), *token,
         [&](size_t index) { return MissingValueError(*saved, index); }, cancelled);
-    if (!joint.ok()) return joint.status();
+    if (!joint.ok()) return OfLostTask(joint.status());
     const Instant& instant = joint->instant;
     SetScalarOutput<int64_t>(context, 1, joint->round);
     SetScalarOutput<tstring>(context, 2, instant.method ? MethodName(*instant.method) : "");
