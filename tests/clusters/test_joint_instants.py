@@ -119,3 +119,34 @@ def test_a_server_that_is_lost_at_any_step_is_named(
     """Training goes on elsewhere, nothing is committed, and the next save succeeds."""
     done = run_python("-m", "support.clusters.instant_fault_program", directory / "saves", *cases)
     assert "all faults were survived" in done.stdout
+
+
+def test_a_save_in_the_background_holds_what_the_servers_had(job: PsJob, directory: Path) -> None:
+    """What is changed after `save_async` has returned is not in the checkpoint."""
+    with tf.Graph().as_default(), tf1.Session(job.target) as session:
+        tables = []
+        for task in range(2):
+            with tf1.device(f"/job:ps/task:{task}"):
+                tables.append(
+                    tf1.get_variable(
+                        f"table_{task}",
+                        [4000, 256],
+                        initializer=tf1.zeros_initializer(),
+                        use_resource=True,
+                    )
+                )
+        with tf1.device("/job:ps/task:0"):
+            in_place = tf.raw_ops.ResourceScatterAdd(
+                resource=tables[0].handle, indices=tf.range(4000), updates=tf.ones([4000, 256])
+            )
+        update = [in_place, tables[1].assign_add(tf.ones([4000, 256]), read_value=False)]
+        savers = [Saver(transport=way) for way in (None, "stream", "files")]
+        session.run(tf1.global_variables_initializer())
+        session.run(update)
+        for number, saver in enumerate(savers, 1):
+            handle = saver.save_async(session, str(directory / f"model{number}"))
+            session.run(update)
+            reader = tf.train.load_checkpoint(handle.result())
+            for task in range(2):
+                table = reader.get_tensor(f"table_{task}")
+                assert table.min() == table.max() == number
