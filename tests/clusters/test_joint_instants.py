@@ -1,13 +1,17 @@
 """Saves of one instant of several servers, in real processes."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
+from autodist.autodist import AutoDist
 from autodist.checkpoint.saver import Saver
 from autodist.errors import ArgumentError
+from autodist.strategy import AllReduce, PartitionedPS, StrategyBuilder
 from support.clusters.ps_job import PsJob, files, running
 from support.clusters.server_variables import build, save_by_stock, values_of
 from support.ports import free_ports
@@ -150,3 +154,26 @@ def test_a_save_in_the_background_holds_what_the_servers_had(job: PsJob, directo
             for task in range(2):
                 table = reader.get_tensor(f"table_{task}")
                 assert table.min() == table.max() == number
+
+
+@pytest.mark.parametrize("strategy", [AllReduce(), PartitionedPS()], ids=["copies", "slices"])
+def test_a_distributed_session_saves_one_instant(
+    make_autodist: Callable[..., AutoDist], tmp_path: Path, strategy: StrategyBuilder
+) -> None:
+    """Two replicas on two tasks: copies of variables, which are sent and averaged, or slices."""
+    autodist = make_autodist(strategy, 2)
+    with tf.Graph().as_default(), autodist.scope():
+        table = tf1.get_variable("table", [300, 8], use_resource=True)
+        loss = tf.reduce_sum(tf.gather(table, [0, 7]) ** 2)
+        train = tf1.train.AdagradOptimizer(0.1).minimize(loss)
+        savers = [Saver(transport=way) for way in (None, "stream", "files")]
+        init = tf1.global_variables_initializer()
+        with autodist.create_distributed_session() as session:
+            session.run(init)
+            session.run(train)
+            expected = session.run(table)
+            for number, saver in enumerate(savers):
+                prefix = saver.save(
+                    session, str(tmp_path / f"model{number}"), consistency="instant"
+                )
+                np.testing.assert_array_equal(tf.train.load_variable(prefix, "table"), expected)
