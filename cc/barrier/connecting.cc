@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// Finds the coordinator of a save among the addresses of its machine.
 
 #include "barrier/connecting.h"
 

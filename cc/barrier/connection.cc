@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// TCP connections between the tasks of a save of one instant.
 
 #include "barrier/connection.h"
 

@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// The one that says when all participants of a save take their variables.
 
 #include "barrier/coordinator.h"
 

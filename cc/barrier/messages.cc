@@ -1,4 +1,5 @@
-// See the header for what this is for.
+// What the tasks of a save of one instant say to each other: docs/design/snapshots.md, "Several
+// servers".
 //
 //   size of the rest, 4 bytes | kind, 1 | round, 4 | number, 8 | text
 //

@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// One of those that take their variables at the same instant.
 
 #include "barrier/participant.h"
 

@@ -13,12 +13,15 @@
 
 #include "absl/strings/match.h"
 #include "core/testing/testing.h"
-#include "images/system/page_guard.h"
+#include "sessions/testing_training.h"
 #include "sessions/testing_variables.h"
 
 namespace autodist {
 namespace {
 
+using testing::AddOne;
+using testing::Training;
+using testing::UsableMethods;
 using testing::Variables;
 
 std::vector<SourceValue> ValuesOf(const std::vector<PinnedVariables>& all) {
@@ -42,14 +45,6 @@ std::vector<tensorflow::Var*> InLockOrder(const std::vector<SourceValue>& values
   return variables;
 }
 
-// The methods that this machine has, each alone.
-std::vector<ImageMethod> Methods() {
-  std::vector<ImageMethod> methods = {ImageMethod::kFork, ImageMethod::kCopy};
-  PageGuard guard;
-  if (guard.Open().ok()) methods.push_back(ImageMethod::kPages);
-  return methods;
-}
-
 InstantOptions Only(ImageMethod method) {
   InstantOptions options;
   options.methods = {method};
@@ -71,51 +66,20 @@ std::vector<float> Read(const SourceValue& value) {
   return read;
 }
 
-// Adds 1 to all variables while it holds all their locks, in place, again and again: whoever sees
-// two of them with different values did not see one instant.
-class Training {
- public:
-  explicit Training(const std::vector<tensorflow::Var*>& variables) {
-    thread_ = std::thread([this, variables] {
-      while (!ends_) {
-        for (tensorflow::Var* each : variables) each->mu()->lock();
-        for (tensorflow::Var* each : variables) Bump(each);
-        for (tensorflow::Var* each : variables) each->mu()->unlock();
-        ++steps_;
-      }
-    });
-  }
-  ~Training() {
-    ends_ = true;
-    thread_.join();
-  }
-
-  void Await(int64_t steps) {
-    const int64_t until = steps_ + steps;
-    while (steps_ < until) std::this_thread::yield();
-  }
-
- private:
-  // As TensorFlow's updates do it.
-  static void Bump(tensorflow::Var* variable) {
-    if (!variable->copy_on_read_mode.load() && !variable->tensor()->RefCountIsOne()) {
-      tensorflow::Tensor copy(tensorflow::DT_FLOAT, variable->tensor()->shape());
-      copy.flat<float>() = variable->tensor()->flat<float>();
-      *variable->tensor() = copy;
-    }
-    variable->tensor()->flat<float>() = variable->tensor()->flat<float>() + 1.0f;
-  }
-
-  std::atomic<bool> ends_{false};
-  std::atomic<int64_t> steps_{0};
-  std::thread thread_;
-};
+// Adds 1 to all variables while it holds all their locks, in place: whoever sees two of them with
+// different values did not see one instant.
+void AddOneToAll(const std::vector<tensorflow::Var*>& variables) {
+  for (tensorflow::Var* each : variables) each->mu()->lock();
+  for (tensorflow::Var* each : variables) AddOne(each);
+  for (tensorflow::Var* each : variables) each->mu()->unlock();
+}
 
 TEST(AllVariablesAreOfOneInstant) {
-  for (const ImageMethod method : Methods()) {
+  for (const ImageMethod method : UsableMethods()) {
     Variables in_place(3, 300000, 0, /*in_place=*/true), dense(2, 70000, 0);
     const std::vector<PinnedVariables> pins = {in_place.Pins(), dense.Pins()};
-    Training training(InLockOrder(ValuesOf(pins)));
+    const std::vector<tensorflow::Var*> variables = InLockOrder(ValuesOf(pins));
+    Training training([&] { AddOneToAll(variables); });
     for (int round = 0; round < 20; ++round) {
       training.Await(3);
       std::vector<SourceValue> values = ValuesOf(pins);

@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// Variables of several tasks as they were at one instant: what one task does.
 
 #include "sessions/joint_instant.h"
 

@@ -15,25 +15,20 @@
 #include "absl/strings/str_cat.h"
 #include "barrier/coordinator.h"
 #include "core/testing/testing.h"
-#include "images/system/page_guard.h"
+#include "sessions/testing_training.h"
 #include "sessions/testing_variables.h"
 
 namespace autodist {
 namespace {
 
+using testing::AddOne;
+using testing::Training;
+using testing::UsableMethods;
 using testing::Variables;
 
 constexpr auto kLongTime = std::chrono::seconds(120);
 
 const std::atomic<bool> kNotCancelled{false};
-
-// The methods that this machine has, each alone.
-std::vector<ImageMethod> UsableMethods() {
-  std::vector<ImageMethod> methods = {ImageMethod::kFork, ImageMethod::kCopy};
-  PageGuard guard;
-  if (guard.Open().ok()) methods.push_back(ImageMethod::kPages);
-  return methods;
-}
 
 // The first bytes of a value as it was.
 float FirstElement(const SourceValue& value) {
@@ -57,44 +52,15 @@ struct Task {
   absl::StatusOr<JointInstant> taken = absl::UnknownError("not run");
 };
 
-// Adds 1 to the variables of all tasks, one after the other, again and again: at any instant each
-// is at most one step behind the one before it.
-class Chain {
- public:
-  explicit Chain(std::vector<std::unique_ptr<Task>>* tasks) {
-    thread_ = std::thread([this, tasks] {
-      while (!ends_) {
-        for (std::unique_ptr<Task>& task : *tasks) Bump(task->variable());
-        ++steps_;
-      }
-    });
-  }
-  ~Chain() {
-    ends_ = true;
-    thread_.join();
-  }
-
-  void Await(int64_t steps) {
-    const int64_t until = steps_ + steps;
-    while (steps_ < until) std::this_thread::yield();
-  }
-
- private:
-  // As TensorFlow's updates do it.
-  static void Bump(tensorflow::Var* variable) {
+// Adds 1 to the variables of all tasks, one after the other: at any instant each is at most one
+// step behind the one before it.
+void AddOneInTurn(const std::vector<std::unique_ptr<Task>>& tasks) {
+  for (const std::unique_ptr<Task>& task : tasks) {
+    tensorflow::Var* const variable = task->variable();
     const tensorflow::mutex_lock lock(*variable->mu());
-    if (!variable->copy_on_read_mode.load() && !variable->tensor()->RefCountIsOne()) {
-      tensorflow::Tensor copy(tensorflow::DT_FLOAT, variable->tensor()->shape());
-      copy.flat<float>() = variable->tensor()->flat<float>();
-      *variable->tensor() = copy;
-    }
-    variable->tensor()->flat<float>() = variable->tensor()->flat<float>() + 1.0f;
+    AddOne(variable);
   }
-
-  std::atomic<bool> ends_{false};
-  std::atomic<int64_t> steps_{0};
-  std::thread thread_;
-};
+}
 
 absl::StatusOr<BarrierReport> TakeAll(std::vector<std::unique_ptr<Task>>* tasks,
                                       const InstantOptions& options) {
@@ -138,13 +104,13 @@ TEST(TheVariablesOfAllTasksAreOfOneInstant) {
     std::vector<std::unique_ptr<Task>> tasks;
     for (const bool in_place : {true, false, true})
       tasks.push_back(std::make_unique<Task>(in_place));
-    Chain chain(&tasks);
+    Training training([&] { AddOneInTurn(tasks); });
     for (int save = 0; save < 10; ++save) {
-      chain.Await(2);
+      training.Await(2);
       const absl::StatusOr<BarrierReport> report = TakeAll(&tasks, options);
       EXPECT_EQ(report.status().ToString(), "OK");
       if (!report.ok()) return;
-      chain.Await(2);
+      training.Await(2);
       std::vector<float> seen;
       for (std::unique_ptr<Task>& task : tasks) {
         EXPECT_EQ(task->taken.status().ToString(), "OK");

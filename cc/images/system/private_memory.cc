@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// Whether memory belongs to this process alone.
 
 #include "images/system/private_memory.h"
 

@@ -1,4 +1,5 @@
-// See the header for the idea. Whatever is defined here also runs in a forked child, and in threads
+// System calls of this program that fail, for tests. The header tells how. Whatever is defined here
+// also runs in a forked child, and in threads.
 // that hold locks of the C library: atomic numbers and system calls only.
 
 #include "images/testing/failing_calls.h"
