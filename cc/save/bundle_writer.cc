@@ -33,13 +33,14 @@ absl::Status CheckCancelled(const WriteOptions& options) {
   return absl::CancelledError("the save was cancelled; nothing was written");
 }
 
-// Writes the data file and commits.
+// Writes the data file and commits. Sets *is_read once the sources have been read.
 absl::StatusOr<int64_t> WriteInto(BundleFiles* files, const SavePlan& plan, Sources* sources,
-                                  const WriteOptions& options) {
+                                  const WriteOptions& options, bool* is_read) {
   absl::StatusOr<std::vector<TensorStream>> streams = MakeStreams(plan, sources);
   if (!streams.ok()) return streams.status();
   const FilePlan file = PlanFile(plan, StreamBytes(*streams), kBlockBytes);
   absl::Status status = files->ReserveData(file.size_bytes);
+  if (status.ok() && sources->are_read_once()) status = files->TryAnyOrder(file.size_bytes);
   if (!status.ok()) return WithSize(status, file.size_bytes);
   if (options.progress != nullptr) options.progress->Begin(file.size_bytes);
   const DataSink sink = [&](int64_t offset, absl::string_view bytes) {
@@ -49,6 +50,7 @@ absl::StatusOr<int64_t> WriteInto(BundleFiles* files, const SavePlan& plan, Sour
     return written;
   };
   const int threads = files->is_sequential() ? 1 : ThreadCount(options.threads, file.size_bytes);
+  *is_read = true;
   const absl::StatusOr<std::vector<uint32_t>> crcs =
       WriteData(plan, file, &*streams, sources, sink, threads, options.cancelled);
   if (!crcs.ok()) return WithSize(crcs.status(), file.size_bytes);
@@ -68,11 +70,18 @@ absl::StatusOr<int64_t> WriteBundle(const std::string& prefix, const SavePlan& p
   const FileSizeErrors file_size_errors;
   absl::StatusOr<std::unique_ptr<BundleFiles>> files = BundleFiles::Create(prefix, options.durable);
   if (!files.ok()) return files.status();
-  const absl::StatusOr<int64_t> written = WriteInto(files->get(), plan, sources, options);
+  bool is_read = false;
+  const absl::StatusOr<int64_t> written = WriteInto(files->get(), plan, sources, options, &is_read);
   if (written.ok()) return written;
   const absl::StatusOr<bool> again = (*files)->BeginAgainInOrder();
   if (!again.ok()) return again.status();
-  return *again ? WriteInto(files->get(), plan, sources, options) : written;
+  if (!*again) return written;
+  if (is_read && sources->are_read_once()) {
+    return absl::UnknownError(
+        absl::StrCat("the file system took bytes in any order at first, and then in order only: ",
+                     written.status().message(), ". Save again"));
+  }
+  return WriteInto(files->get(), plan, sources, options, &is_read);
 }
 
 }  // namespace autodist

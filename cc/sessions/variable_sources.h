@@ -72,6 +72,7 @@ class VariableSources : public Sources {
   absl::StatusOr<std::unique_ptr<HeldValues>> Acquire(absl::Span<const int> sources,
                                                       Hold hold) override;
   absl::StatusOr<std::vector<tensorflow::Tensor>> Snapshot(absl::Span<const int> sources) override;
+  bool are_read_once() const override { return image_ != nullptr; }
   absl::Status Finish() override { return image_ ? image_->Finish() : absl::OkStatus(); }
 
   // The longest time a variable was locked so far.

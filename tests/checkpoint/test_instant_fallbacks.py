@@ -46,8 +46,8 @@ def arguments(library: str, directory: str, kind: str) -> list[str]:
     return ["-m", "support.checkpoint.fallback_program", library, directory, kind]
 
 
-def run(library: str, directory: str, kind: str) -> Told:
-    done = run_python(*arguments(library, directory, kind), env=environment())
+def run(library: str, directory: str, kind: str, **settings: str) -> Told:
+    done = run_python(*arguments(library, directory, kind), env=environment(**settings))
     told: Told = json.loads(done.stdout.splitlines()[-1])
     assert {name: save["left"] for name, save in told.items()} == {name: [] for name in told}
     return told
@@ -124,6 +124,25 @@ def test_limits_of_memory_and_files(library: str, directory: str) -> None:
     assert [save for save in few[:-1] if "Too many open files" not in save["message"]] == []
     assert "log" in few[-1]
     assert told["many files"]["log"].startswith(("pages", "fork"))
+
+
+@pytest.mark.parametrize("writes", [0, 4], ids=["from the start", "later"])
+def test_a_file_system_that_takes_bytes_in_order_only(
+    writes: int, library: str, directory: str, tmp_path: Path
+) -> None:
+    preloaded = compile_library("checkpoint/file_systems.c", tmp_path / "file_systems.so")
+    told = run(
+        *(library, directory, "append_only"),
+        LD_PRELOAD=preloaded,
+        FS_DIR=directory,
+        FS_APPEND_AFTER=str(writes),
+    )
+    if writes:
+        late = told.pop("auto")
+        assert late["error"] == "UnknownError"
+        assert "in any order at first, and then in order only" in late["message"]
+        assert "Save again" in late["message"]
+    assert [name for name, save in told.items() if "log" not in save] == []
 
 
 def _memory_group() -> Path:

@@ -99,6 +99,14 @@ absl::Status BundleFiles::Prepare() {
   return CreateData();
 }
 
+absl::Status BundleFiles::TryAnyOrder(int64_t size_bytes) {
+  if (is_sequential() || size_bytes < 3) return absl::OkStatus();
+  const absl::string_view byte("\0", 1);
+  // Neither is at the start, where an error is one of another kind.
+  absl::Status status = WriteData(size_bytes - 1, byte);
+  return status.ok() ? WriteData(1, byte) : status;
+}
+
 absl::StatusOr<bool> BundleFiles::BeginAgainInOrder() {
   if (is_sequential() || !data_->refused_offset()) return false;
   directory_->WriteInOrder();

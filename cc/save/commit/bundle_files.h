@@ -57,6 +57,10 @@ class BundleFiles {
     return data_->file().WriteAt(offset, bytes);
   }
 
+  // Tries whether the data file takes its bytes, so many, in any order; what is written there is
+  // overwritten later. For bytes that can be made once only.
+  absl::Status TryAnyOrder(int64_t size_bytes);
+
   // Called after an error: whether all can be written again, in order, since the file system takes
   // nothing else. The data file is empty then.
   absl::StatusOr<bool> BeginAgainInOrder();

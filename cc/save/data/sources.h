@@ -50,6 +50,9 @@ class Sources {
   virtual absl::StatusOr<std::vector<tensorflow::Tensor>> Snapshot(
       absl::Span<const int> sources) = 0;
 
+  // Whether some values can be read once only, because what was read is let go.
+  virtual bool are_read_once() const { return false; }
+
   // Once nothing is asked for any more. Not ok: what was given may be of another time.
   virtual absl::Status Finish() { return absl::OkStatus(); }
 };

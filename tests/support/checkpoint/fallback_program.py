@@ -20,7 +20,7 @@ from typing import Any
 import tensorflow as tf
 
 from support.checkpoint import scarce_program
-from support.checkpoint.instant_job import Job
+from support.checkpoint.instant_job import METHODS, Job
 from support.torture import victim_faults
 
 NOBODY = 65534
@@ -119,10 +119,19 @@ def group(job: Job, denied: Denied, told: Told) -> None:
         told["auto"] = job.save()
 
 
+def append_only(job: Job, denied: Denied, told: Told) -> None:
+    """A file system that takes bytes in order only, which `file_systems.c` makes of the directory."""
+    del denied
+    os.environ["FS_APPEND"] = str(errno.EOPNOTSUPP)
+    with job.training():
+        for method in METHODS:
+            told[method] = job.save(method)
+
+
 def main() -> None:
     library, directory, kind = sys.argv[1:]
     kinds: dict[str, Callable[[Job, Denied, Told], None]] = {
-        work.__name__: work for work in (seccomp, old_kernel, nobody, limits, group)
+        work.__name__: work for work in (seccomp, old_kernel, nobody, limits, group, append_only)
     }
     told: Told = {}
     with tf.Graph().as_default():

@@ -1,6 +1,7 @@
 /* File systems as users have them, below the directory FS_DIR of a process that has this preloaded.
 
    FS_APPEND=errno     takes bytes at the end of a file only; else this error
+   FS_APPEND_AFTER=n   begins to do so after so many writes, and takes bytes at the start all the same
    FS_SYNC_DIR=errno   cannot sync directories
    FS_NO_LINK          has no hard links
    FS_NO_REPLACE       does not rename over a file
@@ -70,7 +71,11 @@ ssize_t pwrite64(int fd, const void* bytes, size_t size, off64_t offset) {
   if (is_below(fd, NULL)) {
     struct stat status;
     if (fails("write")) return fail(fails("write"));
-    if (number("FS_APPEND") && fstat(fd, &status) == 0 && offset != status.st_size) {
+    static int writes = 0;
+    if (number("FS_APPEND") &&
+        __atomic_add_fetch(&writes, 1, __ATOMIC_RELAXED) > number("FS_APPEND_AFTER") &&
+        (offset != 0 || number("FS_APPEND_AFTER") == 0) &&
+        fstat(fd, &status) == 0 && offset != status.st_size) {
       return fail(number("FS_APPEND"));
     }
   }
