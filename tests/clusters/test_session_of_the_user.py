@@ -301,7 +301,7 @@ def test_our_session_ends_with_the_users(job: PsJob, tmp_path: Path) -> None:
             session = tf1.Session(job.target)
             session.run(initializer)
             saver.save(session, prefix, write_meta_graph=False)
-            return session, saver._save_router._saves[session][1]
+            return session, saver._save_router._saves[session][False][1]
 
         session, ours = begin()
         assert ours.is_usable
