@@ -18,16 +18,30 @@ if TYPE_CHECKING:
     from autodist.autodist import AutoDist, explain
     from autodist.checkpoint.saved_model_builder import SavedModelBuilder
     from autodist.checkpoint.saver import Saver
+    from autodist.steps.api import StepGateHook, step_gate, training_step
 
-__all__ = ["AutoDist", "SavedModelBuilder", "Saver", "__version__", "explain", "load_ops"]
+__all__ = [
+    "AutoDist",
+    "SavedModelBuilder",
+    "Saver",
+    "StepGateHook",
+    "__version__",
+    "explain",
+    "load_ops",
+    "step_gate",
+    "training_step",
+]
 
 # Where the names are that need TensorFlow.
 _MODULES = {
     "AutoDist": "autodist.autodist",
     "SavedModelBuilder": "autodist.checkpoint.saved_model_builder",
     "Saver": "autodist.checkpoint.saver",
+    "StepGateHook": "autodist.steps.api",
     "explain": "autodist.autodist",
     "load_ops": "autodist._native",
+    "step_gate": "autodist.steps.api",
+    "training_step": "autodist.steps.api",
 }
 
 __version__ = _installation.build_info().VERSION

@@ -31,6 +31,7 @@ __all__ = [
     "fetch_handler",
     "flatten_fetches",
     "graph_of_manager",
+    "innermost",
     "is_closed",
     "leave_to_process_end",
     "make_callable_from_options",
@@ -128,6 +129,18 @@ def leave_to_process_end(session: Any) -> None:
 def session_config(session: Any) -> Any:
     """The `ConfigProto` of a session; None for what is no session of TensorFlow's own classes."""
     return getattr(session, "_config", None)
+
+
+def innermost(session: Any) -> Any:
+    """The session inside of monitored sessions and other wrappers, such as the debugger's."""
+    while not isinstance(session, BaseSession):
+        if isinstance(session, MonitoredSessionBase):
+            session = session._tf_sess()
+        elif hasattr(session, "session"):
+            session = session.session
+        else:
+            return session
+    return session
 
 
 def is_closed(session: Any) -> bool:

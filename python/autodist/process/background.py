@@ -1,7 +1,11 @@
-"""Daemon threads in a process that may be at its limit of threads."""
+"""Daemon threads in a process that may be at its limit of threads.
+
+A thread has the context (`contextvars`) of the thread that starts it: it works for that one.
+"""
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -37,7 +41,8 @@ def can_start(work: Callable[[], Any], name: str) -> bool:
 
     Returns False, and does nothing, where none can be started.
     """
-    thread = threading.Thread(target=work, name=name, daemon=True)
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(work,), name=name, daemon=True)
     try:
         thread.start()
     except (RuntimeError, MemoryError):
@@ -76,7 +81,10 @@ def map_in_threads(
 
     threads = []
     for _ in range(min(most_threads, len(items)) - 1):
-        thread = threading.Thread(target=work, name="autodist-map", daemon=True)
+        context = contextvars.copy_context()
+        thread = threading.Thread(
+            target=context.run, args=(work,), name="autodist-map", daemon=True
+        )
         try:
             thread.start()
         except (RuntimeError, MemoryError):

@@ -142,6 +142,11 @@ class DistributedSession(tf.compat.v1.Session):
         """The `ConfigProto` of the session that runs the transformed graph."""
         return self._runner.config
 
+    @property
+    def inner_session(self) -> Any:
+        """The session that runs the transformed graph."""
+        return self._runner.run(lambda inner: inner)
+
     def list_devices(self) -> Any:
         """The devices of the session that runs the transformed graph."""
         return self._runner.run(lambda inner: inner.list_devices())

@@ -21,6 +21,7 @@ from autodist.checkpoint.distributed.tasks import transport as transports
 from autodist.checkpoint.distributed.variables import located, placement, sources
 from autodist.checkpoint.files import paths
 from autodist.checkpoint.reports import report, transfer
+from autodist.private_apis import tf_sessions
 from autodist.tf_nodes import save_nodes
 
 _LOGGER = _log.get_logger()
@@ -268,7 +269,7 @@ class SaveRouter(Router):
             # user.
             opened = self._open(session, target, key)
             if opened is not None:
-                opened.end_with(sessions.unwrapped(session))
+                opened.end_with(tf_sessions.innermost(session))
             saves[key.is_instant] = key, opened
             return opened
 

@@ -23,7 +23,7 @@ def target_of(session: Any) -> task_names.SessionTarget | None:
     if is_distributed(session):
         address, config = session.target, session.session_config
     else:
-        session = unwrapped(session)
+        session = tf_sessions.innermost(session)
         address = tf.compat.as_str(getattr(session, "sess_str", None) or "")
         config = tf_sessions.session_config(session)
     if not address or tf_sessions.is_closed(session):
@@ -47,14 +47,7 @@ def run_stored(session: Any, fetches: Sequence[Any], options: Any, metadata: Any
     """
     if is_distributed(session):
         return session.stored_values(fetches, options, metadata)
-    return unwrapped(session).run(list(fetches), options=options, run_metadata=metadata)
-
-
-def unwrapped(session: Any) -> Any:
-    """Returns the session inside wrappers, such as the debugger's."""
-    while not isinstance(session, tf_sessions.BaseSession) and hasattr(session, "session"):
-        session = session.session
-    return session
+    return tf_sessions.innermost(session).run(list(fetches), options=options, run_metadata=metadata)
 
 
 def bring_back(session: Any) -> None:

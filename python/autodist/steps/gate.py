@@ -1,0 +1,462 @@
+"""The step gate of this process: holds new runs of sessions while it is closed.
+
+A *step* is a run of a session, or several runs that the program declares to be one. A save of one
+step closes the gate, lets the steps on their way end, takes all values, and opens the gate.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import dataclasses
+import threading
+import time
+import weakref
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+from autodist.private_apis import tf_session_runs, tf_sessions
+
+# The key of sessions on servers: any of them may update the variables that another sees.
+REMOTE = "remote"
+
+# A step on its way is overdue once it takes so much longer than the last one of its thread did.
+_OVERDUE_FACTOR = 2.0
+_OVERDUE_SECONDS = 0.02
+# The same for the first run of a thread and session.
+_FIRST_OVERDUE_SECONDS = 0.25
+
+# Of how many threads it is known how long their last steps took.
+_MOST_THREADS = 10_000
+
+
+@dataclasses.dataclass(eq=False)
+class Step:
+    """A run, or several that are one step, on its way.
+
+    Attributes:
+        key: Of the session; sessions with different keys share no variables.
+        session: The session; kept, so that no other gets its key.
+        kind: `'run'`, `'step'`, `'partial run'`, or `'earlier run'`: one that began before runs
+            were observed.
+        thread: The identifier of the thread.
+        thread_name: Its name.
+        began: When, as `time.monotonic()`.
+        run_context: Of a step inside a monitored session: a weak reference to its
+            `SessionRunContext`.
+        is_resting: Whether its thread saves, so that it keeps no gate from being at rest.
+    """
+
+    key: Hashable
+    session: Any
+    kind: str = "run"
+    thread: int = dataclasses.field(default_factory=threading.get_ident)
+    thread_name: str = dataclasses.field(default_factory=lambda: threading.current_thread().name)
+    began: float = dataclasses.field(default_factory=time.monotonic)
+    run_context: Any = None
+    is_resting: bool = False
+
+    def has_ended(self) -> bool:
+        """Tells whether it has ended without a sign of it."""
+        if self.kind == "run":
+            # The thread was interrupted between the run and its end.
+            return not tf_session_runs.is_running(self.thread)
+        if self.kind == "earlier run":
+            return all(thread != self.thread for thread, _ in tf_session_runs.unobserved_runs())
+        if self.kind == "partial run":
+            session = self.session()
+            return session is None or tf_sessions.is_closed(session)
+        if self.run_context is None:
+            return False
+        # A monitored session does not tell its hooks that its run has failed.
+        context = self.run_context()
+        return context is None or not tf_session_runs.is_inside(self.thread, "run_context", context)
+
+    def __str__(self) -> str:
+        seconds = time.monotonic() - self.began
+        line = tf_session_runs.where(self.thread)
+        at = f", at {line}" if line and self.kind != "partial run" else ""
+        return f"a {self.kind} of thread {self.thread_name!r}{at}, for {seconds:.1f} s"
+
+
+@dataclasses.dataclass(eq=False)
+class Closure:
+    """The gate, closed for the sessions with one key.
+
+    Attributes:
+        key: As of `Step`.
+        ends: When the gate opens by itself, as `time.monotonic()`; `None`: never.
+        is_open: Whether it was opened, or has opened by itself.
+    """
+
+    key: Hashable
+    ends: float | None
+    is_open: bool = False
+
+
+@dataclasses.dataclass(eq=False)
+class _Waiter:
+    """A run that waits at the gate.
+
+    Attributes:
+        key: As of `Step`.
+        thread: The identifier of the thread.
+        began: Since when, as `time.monotonic()`.
+        admitted_by: The closures that let it pass.
+    """
+
+    key: Hashable
+    thread: int = dataclasses.field(default_factory=threading.get_ident)
+    began: float = dataclasses.field(default_factory=time.monotonic)
+    admitted_by: set[Closure] = dataclasses.field(default_factory=set)
+
+
+@dataclasses.dataclass(frozen=True)
+class Traffic:
+    """What passes a gate that is closed.
+
+    Attributes:
+        under_way: How many steps are on their way, or admitted and about to begin.
+        is_overdue: Whether all of these take longer than the last ones of their threads.
+        waiting: The threads whose runs wait at the gate, each with for how many seconds.
+        version: Another number after each change.
+    """
+
+    under_way: int
+    is_overdue: bool
+    waiting: tuple[tuple[int, float], ...]
+    version: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Context:
+    """What the code that runs is part of.
+
+    Attributes:
+        is_exempt: Whether its runs neither wait at the gate nor count.
+        steps: The steps of several runs that it is inside of.
+    """
+
+    is_exempt: bool = False
+    steps: tuple[Step, ...] = ()
+
+
+# A thread that works for another one has that one's context (`background`).
+_NOTHING = _Context()
+_context: contextvars.ContextVar[_Context] = contextvars.ContextVar("step", default=_NOTHING)
+
+
+def key_of(session: Any) -> Hashable:
+    """Returns the key of a session: sessions with different keys share no variables.
+
+    Args:
+        session: A session of TensorFlow's, a monitored one, or a distributed one of AutoDist.
+    """
+    session = tf_sessions.innermost(session)
+    if getattr(session, "target", ""):
+        return REMOTE
+    return _key_of_running(getattr(session, "inner_session", session))
+
+
+def _key_of_running(session: Any) -> Hashable:
+    return REMOTE if session.sess_str else id(session)
+
+
+@contextlib.contextmanager
+def exempt() -> Iterator[None]:
+    """Lets all runs of the block pass the gate, and counts none of them.
+
+    They must not update variables.
+    """
+    token = _context.set(dataclasses.replace(_context.get(), is_exempt=True))
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+class Gate:
+    """The gate of a process; `of_process` returns it. Also a `tf_session_runs.Observer`."""
+
+    def __init__(self) -> None:
+        """Is open, and no step is on its way."""
+        self._changed = threading.Condition()
+        self._steps: set[Step] = set()
+        # By handle, with how many of its tensors are still to be fed or fetched.
+        self._partial_runs: dict[str, tuple[Step, int]] = {}
+        self._waiters: list[_Waiter] = []
+        self._closures: list[Closure] = []
+        # By thread, and by key for threads that have run nothing yet: seconds of the last step.
+        self._last_seconds: dict[Hashable, float] = {}
+        self._version = 0
+
+    def begin_run(self, session: Any, partial_run: str | None = None) -> Step | None:
+        """Waits while the gate is closed, then counts a run. See `tf_session_runs.Observer`."""
+        if _context.get().is_exempt:
+            return None
+        return self._begin(Step(_key_of_running(session), session), partial_run)
+
+    def end_run(self, run: Step | None) -> None:
+        """Counts a run no more. See `tf_session_runs.Observer`."""
+        if run is None:
+            return
+        with self._changed:
+            run.is_resting = False
+            self._steps.discard(run)
+            self._note_seconds(run)
+            self._notify()
+
+    def begin_partial_run(self, session: Any) -> Step | None:
+        """See `tf_session_runs.Observer`."""
+        return self.begin_run(session)
+
+    def note_partial_run(self, run: Step | None, handle: str, parts: int) -> None:
+        """See `tf_session_runs.Observer`."""
+        if run is None:
+            return
+        with self._changed:
+            run.kind, run.session = "partial run", weakref.ref(run.session)
+            self._partial_runs[handle] = run, parts
+            self.end_part(handle, 0)
+
+    def end_part(self, handle: str, parts: int) -> None:
+        """See `tf_session_runs.Observer`."""
+        with self._changed:
+            if handle not in self._partial_runs:
+                return
+            run, left = self._partial_runs[handle]
+            self._partial_runs[handle] = run, left - parts
+            if left <= parts:
+                del self._partial_runs[handle]
+                self.end_run(run)
+
+    def begin_step(self, session: Any, run_context: Any = None) -> Step | None:
+        """Waits while the gate is closed, then begins a step of several runs of this thread.
+
+        Args:
+            session: The session.
+            run_context: The `SessionRunContext` of a monitored session: the step ends with the run
+                that has it.
+
+        Returns:
+            The step; `None` where runs do not count.
+        """
+        context = _context.get()
+        if context.is_exempt:
+            return None
+        kept = None if run_context is None else weakref.ref(run_context)
+        step = self._begin(Step(key_of(session), session, "step", run_context=kept), None)
+        others = tuple(s for s in context.steps if s in self._steps or s.is_resting)
+        _context.set(dataclasses.replace(context, steps=(*others, step)))
+        if run_context is not None:
+            # Hooks are not told that a run has failed, and those after this one still run.
+            weakref.finalize(run_context, self.end_step, step).atexit = False
+        return step
+
+    def end_step(self, step: Step | None) -> None:
+        """Ends a step of this thread.
+
+        Args:
+            step: From `begin_step`.
+        """
+        self.end_run(step)
+        context = _context.get()
+        others = tuple(other for other in context.steps if other is not step)
+        _context.set(dataclasses.replace(context, steps=others))
+
+    def note_earlier_runs(self) -> None:
+        """Counts the runs that had begun before runs were observed."""
+        with self._changed:
+            for thread, session in tf_session_runs.unobserved_runs():
+                name = next((t.name for t in threading.enumerate() if t.ident == thread), "")
+                key = _key_of_running(session)
+                self._steps.add(Step(key, session, "earlier run", thread, name))
+
+    def close(self, key: Hashable, seconds: float | None = None) -> Closure:
+        """Closes the gate for the sessions with a key. The steps of this thread rest.
+
+        Args:
+            key: From `key_of`.
+            seconds: After what time it opens by itself, unless that is put off; `None`: never.
+        """
+        closure = Closure(key, None if seconds is None else time.monotonic() + seconds)
+        with self._changed:
+            for step in _context.get().steps:
+                if step in self._steps:
+                    step.is_resting = True
+                    self._steps.discard(step)
+            self._closures.append(closure)
+            self._notify()
+        return closure
+
+    def keep_closed(self, closure: Closure, seconds: float) -> None:
+        """Puts off when the gate opens by itself.
+
+        Args:
+            closure: From `close`.
+            seconds: For how long, from now.
+        """
+        with self._changed:
+            self._open_expired()
+            closure.ends = time.monotonic() + seconds
+
+    def open(self, closure: Closure) -> bool:
+        """Opens the gate; tells whether it was closed until now.
+
+        Args:
+            closure: From `close`.
+        """
+        with self._changed:
+            self._open_expired()
+            was_closed = not closure.is_open
+            self._remove(closure)
+            return was_closed
+
+    def admit(self, closure: Closure, thread: int) -> None:
+        """Lets the run of a thread that waits now pass.
+
+        Args:
+            closure: From `close`.
+            thread: The identifier of the thread.
+        """
+        with self._changed:
+            for waiter in self._waiters:
+                if waiter.thread == thread and waiter.key == closure.key:
+                    waiter.admitted_by.add(closure)
+            self._notify()
+
+    def traffic(
+        self, closure: Closure, slack: float = 1, after: int | None = None, seconds: float = 0
+    ) -> Traffic:
+        """Returns what passes the gate.
+
+        Args:
+            closure: From `close`.
+            slack: How much more time than usually steps have before they are overdue.
+            after: The version that is known: waits for another one.
+            seconds: For how long.
+        """
+        with self._changed:
+            if after == self._version:
+                self._changed.wait(seconds)
+            waiters = [waiter for waiter in self._waiters if waiter.key == closure.key]
+            admitted = [waiter for waiter in waiters if closure in waiter.admitted_by]
+            steps = [step for step in self._steps if step.key == closure.key]
+            now = time.monotonic()
+            return Traffic(
+                len(steps) + len(admitted),
+                not admitted and all(self._is_overdue(step, slack, now) for step in steps),
+                tuple((w.thread, now - w.began) for w in waiters if w not in admitted),
+                self._version,
+            )
+
+    def describe(self, closure: Closure) -> list[str]:
+        """Returns a line for each step on its way.
+
+        Args:
+            closure: From `close`.
+        """
+        with self._changed:
+            steps = [step for step in self._steps if step.key == closure.key]
+        return [str(step) for step in sorted(steps, key=lambda step: step.began)]
+
+    def drop_ended(self, closure: Closure) -> None:
+        """Counts steps no more that have ended without a sign of it.
+
+        Args:
+            closure: From `close`.
+        """
+        with self._changed:
+            steps = [step for step in self._steps if step.key == closure.key]
+        for step in steps:
+            if step.has_ended():
+                self.end_run(step)
+
+    def _begin(self, step: Step, partial_run: str | None) -> Step:
+        steps = _context.get().steps
+        with self._changed:
+            is_inside = partial_run in self._partial_runs or any(
+                outer.key == step.key and outer in self._steps for outer in steps
+            )
+            if not is_inside:
+                self._wait(step.key)
+                for outer in steps:
+                    if outer.is_resting:
+                        outer.is_resting = False
+                        self._steps.add(outer)
+            step.began = time.monotonic()
+            self._steps.add(step)
+        return step
+
+    # All that follows REQUIRES that `_changed` is held.
+
+    def _wait(self, key: Hashable) -> None:
+        if not self._closures:
+            return
+        waiter = _Waiter(key)
+        self._waiters.append(waiter)
+        self._notify()
+        try:
+            while closed := self._closed_to(waiter):
+                self._changed.wait(_seconds_left(closed))
+        finally:
+            self._waiters.remove(waiter)
+
+    def _closed_to(self, waiter: _Waiter) -> list[Closure]:
+        self._open_expired()
+        return [
+            closure
+            for closure in self._closures
+            if closure.key == waiter.key and closure not in waiter.admitted_by
+        ]
+
+    def _open_expired(self) -> None:
+        for closure in list(self._closures):
+            if closure.ends is not None and closure.ends <= time.monotonic():
+                self._remove(closure)
+
+    def _remove(self, closure: Closure) -> None:
+        closure.is_open = True
+        if closure in self._closures:
+            self._notify()
+            self._closures.remove(closure)
+
+    def _notify(self) -> None:
+        self._version += 1
+        if self._closures:
+            self._changed.notify_all()
+
+    def _note_seconds(self, step: Step) -> None:
+        if len(self._last_seconds) > _MOST_THREADS:
+            self._last_seconds.clear()
+        seconds = time.monotonic() - step.began
+        self._last_seconds[step.thread] = self._last_seconds[step.key] = seconds
+
+    def _is_overdue(self, step: Step, slack: float, now: float) -> bool:
+        last = self._last_seconds.get(step.thread, self._last_seconds.get(step.key))
+        usual = (
+            _FIRST_OVERDUE_SECONDS if last is None else last * _OVERDUE_FACTOR + _OVERDUE_SECONDS
+        )
+        return now - step.began > usual * slack
+
+
+def _seconds_left(closures: list[Closure]) -> float | None:
+    """Returns how long to wait until one of them may open by itself; `None`: none does."""
+    ends = [closure.ends for closure in closures if closure.ends is not None]
+    return max(0.001, min(ends) - time.monotonic()) if ends else None
+
+
+_gate: Gate | None = None
+_making = threading.Lock()
+
+
+def of_process() -> Gate:
+    """Returns the gate of this process. From the first call on it knows of all runs of sessions."""
+    global _gate  # noqa: PLW0603 there is one
+    with _making:
+        if _gate is None:
+            gate = Gate()
+            tf_session_runs.observe(gate)
+            gate.note_earlier_runs()
+            _gate = gate
+        return _gate

@@ -1,0 +1,101 @@
+"""Lets another process of a cluster close the step gate of this one.
+
+A message is a JSON object with `do`, and what that needs. The answer is one too. Nothing here
+waits: an op calls it, in a thread that TensorFlow needs.
+
+    ask         -> process, tasks     an identifier of this process; the clusters of its servers
+    close       -> closure            `seconds` until the gate opens by itself
+    traffic     -> `Traffic`          puts off for `seconds` when the gate opens by itself
+    describe    -> lines              of the steps on their way
+    admit                             lets the run of a `thread` pass
+    open        -> was_closed
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import secrets
+import threading
+from typing import Any
+
+from autodist.private_apis import tf_processes
+from autodist.steps import gate
+
+# The name under which other processes call this one.
+NAME = "autodist_step_gate"
+
+PROCESS = secrets.token_hex(16)
+
+_closures: dict[str, gate.Closure] = {}
+_serving = threading.Lock()
+_is_serving = False
+
+
+def serve() -> None:
+    """Lets other processes close the gate of this one."""
+    global _is_serving  # noqa: PLW0603 once a process
+    with _serving:
+        if not _is_serving:
+            tf_processes.register(NAME, _answer)
+            _is_serving = True
+
+
+def clusters() -> list[dict[str, dict[str, str]]]:
+    """Returns the clusters of the servers of this process: addresses by job and task number."""
+    return [
+        {job.name: {str(task): address for task, address in job.tasks.items()} for job in jobs}
+        for jobs in (server.cluster.job for server in tf_processes.servers())
+    ]
+
+
+def _answer(message: Any) -> bytes:
+    text = message.item() if hasattr(message, "item") else message
+    request = json.loads(text)
+    return json.dumps(_ANSWERS[request["do"]](request)).encode()
+
+
+def _ask(request: dict[str, Any]) -> dict[str, Any]:
+    del request
+    return {"process": PROCESS, "clusters": clusters()}
+
+
+def _close(request: dict[str, Any]) -> dict[str, Any]:
+    name = secrets.token_hex(16)
+    own = gate.of_process()
+    # Those of savers that were killed.
+    for old in [old for old, closure in _closures.items() if closure.is_open]:
+        del _closures[old]
+    _closures[name] = own.close(gate.REMOTE, request["seconds"])
+    return {"closure": name}
+
+
+def _traffic(request: dict[str, Any]) -> dict[str, Any]:
+    own, closure = gate.of_process(), _closures[request["closure"]]
+    own.keep_closed(closure, request["seconds"])
+    own.drop_ended(closure)
+    return dataclasses.asdict(own.traffic(closure, request["slack"]))
+
+
+def _describe(request: dict[str, Any]) -> dict[str, Any]:
+    return {"lines": gate.of_process().describe(_closures[request["closure"]])}
+
+
+def _admit(request: dict[str, Any]) -> dict[str, Any]:
+    gate.of_process().admit(_closures[request["closure"]], request["thread"])
+    return {}
+
+
+def _open(request: dict[str, Any]) -> dict[str, Any]:
+    closure = _closures.pop(request["closure"])
+    return {"was_closed": gate.of_process().open(closure)}
+
+
+_ANSWERS = {
+    "ask": _ask,
+    "close": _close,
+    "traffic": _traffic,
+    "describe": _describe,
+    "admit": _admit,
+    "open": _open,
+}
