@@ -8,12 +8,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist import _native
-from autodist.checkpoint import save_arguments, snapshots
+from autodist import _log, _native
+from autodist.checkpoint import save_arguments, snapshots, step_saves
 from autodist.checkpoint.distributed import save_router
 from autodist.checkpoint.files import bundle
 from autodist.checkpoint.reports import report, transfer
 from autodist.tf_nodes import marks, save_nodes
+
+_LOGGER = _log.get_logger()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +33,8 @@ class BundleSave:
         save_path: The path that the saver was given.
         global_step: The step that was read; `None` if there is none.
         instant: How all variables are taken at one instant; `None`: they are not.
+        rest: The time in which no training step is on its way, of a save of one step. Then nothing
+            has to be taken at one instant: what is not is read before that time ends.
     """
 
     session: Any
@@ -42,6 +46,7 @@ class BundleSave:
     save_path: str
     global_step: int | None
     instant: _native.Instant | None
+    rest: step_saves.Rest | None
 
     def run(self, running: transfer.Transfer) -> report.SaveReport:
         """Runs the nodes that write the bundle, logs a line, and returns what was written.
@@ -49,6 +54,16 @@ class BundleSave:
         Args:
             running: Is told how far the save is.
         """
+        try:
+            return self._run(running)
+        except snapshots.NotOneInstantError as error:
+            if self.rest is None or self.rest.has_ended:
+                raise
+            # While no step is on its way all are of one instant, however they are read.
+            _LOGGER.info("%s; so training waits until %s is written", error, self.prefix)
+        return dataclasses.replace(self, instant=None)._run(running)
+
+    def _run(self, running: transfer.Transfer) -> report.SaveReport:
         found: list[Any] = []
         if self.saver_def is not None:
             found = save_nodes.find(getattr(self.session, "graph", None), self.saver_def)
@@ -80,6 +95,10 @@ class BundleSave:
         self, session: Any, running: transfer.Transfer, *, is_ours: bool
     ) -> report.SaveReport:
         is_proxy = session is not self.session
+        if self.rest is not None and self.instant is not None:
+            nodes = save_nodes.find(self.session.graph, self.saver_def)
+            if not any(map(save_nodes.may_share_memory, nodes)):
+                self.rest.end_once_taken(running)
         if is_proxy and session.stages_bundle:
             return self._run_staged(session, running)
         try:
@@ -99,7 +118,7 @@ class BundleSave:
         # TensorFlow's path of a sharded V1 checkpoint is a pattern, not the prefix.
         saved = report.SaveReport(path, running.report())
         # The tasks of a cluster have checked it.
-        if self.instant is not None and not is_proxy:
+        if self.instant is not None and self.rest is None and not is_proxy:
             snapshots.check(saved)
         return saved
 

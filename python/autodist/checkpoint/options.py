@@ -12,7 +12,7 @@ from autodist import errors
 
 LAYOUTS = ("original", "slices")
 LOCKS = ("block", "copy")
-CONSISTENCIES = ("shard", "instant")
+CONSISTENCIES = ("shard", "instant", "step")
 SNAPSHOT_METHODS = ("pages", "fork", "copy")
 VERIFY = ("before", "during")
 TRANSPORTS = ("shared", "stream", "files")
@@ -85,7 +85,8 @@ class SaveOptions(_TransferOptions):
             On a file system that is not POSIX, `None` means `'files'`.
         memory_bytes: Peak transfer memory per task, in bytes, beside the variables.
         timeout_seconds: How long a task may take to answer before the save fails and names it. Also
-            how long a save waits for another thread that saves to its prefix.
+            how long a save waits for another thread that saves to its prefix, and for the steps
+            that are on their way with `'step'`.
         aggregation: How the replicas of a variable become the value that is saved. A
             `tf.VariableAggregation` for all variables, or a mapping to one from each variable, or
             from its name in the checkpoint. Other variables have `MEAN`.
@@ -100,7 +101,8 @@ class SaveOptions(_TransferOptions):
         consistency: What a checkpoint holds if training goes on meanwhile. `'shard'`: variables with
             dense updates as they were at one instant, and each shard of a variable that is updated
             by rows as it was at an instant of its own. `'instant'`: all variables as they were at
-            one instant. On a cluster all tasks take theirs together.
+            one instant. On a cluster all tasks take theirs together. `'step'`: the same, at an
+            instant when no training step is on its way. New steps wait for that.
         snapshot_method: How `'instant'` keeps variables that are updated by rows. `'pages'`: their
             memory is write-protected, and a page is copied before it is overwritten. `'fork'`: a
             forked process keeps it. `'copy'`: all of it is copied while updates wait. `'auto'`: the

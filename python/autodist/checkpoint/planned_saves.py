@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist.checkpoint import companion_files, save_arguments, snapshots
+from autodist.checkpoint import companion_files, save_arguments, snapshots, step_saves
 from autodist.checkpoint import options as save_options
 from autodist.checkpoint.bundle_saves import BundleSave
 from autodist.checkpoint.distributed import save_router
@@ -21,6 +21,7 @@ from autodist.checkpoint.reports.report import SaveReport
 from autodist.checkpoint.reports.transfer import Transfer
 from autodist.checkpoint.transaction import Transaction
 from autodist.private_apis import tf_variables
+from autodist.steps import gate
 
 
 def _tell_nobody(transfer: Transfer) -> None:
@@ -35,12 +36,14 @@ class PlannedSave:
         transaction: Locks, stages and commits its files.
         bundle_save: Writes the bundle.
         check: As in `Transaction.run`.
+        rest: As of `BundleSave`.
         clean_up: Called after the commit; removes old checkpoints.
     """
 
     transaction: Transaction
     bundle_save: BundleSave
     check: Callable[[], None]
+    rest: step_saves.Rest | None
     clean_up: Callable[[], None]
 
     @property
@@ -66,12 +69,18 @@ class PlannedSave:
         def write_bundle(running: Transfer) -> SaveReport:
             begin(running)
             running.check_cancelled()
-            return self.bundle_save.run(running)
+            with contextlib.nullcontext() if self.rest is None else self.rest.of(running):
+                return self.bundle_save.run(running)
 
         saved = self.transaction.run(write_bundle, self.check)
         if saved.prefix is not None:
             self.clean_up()
         return saved
+
+    def wait_until_trained_on(self) -> None:
+        """Waits until training goes on, which a save of one step stops."""
+        if self.rest is not None:
+            self.rest.wait_until_ended()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,8 +118,13 @@ class PlanningSaver(retention.RetainingSaver):
     _pad_step_number: bool
     _save_relative_paths: bool
 
-    def _planned_save(self, sess: Any, global_step: Any, arguments: SaveArguments) -> PlannedSave:
-        """Reads the step and returns a save that has not begun.
+    @contextlib.contextmanager
+    def _planned_save(
+        self, sess: Any, global_step: Any, arguments: SaveArguments
+    ) -> Iterator[PlannedSave]:
+        """Reads the step and yields a save that has not begun.
+
+        A save of one step has all its values when the block ends.
 
         Args:
             sess: The session.
@@ -119,13 +133,28 @@ class PlanningSaver(retention.RetainingSaver):
 
         Raises:
             ArgumentError: `consistency` is not one of those allowed.
+            tf.errors.DeadlineExceededError: A training step does not end.
+            GraphStateError: A task that may train has no step gate.
         """
+        consistency = snapshots.consistency_of(self._options.save, arguments.consistency)
+        timeout = self._options.save.timeout_seconds
+        with step_saves.at_rest(sess, timeout, is_step=consistency == "step") as rest:
+            yield self._plan(sess, global_step, arguments, consistency, rest)
+
+    def _plan(
+        self,
+        sess: Any,
+        global_step: Any,
+        arguments: SaveArguments,
+        consistency: str,
+        rest: step_saves.Rest | None,
+    ) -> PlannedSave:
         save_path, options = arguments.save_path, self._options.save
         # Once, so that all files are of one step even if training goes on.
         if global_step is not None and not isinstance(global_step, tf.compat.integral_types):
             global_step = tf.compat.v1.train.global_step(sess, global_step)
         prefix = save_arguments.prefix_of(save_path, global_step, is_padded=self._pad_step_number)
-        instant = snapshots.instant_of(options, arguments.consistency, prefix)
+        instant = snapshots.instant_of(options, consistency, prefix)
         bundle_save = BundleSave(
             sess,
             prefix,
@@ -141,6 +170,7 @@ class PlanningSaver(retention.RetainingSaver):
             save_path,
             global_step,
             instant,
+            rest,
         )
         companions = companion_files.CompanionFiles(
             getattr(sess, "graph", None),
@@ -176,12 +206,14 @@ class PlanningSaver(retention.RetainingSaver):
             if arguments.write_state:
                 self._MaybeDeleteOldCheckpoints(meta_graph_suffix=arguments.meta_graph_suffix)
 
-        return PlannedSave(transaction, bundle_save, check, clean_up)
+        return PlannedSave(transaction, bundle_save, check, rest, clean_up)
 
 
 @contextlib.contextmanager
 def saving(sess: Any, save_path: str) -> Iterator[None]:
     """Gives the errors of a save their final types, and enters the session's graph.
+
+    What it runs counts as no training step.
 
     Args:
         sess: The session.
@@ -190,5 +222,6 @@ def saving(sess: Any, save_path: str) -> Iterator[None]:
     with (
         final_errors.of_save(save_path, functools.partial(sessions.has_tasks, sess)),
         save_arguments.inside_graph(sess),
+        gate.exempt(),
     ):
         yield

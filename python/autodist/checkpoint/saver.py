@@ -25,9 +25,12 @@ from autodist.checkpoint.files import paths
 from autodist.checkpoint.graph import meta_graph, object_checkpoint, variable_list
 from autodist.checkpoint.options import RestoreOptions, SaveOptions
 from autodist.checkpoint.reports import report, transfer
+from autodist.steps import gate, service
 
-# A parameter server imports this module and builds no `Saver`, but needs the ops too.
+# A parameter server imports this module and builds no `Saver`, but needs the ops too. Another process
+# of its cluster may ask for its step gate.
 _native.load_ops_if_possible()
+service.serve()
 
 __all__ = ["RestoreOptions", "SaveHandle", "SaveOptions", "Saver", "is_durable"]
 
@@ -272,8 +275,11 @@ class Saver(planned_saves.PlanningSaver):
             {"strip_default_attrs": strip_default_attrs, "save_debug_info": save_debug_info},
             consistency,
         )
-        with planned_saves.saving(sess, save_path):
-            return self._planned_save(sess, global_step, arguments).run().prefix
+        with (
+            planned_saves.saving(sess, save_path),
+            self._planned_save(sess, global_step, arguments) as planned,
+        ):
+            return planned.run().prefix
 
     def save_async(  # noqa: PLR0917 as `save`
         self,
@@ -336,18 +342,21 @@ class Saver(planned_saves.PlanningSaver):
             {"strip_default_attrs": strip_default_attrs, "save_debug_info": save_debug_info},
             consistency,
         )
-        with planned_saves.saving(sess, save_path):
-            planned = self._planned_save(sess, global_step, arguments)
-
         # The thread is in the graph that this one is in.
         graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+        with (
+            planned_saves.saving(sess, save_path),
+            self._planned_save(sess, global_step, arguments) as planned,
+        ):
 
-        def save(begin: Callable[[transfer.Transfer], None]) -> report.SaveReport:
-            entered = contextlib.nullcontext() if graph is None else graph.as_default()
-            with entered, planned_saves.saving(sess, save_path):
-                return planned.run(begin)
+            def save(begin: Callable[[transfer.Transfer], None]) -> report.SaveReport:
+                entered = contextlib.nullcontext() if graph is None else graph.as_default()
+                with entered, planned_saves.saving(sess, save_path):
+                    return planned.run(begin)
 
-        return self._background.start(planned.prefix, planned.global_step, save)
+            handle = self._background.start(planned.prefix, planned.global_step, save)
+            planned.wait_until_trained_on()
+            return handle
 
     def restore(self, sess: Any, save_path: Any) -> None:
         """Restores variables.
@@ -388,7 +397,10 @@ class Saver(planned_saves.PlanningSaver):
                 super().restore(sess, save_path)
                 return
             restore_errors.check_prefix(save_path)
-            with transfer.watched(save_path, is_save=False) as running:
+            with (
+                gate.step_if_observed(sess),
+                transfer.watched(save_path, is_save=False) as running,
+            ):
                 proxy = self._restore_router.route(sess, self.saver_def, save_path, running)
                 by_object = object_checkpoint.ObjectCheckpointSession(
                     proxy, functools.partial(self._object_restores.restore, sess, self._var_list)

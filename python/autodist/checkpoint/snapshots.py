@@ -10,25 +10,39 @@ from autodist.checkpoint.files import paths
 from autodist.checkpoint.reports.report import SaveReport
 
 
-def instant_of(
-    options: save_options.SaveOptions, consistency: str | None, prefix: str
-) -> _native.Instant | None:
-    """Returns how a save takes all variables at one instant; `None`: it does not.
+class ImpossibleError(errors.ArgumentError):
+    """Not all variables can be taken at one instant."""
+
+
+def consistency_of(options: save_options.SaveOptions, consistency: str | None) -> str:
+    """Returns the consistency of a save.
 
     Args:
         options: The saver's.
         consistency: What this save was told; `None`: nothing.
-        prefix: The checkpoint's prefix.
 
     Raises:
         ArgumentError: `consistency` is not one of those allowed.
     """
     if consistency is None:
-        consistency = options.consistency
-    elif consistency not in save_options.CONSISTENCIES:
+        return options.consistency
+    if consistency not in save_options.CONSISTENCIES:
         raise errors.ArgumentError(
             f"consistency must be one of {save_options.CONSISTENCIES}, not {consistency!r}"
         )
+    return consistency
+
+
+def instant_of(
+    options: save_options.SaveOptions, consistency: str, prefix: str
+) -> _native.Instant | None:
+    """Returns how a save takes all variables at one instant; `None`: it does not.
+
+    Args:
+        options: The saver's.
+        consistency: From `consistency_of`.
+        prefix: The checkpoint's prefix.
+    """
     if consistency == "shard":
         return None
     methods: tuple[str, ...] = save_options.SNAPSHOT_METHODS
@@ -44,9 +58,9 @@ def refuse(why: str) -> NoReturn:
         why: Why it is not possible; a clause.
 
     Raises:
-        ArgumentError: Always.
+        ImpossibleError: Always.
     """
-    raise errors.ArgumentError(
+    raise ImpossibleError(
         f"consistency='instant' is not possible: {why}. Nothing was saved. Save with "
         "consistency='shard', or while nothing trains"
     )
@@ -59,7 +73,7 @@ def check(report: SaveReport) -> None:
         report: What the save did.
 
     Raises:
-        ArgumentError: Another process wrote the bundle, or no variable was read in place.
+        ImpossibleError: Another process wrote the bundle, or no variable was read in place.
     """
     ops: Any = report.ops
     if ops is None or not ops.instant_method:

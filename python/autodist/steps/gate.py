@@ -460,3 +460,19 @@ def of_process() -> Gate:
             gate.note_earlier_runs()
             _gate = gate
         return _gate
+
+
+@contextlib.contextmanager
+def step_if_observed(session: Any) -> Iterator[None]:
+    """Makes the runs of the block in a session one step, if runs are observed at all.
+
+    Args:
+        session: The session.
+    """
+    own = _gate
+    step = None if own is None else own.begin_step(session)
+    try:
+        yield
+    finally:
+        if own is not None:
+            own.end_step(step)

@@ -113,6 +113,18 @@ def read_request(save_op: Any) -> layout.SaveRequest | None:
     )
 
 
+def may_share_memory(save_op: Any) -> bool:
+    """Tells whether a `SaveV2` may take memory of ref variables, in which updates are made.
+
+    Args:
+        save_op: The node.
+    """
+    origins = [variable_ops.variable_of(tensor) for tensor in values(save_op)]
+    if all(origin is not None and origin.type == variable_ops.RESOURCE for origin in origins):
+        return False
+    return any(op.type in variable_ops.REFS for op in save_op.graph.get_operations())
+
+
 def awaited_operation(save_op: Any) -> Any:
     """Returns an operation that a `SaveV2`, or a read of a variable for it, waits for.
 

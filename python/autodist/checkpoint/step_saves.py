@@ -1,0 +1,153 @@
+"""Saves of one step: no training step is on its way while a save takes its values.
+
+::
+
+    close the gates, let the steps on their way end         `distributed.tasks.step_gates`
+    read the step, take all values at one instant
+    were all gates closed until now?  no: the save fails before its commit
+    open the gates
+    write
+
+What is not taken at one instant is read while it is written: ref variables, and what TensorFlow's
+own ops or several tasks write. Then the gates stay closed until it is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from autodist import _log, errors
+from autodist.checkpoint.distributed.tasks import sessions, step_gates
+from autodist.checkpoint.reports.transfer import Transfer
+from autodist.process import background
+from autodist.steps import closing
+
+_LOGGER = _log.get_logger()
+
+_POLL_SECONDS = 0.02
+
+
+class Rest:
+    """The time in which no training step is on its way, for one save."""
+
+    def __init__(self, session: Any, rest: closing.Rest) -> None:
+        """Reads the step.
+
+        Args:
+            session: The session whose variables are saved.
+            rest: Ends it.
+        """
+        self._session = session
+        self._rest = rest
+        self._global_step = self._read_global_step()
+        self._ending = threading.Lock()
+        self._has_ended = threading.Event()
+        self._error: Exception | None = None
+
+    @contextlib.contextmanager
+    def of(self, running: Transfer) -> Iterator[None]:
+        """Ends it after the block, which writes the bundle.
+
+        Args:
+            running: Tells how far the save is.
+
+        Raises:
+            GraphStateError: A step was on its way. Nothing is committed.
+        """
+        try:
+            yield
+        except tf.errors.CancelledError:
+            if self._error is not None:
+                raise self._error from None
+            raise
+        finally:
+            self._end(running)
+        if self._error is not None:
+            raise self._error
+
+    def end_once_taken(self, running: Transfer) -> None:
+        """Ends it as soon as the save has all values.
+
+        Args:
+            running: Tells how far the save is.
+        """
+
+        def wait() -> None:
+            while not self._has_ended.is_set():
+                if running.wait_until_taken(_POLL_SECONDS):
+                    self._end(running)
+
+        # Where no thread can be started it ends with the save.
+        background.can_start(wait, "autodist-step")
+
+    def wait_until_ended(self) -> None:
+        """Waits until training goes on."""
+        self._has_ended.wait()
+
+    def _end(self, running: Transfer) -> None:
+        with self._ending:
+            if self._has_ended.is_set():
+                return
+            try:
+                self._error = self._why_not_kept()
+                if self._error is not None:
+                    running.cancel()
+            finally:
+                self._has_ended.set()
+
+    def _why_not_kept(self) -> Exception | None:
+        try:
+            step = self._read_global_step()
+        except (tf.errors.OpError, RuntimeError) as error:
+            # Of servers that are gone, or a session that was closed.
+            return error
+        finally:
+            was_kept = self._rest.end()
+        if not was_kept:
+            return errors.GraphStateError(
+                "consistency='step': the step gate of a task opened by itself before the save had "
+                "all values, because this process did not answer in time. Nothing was saved. Save "
+                "again"
+            )
+        if step != self._global_step:
+            return errors.GraphStateError(
+                f"consistency='step': global_step went from {self._global_step} to {step} while no "
+                "step was on its way that autodist knows of. So a session trains in a process that "
+                "is no task of the cluster, or has no step gate. Nothing was saved. Call "
+                "autodist.step_gate(session) in all processes that train, or save with "
+                "consistency='instant'"
+            )
+        return None
+
+    def _read_global_step(self) -> int | None:
+        """Returns the step, where sessions of other processes may change it."""
+        if not sessions.has_tasks(self._session) or sessions.is_distributed(self._session):
+            return None
+        step = tf.compat.v1.train.get_global_step(self._session.graph)
+        return None if step is None else int(tf.compat.v1.train.global_step(self._session, step))
+
+
+@contextlib.contextmanager
+def at_rest(session: Any, timeout_seconds: float, *, is_step: bool) -> Iterator[Rest | None]:
+    """Has no training step on its way during the block, unless its `Rest` ends before.
+
+    Args:
+        session: The session whose variables are saved.
+        timeout_seconds: How long to wait for the steps on their way.
+        is_step: Whether the save is of one step; otherwise it yields `None`.
+
+    Raises:
+        tf.errors.DeadlineExceededError: Some did not end; names them.
+        GraphStateError: A task of the cluster has no gate; names it.
+    """
+    if not is_step or not hasattr(session, "graph"):
+        # What is no session is refused by the base class.
+        yield None
+        return
+    with step_gates.at_rest(session, timeout_seconds) as rest:
+        yield Rest(session, rest)
