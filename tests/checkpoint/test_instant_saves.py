@@ -123,5 +123,5 @@ def test_an_unknown_consistency_is_refused(session: Any, tmp_path: Path) -> None
     Chain()
     session.run(tf1.global_variables_initializer())
     with pytest.raises(ArgumentError, match="consistency must be one of"):
-        Saver().save(session, str(tmp_path / "m"), consistency="step")
+        Saver().save(session, str(tmp_path / "m"), consistency="epoch")
     assert list(tmp_path.iterdir()) == []

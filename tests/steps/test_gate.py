@@ -13,7 +13,7 @@ from tensorflow.core.protobuf import config_pb2  # noqa: TID251 public code has 
 
 import autodist
 from autodist.checkpoint.distributed.tasks import step_gates
-from autodist.steps import gate
+from autodist.steps import gate, step
 from support.specs import write_local_spec
 
 tf1 = tf.compat.v1
@@ -327,9 +327,9 @@ def test_a_partial_run_is_over_with_its_session(pair: Pair) -> None:
 
 def test_a_gate_with_a_time_limit_opens_by_itself_and_says_so(session: Any, pair: Pair) -> None:
     own = gate.of_process()
-    closure = own.close(gate.key_of(session), 0.2)
+    closure = own.close(step.key_of(session), 0.2)
     session.run(pair.step)
     assert not own.open(closure)
-    closure = own.close(gate.key_of(session), 0.01)
+    closure = own.close(step.key_of(session), 0.01)
     own.keep_closed(closure, 60)
     assert own.open(closure)

@@ -21,7 +21,7 @@ from autodist.checkpoint.reports.report import SaveReport
 from autodist.checkpoint.reports.transfer import Transfer
 from autodist.checkpoint.transaction import Transaction
 from autodist.private_apis import tf_variables
-from autodist.steps import gate
+from autodist.steps import step
 
 
 def _tell_nobody(transfer: Transfer) -> None:
@@ -222,6 +222,6 @@ def saving(sess: Any, save_path: str) -> Iterator[None]:
     with (
         final_errors.of_save(save_path, functools.partial(sessions.has_tasks, sess)),
         save_arguments.inside_graph(sess),
-        gate.exempt(),
+        step.exempt(),
     ):
         yield

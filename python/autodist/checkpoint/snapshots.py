@@ -10,10 +10,6 @@ from autodist.checkpoint.files import paths
 from autodist.checkpoint.reports.report import SaveReport
 
 
-class ImpossibleError(errors.ArgumentError):
-    """Not all variables can be taken at one instant."""
-
-
 def consistency_of(options: save_options.SaveOptions, consistency: str | None) -> str:
     """Returns the consistency of a save.
 
@@ -58,9 +54,9 @@ def refuse(why: str) -> NoReturn:
         why: Why it is not possible; a clause.
 
     Raises:
-        ImpossibleError: Always.
+        ArgumentError: Always.
     """
-    raise ImpossibleError(
+    raise errors.ArgumentError(
         f"consistency='instant' is not possible: {why}. Nothing was saved. Save with "
         "consistency='shard', or while nothing trains"
     )
@@ -73,7 +69,7 @@ def check(report: SaveReport) -> None:
         report: What the save did.
 
     Raises:
-        ImpossibleError: Another process wrote the bundle, or no variable was read in place.
+        ArgumentError: Another process wrote the bundle, or no variable was read in place.
     """
     ops: Any = report.ops
     if ops is None or not ops.instant_method:

@@ -193,7 +193,7 @@ class _Waiting:
             None,
             f"consistency='step': these did not end within {self._timeout_seconds:g} s, while new "
             f"runs were held:{lines}\nNothing was saved, and training goes on. Let what blocks end "
-            "before a save, raise timeout_seconds if it only takes long, or save with "
-            "consistency='instant'",
+            "before a save; raise timeout_seconds if it only takes long; save in a thread of its own "
+            "if it waits for a step of the thread that saves. Or save with consistency='instant'",
         )
         return error

@@ -7,7 +7,6 @@ step closes the gate, lets the steps on their way end, takes all values, and ope
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import dataclasses
 import threading
 import time
@@ -15,10 +14,8 @@ import weakref
 from collections.abc import Hashable, Iterator
 from typing import Any
 
-from autodist.private_apis import tf_session_runs, tf_sessions
-
-# The key of sessions on servers: any of them may update the variables that another sees.
-REMOTE = "remote"
+from autodist.private_apis import tf_session_runs
+from autodist.steps.step import CURRENT, Step, key_of, key_of_running
 
 # A step on its way is overdue once it takes so much longer than the last one of its thread did.
 _OVERDUE_FACTOR = 2.0
@@ -28,55 +25,6 @@ _FIRST_OVERDUE_SECONDS = 0.25
 
 # Of how many threads it is known how long their last steps took.
 _MOST_THREADS = 10_000
-
-
-@dataclasses.dataclass(eq=False)
-class Step:
-    """A run, or several that are one step, on its way.
-
-    Attributes:
-        key: Of the session; sessions with different keys share no variables.
-        session: The session; kept, so that no other gets its key.
-        kind: `'run'`, `'step'`, `'partial run'`, or `'earlier run'`: one that began before runs
-            were observed.
-        thread: The identifier of the thread.
-        thread_name: Its name.
-        began: When, as `time.monotonic()`.
-        run_context: Of a step inside a monitored session: a weak reference to its
-            `SessionRunContext`.
-        is_resting: Whether its thread saves, so that it keeps no gate from being at rest.
-    """
-
-    key: Hashable
-    session: Any
-    kind: str = "run"
-    thread: int = dataclasses.field(default_factory=threading.get_ident)
-    thread_name: str = dataclasses.field(default_factory=lambda: threading.current_thread().name)
-    began: float = dataclasses.field(default_factory=time.monotonic)
-    run_context: Any = None
-    is_resting: bool = False
-
-    def has_ended(self) -> bool:
-        """Tells whether it has ended without a sign of it."""
-        if self.kind == "run":
-            # The thread was interrupted between the run and its end.
-            return not tf_session_runs.is_running(self.thread)
-        if self.kind == "earlier run":
-            return all(thread != self.thread for thread, _ in tf_session_runs.unobserved_runs())
-        if self.kind == "partial run":
-            session = self.session()
-            return session is None or tf_sessions.is_closed(session)
-        if self.run_context is None:
-            return False
-        # A monitored session does not tell its hooks that its run has failed.
-        context = self.run_context()
-        return context is None or not tf_session_runs.is_inside(self.thread, "run_context", context)
-
-    def __str__(self) -> str:
-        seconds = time.monotonic() - self.began
-        line = tf_session_runs.where(self.thread)
-        at = f", at {line}" if line and self.kind != "partial run" else ""
-        return f"a {self.kind} of thread {self.thread_name!r}{at}, for {seconds:.1f} s"
 
 
 @dataclasses.dataclass(eq=False)
@@ -128,53 +76,6 @@ class Traffic:
     version: int
 
 
-@dataclasses.dataclass(frozen=True)
-class _Context:
-    """What the code that runs is part of.
-
-    Attributes:
-        is_exempt: Whether its runs neither wait at the gate nor count.
-        steps: The steps of several runs that it is inside of.
-    """
-
-    is_exempt: bool = False
-    steps: tuple[Step, ...] = ()
-
-
-# A thread that works for another one has that one's context (`background`).
-_NOTHING = _Context()
-_context: contextvars.ContextVar[_Context] = contextvars.ContextVar("step", default=_NOTHING)
-
-
-def key_of(session: Any) -> Hashable:
-    """Returns the key of a session: sessions with different keys share no variables.
-
-    Args:
-        session: A session of TensorFlow's, a monitored one, or a distributed one of AutoDist.
-    """
-    session = tf_sessions.innermost(session)
-    if getattr(session, "target", ""):
-        return REMOTE
-    return _key_of_running(getattr(session, "inner_session", session))
-
-
-def _key_of_running(session: Any) -> Hashable:
-    return REMOTE if session.sess_str else id(session)
-
-
-@contextlib.contextmanager
-def exempt() -> Iterator[None]:
-    """Lets all runs of the block pass the gate, and counts none of them.
-
-    They must not update variables.
-    """
-    token = _context.set(dataclasses.replace(_context.get(), is_exempt=True))
-    try:
-        yield
-    finally:
-        _context.reset(token)
-
-
 class Gate:
     """The gate of a process; `of_process` returns it. Also a `tf_session_runs.Observer`."""
 
@@ -192,9 +93,9 @@ class Gate:
 
     def begin_run(self, session: Any, partial_run: str | None = None) -> Step | None:
         """Waits while the gate is closed, then counts a run. See `tf_session_runs.Observer`."""
-        if _context.get().is_exempt:
+        if CURRENT.get().is_exempt:
             return None
-        return self._begin(Step(_key_of_running(session), session), partial_run)
+        return self._begin(Step(key_of_running(session), session), partial_run)
 
     def end_run(self, run: Step | None) -> None:
         """Counts a run no more. See `tf_session_runs.Observer`."""
@@ -241,13 +142,13 @@ class Gate:
         Returns:
             The step; `None` where runs do not count.
         """
-        context = _context.get()
+        context = CURRENT.get()
         if context.is_exempt:
             return None
         kept = None if run_context is None else weakref.ref(run_context)
         step = self._begin(Step(key_of(session), session, "step", run_context=kept), None)
         others = tuple(s for s in context.steps if s in self._steps or s.is_resting)
-        _context.set(dataclasses.replace(context, steps=(*others, step)))
+        CURRENT.set(dataclasses.replace(context, steps=(*others, step)))
         if run_context is not None:
             # Hooks are not told that a run has failed, and those after this one still run.
             weakref.finalize(run_context, self.end_step, step).atexit = False
@@ -260,16 +161,16 @@ class Gate:
             step: From `begin_step`.
         """
         self.end_run(step)
-        context = _context.get()
+        context = CURRENT.get()
         others = tuple(other for other in context.steps if other is not step)
-        _context.set(dataclasses.replace(context, steps=others))
+        CURRENT.set(dataclasses.replace(context, steps=others))
 
     def note_earlier_runs(self) -> None:
         """Counts the runs that had begun before runs were observed."""
         with self._changed:
             for thread, session in tf_session_runs.unobserved_runs():
                 name = next((t.name for t in threading.enumerate() if t.ident == thread), "")
-                key = _key_of_running(session)
+                key = key_of_running(session)
                 self._steps.add(Step(key, session, "earlier run", thread, name))
 
     def close(self, key: Hashable, seconds: float | None = None) -> Closure:
@@ -281,7 +182,7 @@ class Gate:
         """
         closure = Closure(key, None if seconds is None else time.monotonic() + seconds)
         with self._changed:
-            for step in _context.get().steps:
+            for step in CURRENT.get().steps:
                 if step in self._steps:
                     step.is_resting = True
                     self._steps.discard(step)
@@ -373,7 +274,7 @@ class Gate:
                 self.end_run(step)
 
     def _begin(self, step: Step, partial_run: str | None) -> Step:
-        steps = _context.get().steps
+        steps = CURRENT.get().steps
         with self._changed:
             is_inside = partial_run in self._partial_runs or any(
                 outer.key == step.key and outer in self._steps for outer in steps

@@ -21,6 +21,7 @@ from typing import Any
 
 from autodist.private_apis import tf_processes
 from autodist.steps import gate
+from autodist.steps.step import REMOTE
 
 # The name under which other processes call this one.
 NAME = "autodist_step_gate"
@@ -66,7 +67,7 @@ def _close(request: dict[str, Any]) -> dict[str, Any]:
     # Those of savers that were killed.
     for old in [old for old, closure in _closures.items() if closure.is_open]:
         del _closures[old]
-    _closures[name] = own.close(gate.REMOTE, request["seconds"])
+    _closures[name] = own.close(REMOTE, request["seconds"])
     return {"closure": name}
 
 

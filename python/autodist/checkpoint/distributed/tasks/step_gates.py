@@ -32,7 +32,7 @@ from autodist.checkpoint.distributed.tasks import masters, own_sessions, session
 from autodist.cluster.servers.server_status import NoAnswerError, ServerStub
 from autodist.private_apis import tf_processes
 from autodist.process import background
-from autodist.steps import closing, gate, service
+from autodist.steps import closing, gate, service, step
 
 _LOGGER = _log.get_logger()
 
@@ -75,13 +75,13 @@ def at_rest(session: Any, timeout_seconds: float) -> Iterator[closing.Rest]:
     """
     own = gate.of_process()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(gate.exempt())
+        stack.enter_context(step.exempt())
         others: Sequence[_RemoteGate] = ()
         target = sessions.target_of(session)
         # The program of an AutoDist scope is the only one: its servers run no other sessions.
         if target is not None and not sessions.is_distributed(session):
             others = stack.enter_context(_gates_of_others(target, timeout_seconds))
-        gates: list[closing.ClosedGate] = [closing.OwnGate(own, gate.key_of(session))]
+        gates: list[closing.ClosedGate] = [closing.OwnGate(own, step.key_of(session))]
         stack.callback(gates[0].open)
         for other in others:
             stack.callback(other.open)
