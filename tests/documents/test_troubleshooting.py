@@ -83,6 +83,7 @@ def test_the_page_has_every_class_of_error() -> None:
         "LaunchError",
         "InOrderOnlyError",
         "NotTakenBackError",
+        "NotOneInstantError",
     }
     missing = {name for name in expected - hidden if name not in PAGE}
     assert not missing

@@ -57,11 +57,12 @@ class BundleSave:
         try:
             return self._run(running)
         except snapshots.NotOneInstantError as error:
-            if self.rest is None or self.rest.has_ended:
+            if self.rest is None or not self.rest.keep():
                 raise
             # While no step is on its way all are of one instant, however they are read.
             _LOGGER.info("%s; so training waits until %s is written", error, self.prefix)
-        return dataclasses.replace(self, instant=None)._run(running)
+        again = dataclasses.replace(self, instant=None)
+        return again._run(running)  # noqa: SLF001 our own class
 
     def _run(self, running: transfer.Transfer) -> report.SaveReport:
         found: list[Any] = []

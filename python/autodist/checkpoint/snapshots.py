@@ -10,6 +10,10 @@ from autodist.checkpoint.files import paths
 from autodist.checkpoint.reports.report import SaveReport
 
 
+class NotOneInstantError(errors.ArgumentError):
+    """Not all variables can be taken at one instant."""
+
+
 def consistency_of(options: save_options.SaveOptions, consistency: str | None) -> str:
     """Returns the consistency of a save.
 
@@ -54,9 +58,9 @@ def refuse(why: str) -> NoReturn:
         why: Why it is not possible; a clause.
 
     Raises:
-        ArgumentError: Always.
+        NotOneInstantError: Always.
     """
-    raise errors.ArgumentError(
+    raise NotOneInstantError(
         f"consistency='instant' is not possible: {why}. Nothing was saved. Save with "
         "consistency='shard', or while nothing trains"
     )
@@ -69,7 +73,7 @@ def check(report: SaveReport) -> None:
         report: What the save did.
 
     Raises:
-        ArgumentError: Another process wrote the bundle, or no variable was read in place.
+        NotOneInstantError: Another process wrote the bundle, or no variable was read in place.
     """
     ops: Any = report.ops
     if ops is None or not ops.instant_method:

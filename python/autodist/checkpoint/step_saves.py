@@ -45,6 +45,7 @@ class Rest:
         self._session = session
         self._rest = rest
         self._global_step = self._read_global_step()
+        self._ends_early = False
         self._ending = threading.Lock()
         self._has_ended = threading.Event()
         self._error: Exception | None = None
@@ -76,22 +77,29 @@ class Rest:
         Args:
             running: Tells how far the save is.
         """
+        self._ends_early = True
 
         def wait() -> None:
-            while not self._has_ended.is_set():
+            while self._ends_early and not self._has_ended.is_set():
                 if running.wait_until_taken(_POLL_SECONDS):
-                    self._end(running)
+                    self._end(running, is_early=True)
 
         # Where no thread can be started it ends with the save.
         background.can_start(wait, "autodist-step")
+
+    def keep(self) -> bool:
+        """Has it end after the block of `of` after all; tells whether that is possible still."""
+        with self._ending:
+            self._ends_early = False
+            return not self._has_ended.is_set()
 
     def wait_until_ended(self) -> None:
         """Waits until training goes on."""
         self._has_ended.wait()
 
-    def _end(self, running: Transfer) -> None:
+    def _end(self, running: Transfer, *, is_early: bool = False) -> None:
         with self._ending:
-            if self._has_ended.is_set():
+            if self._has_ended.is_set() or (is_early and not self._ends_early):
                 return
             try:
                 self._error = self._why_not_kept()

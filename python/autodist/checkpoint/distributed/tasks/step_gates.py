@@ -28,7 +28,13 @@ from typing import Any
 import tensorflow as tf
 
 from autodist import _log, errors
-from autodist.checkpoint.distributed.tasks import masters, own_sessions, sessions, task_names
+from autodist.checkpoint.distributed.tasks import (
+    masters,
+    own_sessions,
+    sessions,
+    task_calls,
+    task_names,
+)
 from autodist.cluster.servers.server_status import NoAnswerError, ServerStub
 from autodist.private_apis import tf_processes
 from autodist.process import background
@@ -242,7 +248,7 @@ def _gates_of_others(
             return other, {}
 
     def answers(tasks: Sequence[_Task]) -> list[tuple[_RemoteGate, Any]]:
-        asked = [task_names.start(lambda task=task: ask(task)) for task in tasks]  # type: ignore[misc]
+        asked = [task_calls.start_call(lambda task=task: ask(task)) for task in tasks]  # type: ignore[misc]
         concurrent.futures.wait(asked, timeout_seconds)
         for task, answer in zip(tasks, asked, strict=True):
             if not answer.done():
