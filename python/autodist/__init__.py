@@ -16,11 +16,16 @@ _installation.check_build()
 if TYPE_CHECKING:
     from autodist._native import load_ops
     from autodist.autodist import AutoDist, explain
+    from autodist.checkpoint.hooks.keras_callback import (
+        AsyncCheckpointCallback as AsyncCheckpointCallback,
+    )
+    from autodist.checkpoint.hooks.saver_hook import AsyncCheckpointSaverHook
     from autodist.checkpoint.saved_model_builder import SavedModelBuilder
     from autodist.checkpoint.saver import Saver
     from autodist.steps.api import StepGateHook, step_gate, training_step
 
 __all__ = [
+    "AsyncCheckpointSaverHook",
     "AutoDist",
     "SavedModelBuilder",
     "Saver",
@@ -34,6 +39,8 @@ __all__ = [
 
 # Where the names are that need TensorFlow.
 _MODULES = {
+    "AsyncCheckpointCallback": "autodist.checkpoint.hooks.keras_callback",
+    "AsyncCheckpointSaverHook": "autodist.checkpoint.hooks.saver_hook",
     "AutoDist": "autodist.autodist",
     "SavedModelBuilder": "autodist.checkpoint.saved_model_builder",
     "Saver": "autodist.checkpoint.saver",

@@ -130,7 +130,7 @@ class SaveOptions(_TransferOptions):
         if self.layout is not None:
             _check_choice("layout", self.layout, LAYOUTS, or_none=True)
         _check_choice("lock", self.lock, LOCKS)
-        _check_choice("consistency", self.consistency, CONSISTENCIES)
+        check_consistency(self.consistency)
         _check_choice("snapshot_method", self.snapshot_method, ("auto", *SNAPSHOT_METHODS))
         _check_bytes("snapshot_memory_bytes", self.snapshot_memory_bytes, 0)
         super().__post_init__()
@@ -210,6 +210,18 @@ class SaverOptions:
             _merged("options", SaveOptions, options, given),
             _merged("restore_options", RestoreOptions, restore_options, given),
         )
+
+
+def check_consistency(consistency: Any) -> None:
+    """Raises if a consistency is not one of those that there are.
+
+    Args:
+        consistency: As in `SaveOptions`.
+
+    Raises:
+        ArgumentError: It is not.
+    """
+    _check_choice("consistency", consistency, CONSISTENCIES)
 
 
 def aggregation_name(aggregation: Any) -> str:

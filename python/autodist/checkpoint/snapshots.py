@@ -26,10 +26,7 @@ def consistency_of(options: save_options.SaveOptions, consistency: str | None) -
     """
     if consistency is None:
         return options.consistency
-    if consistency not in save_options.CONSISTENCIES:
-        raise errors.ArgumentError(
-            f"consistency must be one of {save_options.CONSISTENCIES}, not {consistency!r}"
-        )
+    save_options.check_consistency(consistency)
     return consistency
 
 

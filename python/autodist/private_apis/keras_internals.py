@@ -42,6 +42,20 @@ def session_given() -> Any:
     return getattr(backend()._SESSION, "session", None)
 
 
+def session_of_backend() -> Any:
+    """The session that Keras 2 runs its graph in."""
+    return backend().get_session()
+
+
+def callback_class() -> Any:
+    """The base class of callbacks of Keras 2.
+
+    Raises:
+        ModuleNotFoundError: tf_keras is not installed.
+    """
+    return importlib.import_module("tf_keras.callbacks").Callback
+
+
 def graph_model_class() -> Any:
     """The class that Keras 2 gives to models made in a graph; None without tf_keras."""
     module = _module("tf_keras.src.engine.training_v1")

@@ -1,0 +1,1 @@
+"""Saves in the background from where training loops are: hooks of sessions, and callbacks of Keras."""

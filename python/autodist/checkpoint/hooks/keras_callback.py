@@ -1,0 +1,121 @@
+"""`AsyncCheckpointCallback`: a callback of Keras 2 that saves in the background."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autodist import _log, errors
+from autodist.checkpoint import options
+from autodist.checkpoint.hooks.running_saves import Request, RunningSaves
+from autodist.checkpoint.hooks.termination import Termination
+from autodist.checkpoint.saver import Saver
+from autodist.private_apis import keras_internals
+
+_LOGGER = _log.get_logger()
+
+
+_Callback: Any = keras_internals.callback_class()
+
+
+class AsyncCheckpointCallback(_Callback):
+    """Saves checkpoints of `fit` in a graph, while it trains on.
+
+    A callback of `tf_keras`, for models that are compiled in the scope of an `AutoDist`, or in a
+    graph and session of one's own. The step in the names of the files is the optimizer's
+    `iterations`. One save runs at a time; the last one is awaited at the end of the training, at
+    the end of the program, and on SIGTERM.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        saver: Any = None,
+        save_freq: str | int = "epoch",
+        consistency: str = "instant",
+        when_busy: str = "skip",
+        sigterm_seconds: float = 20.0,
+    ) -> None:
+        """Creates a callback.
+
+        Args:
+            path: Prefix of the files, without the step.
+            saver: An `autodist.Saver`; `None`: one for all variables, which is made at the first
+                save.
+            save_freq: `'epoch'`: save after each epoch; a number: after so many batches.
+            consistency: As in `SaveOptions`.
+            when_busy: As of `AsyncCheckpointSaverHook`.
+            sigterm_seconds: As of `AsyncCheckpointSaverHook`.
+
+        Raises:
+            ArgumentError: An argument has a value that cannot be used.
+        """
+        super().__init__()
+        options.check_consistency(consistency)
+        if save_freq != "epoch" and (not isinstance(save_freq, int) or save_freq < 1):
+            raise errors.ArgumentError(
+                f"save_freq must be 'epoch' or a number of batches, not {save_freq!r}"
+            )
+        self._path = path
+        self._saver = saver
+        self._save_freq = save_freq
+        self._consistency = consistency
+        self._batches = 0
+        self._saves = RunningSaves(when_busy, _nothing_more)
+        self._termination = Termination(sigterm_seconds)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Begins to wait for SIGTERM."""
+        del logs
+        self._termination.install()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Saves if it is time to."""
+        del batch, logs
+        self._batches += 1
+        is_time = isinstance(self._save_freq, int) and self._batches % self._save_freq == 0
+        if is_time or self._saves.is_due:
+            self._save()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Saves if it is time to."""
+        del epoch, logs
+        if self._save_freq == "epoch":
+            self._save()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Waits for the save that runs, and saves the last step.
+
+        Raises:
+            Exception: Of a save that failed, if nobody was told.
+        """
+        del logs
+        try:
+            self._saves.wait()
+            self._saves.raise_error()
+            session = keras_internals.session_of_backend()
+            if self._saves.saved_step != session.run(self._iterations()):
+                self._save()
+                self._saves.wait()
+                self._saves.raise_error()
+        finally:
+            self._termination.remove()
+
+    def _iterations(self) -> Any:
+        return self.model.optimizer.iterations
+
+    def _save(self) -> None:
+        if not self._saves.may_begin():
+            return
+        session = keras_internals.session_of_backend()
+        if self._saver is None:
+            with session.graph.as_default():
+                self._saver = Saver()
+        request = Request(
+            session, self._path, self._iterations(), self._consistency, write_meta_graph=True
+        )
+        self._saves.begin(self._saver, request)
+
+
+def _nothing_more(request: Request, step: int) -> None:
+    _LOGGER.debug("step %d of %s is saved", step, request.path)

@@ -1,0 +1,231 @@
+"""The saves in the background of one hook: one at a time, none lost, no error lost.
+
+::
+
+    request    the former error is raised, once; if a save still runs: skip, wait or queue
+    begin      the values are taken
+    commit     the checkpoint is durable, and the state file names it
+    committed  who asked is told, with the step that was saved; then the next save may begin
+"""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from autodist import _log, errors
+from autodist.checkpoint.asynchronous import SaveHandle
+from autodist.checkpoint.errors import final_errors
+
+_LOGGER = _log.get_logger()
+
+WHEN_BUSY = ("skip", "wait", "queue")
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """A save that is asked for.
+
+    Attributes:
+        session: The session.
+        path: Prefix of the files, without the step.
+        global_step: The step, a tensor: it is read when the values are taken.
+        consistency: As in `SaveOptions`.
+        write_meta_graph: Whether to write the graph.
+    """
+
+    session: Any
+    path: str
+    global_step: Any
+    consistency: str
+    write_meta_graph: bool
+
+
+class RunningSaves:
+    """The saves of one hook or callback."""
+
+    def __init__(self, when_busy: str, committed: Callable[[Request, int], None]) -> None:
+        """Has none.
+
+        Args:
+            when_busy: What a request does while a save runs: `'skip'`, `'wait'` or `'queue'`.
+            committed: Called after each commit, in the thread that saves, with the step.
+
+        Raises:
+            ArgumentError: `when_busy` is not one of those.
+        """
+        if when_busy not in WHEN_BUSY:
+            raise errors.ArgumentError(f"when_busy must be one of {WHEN_BUSY}, not {when_busy!r}")
+        self._when_busy = when_busy
+        self._committed = committed
+        self._is_idle = threading.Event()
+        self._is_idle.set()
+        self._error: BaseException | None = None
+        self._is_queued = False
+        self._saved_step: int | None = None
+
+    @property
+    def saved_step(self) -> int | None:
+        """The step of the last checkpoint that was committed; `None` before the first."""
+        return self._saved_step
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a save waited for the one before, which has ended."""
+        return self._is_queued and self._is_idle.is_set()
+
+    def may_begin(self) -> bool:
+        """Tells whether a save that is asked for now is to begin. May wait.
+
+        Raises:
+            Exception: That of the former save, if nobody was told.
+        """
+        if not self._is_idle.is_set() and self._when_busy != "wait":
+            self._is_queued = self._when_busy == "queue"
+            how = "begins after it" if self._is_queued else "is skipped"
+            _LOGGER.info("a save in the background still runs, so the next one %s", how)
+            return False
+        self.wait()
+        self.raise_error()
+        return True
+
+    def begin(self, saver: Any, request: Request) -> None:
+        """Saves in the background, after `may_begin`.
+
+        It returns once the values are taken; for a save of one step at once, because that may wait
+        for a step of this thread.
+
+        Args:
+            saver: Saves.
+            request: What.
+
+        Raises:
+            Exception: The values cannot be taken.
+        """
+        self._is_queued = False
+        handle = None if request.consistency == "step" else _start(saver, request)
+        self._is_idle.clear()
+        _running.add(self)
+
+        def save() -> None:
+            try:
+                with request.session.graph.as_default():
+                    begun = _start(saver, request) if handle is None else handle
+                    begun.result()
+                step = begun.global_step
+                self._saved_step = step
+                self._committed(request, -1 if step is None else step)
+            except BaseException as error:  # noqa: BLE001 raised by whoever asks next
+                self._error = error
+                _untold.add(self)
+            finally:
+                _running.discard(self)
+                self._is_idle.set()
+
+        try:
+            # No daemon: the interpreter waits for it. Its context is its own: it is no part of a
+            # step of this thread.
+            threading.Thread(target=save, name=f"save of {request.path}").start()
+        except RuntimeError:
+            # No thread can be started: the program is at its limit of threads.
+            save()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Waits until no save runs; tells whether that is so.
+
+        Args:
+            seconds: For how long; `None`: as long as it takes.
+        """
+        return self._is_idle.wait(seconds)
+
+    def take_error(self) -> BaseException | None:
+        """Returns the error of the last save, once."""
+        error, self._error = self._error, None
+        _untold.discard(self)
+        return error
+
+    def forget(self) -> None:
+        """Has none, in a process that was forked: its thread is in the other one."""
+        self._error = None
+        self._is_idle = threading.Event()
+        self._is_idle.set()
+
+    def raise_error(self) -> None:
+        """Raises the error of the last save, once.
+
+        Raises:
+            Exception: It.
+        """
+        raise_error(self.take_error())
+
+
+def raise_error(error: BaseException | None) -> None:
+    """Raises the error of a save in the background, if there is one.
+
+    Args:
+        error: From `RunningSaves.take_error`.
+
+    Raises:
+        Exception: It.
+    """
+    if error is None:
+        return
+    if not isinstance(error, Exception):
+        raise error
+    text = getattr(error, "message", None) or str(error)
+    raise final_errors.with_message(error, f"a save in the background failed: {text}") from error
+
+
+def _start(saver: Any, request: Request) -> SaveHandle:
+    handle: SaveHandle = saver.save_async(
+        request.session,
+        request.path,
+        request.global_step,
+        write_meta_graph=request.write_meta_graph,
+        consistency=request.consistency,
+    )
+    return handle
+
+
+# Those with a save that runs, and those with an error that nobody was told of.
+_running: set[RunningSaves] = set()
+_untold: set[RunningSaves] = set()
+
+
+def wait_for_all(seconds: float) -> bool:
+    """Waits until no save of any hook runs; tells whether that is so.
+
+    Args:
+        seconds: For how long.
+    """
+    end = time.monotonic() + seconds
+    return all(saves.wait(max(0.0, end - time.monotonic())) for saves in list(_running))
+
+
+def _forget() -> None:
+    for saves in [*_running, *_untold]:
+        saves.forget()
+    _running.clear()
+    _untold.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+@atexit.register
+def _tell_errors() -> None:
+    # The interpreter has waited for the threads.
+    for saves in list(_untold):
+        error = saves.take_error()
+        if error is not None:
+            _LOGGER.error(
+                "a save in the background failed: %s: %s",
+                type(error).__name__,
+                error,
+                exc_info=error,
+            )
