@@ -63,7 +63,7 @@ asan tsan: $(VENV)/.tools
 
 torture: $(VENV)/.test
 	AUTODIST_TORTURE=full $(bin)/python -m pytest tests/torture tests/restore/test_damage.py \
-	  tests/restore/test_any_layout.py $(PYTEST_ARGS)
+	  tests/restore/test_any_layout.py tests/steps/test_step_saves.py $(PYTEST_ARGS)
 
 torture-table: $(VENV)/.test
 	AUTODIST_TORTURE=full PYTHONPATH=tests $(bin)/python -m support.torture.compare_with_stock

@@ -36,6 +36,8 @@ SECONDS = {
     "clusters/test_one_script_jobs.py": 45,
     "clusters/test_ssh.py": 40,
     "clusters/test_saves_while_training.py": 40,
+    "hooks/test_end_of_program.py": 60,
+    "steps/test_worker_processes.py": 60,
 }
 
 

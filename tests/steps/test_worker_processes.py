@@ -23,19 +23,20 @@ class Job:
         self._directory = directory
         self._mode = mode
         self.processes: list[Process] = []
+        self.addresses: dict[str, list[str]] = {}
 
     def start_all(
         self, servers: str = "import", workers: Sequence[str] = ("hook",)
     ) -> list[Process]:
         """Starts all tasks, each with its kind of gate; returns the workers, once they train."""
         ports = free_ports(2 + len(workers))
-        addresses = {
+        self.addresses = {
             "ps": [f"127.0.0.1:{port}" for port in ports[:2]],
             "worker": [f"127.0.0.1:{port}" for port in ports[2:]],
         }
         for job, gates in (("ps", [servers] * 2), ("worker", workers)):
             for task, gate in enumerate(gates):
-                arguments = [job, task, json.dumps(addresses), self._mode, gate]
+                arguments = [job, task, json.dumps(self.addresses), self._mode, gate]
                 with (self._directory / f"{job}_{task}.log").open("a") as log:
                     process = start_python("-m", "support.clusters.step_job", *arguments, log=log)
                 self.processes.append(process)
@@ -137,6 +138,35 @@ def test_a_worker_without_a_gate_is_named(make_job: MakeJob, tmp_path: Path) -> 
     for _ in range(3):
         check(answer_of(chief, str(tmp_path / "m")))
     check_trains(hooked)
+
+
+STRANGER = """
+import sys
+import tensorflow as tf
+tf1 = tf.compat.v1
+tf1.disable_eager_execution()
+with tf1.device("/job:ps/task:0"):
+    step = tf1.train.get_or_create_global_step()
+train = tf1.assign_add(step, 1)
+config = tf1.ConfigProto(device_filters=["/job:ps"])
+session = tf1.Session(sys.argv[1], config=config)
+print("trains", flush=True)
+while True:
+    session.run(train)
+"""
+
+
+def test_a_process_that_is_no_task_is_found_by_its_steps(make_job: MakeJob, tmp_path: Path) -> None:
+    job = make_job()
+    (chief,) = job.start_all()
+    stranger = start_python("-c", STRANGER, f"grpc://{job.addresses['ps'][0]}")
+    job.processes.append(stranger)
+    assert answer_of(stranger) == "trains"
+    answers = [answer_of(chief, f"{tmp_path / 'm'}{number}") for number in range(8)]
+    refused = [answer for answer in answers if "Error: " in answer]
+    assert refused
+    assert all("global_step went from" in answer for answer in refused)
+    assert not any(list(tmp_path.glob(f"m{i}-*")) for i, a in enumerate(answers) if "Error: " in a)
 
 
 def test_synchronous_workers(make_job: MakeJob, tmp_path: Path) -> None:
