@@ -14,8 +14,8 @@ import pytest
 import tensorflow as tf
 
 from autodist.autodist import AutoDist
-from autodist.checkpoint import bundle_saves
 from autodist.checkpoint.saver import SaveHandle, Saver
+from autodist.checkpoint.saving import bundle_saves
 from support.c_programs import compile_library
 from support.python_programs import environment
 from support.specs import write_local_spec

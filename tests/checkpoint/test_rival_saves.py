@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from autodist.checkpoint import bundle_saves
 from autodist.checkpoint.files import prefix_lock, prefix_turns
 from autodist.checkpoint.saver import Saver
+from autodist.checkpoint.saving import bundle_saves
 from autodist.private_apis import tf_sessions
 from support.python_programs import Process, Start, read_line, run_python, stock_environment, tell
 

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 from autodist import _native
-from autodist.checkpoint import transaction
 from autodist.checkpoint.files import state_file
 from autodist.checkpoint.saver import Saver
+from autodist.checkpoint.saving import transaction
 from autodist.private_apis.tf_variables import SaveableObject, SaveSpec
 
 tf1 = tf.compat.v1

@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from autodist import errors
 from autodist.checkpoint import saver as autodist_saver
-from autodist.checkpoint import transaction
 from autodist.checkpoint.distributed.tasks import sessions
 from autodist.checkpoint.errors import final_errors
 from autodist.checkpoint.files import bundle, paths, staged_files
+from autodist.checkpoint.saving import transaction
 from autodist.tf_nodes import marks
 
 _StockBuilder: Any = tf.compat.v1.saved_model.builder.SavedModelBuilder

@@ -15,8 +15,7 @@ import tensorflow as tf
 
 from autodist import _native, errors
 from autodist.checkpoint import options as save_options
-from autodist.checkpoint import planned_saves, save_arguments, tagging
-from autodist.checkpoint.asynchronous import BackgroundSaves, SaveHandle
+from autodist.checkpoint import tagging
 from autodist.checkpoint.distributed import restore_router, save_router
 from autodist.checkpoint.distributed.tasks import sessions
 from autodist.checkpoint.distributed.tasks.transport import Transport
@@ -25,6 +24,8 @@ from autodist.checkpoint.files import paths
 from autodist.checkpoint.graph import meta_graph, object_checkpoint, variable_list
 from autodist.checkpoint.options import RestoreOptions, SaveOptions
 from autodist.checkpoint.reports import report, transfer
+from autodist.checkpoint.saving import planned_saves, save_arguments
+from autodist.checkpoint.saving.asynchronous import BackgroundSaves, SaveHandle
 from autodist.steps import gate, service
 
 # A parameter server imports this module and builds no `Saver`, but needs the ops too. Another process

@@ -19,8 +19,8 @@ from collections.abc import Callable
 from typing import Any
 
 from autodist import _log, errors
-from autodist.checkpoint.asynchronous import SaveHandle
 from autodist.checkpoint.errors import final_errors
+from autodist.checkpoint.saving.asynchronous import SaveHandle
 
 _LOGGER = _log.get_logger()
 

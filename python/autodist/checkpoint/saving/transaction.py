@@ -20,11 +20,11 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from autodist import _native
-from autodist.checkpoint.companion_files import CompanionFiles
 from autodist.checkpoint.errors import final_errors, no_space
 from autodist.checkpoint.files import bundle, paths, prefix_lock, staged_files
 from autodist.checkpoint.reports import transfer
 from autodist.checkpoint.reports.report import SaveReport
+from autodist.checkpoint.saving.companion_files import CompanionFiles
 
 
 @dataclasses.dataclass(frozen=True)

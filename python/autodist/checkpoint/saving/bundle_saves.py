@@ -9,10 +9,11 @@ from typing import Any
 import tensorflow as tf
 
 from autodist import _log, _native
-from autodist.checkpoint import save_arguments, snapshots, step_saves
+from autodist.checkpoint import snapshots
 from autodist.checkpoint.distributed import save_router
 from autodist.checkpoint.files import bundle
 from autodist.checkpoint.reports import report, transfer
+from autodist.checkpoint.saving import save_arguments, step_saves
 from autodist.tf_nodes import marks, save_nodes
 
 _LOGGER = _log.get_logger()

@@ -10,16 +10,17 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist.checkpoint import companion_files, save_arguments, snapshots, step_saves
 from autodist.checkpoint import options as save_options
-from autodist.checkpoint.bundle_saves import BundleSave
+from autodist.checkpoint import snapshots
 from autodist.checkpoint.distributed import save_router
 from autodist.checkpoint.distributed.tasks import sessions
 from autodist.checkpoint.errors import final_errors
 from autodist.checkpoint.files import paths, retention, state_file
 from autodist.checkpoint.reports.report import SaveReport
 from autodist.checkpoint.reports.transfer import Transfer
-from autodist.checkpoint.transaction import Transaction
+from autodist.checkpoint.saving import companion_files, save_arguments, step_saves
+from autodist.checkpoint.saving.bundle_saves import BundleSave
+from autodist.checkpoint.saving.transaction import Transaction
 from autodist.private_apis import tf_variables
 from autodist.steps import step
 
