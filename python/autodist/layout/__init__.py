@@ -15,5 +15,9 @@ __all__ = [
     "SaveRequest",
     "RequestEntry",
     "even_sizes",
+    "part_bounds",
     "sub_batch_bounds",
 ]
+
+# Its first name, which programs may import.
+part_bounds = sub_batch_bounds
