@@ -16,6 +16,7 @@ from support.clusters.ps_job import PsJob, files, running
 from support.clusters.server_variables import build, save_by_stock, values_of
 from support.ports import free_ports
 from support.python_programs import run_python
+from support.threads import training
 
 tf1 = tf.compat.v1
 
@@ -177,3 +178,30 @@ def test_a_distributed_session_saves_one_instant(
                     session, str(tmp_path / f"model{number}"), consistency="instant"
                 )
                 np.testing.assert_array_equal(tf.train.load_variable(prefix, "table"), expected)
+
+
+@pytest.mark.parametrize("transport", [None, "files"])
+def test_a_distributed_session_saves_whole_steps_while_it_trains(
+    make_autodist: Callable[..., AutoDist], tmp_path: Path, transport: str | None
+) -> None:
+    autodist = make_autodist(PartitionedPS(), 2)
+    with tf.Graph().as_default(), autodist.scope():
+        weights = tf1.get_variable(
+            "weights", [300, 8], tf.float64, tf1.zeros_initializer(), use_resource=True
+        )
+        step = tf1.train.get_or_create_global_step()
+        optimizer = tf1.train.MomentumOptimizer(1.0, 1.0)
+        train = optimizer.minimize(-tf.reduce_sum(weights), step)
+        saver = Saver(transport=transport)
+        init = tf1.global_variables_initializer()
+        with autodist.create_distributed_session() as session:
+            session.run(init)
+            with training(session, train):
+                for _ in range(4):
+                    prefix = saver.save(session, str(tmp_path / "m"), step, consistency="step")
+                    reader = tf.train.load_checkpoint(prefix)
+                    number = int(reader.get_tensor("global_step"))
+                    assert prefix.endswith(f"-{number}")
+                    # The gradient is minus one at each step.
+                    assert np.all(reader.get_tensor("weights/Momentum") == -number)
+                    assert np.all(reader.get_tensor("weights") == number * (number + 1) / 2)

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 import autodist
-from autodist.checkpoint.saver import Saver
+from autodist.checkpoint.saver import SaveOptions, Saver
 from autodist.errors import ArgumentError, GraphStateError
 from support.threads import running
 
@@ -155,6 +156,21 @@ def test_one_save_runs_at_a_time(
             hook_is_idle(session)
     assert listener.saved == steps_in(tmp_path)
     assert listener.saved == expected
+
+
+def test_a_save_of_a_step_does_not_wait_for_the_thread_that_waits_for_it(tmp_path: Path) -> None:
+    with tf.Graph().as_default():
+        train = tf1.assign_add(tf1.train.get_or_create_global_step(), 1).op
+        hook = make_hook(tmp_path, save_steps=1, consistency="step")
+        began = time.monotonic()
+        with tf1.train.MonitoredTrainingSession(
+            hooks=[autodist.StepGateHook(), hook], save_checkpoint_secs=None
+        ) as session:
+            for _ in range(30):
+                session.run(train)
+    assert steps_in(tmp_path)[-1] == 30
+    # It waits for so long for steps that do not end.
+    assert time.monotonic() - began < SaveOptions().timeout_seconds
 
 
 def hook_is_idle(session: Any) -> None:

@@ -112,9 +112,9 @@ class Model:
     """A small model with an optimizer that has slots: its loss is linear, so that all values follow from the step."""
 
     def __init__(self) -> None:
-        self.x = tf1.placeholder(tf.float32, [None, 4], name="x")
+        self.x = tf1.placeholder(tf.float64, [None, 4], name="x")
         self.weights = tf1.get_variable(
-            "weights", [4], initializer=tf1.zeros_initializer(), use_resource=True
+            "weights", [4], tf.float64, tf1.zeros_initializer(), use_resource=True
         )
         self.loss = tf.reduce_mean(tf.reduce_sum(self.x * self.weights, axis=1))
         self.step = tf1.train.get_or_create_global_step()
@@ -139,7 +139,7 @@ def test_a_synchronous_job_in_a_distributed_session(builder: Any, tmp_path: Path
             model = Model()
             saver = Saver()
             session = scope.create_distributed_session()
-        feeds = {model.x: np.ones([4, 4], np.float32)}
+        feeds = {model.x: np.ones([4, 4])}
 
         def work() -> None:
             while not is_over.is_set():

@@ -241,6 +241,9 @@ class Saver(planned_saves.PlanningSaver):
             ValueError: `latest_filename` holds a path or collides with `save_path`, or the parent
                 directory of `save_path` is missing.
             ArgumentError: `consistency` is not possible for these variables in this session.
+            tf.errors.DeadlineExceededError: With `consistency='step'`, a training step did not end
+                within `timeout_seconds`; it is named.
+            GraphStateError: With `consistency='step'`, a process that may train has no step gate.
             RuntimeError: The nodes were not built, or the state file collides with the checkpoint.
             tf.errors.AlreadyExistsError: Another process is saving to the same prefix, or another
                 thread of this one for longer than `timeout_seconds`; it is named, and nothing was

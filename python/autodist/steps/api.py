@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import tensorflow as tf
@@ -30,7 +31,7 @@ def step_gate(session: SessionT) -> SessionT:
 
 
 @contextlib.contextmanager
-def training_step(session: Any) -> Any:
+def training_step(session: Any) -> Iterator[None]:
     """Makes the runs of the block one step: no save of a step comes between them.
 
     Only runs of this thread are part of it. A save inside of the block takes the values as they

@@ -35,9 +35,8 @@ def say(*words: Any) -> None:
 
 
 def zeros(name: str) -> Any:
-    return tf1.get_variable(
-        name, [WORKERS * ROWS, COLUMNS], initializer=tf1.zeros_initializer(), use_resource=True
-    )
+    shape = [WORKERS * ROWS, COLUMNS]
+    return tf1.get_variable(name, shape, tf.float64, tf1.zeros_initializer(), use_resource=True)
 
 
 def build() -> tuple[Any, list[Any]]:
@@ -52,9 +51,9 @@ def build() -> tuple[Any, list[Any]]:
         train = optimizer.minimize(loss, global_step=step)
         return train, [optimizer.make_session_run_hook(TASK == 0)]
     slot, dense = zeros("slot"), zeros("dense")
-    rows, ones = tf.range(TASK * ROWS, (TASK + 1) * ROWS), tf.ones([ROWS, COLUMNS])
+    rows, ones = tf.range(TASK * ROWS, (TASK + 1) * ROWS), tf.ones([ROWS, COLUMNS], tf.float64)
     with tf.control_dependencies([tf1.scatter_add(table, rows, ones)]):
-        first = tf1.assign_add(dense, tf.ones(dense.shape)).op
+        first = tf1.assign_add(dense, tf.ones(dense.shape, tf.float64)).op
     with tf.control_dependencies([tf1.scatter_add(slot, rows, ones)]):
         second = tf1.assign_add(step, 1).op
     return tf.group(first, second), []

@@ -65,6 +65,7 @@ class RunningSaves:
         self._committed = committed
         self._is_idle = threading.Event()
         self._is_idle.set()
+        self._has_values = False
         self._error: BaseException | None = None
         self._is_queued = False
         self._saved_step: int | None = None
@@ -76,8 +77,9 @@ class RunningSaves:
 
     @property
     def is_due(self) -> bool:
-        """Whether a save waited for the one before, which has ended."""
-        return self._is_queued and self._is_idle.is_set()
+        """Whether a save waited for the one before, and can begin, or wait for its end."""
+        waits = self._when_busy == "wait" and self._has_values
+        return self._is_queued and (waits or self._is_idle.is_set())
 
     def may_begin(self) -> bool:
         """Tells whether a save that is asked for now is to begin. May wait.
@@ -85,8 +87,10 @@ class RunningSaves:
         Raises:
             Exception: That of the former save, if nobody was told.
         """
-        if not self._is_idle.is_set() and self._when_busy != "wait":
-            self._is_queued = self._when_busy == "queue"
+        # Until it has its values, the one that runs may wait for the next step of this thread.
+        can_wait = self._when_busy == "wait" and self._has_values
+        if not self._is_idle.is_set() and not can_wait:
+            self._is_queued = self._when_busy != "skip"
             how = "begins after it" if self._is_queued else "is skipped"
             _LOGGER.info("a save in the background still runs, so the next one %s", how)
             return False
@@ -109,6 +113,7 @@ class RunningSaves:
         """
         self._is_queued = False
         handle = None if request.consistency == "step" else _start(saver, request)
+        self._has_values = handle is not None
         self._is_idle.clear()
         _running.add(self)
 
@@ -116,6 +121,7 @@ class RunningSaves:
             try:
                 with request.session.graph.as_default():
                     begun = _start(saver, request) if handle is None else handle
+                    self._has_values = True
                     begun.result()
                 step = begun.global_step
                 self._saved_step = step
