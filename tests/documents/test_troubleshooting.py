@@ -84,6 +84,7 @@ def test_the_page_has_every_class_of_error() -> None:
         "InOrderOnlyError",
         "NotTakenBackError",
         "NotOneInstantError",
+        "StepsNotEndedError",
     }
     missing = {name for name in expected - hidden if name not in PAGE}
     assert not missing

@@ -173,6 +173,42 @@ def test_a_save_of_a_step_does_not_wait_for_the_thread_that_waits_for_it(tmp_pat
     assert time.monotonic() - began < SaveOptions().timeout_seconds
 
 
+def test_a_save_of_a_step_lets_its_thread_train_on_where_others_wait_for_that(
+    tmp_path: Path,
+) -> None:
+    """Here another thread's step ends only with the next step of the thread that saves."""
+    with tf.Graph().as_default():
+        queue = tf.queue.FIFOQueue(100, [tf.int64], [[]])
+        step = tf1.train.get_or_create_global_step()
+        taken = tf1.get_variable("taken", [2], tf.int64, tf1.zeros_initializer(), use_resource=True)
+        with tf.control_dependencies([tf1.assign_add(step, 1)]):
+            train = queue.enqueue(tf.constant(1, tf.int64))
+        with tf.control_dependencies([queue.dequeue()]):
+            first = tf1.scatter_add(taken, [0], tf.constant([1], tf.int64))
+        with tf.control_dependencies([first]):
+            second = tf1.scatter_add(taken, [1], tf.constant([1], tf.int64))
+        take = tf.group(second)
+        close = queue.close()
+        hook = make_hook(tmp_path, save_steps=5, consistency="step", when_busy="skip")
+
+        def follow(session: Any) -> None:
+            with contextlib.suppress(tf.errors.OutOfRangeError, tf.errors.CancelledError):
+                while True:
+                    session.run(take)
+
+        with tf1.train.MonitoredTrainingSession(hooks=[hook], save_checkpoint_secs=None) as session:
+            raw = session._tf_sess()
+            with running(lambda: follow(raw)):
+                try:
+                    while len(list(tmp_path.glob("*.index"))) < 3:
+                        session.run(train)
+                finally:
+                    raw.run(close)
+    for number in steps_in(tmp_path):
+        values = tf.train.load_variable(str(tmp_path / f"model.ckpt-{number}"), "taken")
+        assert values[0] == values[1]
+
+
 def hook_is_idle(session: Any) -> None:
     """Waits until the hook has no save."""
     (hook,) = (h for h in session._hooks if isinstance(h, autodist.AsyncCheckpointSaverHook))

@@ -9,6 +9,8 @@ is admitted first the next time.
 from __future__ import annotations
 
 import contextlib
+import contextvars
+import math
 import threading
 import time
 from collections.abc import Hashable, Iterator, Sequence
@@ -24,6 +26,30 @@ _MOST_THREADS = 16
 
 # How long nothing changes before the next run is admitted.
 _SETTLE_SECONDS = 0.01
+
+
+# For how long the code that runs may wait for steps at most.
+_MOST_SECONDS: contextvars.ContextVar[float] = contextvars.ContextVar(
+    "most_seconds", default=math.inf
+)
+
+
+class StepsNotEndedError(tf.errors.DeadlineExceededError):
+    """Steps on their way did not end in time."""
+
+
+@contextlib.contextmanager
+def waiting_at_most(seconds: float) -> Iterator[None]:
+    """Has saves of the block wait so long for steps on their way, and not longer.
+
+    Args:
+        seconds: How long.
+    """
+    token = _MOST_SECONDS.set(seconds)
+    try:
+        yield
+    finally:
+        _MOST_SECONDS.reset(token)
 
 
 class ClosedGate(Protocol):
@@ -107,7 +133,7 @@ def closed(gates: Sequence[ClosedGate], timeout_seconds: float) -> Iterator[Rest
         timeout_seconds: How long to wait.
 
     Raises:
-        tf.errors.DeadlineExceededError: Some did not end; names them.
+        StepsNotEndedError: Some did not end; names them.
     """
     rest = Rest(gates)
     try:
@@ -122,7 +148,7 @@ class _Waiting:
 
     def __init__(self, gates: Sequence[ClosedGate], timeout_seconds: float) -> None:
         self._gates = gates
-        self._timeout_seconds = timeout_seconds
+        self._timeout_seconds = min(timeout_seconds, _MOST_SECONDS.get())
         self._slack = 1.0
         self._seen = [gate.traffic(self._slack, None, 0) for gate in gates]
         # By gate and thread: by how much its admission changed the number of steps on their way.
@@ -188,7 +214,7 @@ class _Waiting:
 
     def _not_ended(self) -> Exception:
         lines = "".join(f"\n  {line}" for gate in self._gates for line in gate.describe())
-        error: Exception = tf.errors.DeadlineExceededError(
+        error: Exception = StepsNotEndedError(
             None,
             None,
             f"consistency='step': these did not end within {self._timeout_seconds:g} s, while new "

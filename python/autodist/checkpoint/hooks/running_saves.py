@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import math
 import os
 import threading
 import time
@@ -21,8 +22,12 @@ from typing import Any
 from autodist import _log, errors
 from autodist.checkpoint.errors import final_errors
 from autodist.checkpoint.saving.asynchronous import SaveHandle
+from autodist.steps import closing
 
 _LOGGER = _log.get_logger()
+
+# How long a thread that trains waits for the steps of others before it trains on.
+_STEP_SECONDS = 1.0
 
 WHEN_BUSY = ("skip", "wait", "queue")
 
@@ -66,6 +71,7 @@ class RunningSaves:
         self._is_idle = threading.Event()
         self._is_idle.set()
         self._has_values = False
+        self._begins_in_thread = False
         self._error: BaseException | None = None
         self._is_queued = False
         self._saved_step: int | None = None
@@ -101,8 +107,8 @@ class RunningSaves:
     def begin(self, saver: Any, request: Request) -> None:
         """Saves in the background, after `may_begin`.
 
-        It returns once the values are taken; for a save of one step at once, because that may wait
-        for a step of this thread.
+        It returns once the values are taken. A save of one step may wait for the next step of this
+        thread: synchronous workers wait for each other. Where that seems so, it returns before.
 
         Args:
             saver: Saves.
@@ -112,7 +118,7 @@ class RunningSaves:
             Exception: The values cannot be taken.
         """
         self._is_queued = False
-        handle = None if request.consistency == "step" else _start(saver, request)
+        handle = self._begin_here(saver, request)
         self._has_values = handle is not None
         self._is_idle.clear()
         _running.add(self)
@@ -140,6 +146,18 @@ class RunningSaves:
         except RuntimeError:
             # No thread can be started: the program is at its limit of threads.
             save()
+
+    def _begin_here(self, saver: Any, request: Request) -> SaveHandle | None:
+        """Takes the values; returns `None` where another thread has to."""
+        if self._begins_in_thread:
+            return None
+        limit = _STEP_SECONDS if request.consistency == "step" else math.inf
+        try:
+            with closing.waiting_at_most(limit):
+                return _start(saver, request)
+        except closing.StepsNotEndedError:
+            self._begins_in_thread = True
+            return None
 
     def wait(self, seconds: float | None = None) -> bool:
         """Waits until no save runs; tells whether that is so.
