@@ -47,6 +47,7 @@ std::vector<MakeImage> AllImages() {
                                 [] { return std::make_unique<ForkedImage>(); }};
   PageGuard guard;
   if (!guard.Open().ok()) return all;
+  all.push_back([] { return Protected(Options(0, 64 << 20)); });
   all.push_back([] { return Protected(Options(4096, 64 << 20)); });
   all.push_back([] { return Protected(Options(64 << 10, 64 << 20)); });
   all.push_back([] { return Protected(Options(2 << 20, 64 << 20)); });

@@ -6,11 +6,12 @@
 #include <sched.h>
 #include <signal.h>
 
+#include <chrono>
 #include <cstring>
 #include <system_error>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "images/system/huge_pages.h"
 #include "images/system/private_memory.h"
 
 namespace autodist {
@@ -21,25 +22,37 @@ constexpr int64_t kSmallBytes = 256 << 10;
 
 constexpr int kPollMilliseconds = 20;
 
-}  // namespace
+constexpr int64_t kSmallGrainBytes = 64 << 10;
 
-ProtectedImage::ProtectedImage(ProtectionOptions options)
-    : options_(std::move(options)),
-      side_(options_.grain_bytes, options_.pool_bytes, options_.spill_directory) {}
+// How long an image may prepare huge pages; a later one goes on.
+constexpr std::chrono::seconds kLongestMove(20);
+
+int64_t GrainOf(const ProtectionOptions& options, absl::Span<const MemoryRange> ranges) {
+  if (options.grain_bytes > 0) return options.grain_bytes;
+  int64_t total = 0;
+  // A chunk at each end may take a place for a whole one.
+  for (const MemoryRange& range : ranges) total += range.size + 2 * kHugePageBytes;
+  return HasHugePages() && total <= options.pool_bytes ? kHugePageBytes : kSmallGrainBytes;
+}
+
+}  // namespace
 
 ProtectedImage::~ProtectedImage() { (void)Finish(); }
 
 absl::Status ProtectedImage::Prepare(absl::Span<const MemoryRange> ranges) {
-  chunks_ = std::make_unique<Chunks>(ranges, options_.grain_bytes, kSmallBytes);
+  const int64_t grain = GrainOf(options_, ranges);
+  chunks_ = std::make_unique<Chunks>(ranges, grain, kSmallBytes);
+  side_ = std::make_unique<SideMemory>(grain, options_.pool_bytes, options_.spill_directory);
   guarded_.reserve(ranges.size());
   absl::Status status = CheckPrivate(ranges);
   if (!status.ok()) return status;
   status = guard_.Open(options_.may_fail_kernel_writes ? PageGuard::Against::kWritesOfPrograms
                                                        : PageGuard::Against::kAllWrites);
   if (status.ok()) status = edges_.Map(chunks_->most_edge_bytes());
-  if (status.ok()) status = side_.Prepare();
+  if (status.ok()) status = side_->Prepare();
   if (status.ok() && !chunks_->Place(ranges)) status = MovedError();
   if (!status.ok()) return status;
+  MoveToHugePages(chunks_->interiors(), std::chrono::steady_clock::now() + kLongestMove);
   for (const MemoryRange& pages : chunks_->interiors()) {
     status = guard_.Watch(pages);
     if (!status.ok()) return status;
@@ -125,7 +138,7 @@ absl::Status ProtectedImage::ReadChunk(Chunk& chunk, int64_t from, int64_t size,
   }
   const int state = chunk.state.load(std::memory_order_acquire);
   if (state == kProtected || state == kBusy) return absl::OkStatus();
-  if (state == kCopied) return side_.Get(chunk.place, from, size, to);
+  if (state == kCopied) return side_->Get(chunk.place, from, size, to);
   absl::Status status = failure();
   return status.ok() ? absl::InternalError("a page of an image was read twice") : status;
 }
@@ -141,7 +154,7 @@ void ProtectedImage::Free(Chunk& chunk) {
   int state = kProtected;
   while (!chunk.state.compare_exchange_weak(state, kFree)) {
     if (state == kCopied) {
-      side_.Free(chunk.place);
+      side_->Free(chunk.place);
       chunk.state = kFree;
       return;
     }
@@ -179,7 +192,7 @@ absl::Status ProtectedImage::HandleFault(char* page) {
     if (state != kBusy) guard_.Wake(page);
     return absl::OkStatus();
   }
-  absl::Status status = side_.Put(chunk->begin, chunk->size, &chunk->place);
+  absl::Status status = side_->Put(chunk->begin, chunk->size, &chunk->place);
   // Whatever happens to the image, who writes to the page goes on.
   chunk->state.store(status.ok() ? kCopied : kLost, std::memory_order_release);
   if (!status.ok()) Fail(status);
@@ -210,9 +223,10 @@ absl::Status ProtectedImage::Finish() {
         "descriptor of the save, or unmapped its memory"));
   }
   EndHandlers();
+  if (side_ == nullptr) return failure();
   report_.faults = faults_;
-  report_.most_side_bytes = side_.most_bytes() + report_.copied_bytes;
-  report_.spilled_bytes = side_.spilled_bytes();
+  report_.most_side_bytes = side_->most_bytes() + report_.copied_bytes;
+  report_.spilled_bytes = side_->spilled_bytes();
   return failure();
 }
 

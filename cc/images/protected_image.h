@@ -19,6 +19,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -32,7 +33,9 @@
 namespace autodist {
 
 struct ProtectionOptions {
-  int64_t grain_bytes = 64 << 10;  // copied at a time; 2 MiB keeps huge pages whole
+  // Copied at a time. 0: 2 MiB, which keeps huge pages whole, if the pool has room for everything;
+  // else 64 KiB, so that less of it is needed.
+  int64_t grain_bytes = 0;
   int64_t pool_bytes = 256 << 20;  // of side memory
   std::string spill_directory;     // for what does not fit into it; empty: the image fails then
   int handler_count = 2;
@@ -43,7 +46,7 @@ struct ProtectionOptions {
 
 class ProtectedImage : public MemoryImage {
  public:
-  explicit ProtectedImage(ProtectionOptions options);
+  explicit ProtectedImage(ProtectionOptions options) : options_(std::move(options)) {}
   ~ProtectedImage() override;
 
   absl::Status Prepare(absl::Span<const MemoryRange> ranges) override;
@@ -71,7 +74,7 @@ class ProtectedImage : public MemoryImage {
 
   const ProtectionOptions options_;
   std::unique_ptr<Chunks> chunks_;
-  SideMemory side_;
+  std::unique_ptr<SideMemory> side_;
   MappedMemory edges_;
   PageGuard guard_;
   std::vector<MemoryRange> guarded_;  // with which the guard was told to watch

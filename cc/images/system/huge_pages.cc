@@ -1,0 +1,83 @@
+// See the header for what this is for.
+
+#include "images/system/huge_pages.h"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <fstream>
+#include <map>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "images/system/available_memory.h"
+
+// What older headers lack: of Linux 6.1.
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+namespace autodist {
+namespace {
+
+// The kernel needs memory for a page before it frees those that the page replaces.
+constexpr int64_t kLeastMemory = 256 << 20;
+
+// How far each range has come. A range that was freed, and others made in its place, stay noted:
+// these are then not moved.
+class Moved {
+ public:
+  static Moved& Get() {
+    static auto* const moved = new Moved;
+    return *moved;
+  }
+
+  std::mutex& mutex() { return mutex_; }
+  // By first byte and size: the bytes that are done.
+  int64_t& operator[](const MemoryRange& range) { return done_[{range.begin, range.size}]; }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::pair<char*, int64_t>, int64_t> done_;
+};
+
+int64_t RoundUp(int64_t number) { return (number + kHugePageBytes - 1) & -kHugePageBytes; }
+
+// Moves the page at `at`. False if there is no use in trying others.
+bool Collapse(char* at) {
+  if (madvise(at, kHugePageBytes, MADV_COLLAPSE) == 0) return true;
+  // EINVAL: the system cannot, or not this memory; ENOMEM: there is none to be had.
+  return errno != EINVAL && errno != ENOMEM;
+}
+
+}  // namespace
+
+bool HasHugePages() {
+  std::ifstream file("/sys/kernel/mm/transparent_hugepage/enabled");
+  std::string modes;
+  return std::getline(file, modes) && modes.find("[never]") == std::string::npos;
+}
+
+void MoveToHugePages(absl::Span<const MemoryRange> ranges,
+                     std::chrono::steady_clock::time_point until) {
+  if (!HasHugePages() || AvailableMemory() < kLeastMemory) return;
+  // One thread at a time: a second one would do the same.
+  std::lock_guard<std::mutex> lock(Moved::Get().mutex());
+  for (const MemoryRange& range : ranges) {
+    const int64_t begin = reinterpret_cast<intptr_t>(range.begin);
+    const int64_t first = RoundUp(begin);
+    const int64_t last = (begin + range.size) & -kHugePageBytes;
+    int64_t& done = Moved::Get()[range];
+    if (first + done >= last) continue;
+    if (std::chrono::steady_clock::now() > until) return;
+    // So that the kernel keeps them.
+    madvise(reinterpret_cast<void*>(first), static_cast<size_t>(last - first), MADV_HUGEPAGE);
+    for (; first + done < last; done += kHugePageBytes) {
+      if (std::chrono::steady_clock::now() > until) return;
+      if (!Collapse(reinterpret_cast<char*>(first + done))) return;
+    }
+  }
+}
+
+}  // namespace autodist

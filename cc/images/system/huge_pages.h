@@ -1,0 +1,26 @@
+// Memory on huge pages: of 2 MiB, so that there are few of them to protect.
+
+#ifndef AUTODIST_IMAGES_SYSTEM_HUGE_PAGES_H_
+#define AUTODIST_IMAGES_SYSTEM_HUGE_PAGES_H_
+
+#include <chrono>
+#include <cstdint>
+
+#include "absl/types/span.h"
+#include "images/memory_image.h"
+
+namespace autodist {
+
+constexpr int64_t kHugePageBytes = 2 << 20;
+
+// Whether the system has them and has a use for ours (Linux 6.1, and not "never").
+bool HasHugePages();
+
+// Moves memory to huge pages, each range once in its life, until a point in time: a later call goes
+// on. Whoever writes to the memory goes on meanwhile. Where that fails nothing is changed.
+void MoveToHugePages(absl::Span<const MemoryRange> ranges,
+                     std::chrono::steady_clock::time_point until);
+
+}  // namespace autodist
+
+#endif  // AUTODIST_IMAGES_SYSTEM_HUGE_PAGES_H_

@@ -1,0 +1,95 @@
+#include "images/system/huge_pages.h"
+
+#include <sys/mman.h>
+
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "core/testing/testing.h"
+
+namespace autodist {
+namespace {
+
+constexpr int64_t kSize = 9 << 20;
+
+// Memory on small pages, with a value in each byte.
+class SmallPages {
+ public:
+  SmallPages() {
+    void* const mapped =
+        mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    begin_ = static_cast<char*>(mapped);
+    madvise(begin_, kSize, MADV_NOHUGEPAGE);
+    for (int64_t i = 0; i < kSize; ++i) begin_[i] = ByteAt(i);
+  }
+  ~SmallPages() { munmap(begin_, kSize); }
+
+  MemoryRange range() const { return {begin_ + 4096, kSize - 8192}; }
+
+  bool IsAsFilled() const {
+    for (int64_t i = 0; i < kSize; ++i) {
+      if (begin_[i] != ByteAt(i)) return false;
+    }
+    return true;
+  }
+
+  // How much of it is on huge pages, as the system says.
+  int64_t HugeBytes() const {
+    std::ifstream maps("/proc/self/smaps");
+    std::string line;
+    int64_t bytes = 0;
+    bool is_inside = false;
+    while (std::getline(maps, line)) {
+      uint64_t first, last;
+      if (std::sscanf(line.c_str(), "%lx-%lx ", &first, &last) == 2) {
+        is_inside = first < reinterpret_cast<uint64_t>(begin_ + kSize) &&
+                    last > reinterpret_cast<uint64_t>(begin_);
+      }
+      std::istringstream words(line);
+      std::string name;
+      int64_t number;
+      if (is_inside && words >> name >> number && name == "AnonHugePages:") bytes += number * 1024;
+    }
+    return bytes;
+  }
+
+ private:
+  static char ByteAt(int64_t place) { return static_cast<char>(place * 31 + place / 4096); }
+
+  char* begin_;
+};
+
+std::chrono::steady_clock::time_point After(std::chrono::seconds time) {
+  return std::chrono::steady_clock::now() + time;
+}
+
+TEST(MemoryIsMovedAndStaysAsItIs) {
+  const SmallPages memory;
+  EXPECT_EQ(memory.HugeBytes(), 0);
+  const std::vector<MemoryRange> ranges = {memory.range()};
+  // Without time a part of it or nothing is moved.
+  MoveToHugePages(ranges, After(std::chrono::seconds(-1)));
+  EXPECT_EQ(memory.HugeBytes(), 0);
+  MoveToHugePages(ranges, After(std::chrono::seconds(60)));
+  EXPECT_TRUE(memory.IsAsFilled());
+  const int64_t moved = memory.HugeBytes();
+  // Some systems have none to give; where there is one, there are all.
+  EXPECT_TRUE(moved == 0 || moved >= kSize - 3 * kHugePageBytes);
+  EXPECT_TRUE(moved == 0 || HasHugePages());
+}
+
+TEST(AShortRangeIsLeftAlone) {
+  const SmallPages memory;
+  MoveToHugePages(std::vector<MemoryRange>{{memory.range().begin, 4096}},
+                  After(std::chrono::seconds(60)));
+  EXPECT_EQ(memory.HugeBytes(), 0);
+  EXPECT_TRUE(memory.IsAsFilled());
+}
+
+}  // namespace
+}  // namespace autodist
