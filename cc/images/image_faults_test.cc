@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -16,6 +17,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -102,8 +104,18 @@ void Check(bool is_right, const std::string& text) {
   EXPECT_TRUE(is_right);
 }
 
+// The traces once there are no more threads than before: the one that moves memory to huge pages
+// ends soon after the image.
+Traces TracesAfter(const Traces& before) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (Traces().threads != before.threads && std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return Traces();
+}
+
 void ExpectNothingLeft(const Traces& before, const std::string& fault) {
-  const Traces after;
+  const Traces after = TracesAfter(before);
   Check(before.descriptors == after.descriptors, fault + ": left a descriptor");
   Check(before.threads == after.threads, fault + ": left a thread");
   Check(!IsWatched(), fault + ": left memory that is watched");

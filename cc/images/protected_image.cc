@@ -6,9 +6,9 @@
 #include <sched.h>
 #include <signal.h>
 
-#include <chrono>
 #include <cstring>
 #include <system_error>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "images/system/huge_pages.h"
@@ -24,9 +24,6 @@ constexpr int kPollMilliseconds = 20;
 
 constexpr int64_t kSmallGrainBytes = 64 << 10;
 
-// How long an image may prepare huge pages; a later one goes on.
-constexpr std::chrono::seconds kLongestMove(20);
-
 int64_t GrainOf(const ProtectionOptions& options, absl::Span<const MemoryRange> ranges) {
   if (options.grain_bytes > 0) return options.grain_bytes;
   int64_t total = 0;
@@ -40,6 +37,7 @@ int64_t GrainOf(const ProtectionOptions& options, absl::Span<const MemoryRange> 
 ProtectedImage::~ProtectedImage() { (void)Finish(); }
 
 absl::Status ProtectedImage::Prepare(absl::Span<const MemoryRange> ranges) {
+  moves_held_ = std::make_unique<MovesHeld>();
   const int64_t grain = GrainOf(options_, ranges);
   chunks_ = std::make_unique<Chunks>(ranges, grain, kSmallBytes);
   side_ = std::make_unique<SideMemory>(grain, options_.pool_bytes, options_.spill_directory);
@@ -52,12 +50,12 @@ absl::Status ProtectedImage::Prepare(absl::Span<const MemoryRange> ranges) {
   if (status.ok()) status = side_->Prepare();
   if (status.ok() && !chunks_->Place(ranges)) status = MovedError();
   if (!status.ok()) return status;
-  MoveToHugePages(chunks_->interiors(), std::chrono::steady_clock::now() + kLongestMove);
   for (const MemoryRange& pages : chunks_->interiors()) {
     status = guard_.Watch(pages);
     if (!status.ok()) return status;
     guarded_.push_back(pages);
   }
+  to_move_ = guarded_;
   return StartHandlers();
 }
 
@@ -223,7 +221,10 @@ absl::Status ProtectedImage::Finish() {
         "descriptor of the save, or unmapped its memory"));
   }
   EndHandlers();
+  moves_held_ = nullptr;
   if (side_ == nullptr) return failure();
+  // Nobody waits now. Those of the next image are protected in less time.
+  MoveToHugePagesInBackground(std::exchange(to_move_, {}));
   report_.faults = faults_;
   report_.most_side_bytes = side_->most_bytes() + report_.copied_bytes;
   report_.spilled_bytes = side_->spilled_bytes();

@@ -27,6 +27,7 @@
 #include "images/chunks.h"
 #include "images/memory_image.h"
 #include "images/side_memory.h"
+#include "images/system/huge_pages.h"
 #include "images/system/mapped_memory.h"
 #include "images/system/page_guard.h"
 
@@ -77,6 +78,8 @@ class ProtectedImage : public MemoryImage {
   std::unique_ptr<SideMemory> side_;
   MappedMemory edges_;
   PageGuard guard_;
+  std::unique_ptr<MovesHeld> moves_held_;
+  std::vector<MemoryRange> to_move_;  // to huge pages, at the end
   std::vector<MemoryRange> guarded_;  // with which the guard was told to watch
   std::vector<std::thread> handlers_;
   std::atomic<bool> is_taken_{false};

@@ -3,12 +3,18 @@
 #include "images/system/huge_pages.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <fstream>
 #include <map>
 #include <mutex>
 #include <string>
+#include <system_error>
+#include <thread>
 #include <utility>
 
 #include "images/system/available_memory.h"
@@ -42,6 +48,12 @@ class Moved {
   std::map<std::pair<char*, int64_t>, int64_t> done_;
 };
 
+constexpr std::chrono::seconds kLongestMove(120);
+constexpr int kLowPriority = 10;
+
+std::atomic<int> holders{0};
+std::atomic<bool> moves_in_background{false};
+
 int64_t RoundUp(int64_t number) { return (number + kHugePageBytes - 1) & -kHugePageBytes; }
 
 // Moves the page at `at`. False if there is no use in trying others.
@@ -74,10 +86,28 @@ void MoveToHugePages(absl::Span<const MemoryRange> ranges,
     // So that the kernel keeps them.
     madvise(reinterpret_cast<void*>(first), static_cast<size_t>(last - first), MADV_HUGEPAGE);
     for (; first + done < last; done += kHugePageBytes) {
-      if (std::chrono::steady_clock::now() > until) return;
+      if (holders > 0 || std::chrono::steady_clock::now() > until) return;
       if (!Collapse(reinterpret_cast<char*>(first + done))) return;
     }
   }
 }
+
+void MoveToHugePagesInBackground(std::vector<MemoryRange> ranges) {
+  if (ranges.empty() || moves_in_background.exchange(true)) return;
+  try {
+    std::thread([ranges = std::move(ranges)] {
+      setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), kLowPriority);
+      MoveToHugePages(ranges, std::chrono::steady_clock::now() + kLongestMove);
+      moves_in_background = false;
+    }).detach();
+  } catch (const std::system_error&) {
+    // At the limit of threads. A later image tries again.
+    moves_in_background = false;
+  }
+}
+
+MovesHeld::MovesHeld() { ++holders; }
+
+MovesHeld::~MovesHeld() { --holders; }
 
 }  // namespace autodist

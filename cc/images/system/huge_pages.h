@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <vector>
 
 #include "absl/types/span.h"
 #include "images/memory_image.h"
@@ -16,10 +17,25 @@ constexpr int64_t kHugePageBytes = 2 << 20;
 // Whether the system has them and has a use for ours (Linux 6.1, and not "never").
 bool HasHugePages();
 
-// Moves memory to huge pages, each range once in its life, until a point in time: a later call goes
-// on. Whoever writes to the memory goes on meanwhile. Where that fails nothing is changed.
+// Moves memory to huge pages, each range once in its life, until a point in time, or until somebody
+// has MovesHeld: a later call goes on. Whoever writes to the memory goes on meanwhile. Where that
+// fails nothing is changed.
 void MoveToHugePages(absl::Span<const MemoryRange> ranges,
                      std::chrono::steady_clock::time_point until);
+
+// The same on a thread of its own, which has a low priority. The memory may be freed meanwhile: the
+// kernel moves what lies there, and its bytes stay.
+void MoveToHugePagesInBackground(std::vector<MemoryRange> ranges);
+
+// While one exists, the thread in the background moves nothing. Each move stops for a moment
+// whoever else asks the kernel for memory.
+class MovesHeld {
+ public:
+  MovesHeld();
+  ~MovesHeld();
+  MovesHeld(const MovesHeld&) = delete;
+  MovesHeld& operator=(const MovesHeld&) = delete;
+};
 
 }  // namespace autodist
 

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "core/testing/testing.h"
@@ -29,7 +30,9 @@ class SmallPages {
   }
   ~SmallPages() { munmap(begin_, kSize); }
 
-  MemoryRange range() const { return {begin_ + 4096, kSize - 8192}; }
+  // Another one for each margin. A range that was moved once is not moved again, and the memory of
+  // the next test may lie in the place of this.
+  MemoryRange range(int64_t margin = 4096) const { return {begin_ + margin, kSize - 2 * margin}; }
 
   bool IsAsFilled() const {
     for (int64_t i = 0; i < kSize; ++i) {
@@ -81,6 +84,24 @@ TEST(MemoryIsMovedAndStaysAsItIs) {
   // Some systems have none to give; where there is one, there are all.
   EXPECT_TRUE(moved == 0 || moved >= kSize - 3 * kHugePageBytes);
   EXPECT_TRUE(moved == 0 || HasHugePages());
+}
+
+TEST(AThreadMovesMemoryUnlessThatIsHeld) {
+  const SmallPages memory, other;
+  {
+    const MovesHeld held;
+    MoveToHugePages(std::vector<MemoryRange>{memory.range(8192)}, After(std::chrono::seconds(60)));
+    EXPECT_EQ(memory.HugeBytes(), 0);
+  }
+  MoveToHugePagesInBackground({memory.range(8192)});
+  MoveToHugePages(std::vector<MemoryRange>{other.range(8192)}, After(std::chrono::seconds(60)));
+  // Where the system has some for the one, it has for the other.
+  const auto end = After(std::chrono::seconds(60));
+  while (memory.HugeBytes() != other.HugeBytes() && std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  EXPECT_EQ(memory.HugeBytes(), other.HugeBytes());
+  EXPECT_TRUE(memory.IsAsFilled());
 }
 
 TEST(AShortRangeIsLeftAlone) {

@@ -303,8 +303,7 @@ class Saver(planned_saves.PlanningSaver):
 
         The files are those of `save`. A save of this saver that still goes on in the background is
         awaited first. The interpreter does not end before the save is done, and logs its error if
-        nobody has asked for it. If the variables are on other servers, the session must stay open
-        until the save is done.
+        nobody has asked for it. A session of a server must stay open until the save is done.
 
         Args:
             sess: As in `save`; likewise the arguments up to `save_debug_info`.
