@@ -10,6 +10,11 @@
 #include "absl/strings/str_cat.h"
 #include "images/chunks.h"
 
+// What older headers lack: of Linux 5.14.
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
 namespace autodist {
 
 MappedMemory::~MappedMemory() {
@@ -26,7 +31,9 @@ absl::Status MappedMemory::Map(int64_t size_bytes) {
   }
   begin_ = static_cast<char*>(mapped);
   size_ = size_bytes;
-  madvise(begin_, static_cast<size_t>(size_), MADV_HUGEPAGE);
+  if (madvise(begin_, static_cast<size_t>(size_), MADV_POPULATE_WRITE) == 0) {
+    return absl::OkStatus();
+  }
   for (int64_t at = 0; at < size_; at += kMemoryPageBytes) {
     static_cast<volatile char*>(begin_)[at] = 0;
   }
