@@ -63,7 +63,14 @@ def _build(servers: int, shards: int) -> Built:
     graph = tf.Graph()
     start = time.process_time()
     built = save_graph.SaveGraph(
-        graph, node, homes, by_value=(), chief=_CHIEF, without_ops=(), label="benchmark"
+        graph,
+        node,
+        homes,
+        by_value=(),
+        chief=_CHIEF,
+        without_ops=(),
+        label="benchmark",
+        is_instant=False,
     )
     middle = time.process_time()
     for writer in range(1, len(built.tasks)):

@@ -75,7 +75,14 @@ def shared_edges(tasks: int) -> int:
     with tf.Graph().as_default():
         node, homes = node_of(3 * tasks, tasks)
         built = save_graph.SaveGraph(
-            graph, node, homes, by_value=(), chief=CHIEF, without_ops=(), label="test"
+            graph,
+            node,
+            homes,
+            by_value=(),
+            chief=CHIEF,
+            without_ops=(),
+            label="test",
+            is_instant=True,
         )
         blocks = shared_blocks.SharedBlocks(SimpleNamespace(graph=graph), built)  # type: ignore[arg-type]
         for task in range(len(built.tasks)):
@@ -90,7 +97,9 @@ def sharded_edges(tasks: int) -> int:
     with tf.Graph().as_default():
         node, homes = node_of(3 * tasks, tasks)
         data_files = sharded_plan.plan(node, homes, CHIEF)
-        sharded_graph.ShardedGraph(graph, node, data_files, homes=homes, chief=CHIEF, unsized=())
+        sharded_graph.ShardedGraph(
+            graph, node, data_files, homes=homes, chief=CHIEF, unsized=(), is_instant=True
+        )
     return edges(graph)
 
 
@@ -161,15 +170,17 @@ def test_what_tasks_tell_of_their_variables_is_read_in_one_pass(
     def prepare(count: int) -> Callable[[], Any]:
         save: Any = object.__new__(save_steps.SharedSave)
         output = SimpleNamespace(can_open=False, shapes=np.tile([2, 3, 4, 0], count))
-        save._graph = SimpleNamespace(values=[], path=None, joins={0: (range(count), None)})
+        save._graph = SimpleNamespace(
+            values=[], path=None, joins={0: (range(count), None)}, joint=None
+        )
         save._stock = SimpleNamespace(
             check_values=lambda feeds: None, begin=lambda: None, shapes=lambda begun: {}
         )
-        save._control = SimpleNamespace(run=lambda fetches, feeds: ({0: output}, None))
+        save._control = SimpleNamespace(run=lambda fetches, feeds: ({0: output}, None, ()))
         save._transport = SimpleNamespace(way=None)
-        _, shapes = save._join({}, b"", [])
+        _, _, shapes = save._join({}, b"", [], None)
         assert shapes == dict.fromkeys(range(count), ((3, 4), 0))
-        return lambda: save._join({}, b"", [])
+        return lambda: save._join({}, b"", [], None)
 
     assert_no_square(prepare, 2000)
 
