@@ -39,9 +39,8 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from autodist.checkpoint.saver import SaveOptions, Saver
-from measuring import machine
+from measuring import machine, report_files
 from measuring.memory import ExtraMemory
-from measuring.report_files import write_report
 from training import eager_training, save_plots
 from training.busy_training import BusyTraining, Cost, GraphModel, Sizes, holds_one_instant
 
@@ -109,7 +108,7 @@ def main() -> None:
     ]
     others = machine.ProcessorUse.now().others_share_since(before)
     described = machine.describe({"checkpoints": arguments.directory})
-    name = _NAME if arguments.keep else f"{_NAME}.local"
+    name = report_files.name_of(_NAME, arguments)
     plots = save_plots.draw(rows, arguments.results, name)
     text = _to_markdown(rows, others, described, arguments.rounds, plots)
     Console(width=None if Console().is_terminal else 180).print(Markdown(text))
@@ -120,12 +119,11 @@ def main() -> None:
         "rounds": arguments.rounds,
         "rows": rows,
     }
-    write_report(arguments.results, name, text, json.dumps(content, indent=2))
+    report_files.write_report(arguments.results, name, text, json.dumps(content, indent=2))
 
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    here = Path(__file__).resolve().parent
     parser.add_argument("--gib", nargs="+", type=float, default=[1.0], help="of the variables")
     parser.add_argument(
         "--updates", nargs="+", choices=["uniform", "zipf"], default=["uniform"], help="of rows"
@@ -135,8 +133,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--memory-rounds", type=int, default=1, help="for the extra memory")
     parser.add_argument("--beside", type=float, default=1.5, help="seconds of training looked at")
     parser.add_argument("--directory", type=Path, default=Path("/dev/shm"), help="of checkpoints")
-    parser.add_argument("--results", type=Path, default=here / "results", help="of the report")
-    parser.add_argument("--keep", action="store_true", help="as the results to be committed")
+    report_files.add_arguments(parser)
     parser.add_argument("--eager-child", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -325,13 +322,13 @@ def _to_markdown(
             "" if extra is None else f"{extra / 2**20:.0f}",
             row["instants"] or "",
         ])  # fmt: skip
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    table = report_files.markdown_table(lines)
     said = (
         f"Medians of {rounds} rounds; locks are the worst. {_HELP_OF_BARS} Other processes took "
         f"{others:.0%} of the processors."
     )
     pictures = "\n".join(f"![]({plot})" for plot in plots)
-    machine_facts = "\n".join(f"- {key}: {value}" for key, value in facts.items())
+    machine_facts = report_files.markdown_list(facts)
     return (
         f"# A save beside a training that goes on\n\n{said}\n\n{table}\n\n{pictures}\n\n"
         f"{machine_facts}\n"

@@ -109,9 +109,9 @@ def _measure(arguments: argparse.Namespace) -> tuple[str, str, Any]:
     parts = [
         f"# Terms of saves and restores over servers, {arguments.rounds} of each size",
         _WORDS,
-        _table(_rows_of_terms(fits)),
+        report_files.markdown_table(_rows_of_terms(fits)),
         "A durable save takes more:",
-        _table(
+        report_files.markdown_table(
             [
                 ["way", "commit, ms", "bytes, s/GB"],
                 ["---", "--:", "--:"],
@@ -122,7 +122,7 @@ def _measure(arguments: argparse.Namespace) -> tuple[str, str, Any]:
             ]
         ),
         "## Saves",
-        _table(_rows_of_saves(found)),
+        report_files.markdown_table(_rows_of_saves(found)),
         _facts(facts),
     ]
     return _MEASURED, "\n\n".join(parts) + "\n", content
@@ -216,9 +216,9 @@ def _simulate(arguments: argparse.Namespace) -> tuple[str, str, Any]:
         [
             f"# A save of {arguments.gb:g} GB, simulated",
             assumed,
-            _table(_rows_of_predictions(rows)),
+            report_files.markdown_table(_rows_of_predictions(rows)),
             "## The planner, measured",
-            _table(_rows_of_plans(plans)),
+            report_files.markdown_table(_rows_of_plans(plans)),
             _facts(_describe({}, load)),
         ]
     )
@@ -286,7 +286,9 @@ def _graphs(arguments: argparse.Namespace) -> tuple[str, str, Any]:
             sizes = (f"{built.op_count:,}", f"{built.peak_bytes / 1e6:.0f}")
             rows.append([f"{servers:,}", f"{shards:,}", *times, *sizes])
     facts = _describe({}, load)
-    text = "\n\n".join(["# The graph of a save over servers", _table(rows), _facts(facts)])
+    text = "\n\n".join(
+        ["# The graph of a save over servers", report_files.markdown_table(rows), _facts(facts)]
+    )
     return _GRAPHS, text + "\n", {"machine": facts, "graphs": found}
 
 
@@ -298,12 +300,8 @@ def _describe(directories: Mapping[str, Path], load: float) -> dict[str, str]:
     return {**machine.describe(directories), **when}
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
 def _facts(facts: dict[str, str]) -> str:
-    return "## Machine\n\n" + "\n".join(f"- {key}: {value}" for key, value in facts.items())
+    return "## Machine\n\n" + report_files.markdown_list(facts)
 
 
 if __name__ == "__main__":

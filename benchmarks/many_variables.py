@@ -232,9 +232,9 @@ class _Report(report_files.WrittenReport):
             verdict = "met" if self.ratio(name) <= _LIMITS[name] else "**missed**"
             cells = [*(f"{seconds:.3f}" for seconds in times), f"{self.ratio(name):.2f}"]
             rows.append([name, *cells, f"{_LIMITS[name]:.1f}", verdict])
-        table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+        table = report_files.markdown_table(rows)
         noise = f"Other processes took {self.others_share:.0%} of the processors."
-        facts = "\n".join(f"- {key}: {value}" for key, value in self.machine.items())
+        facts = report_files.markdown_list(self.machine)
         return f"# {self.question}\n\n{noise}\n\n{table}\n\n{facts}\n"
 
     def to_json(self) -> str:

@@ -192,13 +192,13 @@ class _Report(report_files.WrittenReport):
                     verdict = "control"
                 numbers = [f"{number:.2f}" for number in (*cells, *ratios)]
                 rows.append([model, f"{name} / {rival}", *numbers, verdict])
-        table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+        table = report_files.markdown_table(rows)
         said = (
             f"Wanted: at most {_LIMIT} times the rival's processor time. Other processes took "
             f"{self.others_share:.0%} of the processors; how far the control is from 1 says how "
             "much the times are worth. Processor time suffers less from others than wall time."
         )
-        facts = "\n".join(f"- {key}: {value}" for key, value in self.machine.items())
+        facts = report_files.markdown_list(self.machine)
         return f"# {self.question}\n\n{said}\n\n{table}\n\n{facts}\n"
 
     def to_json(self) -> str:

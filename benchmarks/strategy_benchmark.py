@@ -195,13 +195,13 @@ def _to_markdown(
         numbers = [f"{1e3 * found[what]:.0f}" for what in _WHATS]
         cells = [str(replicas), who, str(ops[who, replicas]), *numbers]
         lines.append([*cells, *(f"{ratio:.2f}" for ratio in ratios)])
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    table = report_files.markdown_table(lines)
     said = (
         f"Medians of {rounds} rounds. Wanted: create at most {_CREATE_LIMIT} times that of PS, a "
         f"step at most {_STEP_LIMIT} times the best of as many replicas. Other processes took "
         f"{others:.0%} of the processors."
     )
-    machine_facts = "\n".join(f"- {key}: {value}" for key, value in facts.items())
+    machine_facts = report_files.markdown_list(facts)
     return (
         f"# A large graph under each strategy, processor milliseconds\n\n{said}\n\n{table}\n\n"
         f"{machine_facts}\n"

@@ -152,7 +152,7 @@ def _to_markdown(
     head = ["model", "strategy", "nodes", "nodes made", *rows[0].seconds]
     head += ["transform, us a node", "transform / build"]
     lines = [head, ["---", "---", *["--:"] * (len(head) - 2)], *(row.cells() for row in rows)]
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    table = report_files.markdown_table(lines)
     limited = [row for row in rows if row.nodes <= 1.05 * _LIMIT_NODES]
     most = max((row.seconds["transform"] for row in limited), default=0.0)
     verdict = "met" if most < _LIMIT_SECONDS else "**missed**"
@@ -160,7 +160,7 @@ def _to_markdown(
         f"Wanted: less than {_LIMIT_SECONDS:.0f} s for {_LIMIT_NODES} nodes; the most was "
         f"{most:.1f} s: {verdict}. Other processes took {others_share:.0%} of the processors."
     )
-    machine_facts = "\n".join(f"- {key}: {value}" for key, value in facts.items())
+    machine_facts = report_files.markdown_list(facts)
     return f"# {title}\n\n{said}\n\n{table}\n\n{machine_facts}\n"
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from contenders.contender import Key
 from contests.results import CONTROL_RANGE, QUIET_SHARE, Result
 from contests.thresholds import judge
-from measuring.report_files import WrittenReport
+from measuring.report_files import WrittenReport, markdown_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -129,7 +129,7 @@ def _verdict(result: Result) -> str:
 
 def _markdown_table(head: Sequence[str], *rows: Sequence[str]) -> str:
     lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown_table(lines)
 
 
 def _rich_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]] | Iterator) -> Table:

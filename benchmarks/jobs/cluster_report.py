@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from contests.results import CONTROL_RANGE
 from measuring.contestants import Measurement
-from measuring.report_files import WrittenReport
+from measuring.report_files import WrittenReport, markdown_list, markdown_table
 
 _EXTRA_MIB = 300
 _LIMIT, _LIMIT_AGAIN = "limit", "limit again"
@@ -76,10 +76,10 @@ class Report(WrittenReport):
         for verdict in self.verdicts():
             mark = "met" if verdict.is_met else "**missed**"
             rows.append([verdict.text, f"{verdict.wanted:g}", f"{verdict.found:.2f}", mark])
-        parts = [f"# {self.question}", _table(rows)]
+        parts = [f"# {self.question}", markdown_table(rows)]
         for operation in self.times:
             parts += [f"## {operation}", self._control(operation), self._table_of(operation)]
-        facts = "\n".join(f"- {key}: {value}" for key, value in self.machine.items())
+        facts = markdown_list(self.machine)
         noise = (
             f"Processes other than the benchmark's own took {self.others_share:.0%} of the "
             "processors."
@@ -108,7 +108,7 @@ class Report(WrittenReport):
                     f"{server / 2**20:.0f}",
                 ]
             )
-        return _table(rows)
+        return markdown_table(rows)
 
     def to_json(self) -> str:
         """All numbers."""
@@ -135,7 +135,3 @@ class Report(WrittenReport):
             },
             indent=2,
         )
-
-
-def _table(rows: list[list[str]]) -> str:
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)

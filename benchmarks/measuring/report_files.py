@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import argparse
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -28,6 +29,16 @@ def write_report(directory: Path, name: str, markdown: str, content: str) -> Non
     directory.mkdir(parents=True, exist_ok=True)
     (directory / f"{name}.md").write_text(markdown, encoding="utf-8")
     (directory / f"{name}.json").write_text(content + "\n", encoding="utf-8")
+
+
+def markdown_table(rows: Iterable[Iterable[str]]) -> str:
+    """Returns a Markdown table of these rows; the second has the alignments."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def markdown_list(facts: Mapping[str, str]) -> str:
+    """Returns a Markdown list of facts by name."""
+    return "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
 
 
 class WrittenReport(abc.ABC):

@@ -74,8 +74,13 @@ class Training:
 
     def _train(self) -> None:
         while not self._is_over.is_set():
-            self._session.run(self._update)
-            self.steps += 1
+            try:
+                self._session.run(self._update)
+            except tf.errors.AbortedError as error:
+                # Of TensorFlow: when a connection of the client breaks, it sends its request again.
+                assert "received twice" in error.message, error
+            else:
+                self.steps += 1
 
     def await_steps(self, count: int) -> None:
         """Waits until it has trained so often from now on: nothing holds the lock."""
