@@ -1,7 +1,6 @@
 // The ops by which several tasks take their variables at one instant: docs/design/snapshots.md,
 // "Several servers".
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <memory>
@@ -151,13 +150,6 @@ class SharedListener {
   std::shared_ptr<const Listener> listener_;
 };
 
-template <typename T>
-void SetScalarOutput(OpKernelContext* context, int output, T value) {
-  Tensor tensor(tensorflow::DataTypeToEnum<T>::value, TensorShape({}));
-  tensor.scalar<T>()() = std::move(value);
-  context->set_output(output, std::move(tensor));
-}
-
 std::vector<std::string> StringsInput(OpKernelContext* context, int input) {
   const auto strings = context->input(input).flat<tstring>();
   return std::vector<std::string>(strings.data(), strings.data() + strings.size());
@@ -193,11 +185,8 @@ class ListenForInstantOp : public tensorflow::OpKernel {
   static void Listen(OpKernelContext* context) {
     absl::StatusOr<Listener> listener = Listener::Open();
     OP_REQUIRES_OK(context, listener.status());
-    const auto count = static_cast<int64_t>(listener->hosts.size());
-    Tensor hosts(tensorflow::DT_STRING, TensorShape({count}));
-    std::copy(listener->hosts.begin(), listener->hosts.end(), hosts.flat<tstring>().data());
-    context->set_output(1, std::move(hosts));
-    SetScalarOutput<int64_t>(context, 2, listener->port);
+    SetVector<tstring>(context, 1, listener->hosts);
+    SetScalar<int64_t>(context, 2, listener->port);
     Tensor shared(tensorflow::DT_VARIANT, TensorShape({}));
     shared.scalar<tensorflow::Variant>()() = SharedListener(*std::move(listener));
     context->set_output(0, std::move(shared));
@@ -228,11 +217,8 @@ class LeadInstantOp : public TaskOp {
     options.most_rounds = static_cast<int>(NumberInput(context, 4));
     absl::StatusOr<BarrierReport> report = Coordinate(*shared->get(), options, *token, cancelled);
     if (!report.ok()) return OfLostTask(report.status());
-    SetScalarOutput<int64_t>(context, 0, report->round);
-    Tensor seconds(tensorflow::DT_DOUBLE, TensorShape({2}));
-    seconds.flat<double>()(0) = report->locking_seconds;
-    seconds.flat<double>()(1) = report->taking_seconds;
-    context->set_output(1, std::move(seconds));
+    SetScalar<int64_t>(context, 0, report->round);
+    SetVector<double>(context, 1, std::vector{report->locking_seconds, report->taking_seconds});
     return absl::OkStatus();
   }
 
@@ -267,10 +253,10 @@ class JoinInstantOp : public TaskOp {
         [&](size_t index) { return MissingValueError(*saved, index); }, cancelled);
     if (!joint.ok()) return OfLostTask(joint.status());
     const Instant& instant = joint->instant;
-    SetScalarOutput<int64_t>(context, 1, joint->round);
-    SetScalarOutput<tstring>(context, 2, instant.method ? MethodName(*instant.method) : "");
-    SetScalarOutput<tstring>(context, 3, instant.refused);
-    SetScalarOutput<double>(context, 4, instant.lock_seconds);
+    SetScalar<int64_t>(context, 1, joint->round);
+    SetScalar<tstring>(context, 2, instant.method ? MethodName(*instant.method) : "");
+    SetScalar<tstring>(context, 3, instant.refused);
+    SetScalar<double>(context, 4, instant.lock_seconds);
     saved->lock_seconds = instant.lock_seconds;
     saved->instant = instant;
     Tensor references(tensorflow::DT_VARIANT, TensorShape({}));

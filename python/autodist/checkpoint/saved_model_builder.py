@@ -300,7 +300,7 @@ def _told_to_stay(prefix: str) -> Iterator[None]:
     except Exception as error:
         if not bundle.exists(prefix):
             raise
-        message = getattr(error, "message", None) or str(error)
+        message = final_errors.text_of(error)
         text = f"{message}\n\n{transaction.describe_saved(prefix)}"
         raise final_errors.with_message(error, text) from error
 

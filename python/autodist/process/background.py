@@ -1,4 +1,4 @@
-"""Daemon threads in a process that may be at its limit of threads.
+"""Threads in a process that may be at its limit of threads.
 
 A thread has the context (`contextvars`) of the thread that starts it: it works for that one.
 """
@@ -16,17 +16,18 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def start(work: Callable[[], Any], name: str) -> None:
-    """Calls a function in a daemon thread.
+def start(work: Callable[[], Any], name: str, *, is_daemon: bool = True) -> None:
+    """Calls a function in a thread.
 
     Args:
         work: The function.
         name: The name of the thread.
+        is_daemon: Whether the interpreter may end before the thread.
 
     Raises:
         tf.errors.ResourceExhaustedError: No thread can be started.
     """
-    if not can_start(work, name):
+    if not can_start(work, name, is_daemon=is_daemon):
         raise tf.errors.ResourceExhaustedError(
             None,
             None,
@@ -36,13 +37,13 @@ def start(work: Callable[[], Any], name: str) -> None:
         )
 
 
-def can_start(work: Callable[[], Any], name: str) -> bool:
-    """Calls a function in a daemon thread.
+def can_start(work: Callable[[], Any], name: str, *, is_daemon: bool = True) -> bool:
+    """Calls a function in a thread; the arguments are as of `start`.
 
     Returns False, and does nothing, where none can be started.
     """
     context = contextvars.copy_context()
-    thread = threading.Thread(target=context.run, args=(work,), name=name, daemon=True)
+    thread = threading.Thread(target=context.run, args=(work,), name=name, daemon=is_daemon)
     try:
         thread.start()
     except (RuntimeError, MemoryError):

@@ -92,6 +92,12 @@ def _final(doing: str, out_of_range: Any, has_tasks: _HasTasks) -> Iterator[None
         raise tf.errors.UnknownError(None, None, message) from error
 
 
+def text_of(error: BaseException) -> str:
+    """Returns the text of an error, of TensorFlow's without node and stack."""
+    text: str = getattr(error, "message", None) or str(error)
+    return text
+
+
 def with_message(error: Exception, message: str) -> Exception:
     """Returns an error of the same type with another text.
 

@@ -201,8 +201,8 @@ def raise_error(error: BaseException | None) -> None:
         return
     if not isinstance(error, Exception):
         raise error
-    text = getattr(error, "message", None) or str(error)
-    raise final_errors.with_message(error, f"a save in the background failed: {text}") from error
+    message = f"a save in the background failed: {final_errors.text_of(error)}"
+    raise final_errors.with_message(error, message) from error
 
 
 def _start(saver: Any, request: Request) -> SaveHandle:

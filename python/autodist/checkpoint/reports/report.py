@@ -35,12 +35,23 @@ class SaveReport:
         )
         if self.ops.instant_method:
             _LOGGER.info(
-                "%s holds one instant of all variables, kept by %s%s%s",
+                "%s holds one instant of all variables, kept by %s%s",
                 self.prefix,
                 self.ops.instant_method,
-                f"; not possible: {self.ops.refused_methods}" * bool(self.ops.refused_methods),
-                f"; of other times: {self.ops.other_values}" * bool(self.ops.other_values),
+                limits_of_instant(self.ops.refused_methods, self.ops.other_values),
             )
+
+
+def limits_of_instant(refused: str, other_values: str) -> str:
+    """Returns the end of a log line about an instant; empty if nothing limits it.
+
+    Args:
+        refused: Which methods were not possible, and why.
+        other_values: The names of what is not of the instant.
+    """
+    return f"; not possible: {refused}" * bool(
+        refused
+    ) + f"; of other times: {other_values}" * bool(other_values)
 
 
 def log_restore(prefix: str, ops: _native.OpReport | None) -> None:

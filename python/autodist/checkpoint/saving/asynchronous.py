@@ -9,17 +9,16 @@ from __future__ import annotations
 import atexit
 import concurrent.futures
 import contextlib
-import contextvars
+import functools
 import os
 import threading
 from collections.abc import Callable
-
-import tensorflow as tf
 
 from autodist import _log
 from autodist.checkpoint.errors import final_errors
 from autodist.checkpoint.reports.report import SaveReport
 from autodist.checkpoint.reports.transfer import Transfer
+from autodist.process import background
 
 _LOGGER = _log.get_logger()
 
@@ -201,11 +200,10 @@ class BackgroundSaves:
         if last in _untold:
             error = last.exception()
             if isinstance(error, Exception):
-                text = getattr(error, "message", None) or str(error)
                 raise final_errors.with_message(
                     error,
-                    f"the former save, of {last.prefix} in the background, failed: {text}\n\nThis "
-                    "one was not begun. Save again",
+                    f"the former save, of {last.prefix} in the background, failed: "
+                    f"{final_errors.text_of(error)}\n\nThis one was not begun. Save again",
                 ) from error
 
     def start(self, prefix: str, global_step: int | None, save: Save) -> SaveHandle:
@@ -224,17 +222,10 @@ class BackgroundSaves:
         with self._starting:
             self.await_last()
             handle = SaveHandle(prefix, global_step)
-            context = contextvars.copy_context()
-            # No daemon: the interpreter waits for it.
-            thread = threading.Thread(
-                target=context.run, args=(handle.run, save), name=f"save of {prefix}", daemon=False
+            # The interpreter waits for it.
+            background.start(
+                functools.partial(handle.run, save), f"save of {prefix}", is_daemon=False
             )
-            try:
-                thread.start()
-            except RuntimeError as error:
-                raise tf.errors.ResourceExhaustedError(
-                    None, None, f"cannot save {prefix}: cannot start a thread: {error}"
-                ) from error
             self._last = handle
             is_taken = False
             try:

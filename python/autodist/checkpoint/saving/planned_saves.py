@@ -37,14 +37,12 @@ class PlannedSave:
         transaction: Locks, stages and commits its files.
         bundle_save: Writes the bundle.
         check: As in `Transaction.run`.
-        rest: As of `BundleSave`.
         clean_up: Called after the commit; removes old checkpoints.
     """
 
     transaction: Transaction
     bundle_save: BundleSave
     check: Callable[[], None]
-    rest: step_saves.Rest | None
     clean_up: Callable[[], None]
 
     @property
@@ -70,7 +68,8 @@ class PlannedSave:
         def write_bundle(running: Transfer) -> SaveReport:
             begin(running)
             running.check_cancelled()
-            with contextlib.nullcontext() if self.rest is None else self.rest.of(running):
+            rest = self.bundle_save.rest
+            with contextlib.nullcontext() if rest is None else rest.of(running):
                 return self.bundle_save.run(running)
 
         saved = self.transaction.run(write_bundle, self.check)
@@ -80,8 +79,8 @@ class PlannedSave:
 
     def wait_until_trained_on(self) -> None:
         """Waits until training goes on, which a save of one step stops."""
-        if self.rest is not None:
-            self.rest.wait_until_ended()
+        if self.bundle_save.rest is not None:
+            self.bundle_save.rest.wait_until_ended()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +206,7 @@ class PlanningSaver(retention.RetainingSaver):
             if arguments.write_state:
                 self._MaybeDeleteOldCheckpoints(meta_graph_suffix=arguments.meta_graph_suffix)
 
-        return PlannedSave(transaction, bundle_save, check, rest, clean_up)
+        return PlannedSave(transaction, bundle_save, check, clean_up)
 
 
 @contextlib.contextmanager

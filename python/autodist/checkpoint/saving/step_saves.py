@@ -21,13 +21,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist import _log, errors
+from autodist import errors
 from autodist.checkpoint.distributed.tasks import sessions, step_gates
 from autodist.checkpoint.reports.transfer import Transfer
 from autodist.process import background
 from autodist.steps import closing
-
-_LOGGER = _log.get_logger()
 
 _POLL_SECONDS = 0.02
 

@@ -110,7 +110,7 @@ class Transaction:
                     self.companions.unrecord()
                 if report.prefix is None or not isinstance(error, Exception):
                     raise
-                message = getattr(error, "message", None) or str(error)
+                message = final_errors.text_of(error)
                 text = f"{message}\n\n{self._what_is_saved(files.moved)}"
                 raise final_errors.with_message(error, text) from error
         return report

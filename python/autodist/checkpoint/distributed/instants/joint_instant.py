@@ -18,6 +18,7 @@ from autodist import _log, _native
 from autodist.checkpoint import snapshots
 from autodist.checkpoint.distributed.tasks import task_names
 from autodist.checkpoint.distributed.variables import own_graph_handles
+from autodist.checkpoint.reports import report
 
 if TYPE_CHECKING:
     from autodist.checkpoint.distributed.variables.sources import Source
@@ -70,18 +71,16 @@ class TakenInstant:
             prefix: The checkpoint's.
         """
         refused = "; ".join(f"{task}: {why}" for task, why in self.refused.items())
-        others = ", ".join(self.other_values)
         _LOGGER.info(
             "%s holds one instant of all variables, kept by %s; locked for at most %.4f s, all "
-            "locked after %.4f s, taken after %.4f s more, in %s%s%s",
+            "locked after %.4f s, taken after %.4f s more, in %s%s",
             prefix,
             ", ".join(f"{method} ({count})" for method, count in sorted(self.methods.items())),
             self.lock_seconds,
             self.locking_seconds,
             self.taking_seconds,
             "1 try" if self.tries == 1 else f"{self.tries} tries",
-            f"; not possible: {refused}" * bool(refused),
-            f"; of other times: {others}" * bool(others),
+            report.limits_of_instant(refused, ", ".join(self.other_values)),
         )
 
 
