@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from autodist.checkpoint.saver import Saver
 from autodist.tf_nodes import marks as tf_marks
+from support.threads import training
 
 tf1 = tf.compat.v1
 MEAN = tf.VariableAggregation.MEAN
@@ -281,3 +282,15 @@ def test_each_save_logs_a_line(
     assert line.startswith(f"saved {path}: {12 * 4 + 2 * 4 + 8} bytes in ")
     assert "GiB/s" in line
     assert "locked for at most" in line
+
+
+def test_a_saver_that_is_built_beside_training_is_marked_for_its_session(
+    session: Any, model: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another thread's run makes its session take up what is new in the graph."""
+    step = tf1.train.get_or_create_global_step()
+    session.run(tf1.global_variables_initializer())
+    with training(session, step.assign_add(1)), caplog.at_level(logging.INFO, "autodist"):
+        for number in range(20):
+            Saver().save(session, str(tmp_path / f"model{number}"), write_meta_graph=False)
+    assert caplog.text.count("saved") == 20

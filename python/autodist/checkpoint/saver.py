@@ -26,6 +26,7 @@ from autodist.checkpoint.options import RestoreOptions, SaveOptions
 from autodist.checkpoint.reports import report, transfer
 from autodist.checkpoint.saving import planned_saves, save_arguments
 from autodist.checkpoint.saving.asynchronous import BackgroundSaves, SaveHandle
+from autodist.private_apis import tf_graphs
 from autodist.steps import gate, service
 
 # A parameter server imports this module and builds no `Saver`, but needs the ops too. Another process
@@ -173,9 +174,11 @@ class Saver(planned_saves.PlanningSaver):
             )
         # Loading it registers the pass that replaces the marked nodes.
         _native.ops()
-        self._build_stock(checkpoint_path, build_save, build_restore)
-        if self.saver_def:
-            tagging.tag_all(graph, self.saver_def, self._options)
+        # A session that took up a node before its marks, in another thread, would not see them.
+        with tf_graphs.changing(graph):
+            self._build_stock(checkpoint_path, build_save, build_restore)
+            if self.saver_def:
+                tagging.tag_all(graph, self.saver_def, self._options)
 
     def _build_stock(self, checkpoint_path: Any, build_save: bool, build_restore: bool) -> None:
         """Builds the stock nodes, of all parts of the variables given."""

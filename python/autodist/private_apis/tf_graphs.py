@@ -31,6 +31,7 @@ __all__ = [
     "OpTemplate",
     "add_control_inputs",
     "argument_names",
+    "changing",
     "control_outputs",
     "copy_functions",
     "differentiable_types",
@@ -76,6 +77,11 @@ def add_control_inputs(op: Any, control_inputs: list[Any]) -> None:
 def control_outputs(op: Any) -> list[Any]:
     """The ops that wait for an op without taking anything from it."""
     return list(op._control_outputs)
+
+
+def changing(graph: Any) -> contextlib.AbstractContextManager[None]:
+    """A context in which no session takes up what is new in a graph: it waits until the end."""
+    return graph._mutation_lock()
 
 
 def set_attribute(op: Any, name: str, value: Any) -> None:
