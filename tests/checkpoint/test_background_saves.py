@@ -1,6 +1,7 @@
 """`save_async`: the values of one instant, written in the background; no error of it is lost."""
 
 import json
+import logging
 import subprocess
 import sys
 import threading
@@ -14,8 +15,10 @@ import pytest
 import tensorflow as tf
 
 from autodist.autodist import AutoDist
+from autodist.checkpoint.options import SNAPSHOT_METHODS, SaveOptions
 from autodist.checkpoint.saver import SaveHandle, Saver
 from autodist.checkpoint.saving import bundle_saves
+from autodist.errors import ArgumentError
 from support.c_programs import compile_library
 from support.python_programs import environment
 from support.specs import write_local_spec
@@ -192,6 +195,30 @@ def test_what_fails_before_the_values_are_there_is_raised_at_once(
     assert list(tmp_path.glob("m*")) == []
     session.run(uninitialized.initializer)
     assert saver.save_async(session, tmp_path / "m").result() == str(tmp_path / "m")
+
+
+def test_a_call_says_how_its_values_are_kept(
+    session: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = tf1.get_variable(
+        "t", [100_000, 2], use_resource=True, initializer=tf1.zeros_initializer()
+    )
+    session.run(table.initializer)
+    session.run(tf1.scatter_add(table, [1], [[1.0, 1.0]]))
+    saver = Saver(options=SaveOptions(snapshot_method="copy"))
+    told = {}
+    for method in ("pages", "fork", None):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "autodist"):
+            saver.save_async(session, tmp_path / "m", method=method).result()
+        told[method] = [name for name in SNAPSHOT_METHODS if f"kept by {name}" in caplog.text]
+    assert told == {"pages": ["pages"], "fork": ["fork"], None: ["copy"]}
+    with pytest.raises(tf.errors.FailedPreconditionError, match="1024 of snapshot_memory_bytes"):
+        saver.save_async(session, tmp_path / "none", snapshot_memory_bytes=1024)
+    for wrong in ({"method": "page"}, {"snapshot_memory_bytes": -1}):
+        with pytest.raises(ArgumentError, match=r"snapshot_m"):
+            saver.save_async(session, tmp_path / "none", **wrong)
+    assert list(tmp_path.glob("none*")) == []
 
 
 def test_callbacks_are_called_once_done_and_may_save(

@@ -142,6 +142,19 @@ class SaveOptions(_TransferOptions):
         elif self.aggregation is not None:
             aggregation_name(self.aggregation)
 
+    def of_call(self, **given: Any) -> SaveOptions:
+        """Returns the options of one save.
+
+        Args:
+            **given: What the call was told, by the names of fields; `None`: nothing.
+
+        Raises:
+            ArgumentError: A value is not one of those allowed.
+            ArgumentTypeError: A value is of the wrong type.
+        """
+        told = {name: value for name, value in given.items() if value is not None}
+        return dataclasses.replace(self, **told) if told else self
+
     @property
     def leaves_gaps_to_stock(self) -> bool:
         """Whether TensorFlow saves a variable of which slices are missing, as slices.

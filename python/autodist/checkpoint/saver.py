@@ -280,7 +280,7 @@ class Saver(planned_saves.PlanningSaver):
             write_meta_graph,
             write_state,
             {"strip_default_attrs": strip_default_attrs, "save_debug_info": save_debug_info},
-            consistency,
+            self._options.save.of_call(consistency=consistency),
         )
         with (
             planned_saves.saving(sess, save_path),
@@ -301,6 +301,8 @@ class Saver(planned_saves.PlanningSaver):
         save_debug_info: bool = False,
         *,
         consistency: str | None = "instant",
+        method: str | None = None,
+        snapshot_memory_bytes: int | None = None,
     ) -> SaveHandle:
         """Saves in the background: returns once it has all values, and writes them meanwhile.
 
@@ -321,6 +323,9 @@ class Saver(planned_saves.PlanningSaver):
             save_debug_info: As in `save`.
             consistency: As in `save`. With `'shard'`, a variable that is updated by rows is saved as
                 it is when it is written, which may be after this has returned.
+            method: As `snapshot_method` of `SaveOptions`, for this save; `None`: as the saver was
+                told; likewise `snapshot_memory_bytes`.
+            snapshot_memory_bytes: As `method`.
 
         Returns:
             A handle: `result()` waits for the commit, and returns the prefix or raises the error.
@@ -346,7 +351,11 @@ class Saver(planned_saves.PlanningSaver):
             write_meta_graph,
             write_state,
             {"strip_default_attrs": strip_default_attrs, "save_debug_info": save_debug_info},
-            consistency,
+            self._options.save.of_call(
+                consistency=consistency,
+                snapshot_method=method,
+                snapshot_memory_bytes=snapshot_memory_bytes,
+            ),
         )
         # The thread is in the graph that this one is in.
         graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()

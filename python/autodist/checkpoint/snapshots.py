@@ -14,33 +14,14 @@ class NotOneInstantError(errors.ArgumentError):
     """Not all variables can be taken at one instant."""
 
 
-def consistency_of(options: save_options.SaveOptions, consistency: str | None) -> str:
-    """Returns the consistency of a save.
-
-    Args:
-        options: The saver's.
-        consistency: What this save was told; `None`: nothing.
-
-    Raises:
-        ArgumentError: `consistency` is not one of those allowed.
-    """
-    if consistency is None:
-        return options.consistency
-    save_options.check_consistency(consistency)
-    return consistency
-
-
-def instant_of(
-    options: save_options.SaveOptions, consistency: str, prefix: str
-) -> _native.Instant | None:
+def instant_of(options: save_options.SaveOptions, prefix: str) -> _native.Instant | None:
     """Returns how a save takes all variables at one instant; `None`: it does not.
 
     Args:
-        options: The saver's.
-        consistency: From `consistency_of`.
+        options: Of the save.
         prefix: The checkpoint's prefix.
     """
-    if consistency == "shard":
+    if options.consistency == "shard":
         return None
     methods: tuple[str, ...] = save_options.SNAPSHOT_METHODS
     if options.snapshot_method != "auto":

@@ -81,7 +81,8 @@ def control_outputs(op: Any) -> list[Any]:
 
 def changing(graph: Any) -> contextlib.AbstractContextManager[None]:
     """A context in which no session takes up what is new in a graph: it waits until the end."""
-    return graph._mutation_lock()
+    lock: contextlib.AbstractContextManager[None] = graph._mutation_lock()
+    return lock
 
 
 def set_attribute(op: Any, name: str, value: Any) -> None:

@@ -94,7 +94,7 @@ class SaveArguments:
         write_meta_graph: Whether to write the graph.
         write_state: Whether to write the state file and delete old checkpoints.
         meta_graph_options: How the graph is exported.
-        consistency: As in `SaveOptions`; `None`: as the saver was told.
+        options: How the checkpoint is written.
     """
 
     save_path: str
@@ -103,14 +103,13 @@ class SaveArguments:
     write_meta_graph: bool
     write_state: bool
     meta_graph_options: dict[str, Any]
-    consistency: str | None
+    options: save_options.SaveOptions
 
 
 class PlanningSaver(retention.RetainingSaver):
     """TensorFlow's `Saver`, which can also plan a save that somebody else runs."""
 
-    # `Saver` sets these.
-    _options: save_options.SaverOptions
+    # `Saver` sets it.
     _save_router: save_router.SaveRouter
 
     # Of the base class.
@@ -132,29 +131,27 @@ class PlanningSaver(retention.RetainingSaver):
             arguments: The others.
 
         Raises:
-            ArgumentError: `consistency` is not one of those allowed.
             tf.errors.DeadlineExceededError: A training step does not end.
             GraphStateError: A task that may train has no step gate.
         """
-        consistency = snapshots.consistency_of(self._options.save, arguments.consistency)
-        timeout = self._options.save.timeout_seconds
-        with step_saves.at_rest(sess, timeout, is_step=consistency == "step") as rest:
-            yield self._plan(sess, global_step, arguments, consistency, rest)
+        options = arguments.options
+        is_step = options.consistency == "step"
+        with step_saves.at_rest(sess, options.timeout_seconds, is_step=is_step) as rest:
+            yield self._plan(sess, global_step, arguments, rest)
 
     def _plan(
         self,
         sess: Any,
         global_step: Any,
         arguments: SaveArguments,
-        consistency: str,
         rest: step_saves.Rest | None,
     ) -> PlannedSave:
-        save_path, options = arguments.save_path, self._options.save
+        save_path, options = arguments.save_path, arguments.options
         # Once, so that all files are of one step even if training goes on.
         if global_step is not None and not isinstance(global_step, tf.compat.integral_types):
             global_step = tf.compat.v1.train.global_step(sess, global_step)
         prefix = save_arguments.prefix_of(save_path, global_step, is_padded=self._pad_step_number)
-        instant = snapshots.instant_of(options, consistency, prefix)
+        instant = snapshots.instant_of(options, prefix)
         bundle_save = BundleSave(
             sess,
             prefix,
