@@ -4,15 +4,18 @@
 |--------------------------|-----------------------------------------------------------------------|
 | no save                  | nothing for a second: how much the figures scatter                    |
 | save, block; save, copy  | `Saver(lock=...).save` of a thread, which reads shard by shard        |
+| save, instant            | `Saver.save(consistency="instant")` of a thread                       |
 | pages, fork, copy        | `Saver.save_async` of one instant, by each `snapshot_method`          |
 | pages, small pool        | the same with memory for a sixteenth of the model beside it           |
 | stock, sharded           | `tf.compat.v1.train.Saver(sharded=True).save` of a thread             |
 | eager async              | `tf.train.Checkpoint` with `experimental_enable_async_checkpoint`     |
 | Orbax async              | `AsyncCheckpointer` on arrays that `sess.run` gave; if it is installed |
 
-All are measured in turns, in one process, beside four threads that train without pause
-(`training/busy_training.py`); the eager ones in a process of their own, on the same variables. The
-table gives medians. Extra memory is measured in further rounds, because looking takes time.
+Each is measured in a process of its own, beside four threads that train without pause
+(`training/busy_training.py`): what one leaves of the memory's pages is not the next one's. Its
+first save is told apart, because it prepares memory for later ones, which begin when that is done.
+Of these the table gives medians. Extra memory is measured in further rounds, because looking takes
+time.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import importlib.util
 import json
 import logging
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -40,7 +44,7 @@ from rich.markdown import Markdown
 
 from autodist.checkpoint.saver import SaveOptions, Saver
 from measuring import machine, report_files
-from measuring.memory import ExtraMemory
+from measuring.memory import ExtraMemory, await_huge_pages
 from training import eager_training, save_plots
 from training.busy_training import BusyTraining, Cost, GraphModel, Sizes, holds_one_instant
 
@@ -49,16 +53,18 @@ tf1 = tf.compat.v1
 _NAME = "async_benchmark"
 _NO_SAVE = "no save"
 _EAGER = "eager async"
+_ORBAX = "Orbax async"
 _CONTESTANTS = [
     _NO_SAVE,
     "save, block",
     "save, copy",
+    "save, instant",
     "pages",
     "pages, small pool",
     "fork",
     "copy",
     "stock, sharded",
-    "Orbax async",
+    _ORBAX,
     _EAGER,
 ]
 _HELP_OF_BARS = (
@@ -90,23 +96,28 @@ class Found:
 
 def main() -> None:
     arguments = _parse_arguments()
-    if arguments.eager_child is not None:
-        found = eager_training.measure(
-            Sizes.of(arguments.gib[0]), arguments.updates[0], arguments.rounds, arguments.directory,
-            arguments.beside,
-        )  # fmt: skip
-        arguments.eager_child.write_text(json.dumps(found))
+    if arguments.child is not None:
+        arguments.child.write_text(json.dumps(_measure(arguments)))
         return
     logging.getLogger("autodist").setLevel(logging.ERROR)
     tf.get_logger().setLevel(logging.ERROR)
     before = machine.ProcessorUse.now()
     rows = [
-        {"gib": gib, "updates": updates, "contestant": who, **summary}
+        {
+            "gib": gib,
+            "updates": updates,
+            "contestant": who,
+            **_measure_in_child(arguments, gib, updates, who),
+        }
         for gib in arguments.gib
         for updates in arguments.updates
-        for who, summary in _measure(arguments, gib, updates).items()
+        for who in arguments.contestants
+        if who != _ORBAX or importlib.util.find_spec("orbax") is not None
     ]
-    others = machine.ProcessorUse.now().others_share_since(before)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    others = machine.ProcessorUse.now().others_share_since(
+        before, children.ru_utime + children.ru_stime
+    )
     described = machine.describe({"checkpoints": arguments.directory})
     name = report_files.name_of(_NAME, arguments)
     plots = save_plots.draw(rows, arguments.results, name)
@@ -134,39 +145,56 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--beside", type=float, default=1.5, help="seconds of training looked at")
     parser.add_argument("--directory", type=Path, default=Path("/dev/shm"), help="of checkpoints")
     report_files.add_arguments(parser)
-    parser.add_argument("--eager-child", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def _measure(arguments: argparse.Namespace, gib: float, updates: str) -> dict[str, dict[str, Any]]:
+def _measure_in_child(
+    arguments: argparse.Namespace, gib: float, updates: str, who: str
+) -> dict[str, Any]:
+    """Measures a contestant in a process of its own."""
+    with tempfile.TemporaryDirectory() as directory:
+        told = Path(directory, "told.json")
+        subprocess.run(
+            [sys.executable, __file__, "--child", told, "--gib", str(gib), "--updates", updates,
+             "--contestants", who, "--rounds", str(arguments.rounds),
+             "--memory-rounds", str(arguments.memory_rounds), "--beside", str(arguments.beside),
+             "--directory", arguments.directory],
+            check=True,
+        )  # fmt: skip
+        summary: dict[str, Any] = json.loads(told.read_text())
+        return summary
+
+
+def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measures the one contestant of a child."""
+    logging.getLogger("autodist").setLevel(logging.ERROR)
+    tf.get_logger().setLevel(logging.ERROR)
+    (who,), (gib,), (updates,) = arguments.contestants, arguments.gib, arguments.updates
     sizes = Sizes.of(gib)
-    names = [who for who in arguments.contestants if who != _EAGER]
-    if importlib.util.find_spec("orbax") is None:
-        names = [who for who in names if who != "Orbax async"]
-    found: dict[str, list[Found]] = {who: [] for who in names}
+    if who == _EAGER:
+        return eager_training.measure(
+            sizes, updates, arguments.rounds, arguments.directory, arguments.beside
+        )
+    found = []
     with tf.Graph().as_default():
         model = GraphModel(sizes, updates)
-        savers = {who: _saver(who, model, sizes) for who in names}
+        save = _saver(who, model, sizes)
         with tf1.Session(config=_config()) as session:
             session.run(tf1.global_variables_initializer())
             training = BusyTraining(model.steps(session))
             with training.running():
+                first = _save_once(save, session, training, arguments, measures_memory=False)
+                await_huge_pages()
                 for number in range(arguments.rounds + arguments.memory_rounds):
                     is_for_memory = number >= arguments.rounds
-                    for who in names:
-                        found[who].append(
-                            _save_once(
-                                savers[who],
-                                session,
-                                training,
-                                arguments,
-                                measures_memory=is_for_memory,
-                            )
+                    found.append(
+                        _save_once(
+                            save, session, training, arguments, measures_memory=is_for_memory
                         )
-    summaries = {who: _summary(each) for who, each in found.items()}
-    if _EAGER in arguments.contestants:
-        summaries[_EAGER] = _measure_eager(arguments, gib, updates)
-    return summaries
+                    )
+                    await_huge_pages()
+    return {"first": dataclasses.asdict(first), **_summary(found)}
 
 
 def _config() -> Any:
@@ -188,8 +216,13 @@ def _saver(who: str, model: GraphModel, sizes: Sizes) -> _Save | None:
     variables = model.variables
     if who == "stock, sharded":
         return _synchronous(tf1.train.Saver(variables, sharded=True))
-    if who == "Orbax async":
+    if who == _ORBAX:
         return _orbax(variables)
+    if who == "save, instant":
+        options = SaveOptions(
+            consistency="instant", snapshot_memory_bytes=sizes.bytes, durable=False
+        )
+        return _synchronous(Saver(variables, options=options))
     if who.startswith("save, "):
         options = SaveOptions(lock=who.removeprefix("save, "), durable=False)
         return _synchronous(Saver(variables, options=options))
@@ -288,17 +321,8 @@ def _summary(found: list[Found]) -> dict[str, Any]:
     }
 
 
-def _measure_eager(arguments: argparse.Namespace, gib: float, updates: str) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as directory:
-        told = Path(directory, "told.json")
-        subprocess.run(
-            [sys.executable, __file__, "--eager-child", told, "--gib", str(gib), "--updates", updates,
-             "--rounds", str(arguments.rounds), "--beside", str(arguments.beside),
-             "--directory", arguments.directory],
-            check=True,
-        )  # fmt: skip
-        summary: dict[str, Any] = json.loads(told.read_text())
-        return summary
+def _milliseconds(seconds: float | None, digits: int) -> str:
+    return "" if seconds is None else f"{1e3 * seconds:.{digits}f}"
 
 
 def _to_markdown(
@@ -306,21 +330,24 @@ def _to_markdown(
 ) -> str:
     head = ["GiB", "updates", "contestant", "call, ms", "save, s", "locks, ms", "longest step, ms"]
     head += ["before, ms", "training lost, s", "extra MiB", "one instant"]
-    lines = [head, ["--:", "---", "---", *["--:"] * (len(head) - 4), "---"]]
+    head += ["first: locks, ms", "first: longest step, ms"]
+    lines = [head, ["--:", "---", "---", *["--:"] * (len(head) - 6), "---", "--:", "--:"]]
     for row in rows:
-        extra, lock = row["extra_bytes"], row["lock_seconds"]
+        extra, first = row["extra_bytes"], row["first"]
         lines.append([
             f"{row['gib']:g}",
             row["updates"],
             row["contestant"],
             f"{1e3 * row['call_seconds']:.0f}",
             f"{row['save_seconds']:.2f}",
-            "" if lock is None else f"{1e3 * lock:.2f}",
+            _milliseconds(row["lock_seconds"], 2),
             f"{1e3 * row['longest_seconds']:.0f}",
             f"{1e3 * row['longest_before_seconds']:.0f}",
             f"{row['lost_seconds']:.2f}",
             "" if extra is None else f"{extra / 2**20:.0f}",
             row["instants"] or "",
+            _milliseconds(first and first["lock_seconds"], 2),
+            _milliseconds(first and first["cost"]["longest_seconds"], 0),
         ])  # fmt: skip
     table = report_files.markdown_table(lines)
     said = (

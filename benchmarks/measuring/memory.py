@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 
 _PAUSE_SECONDS = 0.03
+
+# Memory that is moved to huge pages grows by one of them in much less.
+_STILL_SECONDS = 1.0
+_PATIENCE_SECONDS = 180.0
 
 
 class ExtraMemory:
@@ -51,3 +57,18 @@ def _share_of(process: psutil.Process) -> int:
         return int(process.memory_full_info().pss)
     except psutil.NoSuchProcess:
         return 0
+
+
+def await_huge_pages() -> None:
+    """Waits until no more memory of this process is moved to huge pages."""
+    end, before = time.monotonic() + _PATIENCE_SECONDS, -1
+    while time.monotonic() < end and (now := _huge_kibibytes()) != before:
+        before = now
+        time.sleep(_STILL_SECONDS)
+
+
+def _huge_kibibytes() -> int:
+    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
+        if line.startswith("AnonHugePages:"):
+            return int(line.split()[1])
+    return 0

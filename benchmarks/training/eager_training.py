@@ -66,6 +66,7 @@ def measure(
         "lost_seconds": statistics.median(cost.lost_seconds for cost in costs),
         "extra_bytes": None,
         "instants": None,
+        "first": None,
         "rounds": [],
     }
 

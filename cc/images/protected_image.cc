@@ -56,6 +56,9 @@ absl::Status ProtectedImage::Prepare(absl::Span<const MemoryRange> ranges) {
     guarded_.push_back(pages);
   }
   to_move_ = guarded_;
+  // Protected and copied as whole huge pages they stay whole, unless a fork or other saves split
+  // them.
+  moves_ = grain < kHugePageBytes ? Moves::kOnce : Moves::kAgain;
   return StartHandlers();
 }
 
@@ -224,7 +227,7 @@ absl::Status ProtectedImage::Finish() {
   moves_held_ = nullptr;
   if (side_ == nullptr) return failure();
   // Nobody waits now. Those of the next image are protected in less time.
-  MoveToHugePagesInBackground(std::exchange(to_move_, {}));
+  MoveToHugePagesInBackground(std::exchange(to_move_, {}), moves_);
   report_.faults = faults_;
   report_.most_side_bytes = side_->most_bytes() + report_.copied_bytes;
   report_.spilled_bytes = side_->spilled_bytes();

@@ -79,7 +79,9 @@ class ProtectedImage : public MemoryImage {
   MappedMemory edges_;
   PageGuard guard_;
   std::unique_ptr<MovesHeld> moves_held_;
-  std::vector<MemoryRange> to_move_;  // to huge pages, at the end
+  // To huge pages, at the end.
+  std::vector<MemoryRange> to_move_;
+  Moves moves_ = Moves::kOnce;
   std::vector<MemoryRange> guarded_;  // with which the guard was told to watch
   std::vector<std::thread> handlers_;
   std::atomic<bool> is_taken_{false};

@@ -31,7 +31,7 @@ namespace {
 constexpr int64_t kLeastMemory = 256 << 20;
 
 // How far each range has come. A range that was freed, and others made in its place, stay noted:
-// these are then not moved.
+// these are then not moved once more.
 class Moved {
  public:
   static Moved& Get() {
@@ -71,7 +71,7 @@ bool HasHugePages() {
   return std::getline(file, modes) && modes.find("[never]") == std::string::npos;
 }
 
-void MoveToHugePages(absl::Span<const MemoryRange> ranges,
+void MoveToHugePages(absl::Span<const MemoryRange> ranges, Moves moves,
                      std::chrono::steady_clock::time_point until) {
   if (!HasHugePages() || AvailableMemory() < kLeastMemory) return;
   // One thread at a time: a second one would do the same.
@@ -81,6 +81,8 @@ void MoveToHugePages(absl::Span<const MemoryRange> ranges,
     const int64_t first = RoundUp(begin);
     const int64_t last = (begin + range.size) & -kHugePageBytes;
     int64_t& done = Moved::Get()[range];
+    // The kernel passes over pages that are huge already.
+    if (moves == Moves::kAgain) done = 0;
     if (first + done >= last) continue;
     if (std::chrono::steady_clock::now() > until) return;
     // So that the kernel keeps them.
@@ -92,12 +94,12 @@ void MoveToHugePages(absl::Span<const MemoryRange> ranges,
   }
 }
 
-void MoveToHugePagesInBackground(std::vector<MemoryRange> ranges) {
+void MoveToHugePagesInBackground(std::vector<MemoryRange> ranges, Moves moves) {
   if (ranges.empty() || moves_in_background.exchange(true)) return;
   try {
-    std::thread([ranges = std::move(ranges)] {
+    std::thread([ranges = std::move(ranges), moves] {
       setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), kLowPriority);
-      MoveToHugePages(ranges, std::chrono::steady_clock::now() + kLongestMove);
+      MoveToHugePages(ranges, moves, std::chrono::steady_clock::now() + kLongestMove);
       moves_in_background = false;
     }).detach();
   } catch (const std::system_error&) {

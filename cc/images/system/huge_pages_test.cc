@@ -37,6 +37,14 @@ class SmallPages {
   // the next test may lie in the place of this.
   MemoryRange range(int64_t margin = 4096) const { return {begin_ + margin, kSize - 2 * margin}; }
 
+  // Splits the huge pages, as one of another use of a part of it would.
+  void Split() const {
+    const intptr_t page = (reinterpret_cast<intptr_t>(begin_) + kSize / 2) & -kGuardBytes;
+    char* const at = reinterpret_cast<char*>(page);
+    mprotect(at, kGuardBytes, PROT_READ);
+    mprotect(at, kGuardBytes, PROT_READ | PROT_WRITE);
+  }
+
   bool IsAsFilled() const {
     for (int64_t i = 0; i < kSize; ++i) {
       if (begin_[i] != ByteAt(i)) return false;
@@ -86,9 +94,9 @@ TEST(MemoryIsMovedAndStaysAsItIs) {
   EXPECT_EQ(memory.HugeBytes(), 0);
   const std::vector<MemoryRange> ranges = {memory.range()};
   // Without time a part of it or nothing is moved.
-  MoveToHugePages(ranges, After(std::chrono::seconds(-1)));
+  MoveToHugePages(ranges, Moves::kOnce, After(std::chrono::seconds(-1)));
   EXPECT_EQ(memory.HugeBytes(), 0);
-  MoveToHugePages(ranges, After(std::chrono::seconds(60)));
+  MoveToHugePages(ranges, Moves::kOnce, After(std::chrono::seconds(60)));
   EXPECT_TRUE(memory.IsAsFilled());
   const int64_t moved = memory.HugeBytes();
   // Some systems have none to give; where there is one, there are all.
@@ -101,10 +109,11 @@ TEST(AThreadMovesMemoryUnlessThatIsHeld) {
   const MemoryRange range = memory.range(8192), other_range = other.range(8192);
   {
     const MovesHeld held;
-    MoveToHugePages(std::vector<MemoryRange>{range}, After(std::chrono::seconds(60)));
+    MoveToHugePages(std::vector<MemoryRange>{range}, Moves::kOnce, After(std::chrono::seconds(60)));
     EXPECT_EQ(memory.HugeBytes(), 0);
   }
-  MoveToHugePages(std::vector<MemoryRange>{other_range}, After(std::chrono::seconds(60)));
+  MoveToHugePages(std::vector<MemoryRange>{other_range}, Moves::kOnce,
+                  After(std::chrono::seconds(60)));
   // Where the system has some for the one, it has for the other.
   const bool has_some = other.HugeBytes() > 0;
   EXPECT_EQ(other.HugeBytes(), has_some ? WholePages(other_range) : 0);
@@ -112,16 +121,32 @@ TEST(AThreadMovesMemoryUnlessThatIsHeld) {
   const auto end = After(std::chrono::seconds(60));
   do {
     // Does nothing while a thread moves what another test has left to it.
-    MoveToHugePagesInBackground({range});
+    MoveToHugePagesInBackground({range}, Moves::kOnce);
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   } while (memory.HugeBytes() != wanted && std::chrono::steady_clock::now() < end);
   EXPECT_EQ(memory.HugeBytes(), wanted);
   EXPECT_TRUE(memory.IsAsFilled());
 }
 
+TEST(PagesThatWereSplitAreMovedAgainOnDemand) {
+  const SmallPages memory;
+  const std::vector<MemoryRange> ranges = {memory.range()};
+  MoveToHugePages(ranges, Moves::kOnce, After(std::chrono::seconds(60)));
+  const int64_t moved = memory.HugeBytes();
+  if (moved == 0) return;  // the system has none
+  memory.Split();
+  const int64_t left = memory.HugeBytes();
+  EXPECT_TRUE(left < moved);
+  MoveToHugePages(ranges, Moves::kOnce, After(std::chrono::seconds(60)));
+  EXPECT_EQ(memory.HugeBytes(), left);
+  MoveToHugePages(ranges, Moves::kAgain, After(std::chrono::seconds(60)));
+  EXPECT_EQ(memory.HugeBytes(), moved);
+  EXPECT_TRUE(memory.IsAsFilled());
+}
+
 TEST(AShortRangeIsLeftAlone) {
   const SmallPages memory;
-  MoveToHugePages(std::vector<MemoryRange>{{memory.range().begin, 4096}},
+  MoveToHugePages(std::vector<MemoryRange>{{memory.range().begin, 4096}}, Moves::kOnce,
                   After(std::chrono::seconds(60)));
   EXPECT_EQ(memory.HugeBytes(), 0);
   EXPECT_TRUE(memory.IsAsFilled());
