@@ -63,7 +63,8 @@ asan tsan: $(VENV)/.tools
 
 torture: $(VENV)/.test
 	AUTODIST_TORTURE=full $(bin)/python -m pytest tests/torture tests/restore/test_damage.py \
-	  tests/restore/test_any_layout.py tests/steps/test_step_saves.py $(PYTEST_ARGS)
+	  tests/restore/test_any_layout.py tests/steps/test_step_saves.py \
+	  tests/clusters/test_joint_instants.py $(PYTEST_ARGS)
 
 torture-table: $(VENV)/.test
 	AUTODIST_TORTURE=full PYTHONPATH=tests $(bin)/python -m support.torture.compare_with_stock

@@ -34,17 +34,25 @@ class Job:
             "ps": [f"127.0.0.1:{port}" for port in ports[:2]],
             "worker": [f"127.0.0.1:{port}" for port in ports[2:]],
         }
-        for job, gates in (("ps", [servers] * 2), ("worker", workers)):
-            for task, gate in enumerate(gates):
-                arguments = [job, task, json.dumps(self.addresses), self._mode, gate]
-                with (self._directory / f"{job}_{task}.log").open("a") as log:
-                    process = start_python("-m", "support.clusters.step_job", *arguments, log=log)
-                self.processes.append(process)
-        for process in self.processes:
+        first = [self._start("ps", 0, servers), self._start("ps", 1, servers)]
+        first.append(self._start("worker", 0, workers[0]))
+        for process in first:
             assert answer_of(process) == "ready"
-        for worker in self.processes[3:]:
+        # Those who find no variables yet look for them again after 30 seconds.
+        assert answer_of(first[-1]) == "created"
+        others = [self._start("worker", task + 1, gate) for task, gate in enumerate(workers[1:])]
+        for worker in others:
+            assert answer_of(worker) == "ready"
+        for worker in others:
             check_trains(worker)
-        return self.processes[2:]
+        return [first[-1], *others]
+
+    def _start(self, job: str, task: int, gate: str) -> Process:
+        arguments = [job, task, json.dumps(self.addresses), self._mode, gate]
+        with (self._directory / f"{job}_{task}.log").open("a") as log:
+            process = start_python("-m", "support.clusters.step_job", *arguments, log=log)
+        self.processes.append(process)
+        return process
 
 
 def send(process: Process, line: str) -> None:

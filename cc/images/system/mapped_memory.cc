@@ -4,6 +4,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -16,9 +17,26 @@
 #endif
 
 namespace autodist {
+namespace {
+
+// The kernel holds a lock of the whole process during a call. Training that maps or unmaps memory
+// waits for it.
+constexpr int64_t kAdvisedBytes = 4 << 20;
+
+}  // namespace
 
 MappedMemory::~MappedMemory() {
-  if (begin_ != nullptr) munmap(begin_, static_cast<size_t>(size_));
+  if (begin_ == nullptr) return;
+  Advise(MADV_DONTNEED);
+  munmap(begin_, static_cast<size_t>(size_));
+}
+
+bool MappedMemory::Advise(int advice) {
+  for (int64_t at = 0; at < size_; at += kAdvisedBytes) {
+    const int64_t size = std::min(kAdvisedBytes, size_ - at);
+    if (madvise(begin_ + at, static_cast<size_t>(size), advice) != 0) return false;
+  }
+  return true;
 }
 
 absl::Status MappedMemory::Map(int64_t size_bytes) {
@@ -31,9 +49,7 @@ absl::Status MappedMemory::Map(int64_t size_bytes) {
   }
   begin_ = static_cast<char*>(mapped);
   size_ = size_bytes;
-  if (madvise(begin_, static_cast<size_t>(size_), MADV_POPULATE_WRITE) == 0) {
-    return absl::OkStatus();
-  }
+  if (Advise(MADV_POPULATE_WRITE)) return absl::OkStatus();
   for (int64_t at = 0; at < size_; at += kMemoryPageBytes) {
     static_cast<volatile char*>(begin_)[at] = 0;
   }

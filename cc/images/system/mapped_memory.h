@@ -26,6 +26,9 @@ class MappedMemory {
   int64_t size() const { return size_; }
 
  private:
+  // Of the whole memory, a part at a time. False: the system does not take the advice.
+  bool Advise(int advice);
+
   char* begin_ = nullptr;
   int64_t size_ = 0;
 };

@@ -1,8 +1,9 @@
 """A job of parameter servers and workers, whose first worker saves whole steps when it is asked to.
 
 A step of a worker adds one to its rows of two tables, to a dense variable and to `global_step`; with `sync`, a step of
-all workers does. Lines on standard input of the first worker are prefixes to save to; it answers each with a line, the
-path or the error. Other workers write a line for each line they read, after a step that began later.
+all workers does. The first worker says when the variables are there. Then each line on its standard input is a prefix
+to save to; it answers with a line, the path or the error. Other workers write a line for each line they read, after a
+step that began later.
 
 `python -m support.clusters.step_job JOB TASK CLUSTER MODE GATE`, with a `MODE` of `async` or `sync`, and a `GATE` of
 `hook`, `import` or `none`.
@@ -69,6 +70,11 @@ class Answers(tf1.train.SessionRunHook):
 
     def begin(self) -> None:
         threading.Thread(target=self._read, daemon=True).start()
+
+    def after_create_session(self, session: Any, coord: Any) -> None:
+        del session, coord
+        if TASK == 0:
+            say("created")
 
     def _read(self) -> None:
         for line in sys.stdin:
