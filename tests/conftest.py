@@ -1,4 +1,4 @@
-"""What all tests share, and how they are divided among the processes of pytest-xdist (`-n 2`, as `make test` does).
+"""What all tests share, and how they are divided among the processes of pytest-xdist (`-n 3`, as `make test` does).
 
 The tests of one file stay together, in their order, for their fixtures (servers, clusters, sessions) are made once per
 process. Files stay together too where a directory shares what is made once per process; see `TOGETHER`. The files that
@@ -37,7 +37,10 @@ SECONDS = {
     "clusters/test_ssh.py": 40,
     "clusters/test_saves_while_training.py": 40,
     "hooks/test_end_of_program.py": 60,
-    "steps/test_worker_processes.py": 60,
+    "steps/test_worker_processes.py": 70,
+    "clusters/test_joint_instants.py": 130,
+    "checkpoint/test_progress.py": 55,
+    "checkpoint/test_background_saves.py": 60,
 }
 
 
