@@ -1,6 +1,7 @@
 """Saves of one instant of several servers, in real processes."""
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import tensorflow as tf
 
 from autodist.autodist import AutoDist
 from autodist.checkpoint.saver import Saver
-from autodist.errors import ArgumentError
+from autodist.checkpoint.saving import step_saves
+from autodist.errors import ArgumentError, GraphStateError
 from autodist.strategy import AllReduce, PartitionedPS, StrategyBuilder
 from support.clusters.ps_job import PsJob, files, running
 from support.clusters.server_variables import build, save_by_stock, values_of
@@ -150,6 +152,33 @@ def test_a_save_in_the_background_holds_what_the_servers_had(job: PsJob, directo
             for task in range(2):
                 table = reader.get_tensor(f"table_{task}")
                 assert table.min() == table.max() == number
+
+
+@pytest.mark.parametrize("use_resource", [True, False])
+@pytest.mark.parametrize("way", WAYS)
+def test_nothing_is_committed_before_it_is_known_that_no_step_ran(
+    job: PsJob, directory: Path, monkeypatch: pytest.MonkeyPatch, way: str, use_resource: bool
+) -> None:
+    """Gates are asked whether they were closed while the save writes; here they answer late."""
+
+    def answer_late(rest: step_saves.Rest, outcome: str) -> Exception:
+        rest._rest.end()
+        time.sleep(1.0)
+        return GraphStateError(f"a gate was open. {outcome}")
+
+    with tf.Graph().as_default(), tf1.Session(job.target) as session:
+        with tf1.device("/job:ps/task:1"):
+            counter = tf1.get_variable("counter", [5], use_resource=use_resource)
+        step = tf1.train.get_or_create_global_step()
+        saver = Saver(transport=None if way == "auto" else way)
+        session.run(tf1.global_variables_initializer())
+        prefix = saver.save(session, str(directory / "model"), consistency="step")
+        before = {path: path.read_bytes() for path in directory.iterdir()}
+        session.run([counter.assign_add(tf.ones([5])), step.assign_add(1)])
+        monkeypatch.setattr(step_saves.Rest, "_why_not_kept", answer_late)
+        with pytest.raises(GraphStateError, match=r"a gate was open\. Nothing was saved"):
+            saver.save(session, prefix, consistency="step")
+        assert {path: path.read_bytes() for path in directory.iterdir()} == before
 
 
 @pytest.mark.parametrize("strategy", [AllReduce(), PartitionedPS()], ids=["copies", "slices"])

@@ -89,7 +89,7 @@ def training(session: Any, step: Any) -> Iterator[None]:
         is_over.set()
         for thread in threads:
             thread.join()
-    assert not failures, failures
+    assert not failures, [error.message for error in failures]
 
 
 def is_of_one_instant(prefix: str, servers: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import tensorflow as tf
 
@@ -34,6 +34,7 @@ class Transfer:
         self._slot = slot
         self._is_cancelled = False
         self._outlives_session = False
+        self._check_commit: Callable[[], None] | None = None
         self._total = 0
         self._told = 0
         self._report: _native.OpReport | None = None
@@ -108,6 +109,24 @@ class Transfer:
             raise tf.errors.CancelledError(
                 None, None, "the save was cancelled; nothing was written"
             )
+
+    def set_commit_check(self, check: Callable[[], None]) -> None:
+        """Says what is to be called before a cluster or a staged save commits its bundle.
+
+        Args:
+            check: Cancels the save, if it is not to be committed. May be called again.
+        """
+        self._check_commit = check
+
+    def check_commit(self) -> None:
+        """Has it decided now whether the save may commit its bundle.
+
+        Raises:
+            tf.errors.CancelledError: It may not.
+        """
+        if self._check_commit is not None:
+            self._check_commit()
+        self.check_cancelled()
 
     def end(self) -> None:
         """Shows no progress any more; may be called again. Call it before you log the end."""

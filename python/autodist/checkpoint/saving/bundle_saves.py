@@ -131,6 +131,7 @@ class BundleSave:
             staged.stage(self.prefix, durable=self.durable)
             running.add_prefix(staged.staged_prefix)
             self.save(session, staged.staged_prefix, None)
+            running.check_commit()
             staged.commit()
         finally:
             staged.discard()

@@ -29,6 +29,13 @@ from autodist.steps import closing
 
 _POLL_SECONDS = 0.02
 
+# What errors say of the checkpoint.
+_NOTHING = "Nothing was saved"
+_WRITTEN = (
+    "What was written may hold a part of a step, and the state file does not name it: do not restore "
+    "it"
+)
+
 
 class Rest:
     """The time in which no training step is on its way, for one save."""
@@ -56,8 +63,10 @@ class Rest:
             running: Tells how far the save is.
 
         Raises:
-            GraphStateError: A step was on its way. Nothing is committed.
+            GraphStateError: A step was on its way. Nothing is committed, unless ops of the user's
+                session wrote it.
         """
+        running.set_commit_check(lambda: self._end(running))
         try:
             yield
         except tf.errors.CancelledError:
@@ -65,7 +74,8 @@ class Rest:
                 raise self._error from None
             raise
         finally:
-            self._end(running)
+            # What ops of the user's session write, nobody can hold back.
+            self._end(running, is_committed=True)
         if self._error is not None:
             raise self._error
 
@@ -95,36 +105,37 @@ class Rest:
         """Waits until training goes on."""
         self._has_ended.wait()
 
-    def _end(self, running: Transfer, *, is_early: bool = False) -> None:
+    def _end(
+        self, running: Transfer, *, is_early: bool = False, is_committed: bool = False
+    ) -> None:
         with self._ending:
             if self._has_ended.is_set() or (is_early and not self._ends_early):
                 return
             try:
-                self._error = self._why_not_kept()
+                self._error = self._why_not_kept(_WRITTEN if is_committed else _NOTHING)
+            # Of servers that are gone, or a session that was closed.
+            except Exception as error:  # noqa: BLE001 whatever it is, it is not known that none ran
+                self._error = error
+            finally:
                 if self._error is not None:
                     running.cancel()
-            finally:
                 self._has_ended.set()
 
-    def _why_not_kept(self) -> Exception | None:
+    def _why_not_kept(self, outcome: str) -> Exception | None:
         try:
             step = self._read_global_step()
-        except (tf.errors.OpError, RuntimeError) as error:
-            # Of servers that are gone, or a session that was closed.
-            return error
         finally:
             was_kept = self._rest.end()
         if not was_kept:
             return errors.GraphStateError(
                 "consistency='step': the step gate of a task opened by itself before the save had "
-                "all values, because this process did not answer in time. Nothing was saved. Save "
-                "again"
+                f"all values, because this process did not answer in time. {outcome}. Save again"
             )
         if step != self._global_step:
             return errors.GraphStateError(
                 f"consistency='step': global_step went from {self._global_step} to {step} while no "
                 "step was on its way that autodist knows of. So a session trains in a process that "
-                "is no task of the cluster, or has no step gate. Nothing was saved. Call "
+                f"is no task of the cluster, or has no step gate. {outcome}. Call "
                 "autodist.step_gate(session) in all processes that train, or save with "
                 "consistency='instant'"
             )
@@ -134,8 +145,13 @@ class Rest:
         """Returns the step, where sessions of other processes may change it."""
         if not sessions.has_tasks(self._session) or sessions.is_distributed(self._session):
             return None
-        step = tf.compat.v1.train.get_global_step(self._session.graph)
-        return None if step is None else int(tf.compat.v1.train.global_step(self._session, step))
+        graph = self._session.graph
+        step = tf.compat.v1.train.get_global_step(graph)
+        if step is None:
+            return None
+        # A thread of ours is in no graph, and there TensorFlow executes eagerly.
+        with graph.as_default():
+            return int(tf.compat.v1.train.global_step(self._session, step))
 
 
 @contextlib.contextmanager

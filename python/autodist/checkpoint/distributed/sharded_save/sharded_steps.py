@@ -128,6 +128,7 @@ class ShardedSave(reusable_save.ReusableSave):
             taken = None if joint is None else joint.check(told)
             running.note_taken()
             self._check(prefix, written, seen)
+            running.check_commit()
             self._control.run(self._graph.merge, feeds)
         self._has_saved = True
         running.end()

@@ -166,6 +166,7 @@ class SharedSave(reusable_save.ReusableSave):
                     file_system=writers.chief.file_system,
                 )
             keys, entries = plan.index(crcs)
+            running.check_commit()
             self._control.run(
                 self._graph.commit, {**feeds, self._graph.keys: keys, self._graph.entries: entries}
             )
