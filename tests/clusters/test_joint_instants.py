@@ -14,6 +14,7 @@ from autodist.checkpoint.saver import Saver
 from autodist.checkpoint.saving import step_saves
 from autodist.errors import ArgumentError, GraphStateError
 from autodist.strategy import AllReduce, PartitionedPS, StrategyBuilder
+from support.c_programs import compile_library
 from support.clusters.ps_job import PsJob, files, running
 from support.clusters.server_variables import build, save_by_stock, values_of
 from support.ports import free_ports
@@ -123,9 +124,18 @@ def test_a_server_that_is_lost_at_any_step_is_named(directory: Path) -> None:
     assert "all faults were survived" in done.stdout
 
 
-def test_a_save_in_the_background_holds_what_the_servers_had(job: PsJob, directory: Path) -> None:
-    """What is changed after `save_async` has returned is not in the checkpoint."""
-    with tf.Graph().as_default(), tf1.Session(job.target) as session:
+def test_a_save_in_the_background_holds_what_the_servers_had(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is changed after `save_async` has returned, before servers write it, is not in it."""
+    library = compile_library("slow_disk.c", tmp_path / "slow_disk.so")
+    monkeypatch.setenv("LD_PRELOAD", library)
+    monkeypatch.setenv("SLOW_WRITE_MILLISECONDS", "500")
+    with (
+        running(free_ports(3)) as job,
+        tf.Graph().as_default(),
+        tf1.Session(job.target) as session,
+    ):
         tables = []
         for task in range(2):
             with tf1.device(f"/job:ps/task:{task}"):
@@ -147,6 +157,9 @@ def test_a_save_in_the_background_holds_what_the_servers_had(job: PsJob, directo
         session.run(update)
         for number, saver in enumerate(savers, 1):
             handle = saver.save_async(session, str(directory / f"model{number}"))
+            # No task has written all of its bytes.
+            assert not list(directory.rglob(f"model{number}*/**/*.index"))
+            assert not handle.done()
             session.run(update)
             reader = tf.train.load_checkpoint(handle.result())
             for task in range(2):

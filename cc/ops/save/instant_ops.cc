@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "barrier/coordinator.h"
 #include "barrier/participant.h"
+#include "barrier/taken_instants.h"
 #include "ops/kernel_inputs.h"
 #include "ops/save/referenced_variables.h"
 #include "ops/task_op.h"
@@ -118,6 +119,20 @@ number: Which participant this is.
 coordinator: The task of AutodistLeadInstant, for messages.
 )doc");
 
+REGISTER_OP("AutodistAwaitInstant")
+    .Input("token: string")
+    .Input("most_ms: int64")
+    .Output("is_taken: bool")
+    .SetIsStateful()
+    .SetShapeFn(tensorflow::shape_inference::ScalarShape)
+    .Doc(R"doc(
+Waits for an instant that another run takes.
+
+token: As in AutodistLeadInstant, which is on the same task.
+most_ms: Scalar. How long to wait.
+is_taken: Whether all have taken their variables.
+)doc");
+
 REGISTER_OP("AutodistReadReferences")
     .Input("references: variant")
     .Output("values: dtypes")
@@ -163,8 +178,12 @@ std::chrono::milliseconds MillisecondsInput(OpKernelContext* context, int input)
   return std::chrono::milliseconds(NumberInput(context, input));
 }
 
+absl::string_view TextInput(OpKernelContext* context, int input) {
+  return context->input(input).flat<tstring>()(0);
+}
+
 absl::StatusOr<BarrierToken> TokenInput(OpKernelContext* context, int input) {
-  return BarrierToken::Of(absl::string_view(context->input(input).flat<tstring>()(0)));
+  return BarrierToken::Of(TextInput(context, input));
 }
 
 // The client asks which tasks live when a run fails with this code. FinalStatus() does not keep
@@ -219,6 +238,7 @@ class LeadInstantOp : public TaskOp {
     if (!report.ok()) return OfLostTask(report.status());
     SetScalar<int64_t>(context, 0, report->round);
     SetVector<double>(context, 1, std::vector{report->locking_seconds, report->taking_seconds});
+    TakenInstants::Get().Note(TextInput(context, 1));
     return absl::OkStatus();
   }
 
@@ -281,6 +301,19 @@ class JoinInstantOp : public TaskOp {
   std::string coordinator_;
 };
 
+class AwaitInstantOp : public TaskOp {
+ public:
+  using TaskOp::TaskOp;
+
+ private:
+  absl::Status Work(OpKernelContext* context, const std::atomic<bool>& cancelled) override {
+    const auto until = BarrierClock::now() + MillisecondsInput(context, 1);
+    const bool is_taken = TakenInstants::Get().Await(TextInput(context, 0), until, cancelled);
+    SetScalar<bool>(context, 0, is_taken);
+    return absl::OkStatus();
+  }
+};
+
 class ReadReferencesOp : public TaskOp {
  public:
   using TaskOp::TaskOp;
@@ -324,6 +357,8 @@ REGISTER_KERNEL_BUILDER(Name("AutodistListenForInstant").Device(tensorflow::DEVI
                         ListenForInstantOp);
 REGISTER_KERNEL_BUILDER(Name("AutodistLeadInstant").Device(tensorflow::DEVICE_CPU), LeadInstantOp);
 REGISTER_KERNEL_BUILDER(Name("AutodistJoinInstant").Device(tensorflow::DEVICE_CPU), JoinInstantOp);
+REGISTER_KERNEL_BUILDER(Name("AutodistAwaitInstant").Device(tensorflow::DEVICE_CPU),
+                        AwaitInstantOp);
 REGISTER_KERNEL_BUILDER(Name("AutodistReadReferences").Device(tensorflow::DEVICE_CPU),
                         ReadReferencesOp);
 

@@ -38,6 +38,9 @@ MOST_ROUNDS = 12
 
 _TOKEN_BYTES = 32
 
+# How long an op waits that tells whether all have taken; it is run again.
+_AWAIT_SECONDS = 1.0
+
 # How many names a message has.
 _MOST_NAMES = 10
 
@@ -90,7 +93,12 @@ def is_taken(source: Source) -> bool:
 
 
 class JointInstant:
-    """The ops of one graph. Make it, `reference` and `read`, then `finish`, inside the graph."""
+    """The ops of one graph. Make it, `reference` and `read`, then `finish`, inside the graph.
+
+    Attributes:
+        is_taken: For another run beside the one that takes the instant: whether all have taken.
+            Waits for that, a second at most.
+    """
 
     def __init__(self, chief: str, sources: Sequence[Source], handles: Sequence[Any]) -> None:
         """Builds the op that listens.
@@ -113,6 +121,9 @@ class JointInstant:
         self._spill = tf.compat.v1.placeholder(tf.string, [])
         with tf.device(task_names.processor_of(chief)):
             self._listener = _native.ops().autodist_listen_for_instant()
+            self.is_taken = _native.ops().autodist_await_instant(
+                self._token, int(_AWAIT_SECONDS * 1000)
+            )
 
     def reference(self, numbers: Iterable[int], task: str) -> tuple[list[int], list[Any]]:
         """Adds ops that take variables of one task; as `own_graph_handles.reference`.
@@ -199,6 +210,14 @@ class JointInstant:
             self._memory: instant.memory_bytes,
             self._spill: instant.spill_directory,
         }
+
+    def feeds_of_is_taken(self, feeds: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Returns what a run of `is_taken` is fed.
+
+        Args:
+            feeds: What the run is fed that takes the instant.
+        """
+        return {self._token: feeds[self._token]}
 
     def check(self, fetched: Any) -> TakenInstant:
         """Returns how the instant was taken.

@@ -35,6 +35,9 @@ _LOGGER = _log.get_logger()
 # TensorFlow's for a tensor that it sends.
 _LIMIT_BYTES = (2 << 30) - (1 << 20)
 
+# How often it is asked again whether all values are taken, by an op that waits for that.
+_POLL_SECONDS = 0.01
+
 
 class UnreachedError(Exception):
     """Tasks cannot write to the directory of the checkpoint; nothing of it was written."""
@@ -124,7 +127,8 @@ class ShardedSave(reusable_save.ReusableSave):
             if joint is not None and instant is not None:
                 given.update(joint.feeds(instant, self._transport.timeout_seconds))
             fetches = self._graph.save, () if joint is None else joint.fetches
-            (written, seen), told = self._control.run(fetches, {**feeds, **given})
+            with self._telling_when_taken(given, running):
+                (written, seen), told = self._control.run(fetches, {**feeds, **given})
             taken = None if joint is None else joint.check(told)
             running.note_taken()
             self._check(prefix, written, seen)
@@ -146,6 +150,22 @@ class ShardedSave(reusable_save.ReusableSave):
             time.monotonic() - start,
             self._describe_sent(),
         )
+
+    def _telling_when_taken(
+        self, feeds: dict[Any, Any], running: transfer.Transfer
+    ) -> contextlib.AbstractContextManager[None]:
+        """Says that all have their values while the run that takes them, in the block, writes."""
+        joint = self._graph.joint
+        if joint is None:
+            return contextlib.nullcontext()
+
+        def tell(is_taken: Any) -> bool:
+            if is_taken:
+                running.note_taken()
+            return bool(is_taken)
+
+        token = joint.feeds_of_is_taken(feeds)
+        return self._control.repeating([joint.is_taken], token, _POLL_SECONDS, tell)
 
     def _probe(self, directory: str, feeds: dict[Any, Any]) -> None:
         """Raises unless every task reads and writes the directory that this program does."""

@@ -134,7 +134,7 @@ class ControlSession:
         fetches: Collection[Any],
         feeds: dict[Any, Any],
         seconds: float,
-        tell: Callable[[Any], None] | None = None,
+        tell: Callable[[Any], bool | None] | None = None,
     ) -> Iterator[None]:
         """Runs ops at intervals while the block lasts; ignores their failures.
 
@@ -142,8 +142,8 @@ class ControlSession:
             fetches: The ops. One that a busy task does not get to does not keep the others waiting.
             feeds: For all of them.
             seconds: How often.
-            tell: Called with each result. With it, the block runs without the ops where no thread
-                can be started.
+            tell: Called with each result; once it returns true, the ops are not run again. With
+                it, the block runs without the ops where no thread can be started.
         """
         ended = threading.Event()
 
@@ -159,8 +159,8 @@ class ControlSession:
 
         def run(fetch: Any) -> None:
             result = self._session.run(fetch, feeds)
-            if tell is not None:
-                tell(result)
+            if tell is not None and tell(result):
+                ended.set()
 
         try:
             task_calls.start_call(repeat)

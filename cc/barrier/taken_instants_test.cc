@@ -1,0 +1,44 @@
+#include "barrier/taken_instants.h"
+
+#include <chrono>
+#include <string>
+#include <thread>
+
+#include "core/testing/testing.h"
+
+namespace autodist {
+namespace {
+
+const std::atomic<bool> kNotCancelled{false};
+
+BarrierClock::time_point In(std::chrono::milliseconds time) { return BarrierClock::now() + time; }
+
+TEST(WhoComesLateAndWhoWaitsAreTold) {
+  TakenInstants instants;
+  std::thread waits(
+      [&] { EXPECT_TRUE(instants.Await("one", In(std::chrono::seconds(60)), kNotCancelled)); });
+  instants.Note("other");
+  EXPECT_TRUE(instants.Await("other", In(std::chrono::seconds(60)), kNotCancelled));
+  instants.Note("one");
+  waits.join();
+}
+
+TEST(AWaitEndsWithItsTimeOrWhenItIsCancelled) {
+  TakenInstants instants;
+  EXPECT_TRUE(!instants.Await("one", In(std::chrono::milliseconds(1)), kNotCancelled));
+  std::atomic<bool> cancelled{false};
+  std::thread waits(
+      [&] { EXPECT_TRUE(!instants.Await("one", In(std::chrono::hours(1)), cancelled)); });
+  cancelled = true;
+  waits.join();
+}
+
+TEST(OldOnesAreForgotten) {
+  TakenInstants instants;
+  for (int i = 0; i < 1000; ++i) instants.Note(std::to_string(i));
+  EXPECT_TRUE(instants.Await("999", In(std::chrono::seconds(0)), kNotCancelled));
+  EXPECT_TRUE(!instants.Await("0", In(std::chrono::seconds(0)), kNotCancelled));
+}
+
+}  // namespace
+}  // namespace autodist
