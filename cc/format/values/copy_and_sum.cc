@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "absl/strings/string_view.h"
+#include "format/values/crc_folding.h"
 
 #ifdef __x86_64__
 #include <nmmintrin.h>
@@ -19,6 +20,8 @@ namespace {
 
 // Three of these, copied, are in the first-level cache together.
 constexpr int64_t kPieceBytes = 4096;
+// One of these, and what it was copied from.
+constexpr int64_t kFoldedPieceBytes = 16384;
 // Below this joining three sums costs more than it gains.
 constexpr int64_t kLeastBytes = 3 * 1024;
 
@@ -51,8 +54,16 @@ bool HasCrcInstruction() {
   return has;
 }
 
-// Sums `size` bytes at `bytes`; if `from` is not null, copies them there from it first.
-absl::crc32c_t SumInLanes(const char* from, int64_t size, char* copy, const char* bytes) {
+// Sums `size` bytes at `bytes`, of which those before `tail` have the sum `crc`. If `from` is not
+// null, copies them to `copy`, where `bytes` is too, first.
+absl::crc32c_t WithTail(absl::crc32c_t crc, int64_t tail, const char* from, int64_t size,
+                        char* copy, const char* bytes) {
+  if (from != nullptr) std::memcpy(copy + tail, from + tail, size - tail);
+  return absl::ExtendCrc32c(crc, absl::string_view(bytes + tail, size - tail));
+}
+
+// The same from the first byte on.
+absl::crc32c_t InLanes(const char* from, int64_t size, char* copy, const char* bytes) {
   const int64_t lane_size = size / 24 * 8;
   Lanes lanes;
   for (int64_t begin = 0; begin < lane_size; begin += kPieceBytes) {
@@ -68,34 +79,60 @@ absl::crc32c_t SumInLanes(const char* from, int64_t size, char* copy, const char
   absl::crc32c_t crc = CrcOf(lanes.states[0]);
   crc = absl::ConcatCrc32c(crc, CrcOf(lanes.states[1]), lane_size);
   crc = absl::ConcatCrc32c(crc, CrcOf(lanes.states[2]), lane_size);
-  const int64_t tail = 3 * lane_size;
-  if (from != nullptr) std::memcpy(copy + tail, from + tail, size - tail);
-  return absl::ExtendCrc32c(crc, absl::string_view(bytes + tail, size - tail));
+  return WithTail(crc, 3 * lane_size, from, size, copy, bytes);
+}
+
+// The same by folding.
+absl::crc32c_t Folded(const char* from, int64_t size, char* copy, const char* bytes) {
+  const int64_t tail = size - size % kFoldBytes;
+  uint32_t state = 0xffffffff;
+  for (int64_t begin = 0; begin < tail; begin += kFoldedPieceBytes) {
+    const int64_t piece_size = std::min(kFoldedPieceBytes, tail - begin);
+    if (from != nullptr) std::memcpy(copy + begin, from + begin, piece_size);
+    state = ExtendByFolding(state, bytes + begin, piece_size);
+  }
+  return WithTail(CrcOf(state), tail, from, size, copy, bytes);
 }
 
 }  // namespace
 
-absl::crc32c_t CopyAndSum(const char* from, int64_t size, char* to) {
+absl::crc32c_t CopyAndSumInLanes(const char* from, int64_t size, char* to) {
   if (size < kLeastBytes || !HasCrcInstruction()) return absl::MemcpyCrc32c(to, from, size);
-  return SumInLanes(from, size, to, to);
+  return InLanes(from, size, to, to);
 }
 
-absl::crc32c_t Sum(const char* bytes, int64_t size) {
+absl::crc32c_t SumInLanes(const char* bytes, int64_t size) {
   if (size < kLeastBytes || !HasCrcInstruction()) {
     return absl::ComputeCrc32c(absl::string_view(bytes, size));
   }
-  return SumInLanes(nullptr, size, nullptr, bytes);
+  return InLanes(nullptr, size, nullptr, bytes);
+}
+
+absl::crc32c_t CopyAndSum(const char* from, int64_t size, char* to) {
+  if (size < kLeastBytes || !CanFold()) return CopyAndSumInLanes(from, size, to);
+  return Folded(from, size, to, to);
+}
+
+absl::crc32c_t Sum(const char* bytes, int64_t size) {
+  if (size < kLeastBytes || !CanFold()) return SumInLanes(bytes, size);
+  return Folded(nullptr, size, nullptr, bytes);
 }
 
 #else
 
-absl::crc32c_t CopyAndSum(const char* from, int64_t size, char* to) {
+absl::crc32c_t CopyAndSumInLanes(const char* from, int64_t size, char* to) {
   return absl::MemcpyCrc32c(to, from, size);
 }
 
-absl::crc32c_t Sum(const char* bytes, int64_t size) {
+absl::crc32c_t SumInLanes(const char* bytes, int64_t size) {
   return absl::ComputeCrc32c(absl::string_view(bytes, size));
 }
+
+absl::crc32c_t CopyAndSum(const char* from, int64_t size, char* to) {
+  return CopyAndSumInLanes(from, size, to);
+}
+
+absl::crc32c_t Sum(const char* bytes, int64_t size) { return SumInLanes(bytes, size); }
 
 #endif
 

@@ -1,15 +1,15 @@
 // Copies bytes and computes the CRC32C of the copy, faster than in two passes.
 //
-// The processor's CRC instruction takes three cycles but can start every cycle. So three sums run
-// side by side, over three lanes of the bytes, and absl::ConcatCrc32c joins them. Copy and sum
-// alternate in pieces that stay in the first-level cache:
+// A processor that can fold (crc_folding.h) folds. Others have an instruction for CRCs, which takes
+// three cycles but can start every cycle. So three sums run side by side, over three lanes of the
+// bytes, and absl::ConcatCrc32c joins them:
 //
 //   bytes   |------ lane 0 ------|------ lane 1 ------|------ lane 2 ------|tail|
 //   copied   piece 0              piece 1              piece 2                then summed, then the
 //   next three
 //
-// absl::MemcpyCrc32c does the same only for processors it knows by model. It is used on machines
-// other than x86-64.
+// Copy and sum alternate in pieces that stay in the first-level cache. absl::MemcpyCrc32c does the
+// same only for processors it knows by model. It is used on machines other than x86-64.
 
 #ifndef AUTODIST_FORMAT_VALUES_COPY_AND_SUM_H_
 #define AUTODIST_FORMAT_VALUES_COPY_AND_SUM_H_
@@ -25,6 +25,10 @@ namespace autodist {
 absl::crc32c_t CopyAndSum(const char* from, int64_t size, char* to);
 
 absl::crc32c_t Sum(const char* bytes, int64_t size);
+
+// The same on a processor that cannot fold; for tests.
+absl::crc32c_t CopyAndSumInLanes(const char* from, int64_t size, char* to);
+absl::crc32c_t SumInLanes(const char* bytes, int64_t size);
 
 }  // namespace autodist
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/testing/testing.h"
+#include "format/values/crc_folding.h"
 
 namespace autodist {
 namespace {
@@ -22,18 +23,36 @@ TEST(TheSumIsThatOfAbslAtEverySize) {
     // An odd start: nothing is aligned.
     const absl::string_view part = absl::string_view(bytes).substr(size % 7, size);
     EXPECT_EQ(Sum(part.data(), part.size()), absl::ComputeCrc32c(part));
+    EXPECT_EQ(SumInLanes(part.data(), part.size()), absl::ComputeCrc32c(part));
   }
 }
 
 TEST(TheCopyIsExactAndItsSumThatOfAbslAtEverySize) {
   const std::string bytes = RandomBytes(1 << 20);
-  std::string copy(bytes.size() + 1, '\0');
+  std::string copy(bytes.size() + 2, '\0');
   for (size_t size = 0; size <= bytes.size(); size = size * 9 / 8 + 1) {
     const absl::string_view part = absl::string_view(bytes).substr(size % 7, size);
-    copy[1 + part.size()] = '!';
-    EXPECT_EQ(CopyAndSum(part.data(), part.size(), copy.data() + 1), absl::ComputeCrc32c(part));
-    EXPECT_EQ(std::memcmp(copy.data() + 1, part.data(), part.size()), 0);
-    EXPECT_EQ(copy[1 + part.size()], '!');
+    for (const auto copy_and_sum : {CopyAndSum, CopyAndSumInLanes}) {
+      copy.assign(copy.size(), '!');
+      EXPECT_EQ(copy_and_sum(part.data(), part.size(), copy.data() + 1), absl::ComputeCrc32c(part));
+      EXPECT_EQ(std::memcmp(copy.data() + 1, part.data(), part.size()), 0);
+      EXPECT_EQ(copy[1 + part.size()], '!');
+    }
+  }
+}
+
+TEST(FoldingGoesOnFromAnyState) {
+  if (!CanFold()) return;
+  const std::string bytes = RandomBytes(40 * kFoldBytes + 7);
+  for (int64_t size = kFoldBytes; size + 7 <= static_cast<int64_t>(bytes.size());
+       size += kFoldBytes) {
+    for (int64_t offset = 0; offset < 7; ++offset) {
+      const absl::string_view part = absl::string_view(bytes).substr(offset, size);
+      const absl::crc32c_t before = absl::ComputeCrc32c(bytes.substr(0, offset));
+      const uint32_t state = ~static_cast<uint32_t>(before);
+      EXPECT_EQ(~ExtendByFolding(state, part.data(), size),
+                static_cast<uint32_t>(absl::ExtendCrc32c(before, part)));
+    }
   }
 }
 
