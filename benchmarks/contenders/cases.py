@@ -135,6 +135,8 @@ class Contest:
         place: Where the files are.
         layouts: How the variables lie.
         has_sharded: Whether stock `sharded=True` takes part.
+        has_new_memory: Whether new tensors lie in memory that was never touched, as in a process
+          that begins with a restore; else TensorFlow may keep what it had.
     """
 
     operation: str
@@ -142,6 +144,7 @@ class Contest:
     place: Place
     layouts: tuple[Layout, ...]
     has_sharded: bool = True
+    has_new_memory: bool = False
 
     @property
     def title(self) -> str:
@@ -149,15 +152,18 @@ class Contest:
         mib = self.model.size_bytes / _MIB
         count = len(self.model.shapes)
         variables = "1 variable" if count == 1 else f"{count} variables"
+        new = ", new memory" if self.has_new_memory else ""
         return (
-            f"{self.operation}: {self.model.name} ({variables}, {mib:.0f} MiB), {self.place.title}"
+            f"{self.operation}: {self.model.name} ({variables}, {mib:.0f} MiB), "
+            f"{self.place.title}{new}"
         )
 
     @property
     def name(self) -> str:
         """The contest in a few words without spaces."""
         layouts = "+".join(layout.name for layout in self.layouts)
-        return f"{self.operation}-{self.model.name}-{self.place.name}-{layouts}"
+        new = "-new" if self.has_new_memory else ""
+        return f"{self.operation}-{self.model.name}-{self.place.name}{new}-{layouts}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,13 +277,15 @@ def quick_contests(mib: int) -> Iterator[Contest]:
         "save", model, PLACES["tmpfs"], layouts("whole", "axis0", "axis1", "grid", "replicas2")
     )
     yield Contest("save", model, PLACES["disk-synced"], layouts("axis0"))
-    yield Contest(
-        "restore",
-        model,
-        PLACES["tmpfs"],
-        layouts("whole", "axis0", "axis0x32"),
-        has_sharded=False,
-    )
+    for has_new_memory in (False, True):
+        yield Contest(
+            "restore",
+            model,
+            PLACES["tmpfs"],
+            layouts("whole", "axis0", "axis0x32"),
+            has_sharded=False,
+            has_new_memory=has_new_memory,
+        )
 
 
 def full_contests(mib: int) -> Iterator[Contest]:

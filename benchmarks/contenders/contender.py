@@ -14,6 +14,8 @@ SHARDED = "stock sharded=True"
 ASSIGN = "RestoreV2, assign"
 LIMIT = "limit"
 LIMIT_AGAIN = "limit again"
+LIMIT_NEW = f"{LIMIT}, new memory"
+LIMIT_NEW_HUGE = f"{LIMIT}, new memory, huge pages"
 
 # The rivals' columns, in order; of those that take part.
 RIVALS = (GATHER, STOCK, SHARDED, ASSIGN)

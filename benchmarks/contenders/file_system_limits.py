@@ -6,6 +6,7 @@ No checksum is computed, no index is written, and TensorFlow is not used.
 from __future__ import annotations
 
 import concurrent.futures
+import enum
 import itertools
 import mmap
 import os
@@ -46,30 +47,39 @@ def bare_writes(values: np.ndarray, threads: int, *, is_synced: bool) -> Callabl
     return write
 
 
+class Memory(enum.Enum):
+    """What bare reads fill."""
+
+    SAME = "that of the call before"
+    NEW = "never touched, as that of a variable that has no value yet"
+    NEW_HUGE = "the same, and huge pages are wanted for it"
+
+
 class BareReads:
-    """The bytes by `pread` in blocks of 1 MiB straight into memory.
+    """The bytes by `pread` in blocks of 1 MiB straight into memory of this process alone."""
 
-    Attributes:
-        is_new_memory: Whether the memory was never touched, as that of a variable that has no value
-            yet; else it is that of the call before.
-    """
-
-    def __init__(self, path: Path, threads: int, *, is_new_memory: bool) -> None:
+    def __init__(self, path: Path, threads: int, memory: Memory) -> None:
         """Prepares to read a file whole."""
-        self.is_new_memory = is_new_memory
+        self._kind = memory
         self._path = path
         self._threads = threads
         self._size_bytes = path.stat().st_size
         self._pool = concurrent.futures.ThreadPoolExecutor(threads)
-        self._memory = mmap.mmap(-1, self._size_bytes)
+        self._memory = self._map()
 
     def prepare(self) -> None:
         """Forgets what was read."""
-        if self.is_new_memory:
-            self._memory.close()
-            self._memory = mmap.mmap(-1, self._size_bytes)
-        else:
+        if self._kind is Memory.SAME:
             np.frombuffer(self._memory, np.uint8)[:] = 0
+        else:
+            self._memory.close()
+            self._memory = self._map()
+
+    def _map(self) -> mmap.mmap:
+        memory = mmap.mmap(-1, self._size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if self._kind is Memory.NEW_HUGE:
+            memory.madvise(mmap.MADV_HUGEPAGE)
+        return memory
 
     def read(self) -> None:
         """Reads the file."""

@@ -6,6 +6,7 @@ All read the checkpoint that stock TensorFlow wrote from the single-node graph.
 |---------------------------|----------------------------------------------------------------------|-------------------|
 | autodist                  | `Saver.restore`                                                      | without, with     |
 | autodist, verify=during   | `Saver(verify="during").restore`                                     | with a value      |
+| autodist, verify=swap     | `Saver(verify="swap").restore`                                       | with a value      |
 | stock Saver               | stock `Saver.restore` into the same variables                        | without, with     |
 | stock sharded=True        | the same with `sharded=True`, shards on as many devices as threads   | without, with     |
 | RestoreV2, assign         | one stock read, assigned to every replica                            | with a value      |
@@ -13,6 +14,7 @@ All read the checkpoint that stock TensorFlow wrote from the single-node graph.
 | limit                     | the bytes by `pread` from as many threads into memory that is mapped |                   |
 | limit again               | the same; the control                                                |                   |
 | limit, new memory         | the same into memory that was never touched                          |                   |
+| ..., huge pages           | the same, and huge pages are wanted for it                           |                   |
 
 Before each iteration the variables are made wrong or taken away; after it, all values are compared.
 Those of replicas are compared by saving their mean.
@@ -30,6 +32,7 @@ from contenders import contender, file_system_limits, models, other_libraries, s
 from contenders.cases import Layout
 from contenders.contender import NEW, TRAINED, Entry
 from contenders.contest_entries import SESSION_CPUS, ContestEntries
+from contenders.file_system_limits import Memory
 from measuring.checks import DATA, PREFIX, check_bytes, check_same
 
 
@@ -37,9 +40,10 @@ class Restores(ContestEntries):
     """Everybody who restores the contest's model."""
 
     def _limits(self) -> Iterator[Entry]:
-        yield self._limit(contender.LIMIT, is_new_memory=False)
-        yield self._limit(contender.LIMIT_AGAIN, is_new_memory=False)
-        yield self._limit(f"{contender.LIMIT}, new memory", is_new_memory=True)
+        yield self._limit(contender.LIMIT, Memory.SAME)
+        yield self._limit(contender.LIMIT_AGAIN, Memory.SAME)
+        yield self._limit(contender.LIMIT_NEW, Memory.NEW)
+        yield self._limit(contender.LIMIT_NEW_HUGE, Memory.NEW_HUGE)
 
     def _of_own_graph(self, layout: Layout) -> Iterator[Entry]:
         held = models.hold(self._model, self._values, layout)
@@ -48,8 +52,9 @@ class Restores(ContestEntries):
         for state in (NEW, TRAINED):
             yield self._into(held, contender.OURS, layout, state, ours)
             yield self._into(held, contender.STOCK, layout, state, stock)
-        during = self._ours(held, verify="during")
-        yield self._into(held, f"{contender.OURS}, verify=during", layout, TRAINED, during)
+        for verify in ("during", "swap"):
+            once = self._ours(held, verify=verify)
+            yield self._into(held, f"{contender.OURS}, verify={verify}", layout, TRAINED, once)
         if self._contest.has_sharded and not layout.is_whole:
             spread = models.hold(self._model, self._values, layout, cpus=self._setting.threads)
             sharded = stock_tensorflow.saver_restore(spread, is_sharded=True)
@@ -72,7 +77,7 @@ class Restores(ContestEntries):
             )
             check_bytes(directory, self._reference)
 
-        for verify in ("before", "during"):
+        for verify in ("before", "during", "swap"):
             way = contender.OURS if verify == "before" else f"{contender.OURS}, verify={verify}"
             restore = self._ours(held, verify)
             yield self._entry(way, layout, TRAINED, restore, held.disturb, check)
@@ -112,17 +117,15 @@ class Restores(ContestEntries):
             kept_bytes=self._model.size_bytes,
         )
 
-    def _limit(self, way: str, *, is_new_memory: bool) -> Entry:
-        reads = file_system_limits.BareReads(
-            self._reference / DATA, self._setting.threads, is_new_memory=is_new_memory
-        )
+    def _limit(self, way: str, memory: Memory) -> Entry:
+        reads = file_system_limits.BareReads(self._reference / DATA, self._setting.threads, memory)
         return Entry.make(
             way,
             None,
             run=lambda _: reads.read(),
             check=lambda _: check_same("what was read", reads.found(), self._values),
             prepare=self._prepared(reads.prepare, self._reference),
-            kept_bytes=self._model.size_bytes if is_new_memory else 0,
+            kept_bytes=0 if memory is Memory.SAME else self._model.size_bytes,
         )
 
     def _ours(self, held: models.Held, verify: str = "before") -> stock_tensorflow.Work:

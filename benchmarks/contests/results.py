@@ -93,6 +93,7 @@ class Result:
             "model": self.contest.model.name,
             "variables": len(self.contest.model.shapes),
             "place": self.contest.place.name,
+            "new_memory": self.contest.has_new_memory,
             "moved_bytes": self.contest.model.size_bytes,
             "others_share_of_processors": self.others_share,
             "control": self.control,

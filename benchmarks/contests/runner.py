@@ -31,7 +31,11 @@ def run(contest: Contest, setting: Setting) -> Result:
             _measure, contest, setting, setting.memory_rounds, is_memory_returned=True
         )
     times, seconds = contestants.in_new_process(
-        _measure, contest, setting, setting.rounds, is_memory_returned=False
+        _measure,
+        contest,
+        setting,
+        setting.rounds,
+        is_memory_returned=contest.has_new_memory,
     )
     others = machine.ProcessorUse.now().others_share_since(before, memory_seconds + seconds)
     return Result(contest, times, memory, others)

@@ -17,6 +17,7 @@ _EXTRA_MIB = 32
 _READ_PER_PASS = 1.02
 
 _DURING = f"{OURS}, verify=during"
+_SWAP = f"{OURS}, verify=swap"
 _ONE, _EIGHT, _THIRTY_TWO, _COLUMNS, _GRID, _REPLICAS = (
     LAYOUTS[name].title for name in ("whole", "axis0", "axis0x32", "axis1", "grid", "replicas2")
 )
@@ -42,6 +43,7 @@ class _Speed:
     key: Key
     other: Key
     at_least: float
+    in_new_memory: bool = False
 
 
 def _restore_speeds(layout: str, at_least: float) -> list[_Speed]:
@@ -58,7 +60,23 @@ def _restore_speeds(layout: str, at_least: float) -> list[_Speed]:
     ]
 
 
+def _new_memory_speeds(layout: str) -> list[_Speed]:
+    limit = Key(contender.LIMIT_NEW_HUGE)
+    return [_Speed("restore", "tmpfs", Key(OURS, layout, NEW), limit, 0.9, in_new_memory=True)]
+
+
+def _swap_speeds(layout: str, at_least: float) -> list[_Speed]:
+    stock = Key(contender.STOCK, layout, TRAINED)
+    return [_Speed("restore", "tmpfs", Key(_SWAP, layout, TRAINED), stock, at_least)]
+
+
 _SPEEDS = (
+    *_new_memory_speeds(_ONE),
+    *_new_memory_speeds(_EIGHT),
+    *_new_memory_speeds(_THIRTY_TWO),
+    *_swap_speeds(_ONE, 2.5),
+    *_swap_speeds(_EIGHT, 12.0),
+    *_swap_speeds(_THIRTY_TWO, 45.0),
     *_restore_speeds(_ONE, 1.5),
     *_restore_speeds(_EIGHT, 6.0),
     *_restore_speeds(_THIRTY_TWO, 15.0),
@@ -81,13 +99,13 @@ def _judge(result: Result) -> Iterator[Verdict]:
     contest = result.contest
     if contest.model.name == "one":
         for speed in _SPEEDS:
-            place = (contest.operation, contest.place.name)
-            if place == (speed.operation, speed.place) and {speed.key, speed.other} <= set(
-                result.times
-            ):
+            case = (contest.operation, contest.place.name, contest.has_new_memory)
+            wanted = (speed.operation, speed.place, speed.in_new_memory)
+            if case == wanted and {speed.key, speed.other} <= set(result.times):
                 found = result.to(speed.key, speed.other)
                 text = (
-                    f"{contest.operation} on {contest.place.title}, speed of {speed.key.name}, "
+                    f"{contest.operation} on {contest.place.title}"
+                    f"{', new memory' * contest.has_new_memory}, speed of {speed.key.name}, "
                     f"beside {speed.other.name}: at least"
                 )
                 is_met = found >= speed.at_least
@@ -98,7 +116,15 @@ def _judge(result: Result) -> Iterator[Verdict]:
 
 
 def _judge_memory(result: Result) -> Verdict:
-    most = max(result.extra_bytes(key) for key in result.times if key.is_ours) / 2**20
+    """A swap needs as much again as the variables that have values."""
+    copies = {layout.title: layout.replica_count for layout in result.contest.layouts}
+    size_bytes = result.contest.model.size_bytes
+    most = max(
+        result.extra_bytes(key) - (size_bytes * copies[key.layout] if key.way == _SWAP else 0)
+        for key in result.times
+        if key.is_ours
+    )
+    most /= 2**20
     text = f"{result.contest.title}: extra MiB of ours, at most"
     return Verdict(text, most, _EXTRA_MIB, most <= _EXTRA_MIB, counts=True)
 

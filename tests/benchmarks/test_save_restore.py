@@ -19,11 +19,13 @@ def test_a_small_run_reports_every_contestant_and_leaves_only_the_report(tmp_pat
     shown = run_benchmark(*size, *places, *cells, "--results", str(tmp_path / "results"), "--keep")
     assert "stock Saver, 8 on axis 0" in shown
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
-    assert len(list((tmp_path / "results").glob("*.png"))) == 2
+    assert len(list((tmp_path / "results").glob("*.png"))) == 3
     report = json.loads((tmp_path / "results/save_restore.quick.json").read_text())
-    save, restore = report["contests"]
+    save, restore, new = report["contests"]
     assert {"gather, SaveV2", "stock Saver", "stock sharded=True", "limit"} < ways_of(save)
-    assert {"autodist, verify=during", "stock Saver", "numpy.load", "limit"} < ways_of(restore)
+    for each in (restore, new):
+        assert {"autodist, verify=during", "stock Saver", "numpy.load", "limit"} < ways_of(each)
+        assert {"autodist, verify=swap", "limit, new memory, huge pages"} < ways_of(each)
     assert {1} == {len(found["seconds"]) for found in save["contestants"]}
     ours = save["contestants"][0]
     assert ours["written_bytes"] >= 1 << 20
