@@ -21,13 +21,14 @@ _CC = Path(__file__).resolve().parent.parent / "cc"
 _INCLUDE = re.compile(r'^#include (?:"|<)([^">]+)[">]', re.MULTILINE)
 
 # The packages that a package may include, besides itself.
-_BELOW_SAVE = ("core", "threads", "storage", "format", "images")
+_BELOW_SAVE = ("core", "system_memory", "threads", "storage", "format", "images")
 _ALLOWED: dict[str, tuple[str, ...]] = {
     "core": (),
+    "system_memory": ("core",),
     "threads": ("core",),
     "storage": ("core", "threads"),
     "format": ("core", "threads", "storage"),
-    "images": ("core",),
+    "images": ("core", "system_memory"),
     "barrier": ("core", "threads", "storage"),
     "save": _BELOW_SAVE,
     "restore": _BELOW_SAVE,

@@ -18,10 +18,9 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "images/memory_image.h"
+#include "system_memory/pages.h"
 
 namespace autodist {
-
-constexpr int64_t kMemoryPageBytes = 4096;
 
 struct Chunk {
   char* begin = nullptr;

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
-#include "images/system/available_memory.h"
+#include "system_memory/available_memory.h"
 
 namespace autodist {
 namespace {

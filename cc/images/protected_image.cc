@@ -11,8 +11,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "images/system/huge_pages.h"
+#include "images/system/page_moves.h"
 #include "images/system/private_memory.h"
+#include "system_memory/pages.h"
 
 namespace autodist {
 namespace {

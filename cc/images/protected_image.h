@@ -27,9 +27,9 @@
 #include "images/chunks.h"
 #include "images/memory_image.h"
 #include "images/side_memory.h"
-#include "images/system/huge_pages.h"
 #include "images/system/mapped_memory.h"
 #include "images/system/page_guard.h"
+#include "images/system/page_moves.h"
 
 namespace autodist {
 

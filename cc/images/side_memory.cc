@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "images/system/available_memory.h"
+#include "system_memory/available_memory.h"
 
 namespace autodist {
 namespace {

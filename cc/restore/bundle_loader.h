@@ -11,6 +11,7 @@
 //   under
 //                      sums what the live ones get     its locks; what the first pass found right
 //                                                      is summed again
+//   the same, kSwap    fills new memory for all        none
 //
 // So a checkpoint that is damaged, too short or unreadable is refused before any value has changed.
 // If a byte of the second pass differs from the first, or is unreadable, the live targets written
@@ -28,26 +29,39 @@
 #include "format/reader/bundle_reader.h"
 #include "restore/restore_plan.h"
 #include "restore/restore_targets.h"
+#include "system_memory/available_memory.h"
+#include "system_memory/memory_budget.h"
 #include "threads/progress.h"
 
 namespace autodist {
+
+// When the bytes of live targets are compared with their sums.
+enum class Verify {
+  kBefore,  // before the first is written; they are read twice
+  kDuring,  // while they are written. They have no value then, and stay without one if the
+            // checkpoint turns out to be damaged
+  kSwap,    // in new memory, which then replaces theirs. kBefore where there is not enough
+};
 
 struct LoadOptions {
   int threads = 0;  // 0: chosen from the machine
   // Once true, the restore fails with Cancelled, unless it has begun to write what it verified.
   const std::atomic<bool>* cancelled = nullptr;
-  // False reads once even if targets are live. Then these have no value while they are written, and
-  // stay without one if the checkpoint turns out to be damaged.
-  bool verify_first = true;
+  Verify verify = Verify::kBefore;
   Progress* progress = nullptr;  // of the bytes that are read, in all passes; may be null
+  MemoryBudget::Available available_memory = [] { return AvailableMemory(); };
 };
 
-// Returns how many bytes were read. New memory is the caller's to make visible, and only if this
-// succeeds. DataLoss, naming the tensor, the file and the range of bytes, where they are not those
-// that were written.
-absl::StatusOr<int64_t> LoadBundle(const std::string& prefix, const BundleIndex& index,
-                                   const RestorePlan& plan, RestoreTargets* targets,
-                                   const LoadOptions& options);
+struct LoadReport {
+  int64_t read_bytes = 0;  // in all passes
+  std::string no_swap;     // why kSwap did what kBefore does; else empty
+};
+
+// New memory is the caller's to make visible, and only if this succeeds. DataLoss, naming the
+// tensor, the file and the range of bytes, where they are not those that were written.
+absl::StatusOr<LoadReport> LoadBundle(const std::string& prefix, const BundleIndex& index,
+                                      const RestorePlan& plan, RestoreTargets* targets,
+                                      const LoadOptions& options);
 
 }  // namespace autodist
 

@@ -72,7 +72,7 @@ TEST(ALoadInOnePassThatIsCancelledLeavesNoWrongValue) {
       if (open == number) cancelled = true;
       return absl::OkStatus();
     };
-    LoadOptions options = Options(3, /*verify_first=*/false);
+    LoadOptions options = Options(3, Verify::kDuring);
     options.cancelled = &cancelled;
     const absl::Status status = exercise.Load(options).status();
     // Whoever opens the last targets may have nothing left to cancel.
@@ -95,14 +95,17 @@ TEST(TargetsThatCannotBeOpenedEndTheLoad) {
 
 TEST(ADamagedByteIsFoundBeforeAnythingIsWritten) {
   std::mt19937 random(77);
-  for (int round = 0; round < 8; ++round) {
+  for (int round = 0; round < 16; ++round) {
+    const Verify verify = round < 8 ? Verify::kBefore : Verify::kSwap;
     Exercise exercise;
     AddLayers(&exercise);
     std::string data = ReadFile(exercise.data_path());
-    const size_t at = round == 0 ? 0 : round == 1 ? data.size() - 1 : random() % data.size();
+    const size_t at = round % 8 == 0   ? 0
+                      : round % 8 == 1 ? data.size() - 1
+                                       : random() % data.size();
     data[at] = static_cast<char>(data[at] ^ (1 << random() % 8));
     WriteFile(exercise.data_path(), data);
-    const absl::Status status = exercise.Load(Options(1 + round % 4)).status();
+    const absl::Status status = exercise.Load(Options(1 + round % 4, verify)).status();
     EXPECT_TRUE(absl::IsDataLoss(status));
     EXPECT_TRUE(absl::StrContains(status.message(), "tensor '"));
     EXPECT_TRUE(absl::StrContains(status.message(), "bytes ["));
@@ -141,11 +144,13 @@ TEST(EveryDamagedByteOfASmallCheckpointIsFound) {
       std::string damaged = bytes;
       damaged[at] = static_cast<char>(damaged[at] ^ (1 << at % 8));
       WriteFile(in_index ? exercise.index_path() : exercise.data_path(), damaged);
-      const absl::Status status = exercise.Load(Options(2)).status();
+      const bool swaps = at % 2 == 1;
+      const absl::Status status =
+          exercise.Load(Options(2, swaps ? Verify::kSwap : Verify::kBefore)).status();
       if (status.ok()) {
         // Padding of the index; nothing that is read.
         EXPECT_TRUE(in_index);
-        exercise.ExpectLoaded();
+        swaps ? exercise.ExpectLoadedToSwap() : exercise.ExpectLoaded();
       } else {
         EXPECT_TRUE(absl::IsDataLoss(status));
         EXPECT_TRUE(exercise.IsUntouched());
@@ -187,18 +192,19 @@ TEST(InOnePassWhatIsDamagedIsLeftWithoutAValue) {
     std::string data = ReadFile(exercise.data_path());
     data[at] = static_cast<char>(data[at] ^ 4);
     WriteFile(exercise.data_path(), data);
-    const absl::Status status = exercise.Load(Options(1, /*verify_first=*/false)).status();
+    const absl::Status status = exercise.Load(Options(1, Verify::kDuring)).status();
     EXPECT_TRUE(absl::IsDataLoss(status));
     EXPECT_TRUE(exercise.HasNoWrongValue());
   }
 }
 
 // Reads from one on fail; 0: none. Tells how many there were in all.
-absl::Status LoadWithFailingRead(Exercise* exercise, int failing, int threads, int* reads) {
+absl::Status LoadWithFailingRead(Exercise* exercise, int failing, int threads, int* reads,
+                                 Verify verify = Verify::kBefore) {
   *reads = 0;
   const FaultyReads faults([&](uint64_t, size_t) { return ++*reads >= failing && failing > 0; });
   exercise->scheme = FaultyReads::kScheme;
-  return exercise->Load(Options(threads)).status();
+  return exercise->Load(Options(threads, verify)).status();
 }
 
 TEST(WhatCannotBeReadIsNamedAndChangesNothing) {
@@ -235,6 +241,91 @@ TEST(AReadThatFailsOnceInABatchIsTriedAgain) {
   exercise.scheme = FaultyReads::kScheme;
   EXPECT_EQ(exercise.Load(Options(1)).status(), absl::OkStatus());
   exercise.ExpectLoaded();
+}
+
+TEST(WhatCannotBeReadToSwapIsNamedAndChangesNothing) {
+  for (const auto& add : {AddLayers, AddSmall}) {
+    int reads = 0;
+    Exercise whole;
+    add(&whole);
+    EXPECT_EQ(LoadWithFailingRead(&whole, 0, 2, &reads, Verify::kSwap), absl::OkStatus());
+    whole.ExpectLoadedToSwap();
+    const int all = reads;
+    for (int failing = 1; failing <= all; ++failing) {
+      Exercise exercise;
+      add(&exercise);
+      const absl::Status status =
+          LoadWithFailingRead(&exercise, failing, 1 + failing % 3, &reads, Verify::kSwap);
+      EXPECT_TRUE(absl::StrContains(status.message(), "the disk is broken"));
+      EXPECT_TRUE(exercise.IsUntouched());
+      EXPECT_EQ(exercise.targets.open_count(), 0);
+    }
+  }
+}
+
+constexpr int64_t kMebibyte = 1 << 20;
+
+TEST(WithoutMemoryToSwapTheCheckpointIsReadTwice) {
+  Exercise exercise;
+  AddLayers(&exercise);
+  const int64_t size_bytes = static_cast<int64_t>(ReadFile(exercise.data_path()).size());
+  LoadOptions options = Options(2, Verify::kSwap);
+  options.available_memory = [] { return 5 * kMebibyte; };
+  Progress progress;
+  options.progress = &progress;
+  const absl::StatusOr<LoadReport> report = exercise.Load(options);
+  EXPECT_TRUE(absl::StrContains(report.value().no_swap, "of the 5 MiB that are available"));
+  EXPECT_TRUE(report->read_bytes > size_bytes);
+  EXPECT_EQ(progress.done_bytes(), progress.total_bytes());
+  exercise.ExpectLoaded();
+}
+
+TEST(MemoryThatRunsShortWhileItIsFilledIsGivenBack) {
+  // Beyond the first look at what is available.
+  constexpr int64_t kSize = 80 * kMebibyte;
+  std::mt19937 random(79);
+  Exercise exercise;
+  exercise.AddWhole("large", RandomTensor(tensorflow::DT_INT8, {kSize}, &random), true);
+  exercise.AddWhole("new", RandomTensor(tensorflow::DT_INT8, {100}, &random), false);
+  exercise.Write();
+  std::atomic<int> looks{0};
+  LoadOptions options = Options(2, Verify::kSwap);
+  options.available_memory = [&looks] { return looks++ == 0 ? 1000 * kMebibyte : 100 * kMebibyte; };
+  Progress progress;
+  options.progress = &progress;
+  const absl::StatusOr<LoadReport> report = exercise.Load(options);
+  EXPECT_TRUE(absl::StrContains(report.value().no_swap, "only 100 MiB"));
+  EXPECT_EQ(looks.load(), 2);
+  EXPECT_EQ(progress.done_bytes(), progress.total_bytes());
+  exercise.ExpectLoaded();
+}
+
+TEST(AnyAllocationThatFailsToSwapIsMadeUpForInPlace) {
+  // All live ones but the strings: 3 of 1, 2 or 3 shards and 3 small ones.
+  for (int failing = 0; failing < 12; ++failing) {
+    Exercise exercise;
+    AddLayers(&exercise);
+    exercise.targets.on_allocate = [&](int count) {
+      return count == failing ? absl::ResourceExhaustedError("none left") : absl::OkStatus();
+    };
+    const absl::StatusOr<LoadReport> report = exercise.Load(Options(3, Verify::kSwap));
+    EXPECT_TRUE(absl::StrContains(report.value().no_swap, "none left"));
+    exercise.ExpectLoaded();
+  }
+}
+
+TEST(ASwapThatIsCancelledChangesNothing) {
+  Exercise exercise;
+  AddLayers(&exercise);
+  std::atomic<bool> cancelled{false};
+  exercise.targets.on_allocate = [&](int count) {
+    if (count == 3) cancelled = true;
+    return absl::OkStatus();
+  };
+  LoadOptions options = Options(2, Verify::kSwap);
+  options.cancelled = &cancelled;
+  EXPECT_TRUE(absl::IsCancelled(exercise.Load(options).status()));
+  EXPECT_TRUE(exercise.IsUntouched());
 }
 
 }  // namespace

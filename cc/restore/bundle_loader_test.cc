@@ -28,6 +28,8 @@ constexpr DataType kTypes[] = {
     tensorflow::DT_INT8,   tensorflow::DT_UINT16,    tensorflow::DT_INT32,
     tensorflow::DT_UINT64, tensorflow::DT_BOOL,      tensorflow::DT_STRING};
 
+constexpr Verify kWays[] = {Verify::kBefore, Verify::kDuring, Verify::kSwap};
+
 TEST(AnyLayoutIsLoadedFromAnyOther) {
   std::mt19937 random(71);
   for (int round = 0; round < 120; ++round) {
@@ -45,8 +47,9 @@ TEST(AnyLayoutIsLoadedFromAnyOther) {
     }
     exercise.Write();
     const int threads = 1 + static_cast<int>(random() % 4);
-    EXPECT_EQ(exercise.Load(Options(threads, random() % 2 == 0)).status(), absl::OkStatus());
-    exercise.ExpectLoaded();
+    const Verify verify = kWays[random() % std::size(kWays)];
+    EXPECT_EQ(exercise.Load(Options(threads, verify)).status(), absl::OkStatus());
+    verify == Verify::kSwap ? exercise.ExpectLoadedToSwap() : exercise.ExpectLoaded();
   }
 }
 
@@ -77,15 +80,15 @@ TEST(EveryByteIsReadOncePerPass) {
   std::mt19937 random(73);
   const Dims shape = {600, 700};
   for (bool is_live : {false, true}) {
-    for (bool verify_first : {true, false}) {
+    for (const Verify verify : kWays) {
       Exercise exercise;
       exercise.Add("v", RandomTensor(tensorflow::DT_FLOAT, shape, &random), shape,
                    Grid(shape, 3, 1), Grid(shape, 2, 4), 3, [&] { return is_live; });
       exercise.Write();
       const int64_t size_bytes = static_cast<int64_t>(ReadFile(exercise.data_path()).size());
-      const int passes = is_live && verify_first ? 2 : 1;
-      EXPECT_EQ(exercise.Load(Options(2, verify_first)).value(), passes * size_bytes);
-      exercise.ExpectLoaded();
+      const int passes = is_live && verify == Verify::kBefore ? 2 : 1;
+      EXPECT_EQ(exercise.Load(Options(2, verify)).value().read_bytes, passes * size_bytes);
+      verify == Verify::kSwap ? exercise.ExpectLoadedToSwap() : exercise.ExpectLoaded();
     }
   }
 }
@@ -108,7 +111,7 @@ TEST(ManySmallTensorsAreReadTogether) {
 TEST(NothingEmptyTensorsAndScalarsAreLoaded) {
   Exercise nothing;
   nothing.Write();
-  EXPECT_EQ(nothing.Load(Options(2)).value(), 0);
+  EXPECT_EQ(nothing.Load(Options(2)).value().read_bytes, 0);
   std::mt19937 random(75);
   Exercise empty;
   for (const Dims& shape : {Dims{0}, Dims{3, 0}, Dims{0, 2, 5}, Dims{}, Dims{1, 1}}) {

@@ -31,7 +31,7 @@ absl::StatusOr<std::vector<uint32_t>> ReadRanges(const DataFiles& files,
     total += size_bytes;
   }
   const absl::Status status =
-      ForEachBlock(static_cast<int64_t>(blocks.size()), ThreadCount(threads, total), cancelled,
+      ForEachBlock(static_cast<int64_t>(blocks.size()), ReadingThreads(threads, total), cancelled,
                    [&](int64_t number, char* buffer) {
                      Block& block = blocks[number];
                      const FileRange& range = ranges[block.range];

@@ -75,6 +75,7 @@ class NewTargets : public RestoreTargets {
       absl::Span<const tensorflow::TensorShape>) override {
     return absl::InternalError("nothing is live");
   }
+  void Discard(int) override {}
   void Withdraw(int) override {}
 
   Tensor last;

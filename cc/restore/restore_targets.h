@@ -41,9 +41,13 @@ class RestoreTargets {
   virtual bool IsLive(int target, tensorflow::DataType dtype,
                       const tensorflow::TensorShape& shape) = 0;
 
-  // New memory for a target that is not live; called once for each.
+  // New memory for a target. Called once for each, again after Discard(). A live one keeps its
+  // value and its memory until the new memory is made visible.
   virtual absl::StatusOr<tensorflow::Tensor> Allocate(int target, tensorflow::DataType dtype,
                                                       const tensorflow::TensorShape& shape) = 0;
+
+  // Frees the new memory of a target, if it has some.
+  virtual void Discard(int target) = 0;
 
   // Keeps everyone else from some live targets, which get values of this dtype and these shapes.
   // While a thread has targets open it opens no others.

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,7 +32,8 @@ class MemoryTargets : public RestoreTargets {
     bool is_live = false;
     bool has_value = false;
     Tensor value;
-    const char* memory = nullptr;  // that the value had before
+    const char* memory = nullptr;      // that the value had before
+    std::optional<Tensor> fresh = {};  // of a live one: what replaces the value
   };
 
   int AddFresh() {
@@ -48,6 +50,8 @@ class MemoryTargets : public RestoreTargets {
 
   // Called with how often targets were opened before.
   std::function<absl::Status(int)> on_open = [](int) { return absl::OkStatus(); };
+  // Likewise for new memory.
+  std::function<absl::Status(int)> on_allocate = [](int) { return absl::OkStatus(); };
   int open_count() const { return open_count_; }
   int open_now() const { return open_now_; }
 
@@ -57,11 +61,40 @@ class MemoryTargets : public RestoreTargets {
 
   absl::StatusOr<Tensor> Allocate(int target, DataType dtype,
                                   const tensorflow::TensorShape& shape) override {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      const absl::Status status = on_allocate(allocate_count_++);
+      if (!status.ok()) return status;
+    }
     Slot& slot = slots_[target];
-    EXPECT_TRUE(!slot.is_live && !slot.has_value);
+    if (slot.is_live) {
+      EXPECT_TRUE(!slot.fresh);
+      slot.fresh = Tensor(dtype, shape);
+      return *slot.fresh;
+    }
+    EXPECT_TRUE(!slot.has_value);
     slot.value = Tensor(dtype, shape);
     slot.has_value = true;
     return slot.value;
+  }
+
+  void Discard(int target) override {
+    Slot& slot = slots_[target];
+    if (slot.is_live) {
+      slot.fresh.reset();
+      return;
+    }
+    slot.value = Tensor();
+    slot.has_value = false;
+  }
+
+  // Makes new memory of live targets visible.
+  void Publish() {
+    for (Slot& slot : slots_) {
+      if (!slot.fresh) continue;
+      EXPECT_TRUE(slot.has_value);
+      slot.value = *std::exchange(slot.fresh, std::nullopt);
+    }
   }
 
   absl::StatusOr<std::unique_ptr<OpenTargets>> Open(
@@ -115,6 +148,7 @@ class MemoryTargets : public RestoreTargets {
   std::vector<Slot> slots_;
   std::mutex mutex_;
   int open_count_ = 0;
+  int allocate_count_ = 0;
   int open_now_ = 0;
 };
 
@@ -161,15 +195,15 @@ class Exercise {
     writer_.reset();
   }
 
-  absl::StatusOr<int64_t> Load(const LoadOptions& options) {
+  absl::StatusOr<LoadReport> Load(const LoadOptions& options) {
     const std::string prefix = scheme + prefix_;
     absl::StatusOr<BundleIndex> index = ReadBundleIndex(prefix);
     if (!index.ok()) return index.status();
     absl::StatusOr<RestorePlan> plan = BuildRestorePlan(*index, entries_);
     if (!plan.ok()) return plan.status();
-    absl::StatusOr<int64_t> size_bytes = LoadBundle(prefix, *index, *plan, &targets, options);
+    absl::StatusOr<LoadReport> report = LoadBundle(prefix, *index, *plan, &targets, options);
     EXPECT_EQ(targets.open_now(), 0);
-    return size_bytes;
+    return report;
   }
 
   // Whether every target has the stored value; the live ones where they had theirs.
@@ -177,7 +211,22 @@ class Exercise {
     for (int i = 0; i < targets.size(); ++i) {
       const auto& slot = targets.slot(i);
       EXPECT_TRUE(slot.has_value && AreEqual(slot.value, expected_[i]));
-      if (slot.is_live) EXPECT_TRUE(BytesOf(slot.value) == slot.memory);
+      if (slot.is_live) EXPECT_TRUE(!slot.fresh && BytesOf(slot.value) == slot.memory);
+    }
+  }
+
+  // Whether the stored values are in new memory: no live target was opened, and each has its former
+  // value until the new memory is visible.
+  void ExpectLoadedToSwap() {
+    EXPECT_TRUE(IsUntouched());
+    EXPECT_EQ(targets.open_count(), 0);
+    targets.Publish();
+    for (int i = 0; i < targets.size(); ++i) {
+      const auto& slot = targets.slot(i);
+      EXPECT_TRUE(slot.has_value && AreEqual(slot.value, expected_[i]));
+      if (slot.is_live && !slot.value.tensor_data().empty()) {
+        EXPECT_TRUE(BytesOf(slot.value) != slot.memory);
+      }
     }
   }
 
@@ -238,10 +287,10 @@ inline void WriteFile(const std::string& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary).write(bytes.data(), bytes.size());
 }
 
-inline LoadOptions Options(int threads, bool verify_first = true) {
+inline LoadOptions Options(int threads, Verify verify = Verify::kBefore) {
   LoadOptions options;
   options.threads = threads;
-  options.verify_first = verify_first;
+  options.verify = verify;
   return options;
 }
 

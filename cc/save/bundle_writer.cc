@@ -49,7 +49,7 @@ absl::StatusOr<int64_t> WriteInto(BundleFiles* files, const SavePlan& plan, Sour
     if (options.progress != nullptr) options.progress->Add(bytes.size());
     return written;
   };
-  const int threads = files->is_sequential() ? 1 : ThreadCount(options.threads, file.size_bytes);
+  const int threads = files->is_sequential() ? 1 : WritingThreads(options.threads, file.size_bytes);
   *is_read = true;
   const absl::StatusOr<std::vector<uint32_t>> crcs =
       WriteData(plan, file, &*streams, sources, sink, threads, options.cancelled);

@@ -4,9 +4,6 @@
 #include "sessions/instant.h"
 
 #include <algorithm>
-#include <chrono>
-#include <functional>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -22,12 +19,6 @@ namespace {
 
 using tensorflow::Tensor;
 using tensorflow::Var;
-
-// While one lock is waited for, those that are held stop training; so nobody waits for longer with
-// others in hand, but begins anew a little later.
-constexpr auto kLongestWait = std::chrono::milliseconds(10);
-constexpr auto kPause = std::chrono::milliseconds(2);
-constexpr int kMostRounds = 200;
 
 // Variables that are given other sizes again and again, or go to another mode, while an image of
 // them is prepared.
@@ -66,7 +57,13 @@ struct KeptImage {
   std::unique_ptr<MemoryImage> image;  // ends first
 };
 
-bool IsLockedBefore(Var* a, Var* b) { return std::less<const void*>()(a->mu(), b->mu()); }
+std::vector<Var*> VariablesOf(const std::vector<SourceValue>& values) {
+  std::vector<Var*> variables;
+  for (const SourceValue& value : values) {
+    if (value.variable != nullptr) variables.push_back(value.variable);
+  }
+  return variables;
+}
 
 }  // namespace
 
@@ -93,20 +90,11 @@ std::vector<ImageMethod> ImageMethods(const std::vector<std::string>& names) {
 }
 
 InstantTaker::InstantTaker(std::vector<SourceValue>* values, InstantOptions options)
-    : values_(*values), options_(std::move(options)) {
-  for (const SourceValue& value : values_) {
-    if (value.variable != nullptr) taken_.push_back({value.variable});
-  }
-  const auto comes_before = [](const Taken& a, const Taken& b) {
-    return IsLockedBefore(a.variable, b.variable);
-  };
-  std::sort(taken_.begin(), taken_.end(), comes_before);
-  taken_.erase(std::unique(taken_.begin(), taken_.end(),
-                           [](const Taken& a, const Taken& b) { return a.variable == b.variable; }),
-               taken_.end());
+    : values_(*values), options_(std::move(options)), locks_(VariablesOf(values_)) {
+  std::vector<Var*> variables = VariablesOf(values_);
+  BringIntoLockOrder(&variables);
+  for (Var* variable : variables) taken_.push_back({variable});
 }
-
-InstantTaker::~InstantTaker() { Unlock(); }
 
 absl::Status InstantTaker::Prepare() {
   if (image_ != nullptr && !needs_preparation_) return absl::OkStatus();
@@ -156,72 +144,6 @@ absl::Status InstantTaker::PrepareImage() {
   return ranges.empty() ? absl::OkStatus() : image_->Prepare(ranges);
 }
 
-void InstantTaker::Lock() {
-  size_t first = 0;
-  for (int round = 0; round < kMostRounds; ++round) {
-    first = LockFrom(first, Clock::time_point::max());
-    if (are_locked_) return;
-    std::this_thread::sleep_for(kPause);
-  }
-  for (const Taken& each : taken_) each.variable->mu()->lock();
-  since_ = Clock::now();
-  are_locked_ = true;
-}
-
-bool InstantTaker::LockUntil(Clock::time_point until) {
-  size_t first = 0;
-  while (true) {
-    first = LockFrom(first, until);
-    if (are_locked_) return true;
-    if (Clock::now() + kPause > until) return false;
-    std::this_thread::sleep_for(kPause);
-  }
-}
-
-// Waits for one lock with no other in hand, and then for the others for a short time. So nobody
-// waits for long, and the next round begins with the lock that was missed. Sets are_locked_, or
-// returns which was not to be had.
-size_t InstantTaker::LockFrom(size_t first, Clock::time_point until) {
-  since_ = Clock::now();
-  if (!taken_.empty()) {
-    if (!LockOne(first, until)) return first;
-    since_ = Clock::now();
-  }
-  until = std::min(until, since_ + kLongestWait);
-  for (size_t i = 0; i < taken_.size(); ++i) {
-    if (i == first || LockOne(i, until)) continue;
-    UnlockFirst(i);
-    if (first > i) taken_[first].variable->mu()->unlock();
-    return i;
-  }
-  are_locked_ = true;
-  return 0;
-}
-
-bool InstantTaker::LockOne(size_t number, Clock::time_point until) {
-  tensorflow::mutex* const mu = taken_[number].variable->mu();
-  if (until == Clock::time_point::max()) {
-    mu->lock();
-    return true;
-  }
-  while (!mu->try_lock()) {
-    if (Clock::now() > until) return false;
-    std::this_thread::yield();
-  }
-  return true;
-}
-
-void InstantTaker::UnlockFirst(size_t count) {
-  while (count-- > 0) taken_[count].variable->mu()->unlock();
-}
-
-void InstantTaker::Unlock() {
-  if (!are_locked_) return;
-  UnlockFirst(taken_.size());
-  lock_seconds_ = std::chrono::duration<double>(Clock::now() - since_).count();
-  are_locked_ = false;
-}
-
 absl::Status InstantTaker::Take() {
   // An image is taken once.
   needs_preparation_ = true;
@@ -255,7 +177,7 @@ absl::Status InstantTaker::TakeAll() {
 Instant InstantTaker::Finish() {
   Instant instant;
   instant.refused = refused_;
-  instant.lock_seconds = lock_seconds_;
+  instant.lock_seconds = locks_.seconds();
   if (!ranges_.empty()) {
     const auto kept = std::make_shared<KeptImage>();
     for (const Taken& each : taken_) {

@@ -10,7 +10,6 @@
 #ifndef AUTODIST_SESSIONS_INSTANT_H_
 #define AUTODIST_SESSIONS_INSTANT_H_
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -21,6 +20,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "images/memory_image.h"
+#include "sessions/joint_locks.h"
 #include "sessions/variable_sources.h"
 
 namespace autodist {
@@ -53,11 +53,10 @@ std::vector<ImageMethod> ImageMethods(const std::vector<std::string>& names);
 // all in one thread; after a Take() that failed, or that is not used, from the beginning.
 class InstantTaker {
  public:
-  using Clock = std::chrono::steady_clock;
+  using Clock = JointLocks::Clock;
 
   // `values` outlive it.
   InstantTaker(std::vector<SourceValue>* values, InstantOptions options);
-  ~InstantTaker();
   InstantTaker(const InstantTaker&) = delete;
   InstantTaker& operator=(const InstantTaker&) = delete;
 
@@ -66,15 +65,15 @@ class InstantTaker {
   absl::Status Prepare();
 
   // Locks all variables exclusively: writers of one in copy-on-read mode may hold it as shared.
-  void Lock();
+  void Lock() { locks_.Lock(); }
   // The same; false, and nothing is locked, if that is not possible before `until`.
-  bool LockUntil(Clock::time_point until);
+  bool LockUntil(Clock::time_point until) { return locks_.LockUntil(until); }
 
   // Under the locks. An error: the variables are not those that were prepared, or there is no image
   // of them.
   absl::Status Take();
 
-  void Unlock();  // if they are locked
+  void Unlock() { locks_.Unlock(); }  // if they are locked
 
   // Once, after Take() was ok: gives each variable of the values its tensor and image.
   Instant Finish();
@@ -92,9 +91,6 @@ class InstantTaker {
   void NextMethod();
   absl::Status NoMethodError() const;
   absl::Status PrepareImage();
-  size_t LockFrom(size_t first, Clock::time_point until);
-  bool LockOne(size_t number, Clock::time_point until);
-  void UnlockFirst(size_t count);
   absl::Status TakeAll();
 
   std::vector<SourceValue>& values_;
@@ -107,9 +103,7 @@ class InstantTaker {
   std::unique_ptr<MemoryImage> image_;
   std::vector<MemoryRange> ranges_;
   bool needs_preparation_ = true;
-  bool are_locked_ = false;
-  Clock::time_point since_;
-  double lock_seconds_ = 0;
+  JointLocks locks_;  // released first
 };
 
 // Takes all `values` that are variables at one instant: afterwards each has a tensor, and

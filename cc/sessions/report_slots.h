@@ -29,7 +29,7 @@ struct Report {
   int64_t shard_count = 0;      // of a save
   int64_t value_count = 0;  // replicas of all shards that were read, or targets that were filled
   // Of a save of one instant: how it was taken, or empty; why others were not possible; and the
-  // names of what is not of that instant.
+  // names of what is not of that instant. Of a restore: why it did not swap, as it was asked to.
   std::string instant_method = {};
   std::string refused_methods = {};
   std::string other_values = {};

@@ -70,7 +70,8 @@ void RestoreSession::SetFiles(std::string prefix, int shard_count) {
 }
 
 absl::StatusOr<std::vector<std::string>> RestoreSession::SetTargets(
-    RestorePart part, std::vector<RestoreTarget> targets, std::vector<PinnedVariables> pins) {
+    RestorePart part, std::vector<RestoreTarget> targets, std::vector<PinnedVariables> pins,
+    bool swap) {
   const Gate::Visit visit(&setting_);
   if (!visit.is_inside()) return Ended();
   index_ = std::move(part.index);
@@ -91,6 +92,7 @@ absl::StatusOr<std::vector<std::string>> RestoreSession::SetTargets(
       live_[target.number] = targets_->IsLive(target.number, group.dtype, shape);
     }
   }
+  if (swap && unfit.empty() && ClaimNewMemory()) live_.assign(live_.size(), false);
   for (const bool live : {false, true}) {
     SubPlan& sub_plan = plans_[live];
     sub_plan.plan = Select(index_, part.plan, [&](int number) { return live_[number] == live; });
@@ -102,6 +104,20 @@ absl::StatusOr<std::vector<std::string>> RestoreSession::SetTargets(
     }
   }
   return unfit;
+}
+
+// Claims memory for those that are live.
+bool RestoreSession::ClaimNewMemory() {
+  int64_t live_bytes = 0, fresh_bytes = 0;
+  for (size_t i = 0; i < shapes_.size(); ++i) {
+    const auto& [dtype, dims] = shapes_[i];
+    (live_[i] ? live_bytes : fresh_bytes) +=
+        ShapeOf(dims).num_elements() * SavedElementBytes(dtype);
+  }
+  auto budget = std::make_unique<MemoryBudget>();
+  if (!budget->Claim(live_bytes, fresh_bytes).ok()) return false;
+  budget_ = std::move(budget);
+  return true;
 }
 
 bool RestoreSession::OpenFiles() {
@@ -218,11 +234,16 @@ absl::StatusOr<std::vector<uint32_t>> RestoreSession::FillInside(
     }
   }
   const absl::Status status =
-      ForEachBlock(static_cast<int64_t>(blocks.size()), ThreadCount(threads, total), cancelled,
+      ForEachBlock(static_cast<int64_t>(blocks.size()), ReadingThreads(threads, total), cancelled,
                    [&](int64_t number, char* buffer) -> absl::Status {
                      if (filling_.is_closed()) return Ended();
                      auto& [loader, block] = blocks[number];
-                     progress_.Add(loader->loader.size_of(block));
+                     const int64_t size = loader->loader.size_of(block);
+                     progress_.Add(size);
+                     if (budget_ != nullptr) {
+                       const absl::Status enough = budget_->Note(size);
+                       if (!enough.ok()) return enough;
+                     }
                      if (bytes.data() == nullptr) return loader->loader.Load(block, buffer);
                      const size_t range = loader->ranges->numbers[loader->loader.range_of(block)];
                      loader->loader.LoadFromRange(block, bytes.data() + places[range]);

@@ -3,7 +3,8 @@
 // Like a save of several tasks (save_session.h), such a restore is many ops. What is restored stays
 // here, visible to nobody, until the client knows that all tasks have everything. Then it is
 // published. A variable that had a value is uninitialized from the moment its memory is written
-// until then. If the restore is not published, the variable stays uninitialized.
+// until then. If the restore is not published, the variable stays uninitialized. Where there is new
+// memory for all variables, each keeps its value until then.
 
 #ifndef AUTODIST_SESSIONS_RESTORE_SESSION_H_
 #define AUTODIST_SESSIONS_RESTORE_SESSION_H_
@@ -30,6 +31,7 @@
 #include "sessions/leases.h"
 #include "sessions/pinned_variables.h"
 #include "sessions/variable_targets.h"
+#include "system_memory/memory_budget.h"
 #include "tensorflow/core/framework/tensor.h"
 #include "threads/progress.h"
 
@@ -53,13 +55,14 @@ class RestoreSession : public Leased {
 
   // Sets what is restored here: the targets of `part` are variables that `pins` keep alive, or new
   // tensors. Called once, before the calls below. Returns the problem of each target that does not
-  // fit.
+  // fit. With `swap`, variables with values get new memory, which replaces theirs, if there is
+  // enough.
   absl::StatusOr<std::vector<std::string>> SetTargets(RestorePart part,
                                                       std::vector<RestoreTarget> targets,
-                                                      std::vector<PinnedVariables> pins);
+                                                      std::vector<PinnedVariables> pins, bool swap);
 
   // For each target whether it is live: a variable with a value of the type and shape that is
-  // restored.
+  // restored, whose own memory is written.
   const std::vector<bool>& live() const { return live_; }
 
   // Opens the files; true if all that is restored here can be read from them. Called once, before
@@ -109,6 +112,7 @@ class RestoreSession : public Leased {
   absl::StatusOr<std::vector<uint32_t>> FillInside(bool live, absl::Span<const Range> ranges,
                                                    absl::string_view bytes, int threads,
                                                    const std::atomic<bool>* cancelled);
+  bool ClaimNewMemory();
   absl::StatusOr<std::vector<tensorflow::Tensor>> Memory(bool live, const Group& group);
 
   Progress progress_;
@@ -121,8 +125,10 @@ class RestoreSession : public Leased {
   std::unique_ptr<VariableTargets> targets_;
   std::vector<bool> live_;
   std::vector<Shape> shapes_;  // by target
-  SubPlan plans_[2];           // by whether they are live
-  std::mutex mutex_;           // of what follows, and of `targets_` but for tensor()
+  // Of the new memory of targets that have a value; null: these are live.
+  std::unique_ptr<MemoryBudget> budget_;
+  SubPlan plans_[2];  // by whether they are live
+  std::mutex mutex_;  // of what follows, and of `targets_` but for tensor()
   std::unordered_map<int, std::optional<tensorflow::Tensor>> memory_;  // by target
   bool has_failed_ = false;
   bool is_published_ = false;

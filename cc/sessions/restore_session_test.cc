@@ -44,7 +44,7 @@ class Checkpoint {
 
   std::string prefix() const { return directory_.path() + "/m"; }
 
-  std::shared_ptr<RestoreSession> Begin(Variables* variables) const {
+  std::shared_ptr<RestoreSession> Begin(Variables* variables, bool swap = false) const {
     auto restore = std::make_shared<RestoreSession>(kRestoreLease);
     absl::StatusOr<BundleIndex> index = ReadBundleIndex(prefix());
     EXPECT_EQ(index.status(), absl::OkStatus());
@@ -56,7 +56,8 @@ class Checkpoint {
       entries.push_back({Variables::Name(i), "", tensorflow::DT_FLOAT, i, 1});
       targets.push_back({&pins.variables()[i], tensorflow::PartialTensorShape(), false});
     }
-    const auto unfit = restore->SetTargets(PartOf(*std::move(index), entries), targets, {pins});
+    const auto unfit =
+        restore->SetTargets(PartOf(*std::move(index), entries), targets, {pins}, swap);
     EXPECT_TRUE(unfit.ok() && unfit->empty());
     EXPECT_TRUE(restore->OpenFiles());
     return restore;
@@ -98,6 +99,43 @@ TEST(ARestoreIsSeenOnceItIsPublished) {
   EXPECT_EQ(CountOf(&variables, kStored), kCount);
   restore->Drop(/*withdraw=*/true);
   EXPECT_EQ(CountOf(&variables, std::nullopt), kCount);
+}
+
+TEST(VariablesKeepTheirValuesUntilTheyAreSwapped) {
+  const Checkpoint checkpoint;
+  for (const bool in_place : {false, true}) {
+    Variables variables(kCount, kSize, kFormer, in_place);
+    // Somebody else refers to these buffers, as an image of a save does.
+    const std::vector<tensorflow::Tensor> former = variables.Tensors();
+    auto restore = checkpoint.Begin(&variables, /*swap=*/true);
+    for (const bool is_live : restore->live()) EXPECT_TRUE(!is_live);
+    EXPECT_EQ(Checkpoint::FillAll(restore.get(), false), absl::OkStatus());
+    EXPECT_EQ(CountOf(&variables, kFormer), kCount);
+    EXPECT_EQ(restore->Publish(), absl::OkStatus());
+    EXPECT_EQ(CountOf(&variables, kStored), kCount);
+    for (const tensorflow::Tensor& tensor : former) {
+      EXPECT_EQ(tensor.flat<float>()(0), kFormer);
+      EXPECT_TRUE(tensor.RefCountIsOne());
+    }
+    // A variable that is updated in place has its memory for itself.
+    for (tensorflow::Tensor& tensor : variables.TakeTensors()) EXPECT_TRUE(tensor.RefCountIsOne());
+  }
+}
+
+TEST(ASwapThatIsDroppedOrFailsLeavesTheFormerValues) {
+  const Checkpoint checkpoint;
+  Variables variables(kCount, kSize, kFormer);
+  auto restore = checkpoint.Begin(&variables, /*swap=*/true);
+  EXPECT_EQ(Checkpoint::FillAll(restore.get(), false), absl::OkStatus());
+  restore->Drop(/*withdraw=*/true);
+  EXPECT_EQ(CountOf(&variables, kFormer), kCount);
+  restore = checkpoint.Begin(&variables, /*swap=*/true);
+  EXPECT_EQ(Checkpoint::FillAll(restore.get(), false), absl::OkStatus());
+  std::atomic<bool> cancelled{true};
+  EXPECT_TRUE(absl::IsCancelled(
+      restore->Fill(false, {{0, 0, 4 * kSize}}, absl::string_view(), 1, &cancelled).status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(restore->Publish()));
+  EXPECT_EQ(CountOf(&variables, kFormer), kCount);
 }
 
 TEST(ARestoreThatIsDroppedWhileOpsFillTakesNoVariableLater) {
@@ -163,7 +201,7 @@ TEST(CopiesWithAndWithoutAValueAreRestoredFromOnePiece) {
   RestoreSession restore(kRestoreLease);
   absl::StatusOr<BundleIndex> index = ReadBundleIndex(checkpoint.prefix());
   restore.SetFiles(checkpoint.prefix(), index->shard_count);
-  EXPECT_TRUE(restore.SetTargets(PartOf(*std::move(index), entries), targets, {pins}).ok());
+  EXPECT_TRUE(restore.SetTargets(PartOf(*std::move(index), entries), targets, {pins}, false).ok());
   EXPECT_TRUE(restore.OpenFiles());
   std::vector<RestoreSession::Range> ranges;
   for (int i = 0; i < kCount / 3; ++i) ranges.push_back({i, 0, 4 * kSize});

@@ -53,6 +53,25 @@ class Variables {
     return PinnedVariables(std::move(pinned));
   }
 
+  // The values of all variables.
+  std::vector<tensorflow::Tensor> Tensors() {
+    std::vector<tensorflow::Tensor> tensors(count_);
+    for (int i = 0; i < count_; ++i) {
+      tensorflow::core::RefCountPtr<tensorflow::Var> variable;
+      if (Find(i, &variable)) tensors[i] = *variable->tensor();
+    }
+    return tensors;
+  }
+  // The same; the variables have none any more.
+  std::vector<tensorflow::Tensor> TakeTensors() {
+    std::vector<tensorflow::Tensor> tensors(count_);
+    for (int i = 0; i < count_; ++i) {
+      tensorflow::core::RefCountPtr<tensorflow::Var> variable;
+      if (Find(i, &variable)) tensors[i] = std::move(*variable->tensor());
+    }
+    return tensors;
+  }
+
   // The value of all elements of a variable; nothing where it has none; NaN where they differ.
   std::optional<float> Value(int number) {
     tensorflow::core::RefCountPtr<tensorflow::Var> variable;

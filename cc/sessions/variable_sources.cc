@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <functional>
 #include <new>
 #include <utility>
 
+#include "sessions/joint_locks.h"
 #include "sessions/variable_value.h"
 #include "tensorflow/core/framework/tensor_util.h"
 
@@ -38,9 +38,6 @@ Tensor PrepareCopy(tensorflow::DataType dtype, const tensorflow::TensorShape& sh
 
 bool IsInCopyOnReadMode(const Var* variable) { return variable->copy_on_read_mode.load(); }
 
-// TensorFlow's order for taking several variables' locks.
-bool ComesBefore(Var* a, Var* b) { return std::less<const void*>()(a->mu(), b->mu()); }
-
 // Copies `value` into `copy`, which is replaced if it does not fit.
 void CopyInto(const Tensor& value, Tensor* copy) {
   if (copy->dtype() != value.dtype() || copy->shape() != value.shape()) {
@@ -67,7 +64,7 @@ std::optional<size_t> ReferenceValues(std::vector<SourceValue>* values, double* 
     if (value.variable != nullptr) in_order.push_back(&value);
   }
   std::sort(in_order.begin(), in_order.end(), [](const SourceValue* a, const SourceValue* b) {
-    return ComesBefore(a->variable, b->variable);
+    return IsLockedBefore(a->variable, b->variable);
   });
   // One that is in copy-on-read mode is not waited for: another save may lock it for long.
   std::vector<Var*> locked;
@@ -83,7 +80,7 @@ std::optional<size_t> ReferenceValues(std::vector<SourceValue>* values, double* 
   }
   // The mode changes under the exclusive lock only.
   for (SourceValue* value : in_order) {
-    if (!std::binary_search(locked.begin(), locked.end(), value->variable, ComesBefore) ||
+    if (!std::binary_search(locked.begin(), locked.end(), value->variable, IsLockedBefore) ||
         IsInCopyOnReadMode(value->variable)) {
       continue;
     }
@@ -103,7 +100,7 @@ std::optional<size_t> ReferenceValues(std::vector<SourceValue>* values, double* 
       value.dtype = value.tensor.dtype();
       value.shape = value.tensor.shape();
       const auto found =
-          std::lower_bound(locked.begin(), locked.end(), value.variable, ComesBefore);
+          std::lower_bound(locked.begin(), locked.end(), value.variable, IsLockedBefore);
       if (!has_value[found - locked.begin()]) return i;
       continue;
     }
@@ -155,7 +152,7 @@ class VariableSources::Locks {
   // Whether `variable`, one of those locked, must not be referred to after the release.
   bool IsExclusive(Var* variable) const {
     const auto found =
-        std::lower_bound(variables_.begin(), variables_.end(), variable, ComesBefore);
+        std::lower_bound(variables_.begin(), variables_.end(), variable, IsLockedBefore);
     return is_exclusive_[found - variables_.begin()];
   }
 
@@ -316,8 +313,7 @@ std::vector<Var*> VariableSources::VariablesInLockOrder(absl::Span<const int> so
   for (int source : sources) {
     if (values_[source].variable != nullptr) variables.push_back(values_[source].variable);
   }
-  std::sort(variables.begin(), variables.end(), ComesBefore);
-  variables.erase(std::unique(variables.begin(), variables.end()), variables.end());
+  BringIntoLockOrder(&variables);
   return variables;
 }
 

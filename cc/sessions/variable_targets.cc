@@ -3,12 +3,12 @@
 
 #include "sessions/variable_targets.h"
 
-#include <algorithm>
-#include <functional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "sessions/joint_locks.h"
 #include "sessions/variable_value.h"
+#include "system_memory/pages.h"
 #include "tensorflow/core/framework/resource_var.h"
 #include "threads/guarded.h"
 
@@ -20,9 +20,13 @@ using tensorflow::Tensor;
 using tensorflow::TensorShape;
 using tensorflow::Var;
 
+// A tensor that is about to be filled.
 absl::StatusOr<Tensor> NewTensor(DataType dtype, const TensorShape& shape) {
   Tensor tensor(dtype, shape);
-  if (tensor.IsInitialized()) return tensor;
+  if (tensor.IsInitialized()) {
+    if (tensorflow::DataTypeCanUseMemcpy(dtype)) UseHugePages(tensor.data(), tensor.TotalBytes());
+    return tensor;
+  }
   return absl::ResourceExhaustedError(absl::StrCat(
       "no memory for a ", tensorflow::DataTypeString(dtype), " of shape ", shape.DebugString()));
 }
@@ -62,19 +66,14 @@ void Forget(const PinnedVariable& pinned) noexcept {
 class VariableTargets::OpenVariables : public OpenTargets {
  public:
   explicit OpenVariables(std::vector<const PinnedVariable*> variables)
-      : variables_(std::move(variables)), in_lock_order_(variables_) {
-    const auto comes_before = [](const PinnedVariable* a, const PinnedVariable* b) {
-      return std::less<const void*>()(a->variable->mu(), b->variable->mu());
-    };
-    std::sort(in_lock_order_.begin(), in_lock_order_.end(), comes_before);
-    in_lock_order_.erase(std::unique(in_lock_order_.begin(), in_lock_order_.end(),
-                                     [](const PinnedVariable* a, const PinnedVariable* b) {
-                                       return a->variable.get() == b->variable.get();
-                                     }),
-                         in_lock_order_.end());
+      : variables_(std::move(variables)) {
+    for (const PinnedVariable* pinned : variables_) {
+      in_lock_order_.push_back(pinned->variable.get());
+    }
+    BringIntoLockOrder(&in_lock_order_);
     tensors_.reserve(variables_.size());
     lost_.reserve(variables_.size());
-    for (const PinnedVariable* pinned : in_lock_order_) pinned->variable->mu()->lock();
+    for (Var* variable : in_lock_order_) variable->mu()->lock();
   }
 
   // Takes the memory that is written.
@@ -113,13 +112,13 @@ class VariableTargets::OpenVariables : public OpenTargets {
     }
     // Nobody else may refer to the memory of a variable in copy-on-read mode once it is unlocked.
     tensors_.clear();
-    for (const PinnedVariable* pinned : in_lock_order_) pinned->variable->mu()->unlock();
+    for (Var* variable : in_lock_order_) variable->mu()->unlock();
     for (const PinnedVariable* pinned : lost_) Forget(*pinned);
   }
 
  private:
   const std::vector<const PinnedVariable*> variables_;
-  std::vector<const PinnedVariable*> in_lock_order_;
+  std::vector<Var*> in_lock_order_;
   std::vector<const PinnedVariable*> lost_;  // has room for all of them
   bool may_be_written_ = false;
 };
@@ -244,14 +243,26 @@ absl::Status VariableTargets::Publish() {
     if (!status.ok()) return status;
     made[i].reset(found);
   }
+  std::vector<Var*> variables(targets_.size());
+  std::vector<Var*> present;
   for (size_t i = 0; i < targets_.size(); ++i) {
     const PinnedVariable* pinned = targets_[i].pinned;
     if (pinned == nullptr || !fresh_[i].is_set) continue;
-    Tensor value = std::exchange(fresh_[i], Fresh()).tensor;
-    Var* variable = made[i] != nullptr ? made[i].get() : pinned->variable.get();
-    tensorflow::mutex_lock lock(*variable->mu());
-    *variable->tensor() = std::move(value);
-    variable->is_initialized = true;
+    variables[i] = made[i] != nullptr ? made[i].get() : pinned->variable.get();
+    present.push_back(variables[i]);
+  }
+  {
+    JointLocks locks(std::move(present));
+    locks.Lock();
+    for (size_t i = 0; i < targets_.size(); ++i) {
+      if (variables[i] == nullptr) continue;
+      std::swap(*variables[i]->tensor(), fresh_[i].tensor);
+      variables[i]->is_initialized = true;
+    }
+  }
+  // The former values, which take their time to be freed.
+  for (size_t i = 0; i < targets_.size(); ++i) {
+    if (variables[i] != nullptr) fresh_[i] = Fresh();
   }
   return absl::OkStatus();
 }

@@ -50,6 +50,7 @@ class VariableTargets : public RestoreTargets {
   absl::StatusOr<std::unique_ptr<OpenTargets>> Open(
       absl::Span<const int> targets, tensorflow::DataType dtype,
       absl::Span<const tensorflow::TensorShape> shapes) override;
+  void Discard(int target) override { fresh_[target] = Fresh(); }
   void Withdraw(int target) override;
 
   // Sets the value of a target that is not live, if it is not loaded.
@@ -60,7 +61,8 @@ class VariableTargets : public RestoreTargets {
   absl::StatusOr<tensorflow::Tensor> Take(int target, tensorflow::DataType dtype,
                                           const tensorflow::TensorShape& shape);
 
-  // Gives each variable with new or taken memory its new value; none of them if it fails.
+  // Gives each variable with new or taken memory its new value, all at one instant; none of them if
+  // it fails.
   absl::Status Publish();
 
   // Uninitializes each variable whose memory was taken and that has got no other value since.

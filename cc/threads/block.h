@@ -22,8 +22,10 @@ inline int64_t BlockSize(int64_t size_bytes, int64_t block) {
 }
 
 // How many threads read or write `size_bytes`: `wanted` of them, or if that is 0 as many as the
-// machine can use. Never more than there are blocks.
-int ThreadCount(int wanted, int64_t size_bytes);
+// machine can use. All its processors read; few write, because Linux lets one thread at a time
+// write to a file. Never more than there are blocks.
+int ReadingThreads(int wanted, int64_t size_bytes);
+int WritingThreads(int wanted, int64_t size_bytes);
 
 // A thread's own block; data() is null where there was no memory for it.
 class BlockBuffer {

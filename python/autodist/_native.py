@@ -37,7 +37,8 @@ class OpReport:
             tensors that were filled.
         instant_method: How a save took all variables at one instant: `'pages'`, `'fork'`, `'copy'`,
             or `'references'` where none of them is updated in place; empty if it was not asked to.
-        refused_methods: Which methods were not possible, and why.
+        refused_methods: Which methods were not possible, and why. Of a restore: why it did not swap,
+            as it was asked to.
         other_values: The names of what is not of that instant, such as computed values and tables.
     """
 

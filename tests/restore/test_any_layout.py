@@ -56,7 +56,7 @@ def variables(draw: st.DrawFn) -> tuple[Any, Any, Any]:
     writer=st.sampled_from(sorted(layouts.WRITERS)),
     is_initialized=st.booleans(),
     use_resource=st.booleans(),
-    verify=st.sampled_from(["before", "during"]),
+    verify=st.sampled_from(["before", "during", "swap"]),
     threads=st.integers(0, 3),
 )
 def test_any_layout_is_restored_from_any_other(  # noqa: PLR0917 given by name
@@ -89,7 +89,7 @@ def test_any_layout_is_restored_from_any_other(  # noqa: PLR0917 given by name
                 layouts.assert_same(part, expected)
 
 
-@pytest.mark.parametrize("verify", ["before", "during"])
+@pytest.mark.parametrize("verify", ["before", "during", "swap"])
 @pytest.mark.parametrize("use_resource", [True, False], ids=["resource", "ref"])
 @pytest.mark.parametrize("is_initialized", [True, False])
 def test_every_dtype_from_columns_into_rows(

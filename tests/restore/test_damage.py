@@ -91,9 +91,9 @@ class Checkpoint:
                 layouts.assert_same(part, expected)
 
 
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Checkpoint:
-    return Checkpoint(tmp_path)
+@pytest.fixture(params=["before", "swap"])
+def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Checkpoint:
+    return Checkpoint(tmp_path, verify=request.param)
 
 
 @pytest.fixture

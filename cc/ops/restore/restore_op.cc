@@ -65,7 +65,7 @@ REGISTER_OP("AutodistRestore")
     .Attr("validate_shapes: list(bool) >= 0")
     .Attr("tensor_entries: list(int) >= 0")
     .Attr("tensor_shapes: list(shape) >= 0")
-    .Attr("verify: {'before', 'during'} = 'before'")
+    .Attr("verify: {'before', 'during', 'swap'} = 'before'")
     .Attr("threads: int >= 0 = 0")
     .SetIsStateful()
     .SetShapeFn(RestoreShape)
@@ -73,7 +73,7 @@ REGISTER_OP("AutodistRestore")
 Restores tensors, or slices of them, from a checkpoint into variables and new tensors.
 
 Every stored byte is read once, or, where variables have values that must survive a damaged
-checkpoint, twice. Any slices are restored from any others, for all dtypes.
+checkpoint and are written in place, twice. Any slices are restored from any others, for all dtypes.
 
 prefix: Scalar. The prefix of the checkpoint.
 tensor_names: The name of each entry.
@@ -90,7 +90,8 @@ tensor_entries: For each output the number of its entry.
 tensor_shapes: For each output the static shape that the entry must be compatible with.
 verify: When the checkpoint is checked. 'before': it is read in full before a variable that has a
   value is written, then read again. 'during': it is read once; a variable whose bytes turn out
-  damaged is left uninitialized.
+  damaged is left uninitialized. 'swap': it is read once, into new memory, which replaces that of the
+  variables when all of it was found right; 'before' where there is too little memory.
 threads: How many threads read; 0 lets the machine decide.
 )doc");
 
@@ -106,7 +107,9 @@ class RestoreOp : public TaskOp {
     OP_REQUIRES_OK(context, context->GetAttr("tensor_entries", &tensor_entries_));
     OP_REQUIRES_OK(context, context->GetAttr("tensor_shapes", &tensor_shapes_));
     OP_REQUIRES_OK(context, context->GetAttr("verify", &verify));
-    verify_first_ = verify == "before";
+    verify_ = verify == "before" ? Verify::kBefore
+              : verify == "swap" ? Verify::kSwap
+                                 : Verify::kDuring;
     OP_REQUIRES(context,
                 variable_shapes_.size() == variable_entries_.size() &&
                     validate_shapes_.size() == variable_entries_.size(),
@@ -146,7 +149,7 @@ class RestoreOp : public TaskOp {
     std::vector<int> all(dtypes_.size());
     std::iota(all.begin(), all.end(), 0);
     Report report;
-    const LoadOptions options{threads_, &cancelled, verify_first_, slot.progress()};
+    const LoadOptions options{threads_, &cancelled, verify_, slot.progress()};
     absl::Status status = IsV1(*prefix)
                               ? LoadByStock(context, *request, all, &targets)
                               : Load(context, *prefix, *request, &targets, options, &report);
@@ -239,9 +242,10 @@ class RestoreOp : public TaskOp {
       absl::Status status = LoadByStock(context, request, variants, targets);
       if (!status.ok()) return status;
     }
-    absl::StatusOr<int64_t> read_bytes = LoadBundle(prefix, *index, *plan, targets, options);
-    if (!read_bytes.ok()) return read_bytes.status();
-    report->bytes = *read_bytes;
+    absl::StatusOr<LoadReport> loaded = LoadBundle(prefix, *index, *plan, targets, options);
+    if (!loaded.ok()) return loaded.status();
+    report->bytes = loaded->read_bytes;
+    report->refused_methods = std::move(loaded->no_swap);
     report->variable_count = plan->groups.size();
     report->value_count = request.target_count;
     return absl::OkStatus();
@@ -289,7 +293,7 @@ class RestoreOp : public TaskOp {
   std::vector<bool> validate_shapes_;
   std::vector<int64_t> tensor_entries_;
   std::vector<tensorflow::PartialTensorShape> tensor_shapes_;
-  bool verify_first_;
+  Verify verify_;
 };
 
 REGISTER_KERNEL_BUILDER(Name("AutodistRestore").Device(tensorflow::DEVICE_CPU), RestoreOp);

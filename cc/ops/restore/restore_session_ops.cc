@@ -69,6 +69,7 @@ REGISTER_OP("AutodistJoinRestore")
     .Input("lease_seconds: int64")
     .Input("part: int64")
     .Input("names: string")
+    .Input("swap: bool")
     .Input("pins: num_pins * variant")
     .Output("can_open: bool")
     .Output("live: bool")
@@ -87,10 +88,13 @@ fingerprint: The CRC of the index file that the chief reads.
 lease_seconds: As in AutodistOpenRestore.
 part: What of the checkpoint goes to the variables of `pins`, and to the tensors that follow them.
 names: The names in the checkpoint of what `part` takes.
+swap: Scalar. Whether variables with values get new memory, which replaces theirs when all is
+published. They are live where this task has too little memory for that.
 pins: Variables, from AutodistPinVariables; they need not be initialized.
 can_open: Whether this task reads the same index under `prefix`, and can open the data files that it
 needs.
-live: For each variable and tensor whether it has a value of the type and shape that is restored.
+live: For each variable and tensor whether it has a value of the type and shape that is restored,
+whose memory is written.
 unfit: What is wrong with those that cannot take what is restored.
 shapes: The static shape of each in the graph.
 validate_shapes: Whether each must keep its shape if it is initialized.
@@ -222,11 +226,12 @@ class JoinRestoreOp : public TaskOp {
       targets[i].shape = shapes_[i];
       targets[i].validate_shape = validate_shapes_[i];
     }
-    return restore->SetTargets(std::move(part), std::move(targets), std::move(kept));
+    return restore->SetTargets(std::move(part), std::move(targets), std::move(kept),
+                               context->input(6).flat<bool>()(0));
   }
 
-  // restore_id, prefix, fingerprint, lease_seconds, part, names
-  static constexpr int kFixedInputs = 6;
+  // restore_id, prefix, fingerprint, lease_seconds, part, names, swap
+  static constexpr int kFixedInputs = 7;
 
   int num_pins_;
   std::vector<tensorflow::PartialTensorShape> shapes_;

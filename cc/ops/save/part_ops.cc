@@ -203,7 +203,7 @@ class WritePartsOp : public SessionOp<SaveSession> {
     absl::StatusOr<std::vector<uint32_t>> crcs = WriteData(
         work->plan, work->file, &*streams, &sources,
         [&](int64_t offset, absl::string_view bytes) { return save->Write(offset, bytes); },
-        ThreadCount(threads_, work->file.size_bytes), &cancelled);
+        WritingThreads(threads_, work->file.size_bytes), &cancelled);
     if (!crcs.ok()) return crcs.status();
     save->Touch();
     SetVector<int64_t>(context, 0, *crcs);

@@ -14,7 +14,7 @@ LAYOUTS = ("original", "slices")
 LOCKS = ("block", "copy")
 CONSISTENCIES = ("shard", "instant", "step")
 SNAPSHOT_METHODS = ("pages", "fork", "copy")
-VERIFY = ("before", "during")
+VERIFY = ("before", "during", "swap")
 TRANSPORTS = ("shared", "stream", "files")
 
 # Tasks send parts of variables. With less memory than this the parts would be too small to be fast.
@@ -176,8 +176,11 @@ class RestoreOptions(_TransferOptions):
         memory_bytes: Peak transfer memory per task, in bytes, beside the variables.
         timeout_seconds: How long a task may take to answer before the restore fails and names it.
         verify: `'before'` reads and checks the whole checkpoint before it writes a variable that
-            has a value, so it reads twice. `'during'` reads once. It leaves a variable with damaged
-            bytes uninitialized, and the restore raises.
+            has a value, so it reads twice. `'swap'` reads once, into new memory. If all bytes are
+            right, the new memory replaces that of the variables, in one process at one instant.
+            Where that takes more than half of the memory that is available, it does as `'before'`
+            does, with a warning. `'during'` reads once, in place. It leaves a variable with
+            damaged bytes uninitialized, and the restore raises.
 
     Raises:
         ArgumentError: A value is not one of those allowed.

@@ -103,7 +103,7 @@ class RestoreRequest:
 
     Attributes:
       entries: the variables that take values.
-      verify: `'before'` or `'during'`.
+      verify: `'before'`, `'during'` or `'swap'`.
       threads: how many threads read; 0 lets the machine decide.
     """
 

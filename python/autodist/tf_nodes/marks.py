@@ -61,7 +61,7 @@ class RestoreMarks:
     """The marks of a `RestoreV2`; the defaults are those of a node without marks.
 
     Attributes:
-        verify: `'before'` or `'during'`.
+        verify: `'before'`, `'during'` or `'swap'`.
         threads: Number of threads that read; 0 lets the machine decide.
     """
 

@@ -72,3 +72,7 @@ def log_restore(prefix: str, ops: _native.OpReport | None) -> None:
         _log.count(ops.variable_count, "variable"),
         ops.value_count,
     )
+    if ops.refused_methods:
+        _LOGGER.warning(
+            "%s: verify='before' took the place of 'swap': %s", prefix, ops.refused_methods
+        )

@@ -53,6 +53,7 @@ class RestoreGraph:
             self.path = tf.compat.v1.placeholder(tf.string, [])
             self.fingerprint = tf.compat.v1.placeholder(tf.int64, [])
             self.lease = tf.compat.v1.placeholder(tf.int64, [])
+            self.swap = tf.compat.v1.placeholder(tf.bool, [])
             self._build(homes)
 
     def _build(self, homes: Sequence[str]) -> None:
@@ -98,6 +99,7 @@ class RestoreGraph:
                 lease_seconds=self.lease,
                 part=part,
                 names=names,
+                swap=self.swap,
                 pins=pins,
                 shapes=[targets[i].shape for i in numbers],
                 validate_shapes=[targets[i].validate_shape for i in numbers],

@@ -4,8 +4,9 @@
 2. The client plans what goes to which variable, and gives each task its part of the plan.
    Every task looks up its variables, and checks whether it sees the same files.
 3. The client shares out which task reads, sums and takes which bytes.
-4. Tasks fill variables without a value, unseen by anybody, and sum all bytes that are restored.
-5. If all sums are right, variables that have a value lose it and are filled.
+4. Tasks fill new memory, unseen by anybody, and sum all bytes that are restored. New memory is for
+   variables without a value; with `verify='swap'` for all, if the task has enough.
+5. If all sums are right, the other variables lose their values and are filled.
 6. All tasks publish.
 
 Until step 5 no variable changes. A later failure leaves variables without a value, never a mixture
@@ -65,6 +66,7 @@ class ClusterRestore:
         self._homes = [number_of[home] for home in located.homes]
         self._has_begun = False
         self._way = transport.way
+        self._verify = self._placed.request.verify
         # The tasks beside the chief that read the files.
         self._readers: list[str] = []
 
@@ -74,7 +76,8 @@ class ClusterRestore:
         """Restores, and closes the session.
 
         On a network file system a task may see a file that is gone. So if tasks beside the chief
-        have read and a checksum is wrong, the chief reads everything once more.
+        have read and a checksum is wrong, the chief reads everything once more. Likewise if memory
+        runs short with `verify='swap'`, the restore begins again with `'before'`.
 
         Args:
             prefix: The checkpoint's.
@@ -87,23 +90,44 @@ class ClusterRestore:
             tf.errors.DataLossError: The checkpoint is damaged.
             tf.errors.UnavailableError: A task does not answer; names it.
             tf.errors.FailedPreconditionError: A task does not see the files and has to.
+            tf.errors.ResourceExhaustedError: A task has too little memory.
         """
         with contextlib.closing(self._control):
-            try:
-                self._restore_once(prefix, run_others, running)
-            except tf.errors.DataLossError as error:
-                if self._has_begun or self._way == "shared" or not self._readers:
-                    raise
-                _LOGGER.warning(
-                    "%s: %s. %s read the files beside the chief; now %s reads everything, and "
-                    "sends it",
-                    prefix,
-                    error.message.strip().splitlines()[0],
-                    ", ".join(self._readers),
-                    self._graph.tasks[0],
-                )
-                self._way = "stream"
-                self._restore_once(prefix, run_others, running)
+            while not self._has_restored(prefix, run_others, running):
+                pass
+
+    def _has_restored(
+        self, prefix: str, run_others: Callable[[], Any], running: transfer.Transfer
+    ) -> bool:
+        """Restores; returns false if that failed and there is another way, which was chosen."""
+        try:
+            self._restore_once(prefix, run_others, running)
+        except (tf.errors.DataLossError, tf.errors.ResourceExhaustedError) as error:
+            if self._has_begun or not self._has_other_way(prefix, error):
+                raise
+            return False
+        return True
+
+    def _has_other_way(self, prefix: str, error: tf.errors.OpError) -> bool:
+        """Chooses another way to restore after an error that it may avoid; warns."""
+        what = error.message.strip().splitlines()[0]
+        if isinstance(error, tf.errors.ResourceExhaustedError):
+            if self._verify != "swap":
+                return False
+            _LOGGER.warning("%s: %s. Now verify='before' takes the place of 'swap'", prefix, what)
+            self._verify = "before"
+            return True
+        if self._way == "shared" or not self._readers:
+            return False
+        _LOGGER.warning(
+            "%s: %s. %s read the files beside the chief; now %s reads everything, and sends it",
+            prefix,
+            what,
+            ", ".join(self._readers),
+            self._graph.tasks[0],
+        )
+        self._way = "stream"
+        return True
 
     def _restore_once(
         self, prefix: str, run_others: Callable[[], Any], running: transfer.Transfer
@@ -167,6 +191,7 @@ class ClusterRestore:
         given = {
             graph.path: prefix if self._way != "stream" else "",
             graph.fingerprint: fingerprint,
+            graph.swap: self._verify == "swap",
         }
         for index, (part, names) in graph.parts.items():
             given[part], given[names] = plan.part(index)
@@ -193,16 +218,28 @@ class ClusterRestore:
         for index, outputs in joined.items():
             for number, is_live in zip(graph.joins[index][0], outputs.live, strict=True):
                 live[number] = bool(is_live)
+        if self._verify == "swap":
+            self._warn_of_little_memory(prefix, live)
         plan.share(
             live=live,
             readers=[True, *(can_open[index] for index in range(1, len(graph.tasks)))],
-            verify_first=self._placed.request.verify == "before",
+            verify_first=self._verify != "during",
             segment_bytes=self._round_bytes,
         )
         return can_open
 
+    def _warn_of_little_memory(self, prefix: str, live: list[bool]) -> None:
+        homes = {home for home, is_live in zip(self._homes, live, strict=True) if is_live}
+        if homes:
+            _LOGGER.warning(
+                "%s: verify='swap' takes more than half of the memory that is available to %s, "
+                "where 'before' takes its place",
+                prefix,
+                ", ".join(self._graph.tasks[home] for home in sorted(homes)),
+            )
+
     def _restore(self, feeds: dict[Any, Any], plan: Any, run_others: Callable[[], Any]) -> None:
-        verify_first = self._placed.request.verify == "before"
+        verify_first = self._verify != "during"
         self._check(feeds, plan)
         self._fill(feeds, plan, live=False)
         if verify_first:

@@ -1,7 +1,7 @@
 // Linux tells of the machine in /proc/meminfo, and of each memory cgroup in two files. A limit
 // binds all cgroups below it, so those on the way up are asked, too.
 
-#include "images/system/available_memory.h"
+#include "system_memory/available_memory.h"
 
 #include <algorithm>
 #include <fstream>

@@ -1,4 +1,4 @@
-#include "images/system/available_memory.h"
+#include "system_memory/available_memory.h"
 
 #include <cstdint>
 #include <filesystem>

@@ -1,6 +1,6 @@
 // See the header for what this is for.
 
-#include "images/system/huge_pages.h"
+#include "images/system/page_moves.h"
 
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -9,15 +9,14 @@
 
 #include <atomic>
 #include <cerrno>
-#include <fstream>
 #include <map>
 #include <mutex>
-#include <string>
 #include <system_error>
 #include <thread>
 #include <utility>
 
-#include "images/system/available_memory.h"
+#include "system_memory/available_memory.h"
+#include "system_memory/pages.h"
 
 // What older headers lack: of Linux 6.1.
 #ifndef MADV_COLLAPSE
@@ -64,12 +63,6 @@ bool Collapse(char* at) {
 }
 
 }  // namespace
-
-bool HasHugePages() {
-  std::ifstream file("/sys/kernel/mm/transparent_hugepage/enabled");
-  std::string modes;
-  return std::getline(file, modes) && modes.find("[never]") == std::string::npos;
-}
 
 void MoveToHugePages(absl::Span<const MemoryRange> ranges, Moves moves,
                      std::chrono::steady_clock::time_point until) {

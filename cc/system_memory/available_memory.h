@@ -1,7 +1,7 @@
 // How much memory this process can take before the system, or its container, runs out of it.
 
-#ifndef AUTODIST_IMAGES_SYSTEM_AVAILABLE_MEMORY_H_
-#define AUTODIST_IMAGES_SYSTEM_AVAILABLE_MEMORY_H_
+#ifndef AUTODIST_SYSTEM_MEMORY_AVAILABLE_MEMORY_H_
+#define AUTODIST_SYSTEM_MEMORY_AVAILABLE_MEMORY_H_
 
 #include <cstdint>
 #include <string>
@@ -16,4 +16,4 @@ int64_t AvailableMemory(const std::string& proc, const std::string& cgroups);
 
 }  // namespace autodist
 
-#endif  // AUTODIST_IMAGES_SYSTEM_AVAILABLE_MEMORY_H_
+#endif  // AUTODIST_SYSTEM_MEMORY_AVAILABLE_MEMORY_H_

@@ -1,7 +1,7 @@
-// Memory on huge pages: of 2 MiB, so that there are few of them to protect.
+// Moves memory to huge pages, so that there are few pages to protect.
 
-#ifndef AUTODIST_IMAGES_SYSTEM_HUGE_PAGES_H_
-#define AUTODIST_IMAGES_SYSTEM_HUGE_PAGES_H_
+#ifndef AUTODIST_IMAGES_SYSTEM_PAGE_MOVES_H_
+#define AUTODIST_IMAGES_SYSTEM_PAGE_MOVES_H_
 
 #include <chrono>
 #include <cstdint>
@@ -11,11 +11,6 @@
 #include "images/memory_image.h"
 
 namespace autodist {
-
-constexpr int64_t kHugePageBytes = 2 << 20;
-
-// Whether the system has them and has a use for ours (Linux 6.1, and not "never").
-bool HasHugePages();
 
 // Which ranges are moved.
 enum class Moves {
@@ -44,4 +39,4 @@ class MovesHeld {
 
 }  // namespace autodist
 
-#endif  // AUTODIST_IMAGES_SYSTEM_HUGE_PAGES_H_
+#endif  // AUTODIST_IMAGES_SYSTEM_PAGE_MOVES_H_

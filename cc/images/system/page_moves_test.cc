@@ -1,4 +1,4 @@
-#include "images/system/huge_pages.h"
+#include "images/system/page_moves.h"
 
 #include <sys/mman.h>
 
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/testing/testing.h"
+#include "system_memory/pages.h"
 
 namespace autodist {
 namespace {
