@@ -40,6 +40,19 @@ def training(session: Any, step: Any) -> Iterator[None]:
     assert not failures
 
 
+@contextlib.contextmanager
+def forgiving_repeats() -> Iterator[None]:
+    """Goes on after the error by which a server refuses a request that TensorFlow sent to it again.
+
+    It does so when a connection breaks, or takes long on a busy machine.
+    """
+    try:
+        yield
+    except tf.errors.AbortedError as error:
+        if "received twice" not in error.message:
+            raise
+
+
 def call_at_once(work: Callable[[int], None], numbers: Iterable[int]) -> list[BaseException]:
     """Calls a function in a thread a number, all at once; returns their errors."""
     errors: list[BaseException] = []

@@ -7,12 +7,10 @@ After each the error names the server, the former checkpoint is as it was, what 
 its locks. Once the server is there again the next save succeeds.
 """
 
-import contextlib
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from autodist.checkpoint.saver import Saver
 from support.c_programs import compile_library
 from support.clusters.ps_job import PsJob, running
 from support.ports import free_ports
+from support.threads import forgiving_repeats
 
 tf1 = tf.compat.v1
 
@@ -61,16 +60,6 @@ def build(*servers: int) -> list[Any]:
     return updates
 
 
-@contextlib.contextmanager
-def forgiving(text: str) -> Iterator[None]:
-    """Goes on after an `AbortedError` with a text."""
-    try:
-        yield
-    except tf.errors.AbortedError as error:
-        if text not in error.message:
-            raise
-
-
 class Training:
     """Updates the table of one server all the time, in a session that sees no other server."""
 
@@ -86,8 +75,7 @@ class Training:
 
     def _train(self) -> None:
         while not self._is_over.is_set():
-            # When a connection of the client breaks, TensorFlow sends its request a second time.
-            with forgiving("received twice"):
+            with forgiving_repeats():
                 self._session.run(self._update)
                 self.steps += 1
 

@@ -23,6 +23,7 @@ import tensorflow as tf
 from autodist.checkpoint.saver import Saver
 from support.clusters.ps_job import running
 from support.ports import free_ports
+from support.threads import forgiving_repeats
 
 tf1 = tf.compat.v1
 
@@ -73,7 +74,8 @@ def training(session: Any, step: Any) -> Iterator[None]:
             session.run(step)
             begun.release()
             while not is_over.is_set():
-                session.run(step)
+                with forgiving_repeats():
+                    session.run(step)
         except tf.errors.OpError as error:
             failures.append(error)
             begun.release()
