@@ -41,12 +41,15 @@ class MemorySources : public Sources {
                                                       Hold) override {
     const absl::Status status = Count(sources);
     if (!status.ok()) return status;
-    return std::unique_ptr<HeldValues>(std::make_unique<Held>(Pick(sources), &held_));
+    return std::unique_ptr<HeldValues>(std::make_unique<Held>(Pick(sources), are_fixed, &held_));
   }
 
   absl::StatusOr<std::vector<Tensor>> Snapshot(absl::Span<const int> sources) override {
     return Pick(sources);
   }
+
+  // Whether the writer is told that nobody changes the values.
+  bool are_fixed = false;
 
   // Which Acquire() fails, counted from 0.
   int failing_acquire = -1;
@@ -58,8 +61,9 @@ class MemorySources : public Sources {
  private:
   class Held : public HeldValues {
    public:
-    Held(std::vector<Tensor> tensors, std::atomic<int>* held) : held_(*held) {
+    Held(std::vector<Tensor> tensors, bool are_fixed, std::atomic<int>* held) : held_(*held) {
       tensors_ = std::move(tensors);
+      fixed_.assign(are_fixed ? tensors_.size() : 0, true);
       ++held_;
     }
     ~Held() override { --held_; }
@@ -127,16 +131,19 @@ class Comparison {
     WriteOptions options;
     options.threads = threads;
     options.durable = false;
-    EXPECT_EQ(WriteOurs(options), absl::OkStatus());
-    EXPECT_EQ(sources_.held(), 0);
     tensorflow::BundleWriter writer(tsl::Env::Default(), directory_.path() + "/stock");
     for (const auto& [name, whole] : wholes_) EXPECT_EQ(writer.Add(name, whole), absl::OkStatus());
     EXPECT_EQ(writer.Finish(), absl::OkStatus());
-    for (const char* suffix : {kData, kIndex}) {
-      EXPECT_TRUE(ReadFile(directory_.path() + "/ours" + suffix) ==
-                  ReadFile(directory_.path() + "/stock" + suffix));
+    for (const bool are_fixed : {false, true}) {
+      sources_.are_fixed = are_fixed;
+      EXPECT_EQ(WriteOurs(options), absl::OkStatus());
+      EXPECT_EQ(sources_.held(), 0);
+      for (const char* suffix : {kData, kIndex}) {
+        EXPECT_TRUE(ReadFile(directory_.path() + "/ours" + suffix) ==
+                    ReadFile(directory_.path() + "/stock" + suffix));
+      }
+      EXPECT_EQ(directory_.Names().size(), 4u);
     }
-    EXPECT_EQ(directory_.Names().size(), 4u);
   }
 
   MemorySources& sources() { return sources_; }

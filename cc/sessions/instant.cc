@@ -165,6 +165,7 @@ absl::Status InstantTaker::TakeAll() {
       return absl::AbortedError("variables change their kind of update meanwhile");
     }
     const Tensor& value = *each.variable->tensor();
+    each.is_fixed = !each.has_image && IsOnlyReference(value);
     each.tensor = each.variable->copy_on_read_mode.load() && !each.has_image
                       ? tensorflow::tensor::DeepCopy(value)
                       : value;
@@ -199,6 +200,7 @@ Instant InstantTaker::Finish() {
     }
     value.is_referenced = true;
     value.tensor = found->tensor;
+    value.is_fixed = found->is_fixed;
     value.dtype = value.tensor.dtype();
     value.shape = value.tensor.shape();
     value.image = found->has_image ? instant.image.get() : nullptr;

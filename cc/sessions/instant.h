@@ -84,6 +84,7 @@ class InstantTaker {
     tensorflow::Var* variable;
     bool has_image = false;  // as it was when the image was prepared
     bool has_value = false;
+    bool is_fixed = false;
     tensorflow::Tensor prepared = {};  // as it was then; not freed under the locks
     tensorflow::Tensor tensor = {};
   };

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "sessions/variable_value.h"
 #include "threads/guarded.h"
 
 namespace autodist {
@@ -49,6 +50,7 @@ absl::StatusOr<SourceValue> SaveSession::Source(int64_t number) {
   if (const auto kept = kept_.find(number); kept != kept_.end()) {
     value.is_referenced = true;
     value.tensor = kept->second.value;
+    value.is_fixed = kept->second.is_fixed;
   }
   return value;
 }
@@ -85,8 +87,10 @@ absl::Status SaveSession::KeepOne(int64_t number, int64_t budget_bytes) {
       return absl::FailedPreconditionError(
           absl::StrCat(NameOf(*source), " got another shape during the save"));
     }
+    const bool is_fixed = IsOnlyReference((*value)[0]);  // a copy
     std::lock_guard<std::mutex> lock(mutex_);
-    const bool is_new = kept_.emplace(number, Kept{std::move((*value)[0]), copied}).second;
+    const bool is_new =
+        kept_.emplace(number, Kept{std::move((*value)[0]), copied, is_fixed}).second;
     if (!is_new) copied_bytes_ -= copied;  // another op has kept it meanwhile
     return absl::OkStatus();
   });

@@ -99,6 +99,7 @@ class SaveSession : public Leased {
   struct Kept {
     tensorflow::Tensor value;
     int64_t copied_bytes;
+    bool is_fixed;
   };
 
   absl::Status KeepOne(int64_t number, int64_t budget_bytes);

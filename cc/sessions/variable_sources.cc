@@ -79,13 +79,17 @@ std::optional<size_t> ReferenceValues(std::vector<SourceValue>* values, double* 
     locked.push_back(variable);
   }
   // The mode changes under the exclusive lock only.
+  const SourceValue* before = nullptr;
   for (SourceValue* value : in_order) {
     if (!std::binary_search(locked.begin(), locked.end(), value->variable, IsLockedBefore) ||
         IsInCopyOnReadMode(value->variable)) {
       continue;
     }
+    const bool is_again = before != nullptr && before->variable == value->variable;
+    value->is_fixed = is_again ? before->is_fixed : IsOnlyReference(*value->variable->tensor());
     value->is_referenced = true;
     value->tensor = *value->variable->tensor();
+    before = value;
   }
   for (size_t i = locked.size(); i-- > 0;) {
     has_value[i] = HasValue(*locked[i]);
@@ -210,6 +214,8 @@ class VariableSources::Held : public HeldValues {
 
   std::vector<Tensor>& mutable_tensors() { return tensors_; }
   void SetImages(std::vector<MemoryImage*> images) { images_ = std::move(images); }
+  void SetFixed(std::vector<bool> fixed) { fixed_ = std::move(fixed); }
+  void SetFixed(size_t index) { fixed_[index] = true; }
 
   std::unique_lock<std::mutex> copy_lock;
   std::unique_ptr<Locks> locks;
@@ -224,9 +230,11 @@ absl::StatusOr<std::unique_ptr<HeldValues>> VariableSources::Acquire(absl::Span<
   if (all_have_tensors) {
     tensors = std::move(references);
     held->SetImages(ImagesOf(sources));
+    held->SetFixed(FixedOf(sources));
     return held;
   }
   tensors.resize(sources.size());
+  held->SetFixed(std::vector<bool>(sources.size()));
   std::vector<Var*> variables = VariablesInLockOrder(sources);
   const bool copies = mode_ == LockMode::kCopy && hold == Hold::kLong;
   if (copies && std::any_of(variables.begin(), variables.end(), IsInCopyOnReadMode)) {
@@ -251,6 +259,7 @@ absl::StatusOr<std::unique_ptr<HeldValues>> VariableSources::Acquire(absl::Span<
     const Tensor& value = *source.variable->tensor();
     if (copies && held->locks->IsExclusive(source.variable)) {
       CopyInto(value, &tensors[i]);
+      held->SetFixed(i);
     } else {
       tensors[i] = value;
     }
@@ -289,6 +298,12 @@ std::vector<Tensor> VariableSources::TensorsOf(absl::Span<const int> sources) co
   std::vector<Tensor> tensors(sources.size());
   for (size_t i = 0; i < sources.size(); ++i) tensors[i] = values_[sources[i]].tensor;
   return tensors;
+}
+
+std::vector<bool> VariableSources::FixedOf(absl::Span<const int> sources) const {
+  std::vector<bool> fixed(sources.size());
+  for (size_t i = 0; i < sources.size(); ++i) fixed[i] = values_[sources[i]].is_fixed;
+  return fixed;
 }
 
 // The images of those that have one; empty if none has.

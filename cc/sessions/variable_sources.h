@@ -43,6 +43,7 @@ struct SourceValue {
   // The value of `variable` is `tensor`, which does not change, or is read through `image`.
   bool is_referenced = false;
   tensorflow::Tensor tensor;      // where `variable` is null or referenced
+  bool is_fixed = false;          // nobody can change the bytes of `tensor` while this refers to it
   MemoryImage* image = nullptr;   // outlives the save
   tensorflow::DataType dtype;     // as the save was planned
   tensorflow::TensorShape shape;  // likewise
@@ -54,8 +55,8 @@ struct SourceValue {
 SourceValue TensorValue(const tensorflow::Tensor& tensor);
 
 // Takes references, at one instant, to all variables that are not in copy-on-read mode, and notes
-// dtypes and shapes. Returns the first variable that has no value. No update waits longer than for
-// another update of one of the variables.
+// dtypes, shapes, and which are fixed. Returns the first variable that has no value. No update
+// waits longer than for another update of one of the variables.
 std::optional<size_t> ReferenceValues(std::vector<SourceValue>* values, double* lock_seconds);
 
 class VariableSources : public Sources {
@@ -86,6 +87,7 @@ class VariableSources : public Sources {
   bool AllHaveTensors(absl::Span<const int> sources) const;
   std::vector<tensorflow::Tensor> TensorsOf(absl::Span<const int> sources) const;
   std::vector<MemoryImage*> ImagesOf(absl::Span<const int> sources) const;
+  std::vector<bool> FixedOf(absl::Span<const int> sources) const;
   void NoteLockTime(double seconds);
 
   const std::vector<SourceValue> values_;

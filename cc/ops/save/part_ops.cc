@@ -17,6 +17,7 @@
 #include "save/plan/part_codec.h"
 #include "sessions/gate.h"
 #include "sessions/save_session.h"
+#include "sessions/variable_value.h"
 #include "storage/posix/posix_io.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
@@ -212,6 +213,12 @@ class WritePartsOp : public SessionOp<SaveSession> {
 
   static absl::StatusOr<std::vector<SourceValue>> Values(OpKernelContext* context,
                                                          const PartWork& work, SaveSession* save) {
+    // What came from another process is this op's alone; what a task of this process sends may be
+    // the value itself.
+    std::vector<bool> are_fixed;
+    for (int input = kFixedInputs; input < context->num_inputs(); ++input) {
+      are_fixed.push_back(IsOnlyReference(context->input(input)));
+    }
     std::vector<SourceValue> values;
     values.reserve(work.values.size());
     for (const PlannedTensor& planned : work.plan.tensors) {
@@ -231,6 +238,7 @@ class WritePartsOp : public SessionOp<SaveSession> {
                                              part.offset, part.count, planned.dtype);
           if (!view.ok()) return view.status();
           values.push_back(TensorValue(*view));
+          values.back().is_fixed = are_fixed[part.buffer];
         }
       }
     }

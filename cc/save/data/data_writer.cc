@@ -3,11 +3,13 @@
 
 #include "save/data/data_writer.h"
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
 #include "absl/crc/crc32c.h"
 #include "absl/strings/str_cat.h"
+#include "format/values/copy_and_sum.h"
 #include "format/values/element_type.h"
 #include "save/data/unit_reader.h"
 #include "threads/block.h"
@@ -15,6 +17,11 @@
 
 namespace autodist {
 namespace {
+
+// Of fixed bytes, what is summed and then written while it is in the second-level cache.
+constexpr int64_t kPieceBytes = 256 << 10;
+// For less, the call of a write of its own takes longer than a copy.
+constexpr int64_t kLeastFixedBytes = 128 << 10;
 
 // A large unit that the threads share.
 struct OpenRead : OpenUnit {
@@ -81,17 +88,45 @@ class DataWriter : private JobWork {
   }
 
   absl::Status WriteBatch(const Job& job, char* buffer) {
+    int64_t written = 0;
+    const auto write_copies = [&](int64_t end) {
+      if (end == written) return absl::OkStatus();
+      const int64_t begin = std::exchange(written, end);
+      return sink_(job.offset + begin, absl::string_view(buffer + begin, end - begin));
+    };
     for (int i = job.first; i < job.last; ++i) {
       const Unit& unit = file_.units[i];
+      const int64_t begin = unit.offset - job.offset;
       auto values = Acquire(unit, Sources::Hold::kBrief);
       if (!values.ok()) return values.status();
       const UnitReader reader(plan_.tensors[unit.tensor], unit, **values);
-      const absl::StatusOr<absl::crc32c_t> crc =
-          reader.Read(0, unit.size_bytes, buffer + (unit.offset - job.offset));
-      if (!crc.ok()) return crc.status();
-      unit_crcs_[i].push_back(*crc);
+      absl::crc32c_t& crc = unit_crcs_[i].emplace_back();
+      if (reader.fixed_bytes() != nullptr && unit.size_bytes >= kLeastFixedBytes) {
+        absl::Status status = write_copies(begin);
+        if (status.ok()) {
+          status = WriteFixed(unit.offset, reader.fixed_bytes(), unit.size_bytes, &crc);
+        }
+        if (!status.ok()) return status;
+        written = begin + unit.size_bytes;
+        continue;
+      }
+      const absl::StatusOr<absl::crc32c_t> read = reader.Read(0, unit.size_bytes, buffer + begin);
+      if (!read.ok()) return read.status();
+      crc = *read;
     }
-    return sink_(job.offset, absl::string_view(buffer, job.size_bytes));
+    return write_copies(job.size_bytes);
+  }
+
+  // Sums bytes that nobody changes (sources.h), and writes them from where they are.
+  absl::Status WriteFixed(int64_t offset, const char* bytes, int64_t size, absl::crc32c_t* crc) {
+    *crc = absl::crc32c_t{0};
+    for (int64_t begin = 0; begin < size; begin += kPieceBytes) {
+      const int64_t piece = std::min(kPieceBytes, size - begin);
+      *crc = absl::ConcatCrc32c(*crc, Sum(bytes + begin, piece), piece);
+      absl::Status status = sink_(offset + begin, absl::string_view(bytes + begin, piece));
+      if (!status.ok()) return status;
+    }
+    return absl::OkStatus();
   }
 
   absl::Status WriteBlocks(const Job& job, char* buffer) {
@@ -109,6 +144,9 @@ class DataWriter : private JobWork {
     const Unit& planned = file_.units[open.unit];
     const int64_t begin = block * kBlockBytes;
     const int64_t size = BlockSize(planned.size_bytes, block);
+    if (const char* fixed = open.reader->fixed_bytes(); fixed != nullptr) {
+      return WriteFixed(planned.offset + begin, fixed + begin, size, &unit_crcs_[open.unit][block]);
+    }
     const absl::StatusOr<absl::crc32c_t> crc = open.reader->Read(begin, begin + size, buffer);
     if (!crc.ok()) return crc.status();
     unit_crcs_[open.unit][block] = *crc;

@@ -1,9 +1,10 @@
 // Writes the bytes of a plan: the part of a save between the plan and the index.
 //
 // Several threads work at once. Each reads a block of about 1 MiB into a buffer of its own,
-// computes the CRC there, and writes it at its final offset. The CRCs are joined in file order. The
-// summed bytes are the written bytes, also if the sources change meanwhile. Memory: one block per
-// thread, for any model.
+// computes the CRC there, and writes it at its final offset. Bytes that nobody can change are
+// summed and written from where they are. The CRCs are joined in file order. The summed bytes are
+// the written bytes, also if the sources change meanwhile. Memory: one block per thread, for any
+// model. docs/design/save-data.md has the reasons.
 
 #ifndef AUTODIST_SAVE_DATA_DATA_WRITER_H_
 #define AUTODIST_SAVE_DATA_DATA_WRITER_H_

@@ -28,9 +28,15 @@ class HeldValues {
   // Through which the bytes of a tensor are read; null where the tensor's own do not change.
   MemoryImage* image(size_t index) const { return images_.empty() ? nullptr : images_[index]; }
 
+  // Whether nobody at all can change the bytes of a tensor: they may be summed now and read again
+  // when they are written. Of all others the bytes are copied first, so that the sum is that of
+  // what is written whatever the program does.
+  bool is_fixed(size_t index) const { return !fixed_.empty() && fixed_[index]; }
+
  protected:
   std::vector<tensorflow::Tensor> tensors_;
   std::vector<MemoryImage*> images_;  // by tensor, or empty if there are none
+  std::vector<bool> fixed_;           // by tensor, or empty if none is
 };
 
 // Thread-safe.

@@ -59,6 +59,7 @@ UnitReader::UnitReader(const PlannedTensor& planned, const Unit& unit, const Hel
     contiguous_ = BytesOf(values.tensors()[0]);
     contiguous_image_ = values.image(0);
     if (range != nullptr) contiguous_ += (range->needed - range->first) * element_bytes_;
+    if (values.is_fixed(0) && contiguous_image_ == nullptr) fixed_ = contiguous_;
     return;
   }
   shards_.reserve(unit.shards.size());

@@ -34,6 +34,10 @@ class UnitReader {
   // REQUIRES: CheckValues() of them is ok, and `values` outlive the reader.
   UnitReader(const PlannedTensor& planned, const Unit& unit, const HeldValues& values);
 
+  // All bytes of the unit, where they lie together in memory that nobody changes (HeldValues);
+  // else null. Whoever reads them here needs no Read().
+  const char* fixed_bytes() const { return fixed_; }
+
   // Writes the unit's bytes [begin, end) to `out` and returns the CRC of what is there then, even
   // if the sources change meanwhile. Each byte of a value with an image is read once.
   // REQUIRES: begin and end are multiples of the element's size.
@@ -68,6 +72,7 @@ class UnitReader {
   bool has_images_ = false;
   const char* contiguous_ = nullptr;  // the unit's bytes, where they lie together in one source
   MemoryImage* contiguous_image_ = nullptr;
+  const char* fixed_ = nullptr;
 };
 
 }  // namespace autodist
