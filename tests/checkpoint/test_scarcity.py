@@ -43,3 +43,10 @@ def test_without_memory_all_is_as_before_or_as_it_should_be(tmp_path: Path) -> N
     lines = _run("memory", tmp_path, MALLOC_MMAP_THRESHOLD_="16384", MALLOC_ARENA_MAX="1")
     assert lines[-1] == "done"
     assert {"ResourceExhaustedError", "done"} <= {line.split()[-1] for line in lines}
+
+
+def test_a_save_takes_the_space_of_the_file_before_the_former(tmp_path: Path) -> None:
+    done = run_python("-m", "support.checkpoint.overwriting_program", tmp_path)
+    if done.stdout.split("\n")[0] == "cannot mount":
+        pytest.skip("needs to mount a file system")
+    assert done.stdout == "done\n"

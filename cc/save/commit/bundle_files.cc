@@ -150,7 +150,7 @@ absl::Status BundleFiles::Commit(const IndexOf& index) {
   made_directory_.clear();
   // Nothing names these any more. What cannot be removed now is removed by a later save.
   for (const std::string& file : former->data_names) {
-    if (file != data_name) Guarded([&] { return directory_->Remove(file); }).IgnoreError();
+    if (file != data_name) Guarded([&] { return directory_->RemoveLarge(file); }).IgnoreError();
   }
   if (data_file_count_ != 1 && directory_->can_rename()) {
     Guarded([&] {

@@ -154,7 +154,7 @@ absl::Status StagedBundle::Commit() {
   // Nothing names these any more. What cannot be removed now is removed by a later save.
   for (const std::string& file : former->data_names) {
     if (FileCountOf(file) == file_count) continue;
-    Guarded([&] { return directory_->Remove(file); }).IgnoreError();
+    Guarded([&] { return directory_->RemoveLarge(file); }).IgnoreError();
   }
   if (file_count != index->shard_count) {
     Guarded([&] {

@@ -117,7 +117,7 @@ class PosixDirectory : public SaveDirectory {
       : path_(std::move(path)),
         descriptor_(std::move(descriptor)),
         device_(DeviceOf(descriptor_.get())),
-        sees_locks_(SeesLocks(descriptor_.get())) {}
+        is_of_one_machine_(IsOfOneMachine(descriptor_.get())) {}
 
   bool is_sequential() const override { return SequentialDevices::Get().Has(device_); }
 
@@ -148,7 +148,9 @@ class PosixDirectory : public SaveDirectory {
     absl::Status status = CheckPath();
     if (!status.ok()) return status;
     const int directory = descriptor_.get();
-    if (renameat(directory, from.c_str(), directory, to.c_str()) == 0) return absl::OkStatus();
+    const int renamed =
+        WithSpace([&] { return renameat(directory, from.c_str(), directory, to.c_str()); });
+    if (renamed == 0) return absl::OkStatus();
     const int error = errno;
     if (error == EEXIST && ReplaceAside(from, to)) return absl::OkStatus();
     return PosixError(absl::StrCat("cannot rename ", PathOf(from), " to"), PathOf(to), error);
@@ -156,7 +158,9 @@ class PosixDirectory : public SaveDirectory {
 
   absl::Status Link(const std::string& name, const std::string& second) override {
     const int directory = descriptor_.get();
-    if (linkat(directory, name.c_str(), directory, second.c_str(), 0) != 0) {
+    const int linked =
+        WithSpace([&] { return linkat(directory, name.c_str(), directory, second.c_str(), 0); });
+    if (linked != 0) {
       return PosixError("cannot link", PathOf(name), errno);
     }
     return absl::OkStatus();
@@ -167,6 +171,15 @@ class PosixDirectory : public SaveDirectory {
       return PosixError("cannot remove", PathOf(name), errno);
     }
     return absl::OkStatus();
+  }
+
+  absl::Status RemoveLarge(const std::string& name) override {
+    // Over NFS a file that is referred to would get another name, and not be removed.
+    if (!is_of_one_machine_) return Remove(name);
+    RemovedFile removed(descriptor_.get(), name);
+    absl::Status status = Remove(name);
+    if (status.ok()) removed.LetGo();
+    return status;
   }
 
   absl::StatusOr<std::vector<std::string>> List() override {
@@ -211,7 +224,7 @@ class PosixDirectory : public SaveDirectory {
     const int directory = descriptor_.get();
     struct stat named;
     if (fstatat(directory, name.c_str(), &named, AT_SYMLINK_NOFOLLOW) != 0) return;
-    const bool is_seen = sees_locks_ && (IsOfThisBoot(name) || IsLockName(name));
+    const bool is_seen = is_of_one_machine_ && (IsOfThisBoot(name) || IsLockName(name));
     if (!is_seen && std::time(nullptr) - named.st_mtime < kForeignAgeSeconds) {
       return;
     }
@@ -230,8 +243,8 @@ class PosixDirectory : public SaveDirectory {
   }
 
  private:
-  // Whether a lock on a file in the directory is seen by all who see the file.
-  static bool SeesLocks(int descriptor) {
+  // Whether all who see a file in the directory see its lock, too.
+  static bool IsOfOneMachine(int descriptor) {
     struct statfs status;
     return fstatfs(descriptor, &status) == 0 &&
            KindOfFileSystem(static_cast<uint32_t>(status.f_type)) == FileSystemKind::kOneMachine;
@@ -266,7 +279,7 @@ class PosixDirectory : public SaveDirectory {
   const std::string path_;
   const Descriptor descriptor_;
   const dev_t device_;
-  const bool sees_locks_;
+  const bool is_of_one_machine_;
 };
 
 }  // namespace

@@ -77,6 +77,10 @@ class SaveDirectory {
 
   virtual absl::Status Remove(const std::string& name) = 0;
 
+  // The same; the bytes of a large file may be freed later, while this process lives. Who needs
+  // their space meanwhile waits for it (posix_io.h).
+  virtual absl::Status RemoveLarge(const std::string& name) { return Remove(name); }
+
   // PermissionDenied for a directory that may be written to but not read.
   virtual absl::StatusOr<std::vector<std::string>> List() = 0;
 

@@ -92,7 +92,7 @@ struct LockFile {
 LockFile OpenLockFile(int directory, const char* name) {
   constexpr int kFlags = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
   LockFile opened;
-  opened.file = UninheritedDescriptor([&] {
+  const auto make_or_find = [&] {
     while (true) {
       const int made = Uninterrupted(
           [&] { return openat(directory, name, O_RDWR | O_CREAT | O_EXCL | kFlags, 0666); });
@@ -102,7 +102,15 @@ LockFile OpenLockFile(int directory, const char* name) {
       // Unless it was removed between the two.
       if (found >= 0 || errno != ENOENT) return found;
     }
-  });
+  };
+  opened.file = UninheritedDescriptor(make_or_find);
+  if (const int error = errno; opened.file.get() < 0) {
+    if (HasSpaceNow(error)) {
+      opened.file = UninheritedDescriptor(make_or_find);
+    } else {
+      errno = error;
+    }
+  }
   if (opened.file.get() < 0 && errno == EACCES) {
     // What another user's dead process left can be locked all the same.
     opened.is_writable = false;

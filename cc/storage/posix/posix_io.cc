@@ -76,8 +76,14 @@ UninheritedDescriptor OpenFile(int directory, const std::string& path, int flags
 
 absl::StatusOr<PosixFile> PosixFile::Create(int directory, const std::string& name,
                                             const std::string& path) {
-  UninheritedDescriptor descriptor = OpenFile(directory, name, O_WRONLY | O_CREAT | O_EXCL);
-  if (descriptor.get() < 0) return PosixError("cannot create", path, errno);
+  constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL;
+  UninheritedDescriptor descriptor = OpenFile(directory, name, kFlags);
+  int error = errno;
+  if (descriptor.get() < 0 && HasSpaceNow(error)) {
+    descriptor = OpenFile(directory, name, kFlags);
+    error = errno;
+  }
+  if (descriptor.get() < 0) return PosixError("cannot create", path, error);
   return PosixFile(path, std::move(descriptor));
 }
 
@@ -100,8 +106,8 @@ absl::Status InOrderOnly(absl::string_view message) {
 
 absl::Status PosixFile::WriteAt(int64_t offset, absl::string_view bytes, bool* refused) const {
   while (!bytes.empty()) {
-    const ssize_t written = Uninterrupted(
-        [&] { return pwrite(descriptor_.get(), bytes.data(), bytes.size(), offset); });
+    const ssize_t written =
+        WithSpace([&] { return pwrite(descriptor_.get(), bytes.data(), bytes.size(), offset); });
     if (written < 0) {
       const int error = errno;
       absl::Status status = PosixError(
@@ -120,7 +126,7 @@ absl::Status PosixFile::WriteAt(int64_t offset, absl::string_view bytes, bool* r
 absl::Status PosixFile::Append(absl::string_view bytes) const {
   while (!bytes.empty()) {
     const ssize_t written =
-        Uninterrupted([&] { return write(descriptor_.get(), bytes.data(), bytes.size()); });
+        WithSpace([&] { return write(descriptor_.get(), bytes.data(), bytes.size()); });
     if (written < 0) {
       return PosixError(absl::StrCat("cannot append ", bytes.size(), " bytes to"), path_, errno);
     }
@@ -136,7 +142,7 @@ absl::Status PosixFile::Reserve(int64_t size_bytes) const {
       file_system.f_type == TMPFS_MAGIC || file_system.f_type == RAMFS_MAGIC) {
     return absl::OkStatus();
   }
-  const int result = Uninterrupted([&] { return fallocate(descriptor_.get(), 0, 0, size_bytes); });
+  const int result = WithSpace([&] { return fallocate(descriptor_.get(), 0, 0, size_bytes); });
   if (result != 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)) {
     return PosixError(absl::StrCat("cannot reserve ", size_bytes, " bytes for"), path_, errno);
   }

@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "storage/posix/removed_file.h"
 #include "storage/posix/uninherited_descriptor.h"
 
 namespace autodist {
@@ -28,6 +29,17 @@ auto Uninterrupted(const Call& call) {
   constexpr int kMostInterruptions = 100000;
   auto result = call();
   for (int i = 0; result < 0 && errno == EINTR && i < kMostInterruptions; ++i) result = call();
+  return result;
+}
+
+// The same, and once more if the file system was full of a file that is being freed
+// (removed_file.h).
+template <typename Call>
+auto WithSpace(const Call& call) {
+  auto result = Uninterrupted(call);
+  const int error = errno;
+  if (result < 0 && HasSpaceNow(error)) return Uninterrupted(call);
+  errno = error;
   return result;
 }
 

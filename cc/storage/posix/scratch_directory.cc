@@ -56,7 +56,7 @@ absl::Status ScratchDirectory::Create(const std::string& parent, const std::stri
 
 absl::StatusOr<bool> ScratchDirectory::TryCreate(const std::string& parent, std::string name) {
   const std::string path = absl::StrCat(parent, "/", name);
-  if (mkdirat(parent_.get(), name.c_str(), 0777) != 0) {
+  if (WithSpace([&] { return mkdirat(parent_.get(), name.c_str(), 0777); }) != 0) {
     if (errno == EEXIST) return false;
     return PosixError("cannot make directory", path, errno);
   }

@@ -99,6 +99,10 @@ class FaultyDirectory : public SaveDirectory {
     const absl::Status status = faults_.Count("remove");
     return status.ok() ? directory_->Remove(name) : status;
   }
+  absl::Status RemoveLarge(const std::string& name) override {
+    const absl::Status status = faults_.Count("remove");
+    return status.ok() ? directory_->RemoveLarge(name) : status;
+  }
   absl::StatusOr<std::vector<std::string>> List() override {
     if (absl::Status status = faults_.Count("list"); !status.ok()) return status;
     return directory_->List();
