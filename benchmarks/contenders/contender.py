@@ -16,6 +16,9 @@ LIMIT = "limit"
 LIMIT_AGAIN = "limit again"
 LIMIT_NEW = f"{LIMIT}, new memory"
 LIMIT_NEW_HUGE = f"{LIMIT}, new memory, huge pages"
+# Other ways to have the same bytes on a disk.
+LIMIT_PREALLOCATED = "limit, preallocated"
+LIMIT_DIRECT = "limit, direct"
 
 # The rivals' columns, in order; of those that take part.
 RIVALS = (GATHER, STOCK, SHARDED, ASSIGN)

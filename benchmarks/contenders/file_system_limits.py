@@ -10,6 +10,7 @@ import enum
 import itertools
 import mmap
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,9 +19,12 @@ import numpy as np
 from measuring.checks import DATA
 
 _BLOCK_BYTES = 1 << 20
+_ALIGNMENT_BYTES = 4096
 
 
-def bare_writes(values: np.ndarray, threads: int, *, is_synced: bool) -> Callable[[Path], None]:
+def bare_writes(
+    values: np.ndarray, threads: int, *, is_synced: bool, is_preallocated: bool = False
+) -> Callable[[Path], None]:
     """Writes the bytes to the data file of a directory by `pwrite`, in blocks of 1 MiB.
 
     On tmpfs it is not quite the floor. Linux lets one `pwrite` at a time into a file (6.18,
@@ -31,14 +35,12 @@ def bare_writes(values: np.ndarray, threads: int, *, is_synced: bool) -> Callabl
     source = memoryview(values).cast("B")
     pool = concurrent.futures.ThreadPoolExecutor(threads)
 
-    def write_part(descriptor: int, begin: int, end: int) -> None:
-        while begin < end:
-            begin += os.pwrite(descriptor, source[begin : min(begin + _BLOCK_BYTES, end)], begin)
-
     def write(directory: Path) -> None:
         descriptor = os.open(directory / DATA, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
-            _in_parts(pool, threads, source.nbytes, lambda b, e: write_part(descriptor, b, e))
+            if is_preallocated:
+                os.posix_fallocate(descriptor, 0, source.nbytes)
+            _in_parts(pool, threads, source.nbytes, lambda b, e: _write(descriptor, source, b, e))
         finally:
             os.close(descriptor)
         if is_synced:
@@ -53,6 +55,54 @@ class Memory(enum.Enum):
     SAME = "that of the call before"
     NEW = "never touched, as that of a variable that has no value yet"
     NEW_HUGE = "the same, and huge pages are wanted for it"
+
+
+def direct_writes(values: np.ndarray, threads: int) -> Callable[[Path], None]:
+    """Writes the bytes past the page cache (`O_DIRECT`) into preallocated blocks, and syncs.
+
+    The memory is aligned beforehand: a copy of `values`.
+    """
+    memory = mmap.mmap(-1, values.nbytes)
+    memory[:] = memoryview(values).cast("B")
+    source = memoryview(memory)
+    # Direct writes are of whole blocks of the disk.
+    whole = values.nbytes - values.nbytes % _ALIGNMENT_BYTES
+    pool = concurrent.futures.ThreadPoolExecutor(threads)
+
+    def write(directory: Path) -> None:
+        descriptor = os.open(directory / DATA, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        direct = os.open(directory / DATA, os.O_WRONLY | os.O_DIRECT)
+        try:
+            os.posix_fallocate(descriptor, 0, values.nbytes)
+            blocks = -(-whole // _BLOCK_BYTES)
+            _in_parts(
+                pool,
+                threads,
+                blocks,
+                lambda b, e: _write(direct, source, b * _BLOCK_BYTES, min(e * _BLOCK_BYTES, whole)),
+            )
+            _write(descriptor, source, whole, values.nbytes)
+        finally:
+            os.close(direct)
+            os.close(descriptor)
+        sync_all(directory)
+
+    return write
+
+
+def has_direct_writes(directory: Path) -> bool:
+    """Whether files of a directory can be written past the page cache."""
+    with tempfile.NamedTemporaryFile(dir=directory) as file:
+        try:
+            os.close(os.open(file.name, os.O_WRONLY | os.O_DIRECT))
+        except OSError:
+            return False
+    return True
+
+
+def _write(descriptor: int, source: memoryview, begin: int, end: int) -> None:
+    while begin < end:
+        begin += os.pwrite(descriptor, source[begin : min(begin + _BLOCK_BYTES, end)], begin)
 
 
 class BareReads:

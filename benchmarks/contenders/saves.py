@@ -9,6 +9,8 @@
 | numpy.save, ...     | the whole variables, from memory                                                 | values    |
 | limit               | the bytes by `pwrite` from as many threads, nothing else                         | data file |
 | limit again         | the same; the control                                                            | data file |
+| limit, preallocated | the same after `fallocate`; where the place is synced                            | data file |
+| limit, direct       | the same after `fallocate`, past the page cache; where the place is synced       | data file |
 
 Bytes: data and index equal those that stock TensorFlow writes from the single-node graph. Where the
 place is synced, ours is `Saver(durable=True)`, and for all others every file and the directory are
@@ -35,15 +37,24 @@ class Saves(ContestEntries):
     """Everybody who saves the contest's model."""
 
     def _limits(self) -> Iterator[Entry]:
+        is_synced, threads = self._place.is_synced, self._setting.threads
         for way in (contender.LIMIT, contender.LIMIT_AGAIN):
-            yield Entry.make(
-                way,
-                None,
-                run=file_system_limits.bare_writes(
-                    self._values, self._setting.threads, is_synced=self._place.is_synced
-                ),
-                check=lambda directory: check_data(directory, self._reference),
-            )
+            write = file_system_limits.bare_writes(self._values, threads, is_synced=is_synced)
+            yield self._limit(way, write)
+        if not is_synced:
+            return
+        write = file_system_limits.bare_writes(
+            self._values, threads, is_synced=True, is_preallocated=True
+        )
+        yield self._limit(contender.LIMIT_PREALLOCATED, write)
+        if file_system_limits.has_direct_writes(self._setting.directory(self._place)):
+            write = file_system_limits.direct_writes(self._values, threads)
+            yield self._limit(contender.LIMIT_DIRECT, write)
+
+    def _limit(self, way: str, write: stock_tensorflow.Work) -> Entry:
+        return Entry.make(
+            way, None, run=write, check=lambda directory: check_data(directory, self._reference)
+        )
 
     def _of_own_graph(self, layout: Layout) -> Iterator[Entry]:
         held = models.hold(self._model, self._values, layout)

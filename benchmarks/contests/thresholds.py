@@ -86,7 +86,10 @@ _SPEEDS = (
     _Speed("save", "tmpfs", Key(OURS, _COLUMNS), Key(OURS, _EIGHT), 0.8),
     _Speed("save", "tmpfs", Key(OURS, _GRID), Key(OURS, _EIGHT), 0.8),
     _Speed("save", "tmpfs", Key(OURS, _REPLICAS), Key(OURS, _ONE), 0.7),
-    _Speed("save", "disk-synced", Key(OURS, _EIGHT), Key(contender.LIMIT), 0.8),
+    *(
+        _Speed("save", "disk-synced", Key(OURS, _EIGHT), Key(way), 0.95)
+        for way in (contender.LIMIT, contender.LIMIT_PREALLOCATED, contender.LIMIT_DIRECT)
+    ),
 )
 
 
