@@ -28,11 +28,11 @@ def aligned(size: int) -> np.ndarray:
     return memory[start : start + size]
 
 
-def feed_array(session: tf1.Session, variable: Any, part: int) -> Callable[[], Any]:
-    """Assigns a NumPy array, or a part of one. Returns what changes the array."""
-    array = aligned(part * SIZE)
-    fed = tf1.placeholder(tf.float32, [part * SIZE])
-    value = tf.split(fed, part)[0] if part > 1 else tf.identity(fed)
+def feed_array(session: tf1.Session, variable: Any, rows: int) -> Callable[[], Any]:
+    """Assigns a NumPy array, or the first of its rows. Returns what changes the array."""
+    array = aligned(rows * SIZE).reshape(rows, SIZE) if rows else aligned(SIZE)
+    fed = tf1.placeholder(tf.float32, array.shape)
+    value = tf.unstack(fed)[0] if rows else tf.identity(fed)
     session.run(tf1.assign(variable, value), {fed: array})
 
     def change() -> None:
@@ -55,7 +55,7 @@ def assign_ref_variable(session: tf1.Session, variable: Any) -> Callable[[], Any
 
 
 WAYS = {
-    "array": lambda session, variable: feed_array(session, variable, 1),
+    "array": lambda session, variable: feed_array(session, variable, 0),
     "part of an array": lambda session, variable: feed_array(session, variable, 2),
     "ref variable": assign_ref_variable,
 }
