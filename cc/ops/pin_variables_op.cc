@@ -1,7 +1,14 @@
-// AutodistPinVariables: the variables behind some handles of one device, as one value.
+// AutodistPinVariables and AutodistPinNamedVariables: some variables of one device, as one value.
+//
+// A graph with a handle for each of many variables costs more than all else of a save: TensorFlow
+// places, partitions and runs an op for each. So variables are pinned by name where their names are
+// known.
 
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "sessions/pinned_variables.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
@@ -30,9 +37,26 @@ pins: A scalar that holds the variables in the order of their handles.
 may_be_uninitialized: Whether a variable without a value is pinned too; else that is an error.
 )doc");
 
-class PinVariablesOp : public tensorflow::OpKernel {
+REGISTER_OP("AutodistPinNamedVariables")
+    .Output("pins: variant")
+    .Attr("containers: list(string)")
+    .Attr("names: list(string)")
+    .Attr("may_be_uninitialized: bool = false")
+    .SetIsStateful()
+    .SetShapeFn(tensorflow::shape_inference::ScalarShape)
+    .Doc(R"doc(
+As AutodistPinVariables, of variables that are named.
+
+pins: A scalar that holds the variables in the order of their names.
+containers: Of each variable the container of its VarHandleOp.
+names: Likewise its shared_name.
+may_be_uninitialized: As in AutodistPinVariables.
+)doc");
+
+// Pins the variables that `HandleOf` of a derived class finds.
+class PinningOp : public tensorflow::OpKernel {
  public:
-  explicit PinVariablesOp(tensorflow::OpKernelConstruction* context) : OpKernel(context) {
+  explicit PinningOp(tensorflow::OpKernelConstruction* context) : OpKernel(context) {
     OP_REQUIRES_OK(context, context->GetAttr("may_be_uninitialized", &may_be_uninitialized_));
   }
 
@@ -44,11 +68,15 @@ class PinVariablesOp : public tensorflow::OpKernel {
   bool IsExpensive() override { return false; }
 
  private:
+  virtual int Count(tensorflow::OpKernelContext* context) const = 0;
+  virtual tensorflow::ResourceHandle HandleOf(tensorflow::OpKernelContext* context,
+                                              int number) const = 0;
+
   absl::Status Pin(tensorflow::OpKernelContext* context) const {
-    PinnedVariables::Variables variables(context->num_inputs());
-    for (int i = 0; i < context->num_inputs(); ++i) {
+    PinnedVariables::Variables variables(Count(context));
+    for (size_t i = 0; i < variables.size(); ++i) {
       PinnedVariable& pinned = variables[i];
-      pinned.handle = tensorflow::HandleFromInput(context, i);
+      pinned.handle = HandleOf(context, static_cast<int>(i));
       pinned.manager = context->resource_manager();
       const absl::Status found =
           tensorflow::LookupResource(context, pinned.handle, &pinned.variable);
@@ -68,8 +96,46 @@ class PinVariablesOp : public tensorflow::OpKernel {
   bool may_be_uninitialized_;
 };
 
+class PinVariablesOp : public PinningOp {
+ public:
+  using PinningOp::PinningOp;
+
+ private:
+  int Count(tensorflow::OpKernelContext* context) const override { return context->num_inputs(); }
+  tensorflow::ResourceHandle HandleOf(tensorflow::OpKernelContext* context,
+                                      int number) const override {
+    return tensorflow::HandleFromInput(context, number);
+  }
+};
+
+class PinNamedVariablesOp : public PinningOp {
+ public:
+  explicit PinNamedVariablesOp(tensorflow::OpKernelConstruction* context) : PinningOp(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("containers", &containers_));
+    OP_REQUIRES_OK(context, context->GetAttr("names", &names_));
+    OP_REQUIRES(context, containers_.size() == names_.size(),
+                absl::InvalidArgumentError(absl::StrCat("there are ", containers_.size(),
+                                                        " containers but ", names_.size(),
+                                                        " names of variables")));
+  }
+
+ private:
+  int Count(tensorflow::OpKernelContext*) const override { return static_cast<int>(names_.size()); }
+  // As VarHandleOp.
+  tensorflow::ResourceHandle HandleOf(tensorflow::OpKernelContext* context,
+                                      int number) const override {
+    return tensorflow::MakeResourceHandle<tensorflow::Var>(context, containers_[number],
+                                                           names_[number]);
+  }
+
+  std::vector<std::string> containers_;
+  std::vector<std::string> names_;
+};
+
 REGISTER_KERNEL_BUILDER(Name("AutodistPinVariables").Device(tensorflow::DEVICE_CPU),
                         PinVariablesOp);
+REGISTER_KERNEL_BUILDER(Name("AutodistPinNamedVariables").Device(tensorflow::DEVICE_CPU),
+                        PinNamedVariablesOp);
 
 }  // namespace
 }  // namespace autodist

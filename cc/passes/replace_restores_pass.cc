@@ -1,11 +1,9 @@
 // A graph pass: tagged RestoreV2 nodes become AutodistRestore, in the runtime's own copy of a
 // graph.
 //
-//   RestoreV2 -> Identity -> AssignVariableOp <- VarHandleOp      VarHandleOp ->
-//   AutodistPinVariables
-//           `--> Assign <- Variable                  becomes                          v
-//                                                                 Variable <- Assign <-
-//                                                                 AutodistRestore
+//   RestoreV2 -> Identity -> AssignVariableOp <- VarHandleOp       AutodistPinNamedVariables
+//           `--> Assign <- Variable                  becomes                  v
+//                                                         Variable <- Assign <- AutodistRestore
 //
 // What is assigned to a resource variable is written there by the op itself; all else comes out of
 // it as a tensor. Nodes of one prefix that wait for nothing become one op, so that a stored byte is
@@ -22,6 +20,7 @@
 #include "passes/node_attr.h"
 #include "passes/node_edges.h"
 #include "passes/own_nodes_pass.h"
+#include "passes/pins.h"
 #include "passes/stateful_name.h"
 #include "passes/strings_node.h"
 #include "passes/tagged_restore.h"
@@ -45,7 +44,7 @@ constexpr int kSlices = 2;
 
 // The variables of one device that a restore writes.
 struct RestoredPin {
-  std::vector<NodeBuilder::NodeOut> handles;
+  PinnedHandles pinned;
   std::vector<int64_t> entries;
   std::vector<tensorflow::PartialTensorShape> shapes;
   std::vector<bool> validate_shapes;
@@ -97,7 +96,7 @@ class RestoreReplacement {
         continue;
       }
       RestoredPin& pin = pins_[assign->device];
-      pin.handles.emplace_back(assign->handle);
+      pin.pinned.handles.emplace_back(assign->handle);
       pin.entries.push_back(entry);
       pin.shapes.push_back(assign->shape);
       pin.validate_shapes.push_back(assign->validate_shape);
@@ -110,15 +109,11 @@ class RestoreReplacement {
     std::vector<int64_t> variable_entries;
     std::vector<tensorflow::PartialTensorShape> shapes;
     std::vector<bool> validate_shapes;
-    for (const auto& [device, pin] : pins_) {
+    for (auto& [device, pin] : pins_) {
+      pin.pinned.device = device;
+      pin.pinned.may_be_uninitialized = true;
       Node* node;
-      absl::Status status = NodeBuilder(StatefulName(first_, "restore_pins", Identify(device, pin)),
-                                        "AutodistPinVariables")
-                                .Input(pin.handles)
-                                .Attr("may_be_uninitialized", true)
-                                .Device(device)
-                                .AssignedDevice(device)
-                                .Finalize(&graph_, &node);
+      absl::Status status = AddPins(&graph_, first_, "restore_pins", pin.pinned, &node, &handles_);
       if (!status.ok()) return status;
       pins.emplace_back(node, 0);
       variable_entries.insert(variable_entries.end(), pin.entries.begin(), pin.entries.end());
@@ -162,7 +157,7 @@ class RestoreReplacement {
 
   static std::string Identify(const std::string& device, const RestoredPin& pin) {
     std::string text = absl::StrCat(device, " ", absl::StrJoin(pin.entries, ","));
-    for (const NodeBuilder::NodeOut& handle : pin.handles) {
+    for (const NodeBuilder::NodeOut& handle : pin.pinned.handles) {
       absl::StrAppend(&text, " ", handle.node->name(), ":", handle.index);
     }
     return text;
@@ -222,6 +217,7 @@ class RestoreReplacement {
       }
     }
     for (Node* old : removed) graph_.RemoveNode(old);
+    RemoveUnused(&graph_, handles_);
     return absl::OkStatus();
   }
 
@@ -242,6 +238,7 @@ class RestoreReplacement {
   std::vector<tensorflow::PartialTensorShape> tensor_shapes_;
   std::vector<Consumer> consumers_;
   std::vector<Node*> replaced_;
+  std::vector<Node*> handles_;  // that the pins do without
 };
 
 // Whether all inputs of `node` except the prefix are constants, and it waits for nothing. Such

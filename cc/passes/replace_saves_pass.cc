@@ -1,6 +1,6 @@
 // A graph pass: tagged SaveV2 nodes become AutodistSave, in the runtime's own copy of a graph.
 //
-//   VarHandleOp -> ReadVariableOp -> Identity -> SaveV2        VarHandleOp -> AutodistPinVariables
+//   VarHandleOp -> ReadVariableOp -> Identity -> SaveV2             AutodistPinNamedVariables
 //                                   Variable  ----^     becomes                    v
 //                                                                      AutodistReferenceVariables
 //                                                                                  v
@@ -21,6 +21,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "passes/own_nodes_pass.h"
+#include "passes/pins.h"
 #include "passes/stateful_name.h"
 #include "passes/strings_node.h"
 #include "passes/tagged_save.h"
@@ -37,7 +38,7 @@ using tensorflow::NodeBuilder;
 
 // The variables of one device that a save reads in place.
 struct SavedPin {
-  std::vector<NodeBuilder::NodeOut> handles;
+  PinnedHandles pinned;
   std::set<Node*> before;
 };
 
@@ -73,8 +74,8 @@ class SaveReplacement {
         continue;
       }
       SavedPin& pin = pins_[read->device];
-      places_.push_back({read->device, static_cast<int64_t>(pin.handles.size())});
-      pin.handles.emplace_back(read->handle);
+      places_.push_back({read->device, static_cast<int64_t>(pin.pinned.handles.size())});
+      pin.pinned.handles.emplace_back(read->handle);
       pin.before.insert(read->before.begin(), read->before.end());
       replaced_.insert(replaced_.end(), read->nodes.begin(), read->nodes.end());
       replaced_.insert(replaced_.end(), read->preparations.begin(), read->preparations.end());
@@ -86,7 +87,7 @@ class SaveReplacement {
     int64_t count = 0;
     for (const auto& [device, pin] : pins_) {
       first[device] = count;
-      count += pin.handles.size();
+      count += pin.pinned.handles.size();
     }
     first[""] = count;
     std::vector<int64_t> index;
@@ -99,19 +100,13 @@ class SaveReplacement {
     if (pins_.empty()) return absl::OkStatus();
     std::vector<NodeBuilder::NodeOut> pins;
     std::string contents;
-    for (const auto& [device, pin] : pins_) {
+    for (auto& [device, pin] : pins_) {
+      pin.pinned.device = device;
+      pin.pinned.before.assign(pin.before.begin(), pin.before.end());
       Node* node;
-      const std::string one = absl::StrCat(device, " ", pin.handles.size());
-      absl::StrAppend(&contents, one, " ");
-      const std::string name = StatefulName(*save_, "pins", one);
-      absl::Status status =
-          NodeBuilder(name, "AutodistPinVariables")
-              .Input(pin.handles)
-              .ControlInputs(std::vector<Node*>(pin.before.begin(), pin.before.end()))
-              .Device(device)
-              .AssignedDevice(device)
-              .Finalize(&graph_, &node);
+      absl::Status status = AddPins(&graph_, *save_, "pins", pin.pinned, &node, &replaced_);
       if (!status.ok()) return status;
+      absl::StrAppend(&contents, device, " ", pin.pinned.handles.size(), " ");
       pins.emplace_back(node, 0);
     }
     Node* node;
@@ -165,7 +160,7 @@ class SaveReplacement {
       if (!edge->dst()->IsSink()) graph_.AddControlEdge(node, edge->dst());
     }
     graph_.RemoveNode(save_);
-    RemoveUnused();
+    RemoveUnused(&graph_, replaced_);
     return absl::OkStatus();
   }
 
@@ -175,26 +170,13 @@ class SaveReplacement {
     return types;
   }
 
-  // Removes the replaced reads that nothing else uses.
-  void RemoveUnused() {
-    std::set<Node*> removed;
-    for (Node* node : replaced_) {
-      if (removed.count(node) > 0) continue;
-      bool is_used = false;
-      for (const Edge* edge : node->out_edges()) is_used = is_used || !edge->dst()->IsSink();
-      if (is_used) continue;
-      removed.insert(node);
-      graph_.RemoveNode(node);
-    }
-  }
-
   Graph& graph_;
   Node* const save_;
   std::vector<const Edge*> inputs_;
   std::vector<Place> places_;             // one per value of the save
   std::map<std::string, SavedPin> pins_;  // by device
   std::vector<NodeBuilder::NodeOut> tensors_;
-  std::vector<Node*> replaced_;  // consumers before producers, with repetitions
+  std::vector<Node*> replaced_;  // reads, then handles; consumers first, with repetitions
 };
 
 // Replaces the tagged saves for which `is_ours` holds.

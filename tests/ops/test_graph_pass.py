@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from autodist import _native
+
 tf1 = tf.compat.v1
 
 
@@ -75,7 +77,7 @@ def test_partitioned_variables_and_slots_are_saved_whole(
         expected = session.run(whole)
     assert "SaveV2" not in ran
     assert "AutodistSave" in ran
-    assert ("AutodistPinVariables" in ran) == use_resource
+    assert ("AutodistPinNamedVariables" in ran) == use_resource
     assert not {"ReadVariableOp", "DisableCopyOnRead"} & set(ran)
     stored = dict(tf.train.list_variables(str(tmp_path / "ckpt")))
     assert stored == {**{name: [20, 30] for name in whole}, "beta1_power": [], "beta2_power": []}
@@ -138,8 +140,90 @@ def test_variables_of_several_local_devices_are_read_in_place(
     with tf1.Session(config=tf1.ConfigProto(device_count={"CPU": 2})) as session:
         session.run(tf1.global_variables_initializer())
         ran = save_with(session, saver, tmp_path / "ckpt")
-    assert ran.count("AutodistPinVariables") == 2
+    assert ran.count("AutodistPinNamedVariables") == 2
     np.testing.assert_array_equal(tf.train.load_variable(str(tmp_path / "ckpt"), "v1"), [1, 1, 1])
+
+
+def handle_of(name: str, **where: str) -> Any:
+    return tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=[1], name=name, **where)
+
+
+def save_of_handles(handles: dict[str, Any], prefix: Path) -> Any:
+    return tf.raw_ops.SaveV2(
+        prefix=str(prefix),
+        tensor_names=[*handles],
+        shape_and_slices=[""] * len(handles),
+        tensors=[
+            tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32)
+            for handle in handles.values()
+        ],
+    )
+
+
+def test_handles_are_not_run_for_variables_that_have_names(graph: tf.Graph, tmp_path: Path) -> None:
+    handles = {
+        # TensorFlow does not name it after its node.
+        "unnamed": handle_of("plain"),
+        "shared": handle_of("a", shared_name="b"),
+        "other": handle_of("b", shared_name="b"),
+        "contained": handle_of("d", container="c", shared_name="b"),
+        "not contained": handle_of("e", shared_name="d"),
+    }
+    numbers = {name: float(number) for number, name in enumerate(handles)}
+    fill = [
+        tf.raw_ops.AssignVariableOp(resource=handle, value=[numbers[name]])
+        for name, handle in handles.items()
+    ]
+    save = save_of_handles(handles, tmp_path / "ckpt")
+    has_value = tf.raw_ops.VarIsInitializedOp(resource=handles["unnamed"])
+    tag_saves(graph)
+    with tf1.Session() as session:
+        # One variable has two handles.
+        session.run([op for op in fill if op is not fill[2]])
+        ran = ops_run(session, save, {})
+        assert "AutodistSave" in ran
+        assert not {"VarHandleOp", "ReadVariableOp", "AutodistPinVariables"} & set(ran)
+        # A handle that another op takes is run for that.
+        ran = ops_run(session, [has_value, save], {})
+        assert {"AutodistPinNamedVariables", "VarHandleOp"} <= set(ran)
+    expected = {**numbers, "other": numbers["shared"]}
+    for name, number in expected.items():
+        assert tf.train.load_variable(str(tmp_path / "ckpt"), name) == [number]
+
+
+def test_a_handle_that_waits_for_an_op_keeps_its_place(graph: tf.Graph, tmp_path: Path) -> None:
+    variable = tf1.get_variable("v", initializer=[1.0], use_resource=True)
+    with tf.control_dependencies([variable.assign([2.0])]):
+        handle = handle_of("late", shared_name="v")
+    save = save_of_handles({"v": handle}, tmp_path / "ckpt")
+    tag_saves(graph)
+    with tf1.Session() as session:
+        session.run(variable.initializer)
+        ran = ops_run(session, save, {})
+        assert {"AutodistPinVariables", "VarHandleOp"} <= set(ran)
+    assert tf.train.load_variable(str(tmp_path / "ckpt"), "v") == [2.0]
+
+
+def test_a_variable_without_a_value_is_named_as_by_stock(graph: tf.Graph, tmp_path: Path) -> None:
+    handle = handle_of("h", container="c", shared_name="missing")
+    save = save_of_handles({"v": handle}, tmp_path / "ckpt")
+    read = tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32)
+    tag_saves(graph)
+    with tf1.Session() as session:
+        for op in (save, read):
+            with pytest.raises(tf.errors.FailedPreconditionError) as raised:
+                session.run(op)
+            assert "Could not find variable missing" in raised.value.message
+            assert "container=c" in raised.value.message
+
+
+def test_as_many_containers_as_names_are_needed(graph: tf.Graph) -> None:
+    pins = _native.ops().autodist_pin_named_variables(containers=["", ""], names=["v"])
+    with (
+        tf1.Session() as session,
+        pytest.raises(tf.errors.InvalidArgumentError, match="2 containers but 1 names"),
+    ):
+        session.run(pins.op)
 
 
 def test_replicas_are_aggregated_as_the_tag_says(graph: tf.Graph, tmp_path: Path) -> None:
@@ -199,7 +283,7 @@ def test_control_dependencies_are_kept(graph: tf.Graph, tmp_path: Path) -> None:
     tag_saves(graph)
     with tf1.Session() as session:
         session.run(variable.initializer)
-        assert "AutodistPinVariables" in ops_run(session, after, {})
+        assert "AutodistPinNamedVariables" in ops_run(session, after, {})
     assert tf.train.load_variable(str(tmp_path / "ckpt"), "v") == [2.0]
 
 

@@ -100,7 +100,7 @@ def test_a_save_over_grpc(where: str, cluster: Cluster, tmp_path: Path) -> None:
             trained = session.run(tf1.global_variables())
     ran = [node.op for partition in metadata.partition_graphs for node in partition.node]
     assert ("AutodistSave" in ran, "SaveV2" in ran) == (is_replaced, not is_replaced)
-    assert ran.count("AutodistPinVariables") == pins
+    assert ran.count("AutodistPinNamedVariables") == pins
     np.testing.assert_array_equal(trained, np.full([6, 5, 4], 2))
     for name, shape in tf.train.list_variables(str(tmp_path / "ckpt")):
         assert shape == [10, 4]

@@ -182,11 +182,11 @@ def test_a_read_that_others_take_is_what_is_saved(
         _, ran = ops_run(session, [fetches, save])
         assert "AutodistSave" in ran
         assert "ReadVariableOp" in ran
-        assert not {"AutodistPinVariables", "AutodistReferenceVariables"} & set(ran)
+        assert not {"AutodistPinNamedVariables", "AutodistReferenceVariables"} & set(ran)
         np.testing.assert_array_equal(saved_values(str(tmp_path / "m"))["v0"], np.ones([3]))
         # For the node alone it is replaced.
         if other != "entry":
-            assert "AutodistPinVariables" in ops_run(session, save)[1]
+            assert "AutodistPinNamedVariables" in ops_run(session, save)[1]
 
 
 def on_other_device(value: Any) -> Any:

@@ -100,13 +100,15 @@ class JointInstant:
             Waits for that, a second at most.
     """
 
-    def __init__(self, chief: str, sources: Sequence[Source], handles: Sequence[Any]) -> None:
+    def __init__(
+        self, chief: str, sources: Sequence[Source], handles: own_graph_handles.OwnHandles
+    ) -> None:
         """Builds the op that listens.
 
         Args:
             chief: The task that leads.
             sources: The values of the save.
-            handles: The handles of the variables behind them, in the graph.
+            handles: The variables behind them, for the graph.
         """
         self._chief = chief
         self._sources = sources
@@ -126,13 +128,13 @@ class JointInstant:
             )
 
     def reference(self, numbers: Iterable[int], task: str) -> tuple[list[int], list[Any]]:
-        """Adds ops that take variables of one task; as `own_graph_handles.reference`.
+        """Adds ops that take variables of one task; as `OwnHandles.reference`.
 
         Args:
             numbers: Which of the sources.
             task: Where they lie.
         """
-        ordered, pins = own_graph_handles.pin(list(numbers), self._handles)
+        ordered, pins = self._handles.pin(list(numbers))
         if not pins:
             return ordered, []
         with tf.device(task_names.processor_of(task)):
@@ -161,7 +163,7 @@ class JointInstant:
         """
         by_task: dict[str, list[int]] = collections.defaultdict(list)
         for number in numbers:
-            by_task[task_names.task_of(self._handles[number].device, self._chief)].append(number)
+            by_task[task_names.task_of(self._handles.device(number), self._chief)].append(number)
         values: dict[int, Any] = {}
         for task, there in by_task.items():
             ordered, (references,) = self.reference(there, task)

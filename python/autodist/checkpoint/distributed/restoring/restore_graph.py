@@ -60,10 +60,9 @@ class RestoreGraph:
         ops = _native.ops()
         with self._on(0):
             self.open = ops.autodist_open_restore(self.restore_id, self.prefix, self.lease)
-        handles = [
-            own_graph_handles.handle_of(restore_target.variable)
-            for restore_target in self._placed.targets
-        ]
+        handles = own_graph_handles.OwnHandles(
+            restore_target.variable for restore_target in self._placed.targets
+        )
         published, drops, touches = [], [], []
         by_home: dict[str, list[int]] = {}
         for number, home in enumerate(homes):
@@ -81,12 +80,14 @@ class RestoreGraph:
         self.drop = tf.group(*drops)
         self.touch_ops = touches
 
-    def _join(self, index: int, here: list[int], handles: Sequence[Any]) -> tuple[list[int], Any]:
+    def _join(
+        self, index: int, here: list[int], handles: own_graph_handles.OwnHandles
+    ) -> tuple[list[int], Any]:
         targets = self._placed.targets
         pinned = {
             number for number in here if own_graph_handles.is_pinnable(targets[number].variable)
         }
-        numbers, pins = own_graph_handles.pin(sorted(pinned), handles, may_be_uninitialized=True)
+        numbers, pins = handles.pin(sorted(pinned), may_be_uninitialized=True)
         numbers += [number for number in here if number not in pinned]
         with self._on(index):
             part = tf.compat.v1.placeholder(tf.int64, [None])
@@ -106,7 +107,7 @@ class RestoreGraph:
             )
         return numbers, outputs
 
-    def _publish(self, index: int, handles: Sequence[Any]) -> list[Any]:
+    def _publish(self, index: int, handles: own_graph_handles.OwnHandles) -> list[Any]:
         """Returns the ops that publish what a task holds."""
         targets = self._placed.targets
         assigned = [
@@ -121,7 +122,7 @@ class RestoreGraph:
         if not assigned:
             return [published]
         return [
-            _assign(targets[number], handles[number], tensor)
+            _assign(targets[number], handles.handle(number), tensor)
             for number, tensor in zip(assigned, published, strict=True)
         ]
 

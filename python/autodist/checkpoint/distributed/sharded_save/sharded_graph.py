@@ -64,10 +64,9 @@ class ShardedGraph:
             self.prefix = tf.compat.v1.placeholder(tf.string, [])
             self.values = [tf.compat.v1.placeholder(placed.sources[number].dtype) for number in fed]
             self._given = dict(zip(fed, self.values, strict=True))
-            self._variables: list[Any] = [
-                None if source.variable is None else own_graph_handles.handle_of(source.variable)
-                for source in placed.sources
-            ]
+            self._variables = own_graph_handles.OwnHandles(
+                source.variable for source in placed.sources
+            )
             writers = dict.fromkeys([chief, *(data_file.task for data_file in data_files)])
             self.probes = {task: self._probe(task, str(i)) for i, task in enumerate(writers)}
             self.sizes = {number: self._size(number) for number in unsized}
@@ -117,7 +116,7 @@ class ShardedGraph:
         return tf.raw_ops.ReadFile(filename=tf.strings.join([self.directory, "/" + PROBE]))
 
     def _size(self, number: int) -> Any:
-        variable = self._variables[number]
+        variable = self._variables.handle(number)
         with tf.device(variable.device):
             if self._placed.sources[number].is_resource:
                 shape = tf.raw_ops.VariableShape(input=variable, out_type=tf.int64)
@@ -135,9 +134,7 @@ class ShardedGraph:
         if self.joint is not None:
             pinned, pins = self.joint.reference(held, data_file.task)
         else:
-            pinned, pins = own_graph_handles.reference(
-                held, self._variables, task_names.processor_of(data_file.task)
-            )
+            pinned, pins = self._variables.reference(held, task_names.processor_of(data_file.task))
         read = [number for number in data_file.numbers if number not in set(pinned)]
         tensors = [self._value(number) for number in read]
         position = {number: i for i, number in enumerate([*pinned, *read])}
@@ -173,7 +170,7 @@ class ShardedGraph:
             return self._sent[number]
         if source.variable is None:
             return self._given[number]
-        variable = self._variables[number]
+        variable = self._variables.handle(number)
         with tf.device(variable.device):
             if source.is_resource:
                 return tf.raw_ops.ReadVariableOp(resource=variable, dtype=source.dtype)

@@ -96,10 +96,7 @@ class SaveGraph:
         by_home: dict[str, list[int]] = {}
         for number, home in enumerate(homes):
             by_home.setdefault(home, []).append(number)
-        handles = [
-            None if source.variable is None else own_graph_handles.handle_of(source.variable)
-            for source in placed.sources
-        ]
+        handles = own_graph_handles.OwnHandles(source.variable for source in placed.sources)
         # Those that are taken where they lie and sent to the chief.
         taken: dict[int, Any] = {}
         if is_instant:
@@ -114,7 +111,7 @@ class SaveGraph:
                 self.stock_servers[index] = stock_server_reads.StockServerReads(
                     task,
                     {number: placed.sources[number] for number in here},
-                    {number: handles[number] for number in here},
+                    {number: handles.handle(number) for number in here},
                     label=label,
                     save_id=self.save_id,
                 )
@@ -223,16 +220,14 @@ class SaveGraph:
         index: int,
         held: list[int],
         read: list[int],
-        handles: Sequence[Any],
+        handles: own_graph_handles.OwnHandles,
         taken: Mapping[int, Any],
     ) -> tuple[list[int], Any]:
         ops = _native.ops()
         if self.joint is not None:
             numbers, pins = self.joint.reference(held, self.tasks[index])
         else:
-            numbers, pins = own_graph_handles.reference(
-                held, handles, task_names.processor_of(self.tasks[index])
-            )
+            numbers, pins = handles.reference(held, task_names.processor_of(self.tasks[index]))
         tensors = []
         for number in read:
             source = self._placed.sources[number]
@@ -242,7 +237,7 @@ class SaveGraph:
             tensors.append(
                 self._value_of[number]
                 if source.variable is None
-                else _value(source, handles[number])
+                else _value(source, handles.handle(number))
             )
         numbers.extend(read)
         with self._on(index):

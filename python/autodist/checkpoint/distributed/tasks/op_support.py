@@ -71,4 +71,5 @@ def _instant_probe() -> Any:
 
 
 def _probe() -> Any:
-    return _native.ops().autodist_drop_save("")
+    # The newest of the ops that saves and restores need.
+    return _native.ops().autodist_pin_named_variables(containers=[], names=[]).op

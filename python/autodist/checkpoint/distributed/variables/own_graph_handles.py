@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -43,7 +44,12 @@ class PlacedVariable:
 
 def is_in_processor_memory(variable: PlacedVariable) -> bool:
     """Tells whether a variable lies in the memory of a processor, not of an accelerator."""
-    return bool(tf.DeviceSpec.from_string(variable.device).device_type == "CPU")
+    return _is_processor(variable.device)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _is_processor(device: str) -> bool:
+    return bool(tf.DeviceSpec.from_string(device).device_type == "CPU")
 
 
 def is_pinnable(variable: PlacedVariable) -> bool:
@@ -51,11 +57,88 @@ def is_pinnable(variable: PlacedVariable) -> bool:
     return variable.type == variable_ops.RESOURCE and is_in_processor_memory(variable)
 
 
-def handle_of(variable: PlacedVariable) -> Any:
-    """Adds an op for the same variable to the default graph, on the same device."""
+class OwnHandles:
+    """Variables of the user's session, for the ops of a graph of our own.
+
+    What reads or writes variables in place finds them by name. Only any other op needs a handle,
+    which is an op of the graph: making one takes as long as all else that a variable needs.
+    """
+
+    def __init__(self, variables: Iterable[PlacedVariable | None]) -> None:
+        """Makes no op yet.
+
+        Args:
+            variables: The variables; `None` for another value. Their numbers are their places here.
+        """
+        self._variables = list(variables)
+        self._handles: dict[int, Any] = {}
+
+    def device(self, number: int) -> str:
+        """Returns the device of a variable."""
+        return str(self._placed(number).device)
+
+    def handle(self, number: int) -> Any:
+        """Returns an op's output for a variable, on its device; adds it to the default graph."""
+        if number not in self._handles:
+            self._handles[number] = _handle_of(self._placed(number))
+        return self._handles[number]
+
+    def pin(self, numbers: Sequence[int], **arguments: Any) -> tuple[list[int], list[Any]]:
+        """Adds ops that look up resource variables, one for each device.
+
+        Args:
+            numbers: Which of the variables.
+            **arguments: Of `AutodistPinNamedVariables`.
+
+        Returns:
+            The numbers in the order of the outputs of the ops, and these outputs.
+        """
+        by_device: dict[str, list[int]] = {}
+        for number in numbers:
+            by_device.setdefault(self.device(number), []).append(number)
+        pins = []
+        ordered: list[int] = []
+        for device, on_device in by_device.items():
+            variables = [self._placed(number) for number in on_device]
+            with tf.device(device):
+                pins.append(
+                    _native.ops().autodist_pin_named_variables(
+                        containers=[variable.get_attr("container") for variable in variables],
+                        names=[variable.get_attr("shared_name") for variable in variables],
+                        **arguments,
+                    )
+                )
+            ordered.extend(on_device)
+        return ordered, pins
+
+    def reference(self, numbers: Sequence[int], device: str) -> tuple[list[int], list[Any]]:
+        """Adds ops that refer to the values of variables of one task, all at one instant.
+
+        Args:
+            numbers: Which of the variables.
+            device: The processor of the task.
+
+        Returns:
+            The numbers in the order of the values, and the input of an op that saves them.
+        """
+        ordered, pins = self.pin(numbers)
+        if not pins:
+            return ordered, []
+        with tf.device(device):
+            return ordered, [_native.ops().autodist_reference_variables(pins, prefix="")]
+
+    def _placed(self, number: int) -> PlacedVariable:
+        variable = self._variables[number]
+        if variable is None:
+            raise ValueError(f"value {number} is no variable")
+        return variable
+
+
+def _handle_of(variable: PlacedVariable) -> Any:
     attributes = {name: variable.get_attr(name) for name in _ATTRIBUTES}
-    # Without a shared name the node's name is the variable's.
-    attributes["shared_name"] = attributes["shared_name"] or variable.name.encode()
+    if variable.type != variable_ops.RESOURCE:
+        # Without a shared name the node's name is the variable's.
+        attributes["shared_name"] = attributes["shared_name"] or variable.name.encode()
     with tf.device(variable.device):
         make = (
             tf.raw_ops.VarHandleOp
@@ -63,50 +146,3 @@ def handle_of(variable: PlacedVariable) -> Any:
             else tf.raw_ops.VariableV2
         )
         return make(**attributes)
-
-
-def pin(
-    numbers: Sequence[int], handles: Sequence[Any], **arguments: Any
-) -> tuple[list[int], list[Any]]:
-    """Adds ops that look up resource variables, one for each device.
-
-    Args:
-        numbers: Which of the handles.
-        handles: The variables' handles.
-        **arguments: Of `AutodistPinVariables`.
-
-    Returns:
-        The numbers in the order of the outputs of the ops, and these outputs.
-    """
-    by_device: dict[str, list[int]] = {}
-    for number in numbers:
-        by_device.setdefault(handles[number].device, []).append(number)
-    pins = []
-    ordered: list[int] = []
-    for device, on_device in by_device.items():
-        with tf.device(device):
-            pins.append(
-                _native.ops().autodist_pin_variables([handles[i] for i in on_device], **arguments)
-            )
-        ordered.extend(on_device)
-    return ordered, pins
-
-
-def reference(
-    numbers: Sequence[int], handles: Sequence[Any], device: str
-) -> tuple[list[int], list[Any]]:
-    """Adds ops that refer to the values of variables of one task, all at one instant.
-
-    Args:
-        numbers: Which of the handles.
-        handles: The variables' handles.
-        device: The processor of the task.
-
-    Returns:
-        The numbers in the order of the values, and the input of an op that saves them.
-    """
-    ordered, pins = pin(numbers, handles)
-    if not pins:
-        return ordered, []
-    with tf.device(device):
-        return ordered, [_native.ops().autodist_reference_variables(pins, prefix="")]
