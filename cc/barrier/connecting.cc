@@ -1,4 +1,4 @@
-// Finds the coordinator of a save among the addresses of its machine.
+// Connects a participant to the coordinator of a save, which may listen on several addresses.
 
 #include "barrier/connecting.h"
 
@@ -21,7 +21,7 @@
 namespace autodist {
 namespace {
 
-// An address that is tried.
+// One attempt to connect: to one address.
 struct Try {
   std::string host;
   std::optional<Connection> connection = {};
@@ -52,7 +52,8 @@ void End(Try* one, std::string why) {
   one->failure = std::move(why);
 }
 
-// Whether the coordinator is there; ends the try if something else is.
+// Whether the coordinator has shown its half of the token. Ends the attempt if something else
+// answers.
 bool IsCoordinator(Try* one, const BarrierToken& token) {
   const absl::StatusOr<std::optional<Message>> message = one->connection->Receive();
   if (!message.ok()) {

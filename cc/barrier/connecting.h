@@ -1,4 +1,4 @@
-// Finds the coordinator of a save among the addresses of its machine.
+// Connects a participant to the coordinator of a save, which may listen on several addresses.
 
 #ifndef AUTODIST_BARRIER_CONNECTING_H_
 #define AUTODIST_BARRIER_CONNECTING_H_
@@ -11,9 +11,9 @@
 
 namespace autodist {
 
-// Connects to all addresses at once, and returns the first connection that shows the coordinator's
-// half of the token, after this side has shown the other. Unavailable, with the addresses and why,
-// if none does.
+// Connects to all addresses at once. Returns the first connection on which the coordinator has
+// shown its half of the token, after this side has answered with the other half. If there is none,
+// returns Unavailable, with the addresses and the reason of each.
 absl::StatusOr<Connection> ConnectToCoordinator(const ParticipantOptions& options,
                                                 const BarrierToken& token,
                                                 const std::atomic<bool>& cancelled);

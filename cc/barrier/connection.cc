@@ -22,7 +22,7 @@
 namespace autodist {
 namespace {
 
-// How soon a thread that waits notices that it is to end.
+// How soon a waiting thread notices that its run was cancelled.
 constexpr auto kLongestPoll = std::chrono::milliseconds(20);
 
 constexpr int kBacklog = 128;
@@ -67,7 +67,7 @@ bool BarrierToken::AreEqual(absl::string_view half, absl::string_view shown) {
 int PollMilliseconds(BarrierClock::time_point until) {
   const auto left = std::clamp<BarrierClock::duration>(
       until - BarrierClock::now(), BarrierClock::duration::zero(), kLongestPoll);
-  // Rounded up: it is not to wake before `until`.
+  // Rounded up, so that the thread does not wake before `until`.
   return static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(left).count());
 }
 
@@ -83,7 +83,7 @@ absl::Status Connection::Send(const Message& message) {
         send(socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent == static_cast<ssize_t>(bytes.size())) return absl::OkStatus();
     if (sent < 0 && errno == EINTR) continue;
-    // A message is small: where it does not fit, the other side has long read nothing.
+    // A message is small. If it does not fit into the buffer, the other side has not read for long.
     return SocketError(absl::StrCat("cannot send ", NameOf(message.kind)),
                        sent < 0 ? errno : EAGAIN);
   }
@@ -104,7 +104,8 @@ absl::Status Connection::ReadAll() {
     const ssize_t size = recv(socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
     if (size > 0) {
       reader_.Add(absl::string_view(bytes.data(), static_cast<size_t>(size)));
-      // More may be there; it is read the next time, so that nobody sends without an end.
+      // There may be more. The next call reads it, so that a peer cannot keep this one busy for
+      // ever.
       return absl::OkStatus();
     }
     if (size < 0 && errno == EINTR) continue;

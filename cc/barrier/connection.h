@@ -20,19 +20,19 @@ namespace autodist {
 
 using BarrierClock = std::chrono::steady_clock;
 
-// What both sides of a barrier know, and nobody else.
+// Random bytes by which both sides of a barrier know each other. A stranger does not know them.
 class BarrierToken {
  public:
   static constexpr size_t kBytes = 32;
 
-  // InvalidArgument if it has not the right size.
+  // InvalidArgument if `bytes` are not kBytes.
   static absl::StatusOr<BarrierToken> Of(absl::string_view bytes);
 
-  // What the coordinator shows, and what the participants show.
+  // The coordinator shows the first half, and participants show the second.
   absl::string_view first_half() const { return absl::string_view(bytes_).substr(0, kBytes / 2); }
   absl::string_view second_half() const { return absl::string_view(bytes_).substr(kBytes / 2); }
 
-  // Takes the same time wherever they differ.
+  // Takes the same time wherever the two differ, so that a stranger learns nothing from the time.
   static bool AreEqual(absl::string_view half, absl::string_view shown);
 
  private:
@@ -41,10 +41,10 @@ class BarrierToken {
   std::string bytes_;
 };
 
-// One side of a connection. Of one thread.
+// One side of a connection. One thread uses it.
 class Connection {
  public:
-  // A socket that is connected and does not block.
+  // `socket` is connected, and does not block.
   explicit Connection(Descriptor socket);
 
   int descriptor() const { return socket_.get(); }
@@ -52,15 +52,15 @@ class Connection {
   // Never waits. Unavailable if the other side has gone.
   absl::Status Send(const Message& message);
 
-  // The next message that has arrived. Unavailable if the other side has gone and all of its
-  // messages were read; InvalidArgument if it sent something that is no message.
+  // Returns the next message that has arrived, or nullopt. Never waits. Unavailable if the other
+  // side has gone and all of its messages were read. InvalidArgument if it sent what is no message.
   absl::StatusOr<std::optional<Message>> Receive();
 
-  // The same, waited for until `until`, or until `cancelled`: Cancelled. Nothing: too late.
+  // Waits for the next message. Returns nullopt at `until`, and Cancelled once `cancelled` is true.
   absl::StatusOr<std::optional<Message>> Await(BarrierClock::time_point until,
                                                const std::atomic<bool>& cancelled);
 
-  // Nothing is sent any more; what was sent still arrives.
+  // Ends this side's sending. What was sent still arrives, and Receive() still works.
   void EndSending();
 
  private:
@@ -68,24 +68,24 @@ class Connection {
 
   Descriptor socket_;
   MessageReader reader_;
-  bool has_ended_ = false;  // the other side
+  bool has_ended_ = false;  // whether the other side has ended the connection
 };
 
-// Where participants connect to.
+// The socket of the coordinator to which participants connect.
 struct Listener {
   Descriptor socket;
   std::vector<std::string> hosts;  // the IPv4 addresses of this machine
   int port;
 
-  // On a free port of all IPv4 addresses, as TensorFlow's servers.
+  // Listens on a free port of all IPv4 addresses of this machine, as TensorFlow's servers do.
   static absl::StatusOr<Listener> Open();
 
-  // The next connection; nothing if there is none now.
+  // Returns the next connection, or nullopt if none is waiting.
   std::optional<Connection> Accept() const;
 };
 
-// How long a wait for several things lasts at most, in milliseconds, so that the rest of the time
-// until `until` is noticed, and whether it was cancelled.
+// Returns the timeout for one poll(2), in milliseconds. It is short, so that the caller notices
+// soon when `until` comes or the run is cancelled.
 int PollMilliseconds(BarrierClock::time_point until);
 
 }  // namespace autodist

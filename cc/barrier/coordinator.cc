@@ -1,4 +1,4 @@
-// The one that says when all participants of a save take their variables.
+// The coordinator tells all participants of a save when to take their variables.
 
 #include "barrier/coordinator.h"
 
@@ -15,22 +15,22 @@
 namespace autodist {
 namespace {
 
-// The first rounds try for so long to lock; each later one for twice as long.
+// In the first round participants try for so long to lock. Each later round doubles the time.
 constexpr auto kFirstTry = std::chrono::milliseconds(20);
 
-// Training goes on for so long, times the number of the round, before the next.
+// Before a round, training goes on for so long, times the number of the round.
 constexpr auto kPause = std::chrono::milliseconds(5);
 
 // How long a stranger may be connected, and how many there may be beside the participants.
 constexpr auto kHelloTimeout = std::chrono::seconds(5);
 constexpr size_t kMostStrangers = 64;
 
-// How long to wait until all have read the last message: closing a connection may lose it.
+// How long to wait until all have read the last message. To close a connection earlier may lose it.
 constexpr auto kFarewell = std::chrono::seconds(5);
 
 double Seconds(BarrierClock::duration time) { return std::chrono::duration<double>(time).count(); }
 
-// Who has connected, and not yet shown the token.
+// A peer that has connected, and has not yet shown its half of the token.
 struct Stranger {
   Connection connection;
   BarrierClock::time_point until;
@@ -39,8 +39,8 @@ struct Stranger {
 struct Peer {
   std::string task;
   std::optional<Connection> connection = {};
-  bool has_connected = false;              // and may have gone since
-  MessageKind last = MessageKind::kHello;  // what it has said
+  bool has_connected = false;              // at some time; it may have gone since
+  MessageKind last = MessageKind::kHello;  // the last message of this round
 };
 
 class Coordinator {
@@ -75,7 +75,7 @@ class Coordinator {
         "consistency='shard'"));
   }
 
-  // Whether all have taken.
+  // Returns whether all participants have taken their variables.
   absl::StatusOr<bool> RunRound() {
     absl::StatusOr<bool> reached = Await(MessageKind::kPrepared, options_.deadline);
     if (!reached.ok()) return reached;
@@ -111,11 +111,11 @@ class Coordinator {
                      " in time for a save of one instant. Nothing was saved"));
   }
 
-  // Waits until all have said `wanted` in this round. False if `until` comes first or one has
-  // missed.
+  // Waits until all have said `wanted` in this round. Returns false if `until` comes first, or if a
+  // participant says MISSED.
   absl::StatusOr<bool> Await(MessageKind wanted, BarrierClock::time_point until) {
     while (true) {
-      // Then participants in this process end, too.
+      // The participants are ops of the same run, which end with it.
       if (cancelled_) return absl::CancelledError("the run of the save was cancelled");
       if (!failure_.ok()) return failure_;
       if (!missed_.empty()) return false;
@@ -137,7 +137,7 @@ class Coordinator {
     return absl::StrJoin(tasks, ", ");
   }
 
-  // Waits for messages and connections, and takes what has arrived.
+  // Waits for messages and connections until `until` at most, and handles those that have arrived.
   void PollAll(BarrierClock::time_point until) {
     std::vector<pollfd> waited;
     if (strangers_.size() < kMostStrangers) {
@@ -169,7 +169,7 @@ class Coordinator {
     }
   }
 
-  // Makes those who show the token peers, and ends the connections of others.
+  // Admits strangers that show the token. Ends the connections of the others.
   void HearStrangers() {
     for (auto it = strangers_.begin(); it != strangers_.end();) {
       absl::StatusOr<std::optional<Message>> message = it->connection.Receive();
@@ -203,7 +203,8 @@ class Coordinator {
         const absl::Status status = StatusOf(said);
         return Fail(absl::Status(status.code(), absl::StrCat(peer->task, ": ", status.message())));
       }
-      if (said.round < round_) continue;  // it had not heard yet that the round is over
+      // The participant had not yet heard that the round is over.
+      if (said.round < round_) continue;
       if (!IsNext(said, *peer)) {
         return Lose(peer, absl::InvalidArgumentError(absl::StrCat("it said ", NameOf(said.kind),
                                                                   " of round ", said.round)));
@@ -248,7 +249,7 @@ class Coordinator {
     }
   }
 
-  // Also those who connect only now.
+  // Sends `failed` to all participants. Waits for those that have not connected yet.
   void TellAll(const Message& failed) {
     const BarrierClock::time_point until = BarrierClock::now() + kFarewell;
     std::vector<bool> is_told(peers_.size(), false);
@@ -265,7 +266,7 @@ class Coordinator {
     }
   }
 
-  // Lets all read what was said last.
+  // Waits until all participants have read the last message, and ends the connections.
   void Part() {
     const BarrierClock::time_point until = BarrierClock::now() + kFarewell;
     strangers_.clear();
@@ -288,7 +289,7 @@ class Coordinator {
   std::vector<Peer> peers_;
   std::list<Stranger> strangers_;
   int32_t round_ = 0;
-  std::string missed_;    // who has missed this round, and why
+  std::string missed_;    // which task has missed this round, and why
   absl::Status failure_;  // of the save
   BarrierReport report_;
 };

@@ -1,9 +1,9 @@
 // What the tasks of a save of one instant say to each other: docs/design/snapshots.md, "Several
 // servers".
 //
-//   size of the rest, 4 bytes | kind, 1 | round, 4 | number, 8 | text
+// A message in bytes, with little-endian numbers:
 //
-// Numbers are little-endian.
+//   size of the rest, 4 bytes | kind, 1 | round, 4 | number, 8 | text
 
 #include "barrier/messages.h"
 

@@ -15,21 +15,23 @@
 
 namespace autodist {
 
-// Of the messages below. Others are refused.
+// The version of the messages below. A peer with another version is refused.
 constexpr int kBarrierVersion = 1;
 
 enum class MessageKind : uint8_t {
-  kGreeting = 1,  // the coordinator's; round: the version; text: its half of the token
-  kHello,         // the answer; round: the version; number: which participant; text: the other half
+  // From the coordinator. `round` is the version, and `text` its half of the token.
+  kGreeting = 1,
+  // The answer. `round` is the version, `number` says which participant, `text` is its half.
+  kHello,
   kPrepared,
-  kLock,  // number: for how many milliseconds to try
+  kLock,  // `number`: for how many milliseconds to try
   kLocked,
   kGo,
   kTaken,
-  kMissed,  // text: why
-  kAgain,   // the round is over, the next begins
-  kDone,    // the round was the last: all have taken
-  kFailed,  // number: a code of absl::Status; text: its message
+  kMissed,  // the participant could not take in this round; `text`: why
+  kAgain,   // the round is over, and the next begins
+  kDone,    // the round was the last: all participants have taken
+  kFailed,  // `number`: a code of absl::Status; `text`: its message
 };
 
 // "LOCK" and so on.
@@ -42,7 +44,7 @@ struct Message {
   std::string text = {};
 };
 
-// The bytes of a message; a text that is too long is cut.
+// Returns the bytes of a message. Truncates its text if that is too long.
 std::string Encode(const Message& message);
 
 Message FailedMessage(int32_t round, const absl::Status& status);
@@ -53,7 +55,8 @@ class MessageReader {
  public:
   void Add(absl::string_view bytes) { bytes_.append(bytes.data(), bytes.size()); }
 
-  // The next message if all of it is there. InvalidArgument if the bytes are none; then for ever.
+  // Returns the next message, or nullopt if some of it has not arrived. InvalidArgument if the
+  // bytes are no message; then all later calls return that, too.
   absl::StatusOr<std::optional<Message>> Next();
 
  private:

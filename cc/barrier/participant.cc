@@ -1,4 +1,4 @@
-// One of those that take their variables at the same instant.
+// A participant is one of several tasks that take their variables at the same instant.
 
 #include "barrier/participant.h"
 
@@ -44,7 +44,7 @@ class Participant {
   }
 
  private:
-  // Whether all have taken.
+  // Returns whether all participants have taken their variables.
   absl::StatusOr<bool> RunRound() {
     absl::Status status = takable_.Prepare();
     if (!status.ok()) return Fail(status);
@@ -96,7 +96,7 @@ class Participant {
     return Say(MessageKind::kTaken);
   }
 
-  // The next message of one of `kinds` and of this round. A GO that is late is none.
+  // Returns the next message of one of `kinds` and of this round. Skips a GO that comes too late.
   absl::StatusOr<Message> Await(const std::vector<MessageKind>& kinds) {
     while (true) {
       absl::StatusOr<std::optional<Message>> message = std::exchange(pushed_back_, std::nullopt);
@@ -124,7 +124,8 @@ class Participant {
     return status.ok() ? status : Lost(status);
   }
 
-  // Says that this cannot take, and returns what the coordinator tells all participants then.
+  // Tells the coordinator that this participant fails. Returns the error that the coordinator then
+  // tells all participants.
   absl::Status Fail(const absl::Status& status) {
     connection_.Send(FailedMessage(round_, status)).IgnoreError();
     while (true) {

@@ -1,4 +1,4 @@
-// One of those that take their variables at the same instant.
+// A participant is one of several tasks that take their variables at the same instant.
 
 #ifndef AUTODIST_BARRIER_PARTICIPANT_H_
 #define AUTODIST_BARRIER_PARTICIPANT_H_
@@ -15,20 +15,21 @@
 
 namespace autodist {
 
-// What a participant takes. All functions are called by one thread, in the order
-// Prepare(), LockUntil(), Take(), Unlock(), Check(), and again from the beginning.
+// What a participant takes: the variables of its task. One thread calls the functions in the order
+// Prepare(), LockUntil(), Take(), Unlock(), Check(); a new round begins again with Prepare().
 class Takable {
  public:
   virtual ~Takable() = default;
 
-  // An error ends the save. Does nothing if it is still prepared.
+  // Gets ready to take. Does nothing if it is still ready from the round before. An error ends the
+  // save.
   virtual absl::Status Prepare() = 0;
-  // False, and nothing is locked, if that is not possible before `until`.
+  // Takes all locks. Returns false, and holds none, if that is not possible before `until`.
   virtual bool LockUntil(BarrierClock::time_point until) = 0;
-  // Under the locks. An error is tried again.
+  // Takes the variables; the locks are held. After an error the next round tries again.
   virtual absl::Status Take() = 0;
   virtual void Unlock() = 0;
-  // After Take() was ok. An error ends the save.
+  // Checks what was taken, after Take() was ok. An error ends the save.
   virtual absl::Status Check() = 0;
 };
 
@@ -37,14 +38,14 @@ struct ParticipantOptions {
   int port = 0;
   std::string coordinator;  // its task, for messages
   int number = 0;           // which participant this is
-  // How long locks are held at most, but for the time that Take() needs.
+  // How long the participant waits for GO while it holds its locks. Take() comes on top.
   std::chrono::milliseconds lease{300};
   std::chrono::milliseconds connect_timeout{10000};
-  BarrierClock::time_point deadline;  // of all
+  BarrierClock::time_point deadline;  // for all rounds together
 };
 
-// Takes together with all others. Returns the number of the round; all participants of a save must
-// have the same. Nothing is locked afterwards, whatever happens.
+// Takes the variables together with all other participants. Returns the number of the round, which
+// must be the same for all participants of a save. No lock is held afterwards, also after an error.
 absl::StatusOr<int32_t> TakeTogether(const ParticipantOptions& options, const BarrierToken& token,
                                      Takable* takable, const std::atomic<bool>& cancelled);
 

@@ -1,10 +1,10 @@
-// Some ranges of memory in chunks, each of which an image treats as one.
+// Divides ranges of memory into chunks. An image copies, protects or releases whole chunks.
 //
 //   range   |edge|----- grain -----|----- grain -----|-- rest --|edge|
 //                ^ first whole page                  last whole page ^
 //
-// Chunks end at multiples of the grain, and the edges are what lies on a page that the range shares
-// with other memory. A small range is one edge.
+// Chunks end at addresses that are multiples of the grain. An edge is the first or last part of a
+// range, on a page that the range shares with other memory. A small range is one edge.
 
 #ifndef AUTODIST_IMAGES_CHUNKS_H_
 #define AUTODIST_IMAGES_CHUNKS_H_
@@ -27,21 +27,23 @@ struct Chunk {
   int64_t size = 0;
   bool is_edge = false;
   std::atomic<int64_t> unread_bytes{0};
-  std::atomic<int> state{0};  // whatever the image makes of it
-  char* copy = nullptr;       // likewise
-  int64_t place = -1;         // likewise
+  // The image gives the following their meaning.
+  std::atomic<int> state{0};
+  char* copy = nullptr;
+  int64_t place = -1;
 };
 
-// What an image says of ranges that are not those it was prepared for.
+// The error of an image that is taken of ranges of other sizes than it was prepared for.
 absl::Status MovedError();
 
 class Chunks {
  public:
-  // Makes room for all chunks of `ranges`. `grain`: bytes, a power of 2 and multiple of a page. A
-  // range of less than `small_bytes` is one edge.
+  // Makes room for all chunks of `ranges`. `grain` is the size of a chunk in bytes: a power of 2,
+  // and a multiple of a page. A range of less than `small_bytes` is one edge.
   Chunks(absl::Span<const MemoryRange> ranges, int64_t grain, int64_t small_bytes);
 
-  // Sets where the chunks are. False if a range has another size than before. Does not allocate.
+  // Sets the addresses of the chunks. Returns false if a range has another size than in the
+  // constructor. Does not allocate.
   bool Place(absl::Span<const MemoryRange> ranges);
 
   // The whole pages of each range that has some.
@@ -52,11 +54,11 @@ class Chunks {
 
   std::vector<Chunk>& all() { return chunks_; }
 
-  // The chunk of an address; null if it is in no range.
+  // Returns the chunk of an address, or null if the address is in no range.
   Chunk* Find(const char* at);
 
-  // Reads [at, at + size) by read(chunk, first byte in the chunk, size, to), once for each part
-  // that lies in one chunk. Returns the first error; Internal if a part lies in no chunk.
+  // Divides [at, at + size) into parts that lie in one chunk each. Calls read(chunk, offset in the
+  // chunk, size, to) for each part. Returns the first error; Internal if a part lies in no chunk.
   template <typename Reader>
   absl::Status ReadParts(const char* at, int64_t size, char* to, Reader&& read) {
     while (size > 0) {
@@ -73,7 +75,8 @@ class Chunks {
     return absl::OkStatus();
   }
 
-  // Notes that [at, at + size) was read. Calls done(chunk) for each chunk of which nothing is left.
+  // Notes that [at, at + size) was read. Calls done(chunk) for each chunk that is now read
+  // entirely.
   template <typename Done>
   void Release(const char* at, int64_t size, Done&& done) {
     while (size > 0) {
@@ -87,7 +90,7 @@ class Chunks {
   }
 
  private:
-  // A range that was placed.
+  // A range whose address Place() has set.
   struct Region {
     char* begin;
     int64_t size;

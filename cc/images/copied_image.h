@@ -1,4 +1,4 @@
-// An image that is a copy of all ranges, made while writers wait. Needs nothing but memory.
+// An image that copies all ranges while writers wait. It needs nothing but memory.
 
 #ifndef AUTODIST_IMAGES_COPIED_IMAGE_H_
 #define AUTODIST_IMAGES_COPIED_IMAGE_H_
@@ -16,7 +16,7 @@ namespace autodist {
 
 class CopiedImage : public MemoryImage {
  public:
-  // At most `memory_bytes` are copied.
+  // Prepare() fails if the ranges have more than `memory_bytes`.
   explicit CopiedImage(int64_t memory_bytes) : memory_bytes_(memory_bytes) {}
 
   absl::Status Prepare(absl::Span<const MemoryRange> ranges) override;

@@ -1,4 +1,4 @@
-// An image that is a forked child: the kernel copies a page when somebody writes to it first. The
+// An image in the memory of a forked child: the kernel copies a page at the first write to it. The
 // header tells how.
 
 #include "images/forked_image.h"
@@ -25,10 +25,10 @@
 namespace autodist {
 namespace {
 
-// Of what is given back at a time.
+// How much memory the child gives back at a time.
 constexpr int64_t kForkGrainBytes = 2 << 20;
 
-// Ranges that are probed by one system call: IOV_MAX.
+// How many ranges one system call probes: IOV_MAX.
 constexpr size_t kProbesPerCall = 1024;
 
 absl::Status ForkError(absl::string_view what) {
@@ -40,7 +40,8 @@ absl::Status ReadError(pid_t child) {
       absl::StrCat("cannot read the memory of process ", child, ", the child of a fork"));
 }
 
-// Needed where the kernel is older than Linux 5.9, or a container does not know the call.
+// Closes all descriptors but `kept`. Does so one by one if the kernel is older than Linux 5.9, or
+// if a container does not allow close_range(2).
 __attribute__((no_sanitize("address", "thread", "undefined"))) void CloseAllBut(int kept) {
   const bool is_below_closed = kept == 0 || syscall(SYS_close_range, 0, kept - 1, 0) == 0;
   if (is_below_closed && syscall(SYS_close_range, kept + 1, ~0U, 0) == 0) return;
@@ -53,16 +54,17 @@ __attribute__((no_sanitize("address", "thread", "undefined"))) void CloseAllBut(
   }
 }
 
-// What the child does. Only system calls: another thread of the parent may have held any lock.
+// What the child does. It runs only system calls: at the fork, another thread of the parent may
+// have held any lock of the C library.
 [[noreturn]] __attribute__((no_sanitize("address", "thread", "undefined"))) void LiveAsChild(
     int pipe, pid_t parent) {
-  // Where memory is short, the image goes first, and the save fails; not the training.
+  // If memory is short, the kernel kills this child first: the save fails, and training goes on.
   const long score = syscall(SYS_openat, AT_FDCWD, "/proc/self/oom_score_adj", O_WRONLY);
   if (score >= 0) {
     (void)!syscall(SYS_write, score, "1000", 4);
   }
   CloseAllBut(pipe);
-  // PR_SET_PDEATHSIG would end the child with the thread that forked it.
+  // PR_SET_PDEATHSIG would end the child when the thread that forked it ends, not the process.
   while (syscall(SYS_getppid) == parent) {
     pollfd waits = {pipe, POLLIN, 0};
     timespec second = {1, 0};
@@ -88,7 +90,7 @@ absl::Status ForkedImage::Prepare(absl::Span<const MemoryRange> ranges) {
   probed_.resize(ranges.size());
   const absl::Status status = CheckPrivate(ranges);
   if (!status.ok()) return status;
-  // A container that denies the call denies it here, too.
+  // Finds out whether a container denies the call.
   char byte = 0, copy;
   const iovec local = {&copy, 1}, remote = {&byte, 1};
   if (process_vm_readv(getpid(), &local, 1, &remote, 1, 0) != 1) {
@@ -98,7 +100,7 @@ absl::Status ForkedImage::Prepare(absl::Span<const MemoryRange> ranges) {
   if (pipe2(ends, O_CLOEXEC) != 0) return ForkError("no pipe for the child of a fork");
   read_end_ = ends[0];
   write_end_ = ends[1];
-  // A child that was stopped reads nothing; nobody waits for it.
+  // A stopped child does not read the pipe, and nobody is to wait for it.
   fcntl(write_end_, F_SETFL, O_NONBLOCK);
   return absl::OkStatus();
 }
@@ -109,8 +111,8 @@ absl::Status ForkedImage::Take(absl::Span<const MemoryRange> ranges) {
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_BLOCK, &all, &before);
-  // Without an exit signal, so that nobody who waits for children of its own sees this one. Not
-  // fork(): the handlers of pthread_atfork() take locks.
+  // Without an exit signal: a part of the program that waits for its own children does not see this
+  // one. clone() and not fork(), because the handlers of pthread_atfork() take locks.
   const long child = syscall(SYS_clone, 0, nullptr, nullptr, nullptr, nullptr);
   if (child == 0) LiveAsChild(read_end_, parent);
   const int error = errno;
@@ -128,7 +130,8 @@ absl::Status ForkedImage::Take(absl::Span<const MemoryRange> ranges) {
   return status;
 }
 
-// The child may be out of reach, and so may memory that a driver keeps from children.
+// Reads a byte of each range. The system may forbid to read the child, and a driver may keep memory
+// from children.
 absl::Status ForkedImage::CheckReadable() {
   for (size_t first = 0; first < probes_.size(); first += kProbesPerCall) {
     const size_t count = std::min(kProbesPerCall, probes_.size() - first);
@@ -157,7 +160,8 @@ void ForkedImage::Release(const char* at, int64_t size) {
   chunks_->Release(at, size, [this](const Chunk& chunk) {
     if (chunk.is_edge) return;
     const MemoryRange dropped = {chunk.begin, chunk.size};
-    // A pipe takes so little whole or not at all. If it is full, the memory lives a little longer.
+    // The pipe takes a message so small as a whole or not at all. If the pipe is full, the child
+    // keeps this memory until it ends.
     std::lock_guard<std::mutex> lock(drop_mutex_);
     (void)!write(write_end_, &dropped, sizeof dropped);
   });
@@ -172,7 +176,7 @@ void ForkedImage::EndChild() {
   if (write_end_ >= 0) close(write_end_);
   write_end_ = -1;
   if (child_ == 0) return;
-  // Its signals are blocked, but for this one.
+  // The child has blocked all signals that can be blocked; this one cannot.
   kill(child_, SIGKILL);
   int status;
   while (waitpid(child_, &status, __WALL) < 0 && errno == EINTR) {

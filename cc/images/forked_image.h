@@ -1,11 +1,10 @@
-// An image that is a forked child: the kernel copies a page when somebody writes to it first.
+// An image in the memory of a forked child: the kernel copies a page at the first write to it.
 //
 //   parent   Take(): clone()            Read(): process_vm_readv(child)   Release(): "drop" -->|
-//   child    sleeps, reads its pipe, gives the pages back that it is told of, and ends with the
-//   pipe
+//   child    sleeps; at each "drop", gives those pages back to the system; ends with the pipe
 //
-// The child runs nothing but system calls: no allocation, no lock. It keeps no descriptor but the
-// pipe, so no lock on a file and no port, and ends with its parent.
+// The child runs only system calls: it allocates nothing and takes no lock. It keeps no descriptor
+// but the pipe, so it holds no lock on a file and no port. It ends with its parent.
 
 #ifndef AUTODIST_IMAGES_FORKED_IMAGE_H_
 #define AUTODIST_IMAGES_FORKED_IMAGE_H_

@@ -1,12 +1,13 @@
 // Memory as it was at one instant, read while others go on writing to it.
 //
-//   Prepare(ranges)   before the instant: takes its time, gets all the memory that is needed
+//   Prepare(ranges)   before the instant: may take long, gets all the memory that is needed
 //   Take(places)      at the instant: nobody writes to the ranges until it has returned
 //   Read(), Release() afterwards, from any thread: the bytes as they were at the instant
 //   Finish()          says whether all that was read was as it was at the instant
 //
-// Three ways to do it, from the one that stops writers for the shortest time to the one that works
-// everywhere: protected_image.h, forked_image.h, copied_image.h.
+// There are three kinds of images: protected_image.h, forked_image.h, copied_image.h. The first
+// stops writers for the shortest time, and the last works everywhere. A *writer* is a thread that
+// updates a variable.
 
 #ifndef AUTODIST_IMAGES_MEMORY_IMAGE_H_
 #define AUTODIST_IMAGES_MEMORY_IMAGE_H_
@@ -31,27 +32,29 @@ struct ImageReport {
   int64_t spilled_bytes = 0;    // written to a file, because that memory was full
 };
 
-// The ranges stay mapped from Prepare() to the image's end. The destructor ends what Finish() has
-// not.
+// REQUIRES: the ranges stay mapped from Prepare() until the image ends. The destructor ends an
+// image for which nobody has called Finish().
 class MemoryImage {
  public:
   virtual ~MemoryImage() = default;
 
-  // Ranges that do not overlap. FailedPrecondition or Unimplemented where the system does not allow
-  // this way.
+  // Gets ready to take an image of `ranges`, which do not overlap. FailedPrecondition or
+  // ResourceExhausted if this kind of image is not possible on this system.
   virtual absl::Status Prepare(absl::Span<const MemoryRange> ranges) = 0;
 
-  // The ranges may have moved since, but have the sizes they had: else Aborted. Does not allocate,
-  // wait or touch files. After an error there is no image, and the memory is as it was.
+  // Takes the image. The ranges may have moved since Prepare(); Aborted if they have other sizes.
+  // Does not allocate, wait or touch files. After an error there is no image, and nothing is
+  // protected.
   virtual absl::Status Take(absl::Span<const MemoryRange> ranges) = 0;
 
   // Copies [at, at + size), which lies in one of the ranges, to `to`. Thread-safe.
   virtual absl::Status Read(const char* at, int64_t size, char* to) = 0;
 
-  // [at, at + size) is not read again. Once for each byte at most. Thread-safe.
+  // Says that [at, at + size) will not be read again. At most once for each byte. Thread-safe.
   virtual void Release(const char* at, int64_t size) = 0;
 
-  // No thread reads any more. Not ok: what was read may be of another time.
+  // Ends the image. REQUIRES: no thread reads any more. An error means: what was read may not be as
+  // it was at the instant.
   virtual absl::Status Finish() = 0;
 
   // After Finish().

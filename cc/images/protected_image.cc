@@ -1,5 +1,5 @@
-// An image by write protection: a page is copied when somebody writes to it first. The header tells
-// how.
+// An image by write protection: a chunk of pages is copied at the first write to it. The header
+// tells how.
 
 #include "images/protected_image.h"
 
@@ -18,7 +18,7 @@
 namespace autodist {
 namespace {
 
-// Less is copied while writers wait: that is faster than to protect it.
+// A smaller range is copied while writers wait, which is faster than to protect it.
 constexpr int64_t kSmallBytes = 256 << 10;
 
 constexpr int kPollMilliseconds = 20;
@@ -28,7 +28,7 @@ constexpr int64_t kSmallGrainBytes = 64 << 10;
 int64_t GrainOf(const ProtectionOptions& options, absl::Span<const MemoryRange> ranges) {
   if (options.grain_bytes > 0) return options.grain_bytes;
   int64_t total = 0;
-  // A chunk at each end may take a place for a whole one.
+  // A chunk at each end of a range may be shorter, but takes a whole slot of the pool.
   for (const MemoryRange& range : ranges) total += range.size + 2 * kHugePageBytes;
   return HasHugePages() && total <= options.pool_bytes ? kHugePageBytes : kSmallGrainBytes;
 }
@@ -57,14 +57,15 @@ absl::Status ProtectedImage::Prepare(absl::Span<const MemoryRange> ranges) {
     guarded_.push_back(pages);
   }
   to_move_ = guarded_;
-  // Protected and copied as whole huge pages they stay whole, unless a fork or other saves split
-  // them.
+  // With chunks of huge pages this image splits none. But a fork or another save may have split
+  // some.
   moves_ = grain < kHugePageBytes ? Moves::kOnce : Moves::kAgain;
   return StartHandlers();
 }
 
 absl::Status ProtectedImage::StartHandlers() {
-  // A handler of a signal that wrote to a protected page would wait for the thread that it runs in.
+  // The threads block all signals. A signal handler that ran in one of them and wrote to a
+  // protected page would wait for that same thread.
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_BLOCK, &all, &before);
@@ -90,7 +91,7 @@ absl::Status ProtectedImage::Take(absl::Span<const MemoryRange> ranges) {
   return status;
 }
 
-// Protects all `ranges`. One that lies elsewhere than in Prepare() is watched from now on only.
+// Protects all `ranges`. If one has moved since Prepare(), the guard begins to watch it here.
 absl::Status ProtectedImage::GuardAll(absl::Span<const MemoryRange> ranges) {
   for (size_t i = 0; i < ranges.size(); ++i) {
     const MemoryRange& pages = ranges[i];
@@ -98,7 +99,7 @@ absl::Status ProtectedImage::GuardAll(absl::Span<const MemoryRange> ranges) {
         guarded_[i].size != pages.size) {
       absl::Status status = guard_.Watch(pages);
       if (!status.ok()) return status;
-      // What it was may be other memory by now, which nobody protects.
+      // The former range may be other memory by now, so the guard is not asked to leave it.
       if (i < guarded_.size()) {
         guarded_[i] = pages;
       } else {
@@ -173,35 +174,36 @@ void ProtectedImage::Handle() {
     const absl::StatusOr<char*> page = guard_.NextFault(kPollMilliseconds);
     absl::Status status = page.status();
     if (status.ok() && *page != nullptr) status = HandleFault(*page);
-    // What is left already cannot be unprotected.
+    // Once the guard has left a range, it cannot unprotect it: then an error means nothing.
     if (status.ok() || is_leaving_) continue;
     GiveUp(status);
     return;
   }
 }
 
-// Not ok: the page may still be protected.
+// Copies the chunk of a page that somebody writes to. After an error the page may still be
+// protected.
 absl::Status ProtectedImage::HandleFault(char* page) {
   Chunk* const chunk = is_taken_ ? chunks_->Find(page) : nullptr;
   if (chunk == nullptr) {
-    // Protected while Take() failed, or memory that is a variable's no more.
+    // Take() has protected the page and then failed, or the page belongs to a variable no more.
     return guard_.Unprotect({page, kMemoryPageBytes});
   }
   ++faults_;
   int state = kProtected;
   if (!chunk->state.compare_exchange_strong(state, kBusy)) {
-    // Who is busy with it wakes all who wait for it then.
+    // If another thread handles the chunk, that thread wakes all that wait for it.
     if (state != kBusy) guard_.Wake(page);
     return absl::OkStatus();
   }
   absl::Status status = side_->Put(chunk->begin, chunk->size, &chunk->place);
-  // Whatever happens to the image, who writes to the page goes on.
+  // Also if the image fails, the writer goes on.
   chunk->state.store(status.ok() ? kCopied : kLost, std::memory_order_release);
   if (!status.ok()) Fail(status);
   return guard_.Unprotect({chunk->begin, chunk->size});
 }
 
-// Training goes on in any case: without protection, if need be.
+// Ends all protection at once, so that training goes on. The image has failed.
 void ProtectedImage::GiveUp(const absl::Status& status) {
   Fail(status);
   guard_.Abandon();
@@ -218,7 +220,7 @@ absl::Status ProtectedImage::failure() {
 }
 
 absl::Status ProtectedImage::Finish() {
-  // Who waits for a page is let go before its handlers end.
+  // First lets all writers go on, and then ends the handlers that they wait for.
   if (!LeavesAll()) {
     GiveUp(absl::DataLossError(
         "the pages of variables were not protected to the end: something else closed the "
@@ -227,7 +229,7 @@ absl::Status ProtectedImage::Finish() {
   EndHandlers();
   moves_held_ = nullptr;
   if (side_ == nullptr) return failure();
-  // Nobody waits now. Those of the next image are protected in less time.
+  // Nobody waits for this move. It shortens Take() of the next image.
   MoveToHugePagesInBackground(std::exchange(to_move_, {}), moves_);
   report_.faults = faults_;
   report_.most_side_bytes = side_->most_bytes() + report_.copied_bytes;
@@ -235,7 +237,7 @@ absl::Status ProtectedImage::Finish() {
   return failure();
 }
 
-// Whether all that was watched still was.
+// Stops watching all ranges. Returns whether each was watched until now.
 bool ProtectedImage::LeavesAll() {
   is_leaving_ = true;
   bool all = true;

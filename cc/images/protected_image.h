@@ -1,14 +1,15 @@
-// An image by write protection: a page is copied when somebody writes to it first.
+// An image by write protection: a chunk of pages is copied at the first write to it.
 //
-// Linux's userfaultfd(2) protects the whole pages of the ranges. A thread that writes to one waits;
-// a handler of ours copies its chunk aside, takes the protection off and lets it go on. Whoever
-// reads a chunk reads it in place while it is protected, and its copy afterwards:
+// Linux's userfaultfd(2) protects the whole pages of the ranges. A thread that writes to one of
+// them waits. A thread of ours, the *handler*, copies the chunk, takes its protection off, and lets
+// the writer go on. A reader reads a chunk from its place while it is protected, and later its
+// copy:
 //
 //   kProtected --write--> kBusy (is copied) --> kCopied    the protection comes off after the copy
 //   kProtected --all of it was read--> kFree               the protection comes off without a copy
 //
-// A reader looks at the state again after it has read in place: as long as the chunk was not
-// kCopied, nobody could have written to it. Edges (chunks.h) are copied by Take().
+// A reader looks at the state after it has read from the chunk's place. If the state is not
+// kCopied, nobody can have written to the chunk. Edges (chunks.h) are copied by Take().
 
 #ifndef AUTODIST_IMAGES_PROTECTED_IMAGE_H_
 #define AUTODIST_IMAGES_PROTECTED_IMAGE_H_
@@ -34,14 +35,14 @@
 namespace autodist {
 
 struct ProtectionOptions {
-  // Copied at a time. 0: 2 MiB, which keeps huge pages whole, if the pool has room for everything;
-  // else 64 KiB, so that less of it is needed.
+  // The size of a chunk. 0: if the system has huge pages and the pool has room for all ranges, 2
+  // MiB, which keeps huge pages whole; else 64 KiB, which needs less of the pool.
   int64_t grain_bytes = 0;
-  int64_t pool_bytes = 256 << 20;  // of side memory
-  std::string spill_directory;     // for what does not fit into it; empty: the image fails then
+  int64_t pool_bytes = 256 << 20;  // the most memory for copies
+  std::string spill_directory;     // for a file with more copies; empty: a full pool is an error
   int handler_count = 2;
-  // Of an ordinary user: whether the kernel's own writes to protected pages may fail
-  // (page_guard.h).
+  // Whether to protect pages also if the kernel's own writes to them then fail, as they do for an
+  // ordinary user (page_guard.h).
   bool may_fail_kernel_writes = false;
 };
 
@@ -79,13 +80,13 @@ class ProtectedImage : public MemoryImage {
   MappedMemory edges_;
   PageGuard guard_;
   std::unique_ptr<MovesHeld> moves_held_;
-  // To huge pages, at the end.
+  // What Finish() moves to huge pages.
   std::vector<MemoryRange> to_move_;
   Moves moves_ = Moves::kOnce;
-  std::vector<MemoryRange> guarded_;  // with which the guard was told to watch
+  std::vector<MemoryRange> guarded_;  // the ranges that the guard watches
   std::vector<std::thread> handlers_;
   std::atomic<bool> is_taken_{false};
-  std::atomic<bool> is_leaving_{false};  // no page is to be protected any more
+  std::atomic<bool> is_leaving_{false};  // all protection is being taken off
   std::atomic<bool> is_ending_{false};
   std::atomic<int64_t> faults_{0};
   std::mutex failure_mutex_;

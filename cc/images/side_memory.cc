@@ -1,4 +1,4 @@
-// Where copies of pages go that are about to be overwritten: a bounded pool, and then a file.
+// Memory for copies of chunks that are about to be overwritten: a bounded pool, and then a file.
 
 #include "images/side_memory.h"
 
@@ -30,7 +30,7 @@ SideMemory::~SideMemory() {
 }
 
 absl::Status SideMemory::Prepare() {
-  // Whoever takes all there is may be killed. What does not fit goes to the file.
+  // The kernel may kill a process that takes all free memory. Copies beyond this go to the file.
   slot_count_ = std::min(pool_bytes_, AvailableMemory() / 2) / slot_bytes_;
   absl::Status status = pool_.Map(slot_count_ * slot_bytes_);
   if (!status.ok()) return status;
@@ -63,14 +63,14 @@ absl::Status SideMemory::Put(const char* bytes, int64_t size, int64_t* place) {
   }
   if (spill_ < 0) {
     errno = spill_error_;
-    return SpillError("the checkpoint's directory has no file for more");
+    return SpillError("no file for more copies can be made in the checkpoint's directory");
   }
   const int64_t number = next_spill_++;
   for (int64_t done = 0; done < size;) {
     const ssize_t put =
         pwrite(spill_, bytes + done, static_cast<size_t>(size - done), number * slot_bytes_ + done);
     if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) return SpillError("the file for more cannot be written");
+    if (put <= 0) return SpillError("the file for more copies cannot be written");
     done += put;
   }
   spilled_bytes_ += size;
@@ -87,7 +87,7 @@ absl::Status SideMemory::Get(int64_t place, int64_t offset, int64_t size, char* 
     const ssize_t got = pread(spill_, to + done, static_cast<size_t>(size - done),
                               (place - slot_count_) * slot_bytes_ + offset + done);
     if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return SpillError("the file for more cannot be read");
+    if (got <= 0) return SpillError("the file for more copies cannot be read");
     done += got;
   }
   return absl::OkStatus();

@@ -8,10 +8,11 @@
 
 namespace autodist {
 
-// Bytes. The largest number where the system does not say. Whoever takes more may be killed.
+// Returns bytes; the largest number if the system does not say. The kernel may kill a process that
+// takes more.
 int64_t AvailableMemory();
 
-// The same as files below `proc` ("/proc") and `cgroups` ("/sys/fs/cgroup") say it.
+// The same, from the files below `proc` ("/proc") and `cgroups` ("/sys/fs/cgroup").
 int64_t AvailableMemory(const std::string& proc, const std::string& cgroups);
 
 }  // namespace autodist

@@ -1,4 +1,4 @@
-// Memory from the system, mapped and touched, so that a write to it does not wait for a page.
+// Memory that is mapped and touched, so that a later write to it does not wait for the kernel.
 
 #include "images/system/mapped_memory.h"
 
@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "images/chunks.h"
 
-// What older headers lack: of Linux 5.14.
+// Headers older than Linux 5.14 lack this.
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
@@ -19,8 +19,8 @@
 namespace autodist {
 namespace {
 
-// The kernel holds a lock of the whole process during a call. Training that maps or unmaps memory
-// waits for it.
+// The kernel holds a lock of the whole process during a call. A training thread that maps or unmaps
+// memory waits for it, so each call is for a small part.
 constexpr int64_t kAdvisedBytes = 4 << 20;
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Memory from the system, mapped and touched, so that a write to it does not wait for a page.
+// Memory that is mapped and touched, so that a later write to it does not wait for the kernel.
 
 #ifndef AUTODIST_IMAGES_SYSTEM_MAPPED_MEMORY_H_
 #define AUTODIST_IMAGES_SYSTEM_MAPPED_MEMORY_H_
@@ -16,17 +16,18 @@ class MappedMemory {
   MappedMemory(const MappedMemory&) = delete;
   MappedMemory& operator=(const MappedMemory&) = delete;
 
-  // Once. ResourceExhausted if there is not as much.
+  // Maps and touches the memory. REQUIRES: was not called before. ResourceExhausted if the system
+  // has less.
   absl::Status Map(int64_t size_bytes);
 
-  // Gives whole pages of [begin, begin + size) back to the system; they read as zeros.
+  // Gives the whole pages in [begin, begin + size) back to the system. They then read as zeros.
   static void GiveBack(char* begin, int64_t size);
 
   char* begin() const { return begin_; }
   int64_t size() const { return size_; }
 
  private:
-  // Of the whole memory, a part at a time. False: the system does not take the advice.
+  // Calls madvise(2) for all of the memory, a part at a time. Returns false if the system refuses.
   bool Advise(int advice);
 
   char* begin_ = nullptr;

@@ -16,7 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "images/chunks.h"
 
-// What older headers lack: of Linux 5.11, 6.1 and 6.4.
+// Older headers lack some of these: they are of Linux 5.11, 6.1, 6.4 and 5.14.
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY 1
 #endif
@@ -45,7 +45,8 @@ constexpr int kFlags = O_CLOEXEC | O_NONBLOCK;
 
 constexpr int kMostTries = 1000;
 
-// Stops the kernel's own writes, too.
+// Makes a descriptor whose protection stops the kernel's own writes, too. Returns -1 and sets errno
+// if the user may not.
 int NewDescriptor() {
   int made = static_cast<int>(syscall(SYS_userfaultfd, kFlags));
   if (made >= 0) return made;
@@ -74,8 +75,8 @@ void PageGuard::Close() {
   }
 }
 
-// Other threads may use the descriptor at the moment, so its number stays taken. The kernel ends
-// what the descriptor did.
+// Other threads may use the descriptor at this moment, so its number stays taken: it now stands for
+// /dev/null. The kernel closes the old description, which ends all protection.
 void PageGuard::Abandon() {
   if (fcntl(descriptor_, F_GETFD) >= 0) dup3(spare_, descriptor_, O_CLOEXEC);
 }
@@ -95,7 +96,7 @@ absl::Status PageGuard::OpenDescriptor(Against against) {
 
 absl::Status PageGuard::Open(Against against) {
   absl::Status status;
-  // The kernel takes one set of features per descriptor.
+  // A descriptor takes one set of features, so each attempt needs a new one.
   for (const uint64_t extra : {UFFD_FEATURE_WP_UNPOPULATED, 0}) {
     status = OpenDescriptor(against);
     if (!status.ok()) return status;
@@ -143,7 +144,7 @@ absl::Status PageGuard::SetProtection(const MemoryRange& pages, bool is_on) {
   change.mode = is_on ? UFFDIO_WRITEPROTECT_MODE_WP : 0;
   for (int i = 0; i < kMostTries; ++i) {
     if (ioctl(descriptor_, UFFDIO_WRITEPROTECT, &change) == 0) return absl::OkStatus();
-    // The mappings change at the moment.
+    // The kernel is changing the mappings at this moment.
     if (errno != EAGAIN && errno != EINTR) break;
   }
   return GuardError("UFFDIO_WRITEPROTECT");

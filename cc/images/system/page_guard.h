@@ -18,34 +18,35 @@ class PageGuard {
   PageGuard(const PageGuard&) = delete;
   PageGuard& operator=(const PageGuard&) = delete;
 
-  // Against whose writes pages are protected. An ordinary user may have the second only, unless
-  // the administrator allows more. Then the kernel's own writes, as of read(2), fail: EFAULT.
+  // Whose writes to protected pages wait. An ordinary user may have kWritesOfPrograms only, unless
+  // the administrator allows more. With that the kernel's own writes, as of read(2), do not wait
+  // but fail with EFAULT.
   enum class Against { kAllWrites, kWritesOfPrograms };
 
-  // FailedPrecondition where the kernel, the container or the user may not. `against`: the least
-  // that is asked for.
+  // Opens the descriptor. `against` is the least protection that will do. FailedPrecondition if the
+  // kernel lacks it, or if the container or the user may not have it.
   absl::Status Open(Against against = Against::kAllWrites);
 
-  // Whole pages that may be protected from now on, until Leave(). All of them have memory of their
-  // own afterwards.
+  // Lets whole pages be protected from now on, until Leave(). On kernels before Linux 6.4 it gives
+  // each page memory of its own first.
   absl::Status Watch(const MemoryRange& pages);
   absl::Status Leave(const MemoryRange& pages);
 
-  // From when this returns, whoever writes to the pages waits.
+  // Protects the pages: once this has returned, a thread that writes to them waits.
   absl::Status Protect(const MemoryRange& pages);
 
-  // Takes the protection off, and wakes who waits.
+  // Takes the protection off, and wakes the threads that wait.
   absl::Status Unprotect(const MemoryRange& pages);
 
-  // Wakes who waits for a page that is not protected any more.
+  // Wakes the threads that wait for a page which is no longer protected.
   void Wake(char* page);
 
-  // Waits for somebody who writes to a protected page, up to some milliseconds. The page, or null.
-  // An error: nobody is noticed any more.
+  // Waits until a thread writes to a protected page, at most for `milliseconds`. Returns the page,
+  // or null. After an error no more writes are noticed.
   absl::StatusOr<char*> NextFault(int milliseconds);
 
-  // Ends everything at once, for when a call above has failed: no page is watched or protected any
-  // more, whoever waits goes on, and all calls fail from now on.
+  // Call it when another call has failed. It ends all protection at once: waiting threads go on,
+  // and all later calls fail.
   void Abandon();
 
  private:

@@ -1,4 +1,4 @@
-// See the header for what this is for.
+// Moves memory to huge pages of 2 MiB. The header tells why.
 
 #include "images/system/page_moves.h"
 
@@ -18,7 +18,7 @@
 #include "system_memory/available_memory.h"
 #include "system_memory/pages.h"
 
-// What older headers lack: of Linux 6.1.
+// Headers older than Linux 6.1 lack this.
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
 #endif
@@ -29,8 +29,8 @@ namespace {
 // The kernel needs memory for a page before it frees those that the page replaces.
 constexpr int64_t kLeastMemory = 256 << 20;
 
-// How far each range has come. A range that was freed, and others made in its place, stay noted:
-// these are then not moved once more.
+// How many bytes of each range have been moved. A range that was freed stays noted. So a new range
+// at the same address and of the same size counts as moved.
 class Moved {
  public:
   static Moved& Get() {
@@ -55,10 +55,10 @@ std::atomic<bool> moves_in_background{false};
 
 int64_t RoundUp(int64_t number) { return (number + kHugePageBytes - 1) & -kHugePageBytes; }
 
-// Moves the page at `at`. False if there is no use in trying others.
+// Moves the page at `at`. Returns false if other pages would fail, too.
 bool Collapse(char* at) {
   if (madvise(at, kHugePageBytes, MADV_COLLAPSE) == 0) return true;
-  // EINVAL: the system cannot, or not this memory; ENOMEM: there is none to be had.
+  // EINVAL: the system cannot do it, or not with this memory. ENOMEM: no huge page is free.
   return errno != EINVAL && errno != ENOMEM;
 }
 
@@ -67,7 +67,7 @@ bool Collapse(char* at) {
 void MoveToHugePages(absl::Span<const MemoryRange> ranges, Moves moves,
                      std::chrono::steady_clock::time_point until) {
   if (!HasHugePages() || AvailableMemory() < kLeastMemory) return;
-  // One thread at a time: a second one would do the same.
+  // One thread at a time: a second one would move the same pages.
   std::lock_guard<std::mutex> lock(Moved::Get().mutex());
   for (const MemoryRange& range : ranges) {
     const int64_t begin = reinterpret_cast<intptr_t>(range.begin);
@@ -78,7 +78,7 @@ void MoveToHugePages(absl::Span<const MemoryRange> ranges, Moves moves,
     if (moves == Moves::kAgain) done = 0;
     if (first + done >= last) continue;
     if (std::chrono::steady_clock::now() > until) return;
-    // So that the kernel keeps them.
+    // Has the kernel keep the pages huge.
     madvise(reinterpret_cast<void*>(first), static_cast<size_t>(last - first), MADV_HUGEPAGE);
     for (; first + done < last; done += kHugePageBytes) {
       if (holders > 0 || std::chrono::steady_clock::now() > until) return;
@@ -96,7 +96,7 @@ void MoveToHugePagesInBackground(std::vector<MemoryRange> ranges, Moves moves) {
       moves_in_background = false;
     }).detach();
   } catch (const std::system_error&) {
-    // At the limit of threads. A later image tries again.
+    // The process is at its limit of threads. A later image tries again.
     moves_in_background = false;
   }
 }

@@ -1,4 +1,4 @@
-// Moves memory to huge pages, so that there are few pages to protect.
+// Moves memory to huge pages of 2 MiB. There are fewer of them to protect than of 4 KiB.
 
 #ifndef AUTODIST_IMAGES_SYSTEM_PAGE_MOVES_H_
 #define AUTODIST_IMAGES_SYSTEM_PAGE_MOVES_H_
@@ -12,23 +12,23 @@
 
 namespace autodist {
 
-// Which ranges are moved.
+// How often a range is moved.
 enum class Moves {
-  kOnce,   // each once in its life: what is written to in small parts splits its pages again
-  kAgain,  // also those whose pages were split since
+  kOnce,   // each range once in the life of the process: small chunks split its pages again
+  kAgain,  // also a range that was moved before: its pages may have been split since
 };
 
-// Moves memory to huge pages until a point in time, or until somebody has MovesHeld: a later call
-// goes on. Whoever writes to the memory goes on meanwhile. Where that fails nothing is changed.
+// Moves memory to huge pages. Stops at `until`, or when a MovesHeld exists; a later call goes on
+// from there. Other threads may write to the memory meanwhile. What cannot be moved stays as it is.
 void MoveToHugePages(absl::Span<const MemoryRange> ranges, Moves moves,
                      std::chrono::steady_clock::time_point until);
 
-// The same on a thread of its own, which has a low priority. The memory may be freed meanwhile: the
-// kernel moves what lies there, and its bytes stay.
+// The same on a thread of its own, with low priority. The memory may be freed meanwhile: the kernel
+// then moves whatever lies there, and does not change its bytes.
 void MoveToHugePagesInBackground(std::vector<MemoryRange> ranges, Moves moves);
 
-// While one exists, the thread in the background moves nothing. Each move stops for a moment
-// whoever else asks the kernel for memory.
+// While one exists, no memory is moved. An image holds one, because a move stops all threads for a
+// moment that ask the kernel for memory.
 class MovesHeld {
  public:
   MovesHeld();

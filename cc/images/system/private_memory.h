@@ -9,8 +9,8 @@
 
 namespace autodist {
 
-// Ok if nobody but this process can write to the ranges, so that a fork keeps them and a protected
-// page of them stays as it is. FailedPrecondition if others map some of them too, or if the system
+// Checks that only this process can write to the ranges. Else neither a fork nor protected pages
+// keep their bytes. FailedPrecondition if another process may map some of them, or if the system
 // does not say.
 absl::Status CheckPrivate(absl::Span<const MemoryRange> ranges);
 
