@@ -1,4 +1,4 @@
-// Reads a plan that was encoded as numbers, to be sent from one process to another.
+// Reads a plan that another process has encoded as numbers.
 
 #ifndef AUTODIST_CORE_NUMBER_READER_H_
 #define AUTODIST_CORE_NUMBER_READER_H_
@@ -9,13 +9,14 @@
 
 namespace autodist {
 
-// Takes numbers one after the other. Once there are too few, or one is out of its range, the reader
-// has failed and stays so.
+// Reads numbers one after the other. Fails at the end of the numbers, or at a number out of range.
+// After that all reads fail.
 class NumberReader {
  public:
-  // The numbers outlive the reader.
+  // REQUIRES: the numbers outlive the reader.
   NumberReader(const int64_t* numbers, size_t count) : numbers_(numbers), count_(count) {}
 
+  // Returns the next number, which must be in [least, most]; `least` if the reader has failed.
   int64_t Next(int64_t least, int64_t most) {
     if (next_ >= count_ || numbers_[next_] < least || numbers_[next_] > most) {
       has_failed_ = true;
@@ -26,7 +27,8 @@ class NumberReader {
 
   int64_t Natural() { return Next(0, INT64_MAX); }
 
-  // A number of things of which each takes at least one number.
+  // Reads how many items follow. Each takes at least one number, so there cannot be more items than
+  // numbers.
   int64_t Count() { return Next(0, static_cast<int64_t>(count_ - next_)); }
 
   std::vector<int64_t> Naturals(int64_t count) {

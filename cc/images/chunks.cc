@@ -19,7 +19,7 @@ int64_t BytesAfterWholePage(const char* at) {
 }  // namespace
 
 absl::Status MovedError() {
-  return absl::AbortedError("a variable was given another size meanwhile");
+  return absl::AbortedError("a variable got another size while the save prepared");
 }
 
 Chunks::Chunks(absl::Span<const MemoryRange> ranges, int64_t grain, int64_t small_bytes)
@@ -94,8 +94,8 @@ Chunk* Chunks::Find(const char* at) {
   if (offset >= region.size) return nullptr;
   if (offset < region.head_bytes) return &chunks_[region.first_chunk];
   const intptr_t interior = reinterpret_cast<intptr_t>(region.begin + region.head_bytes);
-  // The tail may begin at a multiple of the grain or not. So its chunk is counted from the last byte
-  // before it.
+  // The tail may begin at a multiple of the grain or not. So its chunk is counted from the last
+  // byte before it.
   const bool is_tail = offset >= region.size - region.tail_bytes;
   const char* const within = is_tail ? region.begin + region.size - region.tail_bytes - 1 : at;
   const intptr_t grains = reinterpret_cast<intptr_t>(within) / grain_ - interior / grain_;

@@ -1,4 +1,5 @@
-// The base of the ops that work in a save or restore of several tasks that has begun on this task.
+// The base class of ops that do a part of a save or restore of several tasks. An earlier op has
+// begun that save or restore on this task.
 
 #ifndef AUTODIST_OPS_SESSION_OP_H_
 #define AUTODIST_OPS_SESSION_OP_H_
@@ -14,7 +15,8 @@
 
 namespace autodist {
 
-// An op whose input 0 is the id of a `Session`, which stays held while the op works.
+// An op whose input 0 is the id of a `Session` that this task holds. The op
+// renews its lease, and keeps it alive while it works.
 template <typename Session>
 class SessionOp : public TaskOp {
  public:

@@ -12,10 +12,10 @@
 
 namespace autodist {
 
-// A name for a new node in place of `replaced`: the same for the same `contents`, else another.
-// TensorFlow keeps kernels of stateful ops by name for the life of a session. So nodes that differ
-// must not share a name: feeding a value changes what is pinned, and the run decides what is
-// restored.
+// Returns a name for a new node in place of `replaced`. Nodes with the same `contents` get the same
+// name, and others get different ones. TensorFlow keeps the kernel of a stateful op by its name for
+// the life of a session, so nodes that differ must not share a name. And they do differ from run to
+// run: a fed value changes which variables are pinned or restored.
 inline std::string StatefulName(const tensorflow::Node& replaced, absl::string_view what,
                                 const std::string& contents) {
   return absl::StrCat(replaced.name(), "/autodist_", what, "_",

@@ -1,4 +1,4 @@
-// Constants of strings that a pass adds to a graph.
+// Adds constants of strings to a graph, for the passes.
 
 #ifndef AUTODIST_PASSES_STRINGS_NODE_H_
 #define AUTODIST_PASSES_STRINGS_NODE_H_
@@ -16,10 +16,11 @@
 
 namespace autodist {
 
-// Adds a Const of a vector of strings, on the device of `user`, which will take it.
+// Adds a Const with a vector of strings, on the device of `user`. The caller will make it an input
+// of `user`.
 //
-// `name` is appended to the name of `user`. If `user` is in a loop, `before` is a node of its
-// frame, which the constant waits for; otherwise it may be null.
+// `name` is appended to the name of `user`. If `user` is in a v1 loop, `before` must be a node of
+// the same frame, and the constant waits for it. Otherwise `before` may be null.
 inline absl::Status AddStrings(tensorflow::Graph* graph, const tensorflow::Node& user,
                                absl::string_view name, const std::vector<std::string>& strings,
                                tensorflow::Node* before, tensorflow::Node** node) {

@@ -1,9 +1,10 @@
-// What one task of a cluster restores, as numbers that the client sends to it.
+// The part of a restore plan for one task of a cluster, as numbers that the client sends to the
+// task.
 //
-// The client plans a restore of several tasks once (restore_plan.h). A task is given the part of
-// the plan that its targets take. It says where the pieces lie in the data files, where the targets
-// lie in the stored tensor, and which piece goes to which target. So the parts of all tasks
-// together grow with the number of targets and pieces, and no task looks at the index.
+// The client plans a restore of several tasks once (restore_plan.h). Each task gets the part of the
+// plan for its targets. The part says where the pieces lie in the data files, where the targets lie
+// in the stored tensor, and which piece goes to which target. So no task reads the index. The size
+// of all parts together is proportional to the number of targets and pieces.
 
 #ifndef AUTODIST_RESTORE_RESTORE_PART_H_
 #define AUTODIST_RESTORE_RESTORE_PART_H_
@@ -22,7 +23,7 @@ namespace autodist {
 struct EncodedPart {
   std::vector<int64_t> numbers;
   std::vector<std::string> names;  // of the tensors
-  // By number of an entry of the part, its number in the index.
+  // For each entry of the part, its number in the index.
   std::vector<int> entries;
 };
 
@@ -33,17 +34,17 @@ struct TargetPlace {
 };
 
 // Returns the part of each task. `places` has one element for each target of `plan`, by its number.
-// O(1) for each target, piece and delivery. REQUIRES: elements are of a fixed size.
+// Takes O(1) time for each target, piece and delivery. REQUIRES: elements are of a fixed size.
 std::vector<EncodedPart> EncodeParts(const BundleIndex& index, const RestorePlan& plan,
                                      const std::vector<TargetPlace>& places, int task_count);
 
 struct RestorePart {
-  BundleIndex index;  // only what is read of it: without CRCs, and without lists of slices
+  BundleIndex index;  // only what a task needs: without CRCs, and without lists of slices
   RestorePlan plan;
 };
 
-// InvalidArgument where the numbers cannot be what EncodeParts() made for a task of `target_count`
-// targets.
+// Decodes a part. InvalidArgument if the numbers cannot be from EncodeParts() for a task of
+// `target_count` targets.
 absl::StatusOr<RestorePart> DecodePart(absl::Span<const int64_t> numbers,
                                        const std::vector<std::string>& names, int target_count);
 

@@ -51,7 +51,7 @@ MemoryRange RangeOf(const Tensor& tensor) {
   return {const_cast<char*>(bytes.data()), static_cast<int64_t>(bytes.size())};
 }
 
-// An image, and the buffers of which it is one.
+// An image, and the buffers whose memory it is of.
 struct KeptImage {
   std::vector<Tensor> tensors;
   std::unique_ptr<MemoryImage> image;  // ends first
@@ -99,7 +99,7 @@ InstantTaker::InstantTaker(std::vector<SourceValue>* values, InstantOptions opti
 absl::Status InstantTaker::Prepare() {
   if (image_ != nullptr && !needs_preparation_) return absl::OkStatus();
   for (; method_ < options_.methods.size(); NextMethod()) {
-    // Only what the variables did meanwhile may be otherwise the next time.
+    // Aborted: the variables changed meanwhile. Other errors would come again.
     const bool can_try = failure_.ok() || absl::IsAborted(failure_);
     if (!can_try || preparations_++ == kMostPreparations) continue;
     image_ = NewImage(options_.methods[method_], options_);
@@ -120,7 +120,7 @@ absl::Status InstantTaker::NoMethodError() const {
       ", or save with consistency='shard'"));
 }
 
-// Notes why the present method is not possible.
+// Notes why this method is not possible, and goes on to the next.
 void InstantTaker::NextMethod() {
   absl::StrAppend(&refused_, refused_.empty() ? "" : "; ", MethodName(options_.methods[method_]),
                   ": ", failure_.message());
@@ -145,7 +145,7 @@ absl::Status InstantTaker::PrepareImage() {
 }
 
 absl::Status InstantTaker::Take() {
-  // An image is taken once.
+  // An image can be taken only once.
   needs_preparation_ = true;
   failure_ = Guarded([this] { return TakeAll(); });
   if (failure_.ok()) preparations_ = 0;
@@ -162,7 +162,7 @@ absl::Status InstantTaker::TakeAll() {
   size_t next = 0;
   for (Taken& each : taken_) {
     if (NeedsImage(each.variable) != each.has_image) {
-      return absl::AbortedError("variables change their kind of update meanwhile");
+      return absl::AbortedError("a variable began to be updated by rows while the save prepared");
     }
     const Tensor& value = *each.variable->tensor();
     each.is_fixed = !each.has_image && IsOnlyReference(value);

@@ -1,4 +1,4 @@
-// Variables of several tasks as they were at one instant: what one task does.
+// Takes the variables of several tasks at one instant: the part of one task.
 
 #include "sessions/joint_instant.h"
 
@@ -14,7 +14,7 @@ class TakableVariables : public Takable {
       : taker_(values, options), missing_(missing) {}
 
   absl::Status Prepare() override {
-    // What was taken in a round before is not used.
+    // Drops what was taken in an earlier round.
     instant_ = Instant();
     return taker_.Prepare();
   }

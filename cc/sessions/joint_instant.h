@@ -1,4 +1,4 @@
-// Variables of several tasks as they were at one instant: what one task does.
+// Takes the variables of several tasks at one instant: the part of one task.
 
 #ifndef AUTODIST_SESSIONS_JOINT_INSTANT_H_
 #define AUTODIST_SESSIONS_JOINT_INSTANT_H_
@@ -22,8 +22,8 @@ struct JointInstant {
   int32_t round = 0;
 };
 
-// As TakeInstant(), at the instant at which all other participants of the barrier take theirs.
-// `missing`: the error for a value, by its index, that has none.
+// Does what TakeInstant() does, at the instant at which all other participants of the barrier take
+// their variables. `missing(index)` makes the error for a variable without a value.
 absl::StatusOr<JointInstant> TakeInstantTogether(
     std::vector<SourceValue>* values, const InstantOptions& options,
     const ParticipantOptions& participant, const BarrierToken& token,

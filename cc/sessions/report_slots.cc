@@ -1,5 +1,5 @@
-// Where the ops of this process tell whoever started a save or restore how far it is and what it
-// did. The header tells how.
+// Report slots: the ops of this process report there how far a save or restore is, and what it did.
+// The header tells how.
 
 #include "sessions/report_slots.h"
 
@@ -12,7 +12,7 @@
 namespace autodist {
 namespace {
 
-// Held for all that slots do but the counting of bytes.
+// Guards everything in all slots, except the counts of bytes, which are atomic.
 std::mutex& Mutex() {
   static auto* const mutex = new std::mutex;
   return *mutex;
@@ -117,7 +117,7 @@ std::optional<Report> ReportSlot::TakeReport() {
   if (!is_done(*told_)) {
     for (const std::shared_ptr<ReportSlot>& other : OpenSlots()) {
       if (other->kind_ != kind_ || other->paths_ != paths_ || !is_done(*other->told_)) continue;
-      // The run that uses this slot, or is still to come, is that of the other.
+      // The run of `other` uses this slot, or will.
       std::swap(told_, other->told_);
       break;
     }

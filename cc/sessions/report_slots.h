@@ -1,8 +1,8 @@
-// Where the ops of this process tell whoever started a save or restore how far it is and what it
-// did.
+// Report slots: the ops of this process report there how far a save or restore is, and what it did.
 //
-// Who starts one opens a slot for its path before, and closes it afterwards. An op looks for the
-// slot of its path: two that run at once have a slot each, and nothing is kept for later.
+// The code that starts a save or restore (`checkpoint/reports`) opens a slot for its path before,
+// and closes the slot afterwards. An op finds the slot by its path. Two saves at once have a slot
+// each. Nothing is kept for later.
 
 #ifndef AUTODIST_SESSIONS_REPORT_SLOTS_H_
 #define AUTODIST_SESSIONS_REPORT_SLOTS_H_
@@ -23,7 +23,7 @@ namespace autodist {
 // What the ops of one save or restore did.
 struct Report {
   int64_t bytes = 0;            // of data files: written, or read in all passes
-  double seconds = 0;           // from the begin of the first op to the end of the last
+  double seconds = 0;           // from the beginning of the first op to the end of the last
   double max_lock_seconds = 0;  // of a save: the longest time that a variable was locked
   int64_t variable_count = 0;   // names
   int64_t shard_count = 0;      // of a save
@@ -40,41 +40,41 @@ class ReportSlot {
  public:
   enum class Kind { kSave, kRestore };
 
-  // Returns a slot that ops of `kind` find under each of `paths` until it is closed. `instant`: how
-  // a save takes all variables at one instant, if it is asked to.
+  // Returns a slot that ops of `kind` find under each of `paths` until it is closed. `instant` says
+  // how a save is to take all variables at one instant. Without it, the save does not.
   static std::shared_ptr<ReportSlot> Open(Kind kind, std::vector<std::string> paths,
                                           std::optional<InstantOptions> instant = std::nullopt);
   void AddPath(std::string path);
   void Close();
 
-  // Bytes that are done and all that are known of, of the ops that have begun.
+  // How many bytes the ops that have begun have done, and how many they have in all.
   struct Bytes {
     int64_t done;
     int64_t total;
   };
   Bytes bytes() const;
 
-  // The report, if an op has ended well. Asked once the run is done. An op cannot tell two runs of
-  // one path at the same time apart. If it used the slot of the other run, this takes what it
-  // reported there: each run gets one report.
+  // Returns the report, if an op has ended without an error. Call it once the run is done. If two
+  // runs with one path go on at once, an op may have used the slot of the other run. Then this
+  // returns the report of that slot, so each run gets one report.
   std::optional<Report> TakeReport();
 
-  // Whether the save has all values that it writes: what is changed from now on is not in it. Waits
-  // at most `seconds` for that.
+  // Waits, at most for `seconds`, until the save has all values that it writes. Returns whether it
+  // has them. Later updates are not in the save.
   bool WaitUntilTaken(double seconds) const;
-  // Says that it has, for ops in other processes.
+  // Says that the save has all values, on behalf of ops in other processes.
   void NoteTaken();
 
-  // Asks the save to fail before its commit. It may be too late.
+  // Asks the save to fail before its commit. Has no effect after the commit.
   void Cancel();
 
-  // Returns once no op of the run is going on.
+  // Waits until no op of the run is going on.
   void WaitUntilIdle() const;
 
-  // Says that a save which has its values goes on, if the session is closed meanwhile.
+  // Says that a save which has its values is to go on if the session is closed.
   void OutliveSession();
 
-  // How a save to `path` takes all variables at one instant; nothing if it is not asked to.
+  // Returns how a save to `path` is to take all variables at one instant; nullopt if it is not.
   static std::optional<InstantOptions> InstantFor(const std::string& path);
 
   // How many slots are open in this process.
@@ -84,7 +84,7 @@ class ReportSlot {
   friend class SlotUse;
   using Clock = std::chrono::steady_clock;
 
-  // What the ops of a run tell.
+  // What the ops of a run have reported.
   struct Told {
     std::optional<int64_t> step_id;  // of the run; none while no op has used the slot
     int running = 0;                 // ops
@@ -107,13 +107,13 @@ class ReportSlot {
   std::shared_ptr<Told> told_ = std::make_shared<Told>();
 };
 
-// An op's use of the slot of its path. Where nobody has opened one, what it tells goes nowhere.
+// An op's use of the slot of its path. If there is no such slot, its reports go nowhere.
 class SlotUse {
  public:
   using Clock = ReportSlot::Clock;
 
-  // `step_id` is that of the run: ops of one run use one slot. An op of a later run begins anew.
-  // `start` is when the op began.
+  // `step_id` is TensorFlow's id of the run. Ops of one run use one slot together. An op of a later
+  // run clears the slot first. `start` is when the op began.
   SlotUse(ReportSlot::Kind kind, const std::string& path, int64_t step_id, Clock::time_point start);
   ~SlotUse();
   SlotUse(const SlotUse&) = delete;

@@ -1,5 +1,5 @@
-// How far a save or restore is: counted by the threads that move bytes, read by who watches them,
-// who may also ask them to stop.
+// How far a save or restore is. The threads that move bytes count them. The code that shows the
+// progress reads the counts, and may ask a save to stop.
 
 #ifndef AUTODIST_THREADS_PROGRESS_H_
 #define AUTODIST_THREADS_PROGRESS_H_
@@ -12,7 +12,7 @@ namespace autodist {
 // Thread-safe.
 class Progress {
  public:
-  // Begins, or begins again: nothing of so many bytes is done.
+  // Begins, or begins again: 0 of `total_bytes` are done.
   void Begin(int64_t total_bytes) {
     done_bytes_ = 0;
     total_bytes_ = total_bytes;

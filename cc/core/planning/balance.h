@@ -8,10 +8,10 @@
 //   40    0, 1                  40
 //   80    1, 2                  20   60
 //
-// The division with the least sum of squares is such a division. It is found in rounds. Each round
-// goes through all loads and divides each so that its workers become as equal as they can. How far
-// that is from the best is known: the workers of some loads must take all that nobody else can
-// take.
+// The division with the least sum of squares is such a division. Balance() finds it in rounds. Each
+// round goes through all loads, and divides each so that its workers become as equal as they can.
+// It stops once the busiest worker is close to a lower bound. The bound is of a set of workers:
+// they must take all loads that no other worker can take.
 
 #ifndef AUTODIST_CORE_PLANNING_BALANCE_H_
 #define AUTODIST_CORE_PLANNING_BALANCE_H_
@@ -26,15 +26,15 @@ struct Load {
   std::vector<int> workers;  // ascending, each once; at least one
 };
 
-// What each worker of each load takes, in the order of its `workers`. The busiest has at most 1.01
-// times the least possible. Only in long chains of workers, of which each shares loads with the
-// next alone, it may have more: there the search ends early. Equal loads give equal results on
-// every machine: no floating point is used.
+// Returns for each load what each of its workers takes, in the order of `workers`. The busiest
+// worker has at most 1.01 times the least possible. There is one exception: in a long chain of
+// workers, where each shares loads with the next one only, the search ends early and the busiest
+// may have more. Equal loads give equal results on every machine, since no floating point is used.
 std::vector<std::vector<int64_t>> Balance(const std::vector<Load>& loads, int worker_count);
 
-// The worker of each load, where loads cannot be divided. Each load, in order, goes to that one of
-// its workers that has least so far. Of equals it is the one listed first; here `workers` may have
-// any order.
+// Returns one worker for each load, for loads that cannot be divided. Each load, in order, goes to
+// the one of its workers that has the least so far. Of several with the least, the first in
+// `workers` gets it. Here `workers` may have any order.
 std::vector<int> AssignWhole(const std::vector<Load>& loads, int worker_count);
 
 }  // namespace autodist

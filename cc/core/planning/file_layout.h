@@ -1,5 +1,5 @@
-// Where tensors and their slabs lie in a data file: one tensor after another, each whole and in
-// row-major order.
+// Places tensors and their slabs (boxes/slabs.h) in a data file: one tensor after another, each
+// whole and in row-major order.
 //
 //   tensor       a, 8 bytes    b, a stream of 5 bytes    c, two slabs of 6 and 2 bytes
 //   in the file  [0, 8)        [8, 13)                   [13, 19) [19, 21)
@@ -39,7 +39,7 @@ class FileLayout {
   std::optional<std::vector<FileSlab>> Add(const Dims& shape, int64_t element_bytes,
                                            const std::vector<Box>& boxes);
 
-  // Appends a tensor whose elements vary in size, encoded in so many bytes.
+  // Appends a tensor whose elements vary in size. Encoded it has `size_bytes`.
   void AddStream(int64_t size_bytes);
 
   const std::vector<Extent>& extents() const { return extents_; }  // in the order of the calls

@@ -19,14 +19,15 @@
 
 namespace autodist {
 
-// A stored and a wanted box, by their numbers, and the runs that they share. "Output" is the stored
-// box, "source" the wanted one.
+// Takes the numbers of a stored and of a wanted box, and the runs that they share. In `runs` the
+// "output" is the stored box, and the "source" is the wanted one.
 using TakeTransfer = std::function<void(int stored, int wanted, RunPlan runs)>;
 
 // Calls `take` for each pair that shares elements: the wanted boxes in order, and for each the
-// stored boxes ascending by their first element. If some of a wanted box is not stored, returns
-// what is missing and calls `take` no more. O(log n) for each pair and each wanted box. REQUIRES:
-// all boxes are of one rank and lie in the tensor, and the stored ones do not overlap.
+// stored boxes ascending by their first element. If a part of a wanted box is not stored, returns a
+// text that says which, and calls `take` no more. Takes O(log n) time for each pair and each wanted
+// box. REQUIRES: all boxes are of one rank and lie in the tensor, and the stored ones do not
+// overlap.
 std::optional<std::string> PlanTransfers(const std::vector<Box>& stored,
                                          const std::vector<Box>& wanted, const TakeTransfer& take);
 

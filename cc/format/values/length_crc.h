@@ -1,5 +1,5 @@
-// The part of a CRC32C that stands for the length of a string or variant; encoded_stream.h has the
-// formats.
+// Extends the CRC32C of a tensor of strings or variants by the length of one of them.
+// encoded_stream.h has the formats.
 
 #ifndef AUTODIST_FORMAT_VALUES_LENGTH_CRC_H_
 #define AUTODIST_FORMAT_VALUES_LENGTH_CRC_H_
@@ -12,13 +12,14 @@
 
 namespace autodist {
 
-// The bytes of a number as they are in memory.
+// Returns the bytes of a number as they lie in memory.
 template <typename Number>
 absl::string_view BytesOf(const Number& number) {
   return absl::string_view(reinterpret_cast<const char*>(&number), sizeof(number));
 }
 
-// `crc` extended by a string's length, as TensorFlow sums it.
+// Returns `crc` extended by a string's length. As in TensorFlow, the length has 4 bytes if it fits
+// into them, else 8.
 inline absl::crc32c_t ExtendByLength(absl::crc32c_t crc, uint64_t length) {
   if (length > std::numeric_limits<uint32_t>::max()) {
     return absl::ExtendCrc32c(crc, BytesOf(length));

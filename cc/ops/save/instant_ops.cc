@@ -1,5 +1,5 @@
-// The ops by which several tasks take their variables at one instant: docs/design/snapshots.md,
-// "Several servers".
+// The ops with which several tasks take their variables at one instant. docs/design/snapshots.md,
+// "Several servers", says how they agree on it.
 
 #include <atomic>
 #include <chrono>
@@ -42,10 +42,10 @@ REGISTER_OP("AutodistListenForInstant")
       return absl::OkStatus();
     })
     .Doc(R"doc(
-Listens on a free TCP port for the tasks that take their variables at one instant. Closed when the
-run has ended.
+Listens on a free TCP port for the tasks that take their variables at one instant. The port closes
+when the run has ended.
 
-listener: A scalar, meaningful only within the process.
+listener: A scalar. It has a meaning only within the process.
 hosts: The IPv4 addresses of this machine.
 port: Scalar.
 )doc");
@@ -66,16 +66,16 @@ REGISTER_OP("AutodistLeadInstant")
       return absl::OkStatus();
     })
     .Doc(R"doc(
-Says when all tasks of a save take their variables.
+Tells all tasks of a save when to take their variables.
 
 listener: From AutodistListenForInstant on the same task.
 token: Scalar. 32 random bytes of this save.
-lease_ms: Scalar. How long a task holds its locks at most while it waits.
-deadline_ms: Scalar. How long all may take.
-most_rounds: Scalar. How often it is tried.
-participants: The tasks of the AutodistJoinInstant of the run, by their numbers.
-round: The one in which all have taken.
-seconds: From when all were asked to lock until they had; from then on until all had taken.
+lease_ms: Scalar. How long a task may hold its locks while it waits for the others.
+deadline_ms: Scalar. How long all rounds together may take.
+most_rounds: Scalar. How often the tasks try.
+participants: The tasks of the AutodistJoinInstant ops of the run, by their numbers.
+round: The round in which all tasks took their variables; the first is 0.
+seconds: Two durations: until all tasks had locked, and then until all had taken their variables.
 )doc");
 
 REGISTER_OP("AutodistJoinInstant")
@@ -102,17 +102,17 @@ REGISTER_OP("AutodistJoinInstant")
       return absl::OkStatus();
     })
     .Doc(R"doc(
-Takes variables at the instant at which all other AutodistJoinInstant of the run take theirs.
+Takes variables at the instant at which all other AutodistJoinInstant ops of the run take theirs.
 
-pins: Variables, from AutodistPinVariables; of several devices of the process.
+pins: The variables, from AutodistPinVariables; one element per device of the process.
 hosts: From AutodistListenForInstant, as is port.
 token: As in AutodistLeadInstant, as are lease_ms and deadline_ms.
-methods: Those to try, one after the other: "pages", "fork", "copy".
-memory_bytes: Scalar. What "pages" may keep in memory.
-spill_directory: Scalar. Where it keeps more, if that is a directory of this machine.
+methods: The methods to try, one after the other: "pages", "fork", "copy".
+memory_bytes: Scalar. The most memory for copies of pages, or for "copy".
+spill_directory: Scalar. A directory for a file with more copies of pages, if this machine has it.
 references: As of AutodistReferenceVariables.
 round: As of AutodistLeadInstant.
-method: The one that was taken; empty if no variable is updated in place.
+method: The method that was used; empty if no variable is updated by rows.
 refused: Which methods were not possible, and why.
 lock_seconds: How long the locks were held.
 number: Which participant this is.
@@ -146,7 +146,7 @@ references: From AutodistJoinInstant on the same task.
 values: In the order of the pins.
 )doc");
 
-// The value of AutodistListenForInstant.
+// The output `listener` of AutodistListenForInstant.
 class SharedListener {
  public:
   SharedListener() = default;
@@ -155,7 +155,7 @@ class SharedListener {
 
   const std::shared_ptr<const Listener>& get() const { return listener_; }
 
-  // What a variant asks of its values; as for PinnedVariables.
+  // A variant requires these of its value. PinnedVariables has them, too.
   std::string TypeName() const { return "autodist::SharedListener"; }
   void Encode(tensorflow::VariantTensorData* data) const { data->set_type_name(TypeName()); }
   bool Decode(const tensorflow::VariantTensorData&) { return false; }
@@ -186,8 +186,8 @@ absl::StatusOr<BarrierToken> TokenInput(OpKernelContext* context, int input) {
   return BarrierToken::Of(TextInput(context, input));
 }
 
-// The client asks which tasks live when a run fails with this code. FinalStatus() does not keep
-// Unavailable.
+// Turns Unavailable into DeadlineExceeded. When a run fails with that code, the client asks which
+// tasks live. FinalStatus() would not keep Unavailable.
 absl::Status OfLostTask(const absl::Status& status) {
   return absl::IsUnavailable(status) ? absl::DeadlineExceededError(status.message()) : status;
 }

@@ -1,4 +1,4 @@
-// The values of all variables of a save that can be referred to, taken at one instant.
+// Takes the values of all variables of a save that can be referred to, at one instant.
 
 #include "ops/save/referenced_variables.h"
 

@@ -1,5 +1,5 @@
-// Reads a unit's bytes as they stand in the data file: gathers shards, reduces replicas, sums the
-// result.
+// Reads a unit's bytes as they will stand in the data file: gathers shards, reduces replicas, and
+// computes the CRC of the result.
 
 #include "save/data/unit_reader.h"
 
@@ -14,11 +14,12 @@
 namespace autodist {
 namespace {
 
-// Reductions want aligned results; a batch packs tensors without gaps. The detour is short enough
-// for L1.
+// A reduction needs an aligned result, but the output of a batch may be unaligned, since a batch
+// packs tensors without gaps. Then the result goes through a buffer that fits into the L1 cache.
 constexpr int64_t kScratchBytes = 16384;
 
-// Of each replica, what is read from its image at a time; a multiple of any element's size.
+// How many bytes of each replica are read from its image at a time; a multiple of any element's
+// size.
 constexpr int64_t kImagePieceBytes = 64 << 10;
 
 const char* BytesOf(const tensorflow::Tensor& value) { return value.tensor_data().data(); }
@@ -102,7 +103,7 @@ absl::StatusOr<absl::crc32c_t> UnitReader::Read(int64_t begin, int64_t end, char
 }
 
 absl::Status UnitReader::GatherFromImages(int64_t begin, int64_t end, char* out) const {
-  // The bytes of all replicas, then room for what is made of them.
+  // Holds the bytes of all replicas, and then the result of the reduction.
   std::unique_ptr<char[]> memory(new char[(most_replicas_ + 1) * kImagePieceBytes]);
   char* const made = memory.get() + most_replicas_ * kImagePieceBytes;
   std::vector<Replica> read;
@@ -122,7 +123,8 @@ absl::Status UnitReader::GatherFromImages(int64_t begin, int64_t end, char* out)
   return absl::OkStatus();
 }
 
-// What a shard has of the output [first, last) lies together in the shard, since it is dense there.
+// Reads those elements of a shard that lie in [first, last) of the output. They are adjacent in the
+// shard, so one read is enough.
 absl::Status UnitReader::ReadImages(const Shard& shard, int64_t first, int64_t last, char* scratch,
                                     std::vector<Replica>* read) const {
   *read = shard.replicas;
