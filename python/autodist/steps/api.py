@@ -1,4 +1,4 @@
-"""What a program says about its steps: `step_gate`, `training_step` and `StepGateHook`."""
+"""What a program calls for saves of whole steps: `step_gate`, `training_step`, `StepGateHook`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ SessionT = TypeVar("SessionT")
 
 
 def step_gate(session: SessionT) -> SessionT:
-    """Has this process count the runs of its sessions, and hold new ones during a save of a step.
+    """Lets saves of one step in other processes hold the runs of this process.
 
-    `Saver.save(consistency='step')` does so by itself in the process that saves. Call this in each
-    other process that trains the same variables, before the first run, or use `StepGateHook`.
+    From now on this process counts the runs of its sessions. While another process saves with
+    `consistency='step'`, new runs wait until that save has taken its values.
+
+    The process that saves does not need this. Call it in each other process that trains the same
+    variables, before the first run, or use `StepGateHook`.
 
     Args:
         session: A session.
@@ -32,10 +35,10 @@ def step_gate(session: SessionT) -> SessionT:
 
 @contextlib.contextmanager
 def training_step(session: Any) -> Iterator[None]:
-    """Makes the runs of the block one step: no save of a step comes between them.
+    """Makes the runs of the block one step: a save with `consistency='step'` waits for all of them.
 
-    Only runs of this thread are part of it. A save inside of the block takes the values as they
-    are then.
+    Only runs of this thread are part of the step. A save by this thread, inside the block, does not
+    wait for the step; it takes the values as they are then.
 
     Args:
         session: The session of the runs.
@@ -51,11 +54,12 @@ def training_step(session: Any) -> Iterator[None]:
 class StepGateHook(tf.compat.v1.train.SessionRunHook):
     """A hook of a monitored session that makes each of its runs, with its hooks, one step.
 
-    Every worker of a job needs it, or `step_gate`, if one of them saves with `consistency='step'`.
+    If one worker of a job saves with `consistency='step'`, each other worker needs this hook or
+    `step_gate`.
     """
 
     def begin(self) -> None:
-        """Has this process count the runs of its sessions from now on."""
+        """Makes this process count the runs of its sessions from now on."""
         service.serve()
         gate.of_process()
 

@@ -1,9 +1,9 @@
 """Closes the gates of a job and waits until the steps on their way have ended.
 
-A step may wait for a run that a gate holds: a queue is full or empty until another thread runs,
-synchronous workers wait for the slowest one. So once all steps on their way take longer than usual,
-runs that wait are admitted, one after the other. Which of them helped is remembered, and that one
-is admitted first the next time.
+A step may wait for a run that a gate holds: a queue stays full or empty until another thread runs,
+or synchronous workers wait for the slowest one. So, once all steps on their way take longer than
+usual, this module admits the runs that wait at the gates, one after the other. It remembers which
+of them let a step end, and admits that one first the next time.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from autodist.steps.gate import Closure, Gate, Traffic
 _POLL_SECONDS = 0.01
 _MOST_THREADS = 16
 
-# How long nothing changes before the next run is admitted.
+# The next run is admitted once nothing has changed for so long.
 _SETTLE_SECONDS = 0.01
 
 
-# For how long the code that runs may wait for steps at most.
+# How long the calling code may wait for steps at most.
 _MOST_SECONDS: contextvars.ContextVar[float] = contextvars.ContextVar(
     "most_seconds", default=math.inf
 )
@@ -40,7 +40,7 @@ class StepsNotEndedError(tf.errors.DeadlineExceededError):
 
 @contextlib.contextmanager
 def waiting_at_most(seconds: float) -> Iterator[None]:
-    """Has saves of the block wait so long for steps on their way, and not longer.
+    """Makes saves in the block give up after some seconds if steps on their way do not end.
 
     Args:
         seconds: How long.
@@ -53,7 +53,7 @@ def waiting_at_most(seconds: float) -> Iterator[None]:
 
 
 class ClosedGate(Protocol):
-    """A gate that is closed, of this process or another one."""
+    """A closed gate, of this process or of another one."""
 
     def traffic(self, slack: float, after: int | None, seconds: float) -> Traffic:
         """See `Gate.traffic`."""
@@ -76,7 +76,7 @@ class OwnGate:
 
         Args:
             gate: The gate.
-            key: Of the sessions.
+            key: The key of the sessions, from `step.key_of`.
         """
         self._gate = gate
         self._closure: Closure = gate.close(key)
@@ -103,7 +103,7 @@ class Rest:
     """The time in which no step of a job is on its way."""
 
     def __init__(self, gates: Sequence[ClosedGate]) -> None:
-        """Describes it.
+        """Stores the gates; whoever makes it waits until the steps have ended.
 
         Args:
             gates: All gates of the job, closed.
@@ -151,7 +151,8 @@ class _Waiting:
         self._timeout_seconds = min(timeout_seconds, _MOST_SECONDS.get())
         self._slack = 1.0
         self._seen = [gate.traffic(self._slack, None, 0) for gate in gates]
-        # By gate and thread: by how much its admission changed the number of steps on their way.
+        # By number of the gate and thread: by how much the admission of its run changed the number
+        # of steps on their way.
         self._changes: dict[tuple[int, int], int] = {}
         self._admitted: tuple[tuple[int, int], int] | None = None
         self._fewest = self._under_way
@@ -177,7 +178,7 @@ class _Waiting:
                 changed = time.monotonic()
 
     def _look(self, seconds: float) -> bool:
-        """Looks what passes the gates; tells whether that changed within some seconds."""
+        """Reads the traffic at all gates; waits for a change, at most `seconds` at each gate."""
         found = [
             gate.traffic(self._slack, traffic.version, seconds)
             for gate, traffic in zip(self._gates, self._seen, strict=True)
@@ -189,7 +190,7 @@ class _Waiting:
         return has_changed
 
     def _admit_one(self) -> None:
-        """Admits the run that waits and is likeliest to let a step on its way end."""
+        """Admits the waiting run that is the most likely to let a step on its way end."""
         if self._admitted is not None:
             who, before = self._admitted
             self._changes[who] = self._under_way - before
@@ -204,7 +205,7 @@ class _Waiting:
         if not waiting:
             return
         if all(who in self._tried for who, _ in waiting):
-            # Perhaps no step waits, and all only take long.
+            # Perhaps no step waits for a run at the gate, and the steps only take long.
             self._slack *= 2
             self._tried.clear()
         who, _ = min(waiting, key=lambda each: (self._changes.get(each[0], 0), -each[1]))
@@ -218,8 +219,9 @@ class _Waiting:
             None,
             None,
             f"consistency='step': these did not end within {self._timeout_seconds:g} s, while new "
-            f"runs were held:{lines}\nNothing was saved, and training goes on. Let what blocks end "
-            "before a save; raise timeout_seconds if it only takes long; save in a thread of its own "
-            "if it waits for a step of the thread that saves. Or save with consistency='instant'",
+            f"runs were held:{lines}\nNothing was saved, and training goes on. If these runs are "
+            "blocked, let them end before a save. If they only take long, raise timeout_seconds. If "
+            "they wait for a step of the thread that saves, save in a thread of its own. Or save "
+            "with consistency='instant'",
         )
         return error

@@ -17,22 +17,23 @@ from typing import Any
 from autodist.private_apis import tf_session_runs
 from autodist.steps.step import CURRENT, Step, key_of, key_of_running
 
-# A step on its way is overdue once it takes so much longer than the last one of its thread did.
+# A step is overdue once it has taken _OVERDUE_FACTOR times as long as the last step of its thread,
+# plus _OVERDUE_SECONDS.
 _OVERDUE_FACTOR = 2.0
 _OVERDUE_SECONDS = 0.02
-# The same for the first run of a thread and session.
+# A step is overdue after this time if no former one is known.
 _FIRST_OVERDUE_SECONDS = 0.25
 
-# Of how many threads it is known how long their last steps took.
+# For how many threads the time of the last step is kept.
 _MOST_THREADS = 10_000
 
 
 @dataclasses.dataclass(eq=False)
 class Closure:
-    """The gate, closed for the sessions with one key.
+    """One closing of the gate, for the sessions with one key.
 
     Attributes:
-        key: As of `Step`.
+        key: See `Step`.
         ends: When the gate opens by itself, as `time.monotonic()`; `None`: never.
         is_open: Whether it was opened, or has opened by itself.
     """
@@ -47,10 +48,10 @@ class _Waiter:
     """A run that waits at the gate.
 
     Attributes:
-        key: As of `Step`.
+        key: See `Step`.
         thread: The identifier of the thread.
         began: Since when, as `time.monotonic()`.
-        admitted_by: The closures that let it pass.
+        admitted_by: The closures that let the run pass.
     """
 
     key: Hashable
@@ -61,13 +62,13 @@ class _Waiter:
 
 @dataclasses.dataclass(frozen=True)
 class Traffic:
-    """What passes a gate that is closed.
+    """The steps and waiting runs at a closed gate.
 
     Attributes:
         under_way: How many steps are on their way, or admitted and about to begin.
-        is_overdue: Whether all of these take longer than the last ones of their threads.
-        waiting: The threads whose runs wait at the gate, each with for how many seconds.
-        version: Another number after each change.
+        is_overdue: Whether all of these take longer than usual.
+        waiting: For each run that waits at the gate, its thread and for how many seconds it waits.
+        version: A number that is different after each change.
     """
 
     under_way: int
@@ -80,14 +81,14 @@ class Gate:
     """The gate of a process; `of_process` returns it. Also a `tf_session_runs.Observer`."""
 
     def __init__(self) -> None:
-        """Is open, and no step is on its way."""
+        """Makes an open gate with no step on its way."""
         self._changed = threading.Condition()
         self._steps: set[Step] = set()
-        # By handle, with how many of its tensors are still to be fed or fetched.
+        # By handle: the step, and how many tensors are still to be fed or fetched.
         self._partial_runs: dict[str, tuple[Step, int]] = {}
         self._waiters: list[_Waiter] = []
         self._closures: list[Closure] = []
-        # By thread, and by key for threads that have run nothing yet: seconds of the last step.
+        # The seconds of the last step: by thread, and by key for threads without a step so far.
         self._last_seconds: dict[Hashable, float] = {}
         self._version = 0
 
@@ -98,7 +99,7 @@ class Gate:
         return self._begin(Step(key_of_running(session), session), partial_run)
 
     def end_run(self, run: Step | None) -> None:
-        """Counts a run no more. See `tf_session_runs.Observer`."""
+        """Stops counting a run. See `tf_session_runs.Observer`."""
         if run is None:
             return
         with self._changed:
@@ -150,7 +151,8 @@ class Gate:
         others = tuple(s for s in context.steps if s in self._steps or s.is_resting)
         CURRENT.set(dataclasses.replace(context, steps=(*others, step)))
         if run_context is not None:
-            # Hooks are not told that a run has failed, and those after this one still run.
+            # A monitored session does not tell its hooks that a run has failed. The step must also
+            # include the hooks that run after this one. So it ends with the context of the run.
             weakref.finalize(run_context, self.end_step, step).atexit = False
         return step
 
@@ -174,11 +176,12 @@ class Gate:
                 self._steps.add(Step(key, session, "earlier run", thread, name))
 
     def close(self, key: Hashable, seconds: float | None = None) -> Closure:
-        """Closes the gate for the sessions with a key. The steps of this thread rest.
+        """Closes the gate for the sessions with a key. Steps of this thread do not count meanwhile.
 
         Args:
             key: From `key_of`.
-            seconds: After what time it opens by itself, unless that is put off; `None`: never.
+            seconds: After what time the gate opens by itself, unless `keep_closed` renews it;
+                `None`: never.
         """
         closure = Closure(key, None if seconds is None else time.monotonic() + seconds)
         with self._changed:
@@ -191,11 +194,11 @@ class Gate:
         return closure
 
     def keep_closed(self, closure: Closure, seconds: float) -> None:
-        """Puts off when the gate opens by itself.
+        """Renews the time after which the gate opens by itself.
 
         Args:
             closure: From `close`.
-            seconds: For how long, from now.
+            seconds: The time, from now.
         """
         with self._changed:
             self._open_expired()
@@ -214,7 +217,7 @@ class Gate:
             return was_closed
 
     def admit(self, closure: Closure, thread: int) -> None:
-        """Lets the run of a thread that waits now pass.
+        """Lets the run of a thread pass that waits at the gate now.
 
         Args:
             closure: From `close`.
@@ -229,13 +232,13 @@ class Gate:
     def traffic(
         self, closure: Closure, slack: float = 1, after: int | None = None, seconds: float = 0
     ) -> Traffic:
-        """Returns what passes the gate.
+        """Returns the steps on their way and the runs that wait at the gate.
 
         Args:
             closure: From `close`.
-            slack: How much more time than usually steps have before they are overdue.
-            after: The version that is known: waits for another one.
-            seconds: For how long.
+            slack: A factor: steps are overdue after so many times the usual limit.
+            after: The version that the caller knows. If it is still the same, waits for a change.
+            seconds: How long to wait for that at most.
         """
         with self._changed:
             if after == self._version:
@@ -262,7 +265,7 @@ class Gate:
         return [str(step) for step in sorted(steps, key=lambda step: step.began)]
 
     def drop_ended(self, closure: Closure) -> None:
-        """Counts steps no more that have ended without a sign of it.
+        """Stops counting steps that have ended, but whose end nobody reported.
 
         Args:
             closure: From `close`.
@@ -289,7 +292,7 @@ class Gate:
             self._steps.add(step)
         return step
 
-    # All that follows REQUIRES that `_changed` is held.
+    # REQUIRES for all methods below: `_changed` is held.
 
     def _wait(self, key: Hashable) -> None:
         if not self._closures:
@@ -352,7 +355,7 @@ _making = threading.Lock()
 
 
 def of_process() -> Gate:
-    """Returns the gate of this process. From the first call on it knows of all runs of sessions."""
+    """Returns the gate of this process. It knows of all runs of sessions since the first call."""
     global _gate  # noqa: PLW0603 there is one
     with _making:
         if _gate is None:

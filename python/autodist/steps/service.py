@@ -1,14 +1,16 @@
 """Lets another process of a cluster close the step gate of this one.
 
-A message is a JSON object with `do`, and what that needs. The answer is one too. Nothing here
-waits: an op calls it, in a thread that TensorFlow needs.
+A message is a JSON object: `do` names the function, and the other keys are its arguments. The
+answer is a JSON object, too. No function here waits, because an op calls it in a thread that
+TensorFlow needs.
 
-    ask         -> process, tasks     an identifier of this process; the clusters of its servers
-    close       -> closure            `seconds` until the gate opens by itself
-    traffic     -> `Traffic`          puts off for `seconds` when the gate opens by itself
-    describe    -> lines              of the steps on their way
-    admit                             lets the run of a `thread` pass
-    open        -> was_closed
+    do          arguments                  answer
+    ask                                    process: its identifier; clusters: those of its servers
+    close       seconds                    closure; the gate opens by itself after `seconds`
+    traffic     closure, seconds, slack    as `Traffic`; renews the time to `seconds` from now
+    describe    closure                    lines: one for each step on its way
+    admit       closure, thread            empty; lets the run of the thread pass
+    open        closure                    was_closed: whether the gate was closed until now
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from autodist.steps.step import REMOTE
 # The name under which other processes call this one.
 NAME = "autodist_step_gate"
 
+# Identifies this process: several tasks may be in one.
 PROCESS = secrets.token_hex(16)
 
 _closures: dict[str, gate.Closure] = {}
@@ -64,7 +67,7 @@ def _ask(request: dict[str, Any]) -> dict[str, Any]:
 def _close(request: dict[str, Any]) -> dict[str, Any]:
     name = secrets.token_hex(16)
     own = gate.of_process()
-    # Those of savers that were killed.
+    # Forgets closures of savers that were killed: their gates have opened by themselves.
     for old in [old for old, closure in _closures.items() if closure.is_open]:
         del _closures[old]
     _closures[name] = own.close(REMOTE, request["seconds"])

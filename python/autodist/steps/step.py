@@ -1,7 +1,7 @@
 """What a training step is: a run of a session, or several that the program declares to be one.
 
-Here too is what the code that runs is part of. A thread that works for another one has that one's
-context (`background`).
+This module also keeps, in a context variable, which steps the running code is part of. A thread
+that `background` starts works for the thread that started it, and has the same context.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ class Step:
     """A run, or several that are one step, on its way.
 
     Attributes:
-        key: Of the session; sessions with different keys share no variables.
-        session: The session; kept, so that no other gets its key.
+        key: The key of the session; sessions with different keys share no variables.
+        session: The session. It is kept alive, so that no other session gets its key; of a partial
+            run, a weak reference.
         kind: `'run'`, `'step'`, `'partial run'`, or `'earlier run'`: one that began before runs
             were observed.
         thread: The identifier of the thread.
-        thread_name: Its name.
-        began: When, as `time.monotonic()`.
-        run_context: Of a step inside a monitored session: a weak reference to its
+        thread_name: The name of the thread.
+        began: When the step began, as `time.monotonic()`.
+        run_context: For a step inside a monitored session, a weak reference to its
             `SessionRunContext`.
-        is_resting: Whether its thread saves, so that it keeps no gate from being at rest.
+        is_resting: Whether its thread saves. Then the step does not count as on its way.
     """
 
     key: Hashable
@@ -47,9 +48,9 @@ class Step:
     is_resting: bool = False
 
     def has_ended(self) -> bool:
-        """Tells whether it has ended without a sign of it."""
+        """Tells whether the step has ended, although nobody reported its end."""
         if self.kind == "run":
-            # The thread was interrupted between the run and its end.
+            # The thread may have been interrupted after the run, before it reported the end.
             return not tf_session_runs.is_running(self.thread)
         if self.kind == "earlier run":
             return all(thread != self.thread for thread, _ in tf_session_runs.unobserved_runs())
@@ -71,11 +72,11 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What the code that runs is part of.
+    """What the running code is part of.
 
     Attributes:
         is_exempt: Whether its runs neither wait at the gate nor count.
-        steps: The steps of several runs that it is inside of.
+        steps: The steps of several runs that the code is inside of.
     """
 
     is_exempt: bool = False
@@ -99,7 +100,7 @@ def key_of(session: Any) -> Hashable:
 
 
 def key_of_running(session: Any) -> Hashable:
-    """Returns the key of a session that is no wrapper of another one.
+    """Returns the key of a session that does not wrap another one.
 
     Args:
         session: A session of TensorFlow's.
@@ -111,7 +112,7 @@ def key_of_running(session: Any) -> Hashable:
 def exempt() -> Iterator[None]:
     """Lets all runs of the block pass the gate, and counts none of them.
 
-    They must not update variables.
+    The runs must not update variables.
     """
     token = CURRENT.set(dataclasses.replace(CURRENT.get(), is_exempt=True))
     try:

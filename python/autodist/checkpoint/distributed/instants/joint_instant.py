@@ -1,7 +1,8 @@
 """Builds the ops by which several tasks take their variables at one instant.
 
-All of them are in one run: one that listens, on the chief; one that leads, there; one that takes
-variables, for each task and use. docs/design/snapshots.md, "Several servers", says how they agree.
+All of these ops are in one run. On the chief, one op listens and one op leads. On each task, one op
+takes the variables that the task writes itself, and one those that it sends to other tasks.
+docs/design/snapshots.md, "Several servers", says how the ops agree on the instant.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ if TYPE_CHECKING:
 
 _LOGGER = _log.get_logger()
 
-# How long a task holds its locks at most while it waits for the others; half of that is the longest
-# time that it tries to get them.
+# How long a task holds its locks at most while it waits for the others. It tries to get its locks
+# for at most half of this time.
 LEASE_SECONDS = 0.3
 
-# How long all may take, as a multiple of the time for which a task may not answer: to prepare an
-# image takes longer on a busy machine. A lost task is found sooner.
+# How long all rounds together may take, as a multiple of `timeout_seconds`. It is long, because a
+# busy machine needs time to prepare an image. A lost task is found sooner.
 DEADLINE_FACTOR = 10
 
-# How often all tasks try.
+# How often the tasks try.
 MOST_ROUNDS = 12
 
 _TOKEN_BYTES = 32
@@ -50,13 +51,14 @@ class TakenInstant:
     """How an instant was taken.
 
     Attributes:
-        methods: How many tasks keep variables by which method; `'references'` is none.
+        methods: For each method, how many ops took variables by it. `'references'` stands for those
+            whose variables need no image.
         refused: By task, which methods were not possible, and why.
-        lock_seconds: The longest time that a task held its locks.
-        locking_seconds: From when all were asked to lock until they had.
-        taking_seconds: From then on until all had taken.
-        tries: How often it was tried.
-        other_values: The names of what is not of the instant.
+        lock_seconds: The longest time for which a task held its locks.
+        locking_seconds: How long it took until all tasks had locked.
+        taking_seconds: How long it then took until all tasks had taken their variables.
+        tries: How often the tasks tried.
+        other_values: The names of the values that are not of the instant.
     """
 
     methods: Mapping[str, int]
@@ -131,8 +133,8 @@ class JointInstant:
         """Adds ops that take variables of one task; as `OwnHandles.reference`.
 
         Args:
-            numbers: Which of the sources.
-            task: Where they lie.
+            numbers: The numbers of the sources.
+            task: The task of their variables.
         """
         ordered, pins = self._handles.pin(list(numbers))
         if not pins:
@@ -156,10 +158,10 @@ class JointInstant:
         return ordered, [join.references]
 
     def read(self, numbers: Iterable[int]) -> dict[int, Any]:
-        """Adds ops that take variables, to be sent to other tasks; returns their values by number.
+        """Adds ops that take variables whose values other tasks get; returns the values by number.
 
         Args:
-            numbers: Which of the sources; of any tasks.
+            numbers: The numbers of the sources, which may lie on several tasks.
         """
         by_task: dict[str, list[int]] = collections.defaultdict(list)
         for number in numbers:
@@ -197,7 +199,7 @@ class JointInstant:
         )
 
     def feeds(self, instant: _native.Instant, timeout_seconds: float) -> dict[Any, Any]:
-        """Returns what a run is fed.
+        """Returns the feeds of a run.
 
         Args:
             instant: How variables are taken.
@@ -228,7 +230,7 @@ class JointInstant:
             fetched: What a run returned for `fetches`.
 
         Raises:
-            tf.errors.InternalError: Tasks have not taken together.
+            tf.errors.InternalError: Tasks took their variables in different rounds.
         """
         (last, seconds), joins = fetched
         rounds = {task: int(one[0]) for task, one in zip(self._tasks, joins, strict=True)}

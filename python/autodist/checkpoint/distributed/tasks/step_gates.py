@@ -1,17 +1,18 @@
 """Closes the step gates of all processes of a job, for a save of one step.
 
-Each process of a cluster may have sessions that update the variables on the others. So every task
-of the cluster is asked, by an op that calls a function of its process (`steps.service`)::
+Each process of a cluster may have sessions that update the variables on the others. So the save
+asks every task of the cluster, by an op that calls a function of the task's process
+(`steps.service`)::
 
-    find the tasks        from the servers of this process, or of the master's
-    ask each              its process; a task where nobody listens has no runs
-    close each gate       for some seconds, which are put off as long as the save needs
+    find the tasks        this process, or that of the master, knows its cluster
+    ask each task         which process it is in; a task where nobody listens has ended
+    close each gate       for some seconds; the save renews them while it needs the gate closed
     let the steps end     `steps.closing`
     the save takes its values
-    open each gate        each tells whether it was closed until now
+    open each gate        each process answers whether its gate was closed until now
 
-What cannot be known: the sessions of a process that is no task of the cluster, and of one that
-starts in these milliseconds.
+The save cannot ask a process that is no task of the cluster, or one that starts in these
+milliseconds.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from autodist.steps import closing, gate, service, step
 
 _LOGGER = _log.get_logger()
 
-# After what time a gate opens by itself, and how often that is put off.
+# After what time a gate opens by itself, and how often this time is renewed.
 _LEASE_SECONDS = 10.0
 _RENEWAL_SECONDS = 2.0
 
@@ -64,27 +65,27 @@ _WITHOUT_SESSIONS = frozenset({"ps"})
 
 
 class _NoGateError(Exception):
-    """A process has not imported autodist's `Saver`, `StepGateHook` or `step_gate`."""
+    """A process has no step gate: it has not imported `Saver`, `StepGateHook` or `step_gate`."""
 
 
 @contextlib.contextmanager
 def at_rest(session: Any, timeout_seconds: float) -> Iterator[closing.Rest]:
-    """Has no step of a job on its way during the block, or until `Rest.end`.
+    """Lets no step of a job be on its way during the block, or until `Rest.end`.
 
     Args:
         session: The session whose variables are saved.
         timeout_seconds: How long to wait for the steps on their way.
 
     Raises:
-        tf.errors.DeadlineExceededError: Some did not end; names them.
-        GraphStateError: A task of the cluster has no gate; names it.
+        tf.errors.DeadlineExceededError: Some steps did not end. The error names them.
+        GraphStateError: A task of the cluster has no gate. The error names it.
     """
     own = gate.of_process()
     with contextlib.ExitStack() as stack:
         stack.enter_context(step.exempt())
         others: Sequence[_RemoteGate] = ()
         target = sessions.target_of(session)
-        # The program of an AutoDist scope is the only one: its servers run no other sessions.
+        # The servers of an AutoDist scope run the sessions of this program only.
         if target is not None and not sessions.is_distributed(session):
             others = stack.enter_context(_gates_of_others(target, timeout_seconds))
         gates: list[closing.ClosedGate] = [closing.OwnGate(own, step.key_of(session))]
@@ -118,7 +119,7 @@ class _RemoteGate:
     ) -> None:
         self._task = task
         self._timeout_seconds = timeout_seconds
-        # Its process has ended, and with it all steps.
+        # Whether the process has ended, and its steps with it.
         self._is_gone = False
         self._closure = ""
         self._asking = threading.Lock()
@@ -136,12 +137,10 @@ class _RemoteGate:
         return self._task.name
 
     def ask(self, do: str, **fields: Any) -> Any:
-        """Sends a message, and returns the answer.
-
-        `None`: the process has ended.
+        """Sends a message, and returns the answer; `None` if the process has ended.
 
         Raises:
-            _NoGateError: Nothing there answers such messages.
+            _NoGateError: The process has no step gate.
             GraphStateError: The task does not answer.
         """
         if self._is_gone:
@@ -166,7 +165,7 @@ class _RemoteGate:
         self._closure = answer["closure"] if answer else ""
 
     def renew(self) -> None:
-        """Puts off when the gate opens by itself."""
+        """Renews the time after which the gate opens by itself."""
         with self._asking:
             if self._closure:
                 self.ask("traffic", closure=self._closure, seconds=_LEASE_SECONDS, slack=1)
@@ -213,7 +212,7 @@ def _closed(other: _RemoteGate) -> _RemoteGate:
 
 @contextlib.contextmanager
 def _kept_closed(others: Sequence[_RemoteGate]) -> Iterator[None]:
-    """Puts off when gates open by themselves; opens those that nobody has opened."""
+    """Renews, during the block, the time after which the gates open by themselves."""
     is_over = threading.Event()
 
     def renew() -> None:
@@ -233,7 +232,7 @@ def _kept_closed(others: Sequence[_RemoteGate]) -> Iterator[None]:
 def _gates_of_others(
     target: task_names.SessionTarget, timeout_seconds: float
 ) -> Iterator[list[_RemoteGate]]:
-    """Yields the gates of the other processes of a cluster, which are open."""
+    """Yields the gates of the other processes of a cluster; they are still open."""
     if target.why_unreachable:
         raise _refused(f"{target.why_unreachable}, so the other tasks cannot be asked")
     master = masters.ask(target, timeout_seconds).task
@@ -278,7 +277,7 @@ def _gates_in(answers: Sequence[tuple[_RemoteGate, Any]]) -> list[_RemoteGate]:
     """Returns a gate for each process but this one.
 
     Raises:
-        GraphStateError: A task has none.
+        GraphStateError: A task that may train has no gate.
     """
     without = [
         other.task
@@ -297,7 +296,7 @@ def _gates_in(answers: Sequence[tuple[_RemoteGate, Any]]) -> list[_RemoteGate]:
 
 
 def _tasks(clusters: Sequence[Mapping[str, Mapping[str, str]]], master: str) -> list[_Task]:
-    """Returns all tasks of the cluster that has a master; empty if it is not among these."""
+    """Returns all tasks of the cluster to which `master` belongs; empty if none of these has it."""
     for cluster in clusters:
         tasks = [
             _Task(f"/job:{job}/replica:0/task:{number}", address)
@@ -323,7 +322,7 @@ def _listens(task: _Task) -> bool:
         try:
             stub.status(_FIND_SECONDS)
         except NoAnswerError as error:
-            # A silent one may train all the same.
+            # A task that is silent may train all the same.
             return error.is_silence or error.is_busy
         return True
 

@@ -1,4 +1,4 @@
-"""Calls to tasks, which end when a task does not answer."""
+"""Calls to tasks, which give up when a task does not answer."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from autodist.process import background
 
 
 def start_call(work: Callable[[], Any], *, or_call: bool = False) -> concurrent.futures.Future[Any]:
-    """Begins to call a function in a thread that does not keep the process from ending.
+    """Calls a function in a daemon thread, and returns its future at once.
 
     A call to a server that hangs may never return, whatever timeouts it was given (TF 2.21).
 
     Args:
         work: The function.
-        or_call: If no thread can be started, whether to call it in this thread.
+        or_call: Whether to call the function in this thread if no other can be started.
 
     Raises:
         tf.errors.ResourceExhaustedError: No thread can be started.
@@ -43,12 +43,12 @@ def start_call(work: Callable[[], Any], *, or_call: bool = False) -> concurrent.
 def notify(
     target: task_names.SessionTarget, master: str, ops: Mapping[str, Callable[[], Any]]
 ) -> list[concurrent.futures.Future[Any]]:
-    """Begins to run ops on tasks, in sessions of their own.
+    """Begins to run an op on each of some tasks, each in a session of its own.
 
     Args:
         target: The session's target.
         master: The task of its master.
-        ops: By task, all at once, a function that makes the ops.
+        ops: By task, a function that makes the op. All run at the same time.
     """
     return [
         start_call(lambda task=task, op=op: run_on(target, master, task, op), or_call=True)  # type: ignore[misc]
@@ -72,7 +72,7 @@ def has_op(  # noqa: PLR0917 its callers name all of them
         task: The task.
         op: A function that makes the op.
         timeout_seconds: How long to wait for an answer.
-        lives: As for `await_call`.
+        lives: See `await_call`.
 
     Raises:
         tf.errors.OpError: The task does not answer.
@@ -93,11 +93,11 @@ def lost_error(unreachable: Iterable[str], timeout_seconds: float, cause: Any) -
     Args:
         unreachable: The tasks.
         timeout_seconds: For how long they did not answer.
-        cause: What TensorFlow said of it; may be `None`.
+        cause: TensorFlow's error, or `None`.
     """
     message = f"{', '.join(unreachable)} did not answer within {timeout_seconds:g} s"
     lines = run_errors.text_of(cause).splitlines() if cause is not None else []
-    # A line that ends so says only on which task the next ones were said.
+    # A line that ends with a colon only names the task of the next lines.
     said = [line for line in lines if not line.endswith(":")]
     return tf.errors.UnavailableError(None, None, ": ".join([message, *said[:1]]))
 
@@ -112,13 +112,13 @@ def await_call(
 
     Args:
         asked: The call.
-        timeout_seconds: How long to wait for an answer, or for a sign of life.
-        who: What is called, for the error.
-        lives: Tells whether it lives, even if it is too busy to answer the call. Takes how many
-            seconds to wait.
+        timeout_seconds: How long to wait for an answer, or for a sign that the task lives.
+        who: The name of the task, for the error.
+        lives: Tells whether the task lives, even if it is too busy to answer the call. Its argument
+            is how many seconds to wait.
 
     Raises:
-        tf.errors.DeadlineExceededError: It does not answer.
+        tf.errors.DeadlineExceededError: The task does not answer, and gives no sign that it lives.
     """
     half = timeout_seconds / 2
     while True:
@@ -131,7 +131,7 @@ def await_call(
 
 
 def run_on(target: task_names.SessionTarget, master: str, task: str, op: Any) -> Any:
-    """Runs an op on a task in a session that needs only the master beside, and returns the result.
+    """Runs an op on a task and returns the result. Its session uses only the master and this task.
 
     Args:
         target: The session's target.
@@ -147,14 +147,14 @@ def run_on(target: task_names.SessionTarget, master: str, task: str, op: Any) ->
 
 
 def incarnations(target: task_names.SessionTarget, tasks: list[str]) -> dict[str, int]:
-    """Returns the incarnations of tasks: numbers that were drawn when their processes began.
+    """Returns the incarnations of tasks: random numbers that a server draws when it starts.
 
     Args:
         target: The session's target.
         tasks: The tasks, the master's among them.
     """
     with tf.Graph().as_default() as graph, _session(target, tasks, graph) as session:
-        # Python's wrapper has the unsigned number as a signed one (TF 2.21).
+        # Python's wrapper returns the unsigned number as a signed one (TF 2.21).
         listed = {device.name: device.incarnation % (1 << 64) for device in session.list_devices()}
     return {task: listed[task_names.processor_of(task)] for task in tasks}
 

@@ -1,4 +1,4 @@
-"""Where the variables of a save or restore lie: on which tasks of the user's session."""
+"""A save or restore with the tasks on which its variables lie."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Placed(Protocol):
 
     @property
     def variable_devices(self) -> Sequence[str | None]:
-        """The device of each variable; `None` for another value."""
+        """For each value the device of its variable; `None` for a value that is no variable."""
 
 
 PlacedT = TypeVar("PlacedT", bound=Placed)
@@ -33,7 +33,7 @@ class Located(Generic[PlacedT]):
         target: The target of the user's session.
         master: The task of its master.
         chief: The task of the saver's node.
-        homes: The task of each value; the chief for one that is no variable.
+        homes: The task of each value; the chief for a value that is no variable.
         without_ops: The tasks that have not loaded our ops.
     """
 

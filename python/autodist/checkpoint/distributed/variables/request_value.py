@@ -1,4 +1,4 @@
-"""A value of a save or restore request, as the ops of a cluster's save or restore name it."""
+"""A value of a save or restore request, in the form that the ops of a cluster's save take."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class RequestValue:
     """A value that is saved or restored.
 
     Attributes:
-        entry: The value, as the request has it.
+        entry: The entry of the request.
     """
 
     entry: RequestEntry
