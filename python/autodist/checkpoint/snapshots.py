@@ -1,4 +1,4 @@
-"""Saves that take all variables at one instant: how, and where that is not possible."""
+"""The options of saves of one instant, and the errors where such a save is not possible."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from autodist.checkpoint.reports.report import SaveReport
 
 
 class NotOneInstantError(errors.ArgumentError):
-    """Not all variables can be taken at one instant."""
+    """A save cannot take all variables at one instant."""
 
 
 def instant_of(options: save_options.SaveOptions, prefix: str) -> _native.Instant | None:
-    """Returns how a save takes all variables at one instant; `None`: it does not.
+    """Returns how a save takes all variables at one instant; `None` if it does not.
 
     Args:
-        options: Of the save.
+        options: The options of the save.
         prefix: The checkpoint's prefix.
     """
     if options.consistency == "shard":
@@ -33,7 +33,7 @@ def refuse(why: str) -> NoReturn:
     """Refuses a save of one instant.
 
     Args:
-        why: Why it is not possible; a clause.
+        why: The reason, as a clause.
 
     Raises:
         NotOneInstantError: Always.

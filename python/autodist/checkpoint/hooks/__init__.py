@@ -1,1 +1,1 @@
-"""Saves in the background from where training loops are: hooks of sessions, and callbacks of Keras."""
+"""Saves in the background from training loops: a hook of sessions, and a callback of Keras."""

@@ -20,10 +20,9 @@ _Callback: Any = keras_internals.callback_class()
 class AsyncCheckpointCallback(_Callback):
     """Saves checkpoints of `fit` in a graph, while it trains on.
 
-    A callback of `tf_keras`, for models that are compiled in the scope of an `AutoDist`, or in a
-    graph and session of one's own. The step in the names of the files is the optimizer's
-    `iterations`. One save runs at a time; the last one is awaited at the end of the training, at
-    the end of the program, and on SIGTERM.
+    A callback of `tf_keras`. The model is compiled in the scope of an `AutoDist`, or in a graph and
+    session of the program. The step in the names of the files is the optimizer's `iterations`. One
+    save runs at a time. The end of the training, the end of the program and SIGTERM wait for it.
     """
 
     def __init__(
@@ -44,8 +43,8 @@ class AsyncCheckpointCallback(_Callback):
                 save.
             save_freq: `'epoch'`: save after each epoch; a number: after so many batches.
             consistency: As in `SaveOptions`.
-            when_busy: As of `AsyncCheckpointSaverHook`.
-            sigterm_seconds: As of `AsyncCheckpointSaverHook`.
+            when_busy: As in `AsyncCheckpointSaverHook`.
+            sigterm_seconds: As in `AsyncCheckpointSaverHook`.
 
         Raises:
             ArgumentError: An argument has a value that cannot be used.
@@ -65,12 +64,12 @@ class AsyncCheckpointCallback(_Callback):
         self._termination = Termination(sigterm_seconds)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Begins to wait for SIGTERM."""
+        """From now on, SIGTERM waits for saves."""
         del logs
         self._termination.install()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Saves if it is time to."""
+        """Saves if `save_freq` batches have passed, or if a save has waited for its turn."""
         del batch, logs
         self._batches += 1
         is_time = isinstance(self._save_freq, int) and self._batches % self._save_freq == 0
@@ -78,7 +77,7 @@ class AsyncCheckpointCallback(_Callback):
             self._save()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Saves if it is time to."""
+        """Saves if `save_freq` is `'epoch'`."""
         del epoch, logs
         if self._save_freq == "epoch":
             self._save()
@@ -87,7 +86,7 @@ class AsyncCheckpointCallback(_Callback):
         """Waits for the save that runs, and saves the last step.
 
         Raises:
-            Exception: Of a save that failed, if nobody was told.
+            Exception: The error of a failed save that was not raised before.
         """
         del logs
         try:

@@ -1,11 +1,11 @@
-"""The saves in the background of one hook: one at a time, none lost, no error lost.
+"""The saves in the background of one hook or callback: one at a time, and no error is lost.
 
 ::
 
-    request    the former error is raised, once; if a save still runs: skip, wait or queue
-    begin      the values are taken
-    commit     the checkpoint is durable, and the state file names it
-    committed  who asked is told, with the step that was saved; then the next save may begin
+    request    raises the error of the former save, once; if one still runs: skip, wait or queue
+    begin      takes the values
+    commit     makes the checkpoint durable, and names it in the state file
+    committed  calls the hook with the step that was saved; then the next save may begin
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from autodist.steps import closing
 
 _LOGGER = _log.get_logger()
 
-# How long a thread that trains waits for the steps of others before it trains on.
+# How long a training thread that asks for a save waits for the steps of others before it trains on.
 _STEP_SECONDS = 1.0
 
 WHEN_BUSY = ("skip", "wait", "queue")
@@ -39,7 +39,7 @@ class Request:
     Attributes:
         session: The session.
         path: Prefix of the files, without the step.
-        global_step: The step, a tensor: it is read when the values are taken.
+        global_step: The step, as a tensor: the save reads it when it takes the values.
         consistency: As in `SaveOptions`.
         write_meta_graph: Whether to write the graph.
     """
@@ -55,14 +55,14 @@ class RunningSaves:
     """The saves of one hook or callback."""
 
     def __init__(self, when_busy: str, committed: Callable[[Request, int], None]) -> None:
-        """Has none.
+        """Begins without a save.
 
         Args:
             when_busy: What a request does while a save runs: `'skip'`, `'wait'` or `'queue'`.
-            committed: Called after each commit, in the thread that saves, with the step.
+            committed: The thread that saves calls it after each commit, with the request and step.
 
         Raises:
-            ArgumentError: `when_busy` is not one of those.
+            ArgumentError: `when_busy` has another value.
         """
         if when_busy not in WHEN_BUSY:
             raise errors.ArgumentError(f"when_busy must be one of {WHEN_BUSY}, not {when_busy!r}")
@@ -83,17 +83,17 @@ class RunningSaves:
 
     @property
     def is_due(self) -> bool:
-        """Whether a save waited for the one before, and can begin, or wait for its end."""
+        """Whether a request was queued, and `may_begin` would now accept it."""
         waits = self._when_busy == "wait" and self._has_values
         return self._is_queued and (waits or self._is_idle.is_set())
 
     def may_begin(self) -> bool:
-        """Tells whether a save that is asked for now is to begin. May wait.
+        """Tells whether a save is to begin now. May wait for the one that runs.
 
         Raises:
-            Exception: That of the former save, if nobody was told.
+            Exception: The error of the former save, if it was not raised before.
         """
-        # Until it has its values, the one that runs may wait for the next step of this thread.
+        # Until the save that runs has its values, it may wait for the next step of this thread.
         can_wait = self._when_busy == "wait" and self._has_values
         if not self._is_idle.is_set() and not can_wait:
             self._is_queued = self._when_busy != "skip"
@@ -107,12 +107,13 @@ class RunningSaves:
     def begin(self, saver: Any, request: Request) -> None:
         """Saves in the background, after `may_begin`.
 
-        It returns once the values are taken. A save of one step may wait for the next step of this
-        thread: synchronous workers wait for each other. Where that seems so, it returns before.
+        Returns once the values are taken. With synchronous workers, a save of one step may wait for
+        the next step of this thread. If that seems so, this returns earlier, and the thread that
+        saves takes the values.
 
         Args:
-            saver: Saves.
-            request: What.
+            saver: The saver.
+            request: What to save.
 
         Raises:
             Exception: The values cannot be taken.
@@ -140,15 +141,15 @@ class RunningSaves:
                 self._is_idle.set()
 
         try:
-            # No daemon: the interpreter waits for it. Its context is its own: it is no part of a
-            # step of this thread.
+            # Not a daemon, so the interpreter waits for it. It does not get the context of this
+            # thread, so it is not part of a step of this thread.
             threading.Thread(target=save, name=f"save of {request.path}").start()
         except RuntimeError:
-            # No thread can be started: the program is at its limit of threads.
+            # The program is at its limit of threads, so this thread saves.
             save()
 
     def _begin_here(self, saver: Any, request: Request) -> SaveHandle | None:
-        """Takes the values; returns `None` where another thread has to."""
+        """Takes the values; returns `None` if the thread that saves has to take them."""
         if self._begins_in_thread:
             return None
         limit = _STEP_SECONDS if request.consistency == "step" else math.inf
@@ -160,10 +161,10 @@ class RunningSaves:
             return None
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Waits until no save runs; tells whether that is so.
+        """Waits until no save runs; returns whether none runs.
 
         Args:
-            seconds: For how long; `None`: as long as it takes.
+            seconds: How long to wait at most; `None`: as long as it takes.
         """
         return self._is_idle.wait(seconds)
 
@@ -174,7 +175,7 @@ class RunningSaves:
         return error
 
     def forget(self) -> None:
-        """Has none, in a process that was forked: its thread is in the other one."""
+        """Forgets the save that runs, in a forked child: the thread exists in the parent only."""
         self._error = None
         self._is_idle = threading.Event()
         self._is_idle.set()
@@ -183,7 +184,7 @@ class RunningSaves:
         """Raises the error of the last save, once.
 
         Raises:
-            Exception: It.
+            Exception: That error.
         """
         raise_error(self.take_error())
 
@@ -195,7 +196,7 @@ def raise_error(error: BaseException | None) -> None:
         error: From `RunningSaves.take_error`.
 
     Raises:
-        Exception: It.
+        Exception: That error.
     """
     if error is None:
         return
@@ -216,16 +217,16 @@ def _start(saver: Any, request: Request) -> SaveHandle:
     return handle
 
 
-# Those with a save that runs, and those with an error that nobody was told of.
+# Those with a save that runs, and those with an error that was not raised or logged yet.
 _running: set[RunningSaves] = set()
 _untold: set[RunningSaves] = set()
 
 
 def wait_for_all(seconds: float) -> bool:
-    """Waits until no save of any hook runs; tells whether that is so.
+    """Waits until no save of any hook runs; returns whether none runs.
 
     Args:
-        seconds: For how long.
+        seconds: How long to wait at most.
     """
     end = time.monotonic() + seconds
     return all(saves.wait(max(0.0, end - time.monotonic())) for saves in list(_running))

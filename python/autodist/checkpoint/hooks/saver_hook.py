@@ -14,7 +14,7 @@ from autodist.checkpoint.saver import Saver
 
 _LOGGER = _log.get_logger()
 
-# What is left of a session whose tasks were lost; the next session trains from the last checkpoint.
+# The errors of a session whose tasks were lost. The next session trains from the last checkpoint.
 _LOST = (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.CancelledError)
 
 
@@ -22,10 +22,10 @@ class AsyncCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
     """Saves checkpoints every so many steps or seconds while the program trains on.
 
     A `tf.compat.v1.train.CheckpointSaverHook` with an `autodist.Saver`. Give it to
-    `MonitoredTrainingSession(save_checkpoint_secs=None, hooks=[...])`, which makes one of
-    TensorFlow's otherwise. One save runs at a time. The last one is awaited by `end`, at the end of
-    the program, and on SIGTERM. An error is raised by the next save or by `end`, or logged at the
-    end of the program.
+    `MonitoredTrainingSession(save_checkpoint_secs=None, hooks=[...])`. Without that `None` the
+    session also makes a hook of TensorFlow's. One save runs at a time. `end`, the end of the
+    program and SIGTERM wait for it. The next save or `end` raises the error of a failed save; else
+    the program logs it when it ends.
     """
 
     # Of the base class.
@@ -62,13 +62,14 @@ class AsyncCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
                 for all variables.
             checkpoint_basename: Name of the files, without the step.
             scaffold: A `Scaffold` with the saver.
-            listeners: `CheckpointSaverListener` objects. `before_save` is called in the thread that
-                trains, when a save is asked for. `after_save` is called in the thread that saves,
-                after the commit, with the step that was saved.
+            listeners: `CheckpointSaverListener` objects. The thread that trains calls
+                `before_save`, before a save begins. The thread that saves calls `after_save`, after
+                the commit, with the step that was saved.
             save_graph_def: Whether to write `graph.pbtxt`, and `.meta` with each checkpoint.
             consistency: As in `SaveOptions`.
-            when_busy: What happens when a save is due while one runs. `'skip'`: nothing; `'wait'`:
-                training waits; `'queue'`: it begins when that one has ended.
+            when_busy: What happens when a save is due while another one runs. `'skip'`: the due
+                save is left out; `'wait'`: training waits, then the hook saves; `'queue'`: the hook
+                saves when the other save has ended.
             sigterm_seconds: How long a save may go on after SIGTERM; 0: SIGTERM is left alone.
 
         Raises:
@@ -96,7 +97,7 @@ class AsyncCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         self._is_stop_requested = False
 
     def begin(self) -> None:
-        """Makes a saver where there is none: the scaffold takes it."""
+        """Makes a saver if neither the hook, the scaffold nor the graph has one."""
         graph = tf.compat.v1.get_default_graph()
         is_given = self._saver is not None or getattr(self._scaffold, "saver", None) is not None
         if not is_given and not graph.get_collection(tf.compat.v1.GraphKeys.SAVERS):
@@ -118,7 +119,7 @@ class AsyncCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         super().after_create_session(session, coord)
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
-        """Saves if it is time to."""
+        """Saves if a save is due, or if one has waited for its turn."""
         super().after_run(run_context, run_values)
         if self._saves.is_due:
             step = run_context.session.run(self._global_step_tensor)
@@ -130,7 +131,7 @@ class AsyncCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         """Waits for the save that runs, and saves the last step.
 
         Raises:
-            Exception: Of a save that failed, if nobody was told.
+            Exception: The error of a failed save that was not raised before.
         """
         last_step = session.run(self._global_step_tensor)
         self._saves.wait()

@@ -1,8 +1,9 @@
 """Lets a save in the background end when the process gets SIGTERM, within a deadline.
 
 Kubernetes, batch systems and `docker stop` send SIGTERM and, some seconds later, SIGKILL. Python
-calls a signal's handler in the main thread, once that is not inside of a C++ call. So a thread of
-ours waits for the signal too, and ends the process where the main thread stays in such a call.
+calls the handler of a signal in the main thread, and only once that thread has left its C++ call.
+So a thread of ours waits for the signal, too. It ends the process if the main thread stays in its
+call.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from autodist.process import background
 
 _LOGGER = _log.get_logger()
 
-# How long the main thread has to call the handler once no save runs.
+# How long our thread waits, once no save runs, for the main thread to call the handler.
 _GRACE_SECONDS = 1.0
 
-# What a shell says of a process that SIGTERM has ended.
+# The exit status that a shell reports for a process that SIGTERM has ended.
 _EXIT_STATUS = 128 + signal.SIGTERM
 
 
 class Termination:
-    """What SIGTERM does while a hook saves."""
+    """Makes SIGTERM wait for saves in the background."""
 
     def __init__(self, seconds: float) -> None:
-        """Does nothing yet.
+        """Changes nothing; `install` does.
 
         Args:
             seconds: How long a save may go on after the signal; 0: SIGTERM is left alone.
@@ -43,9 +44,9 @@ class Termination:
         self._sockets: tuple[socket.socket, socket.socket] | None = None
 
     def install(self) -> None:
-        """Waits for saves on SIGTERM from now on, then does what SIGTERM did before.
+        """From now on SIGTERM waits for saves, and then does what it did before.
 
-        Only the main thread can have it so.
+        Does nothing but log a line in another thread than the main one.
         """
         if self._is_installed or not self._seconds:
             return
@@ -56,7 +57,7 @@ class Termination:
             return
         self._former = signal.getsignal(signal.SIGTERM)
         if self._former is None:
-            # Set by C++, which Python cannot call.
+            # C++ has set the handler, and Python cannot call that.
             return
         signal.signal(signal.SIGTERM, self._handle)
         self._is_installed = True
@@ -64,7 +65,7 @@ class Termination:
             self._watch()
 
     def remove(self) -> None:
-        """Lets SIGTERM do again what it did before."""
+        """Gives SIGTERM its former handler back."""
         if not self._is_installed or threading.current_thread() is not threading.main_thread():
             return
         self._is_installed = False
@@ -73,7 +74,7 @@ class Termination:
         if self._sockets is not None:
             used = signal.set_wakeup_fd(-1)
             if used != self._sockets[1].fileno():
-                # Another part of the program waits for signals by now.
+                # Another part of the program uses the wakeup descriptor by now.
                 signal.set_wakeup_fd(used)
             self._sockets[1].close()
             self._sockets = None
@@ -91,12 +92,12 @@ class Termination:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _watch(self) -> None:
-        """Has a thread end the process if the main thread cannot."""
+        """Starts the thread that ends the process if the main thread cannot."""
         reading, writing = socket.socketpair()
         writing.settimeout(0)
         former = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
         if former != -1:
-            # An event loop's, which it needs.
+            # An event loop has set it, and needs it.
             signal.set_wakeup_fd(former)
             reading.close()
             writing.close()

@@ -1,1 +1,1 @@
-"""What saves and restores tell: how far they are, and what they did."""
+"""Reports of saves and restores: how far they are, and what they did."""

@@ -1,4 +1,4 @@
-"""Where the progress of a save or restore is shown: a bar on a terminal, else lines of the log."""
+"""Shows the progress of a save or restore: as a bar on a terminal, else as lines of the log."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from autodist import _log
 
 _LOGGER = _log.get_logger()
 
-# Lines are at most so far apart, in seconds and in percent.
+# A line is logged after so many seconds or percent, whichever comes first.
 _LINE_SECONDS = 30.0
 _LINE_PERCENT = 10
 
 
 class Display(Protocol):
-    """What shows the progress.
+    """Shows the progress.
 
     Attributes:
-        interval: How often to show it, in seconds.
+        interval: The time between two calls of `show`, in seconds.
     """
 
     interval: float
@@ -33,7 +33,7 @@ class Display(Protocol):
         """
 
     def close(self) -> None:
-        """Takes away what must not stay; may be called again."""
+        """Removes a bar from the terminal; may be called again."""
 
 
 def make(prefix: str, *, is_save: bool) -> Display:
@@ -46,14 +46,14 @@ def make(prefix: str, *, is_save: bool) -> Display:
     stream = _log.terminal()
     if stream is not None:
         console = _console(stream)
-        # Not a terminal that can only add lines.
+        # A terminal that can only add lines (`TERM=dumb`) gets lines.
         if console.is_interactive:
             return _Bar(console, prefix, is_save=is_save)
     return _Lines(prefix, is_save=is_save)
 
 
 class _Lines:
-    """Lines of the log."""
+    """Shows the progress as lines of the log."""
 
     interval = 1.0
 
@@ -66,7 +66,7 @@ class _Lines:
 
     def show(self, done: int, total: int, seconds: float) -> None:
         tenth = 100 * done // (_LINE_PERCENT * total) if total else -1
-        # A run that begins again begins with the first tenth.
+        # If the save begins again, the tenth falls back, which gives a line, too.
         if tenth == self._tenth and seconds < self._next:
             return
         self._tenth, self._next = tenth, seconds + _LINE_SECONDS
@@ -78,7 +78,7 @@ class _Lines:
 
 
 class _Bar:
-    """A bar in the last line of a terminal."""
+    """Shows the progress as a bar in the last line of a terminal."""
 
     interval = 0.25
 
@@ -92,7 +92,7 @@ class _Bar:
             progress.TextColumn("{task.fields[figures]}", markup=False),
             console=console,
             transient=True,
-            # No thread of its own, and `sys.stdout` stays what it is.
+            # Without a thread of rich's, and without replacing `sys.stdout`.
             auto_refresh=False,
             redirect_stdout=False,
             redirect_stderr=False,
@@ -120,7 +120,7 @@ def _verb(*, is_save: bool) -> str:
 
 
 def _figures(done: int, total: int, seconds: float, *, is_save: bool) -> str:
-    """Returns how far it is, as `1.20 GiB of 12.00 GiB (10 %) in 4 s, 0.30 GiB/s`."""
+    """Returns the progress as `1.20 GiB of 12.00 GiB (10 %) in 4 s, 0.30 GiB/s`."""
     elapsed = f"{seconds:.0f} s"
     if not total:
         return f"{elapsed} so far"
@@ -136,7 +136,7 @@ def _console(stream: TextIO) -> Any:
     from rich.console import Console
 
     class VisibleCursor(Console):
-        """Hides no cursor: the program may be killed before it is shown again."""
+        """Never hides the cursor: a killed program would not show it again."""
 
         def show_cursor(self, show: bool = True) -> bool:  # noqa: ARG002 the base class's signature
             return False

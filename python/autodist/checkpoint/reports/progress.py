@@ -1,8 +1,8 @@
 """Shows how far a save or restore is, if it takes longer than some seconds.
 
-A thread looks at the bytes that are done. The save never waits for it and goes on without it where
-no thread can be started. It is no `threading.Thread`: `start()` of one waits until the thread runs,
-which is for ever where its first allocation fails.
+A thread reads how many bytes are done. The save never waits for this thread, and goes on without it
+if no thread can be started. The thread is no `threading.Thread`: its `start()` waits until the
+thread runs, and would wait for ever if the first allocation in the thread failed.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from autodist.checkpoint.reports import display
 
 _LOGGER = _log.get_logger()
 
-# What is faster says nothing before it is done.
+# A save or restore that is done within this time shows no progress.
 _QUIET_SECONDS = 3.0
-# How long the end of a save waits for a line that is being written, so that it comes first.
+# How long the end of a save waits for a line of progress that is being written, so that this line
+# comes before the last line of the save.
 _LINE_SECONDS = 1.0
 
-# Held while something is shown.
+# Held while a thread writes progress.
 _showing = _thread.allocate_lock()
 
 
@@ -34,7 +35,8 @@ def _renew_lock() -> None:
 
 
 os.register_at_fork(after_in_child=_renew_lock)
-# Never released: a thread that the interpreter ends while it writes to stderr would end it badly.
+# At its end the interpreter stops threads. It could crash if it stopped one that writes to stderr.
+# So the end of the program takes the lock and keeps it.
 atexit.register(lambda: _showing.acquire(timeout=_LINE_SECONDS))
 
 
@@ -50,7 +52,7 @@ class Progress:
         self._start = time.monotonic()
         self._display: display.Display | None = None
         self._has_ended = False
-        # Released by the end.
+        # `end` releases it, which ends the thread.
         self._running = _thread.allocate_lock()
         self._running.acquire()
 
@@ -63,7 +65,7 @@ class Progress:
         _thread.start_new_thread(self._watch, ())
 
     def end(self) -> None:
-        """Ends the thread, without waiting for it, and takes away what it shows."""
+        """Makes the thread end, does not wait for it, and removes the bar."""
         self._has_ended = True
         self._running.release()
         if self._display is not None and _showing.acquire(timeout=_LINE_SECONDS):
@@ -86,7 +88,7 @@ class Progress:
         _LOGGER.debug("the progress of %s cannot be shown: %s", self._prefix, error)
 
     def _show(self) -> float:
-        """Shows how far it is, and returns in how many seconds to do that again."""
+        """Shows the progress, and returns after how many seconds to do that again."""
         with _showing:
             if self._display is None:
                 self._display = display.make(self._prefix, is_save=self._is_save)
@@ -104,11 +106,13 @@ def show(
 
     Args:
         prefix: The checkpoint's prefix.
-        byte_counts: Returns how many bytes are done, and of how many; 0 before that is known.
+        byte_counts: Returns how many bytes are done, and how many there are in all; 0 if that is
+            not known yet.
         is_save: Whether it is a save, or a restore.
 
     Returns:
-        What shows it. None where nobody wants to see it, or there is no thread or memory for it.
+        The object whose `end` ends it. None if the log hides such lines, or if there is no thread
+        or memory for it.
     """
     if not _log.is_shown(logging.INFO):
         return None

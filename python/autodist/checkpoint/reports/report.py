@@ -15,7 +15,7 @@ class SaveReport:
 
     Attributes:
         prefix: The checkpoint's prefix; `None` if there was nothing to save.
-        ops: What the ops in this process did; `None` if they did not write the bundle.
+        ops: What our ops in this process did; `None` if they did not write the bundle.
     """
 
     prefix: str | None
@@ -47,7 +47,7 @@ def limits_of_instant(refused: str, other_values: str) -> str:
 
     Args:
         refused: Which methods were not possible, and why.
-        other_values: The names of what is not of the instant.
+        other_values: The names of the values that are not of the instant.
     """
     return f"; not possible: {refused}" * bool(
         refused

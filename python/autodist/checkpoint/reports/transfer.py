@@ -19,12 +19,12 @@ _collected: contextvars.ContextVar[list[_native.OpReport] | None] = contextvars.
 class Transfer:
     """The bytes of one save or restore.
 
-    Ops of this process count theirs themselves. `begin` and `tell` count those of a cluster's
-    tasks.
+    The ops of this process count their bytes by themselves. For the tasks of a cluster, `begin` and
+    `tell` count.
     """
 
     def __init__(self, prefix: str, slot: _native.ReportSlot, *, is_save: bool) -> None:
-        """Has done nothing yet.
+        """Begins with no bytes done.
 
         Args:
             prefix: The checkpoint's prefix.
@@ -41,10 +41,10 @@ class Transfer:
         self._progress = progress.show(prefix, self.bytes, is_save=is_save)
 
     def begin(self, total_bytes: int) -> None:
-        """Begins to count what tasks do, or begins again.
+        """Begins, or begins again, to count the bytes of tasks.
 
         Args:
-            total_bytes: How much there is to do; 0 if it is not known.
+            total_bytes: How many bytes the tasks have in all; 0 if that is not known.
         """
         self._total, self._told = total_bytes, 0
 
@@ -52,29 +52,29 @@ class Transfer:
         """Notes how many bytes tasks have done.
 
         Args:
-            byte_counts: Of each task, since the save or restore began there.
+            byte_counts: The bytes of each task since the save or restore began there.
 
         Raises:
-            tf.errors.CancelledError: The save was asked to fail.
+            tf.errors.CancelledError: `cancel` was called.
         """
         self._told = sum(int(count) for count in byte_counts)
         self.check_cancelled()
 
     def bytes(self) -> tuple[int, int]:
-        """Returns how many bytes are done, and of how many; 0 before that is known."""
+        """Returns how many bytes are done, and how many there are; 0 if that is not known yet."""
         done, total = self._slot.bytes()
         return done + self._told, total + self._total
 
     def add_prefix(self, prefix: str) -> None:
-        """Says that the bundle is written under another prefix first."""
+        """Says that the ops write the bundle under this other prefix first."""
         for name in _written_prefixes(prefix):
             self._slot.add_prefix(name)
 
     def wait_until_taken(self, seconds: float) -> bool:
-        """Tells whether a save has all values that it writes.
+        """Waits until a save has all values that it writes; returns whether it has them.
 
         Args:
-            seconds: How long to wait for that.
+            seconds: How long to wait at most.
         """
         return self._slot.wait_until_taken(seconds)
 
@@ -88,7 +88,7 @@ class Transfer:
         self._slot.cancel()
 
     def outlive_session(self) -> None:
-        """Has a save go on if the session is closed once it has its values."""
+        """Lets a save that has its values go on if the session is closed."""
         self._outlives_session = True
         self._slot.outlive_session()
 
@@ -100,10 +100,10 @@ class Transfer:
         return self.report() is not None
 
     def check_cancelled(self) -> None:
-        """Raises if the save was asked to fail.
+        """Raises if `cancel` was called.
 
         Raises:
-            tf.errors.CancelledError: It was.
+            tf.errors.CancelledError: It was called.
         """
         if self._is_cancelled:
             raise tf.errors.CancelledError(
@@ -129,13 +129,13 @@ class Transfer:
         self.check_cancelled()
 
     def end(self) -> None:
-        """Shows no progress any more; may be called again. Call it before you log the end."""
+        """Stops showing progress; may be called again. Call it before you log the end."""
         ended, self._progress = self._progress, None
         if ended is not None:
             ended.end()
 
     def report(self) -> _native.OpReport | None:
-        """Ends it, and returns what the ops of this process did; `None` if they did nothing."""
+        """Calls `end`, and returns what the ops of this process did; `None` if they did nothing."""
         self.end()
         if self._report is None:
             self._report = self._slot.take_report()
@@ -146,7 +146,7 @@ class Transfer:
 def watched(
     prefix: str, *, is_save: bool, instant: _native.Instant | None = None
 ) -> Iterator[Transfer]:
-    """Watches the save or restore that the block makes; shows its progress if it takes long.
+    """Watches the save or restore that the block runs; shows its progress if it takes long.
 
     Args:
         prefix: The checkpoint's prefix.
@@ -167,13 +167,14 @@ def watched(
 
 
 def _written_prefixes(prefix: str) -> list[str]:
-    # A sharded save on one device writes one part, which is then merged under the final name.
+    # With `sharded=True` and one device, stock nodes write one part, and then merge it under the
+    # final name.
     return [prefix, prefix + "_temp/part-00000-of-00001"]
 
 
 @contextlib.contextmanager
 def collected() -> Iterator[list[_native.OpReport]]:
-    """Collects what the ops do for the saves and restores of the block, in this thread."""
+    """Collects the reports of the saves and restores that this thread runs in the block."""
     reports: list[_native.OpReport] = []
     token = _collected.set(reports)
     try:

@@ -1,7 +1,7 @@
 """Saves in the background: a thread writes while the program trains on.
 
-The thread runs an ordinary save. Whoever asked for it waits until the save has all values that it
-writes. A saver has one save in the background at a time.
+The thread runs an ordinary save. The caller of `save_async` waits until the save has all values
+that it writes. A saver has one save in the background at a time.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from autodist.process import background
 
 _LOGGER = _log.get_logger()
 
-# How often the one who waits for the values looks whether the save has failed before.
+# How often a caller that waits for the values checks whether the save has failed.
 _POLL_SECONDS = 0.02
 
-# Writes the checkpoint; is called with a function that it tells how far it is.
+# Writes the checkpoint. It calls its argument, when it begins, with its `Transfer`.
 Save = Callable[[Callable[[Transfer], None]], SaveReport]
 
 
@@ -52,12 +52,12 @@ class SaveHandle:
 
     @property
     def prefix(self) -> str:
-        """The prefix of the checkpoint. There is none under it before the save is done."""
+        """The prefix of the checkpoint, which exists once the save is done."""
         return self._prefix
 
     @property
     def global_step(self) -> int | None:
-        """The step that was read when the save began; `None` if it was asked for none."""
+        """The step that `save_async` read; `None` if it was given none."""
         return self._global_step
 
     @property
@@ -74,7 +74,7 @@ class SaveHandle:
             timeout: How long to wait, in seconds; `None`: as long as it takes.
 
         Raises:
-            TimeoutError: It is not done by then; it goes on.
+            TimeoutError: The save is not done by then; it goes on.
             Exception: What `save` would raise.
         """
         error = self.exception(timeout)
@@ -89,7 +89,7 @@ class SaveHandle:
             timeout: How long to wait, in seconds; `None`: as long as it takes.
 
         Raises:
-            TimeoutError: It is not done by then; it goes on.
+            TimeoutError: The save is not done by then; it goes on.
         """
         error = self._future.exception(timeout)
         _untold.discard(self)
@@ -100,10 +100,10 @@ class SaveHandle:
         return self._future.done()
 
     def cancel(self) -> bool:
-        """Asks the save to stop; tells whether it was still going on.
+        """Asks the save to stop, and does not wait. Returns whether the save was still going on.
 
-        It does not wait. `result` then raises `tf.errors.CancelledError`, and nothing is left of
-        the checkpoint. Or it returns: the save was past its commit.
+        After that, `result` raises `tf.errors.CancelledError`, and nothing of the checkpoint is
+        left. If the save was past its commit, `result` returns the prefix.
         """
         self._is_cancelled = True
         transfer = self._transfer
@@ -112,12 +112,13 @@ class SaveHandle:
         return not self.done()
 
     def add_done_callback(self, callback: Callable[[SaveHandle], object]) -> None:
-        """Has a function called once the save is done, in the thread that saved.
+        """Calls a function once the save is done, in the thread that saved.
 
-        If it is done already, the function is called at once. What it raises is logged.
+        If the save is done already, this calls the function at once. An error of the function is
+        logged.
 
         Args:
-            callback: Is called with this handle.
+            callback: The function; its argument is this handle.
         """
 
         def call(_: object) -> None:
@@ -129,7 +130,7 @@ class SaveHandle:
         self._future.add_done_callback(call)
 
     def is_of_this_process(self) -> bool:
-        """Tells whether its thread is in this process, which a fork does not copy."""
+        """Tells whether the thread of the save is in this process; a forked child has none."""
         return self._process == os.getpid()
 
     def run(self, save: Save) -> None:
@@ -162,7 +163,7 @@ class SaveHandle:
                 return
 
 
-# Those that failed, while nobody has asked for their error.
+# Failed saves whose error nobody has asked for.
 _untold: set[SaveHandle] = set()
 
 
@@ -180,22 +181,22 @@ class BackgroundSaves:
     """The saves in the background of one saver: one at a time."""
 
     def __init__(self) -> None:
-        """Has none."""
+        """Begins without a save."""
         self._last: SaveHandle | None = None
-        # Held while one starts.
+        # Held while a save starts.
         self._starting = threading.Lock()
 
     def await_last(self) -> None:
-        """Waits until none goes on.
+        """Waits until no save of this saver goes on in the background.
 
         Raises:
-            Exception: That of the last one, if nobody was told.
+            Exception: The error of the last save, if nobody has asked its handle for it.
         """
         last = self._last
         if last is None or not last.is_of_this_process():
             return
         with contextlib.suppress(Exception):
-            # Its own error stays for whoever waits for `result` at the same time.
+            # Not through the handle: that would count as if its owner had asked for the error.
             last._future.exception()  # noqa: SLF001 our own class
         if last in _untold:
             error = last.exception()
@@ -216,13 +217,13 @@ class BackgroundSaves:
 
         Raises:
             tf.errors.ResourceExhaustedError: No thread can be started; nothing was saved.
-            Exception: That of the last one, as in `await_last`; or that of this one, if it failed
-                before it had all values.
+            Exception: The error of the last save, as in `await_last`; or the error of this one, if
+                it failed before it had all values.
         """
         with self._starting:
             self.await_last()
             handle = SaveHandle(prefix, global_step)
-            # The interpreter waits for it.
+            # Not a daemon, so the interpreter waits for it.
             background.start(
                 functools.partial(handle.run, save), f"save of {prefix}", is_daemon=False
             )
@@ -233,7 +234,7 @@ class BackgroundSaves:
                 is_taken = True
             finally:
                 if not is_taken:
-                    # Interrupted: nobody gets the handle.
+                    # This thread was interrupted, so nobody gets the handle.
                     handle.cancel()
                     handle.add_done_callback(_untold.discard)
         if handle.done():

@@ -1,4 +1,4 @@
-"""Writes the bundle of one save: by our op, by the tasks of a cluster, or by TensorFlow."""
+"""Writes the bundle of one save: by our op, by all tasks of a cluster, or by TensorFlow."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class BundleSave:
         session: The session.
         prefix: The checkpoint's prefix.
         saver_def: The saver's `SaverDef`; `None` for a format without an index.
-        durable: Whether all is synced.
+        durable: Whether all files are synced.
         router: Chooses how variables on several tasks are saved.
-        save: `Saver.save` of the base class, without the files beside the bundle. Takes a session,
-            a path and a step.
+        save: `Saver.save` of the base class, told to write the bundle alone. Takes a session, a
+            path and a step.
         save_path: The path that the saver was given.
         global_step: The step that was read; `None` if there is none.
         instant: How all variables are taken at one instant; `None`: they are not.
-        rest: The time in which no training step is on its way, of a save of one step. Then nothing
-            has to be taken at one instant: what is not is read before that time ends.
+        rest: For a save of one step, the time in which no training step is on its way. Values that
+            cannot be taken at one instant are read before this time ends.
     """
 
     session: Any
@@ -53,14 +53,14 @@ class BundleSave:
         """Runs the nodes that write the bundle, logs a line, and returns what was written.
 
         Args:
-            running: Is told how far the save is.
+            running: The bytes of this save.
         """
         try:
             return self._run(running)
         except snapshots.NotOneInstantError as error:
             if self.rest is None or not self.rest.keep():
                 raise
-            # While no step is on its way all are of one instant, however they are read.
+            # While no step is on its way, all values stay the same, however they are read.
             _LOGGER.info("%s; so training waits until %s is written", error, self.prefix)
         again = dataclasses.replace(self, instant=None)
         return again._run(running)  # noqa: SLF001 our own class
@@ -70,7 +70,7 @@ class BundleSave:
         if self.saver_def is not None:
             found = save_nodes.find(getattr(self.session, "graph", None), self.saver_def)
         is_ours = any(map(marks.is_marked, found))
-        # What is no session is refused by the base class.
+        # The base class refuses an object that is no session.
         is_session = hasattr(self.session, "graph")
         if self.instant is not None and is_session and not (is_ours and len(found) == 1):
             snapshots.refuse("TensorFlow's own ops write this checkpoint")
@@ -88,7 +88,7 @@ class BundleSave:
         return self._run_in(self._route(node, running), running, is_ours=is_ours)
 
     def _route(self, node: Any, running: transfer.Transfer) -> Any:
-        """Returns the session to save in, or a proxy where several tasks have variables."""
+        """Returns the session to save in, or its proxy if the variables lie on several tasks."""
         if node is None:
             return self.session
         return self.router.route(self.session, node, self.prefix, running, self.instant)
@@ -119,13 +119,13 @@ class BundleSave:
             report.SaveReport(self.prefix, running.report()).log()
         # TensorFlow's path of a sharded V1 checkpoint is a pattern, not the prefix.
         saved = report.SaveReport(path, running.report())
-        # The tasks of a cluster have checked it.
+        # In a cluster, `JointInstant.check` has done this.
         if self.instant is not None and self.rest is None and not is_proxy:
             snapshots.check(saved)
         return saved
 
     def _run_staged(self, session: Any, running: transfer.Transfer) -> report.SaveReport:
-        """Saves under a temporary prefix, then renames: TensorFlow replaces files one by one."""
+        """Saves under a temporary prefix, then renames: stock nodes replace files one by one."""
         staged = _native.StagedBundle()
         try:
             staged.stage(self.prefix, durable=self.durable)

@@ -1,4 +1,4 @@
-"""A save that is planned and not begun: its transaction, its bundle, and what comes after."""
+"""Plans a save, so that this thread or another one can run it later."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class PlannedSave:
     Attributes:
         transaction: Locks, stages and commits its files.
         bundle_save: Writes the bundle.
-        check: As in `Transaction.run`.
-        clean_up: Called after the commit; removes old checkpoints.
+        check: See `Transaction.run`.
+        clean_up: Removes old checkpoints; called after the commit.
     """
 
     transaction: Transaction
@@ -47,7 +47,7 @@ class PlannedSave:
 
     @property
     def prefix(self) -> str:
-        """The checkpoint's."""
+        """The checkpoint's prefix."""
         return self.bundle_save.prefix
 
     @property
@@ -59,10 +59,10 @@ class PlannedSave:
         """Saves, and returns what was saved.
 
         Args:
-            begin: Is called before the bundle is written, with what tells how far it is.
+            begin: Is called, with the `Transfer` of this save, before the bundle is written.
 
         Raises:
-            Exception: As `Transaction.run`.
+            Exception: See `Transaction.run`.
         """
 
         def write_bundle(running: Transfer) -> SaveReport:
@@ -78,7 +78,7 @@ class PlannedSave:
         return saved
 
     def wait_until_trained_on(self) -> None:
-        """Waits until training goes on, which a save of one step stops."""
+        """Waits until training goes on; only a save of one step has stopped it."""
         if self.bundle_save.rest is not None:
             self.bundle_save.rest.wait_until_ended()
 
@@ -107,9 +107,9 @@ class SaveArguments:
 
 
 class PlanningSaver(retention.RetainingSaver):
-    """TensorFlow's `Saver`, which can also plan a save that somebody else runs."""
+    """TensorFlow's `Saver`, which can also plan a save that another thread runs."""
 
-    # `Saver` sets it.
+    # Our `Saver` sets it.
     _save_router: save_router.SaveRouter
 
     # Of the base class.
@@ -123,12 +123,12 @@ class PlanningSaver(retention.RetainingSaver):
     ) -> Iterator[PlannedSave]:
         """Reads the step and yields a save that has not begun.
 
-        A save of one step has all its values when the block ends.
+        A save of one step must have taken its values when the block ends: then training goes on.
 
         Args:
             sess: The session.
             global_step: As in `Saver.save`.
-            arguments: The others.
+            arguments: The other arguments.
 
         Raises:
             tf.errors.DeadlineExceededError: A training step does not end.
@@ -147,7 +147,7 @@ class PlanningSaver(retention.RetainingSaver):
         rest: step_saves.Rest | None,
     ) -> PlannedSave:
         save_path, options = arguments.save_path, arguments.options
-        # Once, so that all files are of one step even if training goes on.
+        # The step is read once, so that all files have the same step even if training goes on.
         if global_step is not None and not isinstance(global_step, tf.compat.integral_types):
             global_step = tf.compat.v1.train.global_step(sess, global_step)
         prefix = save_arguments.prefix_of(save_path, global_step, is_padded=self._pad_step_number)
@@ -190,7 +190,7 @@ class PlanningSaver(retention.RetainingSaver):
             options.durable,
             options.timeout_seconds,
             self._writes_v2(),
-            # TensorFlow's own nodes make none.
+            # Saves with `sharded=True` and of the V1 format make no directory.
             makes_directory=self._writes_v2() and not self.saver_def.sharded,
             instant=instant,
             stages_early=stages_early,
@@ -208,9 +208,9 @@ class PlanningSaver(retention.RetainingSaver):
 
 @contextlib.contextmanager
 def saving(sess: Any, save_path: str) -> Iterator[None]:
-    """Gives the errors of a save their final types, and enters the session's graph.
+    """Gives errors in the block their final types, and enters the session's graph.
 
-    What it runs counts as no training step.
+    Runs in the block do not count as training steps.
 
     Args:
         sess: The session.

@@ -4,12 +4,13 @@
 
     close the gates, let the steps on their way end         `distributed.tasks.step_gates`
     read the step, take all values at one instant
-    were all gates closed until now?  no: the save fails before its commit
+    check that all gates were closed until now              else the save fails before its commit
     open the gates
     write
 
-What is not taken at one instant is read while it is written: ref variables, and what TensorFlow's
-own ops or several tasks write. Then the gates stay closed until it is written.
+Some values cannot be taken at one instant: ref variables, and those that several tasks or stock ops
+of TensorFlow write. The save reads them while it writes. Then the gates stay closed until all is
+written.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ class Rest:
     """The time in which no training step is on its way, for one save."""
 
     def __init__(self, session: Any, rest: closing.Rest) -> None:
-        """Reads the step.
+        """Reads the step, with which `_end` compares.
 
         Args:
             session: The session whose variables are saved.
-            rest: Ends it.
+            rest: Opens the gates of all processes.
         """
         self._session = session
         self._rest = rest
@@ -57,10 +58,10 @@ class Rest:
 
     @contextlib.contextmanager
     def of(self, running: Transfer) -> Iterator[None]:
-        """Ends it after the block, which writes the bundle.
+        """Ends the rest after the block, which writes the bundle.
 
         Args:
-            running: Tells how far the save is.
+            running: The bytes of the save.
 
         Raises:
             GraphStateError: A step was on its way. Nothing is committed, unless ops of the user's
@@ -80,10 +81,10 @@ class Rest:
             raise self._error
 
     def end_once_taken(self, running: Transfer) -> None:
-        """Ends it as soon as the save has all values.
+        """Ends the rest as soon as the save has all values.
 
         Args:
-            running: Tells how far the save is.
+            running: The bytes of the save.
         """
         self._ends_early = True
 
@@ -92,11 +93,11 @@ class Rest:
                 if running.wait_until_taken(_POLL_SECONDS):
                     self._end(running, is_early=True)
 
-        # Where no thread can be started it ends with the save.
+        # If no thread can be started, the rest ends with the save.
         background.can_start(wait, "autodist-step")
 
     def keep(self) -> bool:
-        """Has it end after the block of `of` after all; tells whether that is possible still."""
+        """Undoes `end_once_taken`; returns whether it came before the end of the rest."""
         with self._ending:
             self._ends_early = False
             return not self._has_ended.is_set()
@@ -142,7 +143,7 @@ class Rest:
         return None
 
     def _read_global_step(self) -> int | None:
-        """Returns the step, where sessions of other processes may change it."""
+        """Returns the step if sessions of other processes may change it, else `None`."""
         if not sessions.has_tasks(self._session) or sessions.is_distributed(self._session):
             return None
         graph = self._session.graph
@@ -156,19 +157,19 @@ class Rest:
 
 @contextlib.contextmanager
 def at_rest(session: Any, timeout_seconds: float, *, is_step: bool) -> Iterator[Rest | None]:
-    """Has no training step on its way during the block, unless its `Rest` ends before.
+    """Lets no training step be on its way during the block, or until its `Rest` ends.
 
     Args:
         session: The session whose variables are saved.
         timeout_seconds: How long to wait for the steps on their way.
-        is_step: Whether the save is of one step; otherwise it yields `None`.
+        is_step: Whether the save is of one step; otherwise this only yields `None`.
 
     Raises:
-        tf.errors.DeadlineExceededError: Some did not end; names them.
-        GraphStateError: A task of the cluster has no gate; names it.
+        tf.errors.DeadlineExceededError: Some steps did not end. The error names them.
+        GraphStateError: A task of the cluster has no gate. The error names it.
     """
     if not is_step or not hasattr(session, "graph"):
-        # What is no session is refused by the base class.
+        # The base class refuses an object that is no session.
         yield None
         return
     with step_gates.at_rest(session, timeout_seconds) as rest:
