@@ -64,7 +64,7 @@ def test_a_graph_of_ref_variables_alone_is_refused(session: Any, tmp_path: Path)
     tf1.get_variable("by_reference", initializer=[1.0, 2.0], use_resource=False)
     saver = Saver()
     session.run(tf1.global_variables_initializer())
-    with pytest.raises(ValueError, match="gives none of them to the save") as caught:
+    with pytest.raises(ValueError, match="reads no resource variable of this process") as caught:
         saver.save(session, str(tmp_path / "m"), consistency="instant")
     assert "consistency='shard'" in str(caught.value)
     assert list(tmp_path.iterdir()) == []

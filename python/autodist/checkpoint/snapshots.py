@@ -55,4 +55,7 @@ def check(report: SaveReport) -> None:
     """
     ops: Any = report.ops
     if ops is None or not ops.instant_method:
-        refuse("the variables are not in this process, or the graph gives none of them to the save")
+        refuse(
+            "the save reads no resource variable of this process in place, but only ref variables, "
+            "computed values, or variables of another process"
+        )

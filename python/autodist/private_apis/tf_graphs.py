@@ -80,13 +80,13 @@ def control_outputs(op: Any) -> list[Any]:
 
 
 def changing(graph: Any) -> contextlib.AbstractContextManager[None]:
-    """A context in which no session takes up what is new in a graph: it waits until the end."""
+    """Returns a context in which sessions take no new ops of a graph: they wait until its end."""
     lock: contextlib.AbstractContextManager[None] = graph._mutation_lock()
     return lock
 
 
 def set_attribute(op: Any, name: str, value: Any) -> None:
-    """Sets an attribute of an op to an `AttrValue`; a session that has run the op keeps the old."""
+    """Sets an attribute of an op to an `AttrValue`. A session that has run the op keeps the old."""
     op._set_attr(name, value)
 
 
@@ -146,7 +146,7 @@ def function_body(graph: Any, name: str) -> Any:
     definition = function_definition(graph, name)
     if definition is None:
         return None
-    # Where it was traced here, the body knows more shapes than the definition says.
+    # If this process has traced the function, the traced body knows more shapes.
     traced = getattr(_function(graph, name), "graph", None)
     if getattr(traced, "inputs", None) is not None and _is_body_of(traced, definition):
         return traced
@@ -199,7 +199,7 @@ class OpTemplate:
 
     @staticmethod
     def of_op(op: Any, without: Callable[[str], bool]) -> OpTemplate:
-        """The template of copies of an op.
+        """Makes a template for copies of an op.
 
         Args:
             op: The original op.
@@ -211,7 +211,7 @@ class OpTemplate:
 
     @staticmethod
     def of_type(op_type: str, attributes: Mapping[str, Any]) -> OpTemplate:
-        """The template of ops of a registered type."""
+        """Makes a template for ops of a registered type."""
         return OpTemplate(op_type, op_def_registry.get(op_type), attributes)
 
     def create(
@@ -224,12 +224,12 @@ class OpTemplate:
         control_inputs: Sequence[Any],
         changed: Mapping[str, Any],
     ) -> Any:
-        """Adds such an op to `graph`.
+        """Adds an op of this template to `graph`.
 
         Args:
             graph: The graph.
-            name: Of the op; no other of the graph has it.
-            device: Where it runs.
+            name: The op's name; no other op of the graph may have it.
+            device: The device on which the op runs.
             inputs: Its input tensors.
             control_inputs: The ops that it waits for.
             changed: `AttrValue`s by name that differ from the template's.

@@ -1,4 +1,4 @@
-"""What only TensorFlow's private API says of a process: its servers, and functions that ops call.
+"""TensorFlow's private Python API of a process: its servers, and functions that ops call.
 
 Read in TensorFlow 2.21.
 """
@@ -11,8 +11,8 @@ from typing import Any
 
 import tensorflow as tf
 
-# `tf.raw_ops.PyFunc` calls a function of the process that its device is in, by a name that
-# `tf.py_function` draws. Here the name is known to other processes.
+# `tf.raw_ops.PyFunc` calls a function by its name, in the process of the op's device.
+# `tf.py_function` makes up names. Here a function has a fixed name, which other processes know.
 from tensorflow.python.ops import script_ops
 
 __all__ = ["call_on_device", "has_no_function", "register", "servers"]
@@ -27,20 +27,20 @@ def register(name: str, function: Callable[[bytes], bytes]) -> None:
         name: Its name, for `call_on_device`.
         function: Takes and returns bytes. It must not wait.
     """
-    # TensorFlow keeps a weak reference.
+    # TensorFlow keeps only a weak reference, so this module keeps the function alive.
     _registered[name] = function
     script_ops._py_funcs._funcs[name] = function
 
 
 def call_on_device(name: str, argument: Any) -> Any:
-    """Makes an op that calls a function that was registered in the process of the op's device.
+    """Makes an op that calls a registered function of the process in which the op's device is.
 
     Args:
         name: Its name.
-        argument: A scalar of strings.
+        argument: A scalar of type string.
 
     Returns:
-        A scalar of strings.
+        A scalar of type string.
     """
     return tf.raw_ops.PyFunc(input=[argument], token=name, Tout=[tf.string])[0]
 
@@ -53,6 +53,6 @@ def has_no_function(error: Exception) -> bool:
 def servers() -> list[Any]:
     """Returns the `ServerDef` messages of the TensorFlow servers of this process."""
     server_class = tf.distribute.Server
-    # Nobody keeps a list of them. `isinstance` would ask proxies of other packages.
+    # TensorFlow keeps no list of them. `isinstance` would run code of proxies of other packages.
     found = [each for each in gc.get_objects() if issubclass(type(each), server_class)]
     return [each.server_def for each in found]

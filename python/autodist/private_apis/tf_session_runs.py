@@ -1,8 +1,8 @@
-"""Calls us whenever a session of this process runs something, whoever made the run.
+"""Tells an observer of each run of a session in this process.
 
-`Session.run`, partial runs, callables, monitored sessions, queue runners and Keras all come through
-three methods of TensorFlow's `BaseSession`. TensorFlow has no public way to hear of that. Read in
-TensorFlow 2.21.
+`Session.run`, partial runs, callables, monitored sessions, queue runners and Keras all go through
+three methods of TensorFlow's `BaseSession` and its `_Callable`. A fourth sets partial runs up. This
+module wraps all four, since TensorFlow has no public way to observe runs. Read in TensorFlow 2.21.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from autodist.private_apis import tf_sessions
 
 _BaseSession: Any = tf_sessions.BaseSession
 
-# Where the code is that `where` skips: TensorFlow, this package, the standard library.
+# Paths of the code that `where` skips: TensorFlow, this package, parts of the standard library.
 _NOT_THE_PROGRAM = (
     str(pathlib.Path(tf.__file__).parent),
     str(pathlib.Path(__file__).parents[1]),
@@ -32,7 +32,7 @@ _NOT_THE_PROGRAM = (
 
 
 class Observer(Protocol):
-    """Is told of runs."""
+    """Is called before and after runs."""
 
     def begin_run(self, session: Any, partial_run: str | None) -> Any:
         """Is called before a run, and may wait; returns what `end_run` gets.
@@ -43,10 +43,10 @@ class Observer(Protocol):
         """
 
     def end_run(self, run: Any) -> None:
-        """Is called when a run has ended, well or not."""
+        """Is called when a run has ended, with or without an error."""
 
     def begin_partial_run(self, session: Any) -> Any:
-        """Is called before a partial run is set up, and may wait; returns what the next two get."""
+        """Is called before a partial run is set up, and may wait; returns `run` for the next."""
 
     def note_partial_run(self, run: Any, handle: str, parts: int) -> None:
         """Is called when a partial run was set up.
@@ -66,7 +66,7 @@ class Observer(Protocol):
         """
 
 
-# The code that runs, before and after it was wrapped.
+# The code objects of the methods, and of the functions that wrap them.
 _stock: set[Any] = set()
 _wrapping: set[Any] = set()
 _installing = threading.Lock()
@@ -79,7 +79,7 @@ def observe(observer: Observer) -> bool:
         observer: The observer.
 
     Returns:
-        Whether this call has set it; runs may be on their way that it was not told of.
+        Whether this call has set the observer. It was not told of runs that are on their way now.
     """
     with _installing:
         if _stock:
@@ -105,8 +105,8 @@ def observe(observer: Observer) -> bool:
 def unobserved_runs() -> Iterator[tuple[int, Any]]:
     """Yields the thread and session of each run that had begun before there was an observer.
 
-    No run is missed. Between looking up one of the methods and entering it no other thread has its
-    turn (CPython checks for that when a function is entered).
+    No run is missed. CPython switches threads when a function is entered, but not between the
+    look-up of a method and its entry. So a thread has entered either a method or its wrapper.
     """
     for thread, frame in _frames():
         caller = frame.f_back

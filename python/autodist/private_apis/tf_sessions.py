@@ -109,7 +109,7 @@ def fetch_handler(graph: Any, fetches: Any) -> Any:
 
 
 def flatten_fetches(graph: Any, fetches: Any) -> tuple[list[Any], list[Any]]:
-    """The tensors to fetch, each once, and the ops to run, of the fetches of a session's `run`.
+    """Returns what fetches of `run` stand for: the tensors to fetch, each once, and the ops to run.
 
     Raises:
       TypeError, ValueError: as `run` would.
@@ -156,7 +156,7 @@ def call_before_close(session: Any, action: Callable[[], None]) -> None:
 
     Args:
         session: A session of TensorFlow's own classes, once.
-        action: The function. It must not refer to the session, which would then be collected later.
+        action: The function. It must not refer to the session, which would delay its collection.
     """
     session._autodist_before_close = action
     set_by_program = vars(session).get("close")
@@ -174,9 +174,9 @@ def call_before_close(session: Any, action: Callable[[], None]) -> None:
 
 @functools.cache
 def _closing_class(base: Any) -> Any:
-    """A class whose sessions call a function before they are closed.
+    """Returns a subclass of `base` whose sessions call a function before they are closed.
 
-    A bound `close` keeps its session, as ever.
+    `close` stays an ordinary method, so a bound `close` keeps its session alive, as before.
     """
 
     class Closing(base):

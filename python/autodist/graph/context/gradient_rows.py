@@ -1,11 +1,12 @@
 """Makes the mean of `tf.IndexedSlices` in the order, and with the number of rows, of one node.
 
-The gradient of a table that is looked up several times holds the rows of one lookup behind those of
-the other. Each replica has such a gradient of its own. Its parts are found behind the row numbers:
+The gradient of a table that is looked up several times holds the rows of the first lookup, then
+those of the second, and so on. Each replica has such a gradient. Its parts follow from its row
+numbers:
 
 | the row numbers of a lookup | the mean holds |
 |---|---|
-| lie with the rows of the batch | the replicas' rows, in batch order |
+| belong to the rows of the batch | the replicas' rows, in batch order |
 | are the same for all replicas (`[GO]`, sampled classes) | one row for each, the mean of the replicas' |
 | are not known | the parts of the first replica, then those of the second, and so on |
 """
@@ -57,7 +58,7 @@ class GradientRows:
         return self._concat(found_rows, rows[0]), self._concat(found_numbers, numbers[0])
 
     def of_replicas(self, indices: Any, joined: Any, rows: list[Any], mask: int) -> list[Any]:
-        """Takes apart what has a row for each row of the mean: each replica's own.
+        """Divides a tensor with one row for each row of the mean into the replicas' own rows.
 
         Args:
           indices: the original row numbers.
@@ -95,7 +96,7 @@ class GradientRows:
         ]
 
     def _parts(self, indices: Any) -> list[Lookup] | None:
-        """The lookups whose row numbers lie one behind the other; None where they are not known."""
+        """The lookups whose row numbers are concatenated; None if they are not known."""
         made = self._made
         found = lookups(indices, made.batch, made.batch.kinds)
         if found is None:
@@ -114,7 +115,7 @@ class GradientRows:
         return [list(pieces) for pieces in zip(*found, strict=True)]
 
     def _to_front(self, part: Lookup, tensors: list[Any]) -> list[Any]:
-        """Tensors of rows with the dimension of the batch in front: `[n, outer, inner, elements]`."""
+        """Moves the batch dimension of rows to the front: `[n, outer, inner, elements]`."""
         found, axis = [], part.axis
         if axis is None:
             return tensors

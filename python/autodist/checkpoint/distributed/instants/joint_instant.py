@@ -183,7 +183,7 @@ class JointInstant:
             ArgumentError: No variable is taken.
         """
         if not self._joins:
-            snapshots.refuse("the graph gives no resource variable on a CPU to the save")
+            snapshots.refuse("the saver takes no resource variable on a CPU")
         with tf.device(task_names.processor_of(self._chief)):
             lead = _native.ops().autodist_lead_instant(
                 self._listener.listener,

@@ -1,10 +1,10 @@
 """Finds the lookups behind the gradient of a table, and what depends on the order of its rows.
 
-The gradient of a table that is looked up several times is `tf.IndexedSlices`: the rows of one
-lookup lie behind those of the other. To give the replicas' rows in the order of one node, and each
-as often as one node has it, the lookups must be known. Where they are not, as behind a loop, the
-mean has the right sum for each row of the table; an optimizer, which adds up the rows with one
-number, needs no more.
+The gradient of a table that is looked up several times is `tf.IndexedSlices`: the rows of the first
+lookup, then those of the second, and so on. The mean over the replicas is to have the same rows as
+on one node, in the same order. For that, the transformer must know the lookups. Sometimes it does
+not, as behind a loop. Then the mean still has the right sum for each row of the table. That is
+enough for an optimizer, which adds up the rows with the same number.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from autodist.graph.original.variables.roles import Key, key_of
 
 # The elements of the output are those of the first input, in the same order.
 _KEEP_ORDER = frozenset({"Reshape", "ExpandDims", "Squeeze", "Identity", "Cast", "StopGradient"})
-# The same with each number, or each row times a factor.
+# The output is the input, with each row times a factor.
 _SCALE = frozenset({"Mul", "RealDiv"})
 _PASS = frozenset({"Identity", "Neg", "Cast"})
 _SCATTERS = frozenset({"ResourceScatterAdd", "ResourceScatterSub"})
@@ -71,10 +71,10 @@ class UsesOfRows:
     """What is made of the rows of a gradient.
 
     Attributes:
-      unordered: the tensors that are in the order of the rows: the gradient and its row numbers
-        themselves, multiples of them, and the sums of the rows with one number.
-      user: an op that takes them otherwise than to add up the rows with one number; None if there
-        is none.
+      unordered: the tensors that are in the order of the rows: the gradient and its row numbers,
+        multiples of them, and the sums of the rows with the same number.
+      user: an op that does anything else with them than to add up the rows with the same number;
+        None if there is none.
     """
 
     unordered: frozenset[Key]
@@ -82,7 +82,7 @@ class UsesOfRows:
 
 
 def uses_of_rows(record: GradientRecord, batch: Dependence) -> UsesOfRows:
-    """What is made of a gradient's rows and row numbers: by optimizers sums, or anything else."""
+    """Finds what the graph makes of a gradient's rows and row numbers. Optimizers make sums."""
     numbers, positions, user = _numbers(record, batch)
     found = {key_of(record.values)}
     sums, pending = set(), [record.values]
@@ -109,9 +109,10 @@ def uses_of_rows(record: GradientRecord, batch: Dependence) -> UsesOfRows:
 
 
 def _numbers(record: GradientRecord, batch: Dependence) -> tuple[set[Key], set[Key], Any]:
-    """The row numbers, and the places of the rows among the numbers without repetition.
+    """Returns three things about the row numbers of a gradient.
 
-    And an op that takes the numbers for anything else, or None.
+    First, the tensors with these numbers. Second, the tensors with the place of each row among the
+    unique numbers. Third, an op that uses the numbers for anything but sums, or None.
     """
     numbers, positions = {key_of(record.indices)}, set()
     pending = [record.indices]
@@ -133,7 +134,7 @@ def _numbers(record: GradientRecord, batch: Dependence) -> tuple[set[Key], set[K
 
 
 def _users(tensor: Any, record: GradientRecord, batch: Dependence) -> list[Any]:
-    """The ops that take `tensor`; of a gradient those that see the mean."""
+    """Returns the ops that take `tensor`; if it is the gradient, those that see the mean."""
     own = tensor is record.values or tensor is record.indices
     return [op for op in tensor.consumers() if not own or batch.sees_mean(op, tensor)]
 

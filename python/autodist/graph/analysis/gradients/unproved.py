@@ -1,4 +1,4 @@
-"""Finds what needs a batch whole because no rule proves that a split gives one node's value."""
+"""Finds ops that need the whole batch: no rule proves that a split gives one node's value."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from autodist.graph.original.ops import op_types
 from autodist.graph.original.variables.roles import Key, key_of
 
 Pairs = list[tuple[Any, Any]]
-"""Ops that need the batch whole, each with the op because of which nothing is known of it."""
+"""Ops that need the whole batch, each with the op that no rule covers."""
 
 
 class Unproved:
@@ -50,7 +50,7 @@ class Unproved:
         self._kinds = derivatives.kinds
 
     def reset(self) -> None:
-        """Forgets what was found; call it when the kinds are found again."""
+        """Forgets what was found; call it when kinds are computed anew."""
         self._hidden_rows = None
         self._in_unknown_order = None
 
@@ -87,7 +87,7 @@ class Unproved:
         ]
 
     def orders_of_rows(self) -> Pairs:
-        """The ops for which the rows of a gradient must be in one node's order, which is not known."""
+        """The ops that need the rows of a gradient in one node's order, if that is not known."""
         found = []
         for record, uses in self._unordered():
             if uses.user is not None and self._batch.is_new(record.indices.op):
@@ -146,7 +146,7 @@ class Unproved:
         ]
 
     def culprit(self, tensor: Any) -> Any:
-        """The first op on the way to a tensor without a kind to whose output no rule gives one."""
+        """Returns the op because of which a tensor has no kind: all its inputs have one."""
         op = tensor.op
         seen = set()
         while op not in seen:
