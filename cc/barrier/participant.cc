@@ -84,8 +84,9 @@ class Participant {
     }
     if (!next->has_value() || BarrierClock::now() > end) {
       locked.Release();
-      return Say(MessageKind::kMissed, absl::StrCat("held its locks for its lease of ",
-                                                    options_.lease.count(), " ms without GO"));
+      return Say(MessageKind::kMissed, absl::StrCat("held its locks and waited in vain for the "
+                                                    "other tasks during its lease of ",
+                                                    options_.lease.count(), " ms"));
     }
     const absl::Status taken = takable_.Take();
     locked.Release();

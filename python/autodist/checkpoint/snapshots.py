@@ -11,7 +11,21 @@ from autodist.checkpoint.reports.report import SaveReport
 
 
 class NotOneInstantError(errors.ArgumentError):
-    """A save cannot take all variables at one instant."""
+    """A save cannot take all variables at one instant.
+
+    Attributes:
+        why: The reason alone, as a clause.
+    """
+
+    def __init__(self, message: str, why: str = "") -> None:
+        """Creates an error.
+
+        Args:
+            message: The text.
+            why: The reason alone, as a clause.
+        """
+        super().__init__(message)
+        self.why = why
 
 
 def instant_of(options: save_options.SaveOptions, prefix: str) -> _native.Instant | None:
@@ -40,7 +54,8 @@ def refuse(why: str) -> NoReturn:
     """
     raise NotOneInstantError(
         f"consistency='instant' is not possible: {why}. Nothing was saved. Save with "
-        "consistency='shard', or while nothing trains"
+        "consistency='shard'. While nothing trains, that gives one instant, too",
+        why,
     )
 
 

@@ -221,7 +221,7 @@ class _Waiting:
             f"consistency='step': these did not end within {self._timeout_seconds:g} s, while new "
             f"runs were held:{lines}\nNothing was saved, and training goes on. If these runs are "
             "blocked, let them end before a save. If they only take long, raise timeout_seconds. "
-            "If they wait for a step of the thread that saves, save in a thread of its own. Or "
-            "save with consistency='instant'",
+            "If they wait for a step of the thread that saves, save in a thread of its own. You "
+            "can also save with consistency='instant'",
         )
         return error

@@ -61,7 +61,11 @@ class BundleSave:
             if self.rest is None or not self.rest.keep():
                 raise
             # While no step is on its way, all values stay the same, however they are read.
-            _LOGGER.info("%s; so training waits until %s is written", error, self.prefix)
+            _LOGGER.info(
+                "consistency='step': %s; so training waits until %s is written",
+                error.why,
+                self.prefix,
+            )
         again = dataclasses.replace(self, instant=None)
         return again._run(running)  # noqa: SLF001 our own class
 

@@ -329,6 +329,6 @@ def _listens(task: _Task) -> bool:
 
 def _refused(why: str) -> Exception:
     return errors.GraphStateError(
-        f"consistency='step' is not possible: {why}. Nothing was saved. Or save with "
-        "consistency='instant'"
+        f"consistency='step' is not possible: {why}. Nothing was saved. You can save "
+        "with consistency='instant' instead"
     )
