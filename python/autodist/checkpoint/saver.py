@@ -234,7 +234,7 @@ class Saver(planned_saves.PlanningSaver):
             strip_default_attrs: Leave attributes with default values out of the graph.
             save_debug_info: Also write a `.debug` file that says where in the program each node was
                 made.
-            consistency: As in `SaveOptions`, for this save; `None`: as the saver was told.
+            consistency: As in `SaveOptions`, for this save; `None`: the saver's own.
 
         Returns:
             The prefix of the checkpoint, or `None` if the saver is empty.
@@ -304,11 +304,11 @@ class Saver(planned_saves.PlanningSaver):
         method: str | None = None,
         snapshot_memory_bytes: int | None = None,
     ) -> SaveHandle:
-        """Saves in the background: returns once it has all values, and writes them meanwhile.
+        """Saves in the background: returns once the save has all values, and a thread writes them.
 
-        The files are those of `save`. A save of this saver that still goes on in the background is
-        awaited first. The interpreter does not end before the save is done, and logs its error if
-        nobody has asked for it. A session of a server must stay open until the save is done.
+        The files are those of `save`. If a save of this saver still goes on in the background, this
+        waits for it first. The interpreter does not end before the save is done. It logs the error
+        if nobody has asked for it. A session on a server must stay open until the save is done.
 
         Args:
             sess: As in `save`; likewise the arguments up to `save_debug_info`.
@@ -321,19 +321,18 @@ class Saver(planned_saves.PlanningSaver):
                 checkpoint is committed.
             strip_default_attrs: As in `save`.
             save_debug_info: As in `save`.
-            consistency: As in `save`. With `'shard'`, a variable that is updated by rows is saved as
-                it is when it is written, which may be after this has returned.
-            method: As `snapshot_method` of `SaveOptions`, for this save; `None`: as the saver was
-                told; likewise `snapshot_memory_bytes`.
-            snapshot_memory_bytes: As `method`.
+            consistency: As in `save`. With `'shard'`, a variable that is updated by rows is saved
+                as it is when it is written, which may be after this has returned.
+            method: As `snapshot_method` of `SaveOptions`, for this save; `None`: the saver's own.
+            snapshot_memory_bytes: As in `SaveOptions`, for this save; `None`: the saver's own.
 
         Returns:
             A handle: `result()` waits for the commit, and returns the prefix or raises the error.
 
         Raises:
-            Exception: As `save`, if it fails before it has all values, which includes that the
-                arguments cannot be used; or the error of the former save in the background, if
-                nobody was told.
+            Exception: An error of `save`, if this save fails before it has all values, or if an
+                argument cannot be used. Or the error of the former save in the background, if
+                nobody has asked its handle.
         """
         save_path = paths.text(save_path)
         latest_filename = None if latest_filename is None else paths.text(latest_filename)
