@@ -25,7 +25,7 @@ absl::Status CopiedImage::Prepare(absl::Span<const MemoryRange> ranges) {
   }
   if (const int64_t available = AvailableMemory(); total > available) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("the copy takes ", total, " bytes, and only ", available, " are available"));
+        absl::StrCat("the copy takes ", total, " bytes, but only ", available, " bytes are free"));
   }
   chunks_ = std::make_unique<Chunks>(ranges, kCopyGrainBytes, kCopyGrainBytes);
   return copy_.Map(total);

@@ -1,4 +1,5 @@
-// What one task of a cluster restores, as numbers that the client sends to it.
+// The part of a restore plan for one task of a cluster, as numbers that the client sends to the
+// task.
 //
 //   part:    number of data files, then per tensor: dtype, rank, shape, number of targets, targets,
 //            number of pieces, pieces
@@ -54,7 +55,7 @@ class GroupPart {
     return target_count_++;
   }
 
-  // REQUIRES: the deliveries of a piece follow each other.
+  // REQUIRES: the caller adds all deliveries of a piece before those of the next.
   void AddDelivery(const BundleIndex& index, const Piece& piece, int target, EncodedPart* part) {
     if (last_entry_ != piece.entry) {
       last_entry_ = piece.entry;

@@ -11,8 +11,8 @@
 // one instant (referenced_variables.h). It reads the others when it writes them.
 //
 // Variables that must be read at one instant are locked together, in the order of their mutexes'
-// addresses, which is TensorFlow's own rule. Locks are taken and released by the same thread.
-// Where replicas of a shard are in different modes, all of them are read when they are written.
+// addresses, which is TensorFlow's own rule. The thread that takes a lock also releases it. If
+// replicas of a shard are in different modes, the save reads all of them when it writes the shard.
 
 #ifndef AUTODIST_SESSIONS_VARIABLE_SOURCES_H_
 #define AUTODIST_SESSIONS_VARIABLE_SOURCES_H_
@@ -40,7 +40,8 @@ enum class LockMode {
 // A variable, which must outlive the save, or a plain tensor.
 struct SourceValue {
   tensorflow::Var* variable = nullptr;
-  // The value of `variable` is `tensor`, which does not change, or is read through `image`.
+  // Whether the save has a reference: `tensor`, which does not change, or which is read through
+  // `image`.
   bool is_referenced = false;
   tensorflow::Tensor tensor;      // where `variable` is null or referenced
   bool is_fixed = false;          // nobody can change the bytes of `tensor` while this refers to it

@@ -1,5 +1,5 @@
-// Which bytes go where in the data file, and in what portions they are worked on. The header tells
-// how.
+// Plans which bytes go where in the data file, and divides them into units of work. The header
+// tells how.
 
 #include "save/plan/file_plan.h"
 

@@ -29,8 +29,8 @@ from autodist.checkpoint.saving.asynchronous import BackgroundSaves, SaveHandle
 from autodist.private_apis import tf_graphs
 from autodist.steps import gate, service
 
-# A parameter server imports this module and builds no `Saver`, but needs the ops too. Another process
-# of its cluster may ask for its step gate.
+# A parameter server imports this module and builds no `Saver`. But saves need the ops there, and
+# another process of the cluster may ask for its step gate.
 _native.load_ops_if_possible()
 service.serve()
 

@@ -32,15 +32,15 @@ class Transaction:
     """One save.
 
     Attributes:
-        prefix: The checkpoint's.
+        prefix: The checkpoint's prefix.
         companions: The files beside the bundle.
-        durable: Whether all is synced.
+        durable: Whether all files are synced.
         timeout_seconds: How long to wait for another thread that saves to the prefix.
         is_v2: Whether the bundle is of the format that has an index. Only such a save is locked.
         makes_directory: Whether to make the directory of the prefix if it is missing.
         instant: How the save takes all variables at one instant; `None`: it does not.
-        stages_early: Whether to stage before the bundle is written where a checkpoint is
-            overwritten: then only renames are left to do after it.
+        stages_early: Whether to stage before the bundle is written, if a checkpoint is overwritten.
+            Then only renames follow the bundle.
     """
 
     prefix: str
@@ -61,7 +61,7 @@ class Transaction:
 
         Args:
             write_bundle: Writes the bundle, whole or not at all, and tells how far it is.
-            check: Called once a bundle is written; raises if the files beside it cannot be.
+            check: Called once a bundle is written; raises if the files beside it cannot be written.
 
         Raises:
             tf.errors.AlreadyExistsError: Another save writes to the prefix; nothing was written.
@@ -118,7 +118,7 @@ class Transaction:
     def _stage_early(self, files: staged_files.StagedFiles) -> bool:
         """Stages the files beside the bundle before it is written.
 
-        Tells whether that was possible.
+        Returns whether that was possible.
         """
         try:
             self.companions.stage(files, self.prefix)
