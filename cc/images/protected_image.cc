@@ -186,7 +186,7 @@ void ProtectedImage::Handle() {
 absl::Status ProtectedImage::HandleFault(char* page) {
   Chunk* const chunk = is_taken_ ? chunks_->Find(page) : nullptr;
   if (chunk == nullptr) {
-    // Take() has protected the page and then failed, or the page belongs to a variable no more.
+    // Take() has protected the page and then failed, or the page no longer belongs to a variable.
     return guard_.Unprotect({page, kMemoryPageBytes});
   }
   ++faults_;

@@ -1,5 +1,5 @@
-// Linux tells of the machine in /proc/meminfo, and of each memory cgroup in two files. A limit
-// binds all cgroups below it, so those on the way up are asked, too.
+// Linux reports the memory of the machine in /proc/meminfo, and that of each memory cgroup in three
+// files. A limit also binds all cgroups below it, so the code reads those on the way up, too.
 
 #include "system_memory/available_memory.h"
 
@@ -16,7 +16,7 @@ namespace {
 
 constexpr int64_t kUnknown = std::numeric_limits<int64_t>::max();
 
-// The number that a file begins with; nothing if it has none, as "max".
+// Returns the number that a file begins with; nullopt if it has none, such as "max".
 std::optional<int64_t> NumberIn(const std::string& path) {
   std::ifstream file(path);
   int64_t number;
@@ -24,7 +24,7 @@ std::optional<int64_t> NumberIn(const std::string& path) {
   return std::nullopt;
 }
 
-// The number after a word at the beginning of a line.
+// Returns the number after `word`, from the line that begins with `word`.
 std::optional<int64_t> NumberAfter(const std::string& path, const std::string& word) {
   std::ifstream file(path);
   std::string line;
@@ -37,7 +37,7 @@ std::optional<int64_t> NumberAfter(const std::string& path, const std::string& w
   return std::nullopt;
 }
 
-// The names of the files of either version of cgroups.
+// The names of these files in one version of cgroups.
 struct Names {
   const char* limit;
   const char* usage;
@@ -55,8 +55,8 @@ int64_t AvailableIn(const std::string& directory, const Names& names) {
   return std::max<int64_t>(*limit - *usage + cache, 0);
 }
 
-// In the cgroup of a path and those above it. Where the process sees its cgroup as "/", or the path
-// is not visible here, that of the root is what the container was given.
+// Returns the least memory that is available in the cgroup of `path` and in those above it. In a
+// container `path` may be "/" or not exist here. Then the root is the cgroup of the container.
 int64_t AvailableAlong(const std::string& root, std::string path, const Names& names) {
   int64_t least = AvailableIn(root, names);
   while (path.size() > 1) {

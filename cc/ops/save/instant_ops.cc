@@ -110,8 +110,8 @@ token: As in AutodistLeadInstant, as are lease_ms and deadline_ms.
 methods: The methods to try, one after the other: "pages", "fork", "copy".
 memory_bytes: Scalar. The most memory for copies of pages, or for "copy".
 spill_directory: Scalar. A directory for a file with more copies of pages, if this machine has it.
-references: As of AutodistReferenceVariables.
-round: As of AutodistLeadInstant.
+references: See AutodistReferenceVariables.
+round: See AutodistLeadInstant.
 method: The method that was used; empty if no variable is updated by rows.
 refused: Which methods were not possible, and why.
 lock_seconds: How long the locks were held.

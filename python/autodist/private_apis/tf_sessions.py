@@ -127,7 +127,7 @@ def leave_to_process_end(session: Any) -> None:
 
 
 def session_config(session: Any) -> Any:
-    """The `ConfigProto` of a session; None for what is no session of TensorFlow's own classes."""
+    """The `ConfigProto` of a session; None if it is not of TensorFlow's own classes."""
     return getattr(session, "_config", None)
 
 
@@ -151,8 +151,8 @@ def is_closed(session: Any) -> bool:
 def call_before_close(session: Any, action: Callable[[], None]) -> None:
     """Calls a function when a session is closed, before it is.
 
-    TensorFlow tells nobody that a session is closed, so the session's class becomes a subclass of
-    it. A `close` that the program has set on the session itself is wrapped.
+    TensorFlow has no callback for the end of a session. So this changes the class of the session to
+    a subclass of it. A `close` that the program has set on the session itself is wrapped.
 
     Args:
         session: A session of TensorFlow's own classes, once.

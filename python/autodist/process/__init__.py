@@ -1,1 +1,1 @@
-"""What concerns the whole Python process: background threads and garbage collection."""
+"""Background threads and garbage collection of the Python process."""

@@ -103,7 +103,7 @@ class Rest:
     """The time in which no step of a job is on its way."""
 
     def __init__(self, gates: Sequence[ClosedGate]) -> None:
-        """Stores the gates; whoever makes it waits until the steps have ended.
+        """Begins it: the caller has closed the gates.
 
         Args:
             gates: All gates of the job, closed.

@@ -5,7 +5,7 @@ asks every task of the cluster, by an op that calls a function of the task's pro
 (`steps.service`)::
 
     find the tasks        this process, or that of the master, knows its cluster
-    ask each task         which process it is in; a task where nobody listens has ended
+    ask each task         in which process it is; a task that does not listen has ended
     close each gate       for some seconds; the save renews them while it needs the gate closed
     let the steps end     `steps.closing`
     the save takes its values

@@ -1,1 +1,1 @@
-"""What is combined and scaled so that gradients are those of one node."""
+"""Finds what is combined and scaled so that gradients are the same as on one node."""

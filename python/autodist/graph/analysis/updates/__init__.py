@@ -1,1 +1,1 @@
-"""How updates of variables are made whose inputs depend on the batch."""
+"""Decides how to make updates of variables whose inputs depend on the batch."""
