@@ -61,13 +61,18 @@ def test_what_is_not_of_the_instant_is_named_and_saved(
 
 
 def test_a_graph_of_ref_variables_alone_is_refused(session: Any, tmp_path: Path) -> None:
-    tf1.get_variable("by_reference", initializer=[1.0, 2.0], use_resource=False)
+    variable = tf1.get_variable("by_reference", initializer=[1.0, 2.0], use_resource=False)
     saver = Saver()
     session.run(tf1.global_variables_initializer())
-    with pytest.raises(ValueError, match="reads no resource variable of this process") as caught:
-        saver.save(session, str(tmp_path / "m"), consistency="instant")
-    assert "consistency='shard'" in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
+    for is_first in (True, False):
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        assert is_first == (not before)
+        with pytest.raises(ValueError, match="reads no resource variable, but only ref") as caught:
+            saver.save(session, str(tmp_path / "m"), consistency="instant")
+        assert "Nothing was saved. Save with consistency='shard'" in str(caught.value)
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+        saver.save(session, str(tmp_path / "m"))
+        session.run(variable.assign([3.0, 4.0]))
 
 
 def test_many_names_are_cut_short(session: Any, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from autodist import _native, errors
 from autodist.checkpoint import options as save_options
 from autodist.checkpoint.files import paths
 from autodist.checkpoint.reports.report import SaveReport
+from autodist.tf_nodes import save_nodes
 
 
 class NotOneInstantError(errors.ArgumentError):
@@ -43,17 +44,18 @@ def instant_of(options: save_options.SaveOptions, prefix: str) -> _native.Instan
     return _native.Instant(methods, options.snapshot_memory_bytes, paths.parent(prefix))
 
 
-def refuse(why: str) -> NoReturn:
+def refuse(why: str, outcome: str = "Nothing was saved") -> NoReturn:
     """Refuses a save of one instant.
 
     Args:
         why: The reason, as a clause.
+        outcome: What became of the checkpoint.
 
     Raises:
         NotOneInstantError: Always.
     """
     raise NotOneInstantError(
-        f"consistency='instant' is not possible: {why}. Nothing was saved. Save with "
+        f"consistency='instant' is not possible: {why}. {outcome}. Save with "
         "consistency='shard'. While nothing trains, that gives one instant, too",
         why,
     )
@@ -71,6 +73,19 @@ def check(report: SaveReport) -> None:
     ops: Any = report.ops
     if ops is None or not ops.instant_method:
         refuse(
-            "the save reads no resource variable of this process in place, but only ref variables, "
-            "computed values, or variables of another process"
+            "the save reads no resource variable of this process in place",
+            "What was written is not of one instant, and the state file does not name it",
         )
+
+
+def check_node(save_op: Any) -> None:
+    """Checks that a node writes values that can be taken at one instant.
+
+    Args:
+        save_op: The `SaveV2`.
+
+    Raises:
+        NotOneInstantError: It writes ref variables and computed values only.
+    """
+    if not save_nodes.reads_resource_variables(save_op):
+        refuse("the save reads no resource variable, but only ref variables or computed values")

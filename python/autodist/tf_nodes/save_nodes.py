@@ -113,6 +113,16 @@ def read_request(save_op: Any) -> layout.SaveRequest | None:
     )
 
 
+def reads_resource_variables(save_op: Any) -> bool:
+    """Tells whether a `SaveV2` writes the value of a resource variable.
+
+    Args:
+        save_op: The node.
+    """
+    origins = [variable_ops.variable_of(tensor) for tensor in values(save_op)]
+    return any(origin is not None and origin.type == variable_ops.RESOURCE for origin in origins)
+
+
 def may_share_memory(save_op: Any) -> bool:
     """Tells whether a `SaveV2` may take memory of ref variables, in which updates are made.
 

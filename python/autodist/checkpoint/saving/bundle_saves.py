@@ -78,6 +78,8 @@ class BundleSave:
         is_session = hasattr(self.session, "graph")
         if self.instant is not None and is_session and not (is_ours and len(found) == 1):
             snapshots.refuse("TensorFlow's own ops write this checkpoint")
+        if self.instant is not None and is_session:
+            snapshots.check_node(found[0])
         if (
             not is_ours
             and self.saver_def is not None
