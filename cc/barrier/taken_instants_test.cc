@@ -9,26 +9,28 @@
 namespace autodist {
 namespace {
 
-const std::atomic<bool> kNotCancelled{false};
+const std::atomic<bool> kGoesOn{false};
 
-BarrierClock::time_point In(std::chrono::milliseconds time) { return BarrierClock::now() + time; }
+BarrierClock::time_point Within(std::chrono::milliseconds time) {
+  return BarrierClock::now() + time;
+}
 
 TEST(WhoComesLateAndWhoWaitsAreTold) {
   TakenInstants instants;
   std::thread waits(
-      [&] { EXPECT_TRUE(instants.Await("one", In(std::chrono::seconds(60)), kNotCancelled)); });
+      [&] { EXPECT_TRUE(instants.Await("one", Within(std::chrono::seconds(60)), kGoesOn)); });
   instants.Note("other");
-  EXPECT_TRUE(instants.Await("other", In(std::chrono::seconds(60)), kNotCancelled));
+  EXPECT_TRUE(instants.Await("other", Within(std::chrono::seconds(60)), kGoesOn));
   instants.Note("one");
   waits.join();
 }
 
 TEST(AWaitEndsWithItsTimeOrWhenItIsCancelled) {
   TakenInstants instants;
-  EXPECT_TRUE(!instants.Await("one", In(std::chrono::milliseconds(1)), kNotCancelled));
+  EXPECT_TRUE(!instants.Await("one", Within(std::chrono::milliseconds(1)), kGoesOn));
   std::atomic<bool> cancelled{false};
   std::thread waits(
-      [&] { EXPECT_TRUE(!instants.Await("one", In(std::chrono::hours(1)), cancelled)); });
+      [&] { EXPECT_TRUE(!instants.Await("one", Within(std::chrono::hours(1)), cancelled)); });
   cancelled = true;
   waits.join();
 }
@@ -36,8 +38,8 @@ TEST(AWaitEndsWithItsTimeOrWhenItIsCancelled) {
 TEST(OldOnesAreForgotten) {
   TakenInstants instants;
   for (int i = 0; i < 1000; ++i) instants.Note(std::to_string(i));
-  EXPECT_TRUE(instants.Await("999", In(std::chrono::seconds(0)), kNotCancelled));
-  EXPECT_TRUE(!instants.Await("0", In(std::chrono::seconds(0)), kNotCancelled));
+  EXPECT_TRUE(instants.Await("999", Within(std::chrono::seconds(0)), kGoesOn));
+  EXPECT_TRUE(!instants.Await("0", Within(std::chrono::seconds(0)), kGoesOn));
 }
 
 }  // namespace
