@@ -89,6 +89,8 @@ def test_what_cannot_be_of_one_instant_is_refused(job: PsJob, directory: Path) -
             with tf1.device(f"/job:ps/task:{task}"):
                 tf1.get_variable(f"v{task}", [3], use_resource=False)
         ours = Saver()
+        with tf1.device("/job:ps/task:0"):
+            tf1.get_variable("resource", [3], use_resource=True)
         with tf.control_dependencies([tf.no_op("before")]):
             waits = Saver()
         session.run(tf1.global_variables_initializer())
