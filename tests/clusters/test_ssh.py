@@ -115,6 +115,6 @@ def test_a_wrong_key_is_refused(machine: SshMachine) -> None:
 
 
 def test_what_a_failing_server_wrote_is_told(machine: SshMachine) -> None:
-    message = first_line(start_chief(machine.spec(venv="echo no such venv; false"), "10"))
+    message = first_line(start_chief(machine.spec(venv="echo no such venv; false")))
     assert "ended with exit code 1" in message
     assert "no such venv" in message
