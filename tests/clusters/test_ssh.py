@@ -74,9 +74,9 @@ def machine(tmp_path: Path) -> Iterator[SshMachine]:
     made.close()
 
 
-def start_chief(spec: Path, timeout: str = "60") -> Process:
+def start_chief(spec: Path) -> Process:
     program = ("-m", "support.clusters.chief", "joins", spec, spec.parent)
-    return start_python(*program, AUTODIST_START_TIMEOUT=timeout)
+    return start_python(*program, AUTODIST_START_TIMEOUT="60")
 
 
 def first_line(chief: Process) -> str:
@@ -101,16 +101,16 @@ def test_a_server_is_started_over_ssh_and_ends_with_the_chief(machine: SshMachin
 
 def test_an_unknown_host_key_is_refused(machine: SshMachine) -> None:
     (machine.directory / "known_hosts").write_text("")
-    assert "not found in known_hosts" in first_line(start_chief(machine.spec(), "10"))
+    assert "not found in known_hosts" in first_line(start_chief(machine.spec()))
 
 
 def test_a_changed_host_key_is_refused(machine: SshMachine) -> None:
     machine.write_known_hosts("stranger")
-    assert "does not match" in first_line(start_chief(machine.spec(), "10"))
+    assert "does not match" in first_line(start_chief(machine.spec()))
 
 
 def test_a_wrong_key_is_refused(machine: SshMachine) -> None:
-    message = first_line(start_chief(machine.spec("stranger"), "10"))
+    message = first_line(start_chief(machine.spec("stranger")))
     assert f"ssh to 127.0.0.1:{machine.port}: Authentication failed" in message
 
 
