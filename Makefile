@@ -16,8 +16,8 @@
 
 VENV ?= .venv
 PYTHON ?= python3
-# Processes that run Python tests; see tests/conftest.py. More than processors: many tests wait for others.
-TEST_WORKERS ?= 3
+# Processes that run Python tests; see tests/conftest.py.
+TEST_WORKERS ?= 2
 # For each of the fuzzers.
 FUZZ_SECONDS ?= 900
 

@@ -1,4 +1,4 @@
-"""What all tests share, and how they are divided among the processes of pytest-xdist (`-n 3`, as `make test` does).
+"""What all tests share, and how they are divided among the processes of pytest-xdist (`-n 2`, as `make test` does).
 
 The tests of one file stay together, in their order, for their fixtures (servers, clusters, sessions) are made once per
 process. Files stay together too where a directory shares what is made once per process; see `TOGETHER`. The files that
