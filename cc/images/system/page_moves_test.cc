@@ -4,79 +4,47 @@
 
 #include <chrono>
 #include <cstdint>
-#include <cstdio>
-#include <fstream>
-#include <sstream>
-#include <string>
 #include <thread>
 #include <vector>
 
 #include "core/testing/testing.h"
 #include "system_memory/pages.h"
+#include "system_memory/testing_pages.h"
 
 namespace autodist {
 namespace {
 
-constexpr int64_t kSize = 9 << 20;
-constexpr int64_t kGuardBytes = 4096;
+constexpr int64_t kSize = testing::GuardedMemory::kSize;
 
 // Memory on small pages, with a value in each byte.
 class SmallPages {
  public:
   SmallPages() {
-    // Between pages that nobody may use, so that the system does not list it with its neighbours.
-    void* const mapped =
-        mmap(nullptr, kSize + 2 * kGuardBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    begin_ = static_cast<char*>(mapped) + kGuardBytes;
-    mprotect(begin_, kSize, PROT_READ | PROT_WRITE);
-    madvise(begin_, kSize, MADV_NOHUGEPAGE);
-    for (int64_t i = 0; i < kSize; ++i) begin_[i] = ByteAt(i);
+    madvise(memory_.begin(), kSize, MADV_NOHUGEPAGE);
+    memory_.Fill();
   }
-  ~SmallPages() { munmap(begin_ - kGuardBytes, kSize + 2 * kGuardBytes); }
 
   // Another one for each margin. A range that was moved once is not moved again, and the memory of
   // the next test may lie in the place of this.
-  MemoryRange range(int64_t margin = 4096) const { return {begin_ + margin, kSize - 2 * margin}; }
+  MemoryRange range(int64_t margin = 4096) const {
+    return {memory_.begin() + margin, kSize - 2 * margin};
+  }
 
   // Splits the huge pages, as one of another use of a part of it would.
   void Split() const {
-    const intptr_t page = (reinterpret_cast<intptr_t>(begin_) + kSize / 2) & -kGuardBytes;
-    char* const at = reinterpret_cast<char*>(page);
-    mprotect(at, kGuardBytes, PROT_READ);
-    mprotect(at, kGuardBytes, PROT_READ | PROT_WRITE);
+    const intptr_t middle = reinterpret_cast<intptr_t>(memory_.begin()) + kSize / 2;
+    char* const at = reinterpret_cast<char*>(middle & -kMemoryPageBytes);
+    mprotect(at, kMemoryPageBytes, PROT_READ);
+    mprotect(at, kMemoryPageBytes, PROT_READ | PROT_WRITE);
   }
 
-  bool IsAsFilled() const {
-    for (int64_t i = 0; i < kSize; ++i) {
-      if (begin_[i] != ByteAt(i)) return false;
-    }
-    return true;
-  }
+  bool IsAsFilled() const { return memory_.IsAsFilled(); }
 
   // How much of it is on huge pages, as the system says.
-  int64_t HugeBytes() const {
-    std::ifstream maps("/proc/self/smaps");
-    std::string line;
-    int64_t bytes = 0;
-    bool is_inside = false;
-    while (std::getline(maps, line)) {
-      uint64_t first, last;
-      if (std::sscanf(line.c_str(), "%lx-%lx ", &first, &last) == 2) {
-        is_inside = first < reinterpret_cast<uint64_t>(begin_ + kSize) &&
-                    last > reinterpret_cast<uint64_t>(begin_);
-      }
-      std::istringstream words(line);
-      std::string name;
-      int64_t number;
-      if (is_inside && words >> name >> number && name == "AnonHugePages:") bytes += number * 1024;
-    }
-    return bytes;
-  }
+  int64_t HugeBytes() const { return memory_.huge().present; }
 
  private:
-  static char ByteAt(int64_t place) { return static_cast<char>(place * 31 + place / 4096); }
-
-  char* begin_;
+  const testing::GuardedMemory memory_;
 };
 
 // Of the whole huge pages that lie in a range: where it begins decides how many these are.

@@ -119,8 +119,7 @@ def reads_resource_variables(save_op: Any) -> bool:
     Args:
         save_op: The node.
     """
-    origins = [variable_ops.variable_of(tensor) for tensor in values(save_op)]
-    return any(origin is not None and origin.type == variable_ops.RESOURCE for origin in origins)
+    return any(map(_is_of_resource_variable, values(save_op)))
 
 
 def may_share_memory(save_op: Any) -> bool:
@@ -129,10 +128,14 @@ def may_share_memory(save_op: Any) -> bool:
     Args:
         save_op: The node.
     """
-    origins = [variable_ops.variable_of(tensor) for tensor in values(save_op)]
-    if all(origin is not None and origin.type == variable_ops.RESOURCE for origin in origins):
+    if all(map(_is_of_resource_variable, values(save_op))):
         return False
     return any(op.type in variable_ops.REFS for op in save_op.graph.get_operations())
+
+
+def _is_of_resource_variable(tensor: Any) -> bool:
+    origin = variable_ops.variable_of(tensor)
+    return origin is not None and origin.type == variable_ops.RESOURCE
 
 
 def awaited_operation(save_op: Any) -> Any:

@@ -76,9 +76,9 @@ class BundleSave:
         is_ours = any(map(marks.is_marked, found))
         # The base class refuses an object that is no session.
         is_session = hasattr(self.session, "graph")
-        if self.instant is not None and is_session and not (is_ours and len(found) == 1):
-            snapshots.refuse("TensorFlow's own ops write this checkpoint")
         if self.instant is not None and is_session:
+            if not (is_ours and len(found) == 1):
+                snapshots.refuse("TensorFlow's own ops write this checkpoint")
             snapshots.check_node(found[0])
         if (
             not is_ours
