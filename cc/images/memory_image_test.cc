@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstring>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <string>
@@ -176,6 +177,22 @@ TEST(SideMemoryStaysInItsPool) {
   EXPECT_TRUE(found == wanted);
   EXPECT_EQ(image.report().most_side_bytes - image.report().copied_bytes, 512 << 10);
   EXPECT_TRUE(image.report().spilled_bytes > (8 << 20));
+}
+
+int64_t ResidentBytes() {
+  int64_t mapped = 0, resident = 0;
+  std::ifstream("/proc/self/statm") >> mapped >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+TEST(AnImageTakesNoMoreMemoryThanItsVariablesHave) {
+  if (!HasUserfaultfd()) return;
+  Buffers buffers(kSizes);
+  buffers.Fill(3);
+  ProtectedImage image(Options(0, int64_t{1} << 30));
+  const int64_t before = ResidentBytes();
+  ExpectOk(image.Prepare(buffers.ranges()));
+  EXPECT_TRUE(ResidentBytes() - before < (128 << 20));
 }
 
 TEST(WhatWasReadIsNotCopiedAgain) {

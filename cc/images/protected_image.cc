@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <cstring>
 #include <system_error>
 #include <utility>
@@ -25,12 +26,18 @@ constexpr int kPollMilliseconds = 20;
 
 constexpr int64_t kSmallGrainBytes = 64 << 10;
 
+// The most bytes that copies of all chunks of `grain` bytes take. A chunk at each end of a range may
+// be shorter, but takes a whole slot of the pool.
+int64_t MostCopiedBytes(absl::Span<const MemoryRange> ranges, int64_t grain) {
+  int64_t total = 0;
+  for (const MemoryRange& range : ranges) total += range.size + 2 * grain;
+  return total;
+}
+
 int64_t GrainOf(const ProtectionOptions& options, absl::Span<const MemoryRange> ranges) {
   if (options.grain_bytes > 0) return options.grain_bytes;
-  int64_t total = 0;
-  // A chunk at each end of a range may be shorter, but takes a whole slot of the pool.
-  for (const MemoryRange& range : ranges) total += range.size + 2 * kHugePageBytes;
-  return HasHugePages() && total <= options.pool_bytes ? kHugePageBytes : kSmallGrainBytes;
+  const bool has_room = MostCopiedBytes(ranges, kHugePageBytes) <= options.pool_bytes;
+  return HasHugePages() && has_room ? kHugePageBytes : kSmallGrainBytes;
 }
 
 }  // namespace
@@ -41,7 +48,8 @@ absl::Status ProtectedImage::Prepare(absl::Span<const MemoryRange> ranges) {
   moves_held_ = std::make_unique<MovesHeld>();
   const int64_t grain = GrainOf(options_, ranges);
   chunks_ = std::make_unique<Chunks>(ranges, grain, kSmallBytes);
-  side_ = std::make_unique<SideMemory>(grain, options_.pool_bytes, options_.spill_directory);
+  const int64_t pool_bytes = std::min(options_.pool_bytes, MostCopiedBytes(ranges, grain));
+  side_ = std::make_unique<SideMemory>(grain, pool_bytes, options_.spill_directory);
   guarded_.reserve(ranges.size());
   absl::Status status = CheckPrivate(ranges);
   if (!status.ok()) return status;

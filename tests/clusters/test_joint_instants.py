@@ -169,6 +169,21 @@ def test_a_save_in_the_background_holds_what_the_servers_had(
                 assert table.min() == table.max() == number
 
 
+def test_a_server_of_another_cluster_in_this_process_does_not_count(
+    job: PsJob, directory: Path
+) -> None:
+    """The names of its tasks are those of the job, and one of them never starts."""
+    tasks = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    other = tf.distribute.Server({"worker": tasks}, job_name="worker", task_index=0)
+    with tf.Graph().as_default(), tf1.Session(job.target) as session:
+        with tf1.device("/job:ps/task:1"):
+            tf1.get_variable("counter", [5])
+        saver = Saver()
+        session.run(tf1.global_variables_initializer())
+        saver.save(session, str(directory / "model"), consistency="step")
+    del other
+
+
 @pytest.mark.parametrize("use_resource", [True, False])
 @pytest.mark.parametrize("way", WAYS)
 def test_nothing_is_committed_before_it_is_known_that_no_step_ran(

@@ -51,8 +51,7 @@ def has_no_function(error: Exception) -> bool:
 
 
 def servers() -> list[Any]:
-    """Returns the `ServerDef` messages of the TensorFlow servers of this process."""
+    """Returns the TensorFlow servers of this process."""
     server_class = tf.distribute.Server
     # TensorFlow keeps no list of them. `isinstance` would run code of proxies of other packages.
-    found = [each for each in gc.get_objects() if issubclass(type(each), server_class)]
-    return [each.server_def for each in found]
+    return [each for each in gc.get_objects() if issubclass(type(each), server_class)]

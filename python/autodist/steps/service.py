@@ -5,7 +5,7 @@ answer is a JSON object, too. No function here waits, because an op calls it in 
 TensorFlow needs.
 
     do          arguments                  answer
-    ask                                    process: its identifier; clusters: those of its servers
+    ask                                    process: its identifier; servers: see `clusters.ServerOfProcess`
     close       seconds                    closure; the gate opens by itself after `seconds`
     traffic     closure, seconds, slack    as `Traffic`; renews the time to `seconds` from now
     describe    closure                    lines: one for each step on its way
@@ -22,7 +22,7 @@ import threading
 from typing import Any
 
 from autodist.private_apis import tf_processes
-from autodist.steps import gate
+from autodist.steps import clusters, gate
 from autodist.steps.step import REMOTE
 
 # The name under which other processes call this one.
@@ -45,14 +45,6 @@ def serve() -> None:
             _is_serving = True
 
 
-def clusters() -> list[dict[str, dict[str, str]]]:
-    """Returns the clusters of the servers of this process: addresses by job and task number."""
-    return [
-        {job.name: {str(task): address for task, address in job.tasks.items()} for job in jobs}
-        for jobs in (server.cluster.job for server in tf_processes.servers())
-    ]
-
-
 def _answer(message: Any) -> bytes:
     text = message.item() if hasattr(message, "item") else message
     request = json.loads(text)
@@ -61,7 +53,10 @@ def _answer(message: Any) -> bytes:
 
 def _ask(request: dict[str, Any]) -> dict[str, Any]:
     del request
-    return {"process": PROCESS, "clusters": clusters()}
+    return {
+        "process": PROCESS,
+        "servers": [dataclasses.asdict(server) for server in clusters.servers_of_process()],
+    }
 
 
 def _close(request: dict[str, Any]) -> dict[str, Any]:

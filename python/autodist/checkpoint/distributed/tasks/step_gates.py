@@ -23,7 +23,7 @@ import dataclasses
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -39,7 +39,7 @@ from autodist.checkpoint.distributed.tasks import (
 from autodist.cluster.servers.server_status import NoAnswerError, ServerStub
 from autodist.private_apis import tf_processes
 from autodist.process import background
-from autodist.steps import closing, gate, service, step
+from autodist.steps import closing, clusters, gate, service, step
 
 _LOGGER = _log.get_logger()
 
@@ -258,16 +258,21 @@ def _gates_of_others(
         return [answer.result() for answer in asked]
 
     try:
-        tasks = _tasks(service.clusters(), master)
-        if not tasks:
-            ((_, answer),) = answers([_Task(master, target.address.removeprefix("grpc://"))])
-            tasks = _tasks(answer["clusters"], master) if answer else []
-        if not tasks:
+        address = target.address.removeprefix("grpc://")
+        found_tasks = clusters.of_master(clusters.servers_of_process(), master, address)
+        if not found_tasks:
+            ((_, answer),) = answers([_Task(master, address)])
+            told = [
+                clusters.ServerOfProcess(**server) for server in (answer or {}).get("servers", ())
+            ]
+            found_tasks = clusters.told_by_master(told, master, address)
+        if not found_tasks:
             raise _refused(
                 f"{master} at {target.address}, the session's master, does not say which tasks its "
                 "cluster has. Import autodist's Saver in the process of that server, or save in a "
-                "process with a tf.distribute.Server of the cluster"
+                f"process whose tf.distribute.Server knows {master} as {address}"
             )
+        tasks = [_Task(name, address) for name, address in found_tasks.items()]
         yield _gates_in(answers(_listening(tasks)))
     finally:
         own_sessions.close(other.end for other in found)
@@ -293,19 +298,6 @@ def _gates_in(answers: Sequence[tuple[_RemoteGate, Any]]) -> list[_RemoteGate]:
     by_process = {answer["process"]: other for other, answer in answers if answer}
     by_process.pop(service.PROCESS, None)
     return list(by_process.values())
-
-
-def _tasks(clusters: Sequence[Mapping[str, Mapping[str, str]]], master: str) -> list[_Task]:
-    """Returns all tasks of the cluster to which `master` belongs; empty if none of these has it."""
-    for cluster in clusters:
-        tasks = [
-            _Task(f"/job:{job}/replica:0/task:{number}", address)
-            for job, addresses in cluster.items()
-            for number, address in addresses.items()
-        ]
-        if any(task.name == master for task in tasks):
-            return tasks
-    return []
 
 
 def _listening(tasks: Sequence[_Task]) -> list[_Task]:
