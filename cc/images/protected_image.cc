@@ -26,8 +26,8 @@ constexpr int kPollMilliseconds = 20;
 
 constexpr int64_t kSmallGrainBytes = 64 << 10;
 
-// The most bytes that copies of all chunks of `grain` bytes take. A chunk at each end of a range may
-// be shorter, but takes a whole slot of the pool.
+// The most bytes that copies of all chunks of `grain` bytes take. A chunk at each end of a range
+// may be shorter, but takes a whole slot of the pool.
 int64_t MostCopiedBytes(absl::Span<const MemoryRange> ranges, int64_t grain) {
   int64_t total = 0;
   for (const MemoryRange& range : ranges) total += range.size + 2 * grain;

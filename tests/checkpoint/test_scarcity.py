@@ -39,8 +39,8 @@ def test_at_the_limit_of_threads_the_calling_thread_saves_and_restores(tmp_path:
 
 
 def test_without_memory_all_is_as_before_or_as_it_should_be(tmp_path: Path) -> None:
-    # What is freed goes back to the kernel, so that blocks have to be asked for again. With oneDNN, TensorFlow keeps large
-    # blocks that were freed, and the process does not run short.
+    # What is freed goes back to the kernel, so that blocks have to be asked for again. With oneDNN, TensorFlow would
+    # keep large blocks.
     settings = {"MALLOC_MMAP_THRESHOLD_": "16384", "MALLOC_ARENA_MAX": "1"}
     lines = _run("memory", tmp_path, TF_ENABLE_ONEDNN_OPTS="0", **settings)
     assert lines[-1] == "done"
