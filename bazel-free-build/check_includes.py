@@ -21,13 +21,14 @@ _CC = Path(__file__).resolve().parent.parent / "cc"
 _INCLUDE = re.compile(r'^#include (?:"|<)([^">]+)[">]', re.MULTILINE)
 
 # The packages that a package may include, besides itself.
-_BELOW_SAVE = ("core", "system_memory", "threads", "storage", "format", "images")
+_BELOW_SAVE = ("core", "tables", "system_memory", "threads", "storage", "format", "images")
 _ALLOWED: dict[str, tuple[str, ...]] = {
     "core": (),
+    "tables": ("core",),
     "system_memory": ("core",),
     "threads": ("core",),
     "storage": ("core", "threads"),
-    "format": ("core", "threads", "storage"),
+    "format": ("core", "tables", "threads", "storage"),
     "images": ("core", "system_memory"),
     "barrier": ("core", "threads", "storage"),
     "save": _BELOW_SAVE,
@@ -47,13 +48,14 @@ _FOLDERS: dict[str, tuple[str, ...]] = {
     "ops": (".", "replicas", "save", "restore"),
     "save": ("plan", "data", "commit", "."),
     "storage": (".", "posix", "directory"),
+    "tables": (".", "bytes", "table", "bundle", "saved_slices", "sums"),
 }
 # The libraries that only some packages may include, by the first part of the path of their headers.
 _LIBRARIES = {
-    "tensorflow": set(_ALLOWED) - {"core"},
-    "xla": set(_ALLOWED) - {"core"},
-    "tsl": set(_ALLOWED) - {"core"},
-    "absl": set(_ALLOWED) - {"core"},
+    "tensorflow": set(_ALLOWED) - {"core", "tables"},
+    "xla": set(_ALLOWED) - {"core", "tables"},
+    "tsl": set(_ALLOWED) - {"core", "tables"},
+    "absl": set(_ALLOWED) - {"core", "tables"},
     "pybind11": {"python"},
 }
 

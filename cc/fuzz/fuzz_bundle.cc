@@ -13,11 +13,11 @@
 #include <vector>
 
 #include "core/testing/testing_boxes.h"
-#include "format/index/testing_table.h"
 #include "format/values/element_type.h"
 #include "format/values/shape_and_slice.h"
 #include "restore/bundle_loader.h"
 #include "restore/restore_plan.h"
+#include "tables/table/testing_table.h"
 
 namespace autodist::fuzz {
 namespace {

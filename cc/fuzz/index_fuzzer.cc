@@ -1,8 +1,8 @@
 // The index file: its bytes as they are, or the bytes of its blocks with sums that are right.
 
-#include "format/index/testing_table.h"
 #include "fuzz/fuzz_bundle.h"
 #include "fuzz/fuzz_input.h"
+#include "tables/table/testing_table.h"
 
 namespace autodist::fuzz {
 

@@ -4,10 +4,10 @@
 #include <map>
 
 #include "absl/crc/crc32c.h"
-#include "format/index/masked_crc.h"
-#include "format/index/testing_table.h"
 #include "fuzz/fuzz_bundle.h"
 #include "fuzz/fuzz_input.h"
+#include "tables/bytes/masked_crc.h"
+#include "tables/table/testing_table.h"
 #include "tensorflow/core/framework/tensor_slice.h"
 #include "tensorflow/core/protobuf/tensor_bundle.pb.h"
 #include "tensorflow/core/util/saved_tensor_slice_util.h"

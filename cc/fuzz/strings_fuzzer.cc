@@ -3,18 +3,14 @@
 #include <vector>
 
 #include "absl/crc/crc32c.h"
-#include "format/index/masked_crc.h"
-#include "format/index/testing_table.h"
 #include "fuzz/fuzz_bundle.h"
 #include "fuzz/fuzz_input.h"
+#include "tables/bytes/masked_crc.h"
+#include "tables/table/testing_table.h"
 #include "tensorflow/core/protobuf/tensor_bundle.pb.h"
 
 namespace autodist::fuzz {
-namespace {
-
-using testing::AppendNumber;
-
-}  // namespace
+namespace {}  // namespace
 
 void Fuzz(FuzzInput* input) {
   static auto* const bundle = new FuzzBundle;
@@ -23,7 +19,7 @@ void Fuzz(FuzzInput* input) {
   std::string bytes, summed;
   for (int lengths = input->TakeByte() % 16; lengths > 0; --lengths) {
     const uint64_t length = static_cast<uint64_t>(input->TakeNumber());
-    testing::AppendVarint(length, &bytes);
+    AppendVarint(length, &bytes);
     if (length > UINT32_MAX) {
       AppendNumber(length, &summed);
     } else {

@@ -14,11 +14,11 @@
 #include "absl/strings/str_cat.h"
 #include "core/testing/testing.h"
 #include "format/index/table_reader.h"
-#include "format/index/testing_table.h"
 #include "format/values/copy_and_sum.h"
 #include "format/values/testing_tensors.h"
 #include "restore/bundle_loader.h"
 #include "storage/testing/testing_directory.h"
+#include "tables/table/testing_table.h"
 #include "tensorflow/core/platform/env.h"
 #include "tensorflow/core/protobuf/tensor_bundle.pb.h"
 #include "tensorflow/core/util/tensor_bundle/tensor_bundle.h"
@@ -309,16 +309,16 @@ absl::Status LoadStrings(const std::vector<uint64_t>& lengths, const std::string
   std::string bytes;
   std::string summed;
   for (uint64_t length : lengths) {
-    testing::AppendVarint(length, &bytes);
+    AppendVarint(length, &bytes);
     if (length > UINT32_MAX) {
-      testing::AppendNumber(length, &summed);
+      AppendNumber(length, &summed);
     } else {
-      testing::AppendNumber(static_cast<uint32_t>(length), &summed);
+      AppendNumber(static_cast<uint32_t>(length), &summed);
     }
   }
   const uint32_t lengths_crc = MaskCrc(static_cast<uint32_t>(absl::ComputeCrc32c(summed)));
-  testing::AppendNumber(lengths_crc, &bytes);
-  testing::AppendNumber(lengths_crc, &summed);
+  AppendNumber(lengths_crc, &bytes);
+  AppendNumber(lengths_crc, &summed);
   bytes += contents;
   summed += contents;
   const std::string data = ReadFile(checkpoint.data_path());

@@ -145,7 +145,7 @@ def _missing_libraries(directory: Path) -> list[str]:
     suffixes = importlib.machinery.EXTENSION_SUFFIXES
     missing.extend(
         f"{module}{suffixes[0]}"
-        for module in ("_bundle", "_planning", "_runtime")
+        for module in ("_bundle", "_planning", "_runtime", "_tables")
         if not any((directory / f"{module}{suffix}").is_file() for suffix in suffixes)
     )
     return missing

@@ -1,14 +1,4 @@
-// Reads TensorFlow's sorted tables, the format of a checkpoint's index.
-//
-//   [data block]... [meta index block] [index block] [footer]
-//   block    entries, restart points, their number; then its kind (1 byte) and its masked CRC
-//   entry    varints: bytes shared with the key before, bytes that are not, bytes of the value;
-//            then the rest of the key and the value
-//   footer   48 bytes: where the meta index and the index lie (varints), padding, a magic number
-//
-// TensorFlow's own reader trusts the sizes it finds: a malicious file makes it allocate any amount.
-// This reader allocates only what the file holds, and checks every length. Keys and blocks must
-// ascend, so no byte of the file belongs to two entries.
+// Reads a checkpoint's index through TensorFlow's file systems. cc/tables/table has the format.
 
 #ifndef AUTODIST_FORMAT_INDEX_TABLE_READER_H_
 #define AUTODIST_FORMAT_INDEX_TABLE_READER_H_

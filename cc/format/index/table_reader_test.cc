@@ -8,8 +8,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/testing/testing.h"
-#include "format/index/testing_table.h"
 #include "storage/testing/testing_directory.h"
+#include "tables/table/testing_table.h"
 #include "tensorflow/core/platform/env.h"
 #include "xla/tsl/lib/io/table_builder.h"
 #include "xla/tsl/lib/io/table_options.h"
@@ -140,9 +140,9 @@ TEST(LengthsThatDoNotFitAreRefused) {
   ExpectDamaged(OneBlock(good + TableEntry(4, "d", "1")), "lengths do not fit");
   for (uint64_t length : {uint64_t{9}, uint64_t{1} << 40, UINT64_MAX}) {
     std::string rest, value;
-    for (uint64_t number : {uint64_t{0}, length, uint64_t{0}}) testing::AppendVarint(number, &rest);
+    for (uint64_t number : {uint64_t{0}, length, uint64_t{0}}) AppendVarint(number, &rest);
     for (uint64_t number : {uint64_t{0}, uint64_t{1}, length}) {
-      testing::AppendVarint(number, &value);
+      AppendVarint(number, &value);
     }
     ExpectDamaged(OneBlock(good + rest), "lengths do not fit");
     ExpectDamaged(OneBlock(good + value + "x"), "lengths do not fit");

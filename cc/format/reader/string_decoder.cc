@@ -6,9 +6,9 @@
 
 #include "absl/crc/crc32c.h"
 #include "absl/strings/str_cat.h"
-#include "format/index/masked_crc.h"
 #include "format/values/copy_and_sum.h"
 #include "format/values/length_crc.h"
+#include "tables/bytes/masked_crc.h"
 
 namespace autodist {
 

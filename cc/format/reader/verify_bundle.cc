@@ -12,11 +12,11 @@
 #include "absl/strings/str_cat.h"
 #include "core/printable.h"
 #include "format/index/bundle_names.h"
-#include "format/index/masked_crc.h"
 #include "format/reader/bundle_reader.h"
 #include "format/reader/entry_bytes.h"
 #include "format/values/element_type.h"
 #include "format/values/length_crc.h"
+#include "tables/bytes/masked_crc.h"
 #include "tensorflow/core/platform/env.h"
 
 namespace autodist {

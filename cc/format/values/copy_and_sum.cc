@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "absl/strings/string_view.h"
-#include "format/values/crc_folding.h"
+#include "tables/bytes/crc_folding.h"
 
 #ifdef __x86_64__
 #include <nmmintrin.h>

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "core/testing/testing.h"
-#include "format/values/crc_folding.h"
+#include "tables/bytes/crc_folding.h"
 
 namespace autodist {
 namespace {

@@ -10,8 +10,8 @@
 
 #include "absl/crc/crc32c.h"
 #include "absl/strings/str_cat.h"
-#include "format/index/masked_crc.h"
 #include "format/values/length_crc.h"
+#include "tables/bytes/masked_crc.h"
 #include "tensorflow/core/framework/tensor.pb.h"
 #include "tensorflow/core/framework/variant.h"
 #include "tensorflow/core/framework/variant_tensor_data.h"

@@ -2,7 +2,7 @@
 
 #include "save/commit/index_entries.h"
 
-#include "format/index/masked_crc.h"
+#include "tables/bytes/masked_crc.h"
 #include "tensorflow/core/util/saved_tensor_slice_util.h"
 
 namespace autodist {

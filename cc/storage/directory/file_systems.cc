@@ -2,7 +2,7 @@
 
 #include "storage/directory/file_systems.h"
 
-#include "absl/strings/str_cat.h"
+#include <cstdio>
 
 namespace autodist {
 namespace {
@@ -64,7 +64,9 @@ FileSystemKind KindOfFileSystem(int64_t type) {
 std::string NameOfFileSystem(int64_t type) {
   const Known* const known = Find(type);
   if (known != nullptr) return known->name;
-  return absl::StrCat("a file system of the unknown type 0x", absl::Hex(type));
+  char digits[17];
+  std::snprintf(digits, sizeof(digits), "%llx", static_cast<unsigned long long>(type));
+  return std::string("a file system of the unknown type 0x") + digits;
 }
 
 }  // namespace autodist

@@ -1,6 +1,6 @@
 // The CRC32C of large memory by carry-less multiplication. The header tells how.
 
-#include "format/values/crc_folding.h"
+#include "tables/bytes/crc_folding.h"
 
 #ifdef __x86_64__
 #include <immintrin.h>

@@ -1,32 +1,21 @@
 // Tables made byte by byte, so that they can be wrong while their sums are right.
 
-#ifndef AUTODIST_FORMAT_INDEX_TESTING_TABLE_H_
-#define AUTODIST_FORMAT_INDEX_TESTING_TABLE_H_
+#ifndef AUTODIST_TABLES_TABLE_TESTING_TABLE_H_
+#define AUTODIST_TABLES_TABLE_TESTING_TABLE_H_
 
 #include <cstdint>
-#include <cstring>
 #include <string>
+#include <string_view>
 
-#include "absl/crc/crc32c.h"
-#include "absl/strings/string_view.h"
-#include "format/index/masked_crc.h"
+#include "tables/bytes/crc32c.h"
+#include "tables/bytes/little_endian.h"
+#include "tables/bytes/masked_crc.h"
+#include "tables/bytes/varint.h"
 
 namespace autodist::testing {
 
-inline void AppendVarint(uint64_t value, std::string* bytes) {
-  for (; value >= 0x80; value >>= 7) bytes->push_back(static_cast<char>(value | 0x80));
-  bytes->push_back(static_cast<char>(value));
-}
-
-template <typename Number>
-void AppendNumber(Number number, std::string* bytes) {
-  char raw[sizeof(number)];
-  std::memcpy(raw, &number, sizeof(number));
-  bytes->append(raw, sizeof(raw));
-}
-
 // An entry of a block; `shared` bytes of its key are those of the key before.
-inline std::string TableEntry(uint64_t shared, absl::string_view rest, absl::string_view value) {
+inline std::string TableEntry(uint64_t shared, std::string_view rest, std::string_view value) {
   std::string entry;
   AppendVarint(shared, &entry);
   AppendVarint(rest.size(), &entry);
@@ -52,8 +41,7 @@ class TableBytes {
     AppendNumber(restarts, &entries);
     const std::string handle = Handle(bytes_.size(), entries.size());
     entries.push_back(kind);
-    const uint32_t crc = static_cast<uint32_t>(absl::ComputeCrc32c(entries));
-    AppendNumber(MaskCrc(crc), &entries);
+    AppendNumber(MaskCrc(CrcOf(entries)), &entries);
     bytes_ += entries;
     return handle;
   }
@@ -72,4 +60,4 @@ class TableBytes {
 
 }  // namespace autodist::testing
 
-#endif  // AUTODIST_FORMAT_INDEX_TESTING_TABLE_H_
+#endif  // AUTODIST_TABLES_TABLE_TESTING_TABLE_H_

@@ -1,7 +1,7 @@
 // CRCs as bundles store them.
 
-#ifndef AUTODIST_FORMAT_INDEX_MASKED_CRC_H_
-#define AUTODIST_FORMAT_INDEX_MASKED_CRC_H_
+#ifndef AUTODIST_TABLES_BYTES_MASKED_CRC_H_
+#define AUTODIST_TABLES_BYTES_MASKED_CRC_H_
 
 #include <cstdint>
 
@@ -17,4 +17,4 @@ inline uint32_t UnmaskCrc(uint32_t masked) {
 
 }  // namespace autodist
 
-#endif  // AUTODIST_FORMAT_INDEX_MASKED_CRC_H_
+#endif  // AUTODIST_TABLES_BYTES_MASKED_CRC_H_

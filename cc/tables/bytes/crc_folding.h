@@ -6,8 +6,8 @@
 // what is there. So 256 bytes move along the memory, in four registers. The CRC instruction
 // (copy_and_sum.h) ends it. It takes 8 bytes a cycle; folding takes 32.
 
-#ifndef AUTODIST_FORMAT_VALUES_CRC_FOLDING_H_
-#define AUTODIST_FORMAT_VALUES_CRC_FOLDING_H_
+#ifndef AUTODIST_TABLES_BYTES_CRC_FOLDING_H_
+#define AUTODIST_TABLES_BYTES_CRC_FOLDING_H_
 
 #include <cstdint>
 
@@ -25,4 +25,4 @@ uint32_t ExtendByFolding(uint32_t state, const char* bytes, int64_t size);
 
 }  // namespace autodist
 
-#endif  // AUTODIST_FORMAT_VALUES_CRC_FOLDING_H_
+#endif  // AUTODIST_TABLES_BYTES_CRC_FOLDING_H_

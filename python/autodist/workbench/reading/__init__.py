@@ -1,0 +1,1 @@
+"""What checkpoints, state files, SavedModels and graph files hold."""

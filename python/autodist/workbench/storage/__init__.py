@@ -1,0 +1,1 @@
+"""Files: local ones by system calls, those of `gs://` and the like by fsspec."""

@@ -1,0 +1,1 @@
+"""Checkpoints that stock TensorFlow makes, for the tests of the workbench."""
