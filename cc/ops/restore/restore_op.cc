@@ -83,7 +83,7 @@ pins: Variables to write in place, from AutodistPinVariables; they need not be i
 tensors: The entries named by `tensor_entries`.
 dtypes: The dtype of each entry.
 variable_entries: For each variable of `pins` the number of the entry it takes. An entry may have
-several variables.
+several variables. One that no variable and no output takes is not read.
 variable_shapes: For each variable its static shape, which the entry must be compatible with.
 validate_shapes: For each variable whether it must keep its shape if it is initialized.
 tensor_entries: For each output the number of its entry.
@@ -146,7 +146,7 @@ class RestoreOp : public TaskOp {
     absl::StatusOr<Request> request = Unpack(context);
     if (!request.ok()) return request.status();
     VariableTargets targets(std::move(request->targets));
-    std::vector<int> all(dtypes_.size());
+    std::vector<int> all(request->entries.size());
     std::iota(all.begin(), all.end(), 0);
     Report report;
     const LoadOptions options{threads_, &cancelled, verify_, slot.progress()};
@@ -198,6 +198,8 @@ class RestoreOp : public TaskOp {
       outputs[tensor_entries_[i]].push_back(static_cast<int>(i));
     }
     for (size_t i = 0; i < dtypes_.size(); ++i) {
+      // A run of some of the saver's assignments may leave out names that the checkpoint lacks.
+      if (targets_of[i].empty() && outputs[i].empty()) continue;
       std::vector<RestoreTarget>& targets = request.targets;
       const size_t first = targets.size();
       targets.insert(targets.end(), targets_of[i].begin(), targets_of[i].end());

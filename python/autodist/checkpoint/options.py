@@ -9,6 +9,9 @@ from typing import Any
 import tensorflow as tf
 
 from autodist import errors
+from autodist.checkpoint.flexible_options import FlexibleOptions, Growth
+
+__all__ = ["Growth", "RestoreOptions", "SaveOptions", "SaverOptions"]
 
 LAYOUTS = ("original", "slices")
 LOCKS = ("block", "copy")
@@ -165,8 +168,11 @@ class SaveOptions(_TransferOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RestoreOptions(_TransferOptions):
+class RestoreOptions(FlexibleOptions, _TransferOptions):
     """How a `Saver` reads checkpoints.
+
+    Those of `FlexibleOptions` say what to do where the checkpoint does not fit the graph. A restore
+    with one of them is planned first: a plan that is wrong is an error before any variable changes.
 
     Attributes:
         threads: Number of threads that read a checkpoint; 0 lets the machine decide.
@@ -181,6 +187,8 @@ class RestoreOptions(_TransferOptions):
             Where that takes more than half of the memory that is available, it does as `'before'`
             does, with a warning. `'during'` reads once, in place. It leaves a variable with
             damaged bytes uninitialized, and the restore raises.
+        missing: As in `FlexibleOptions`; likewise `unexpected`, `name_map`, `grow`, `cast` and
+            `dry_run`.
 
     Raises:
         ArgumentError: A value is not one of those allowed.
@@ -191,7 +199,37 @@ class RestoreOptions(_TransferOptions):
 
     def __post_init__(self) -> None:
         _check_choice("verify", self.verify, VERIFY)
-        super().__post_init__()
+        _TransferOptions.__post_init__(self)
+        FlexibleOptions.__post_init__(self)
+
+    def of_call(self, given: RestoreOptions | None) -> RestoreOptions:
+        """Returns the options of one restore: what to do where the checkpoint does not fit.
+
+        All else is fixed when the saver is built.
+
+        Args:
+            given: What the call was given; `None`: nothing.
+
+        Raises:
+            ArgumentError: Something else was given that differs.
+            ArgumentTypeError: It is not a `RestoreOptions`.
+        """
+        if given is None:
+            return self
+        if not isinstance(given, RestoreOptions):
+            raise errors.ArgumentTypeError(f"options must be a RestoreOptions, not {given!r}")
+        flexible = {field.name for field in dataclasses.fields(FlexibleOptions)}
+        told: dict[str, Any] = {}
+        for field in dataclasses.fields(RestoreOptions):
+            value, own = getattr(given, field.name), getattr(self, field.name)
+            if field.name in flexible:
+                told[field.name] = value
+            elif value not in (field.default, own):
+                raise errors.ArgumentError(
+                    f"options of a restore: {field.name}={value!r} differs from the Saver's "
+                    f"{own!r}, which is fixed when it is built. Give it to Saver"
+                )
+        return dataclasses.replace(self, **told)
 
 
 @dataclasses.dataclass(frozen=True)

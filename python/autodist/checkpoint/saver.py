@@ -21,8 +21,10 @@ from autodist.checkpoint.distributed.tasks import sessions
 from autodist.checkpoint.distributed.tasks.transport import Transport
 from autodist.checkpoint.errors import final_errors, restore_errors
 from autodist.checkpoint.files import paths
+from autodist.checkpoint.flexible import flexible_restore
+from autodist.checkpoint.flexible.restore_report import RestoreReport
 from autodist.checkpoint.graph import meta_graph, object_checkpoint, variable_list
-from autodist.checkpoint.options import RestoreOptions, SaveOptions
+from autodist.checkpoint.options import Growth, RestoreOptions, SaveOptions
 from autodist.checkpoint.reports import report, transfer
 from autodist.checkpoint.saving import planned_saves, save_arguments
 from autodist.checkpoint.saving.asynchronous import BackgroundSaves, SaveHandle
@@ -34,7 +36,15 @@ from autodist.steps import gate, service
 _native.load_ops_if_possible()
 service.serve()
 
-__all__ = ["RestoreOptions", "SaveHandle", "SaveOptions", "Saver", "is_durable"]
+__all__ = [
+    "Growth",
+    "RestoreOptions",
+    "RestoreReport",
+    "SaveHandle",
+    "SaveOptions",
+    "Saver",
+    "is_durable",
+]
 
 _SaverDef = tf.compat.v1.train.SaverDef
 
@@ -372,12 +382,20 @@ class Saver(planned_saves.PlanningSaver):
             planned.wait_until_trained_on()
             return handle
 
-    def restore(self, sess: Any, save_path: Any) -> None:
+    def restore(
+        self, sess: Any, save_path: Any, *, options: RestoreOptions | None = None
+    ) -> RestoreReport | None:
         """Restores variables.
 
         Args:
             sess: The session; `None` executing eagerly.
             save_path: Prefix of a checkpoint.
+            options: What to do in this restore where the checkpoint does not fit; `None`: as the
+                saver's options say. All else in it must be as in the saver's.
+
+        Returns:
+            With `missing`, `unexpected`, `name_map`, `grow`, `cast` or `dry_run` what was done, or
+            would be; else `None`.
 
         Raises:
             ValueError: There is no checkpoint under the prefix.
@@ -391,6 +409,9 @@ class Saver(planned_saves.PlanningSaver):
         """
         if save_path is not None:
             save_path = paths.text(save_path)
+        chosen = self._options.restore.of_call(options)
+        if chosen.is_flexible and not self._is_empty:
+            return self._restore_flexibly(sess, save_path, chosen)
         if not self._is_built:
             if not tf.executing_eagerly() and self.saver_def is None:
                 raise errors.GraphStateError(
@@ -401,7 +422,7 @@ class Saver(planned_saves.PlanningSaver):
                 if save_path is not None:
                     restore_errors.check_prefix(save_path)
                 super().restore(sess, save_path)
-            return
+            return None
         with (
             final_errors.of_restore(save_path, functools.partial(sessions.has_tasks, sess)),
             save_arguments.inside_graph(sess),
@@ -409,7 +430,7 @@ class Saver(planned_saves.PlanningSaver):
         ):
             if save_path is None or self._is_empty:
                 super().restore(sess, save_path)
-                return
+                return None
             restore_errors.check_prefix(save_path)
             with (
                 gate.step_if_observed(sess),
@@ -424,6 +445,28 @@ class Saver(planned_saves.PlanningSaver):
                     raise by_object.error
         if proxy is sess:
             report.log_restore(save_path, running.report())
+        return None
+
+    def _restore_flexibly(
+        self, sess: Any, save_path: str | None, options: RestoreOptions
+    ) -> RestoreReport:
+        """Restores from a checkpoint that does not fit the graph."""
+        if not self._is_built:
+            raise errors.GraphStateError(
+                "missing, unexpected, name_map, grow, cast and dry_run need a graph: not possible "
+                "executing eagerly, or before `build()`"
+            )
+        if save_path is None:
+            raise errors.ArgumentError("Can't load save_path when it is None.")
+        with (
+            final_errors.of_restore(save_path, functools.partial(sessions.has_tasks, sess)),
+            save_arguments.inside_graph(sess),
+            restore_errors.in_errors(None, self.saver_def, save_path),
+        ):
+            restore_errors.check_prefix(save_path)
+            return flexible_restore.restore(
+                sess, self.saver_def, save_path, options, self._restore_router
+            )
 
     def export_meta_graph(  # noqa: PLR0917 TensorFlow's signature
         self,

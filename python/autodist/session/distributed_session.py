@@ -8,7 +8,7 @@ transformed graph. Repeated `session.run` calls are cached (`run_cache`).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from autodist.session.runs.late_reads import LateReads
 from autodist.session.runs.partial_runs import PartialRun
 from autodist.session.runs.run_cache import RunCache
 from autodist.session.runs.variable_feeds import fed_reads
+from autodist.tf_nodes import constants
 
 
 class DistributedSession(tf.compat.v1.Session):
@@ -130,6 +131,36 @@ class DistributedSession(tf.compat.v1.Session):
         self._is_fresh = False
         return list(
             self._runner.run(lambda inner: inner.run(list(elements), None, options, run_metadata))
+        )
+
+    def run_restores(
+        self,
+        ops: Sequence[Any],
+        feed_dict: Mapping[Any, Any],
+        restore_ops: Iterable[Any],
+        names: Mapping[bytes, bytes],
+    ) -> None:
+        """Runs ops of the original graph that restore values, under other names in the checkpoint.
+
+        Args:
+          ops: those ops.
+          feed_dict: feeds, by tensors of the original graph or their names.
+          restore_ops: the `RestoreV2` ops behind them.
+          names: names in the checkpoint, by those in `restore_ops`; others stay as they are.
+        """
+        self._check_open()
+        self._begin_run()
+        targets = [new for op in ops for new in self._transformer.targets(op)]
+        fed = [self.graph.as_graph_element(key, allow_operation=False) for key in feed_dict]
+        plan = self._transformer.feed_plan(fed)
+        parts = plan.spread([np.asarray(value) for value in feed_dict.values()])
+        feeds = {tensor.ref(): part for tensor, part in zip(plan.targets, parts, strict=True)}
+        for op in restore_ops:
+            for made in self._transformer.targets(op):
+                feeds[made.inputs[1].ref()] = constants.renamed(made.inputs[1], names)
+        self._runner.run(
+            lambda inner: tf_sessions.run_tensors(inner, None, targets, [], feeds, None, None),
+            has_collectives=self._transformer.has_collectives(targets),
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -13,6 +14,7 @@ from autodist.checkpoint.distributed.tasks import op_support, sessions
 from autodist.checkpoint.distributed.variables import placement, restore_targets, visible_values
 from autodist.checkpoint.files import bundle
 from autodist.checkpoint.reports import transfer
+from autodist.tf_nodes import restore_nodes
 
 
 class RestoreSessionProxy(session_proxy.SessionProxy):
@@ -24,7 +26,9 @@ class RestoreSessionProxy(session_proxy.SessionProxy):
         cluster_restore: restore_steps.ClusterRestore,
         placed: restore_targets.PlacedRestore,
         timeout_seconds: float,
+        *,
         running: transfer.Transfer,
+        run_others: Callable[[Any], None],
     ) -> None:
         """Wraps a session.
 
@@ -34,8 +38,10 @@ class RestoreSessionProxy(session_proxy.SessionProxy):
             placed: What is restored.
             timeout_seconds: For how long a task may not answer.
             running: Is told how far the restore is.
+            run_others: Restores what no variable of a task takes, given a `feed_dict`.
         """
         super().__init__(session)
+        self._run_others = run_others
         self._running = running
         self._restore = cluster_restore
         self._placed = placed
@@ -50,7 +56,7 @@ class RestoreSessionProxy(session_proxy.SessionProxy):
 
         def run_others() -> None:
             if self._placed.others:
-                self._session.run(list(self._placed.others), feed_dict)
+                self._run_others(feed_dict)
 
         self._restore.restore(tf.compat.as_str(prefix), run_others, self._running)
         visible_values.check(self._session, self._placed, self._timeout)
@@ -59,25 +65,38 @@ class RestoreSessionProxy(session_proxy.SessionProxy):
 class RestoreRouter(Router):
     """Chooses how a saver restores in a session."""
 
-    def route(self, session: Any, saver_def: Any, prefix: str, running: transfer.Transfer) -> Any:
+    def route(
+        self,
+        session: Any,
+        saver_def: Any,
+        prefix: str,
+        running: transfer.Transfer,
+        selection: restore_targets.Selection | None = None,
+    ) -> Any:
         """Returns a proxy if several tasks hold variables, else `session`.
+
+        For a selection it returns a proxy for one task in another process, too.
 
         Args:
             session: The session.
             saver_def: The saver's `SaverDef`.
             prefix: The checkpoint's prefix.
             running: Is told how far the restore is.
+            selection: What of the saver's values is restored; `None`: all.
         """
         target = sessions.target_of(session)
         # Checkpoints of the V1 format are TensorFlow's.
         if target is None or not bundle.exists(prefix):
             return session
         sessions.bring_back(session)
-        placed = restore_targets.read(session, saver_def)
+        placed = restore_targets.read(session, saver_def, selection)
         if placed is None or not placed.targets:
             return session
         found = self._locate(
-            session, target, lambda timeout: placement.of_restore(session, placed, timeout)
+            session,
+            target,
+            lambda timeout: placement.of_restore(session, placed, timeout),
+            even_one=selection is not None,
         )
         if found is None:
             return session
@@ -85,8 +104,19 @@ class RestoreRouter(Router):
             self._warn_of_missing_ops(session, found.without_ops, found.master, found.chief)
             return session
         cluster_restore = restore_steps.ClusterRestore(found, self._transport)
+
+        def run_others(feed_dict: Any) -> None:
+            nodes = restore_nodes.find(session.graph, saver_def)
+            names = {} if selection is None else selection.names
+            sessions.run_restores(session, found.placed.others, feed_dict, nodes, names)
+
         return RestoreSessionProxy(
-            session, cluster_restore, found.placed, self._transport.timeout_seconds, running
+            session,
+            cluster_restore,
+            found.placed,
+            self._transport.timeout_seconds,
+            running=running,
+            run_others=run_others,
         )
 
     def _warn_of_unreachable(self, session: Any, why: str) -> None:

@@ -34,6 +34,7 @@ class Router(abc.ABC):
         place: Callable[[float], PlacedT],
         *,
         for_instant: bool = False,
+        even_one: bool = False,
     ) -> Located[PlacedT] | None:
         """Returns the tasks of a save or restore.
 
@@ -46,6 +47,7 @@ class Router(abc.ABC):
             place: Returns the save or restore with its devices; takes a timeout in seconds.
             for_instant: Whether all variables are taken at one instant. Then one task is returned,
                 too.
+            even_one: Whether one task in another process is returned, too.
 
         Raises:
             task_names.UnreachableStateError: Only the user's session itself sees the variables, and
@@ -56,7 +58,7 @@ class Router(abc.ABC):
             placed = place(timeout)
             devices = placed.variable_devices
             whole = [placed.device, *(d for d in devices if d is not None)]
-            if not for_instant and task_names.are_of_one(whole):
+            if not (for_instant or even_one) and task_names.are_of_one(whole):
                 return None
             master = masters.shared_task(target, timeout)
         except task_names.UnreachableStateError as error:
@@ -67,7 +69,7 @@ class Router(abc.ABC):
         chief = task_names.task_of(placed.device, master)
         homes = [chief if d is None else task_names.task_of(d, master) for d in devices]
         involved = sorted({chief, *homes})
-        if not for_instant and involved == [chief]:
+        if not (for_instant or even_one) and involved == [chief]:
             return None
         without_ops = op_support.find(target, master, involved, timeout, for_instant=for_instant)
         return Located(placed, target, master, chief, homes, without_ops)

@@ -134,14 +134,20 @@ def describe(graph: Any, saver_def: Any, prefix: str) -> str:
         for entry in restore_nodes.read_entries(restore_op)
     ]
     lines = [
-        *_about_names(sorted({e.name for e in wanted if e.name not in stored}), stored),
+        *about_names(sorted({e.name for e in wanted if e.name not in stored}), stored),
         *_about_shapes(wanted, stored),
         *_about_dtypes(wanted, reader.get_variable_to_dtype_map()),
     ]
     return "\n".join(lines)
 
 
-def _about_names(missing: list[str], stored: _Shapes) -> list[str]:
+def about_names(missing: list[str], stored: _Shapes) -> list[str]:
+    """Returns hints on names that a checkpoint lacks.
+
+    Args:
+        missing: The names.
+        stored: The shape of each tensor of the checkpoint.
+    """
     if not missing:
         return []
     lines = [f"{len(missing)} names are missing. The checkpoint has {len(stored)} names."]

@@ -6,13 +6,14 @@ transformed one; its `stored_parts` and `stored_values` give access to that.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from autodist.checkpoint.distributed.tasks import task_names
 from autodist.private_apis import tf_sessions
+from autodist.tf_nodes import constants
 
 # Of a distributed session, which is not known here by its class.
 _INTERFACE = ("session_config", "stored_parts", "stored_values", "target", "transformed_graph")
@@ -48,6 +49,33 @@ def run_stored(session: Any, fetches: Sequence[Any], options: Any, metadata: Any
     if is_distributed(session):
         return session.stored_values(fetches, options, metadata)
     return tf_sessions.innermost(session).run(list(fetches), options=options, run_metadata=metadata)
+
+
+def run_restores(
+    session: Any,
+    ops: Sequence[Any],
+    feed_dict: Mapping[Any, Any],
+    nodes: Iterable[Any],
+    names: Mapping[str, str],
+) -> None:
+    """Runs operations that restore values, under other names in the checkpoint.
+
+    Args:
+        session: The session.
+        ops: The operations.
+        feed_dict: The feeds, of tensors of the session's graph.
+        nodes: The `RestoreV2` operations behind `ops`; their names are constants.
+        names: The names in the checkpoint, by those in the nodes; others stay as they are.
+    """
+    encoded = {key.encode(): name.encode() for key, name in names.items() if key != name}
+    if not encoded:
+        session.run(list(ops), dict(feed_dict))
+        return
+    if is_distributed(session):
+        session.run_restores(ops, feed_dict, nodes, encoded)
+        return
+    renamed = {node.inputs[1]: constants.renamed(node.inputs[1], encoded) for node in nodes}
+    session.run(list(ops), {**feed_dict, **renamed})
 
 
 def bring_back(session: Any) -> None:

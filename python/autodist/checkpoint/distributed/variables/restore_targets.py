@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -43,6 +44,19 @@ class RestoreTarget(RequestValue):
 
 
 @dataclasses.dataclass(frozen=True)
+class Selection:
+    """Some of what a saver restores, perhaps under other names.
+
+    Attributes:
+        ops: The operations of the saver that run.
+        names: The names in the checkpoint, by those in the saver's nodes.
+    """
+
+    ops: frozenset[Any]
+    names: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
 class PlacedRestore:
     """A restore request, with the variables that take values and the node's place.
 
@@ -66,12 +80,13 @@ class PlacedRestore:
         return [restore_target.variable.device for restore_target in self.targets]
 
 
-def read(session: Any, saver_def: Any) -> PlacedRestore | None:
+def read(session: Any, saver_def: Any, selection: Selection | None = None) -> PlacedRestore | None:
     """Returns what a saver restores in a session; `None` if TensorFlow's own nodes have to do it.
 
     Args:
         session: The session.
         saver_def: The saver's `SaverDef`.
+        selection: What of it; `None`: all.
     """
     graph = session.graph
     nodes = restore_nodes.find(graph, saver_def)
@@ -85,6 +100,8 @@ def read(session: Any, saver_def: Any) -> PlacedRestore | None:
         names[node] = pairs
     assignments, others = [], []
     for op in restore_nodes.ops_of_group(graph.get_operation_by_name(saver_def.restore_op_name)):
+        if selection is not None and op not in selection.ops:
+            continue
         assignment = restore_nodes.assignment_by(op, names)
         if assignment is None:
             others.append(op)
@@ -99,9 +116,24 @@ def read(session: Any, saver_def: Any) -> PlacedRestore | None:
         )
         stored = {entry.tensor_name.encode() for entry in entries}
         others += [a.op for a in assignments if names[a.restore_op][a.output][0] not in stored]
+        entries = _selected(entries, selection)
         return _placed(session.transformed_graph, entries, others, first, device="", names=None)
     entries = tuple(restore_nodes.entry_of(a, *names[a.restore_op][a.output]) for a in assignments)
+    entries = _selected(entries, selection)
     return _placed(graph, entries, others, first, device=first.device, names=first.inputs[1].op)
+
+
+def _selected(
+    entries: tuple[RequestEntry, ...], selection: Selection | None
+) -> tuple[RequestEntry, ...]:
+    """Returns the entries that are selected, with their names in the checkpoint."""
+    if selection is None:
+        return entries
+    return tuple(
+        dataclasses.replace(entry, tensor_name=selection.names[entry.tensor_name])
+        for entry in entries
+        if entry.tensor_name in selection.names
+    )
 
 
 def _placed(

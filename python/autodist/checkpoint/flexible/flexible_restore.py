@@ -1,0 +1,261 @@
+"""Restores from a checkpoint that does not fit the graph, as `RestoreOptions` say.
+
+1. Plans, and refuses what does not fit. A dry run ends here.
+2. Reads and computes the values that are grown or cast.
+3. Restores all other values by the ops that restore always.
+4. Assigns the values of step 2, and initializes what is missing.
+
+No variable changes before step 3, which takes effect whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from autodist.checkpoint.distributed.restore_router import RestoreRouter
+from autodist.checkpoint.distributed.tasks import sessions
+from autodist.checkpoint.distributed.variables.restore_targets import Selection
+from autodist.checkpoint.flexible import made_values, restore_plan, stored, wanted
+from autodist.checkpoint.flexible.restore_report import RestoreReport
+from autodist.checkpoint.graph import object_checkpoint
+from autodist.checkpoint.options import RestoreOptions
+from autodist.checkpoint.reports import report, transfer
+from autodist.errors import ArgumentError, GraphStateError
+from autodist.steps import gate
+from autodist.tf_nodes import restore_nodes
+
+# What one message to a server can hold.
+_MOST_FED_BYTES = (2 << 30) - (1 << 20)
+# Of the values that are fed in one run, unless one of them is larger.
+_FED_AT_ONCE_BYTES = 256 << 20
+
+
+def restore(
+    session: Any, saver_def: Any, prefix: str, options: RestoreOptions, router: RestoreRouter
+) -> RestoreReport:
+    """Restores.
+
+    Args:
+        session: The session.
+        saver_def: The saver's `SaverDef`.
+        prefix: The checkpoint's prefix.
+        options: What to do where the checkpoint does not fit.
+        router: Chooses how values are restored that do fit.
+
+    Returns:
+        What was done; after a dry run, what would be.
+
+    Raises:
+        ArgumentError: An option does not fit the variables or the checkpoint.
+        tf.errors.NotFoundError: Variables are missing from the checkpoint.
+        tf.errors.InvalidArgumentError: Shapes, dtypes or values do not fit.
+        tf.errors.DataLossError: The checkpoint is damaged.
+        tf.errors.OpError: As in any restore.
+    """
+    found = stored.read(prefix)
+    keys = object_checkpoint.keys_by_name(prefix)
+    graph = session.graph
+    ops = wanted.read(graph, saver_def)
+    plan = restore_plan.make(ops, found, keys, options, prefix)
+    running = _FlexibleRestore(session, saver_def, plan, options, found)
+    running.check(ops)
+    warns = options.unexpected == "warn"
+    if not options.dry_run:
+        running.run(router)
+    plan.report.log(warns_of_unexpected=warns)
+    return plan.report
+
+
+class _FlexibleRestore:
+    """A plan on its way."""
+
+    def __init__(
+        self,
+        session: Any,
+        saver_def: Any,
+        plan: restore_plan.RestorePlan,
+        options: RestoreOptions,
+        found: dict[str, stored.StoredTensor],
+    ) -> None:
+        self._session = session
+        self._saver_def = saver_def
+        self._plan = plan
+        self._options = options
+        self._found = found
+        self._initializers = wanted.Initializers(session.graph)
+        self._is_remote = sessions.target_of(session) is not None
+
+    def check(self, ops: Sequence[wanted.RestoringOp]) -> None:
+        """Refuses what the graph or the session cannot do."""
+        restore_plan.check_initializers(self._plan, self._without_initializer())
+        self._check_order(ops)
+        for made in self._plan.made:
+            if self._is_remote and made.value.size_bytes > _MOST_FED_BYTES:
+                raise ArgumentError(
+                    f"{made.value.name!r} is to be grown or cast, and lies on a server: its "
+                    f"{made.value.size_bytes} bytes are more than the {_MOST_FED_BYTES} that one "
+                    "message can hold. Cut it by a partitioner"
+                )
+
+    def _without_initializer(self) -> dict[str, str]:
+        """Returns why variables cannot be initialized, by name."""
+        without = {}
+        for op in self._plan.initialized:
+            initializer = self._initializers.initializer(op)
+            why = _why_not(initializer, "it has no initializer")
+            if why is not None:
+                without[op.values[0].name] = why
+        for made in self._based():
+            assert made.growth is not None
+            name = made.value.name
+            if made.growth.rest == "initialize":
+                value = self._initializers.initial_value(made.wanted)
+                why = _why_not(
+                    None if value is None else value.op, "its initial value is not in the graph"
+                )
+            elif made.growth.rest == "keep" and self._initializers.variable(made.wanted) is None:
+                why = "it is in no collection of the graph, so its present value is not known"
+            else:
+                why = None
+            if why is not None:
+                without[name] = why
+        return without
+
+    def _check_order(self, ops: Sequence[wanted.RestoringOp]) -> None:
+        """Refuses a saver whose ops wait for others that must not run."""
+        straight = {op.op for op in self._plan.straight}
+        others = {op.op for op in ops} - straight
+        if others and others & wanted.ops_before(straight):
+            raise GraphStateError(
+                "this Saver restores some variables after others, so it cannot leave out the "
+                "others, nor restore them in another way. Build it without restore_sequentially "
+                "and without savers of one's own that wait"
+            )
+
+    def _based(self) -> list[restore_plan.MadeOp]:
+        return [made for made in self._plan.made if made_values.needs_base(made)]
+
+    def run(self, router: RestoreRouter) -> None:
+        """Restores.
+
+        Args:
+            router: Chooses how straight values are restored.
+        """
+        prefix = self._plan.report.prefix
+        with (
+            gate.step_if_observed(self._session),
+            transfer.watched(prefix, is_save=False) as running,
+        ):
+            selection = Selection(frozenset(op.op for op in self._plan.straight), self._plan.names)
+            proxy = router.route(self._session, self._saver_def, prefix, running, selection)
+            made, straight = self._plan.made, self._plan.straight
+            if proxy is self._session and self._is_remote and self._plan_leaves_out():
+                # TensorFlow's own nodes read all their names, or fail.
+                made, straight = (*made, *self._made_of_straight()), ()
+            arrays = made_values.compute(prefix, made, self._bases(made), self._options.threads)
+            if straight:
+                self._restore_straight(proxy, straight)
+            self._assign(made, arrays)
+        if proxy is self._session:
+            report.log_restore(prefix, running.report())
+
+    def _plan_leaves_out(self) -> bool:
+        nodes = restore_nodes.find(self._session.graph, self._saver_def)
+        taken = sum(len(op.values) for op in self._plan.straight)
+        return taken < sum(len(node.outputs) for node in nodes)
+
+    def _made_of_straight(self) -> list[restore_plan.MadeOp]:
+        """Returns the straight values as values that are read here and fed."""
+        found = []
+        for op in self._plan.straight:
+            for value in op.values:
+                name = self._plan.names[value.name]
+                one = wanted.RestoringOp(op.op, (value,), op.variable)
+                found.append(restore_plan.MadeOp(one, name, self._found[name]))
+        return found
+
+    def _bases(self, made: Sequence[restore_plan.MadeOp]) -> list[Any]:
+        """Returns what grown values hold where the checkpoint has no rows."""
+        bases: list[Any] = [None] * len(made)
+        fetches = {}
+        for number, each in enumerate(made):
+            if each.growth is None or not made_values.needs_base(each):
+                continue
+            if each.growth.rest == "initialize":
+                fetches[number] = self._initializers.initial_value(each.wanted)
+            elif each.growth.rest == "keep":
+                fetches[number] = self._initializers.variable(each.wanted)
+            elif each.growth.rest != "zeros":
+                bases[number] = made_values.evaluate(each.growth.rest, each)
+        if fetches:
+            for number, base in self._session.run(fetches).items():
+                bases[number] = base
+        return bases
+
+    def _restore_straight(self, proxy: Any, straight: Sequence[wanted.RestoringOp]) -> None:
+        filename = self._saver_def.filename_tensor_name
+        feeds = {filename: self._plan.report.prefix}
+        ops = [op.op for op in straight]
+        if proxy is not self._session:
+            proxy.run(ops, feeds)
+            return
+        nodes = restore_nodes.find(self._session.graph, self._saver_def)
+        sessions.run_restores(self._session, ops, feeds, nodes, self._plan.names)
+
+    def _assign(self, made: Sequence[restore_plan.MadeOp], arrays: Sequence[Any]) -> None:
+        """Assigns values, and initializes what is missing."""
+        done: list[str] = []
+        feeds = [
+            (each, array, getattr(array, "nbytes", 0))
+            for each, array in zip(made, arrays, strict=True)
+        ]
+        with _incomplete(done):
+            for batch in _batches(feeds):
+                ops = list(dict.fromkeys(each.wanted.op for each, _ in batch))
+                self._session.run(ops, {each.value.tensor: array for each, array in batch})
+                done += [each.value.name for each, _ in batch]
+            initializers = [self._initializers.initializer(op) for op in self._plan.initialized]
+            if initializers:
+                self._session.run(initializers)
+
+
+def _batches(feeds: Iterable[tuple[Any, Any, int]]) -> Iterator[list[tuple[Any, Any]]]:
+    """Yields values that are fed in one run; those of one op are in one batch."""
+    batch: list[tuple[Any, Any]] = []
+    size = 0
+    for made, array, size_bytes in feeds:
+        is_same_op = bool(batch) and batch[-1][0].wanted.op is made.wanted.op
+        if batch and not is_same_op and size + size_bytes > _FED_AT_ONCE_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append((made, array))
+        size += size_bytes
+    if batch:
+        yield batch
+
+
+@contextlib.contextmanager
+def _incomplete(done: list[str]) -> Iterator[None]:
+    """Adds to an error which variables have their values."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        message = (
+            f"{error.message}\nThe restore is incomplete: values that fit were restored, and "
+            f"{len(done)} that were grown or cast; the others were not. Restore again"
+        )
+        raise type(error)(error.node_def, error.op, message) from error
+
+
+def _why_not(op: Any, without: str) -> str | None:
+    """Returns why an initial value cannot be computed; `None` if it can."""
+    if op is None:
+        return without
+    placeholder = wanted.placeholder_before(op)
+    if placeholder is None:
+        return None
+    return f"its initial value depends on the placeholder {placeholder.name!r}"
