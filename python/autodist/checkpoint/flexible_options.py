@@ -104,19 +104,7 @@ class Growth:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FlexibleOptions:
-    """What a restore does where the checkpoint does not fit; `RestoreOptions` has these fields.
-
-    Attributes:
-        missing: What becomes of a variable that the checkpoint lacks. `'error'`: the restore is
-            refused. `'keep'`: it keeps its value. `'initialize'`: its initializer runs.
-        unexpected: What happens if the checkpoint has names that no variable takes. `'ignore'`
-            them, `'warn'`, or refuse with an `'error'`.
-        name_map: From a variable's name to the name in the checkpoint: a dict, a list of (regular
-            expression, replacement) of whole names, or a callable. Others keep their name.
-        grow: From a variable's name or glob to the axis along which it is longer than in the
-            checkpoint, a `Growth`, or a `tf.compat.v1.train.VocabInfo`.
-        cast: Whether a float dtype is restored from another.
-        dry_run: Whether to return the report and leave all variables as they are.
+    """What a restore does where the checkpoint does not fit; `RestoreOptions` says what each means.
 
     Raises:
         ArgumentError: A value is not one of those allowed.

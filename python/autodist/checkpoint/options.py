@@ -171,7 +171,7 @@ class SaveOptions(_TransferOptions):
 class RestoreOptions(FlexibleOptions, _TransferOptions):
     """How a `Saver` reads checkpoints.
 
-    Those of `FlexibleOptions` say what to do where the checkpoint does not fit the graph. A restore
+    The options from `missing` on say what to do where the checkpoint does not fit the graph. A restore
     with one of them is planned first: a plan that is wrong is an error before any variable changes.
 
     Attributes:
@@ -187,8 +187,16 @@ class RestoreOptions(FlexibleOptions, _TransferOptions):
             Where that takes more than half of the memory that is available, it does as `'before'`
             does, with a warning. `'during'` reads once, in place. It leaves a variable with
             damaged bytes uninitialized, and the restore raises.
-        missing: As in `FlexibleOptions`; likewise `unexpected`, `name_map`, `grow`, `cast` and
-            `dry_run`.
+        missing: What becomes of a variable that the checkpoint lacks. `'error'`: the restore is
+            refused. `'keep'`: it keeps its value. `'initialize'`: its initializer runs.
+        unexpected: What happens if the checkpoint has names that no variable takes. `'ignore'`
+            them, `'warn'`, or refuse with an `'error'`.
+        name_map: From a variable's name to the name in the checkpoint: a dict, a list of (regular
+            expression, replacement) of whole names, or a callable. Others keep their name.
+        grow: From a variable's name or glob to the axis along which it is longer than in the
+            checkpoint, a `Growth`, or a `tf.compat.v1.train.VocabInfo`. Slots follow.
+        cast: Whether a float dtype is restored from another.
+        dry_run: Whether to return the report and leave all variables as they are.
 
     Raises:
         ArgumentError: A value is not one of those allowed.
