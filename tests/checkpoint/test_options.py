@@ -141,6 +141,7 @@ NO_KEYWORDS = {
     "consistency",
     "snapshot_method",
     "snapshot_memory_bytes",
+    "keep_best",
     *("missing", "unexpected", "name_map", "grow", "cast", "dry_run"),
 }
 

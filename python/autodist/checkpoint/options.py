@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from autodist import errors
 from autodist.checkpoint.flexible_options import FlexibleOptions, Growth
+from autodist.checkpoint.keeping.best_checkpoints import KeepBest
 
-__all__ = ["Growth", "RestoreOptions", "SaveOptions", "SaverOptions"]
+__all__ = ["Growth", "KeepBest", "RestoreOptions", "SaveOptions", "SaverOptions"]
 
 LAYOUTS = ("original", "slices")
 LOCKS = ("block", "copy")
@@ -115,6 +116,8 @@ class SaveOptions(_TransferOptions):
         durable: Whether all files are synced, so that a checkpoint survives a power cut once `save`
             has returned. Without syncs the order of the steps is the same, and a checkpoint
             survives a killed process.
+        keep_best: Which checkpoints stay beyond `max_to_keep` because they are the best: a
+            `KeepBest`, or `(metric, n, mode)`; `None`: none.
 
     Raises:
         ArgumentError: A value is not one of those allowed.
@@ -128,6 +131,7 @@ class SaveOptions(_TransferOptions):
     snapshot_method: str = "auto"
     snapshot_memory_bytes: int = 256 << 20
     durable: bool = True
+    keep_best: Any = None
 
     def __post_init__(self) -> None:
         if self.layout is not None:
@@ -139,6 +143,8 @@ class SaveOptions(_TransferOptions):
         super().__post_init__()
         if not isinstance(self.durable, bool):
             raise errors.ArgumentTypeError(f"durable must be True or False, not {self.durable!r}")
+        if self.keep_best is not None:
+            KeepBest.of(self.keep_best)
         if isinstance(self.aggregation, Mapping):
             for value in self.aggregation.values():
                 aggregation_name(value)

@@ -8,7 +8,7 @@ commits data and index, then `.meta`, then `checkpoint`. Then it deletes old che
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -24,6 +24,7 @@ from autodist.checkpoint.files import paths
 from autodist.checkpoint.flexible import flexible_restore
 from autodist.checkpoint.flexible.restore_report import RestoreReport
 from autodist.checkpoint.graph import meta_graph, object_checkpoint, variable_list
+from autodist.checkpoint.keeping import best_checkpoints
 from autodist.checkpoint.options import Growth, RestoreOptions, SaveOptions
 from autodist.checkpoint.reports import report, transfer
 from autodist.checkpoint.saving import planned_saves, save_arguments
@@ -152,7 +153,9 @@ class Saver(planned_saves.PlanningSaver):
                 variables, reshape=self._reshape, restore_options=self._options.restore
             )
         )
+        keep_best = self._options.save.keep_best
         super().__init__(
+            keep_best=None if keep_best is None else best_checkpoints.KeepBest.of(keep_best),
             var_list=var_list,
             reshape=reshape,
             sharded=sharded,
@@ -230,6 +233,7 @@ class Saver(planned_saves.PlanningSaver):
         save_debug_info: bool = False,
         *,
         consistency: str | None = None,
+        metrics: Mapping[str, Any] | None = None,
     ) -> str | None:
         """Saves variables, then the graph, then names the checkpoint in the `checkpoint` file.
 
@@ -245,6 +249,8 @@ class Saver(planned_saves.PlanningSaver):
             save_debug_info: Also write a `.debug` file that says where in the program each node was
                 made.
             consistency: As in `SaveOptions`, for this save; `None`: the saver's own.
+            metrics: Numbers by name, which are written beside the checkpoint; `keep_best` of
+                `SaveOptions` compares one of them.
 
         Returns:
             The prefix of the checkpoint, or `None` if the saver is empty.
@@ -291,6 +297,7 @@ class Saver(planned_saves.PlanningSaver):
             write_state,
             {"strip_default_attrs": strip_default_attrs, "save_debug_info": save_debug_info},
             self._options.save.of_call(consistency=consistency),
+            best_checkpoints.checked(metrics),
         )
         with (
             planned_saves.saving(sess, save_path),
@@ -313,6 +320,7 @@ class Saver(planned_saves.PlanningSaver):
         consistency: str | None = "instant",
         method: str | None = None,
         snapshot_memory_bytes: int | None = None,
+        metrics: Mapping[str, Any] | None = None,
     ) -> SaveHandle:
         """Saves in the background: returns once the save has all values, and a thread writes them.
 
@@ -335,6 +343,7 @@ class Saver(planned_saves.PlanningSaver):
                 as it is when it is written, which may be after this has returned.
             method: As `snapshot_method` of `SaveOptions`, for this save; `None`: the saver's own.
             snapshot_memory_bytes: As in `SaveOptions`, for this save; `None`: the saver's own.
+            metrics: As in `save`.
 
         Returns:
             A handle: `result()` waits for the commit, and returns the prefix or raises the error.
@@ -365,6 +374,7 @@ class Saver(planned_saves.PlanningSaver):
                 snapshot_method=method,
                 snapshot_memory_bytes=snapshot_memory_bytes,
             ),
+            best_checkpoints.checked(metrics),
         )
         # The thread is in the graph that this one is in.
         graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()

@@ -27,6 +27,9 @@ from tensorflow.python.ops.variables import PartitionedVariable
 from tensorflow.python.ops.variables import _all_saveable_objects as all_saveable_objects
 from tensorflow.python.trackable.base import OBJECT_GRAPH_PROTO_KEY as OBJECT_GRAPH_KEY
 
+# The state file; `tf.train.get_checkpoint_state` hides what is wrong with one.
+from tensorflow.python.training.checkpoint_state_pb2 import CheckpointState
+
 # The saveable objects that a `Saver` makes of a list of variables, and their names.
 from tensorflow.python.training.saving.saveable_object import SaveableObject, SaveSpec
 from tensorflow.python.training.saving.saveable_object_util import (
@@ -38,6 +41,7 @@ from autodist.private_apis.patches import replaced
 
 __all__ = [
     "BaseResourceVariable",
+    "CheckpointState",
     "DistributedVariable",
     "OBJECT_GRAPH_KEY",
     "PartitionedVariable",

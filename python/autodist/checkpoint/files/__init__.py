@@ -1,1 +1,1 @@
-"""The files of a checkpoint on disk: names, locks, staged files, retention."""
+"""The files of a checkpoint on disk: names, locks, staged files."""

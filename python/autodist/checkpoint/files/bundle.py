@@ -67,17 +67,32 @@ def data_files(prefix: str) -> list[str]:
     Args:
         prefix: The bundle's prefix.
     """
-    start = prefix[: len(prefix) - len(paths.name(prefix))]
     try:
-        names = _names_in(start)
+        return paths_that_begin(prefix + ".data-")
     except (PermissionError, tf.errors.PermissionDeniedError, UnicodeDecodeError):
         # The directory may be written to but not read, or holds names that TensorFlow cannot
         # decode.
         return [path for path in _possible_data_files(prefix) if tf.io.gfile.exists(path)]
-    first = paths.name(prefix) + ".data-"
-    # A name that is not UTF-8 is not that of a data file.
+
+
+def paths_that_begin(start: str) -> list[str]:
+    """Returns the paths of all files that begin like this, and go on in ASCII.
+
+    Args:
+        start: The directory and the beginning of the name.
+
+    Raises:
+        OSError: The directory cannot be listed; on another file system than a local one a
+            `tf.errors.OpError`.
+        UnicodeDecodeError: It holds a name that TensorFlow cannot decode.
+    """
+    first = paths.name(start)
+    directory = start[: len(start) - len(first)]
+    # A name that is not UTF-8 is not that of a file of a checkpoint.
     return [
-        start + name for name in names if name.startswith(first) and name[len(first) :].isascii()
+        directory + name
+        for name in _names_in(directory)
+        if name.startswith(first) and name[len(first) :].isascii()
     ]
 
 

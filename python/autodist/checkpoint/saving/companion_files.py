@@ -1,13 +1,14 @@
-"""The files beside a bundle: the graph (`.meta`) and the state file (`checkpoint`)."""
+"""The files beside a bundle: the graph (`.meta`), the metrics, and the state file (`checkpoint`)."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from autodist.checkpoint.files import staged_files, state_file
 from autodist.checkpoint.graph import meta_graph
+from autodist.checkpoint.keeping import metrics_file
 
 
 @dataclasses.dataclass
@@ -23,6 +24,8 @@ class CompanionFiles:
         kept_prefixes: Returns the prefixes that the saver keeps, oldest first.
         relative: Whether the state file has relative paths.
         meta_arguments: Arguments of `meta_graph.stage`.
+        metrics_path: Path of the metrics' file.
+        metrics: The metrics by name; without any no file is written.
     """
 
     graph: Any
@@ -33,6 +36,8 @@ class CompanionFiles:
     kept_prefixes: Callable[[], list[str]]
     relative: bool
     meta_arguments: dict[str, Any]
+    metrics_path: str
+    metrics: Mapping[str, float]
     _unrecord: Callable[[], None] | None = None
 
     def stage(self, files: staged_files.StagedFiles, prefix: str | None) -> None:
@@ -46,6 +51,8 @@ class CompanionFiles:
         if self.meta_path is not None:
             with self.graph.as_default():
                 meta_graph.stage(files, self.saver_def, self.meta_path, **self.meta_arguments)
+        if self.metrics and prefix is not None:
+            files.add(self.metrics_path, metrics_file.contents(self.metrics))
         if self.state_path is not None and prefix is not None:
             self._unrecord = self.record(prefix)
             state = state_file.contents(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -15,7 +15,9 @@ from autodist.checkpoint import snapshots
 from autodist.checkpoint.distributed import save_router
 from autodist.checkpoint.distributed.tasks import sessions
 from autodist.checkpoint.errors import final_errors
-from autodist.checkpoint.files import paths, retention, state_file
+from autodist.checkpoint.files import paths, state_file
+from autodist.checkpoint.keeping import metrics_file, retention
+from autodist.checkpoint.keeping.best_checkpoints import KeepBest
 from autodist.checkpoint.reports.report import SaveReport
 from autodist.checkpoint.reports.transfer import Transfer
 from autodist.checkpoint.saving import companion_files, save_arguments, step_saves
@@ -95,6 +97,7 @@ class SaveArguments:
         write_state: Whether to write the state file and delete old checkpoints.
         meta_graph_options: How the graph is exported.
         options: How the checkpoint is written.
+        metrics: Metrics of the checkpoint by name.
     """
 
     save_path: str
@@ -104,6 +107,7 @@ class SaveArguments:
     write_state: bool
     meta_graph_options: dict[str, Any]
     options: save_options.SaveOptions
+    metrics: Mapping[str, float]
 
 
 class PlanningSaver(retention.RetainingSaver):
@@ -151,6 +155,9 @@ class PlanningSaver(retention.RetainingSaver):
         if global_step is not None and not isinstance(global_step, tf.compat.integral_types):
             global_step = tf.compat.v1.train.global_step(sess, global_step)
         prefix = save_arguments.prefix_of(save_path, global_step, is_padded=self._pad_step_number)
+        metrics = dict(arguments.metrics)
+        if options.keep_best is not None:
+            metrics = KeepBest.of(options.keep_best).evaluate(sess, metrics)
         instant = snapshots.instant_of(options, prefix)
         bundle_save = BundleSave(
             sess,
@@ -178,10 +185,12 @@ class PlanningSaver(retention.RetainingSaver):
             state_file.path_of(paths.parent(save_path), arguments.latest_filename)
             if arguments.write_state
             else None,
-            self._record,
+            lambda recorded: self._record(recorded, metrics),
             lambda: self.last_checkpoints,
             self._save_relative_paths,
             arguments.meta_graph_options,
+            metrics_path=prefix + metrics_file.SUFFIX,
+            metrics=metrics,
         )
         stages_early = save_arguments.can_stage_early(sess, save_path, arguments.latest_filename)
         transaction = Transaction(

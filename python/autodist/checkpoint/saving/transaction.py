@@ -22,6 +22,7 @@ import tensorflow as tf
 from autodist import _native
 from autodist.checkpoint.errors import final_errors, no_space
 from autodist.checkpoint.files import bundle, paths, prefix_lock, staged_files
+from autodist.checkpoint.keeping import metrics_file
 from autodist.checkpoint.reports import transfer
 from autodist.checkpoint.reports.report import SaveReport
 from autodist.checkpoint.saving.companion_files import CompanionFiles
@@ -88,7 +89,10 @@ class Transaction:
         is_overwritten = self.is_v2 and bundle.exists(self.prefix)
         with staged_files.StagedFiles(durable=self.durable) as files:
             is_staged = is_overwritten and self.stages_early and self._stage_early(files)
+            former_metrics: bytes | None = None
             try:
+                # Those that are there belong to other values.
+                former_metrics = metrics_file.take(self.prefix) if self.is_v2 else None
                 with transfer.watched(self.prefix, is_save=True, instant=self.instant) as running:
                     report = write_bundle(running)
                 lock.take_back_directory()
@@ -96,6 +100,7 @@ class Transaction:
                     check()
             except BaseException as error:
                 self._roll_back(lock, error, is_overwritten=is_overwritten)
+                metrics_file.put_back(self.prefix, former_metrics, durable=self.durable)
                 if no_space.is_cause(error):
                     state_path = self.companions.state_path
                     raise no_space.explained(error, self.prefix, state_path) from error

@@ -8,13 +8,15 @@ saved. TensorFlow removes all of these.
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from autodist import _log
 from autodist.checkpoint.files import paths, prefix_lock
+from autodist.checkpoint.keeping import leases, metrics_file, pins
+from autodist.checkpoint.keeping.best_checkpoints import BestCheckpoints, KeepBest
 from autodist.private_apis import tf_variables
 
 _LOGGER = _log.get_logger()
@@ -35,8 +37,18 @@ class RetainingSaver(tf.compat.v1.train.Saver):
     _is_empty: bool | None
     _write_version: int
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Takes the arguments of TensorFlow's."""
+    def __init__(self, *args: Any, keep_best: KeepBest | None, **kwargs: Any) -> None:
+        """Takes the arguments of TensorFlow's.
+
+        Args:
+            *args: Of the base class.
+            keep_best: Which checkpoints stay because they are the best; `None`: none.
+            **kwargs: Of the base class.
+        """
+        self._best = None if keep_best is None else BestCheckpoints(keep_best)
+        # Those that somebody reads: absolute prefix, whether this saver saved it, suffix of its
+        # graph.
+        self._leased: list[tuple[str, bool, str]] = []
         # Absolute prefixes, by prefix: the current directory may change before a checkpoint is
         # removed.
         self._own_checkpoints: dict[str, str] = {}
@@ -55,6 +67,8 @@ class RetainingSaver(tf.compat.v1.train.Saver):
         # Before the first save, executing eagerly or with `defer_build`, there is no `SaverDef`.
         if self._write_version == _SaverDef.V2:
             self._last_checkpoints = recover(prefixes)
+            if self._best is not None:
+                self._best.recover(prefix for prefix, _ in self._last_checkpoints)
         else:
             own = dict(self._own_checkpoints)
             super().recover_last_checkpoints(prefixes)
@@ -105,11 +119,17 @@ class RetainingSaver(tf.compat.v1.train.Saver):
         if self.saver_def.max_to_keep:  # Else none is ever removed.
             self._own_checkpoints[latest_save_path] = paths.absolute(latest_save_path)
 
-    def _record(self, prefix: str) -> Callable[[], None]:
+    def _record(self, prefix: str, metrics: Mapping[str, float]) -> Callable[[], None]:
         """Records a checkpoint, and returns a function that undoes it.
 
         That function keeps what other threads recorded meanwhile.
+
+        Args:
+            prefix: The checkpoint's prefix.
+            metrics: What it is saved with.
         """
+        if self._best is not None:
+            self._best.note(paths.absolute(prefix), metrics)
         before = list(self._last_checkpoints)
         self._RecordLastCheckpoint(prefix)
         after = self._last_checkpoints
@@ -130,13 +150,27 @@ class RetainingSaver(tf.compat.v1.train.Saver):
             self._last_checkpoints = kept
             if all(each[0] != prefix for each in kept):
                 self._own_checkpoints.pop(prefix, None)
+                if self._best is not None:
+                    self._best.forget(paths.absolute(prefix))
 
         return unrecord
 
     def _MaybeDeleteOldCheckpoints(  # noqa: N802 of the base class
         self, meta_graph_suffix: str = "meta"
     ) -> None:
-        """Removes the oldest checkpoint beyond `max_to_keep`, unless it must be kept."""
+        """Removes the oldest checkpoint beyond `max_to_keep`, unless it must be kept.
+
+        Also those that stayed because they were among the best, or were being read.
+        """
+        leased, self._leased = self._leased, []
+        for prefix, is_own, suffix in leased:
+            self._remove(prefix, is_own=is_own, meta_graph_suffix=suffix)
+        self._remove_pushed_out(meta_graph_suffix)
+        for prefix, is_own in [] if self._best is None else self._best.take_surpassed():
+            self._remove(prefix, is_own=is_own, meta_graph_suffix=meta_graph_suffix)
+
+    def _remove_pushed_out(self, meta_graph_suffix: str) -> None:
+        """Removes the oldest checkpoint beyond `max_to_keep`, unless it is one of the best."""
         if not self._checkpoints_to_be_deleted:
             return
         prefix, saved_at = self._checkpoints_to_be_deleted.pop(0)
@@ -146,13 +180,36 @@ class RetainingSaver(tf.compat.v1.train.Saver):
             return
         is_own = prefix in self._own_checkpoints
         prefix = self._own_checkpoints.pop(prefix, prefix)
+        if self._best is not None and self._best.is_best(paths.absolute(prefix)):
+            self._best.put_aside(paths.absolute(prefix), is_own=is_own)
+            return
+        self._remove(prefix, is_own=is_own, meta_graph_suffix=meta_graph_suffix)
+
+    def _remove(self, prefix: str, *, is_own: bool, meta_graph_suffix: str) -> None:
+        """Removes a checkpoint, unless it must be kept."""
         reason = reason_to_keep(prefix, self.last_checkpoints, is_own=is_own)
         if reason is not None:
             _LOGGER.warning("the old checkpoint %r is not removed: %s", prefix, reason)
             return
+        if pins.is_pinned(prefix):
+            _LOGGER.info("the old checkpoint %r is not removed: it is pinned", prefix)
+            return
+        with leases.removing(prefix) as may_remove:
+            if not may_remove:
+                self._leased.append((paths.absolute(prefix), is_own, meta_graph_suffix))
+                _LOGGER.info("the old checkpoint %r is not removed yet: somebody reads it", prefix)
+                return
+            # Between the look before and the lock somebody may have pinned it.
+            if not pins.is_pinned(prefix):
+                self._remove_files(prefix, meta_graph_suffix)
+
+    def _remove_files(self, prefix: str, meta_graph_suffix: str) -> None:
+        if self._best is not None:
+            self._best.forget(paths.absolute(prefix))
         meta_path = tf_variables.meta_graph_filename(prefix, meta_graph_suffix)
+        others = [meta_path, prefix + metrics_file.SUFFIX]
         is_v2 = self._write_version == _SaverDef.V2
-        prefix_lock.remove_unless_held(prefix, meta_path, *([] if is_v2 else [prefix]))
+        prefix_lock.remove_unless_held(prefix, *others, *([] if is_v2 else [prefix]))
 
 
 def reason_to_keep(prefix: str, kept: Iterable[str], *, is_own: bool) -> str | None:

@@ -1,0 +1,11 @@
+"""Which checkpoints live: retention, the best ones, pins and leases (docs/design/retention.md).
+
+    retention          removes old checkpoints
+    best_checkpoints   which of them are the best
+    metrics_file       the metrics beside a checkpoint
+    pins               checkpoints that are never removed; pin_file is what says so
+    leases             checkpoints that are being read; lease_lock is its lock on one machine
+    latest             finds the newest sound checkpoint
+
+`autodist.checkpoint` has what users call.
+"""

@@ -1,0 +1,273 @@
+"""Which checkpoints of a saver are the best, by a metric that each was saved with."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from autodist import _log, errors
+from autodist.checkpoint.files import bundle, paths
+from autodist.checkpoint.keeping import metrics_file
+
+_LOGGER = _log.get_logger()
+
+MODES = ("min", "max")
+_WITH_STEP = re.compile(r"(.*)-\d+", re.DOTALL)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class KeepBest:
+    """Which checkpoints are kept because they are the best.
+
+    Attributes:
+        metric: A name, for which `save(metrics={name: value})` gives the value; a scalar tensor,
+            which each save evaluates; or a callable of the session that returns a number.
+        n: How many are kept.
+        mode: `'min'` if less is better, `'max'` if more is.
+
+    Raises:
+        ArgumentError: A value is not one of those allowed.
+        ArgumentTypeError: A value is of the wrong type.
+    """
+
+    metric: Any
+    n: int
+    mode: str
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.metric, str | tf.Tensor) or callable(self.metric)):
+            raise errors.ArgumentTypeError(
+                f"keep_best: the metric must be a name, a tensor or a callable, not {self.metric!r}"
+            )
+        if isinstance(self.metric, tf.Tensor) and self.metric.shape.rank not in {0, None}:
+            raise errors.ArgumentError(
+                f"keep_best: the metric must be a scalar, but {self.metric.name!r} has shape "
+                f"{self.metric.shape}"
+            )
+        if isinstance(self.n, bool) or not isinstance(self.n, int):
+            raise errors.ArgumentTypeError(f"keep_best: n must be an int, not {self.n!r}")
+        if self.n < 1:
+            raise errors.ArgumentError(f"keep_best: n must be 1 or more, not {self.n}")
+        if self.mode not in MODES:
+            raise errors.ArgumentError(f"keep_best: mode must be one of {MODES}, not {self.mode!r}")
+
+    @property
+    def name(self) -> str:
+        """The name of the metric in the file beside the checkpoint."""
+        if isinstance(self.metric, str):
+            return self.metric
+        if isinstance(self.metric, tf.Tensor):
+            return str(self.metric.op.name)
+        return str(getattr(self.metric, "__name__", type(self.metric).__name__))
+
+    @staticmethod
+    def of(value: Any) -> KeepBest:
+        """Returns a value of `keep_best` as a `KeepBest`.
+
+        Args:
+            value: One, or its fields as a tuple.
+
+        Raises:
+            ArgumentError: A value is not one of those allowed.
+            ArgumentTypeError: It is something else.
+        """
+        if isinstance(value, KeepBest):
+            return value
+        if not isinstance(value, tuple | list) or len(value) != 3:
+            raise errors.ArgumentTypeError(
+                f"keep_best must be a KeepBest or (metric, n, mode), not {value!r}"
+            )
+        return KeepBest(*value)
+
+    def evaluate(self, session: Any, given: Mapping[str, float]) -> dict[str, float]:
+        """Returns the metrics of a save, with this one if it is known.
+
+        Args:
+            session: The session of the save.
+            given: What `save` was given.
+
+        Raises:
+            ArgumentTypeError: The metric is no number.
+        """
+        if self.name in given or isinstance(self.metric, str):
+            return dict(given)
+        is_tensor = isinstance(self.metric, tf.Tensor)
+        value = session.run(self.metric) if is_tensor else self.metric(session)
+        return {**given, self.name: number(self.name, value)}
+
+
+def number(name: str, value: Any) -> float:
+    """Returns a metric as a float.
+
+    Args:
+        name: Its name, for the message.
+        value: The number.
+
+    Raises:
+        ArgumentTypeError: It is no number.
+    """
+    array = np.asarray(value)
+    is_number = array.dtype.kind in "fiub" or hasattr(value, "__float__")
+    if array.size != 1 or not is_number:
+        raise errors.ArgumentTypeError(f"the metric {name!r} must be a number, not {value!r}")
+    return float(array.reshape(()).astype(np.float64))
+
+
+def checked(metrics: Mapping[str, Any] | None) -> dict[str, float]:
+    """Returns the metrics that a save was given, as floats.
+
+    Args:
+        metrics: The metrics by name; `None`: none.
+
+    Raises:
+        ArgumentTypeError: It is no mapping from names to numbers.
+    """
+    if metrics is None:
+        return {}
+    if not isinstance(metrics, Mapping) or not all(isinstance(name, str) for name in metrics):
+        raise errors.ArgumentTypeError(f"metrics must be a dict by name, not {metrics!r}")
+    return {name: number(name, value) for name, value in metrics.items()}
+
+
+class BestCheckpoints:
+    """The checkpoints of a saver that have the metric, by absolute prefix.
+
+    Those that are kept only because they are the best are *aside*.
+    """
+
+    def __init__(self, keep: KeepBest) -> None:
+        """Knows no checkpoint yet.
+
+        Args:
+            keep: Which are kept.
+        """
+        self._keep = keep
+        self._values: dict[str, float] = {}
+        self._aside: dict[str, bool] = {}
+
+    def note(self, prefix: str, metrics: Mapping[str, float]) -> None:
+        """Notes a checkpoint, which replaces a former one of the prefix.
+
+        Args:
+            prefix: Its absolute prefix.
+            metrics: What it was saved with.
+        """
+        self.forget(prefix)
+        value = metrics.get(self._keep.name)
+        if value is None:
+            _LOGGER.warning(
+                "%s was saved without the metric %r, so it is never one of the best. "
+                "save(metrics={%r: value}) gives it",
+                prefix,
+                self._keep.name,
+                self._keep.name,
+            )
+        elif not math.isnan(value):
+            self._values[prefix] = value
+
+    def forget(self, prefix: str) -> None:
+        """Forgets a checkpoint.
+
+        Args:
+            prefix: Its absolute prefix.
+        """
+        self._values.pop(prefix, None)
+        self._aside.pop(prefix, None)
+
+    def is_best(self, prefix: str) -> bool:
+        """Tells whether a checkpoint is one of the best; of equal ones the earlier is better.
+
+        Args:
+            prefix: Its absolute prefix.
+        """
+        return prefix in self._best()
+
+    def put_aside(self, prefix: str, *, is_own: bool) -> None:
+        """Notes that a checkpoint is kept only because it is one of the best.
+
+        Args:
+            prefix: Its absolute prefix.
+            is_own: Whether this saver saved it.
+        """
+        self._aside[prefix] = is_own
+
+    def take_surpassed(self) -> list[tuple[str, bool]]:
+        """Returns those aside that are no longer among the best, and whether they are own ones."""
+        best = self._best()
+        surpassed = [(prefix, own) for prefix, own in self._aside.items() if prefix not in best]
+        for prefix, _ in surpassed:
+            self.forget(prefix)
+        return surpassed
+
+    def recover(self, recent: Iterable[str]) -> None:
+        """Takes over the checkpoints beside recovered ones: of the same name but for the step.
+
+        Args:
+            recent: The prefixes of recovered ones.
+        """
+        recent = [paths.absolute(prefix) for prefix in recent]
+        stems = {_stem(prefix) for prefix in recent} - {None}
+        found = []
+        for directory in {paths.parent(prefix) for prefix in recent}:
+            found += [p for p in with_metric(directory, self._keep.name) if _stem(p[0]) in stems]
+        for prefix, value, _ in sorted(found, key=lambda each: each[2]):
+            if not math.isnan(value):
+                self._values[prefix] = value
+                if prefix not in recent:
+                    self._aside[prefix] = False
+
+    def _best(self) -> list[str]:
+        sign = 1 if self._keep.mode == "min" else -1
+        # Sorting keeps the order of equal ones, which is that of the saves.
+        return sorted(self._values, key=lambda prefix: sign * self._values[prefix])[: self._keep.n]
+
+
+def best(directory: Any, metric: str, mode: str) -> str | None:
+    """Returns the prefix of the best checkpoint of a directory; `None` if none has the metric.
+
+    Args:
+        directory: Its path.
+        metric: The name of the metric that checkpoints were saved with.
+        mode: `'min'` if less is better, `'max'` if more is.
+
+    Raises:
+        ArgumentError: There is no such mode.
+        tf.errors.OpError: The directory cannot be listed.
+    """
+    keep = KeepBest(metric, 1, mode)
+    sign = 1 if keep.mode == "min" else -1
+    found = [each for each in with_metric(paths.text(directory), metric) if each[1] == each[1]]
+    return min(found, key=lambda each: (sign * each[1], each[2]))[0] if found else None
+
+
+def with_metric(directory: str, metric: str) -> list[tuple[str, float, float]]:
+    """Returns the checkpoints of a directory that have a metric: prefix, value, time of the save.
+
+    Args:
+        directory: Its path.
+        metric: The name of the metric.
+
+    Raises:
+        tf.errors.OpError: The directory cannot be listed.
+    """
+    found = []
+    for name in tf.io.gfile.listdir(directory or "."):
+        if not name.endswith(metrics_file.SUFFIX):
+            continue
+        prefix = paths.join(directory, name.removesuffix(metrics_file.SUFFIX))
+        value = metrics_file.read(prefix).get(metric)
+        if value is not None and bundle.exists(prefix):
+            written = tf.io.gfile.stat(prefix + ".index").mtime_nsec / 1e9
+            found.append((prefix, value, written))
+    return found
+
+
+def _stem(prefix: str) -> str | None:
+    match = _WITH_STEP.fullmatch(prefix)
+    return None if match is None else match[1]
