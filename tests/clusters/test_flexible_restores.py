@@ -158,7 +158,7 @@ def test_a_value_that_no_message_holds_is_refused(
         saver = Saver()
         session.run(tf1.global_variables_initializer())
         former = values_of(session)
-        with pytest.raises(ArgumentError, match="'rows' is to be grown or cast, and lies on"):
+        with pytest.raises(ArgumentError, match="'rows' lies on a server and is to be sent"):
             saver.restore(session, prefix, options=RestoreOptions(**OPTIONS))
         assert_kept(values_of(session), former)
 

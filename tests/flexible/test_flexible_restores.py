@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from autodist.checkpoint.flexible import flexible_restore, made_values
 from autodist.checkpoint.saver import Growth, RestoreOptions, Saver
 from autodist.errors import ArgumentError, GraphStateError
 from autodist.private_apis import tf_variables
@@ -410,6 +411,54 @@ def test_damage_changes_nothing(tmp_path: Path, name: str) -> None:
     options = {"grow": {"emb": 0}, "missing": "initialize"}
     shapes = {"emb": [9, 2], "extra": [2]}
     assert_refused(prefix, shapes, options, tf.errors.DataLossError, f"tensor '{name}'")
+
+
+@pytest.mark.parametrize("most", [1, 200, 1000])
+def test_values_that_do_not_fit_at_once_are_made_in_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    values = {f"v{number}": EMB.astype(np.float64) * number for number in range(5)}
+    prefix = stored(tmp_path, values)
+    made = {name: variable(name, [8, 2]) for name in values}
+    monkeypatch.setattr(flexible_restore, "_MOST_FED_BYTES", most)
+    saver = Saver()
+    with tf1.Session() as session:
+        session.run(tf1.global_variables_initializer())
+        runs: list[Any] = []
+        computed = made_values.compute
+        monkeypatch.setattr(
+            made_values, "compute", lambda *given: runs.append(given) or computed(*given)
+        )
+        saver.restore(session, prefix, options=RestoreOptions(grow={"v?": 0}, cast=True))
+        for name, value in session.run(made).items():
+            np.testing.assert_array_equal(value[:6], values[name].astype(np.float32))
+    # Each group but the last is computed twice.
+    assert len(runs) == {1: 9, 200: 5, 1000: 1}[most]
+
+
+def test_a_second_reading_that_fails_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = stored(tmp_path, {"a": EMB.astype(np.float64), "b": EMB.astype(np.float64)})
+    made = [variable(name, [6, 2]) for name in "ab"]
+    monkeypatch.setattr(flexible_restore, "_MOST_FED_BYTES", 1)
+    saver = Saver()
+    with tf1.Session() as session:
+        session.run(tf1.global_variables_initializer())
+        computed, runs = made_values.compute, []
+
+        def compute(*given: Any) -> Any:
+            runs.append(given)
+            if len(runs) == 3:
+                raise tf.errors.DataLossError(None, None, "the disk is gone")
+            return computed(*given)
+
+        monkeypatch.setattr(made_values, "compute", compute)
+        with pytest.raises(
+            tf.errors.DataLossError, match=r"The restore is incomplete: .* and 1 that"
+        ):
+            saver.restore(session, prefix, options=RestoreOptions(cast=True))
+        assert [(value == 1).all() for value in session.run(made)] == [True, False]
 
 
 def test_nothing_to_restore_is_refused(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Restores from a checkpoint that does not fit the graph, as `RestoreOptions` say.
 
 1. Plans, and refuses what does not fit. A dry run ends here.
-2. Reads and computes the values that are grown or cast.
+2. Reads and computes the values that are grown or cast. Those that do not fit into `memory_bytes`
+   together are only checked, a group at a time, and computed again in step 4.
 3. Restores all other values by the ops that restore always.
 4. Assigns the values of step 2, and initializes what is missing.
 
@@ -30,8 +31,6 @@ from autodist.tf_nodes import restore_nodes
 
 # What one message to a server can hold.
 _MOST_FED_BYTES = (2 << 30) - (1 << 20)
-# Of the values that are fed in one run, unless one of them is larger.
-_FED_AT_ONCE_BYTES = 256 << 20
 
 
 def restore(
@@ -93,11 +92,15 @@ class _FlexibleRestore:
         """Refuses what the graph or the session cannot do."""
         restore_plan.check_initializers(self._plan, self._without_initializer())
         self._check_order(ops)
-        for made in self._plan.made:
-            if self._is_remote and made.value.size_bytes > _MOST_FED_BYTES:
+        self._check_sizes(self._plan.made)
+
+    def _check_sizes(self, made: Iterable[restore_plan.MadeOp]) -> None:
+        """Refuses values that cannot be sent to a server."""
+        for each in made if self._is_remote else ():
+            if each.value.size_bytes > _MOST_FED_BYTES:
                 raise ArgumentError(
-                    f"{made.value.name!r} is to be grown or cast, and lies on a server: its "
-                    f"{made.value.size_bytes} bytes are more than the {_MOST_FED_BYTES} that one "
+                    f"{each.value.name!r} lies on a server and is to be sent there: its "
+                    f"{each.value.size_bytes} bytes are more than the {_MOST_FED_BYTES} that one "
                     "message can hold. Cut it by a partitioner"
                 )
 
@@ -156,10 +159,13 @@ class _FlexibleRestore:
             if proxy is self._session and self._is_remote and self._plan_leaves_out():
                 # TensorFlow's own nodes read all their names, or fail.
                 made, straight = (*made, *self._made_of_straight()), ()
-            arrays = made_values.compute(prefix, made, self._bases(made), self._options.threads)
+                self._check_sizes(made)
+            most = min(self._options.memory_bytes, _MOST_FED_BYTES)
+            groups = _groups(made, most)
+            arrays = self._checked(groups)
             if straight:
                 self._restore_straight(proxy, straight)
-            self._assign(made, arrays)
+            self._assign(groups, arrays)
         if proxy is self._session:
             report.log_restore(prefix, running.report())
 
@@ -177,6 +183,18 @@ class _FlexibleRestore:
                 one = wanted.RestoringOp(op.op, (value,), op.variable)
                 found.append(restore_plan.MadeOp(one, name, self._found[name]))
         return found
+
+    def _checked(self, groups: Sequence[Sequence[restore_plan.MadeOp]]) -> list[list[Any]]:
+        """Computes all groups, one after the other; returns the arrays of the last one."""
+        arrays: list[list[Any]] = []
+        for group in groups:
+            arrays = []  # Before the next ones are made.
+            arrays = [self._compute(group)]
+        return arrays
+
+    def _compute(self, made: Sequence[restore_plan.MadeOp]) -> list[Any]:
+        prefix, threads = self._plan.report.prefix, self._options.threads
+        return made_values.compute(prefix, made, self._bases(made), threads)
 
     def _bases(self, made: Sequence[restore_plan.MadeOp]) -> list[Any]:
         """Returns what grown values hold where the checkpoint has no rows."""
@@ -206,36 +224,38 @@ class _FlexibleRestore:
         nodes = restore_nodes.find(self._session.graph, self._saver_def)
         sessions.run_restores(self._session, ops, feeds, nodes, self._plan.names)
 
-    def _assign(self, made: Sequence[restore_plan.MadeOp], arrays: Sequence[Any]) -> None:
-        """Assigns values, and initializes what is missing."""
+    def _assign(
+        self, groups: Sequence[Sequence[restore_plan.MadeOp]], arrays: list[list[Any]]
+    ) -> None:
+        """Assigns values, and initializes what is missing; `arrays` has those of the last group."""
         done: list[str] = []
-        feeds = [
-            (each, array, getattr(array, "nbytes", 0))
-            for each, array in zip(made, arrays, strict=True)
-        ]
         with _incomplete(done):
-            for batch in _batches(feeds):
-                ops = list(dict.fromkeys(each.wanted.op for each, _ in batch))
-                self._session.run(ops, {each.value.tensor: array for each, array in batch})
-                done += [each.value.name for each, _ in batch]
+            for group in reversed(groups):
+                values = arrays.pop() if arrays else self._compute(group)
+                feeds = {
+                    made.value.tensor: value for made, value in zip(group, values, strict=True)
+                }
+                self._session.run(list(dict.fromkeys(made.wanted.op for made in group)), feeds)
+                done += [made.value.name for made in group]
             initializers = [self._initializers.initializer(op) for op in self._plan.initialized]
             if initializers:
                 self._session.run(initializers)
 
 
-def _batches(feeds: Iterable[tuple[Any, Any, int]]) -> Iterator[list[tuple[Any, Any]]]:
-    """Yields values that are fed in one run; those of one op are in one batch."""
-    batch: list[tuple[Any, Any]] = []
+def _groups(
+    made: Iterable[restore_plan.MadeOp], most_bytes: int
+) -> list[list[restore_plan.MadeOp]]:
+    """Returns values in groups of a bounded size; those of one op are in one group."""
+    groups: list[list[restore_plan.MadeOp]] = []
     size = 0
-    for made, array, size_bytes in feeds:
-        is_same_op = bool(batch) and batch[-1][0].wanted.op is made.wanted.op
-        if batch and not is_same_op and size + size_bytes > _FED_AT_ONCE_BYTES:
-            yield batch
-            batch, size = [], 0
-        batch.append((made, array))
-        size += size_bytes
-    if batch:
-        yield batch
+    for each in made:
+        is_same_op = bool(groups) and groups[-1][-1].wanted.op is each.wanted.op
+        if not groups or (not is_same_op and size + each.size_bytes > most_bytes):
+            groups.append([])
+            size = 0
+        groups[-1].append(each)
+        size += each.size_bytes
+    return groups
 
 
 @contextlib.contextmanager

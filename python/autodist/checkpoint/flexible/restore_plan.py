@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,6 +41,12 @@ class MadeOp:
     stored: StoredTensor
     growth: Growth | None = None
     rows: np.ndarray[Any, np.dtype[np.int64]] | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """How much memory its value takes, and the stored one of another dtype beside it."""
+        stored = math.prod(self.stored.shape) * int(self.stored.dtype.size)
+        return max(self.value.size_bytes, stored)
 
     @property
     def value(self) -> WantedValue:
