@@ -15,7 +15,7 @@ from support.python_programs import run_python
 
 def test_import_needs_no_tensorflow():
     code = "import autodist, sys; print(autodist.__version__, 'tensorflow' in sys.modules)"
-    result = run_python("-c", code)
+    result = run_python("-c", code, fresh=True)
     assert result.stdout.split() == [_build_info.VERSION, "False"]
 
 
@@ -33,7 +33,7 @@ def test_importing_what_saves_loads_the_ops(statement):
         from tensorflow.python.framework import op_def_registry
         print(op_def_registry.get("AutodistSave").name)
     """
-    assert run_python("-c", code).stdout == "AutodistSave\n"
+    assert run_python("-c", code, fresh=True).stdout == "AutodistSave\n"
 
 
 def test_a_library_that_cannot_be_loaded_stops_only_savers(tmp_path):
@@ -53,7 +53,7 @@ def test_a_library_that_cannot_be_loaded_stops_only_savers(tmp_path):
             except tf.errors.NotFoundError as error:
                 print(error.message)
     """
-    done = run_python("-c", code)
+    done = run_python("-c", code, fresh=True)
     value, error = done.stdout.splitlines()
     assert value == "1.0"
     assert str(broken) in error
@@ -63,7 +63,7 @@ def test_a_library_that_cannot_be_loaded_stops_only_savers(tmp_path):
 
 def test_bundle_module_loads_without_tensorflow():
     code = "import autodist._bundle, sys; print('tensorflow' in sys.modules)"
-    result = run_python("-c", code)
+    result = run_python("-c", code, fresh=True)
     assert result.stdout.strip() == "False"
 
 
@@ -179,14 +179,14 @@ def test_a_build_requires_the_distribution_it_is_built_against(
 
 
 def test_the_package_is_a_command_and_has_types():
-    done = run_python("-m", "autodist", "--version")
+    done = run_python("-m", "autodist", "--version", fresh=True)
     assert done.stdout == f"autodist {_build_info.VERSION}\n"
     assert importlib.resources.files("autodist").joinpath("py.typed").is_file()
 
 
 def test_the_package_has_its_main_classes():
     code = "from autodist import AutoDist, SavedModelBuilder, Saver; print(Saver.__module__)"
-    assert run_python("-c", code).stdout == "autodist.checkpoint.saver\n"
+    assert run_python("-c", code, fresh=True).stdout == "autodist.checkpoint.saver\n"
 
 
 def test_refuses_a_copy_without_its_libraries(monkeypatch, tmp_path):

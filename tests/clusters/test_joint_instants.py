@@ -32,7 +32,8 @@ def test_counters_of_all_servers_are_of_one_instant(
     servers: int, saves: int, directory: Path
 ) -> None:
     done = run_python(
-        "-m", "support.clusters.instant_program", directory, servers, saves, "instant", *WAYS
+        *("-m", "support.clusters.instant_program", directory, servers, saves, "instant", *WAYS),
+        starts_programs=True,
     )
     assert "all saves were checked" in done.stdout
     assert done.stdout.count("holds one instant of all variables") == saves * len(WAYS)
@@ -122,7 +123,8 @@ def test_a_server_that_is_lost_at_any_step_is_named(directory: Path) -> None:
     cases = ["1:5sk1:stream", "0:6sk2:shared", "0:6ss1:stream"]
     if IS_FULL:
         cases += ["1:6rk1:files", "1:5ss1:shared", "0:10sk2:files"]
-    done = run_python("-m", "support.clusters.instant_fault_program", directory / "saves", *cases)
+    program = ("-m", "support.clusters.instant_fault_program", directory / "saves", *cases)
+    done = run_python(*program, starts_programs=True)
     assert "all faults were survived" in done.stdout
 
 

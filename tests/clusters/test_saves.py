@@ -185,7 +185,9 @@ def test_servers_that_do_not_see_the_files_send_or_write_elsewhere(directory: Pa
 def test_a_server_that_is_lost_is_named_and_nothing_else_is(
     directory: Path, operation: str, way: str
 ) -> None:
-    done = run_python("-m", "support.clusters.killed_program", directory, operation, 1, way)
+    done = run_python(
+        "-m", "support.clusters.killed_program", directory, operation, 1, way, starts_programs=True
+    )
     assert "all trouble was survived" in done.stdout
 
 

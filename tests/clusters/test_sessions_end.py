@@ -63,4 +63,4 @@ def test_a_close_that_the_program_has_set_is_called() -> None:
 
 
 def test_a_program_waits_at_its_end_until_they_are_closed() -> None:
-    assert run_python("-c", PROGRAM).stdout == "closed\n"
+    assert run_python("-c", PROGRAM, fresh=True).stdout == "closed\n"

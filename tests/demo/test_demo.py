@@ -97,7 +97,7 @@ def test_help_needs_no_tensorflow() -> None:
         "import sys; from autodist import cli; assert cli.main([]) == 0; "
         "assert 'tensorflow' not in sys.modules"
     )
-    done = run_python("-c", program)
+    done = run_python("-c", program, fresh=True)
     assert "demo" in done.stdout
 
 

@@ -34,7 +34,7 @@ def test_the_language_model_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     losses = []
     for call in (1, 2):
         output = run_python(
-            EXAMPLES / "bert_like.py", "--directory", tmp_path, "--steps", 60
+            EXAMPLES / "bert_like.py", "--directory", tmp_path, "--steps", 60, fresh=True
         ).stdout
         assert f"model.ckpt-{60 * call}:" in output
         assert f"export-{60 * call}:" in output
@@ -106,6 +106,7 @@ def pods(job_file: list[Any], start: Start, tmp_path: Path) -> list[Process]:
             *program,
             *options,
             log=subprocess.STDOUT,
+            fresh=True,
             TASKS="\n".join(lines),
             JOB_COMPLETION_INDEX=str(number),
         )

@@ -1,14 +1,13 @@
 """What the interop tests share: processes that import only TensorFlow, and graphs with values."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tensorflow as tf
+
+from support.python_programs import run_python, stock_environment
 
 tf1 = tf.compat.v1
 
@@ -34,16 +33,7 @@ def run_stock(tmp_path: Path) -> Callable[[str], str]:
     def run(script: str) -> str:
         path = tmp_path / "stock_script.py"
         path.write_text(_PROLOGUE.format(here=str(tmp_path)) + script + _EPILOGUE)
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        done = subprocess.run(
-            [sys.executable, "-I", str(path)],
-            env={**environment, "TF_CPP_MIN_LOG_LEVEL": "3"},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr[-4000:]
+        done = run_python(path, env={**stock_environment(), "PYTHONPATH": ""}, timeout=300)
         assert "stock TensorFlow is done" in done.stdout
         return done.stdout
 

@@ -4,8 +4,6 @@ Each graph here has had our `Saver` built in it and used.
 """
 
 import contextlib
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from autodist.checkpoint.saver import Saver
+from support.python_programs import read_line, starting
 
 tf1 = tf.compat.v1
 FEED = {"x:0": np.ones([1, 6])}
@@ -146,19 +145,8 @@ sys.stdin.read()
 @pytest.fixture
 def stock_server() -> Iterator[str]:
     """The address of a TensorFlow server that has never heard of us; gone when its input ends."""
-    with subprocess.Popen(
-        [sys.executable, "-I", "-c", _SERVER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.kill()
+    with starting() as start:
+        yield read_line(start("-c", _SERVER))
 
 
 def test_a_server_without_us_trains_and_saves(stock_server: str, tmp_path: Path) -> None:

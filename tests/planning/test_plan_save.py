@@ -199,7 +199,7 @@ def test_arrays_of_another_shape_are_refused() -> None:
 
 def test_planning_needs_no_tensorflow() -> None:
     code = "import autodist.planning, sys; print('tensorflow' in sys.modules)"
-    done = run_python("-c", code)
+    done = run_python("-c", code, fresh=True)
     assert done.stdout.strip() == "False"
 
 

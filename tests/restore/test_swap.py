@@ -142,7 +142,7 @@ def test_variables_that_share_a_buffer_are_parted(tmp_path: Path) -> None:
 def test_without_address_space_for_a_second_copy_it_is_read_twice(tmp_path: Path) -> None:
     # TensorFlow's other allocator waits for memory.
     env = environment(TF_ENABLE_ONEDNN_OPTS="0")
-    done = run_python("-c", PROGRAM, tmp_path, env=env)
+    done = run_python("-c", PROGRAM, tmp_path, env=env, fresh=True)
     assert "passes 2 no memory for a float of shape [25165824]" in done.stdout
     assert "verify='before' took the place of 'swap': no memory for a float" in done.stderr
 

@@ -3,10 +3,11 @@
 import contextlib
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from support.warm_python import start_program
 
 TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent
@@ -44,6 +45,8 @@ def run_python(
     env: dict[str, str] | None = None,
     text: str | None = None,
     timeout: float = 600,
+    fresh: bool = False,
+    starts_programs: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Runs Python to its end, and returns its outputs; the test fails if the program does.
 
@@ -53,32 +56,44 @@ def run_python(
       env: Its environment; None: that of a program that may import `support`.
       text: Its standard input.
       timeout: In seconds.
+      fresh: Whether the start of Python, or the import of TensorFlow, is what is tested.
+      starts_programs: Whether it runs Python programs itself.
     """
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)],
+    with start_program(
+        arguments,
+        environment() if env is None else env,
+        fresh=fresh,
+        starts_programs=starts_programs,
         cwd=directory,
-        env=environment() if env is None else env,
-        input=text,
-        capture_output=True,
+        stdin=None if text is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-        timeout=timeout,
-    )
-    assert done.returncode == 0, f"{done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-    return done
+    ) as process:
+        try:
+            output, errors = process.communicate(text, timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    assert process.returncode == 0, f"{process.returncode}\n{output[-2000:]}\n{errors[-4000:]}"
+    return subprocess.CompletedProcess(process.args, 0, output, errors)
 
 
-def start_python(*arguments: Any, log: Any = subprocess.DEVNULL, **settings: str) -> Process:
+def start_python(
+    *arguments: Any, log: Any = subprocess.DEVNULL, fresh: bool = False, **settings: str
+) -> Process:
     """Starts Python with a pipe to its input and from its output.
 
     Args:
       *arguments: The program and its arguments.
       log: Where its standard error goes.
+      fresh: As for `run_python`.
       **settings: Further environment variables.
     """
-    return subprocess.Popen(
-        [sys.executable, *map(str, arguments)],
-        env=environment(**settings),
+    return start_program(
+        arguments,
+        environment(**settings),
+        fresh=fresh,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,

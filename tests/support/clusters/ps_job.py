@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from support.python_programs import environment
+from support.warm_python import start_program
 
 SERVER = """
 import json, sys
@@ -62,8 +63,7 @@ class PsJob:
         """
         import json
 
-        command = [
-            sys.executable,
+        program = [
             "-c",
             SERVER,
             json.dumps(self.cluster),
@@ -72,15 +72,12 @@ class PsJob:
             plugin,
             "isolated" if isolated else "shared",
         ]
-        if mounts is not None:
-            command = in_own_mounts(mounts(number), command)
-        server = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment(),
-        )
-        self.servers[number] = server
+        how = {"env": environment(), "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        if mounts is None:
+            self.servers[number] = start_program(program, **how)
+        else:
+            command = in_own_mounts(mounts(number), [sys.executable, *program])
+            self.servers[number] = subprocess.Popen(command, **how)
 
     def wait(self, *numbers: int) -> None:
         """Returns once servers serve that were started."""

@@ -106,6 +106,7 @@ def main(directory: Path, saves: int) -> None:
     from support.clusters.ps_job import SERVER
     from support.ports import free_ports
     from support.python_programs import environment
+    from support.warm_python import start_program
 
     load_ops()
     ports = iter(free_ports(1 + WORKERS + SERVERS))
@@ -118,12 +119,7 @@ def main(directory: Path, saves: int) -> None:
 
     def start(*command: str) -> None:
         processes.append(
-            subprocess.Popen(
-                [sys.executable, *command],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=environment(),
-            )
+            start_program(command, environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         )
 
     def wait(first: int, word: bytes) -> None:
