@@ -47,7 +47,7 @@ def arguments(library: str, directory: str, kind: str) -> list[str]:
 
 
 def run(library: str, directory: str, kind: str, **settings: str) -> Told:
-    done = run_python(*arguments(library, directory, kind), env=environment(**settings))
+    done = run_python(*arguments(library, directory, kind), env=environment(**settings), fresh=True)
     told: Told = json.loads(done.stdout.splitlines()[-1])
     assert {name: save["left"] for name, save in told.items()} == {name: [] for name in told}
     return told
@@ -169,7 +169,7 @@ def test_a_memory_cgroup_that_is_smaller_than_the_pool(library: str, directory: 
     group = _memory_group()
     limits = [group / name for name in ("memory.limit_in_bytes", "memory.max")]
     with starting() as start:
-        process = start(*arguments(library, directory, "group"))
+        process = start(*arguments(library, directory, "group"), fresh=True)
         try:
             read_until(process, "ready")
             next(path for path in limits if path.exists()).write_text(str(48 << 20))
