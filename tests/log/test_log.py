@@ -14,7 +14,7 @@ logger.warning("a warning")
 
 
 def lines_of(program: str) -> list[str]:
-    return run_python("-c", program).stderr.splitlines()
+    return run_python("-c", program, fresh=True).stderr.splitlines()
 
 
 def test_without_a_configuration_lines_go_to_stderr() -> None:
