@@ -48,7 +48,7 @@ _FOLDERS: dict[str, tuple[str, ...]] = {
     "ops": (".", "replicas", "save", "restore"),
     "save": ("plan", "data", "commit", "."),
     "storage": (".", "posix", "directory"),
-    "tables": (".", "bytes", "table", "bundle", "saved_slices", "sums"),
+    "tables": (".", "bytes", "table", "bundle", "saved_slices", "sums", "writing"),
 }
 # The libraries that only some packages may include, by the first part of the path of their headers.
 _LIBRARIES = {

@@ -15,7 +15,9 @@
 #include <utility>
 #include <vector>
 
+#include "python/outcome_exceptions.h"
 #include "python/released_gil.h"
+#include "python/table_writing.h"
 #include "storage/directory/file_systems.h"
 #include "tables/bundle/bundle_index.h"
 #include "tables/bundle/dtype.h"
@@ -30,31 +32,6 @@ namespace py = pybind11;
 
 namespace autodist {
 namespace {
-
-// Owned by the module and never released.
-PyObject* damaged_error = nullptr;
-PyObject* unsupported_error = nullptr;
-
-// Raises what `outcome` says, unless it is good. OSErrors are of the subclass of their number.
-void Check(const Outcome& outcome, const std::string& path) {
-  if (outcome.is_good()) return;
-  switch (outcome.kind()) {
-    case OutcomeKind::kUnreadable:
-      PyErr_SetObject(PyExc_OSError,
-                      py::make_tuple(outcome.error_number(), outcome.text(),
-                                     py::module_::import("os").attr("fsdecode")(py::bytes(path)))
-                          .ptr());
-      throw py::error_already_set();
-    case OutcomeKind::kNoMemory:
-      throw std::bad_alloc();
-    case OutcomeKind::kUnsupported:
-      PyErr_SetString(unsupported_error, outcome.text().c_str());
-      throw py::error_already_set();
-    default:
-      PyErr_SetString(damaged_error, outcome.text().c_str());
-      throw py::error_already_set();
-  }
-}
 
 py::str Text(std::string_view bytes) {
   return py::reinterpret_steal<py::str>(
@@ -368,13 +345,11 @@ void AddSavedSlices(py::module_* module) {
 
 PYBIND11_MODULE(_tables, module) {
   module.doc() = "Reads and verifies TensorFlow checkpoints without any library of TensorFlow.";
-  autodist::damaged_error =
-      py::exception<void>(module, "DamagedError", PyExc_RuntimeError).release().ptr();
-  autodist::unsupported_error =
-      py::exception<void>(module, "UnsupportedError", PyExc_RuntimeError).release().ptr();
+  autodist::AddOutcomeErrors(&module);
   autodist::AddIndex(&module);
   autodist::AddSums(&module);
   autodist::AddSavedSlices(&module);
+  autodist::AddTableWriting(&module);
   module.def(
       "dtype_info",
       [](int32_t dtype) {

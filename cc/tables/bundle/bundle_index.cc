@@ -23,52 +23,6 @@ constexpr char kNoHeader[] = "its first entry is not the header of a checkpoint"
 
 int32_t Int32(const WireReader& reader) { return static_cast<int32_t>(reader.number()); }
 
-Outcome ParseHeader(std::string_view message, int32_t* file_count) {
-  int32_t endianness = 0, min_consumer = 0;
-  WireReader reader(message);
-  while (reader.Next()) {
-    if (reader.Is(1, WireType::kVarint)) *file_count = Int32(reader);
-    if (reader.Is(2, WireType::kVarint)) endianness = Int32(reader);
-    if (!reader.Is(3, WireType::kBytes)) continue;
-    WireReader version(reader.bytes());
-    while (version.Next()) {
-      if (version.Is(2, WireType::kVarint)) min_consumer = Int32(version);
-    }
-    if (version.is_malformed()) return Outcome::Damaged(kNoHeader);
-  }
-  if (reader.is_malformed() || *file_count < 0) return Outcome::Damaged(kNoHeader);
-  if (endianness != 0) return Outcome::Unsupported("a big-endian checkpoint");
-  if (min_consumer > kVersion) {
-    return Outcome::Unsupported("a checkpoint for readers of version " +
-                                std::to_string(min_consumer) + " and later; this one has " +
-                                std::to_string(kVersion));
-  }
-  return Outcome::Good();
-}
-
-Outcome ParseEntry(std::string_view message, StoredEntry* entry) {
-  WireReader reader(message);
-  while (reader.Next()) {
-    Outcome outcome = Outcome::Good();
-    if (reader.Is(1, WireType::kVarint)) entry->dtype = Int32(reader);
-    if (reader.Is(2, WireType::kBytes)) outcome = ParseShape(reader.bytes(), &entry->shape);
-    if (reader.Is(3, WireType::kVarint)) entry->file = Int32(reader);
-    if (reader.Is(4, WireType::kVarint)) entry->offset = static_cast<int64_t>(reader.number());
-    if (reader.Is(5, WireType::kVarint)) entry->size_bytes = static_cast<int64_t>(reader.number());
-    if (reader.Is(6, WireType::kFixed32)) {
-      entry->crc = UnmaskCrc(static_cast<uint32_t>(reader.number()));
-    }
-    if (reader.Is(7, WireType::kBytes)) {
-      entry->slices.emplace_back();
-      outcome = ParseSlice(reader.bytes(), &entry->slices.back());
-    }
-    if (!outcome.is_good()) return outcome;
-  }
-  if (reader.is_malformed()) return Outcome::Damaged("its value is not a BundleEntryProto");
-  if (!CheckedElements(entry->shape)) return Outcome::Damaged("it has no valid shape");
-  return Outcome::Good();
-}
-
 // Moves the names and places of slices from the variables that list them to their entries.
 class SliceLinks {
  public:
@@ -139,16 +93,63 @@ std::string CheckSlices(const StoredIndex& index, const StoredEntry& entry) {
 
 }  // namespace
 
+Outcome ParseStoredHeader(std::string_view message, int32_t* file_count) {
+  int32_t endianness = 0, min_consumer = 0;
+  WireReader reader(message);
+  while (reader.Next()) {
+    if (reader.Is(1, WireType::kVarint)) *file_count = Int32(reader);
+    if (reader.Is(2, WireType::kVarint)) endianness = Int32(reader);
+    if (!reader.Is(3, WireType::kBytes)) continue;
+    WireReader version(reader.bytes());
+    while (version.Next()) {
+      if (version.Is(2, WireType::kVarint)) min_consumer = Int32(version);
+    }
+    if (version.is_malformed()) return Outcome::Damaged(kNoHeader);
+  }
+  if (reader.is_malformed() || *file_count < 0) return Outcome::Damaged(kNoHeader);
+  if (endianness != 0) return Outcome::Unsupported("a big-endian checkpoint");
+  if (min_consumer > kVersion) {
+    return Outcome::Unsupported("a checkpoint for readers of version " +
+                                std::to_string(min_consumer) + " and later; this one has " +
+                                std::to_string(kVersion));
+  }
+  return Outcome::Good();
+}
+
+Outcome ParseStoredEntry(std::string_view message, StoredEntry* entry) {
+  WireReader reader(message);
+  while (reader.Next()) {
+    Outcome outcome = Outcome::Good();
+    if (reader.Is(1, WireType::kVarint)) entry->dtype = Int32(reader);
+    if (reader.Is(2, WireType::kBytes)) outcome = ParseShape(reader.bytes(), &entry->shape);
+    if (reader.Is(3, WireType::kVarint)) entry->file = Int32(reader);
+    if (reader.Is(4, WireType::kVarint)) entry->offset = static_cast<int64_t>(reader.number());
+    if (reader.Is(5, WireType::kVarint)) entry->size_bytes = static_cast<int64_t>(reader.number());
+    if (reader.Is(6, WireType::kFixed32)) {
+      entry->crc = UnmaskCrc(static_cast<uint32_t>(reader.number()));
+    }
+    if (reader.Is(7, WireType::kBytes)) {
+      entry->slices.emplace_back();
+      outcome = ParseSlice(reader.bytes(), &entry->slices.back());
+    }
+    if (!outcome.is_good()) return outcome;
+  }
+  if (reader.is_malformed()) return Outcome::Damaged("its value is not a BundleEntryProto");
+  if (!CheckedElements(entry->shape)) return Outcome::Damaged("it has no valid shape");
+  return Outcome::Good();
+}
+
 Outcome ReadStoredIndex(const ByteSource& source, StoredIndex* index) {
   bool has_header = false;
   SliceLinks links;
   Outcome outcome = ReadTable(source, [&](const std::string& key, std::string_view value) {
     if (!has_header) {
       has_header = true;
-      return key.empty() ? ParseHeader(value, &index->file_count) : Outcome::Damaged(kNoHeader);
+      return key.empty() ? ParseStoredHeader(value, &index->file_count)
+                         : Outcome::Damaged(kNoHeader);
     }
     StoredEntry entry;
-    Outcome parsed = ParseEntry(value, &entry);
+    Outcome parsed = ParseStoredEntry(value, &entry);
     if (!parsed.is_good()) return parsed.At("entry '" + Printable(key) + "'");
     entry.is_slice = key[0] == kSliceMark;
     if (entry.is_slice) {

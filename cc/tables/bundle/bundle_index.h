@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/boxes/box.h"
@@ -41,6 +42,11 @@ struct StoredIndex {
 
 // Damaged, with a text that names no file, if the source is not an index or contradicts itself.
 Outcome ReadStoredIndex(const ByteSource& source, StoredIndex* index);
+
+// Read one row: the value of the key "", or of another key; the key itself says the rest. Damaged
+// or Unsupported, with a text that names neither file nor key, if it is none.
+Outcome ParseStoredHeader(std::string_view message, int32_t* file_count);
+Outcome ParseStoredEntry(std::string_view message, StoredEntry* entry);
 
 // What is wrong with entry `number` beside what the data files hold: a dtype that cannot be stored,
 // a size that does not fit its shape, a range that is none, a data file that the header does not

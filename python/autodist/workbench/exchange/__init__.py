@@ -1,0 +1,1 @@
+"""Other formats of tensors: safetensors and NumPy's archives."""

@@ -1,0 +1,4 @@
+"""How the workbench writes checkpoints and other files: staged, committed, summed.
+
+docs/design/workbench-writing.md has the invariants.
+"""
