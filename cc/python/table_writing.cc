@@ -32,7 +32,7 @@ using FileFields = std::tuple<int, std::string>;
 // file, offset, start, extent
 using BoxFields = std::tuple<FileFields, int64_t, Dims, Dims>;
 
-Slice SliceOf(const Extents& extents) {
+Slice PlaceOf(const Extents& extents) {
   Slice slice;
   for (const auto& [start, length] : extents) slice.push_back({start, length});
   return slice;
@@ -62,8 +62,8 @@ py::bytes PyBuildIndex(int file_count, const std::vector<EntryFields>& fields) {
     entry.dtype = dtype;
     entry.shape = shape;
     entry.is_slice = slice.has_value();
-    if (slice.has_value()) entry.slice = SliceOf(*slice);
-    for (const Extents& place : slices) entry.slices.push_back(SliceOf(place));
+    if (slice.has_value()) entry.slice = PlaceOf(*slice);
+    for (const Extents& place : slices) entry.slices.push_back(PlaceOf(place));
     entry.file = file;
     entry.offset = offset;
     entry.size_bytes = size;

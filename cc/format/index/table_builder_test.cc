@@ -41,9 +41,9 @@ std::string BytesOfOurs(const Rows& rows) {
   return builder.Finish();
 }
 
-class RandomBytes {
+class RandomText {
  public:
-  explicit RandomBytes(uint32_t seed) : numbers_(seed) {}
+  explicit RandomText(uint32_t seed) : numbers_(seed) {}
 
   size_t Below(size_t limit) { return numbers_() % limit; }
 
@@ -63,7 +63,7 @@ class RandomBytes {
 TEST(TableWithoutRows) { EXPECT_TRUE(BytesOfOurs({}) == BytesOfStock({})); }
 
 TEST(TablesOfOneBlock) {
-  RandomBytes random(1);
+  RandomText random(1);
   for (int i = 0; i < 200; ++i) {
     Rows rows;
     for (size_t row = random.Below(60); row > 0; --row) rows[random.Text(12)] = random.Text(40);
@@ -72,7 +72,7 @@ TEST(TablesOfOneBlock) {
 }
 
 TEST(TablesOfManyBlocks) {
-  RandomBytes random(2);
+  RandomText random(2);
   for (int i = 0; i < 20; ++i) {
     Rows rows;
     for (int row = 0; row < 3000; ++row) rows[random.Text(30)] = random.Text(1500);
@@ -81,7 +81,7 @@ TEST(TablesOfManyBlocks) {
 }
 
 TEST(TablesWithRowsLargerThanBlocks) {
-  RandomBytes random(3);
+  RandomText random(3);
   for (const size_t size : {262143, 262144, 262145, 524280, 524288, 524289, 1000000}) {
     Rows rows;
     for (int row = 0; row < 8; ++row) {

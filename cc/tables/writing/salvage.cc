@@ -25,7 +25,7 @@ using Rows = std::map<std::string, std::string>;
 // Blocks of stock tables have 256 KiB and an entry.
 constexpr uint64_t kMostBlockBytes = uint64_t{64} << 20;
 constexpr uint64_t kMostFileBytes = uint64_t{4} << 30;
-constexpr char kSliceMark = '\0';
+constexpr char kSliceKeyMark = '\0';
 
 // Adds the rows of a sound block; false if it has none that can be read.
 bool AddRows(std::string_view block, Rows* rows) {
@@ -109,7 +109,7 @@ Outcome SearchBlocks(const ByteSource& source, Rows* rows, Salvage* salvage) {
 void ChooseRows(const Rows& rows, std::set<std::string>* chosen, int32_t* least_file_count,
                 Salvage* salvage) {
   for (const auto& [key, value] : rows) {
-    if (key.empty() || key[0] == kSliceMark) continue;
+    if (key.empty() || key[0] == kSliceKeyMark) continue;
     StoredEntry entry;
     if (!ParseStoredEntry(value, &entry).is_good()) {
       salvage->incomplete.push_back(key);
