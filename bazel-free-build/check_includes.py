@@ -22,6 +22,7 @@ _INCLUDE = re.compile(r'^#include (?:"|<)([^">]+)[">]', re.MULTILINE)
 
 # The packages that a package may include, besides itself.
 _BELOW_SAVE = ("core", "tables", "system_memory", "threads", "storage", "format", "images")
+_CONNECTED = ("sockets", "barrier", "streams")
 _ALLOWED: dict[str, tuple[str, ...]] = {
     "core": (),
     "tables": ("core",),
@@ -30,22 +31,24 @@ _ALLOWED: dict[str, tuple[str, ...]] = {
     "storage": ("core", "threads"),
     "format": ("core", "tables", "threads", "storage"),
     "images": ("core", "system_memory"),
-    "barrier": ("core", "threads", "storage"),
+    "sockets": ("core", "storage"),
+    "barrier": ("core", "threads", "storage", "sockets"),
+    "streams": ("core", "threads", "storage", "format", "sockets"),
     "save": _BELOW_SAVE,
     "restore": _BELOW_SAVE,
     "tests": (*_BELOW_SAVE, "save", "restore"),
     "fuzz": (*_BELOW_SAVE, "save", "restore"),
-    "sessions": (*_BELOW_SAVE, "barrier", "save", "restore"),
+    "sessions": (*_BELOW_SAVE, *_CONNECTED, "save", "restore"),
     "passes": ("core",),
-    "ops": (*_BELOW_SAVE, "barrier", "save", "restore", "sessions"),
-    "python": (*_BELOW_SAVE, "barrier", "save", "restore", "sessions", "ops"),
+    "ops": (*_BELOW_SAVE, *_CONNECTED, "save", "restore", "sessions"),
+    "python": (*_BELOW_SAVE, *_CONNECTED, "save", "restore", "sessions", "ops"),
 }
 # The folders of a package, from the lowest up. "." stands for the files beside them. Tests may
 # include any.
 _FOLDERS: dict[str, tuple[str, ...]] = {
     "core": (".", "boxes", "planning", "reduction"),
     "format": ("index", "values", "reader"),
-    "ops": (".", "replicas", "save", "restore"),
+    "ops": (".", "replicas", "streams", "save", "restore"),
     "save": ("plan", "data", "commit", "."),
     "storage": (".", "posix", "directory"),
     "tables": (".", "bytes", "table", "bundle", "saved_slices", "sums", "writing"),

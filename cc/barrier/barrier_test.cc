@@ -181,7 +181,7 @@ class PlayedCoordinator {
   void Start() {
     participant_ =
         std::thread([this] { result = TakeTogether(options_, Token(), &fake, kNotCancelled); });
-    std::optional<Connection> accepted;
+    std::optional<Descriptor> accepted;
     while (!(accepted = listener_.Accept())) std::this_thread::yield();
     connection.emplace(*std::move(accepted));
     Say(&*connection,
@@ -439,10 +439,11 @@ TEST(AnImpostorLearnsNothing) {
   options.connect_timeout = milliseconds(2000);
   Fake fake(&barrier.locked_count);
   std::thread playing([&] {
-    std::optional<Connection> accepted;
-    while (!(accepted = impostor->Accept())) std::this_thread::yield();
-    Say(&*accepted, {MessageKind::kGreeting, kBarrierVersion, 0, std::string(16, 'z')});
-    const auto heard = accepted->Await(In(kLongTime), kNotCancelled);
+    std::optional<Descriptor> socket;
+    while (!(socket = impostor->Accept())) std::this_thread::yield();
+    Connection accepted(*std::move(socket));
+    Say(&accepted, {MessageKind::kGreeting, kBarrierVersion, 0, std::string(16, 'z')});
+    const auto heard = accepted.Await(In(kLongTime), kNotCancelled);
     EXPECT_TRUE(absl::IsUnavailable(heard.status()));
   });
   const absl::Status status = TakeTogether(options, Token(), &fake, kNotCancelled).status();

@@ -2,12 +2,6 @@
 
 #include "barrier/connection.h"
 
-#include <fcntl.h>
-#include <ifaddrs.h>
-#include <net/if.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -15,40 +9,10 @@
 #include <array>
 #include <cerrno>
 #include <cstdint>
-#include <cstring>
 
 #include "absl/strings/str_cat.h"
 
 namespace autodist {
-namespace {
-
-// How soon a waiting thread notices that its run was cancelled.
-constexpr auto kLongestPoll = std::chrono::milliseconds(20);
-
-constexpr int kBacklog = 128;
-
-absl::Status SocketError(absl::string_view what, int error) {
-  return absl::UnavailableError(absl::StrCat(what, ": ", std::strerror(error)));
-}
-
-std::vector<std::string> OwnHosts() {
-  std::vector<std::string> hosts;
-  ifaddrs* all = nullptr;
-  if (getifaddrs(&all) != 0) return hosts;
-  for (const ifaddrs* each = all; each != nullptr; each = each->ifa_next) {
-    if (each->ifa_addr == nullptr || (each->ifa_flags & IFF_UP) == 0) continue;
-    if (each->ifa_addr->sa_family != AF_INET) continue;
-    std::array<char, NI_MAXHOST> text = {};
-    if (getnameinfo(each->ifa_addr, sizeof(sockaddr_in), text.data(), text.size(), nullptr, 0,
-                    NI_NUMERICHOST) == 0) {
-      hosts.emplace_back(text.data());
-    }
-  }
-  freeifaddrs(all);
-  return hosts;
-}
-
-}  // namespace
 
 absl::StatusOr<BarrierToken> BarrierToken::Of(absl::string_view bytes) {
   if (bytes.size() == kBytes) return BarrierToken(std::string(bytes));
@@ -64,17 +28,7 @@ bool BarrierToken::AreEqual(absl::string_view half, absl::string_view shown) {
   return difference == 0;
 }
 
-int PollMilliseconds(BarrierClock::time_point until) {
-  const auto left = std::clamp<BarrierClock::duration>(
-      until - BarrierClock::now(), BarrierClock::duration::zero(), kLongestPoll);
-  // Rounded up, so that the thread does not wake before `until`.
-  return static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(left).count());
-}
-
-Connection::Connection(Descriptor socket) : socket_(std::move(socket)) {
-  const int yes = 1;
-  (void)setsockopt(socket_.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-}
+Connection::Connection(Descriptor socket) : socket_(std::move(socket)) { SendAtOnce(socket_); }
 
 absl::Status Connection::Send(const Message& message) {
   const std::string bytes = Encode(message);
@@ -128,27 +82,5 @@ absl::StatusOr<std::optional<Message>> Connection::Await(BarrierClock::time_poin
 }
 
 void Connection::EndSending() { (void)shutdown(socket_.get(), SHUT_WR); }
-
-absl::StatusOr<Listener> Listener::Open() {
-  Descriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (socket.get() < 0) return SocketError("cannot make a socket", errno);
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_ANY);
-  socklen_t size = sizeof address;
-  if (bind(socket.get(), reinterpret_cast<sockaddr*>(&address), size) != 0 ||
-      listen(socket.get(), kBacklog) != 0 ||
-      getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0) {
-    return SocketError("cannot listen on a free TCP port", errno);
-  }
-  const int port = ntohs(address.sin_port);
-  return Listener{std::move(socket), OwnHosts(), port};
-}
-
-std::optional<Connection> Listener::Accept() const {
-  Descriptor accepted(accept4(socket.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  if (accepted.get() < 0) return std::nullopt;
-  return Connection(std::move(accepted));
-}
 
 }  // namespace autodist

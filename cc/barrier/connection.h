@@ -4,21 +4,20 @@
 #define AUTODIST_BARRIER_CONNECTION_H_
 
 #include <atomic>
-#include <chrono>
 #include <optional>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "barrier/messages.h"
+#include "sockets/listener.h"
 #include "storage/posix/posix_io.h"
 
 namespace autodist {
 
-using BarrierClock = std::chrono::steady_clock;
+using BarrierClock = SocketClock;
 
 // Random bytes by which both sides of a barrier know each other. A stranger does not know them.
 class BarrierToken {
@@ -70,23 +69,6 @@ class Connection {
   MessageReader reader_;
   bool has_ended_ = false;  // whether the other side has ended the connection
 };
-
-// The socket of the coordinator to which participants connect.
-struct Listener {
-  Descriptor socket;
-  std::vector<std::string> hosts;  // the IPv4 addresses of this machine
-  int port;
-
-  // Listens on a free port of all IPv4 addresses of this machine, as TensorFlow's servers do.
-  static absl::StatusOr<Listener> Open();
-
-  // Returns the next connection, or nullopt if none is waiting.
-  std::optional<Connection> Accept() const;
-};
-
-// Returns the timeout for one poll(2), in milliseconds. It is short, so that the caller notices
-// soon when `until` comes or the run is cancelled.
-int PollMilliseconds(BarrierClock::time_point until);
 
 }  // namespace autodist
 

@@ -159,12 +159,13 @@ class Coordinator {
 
   void AcceptAll() {
     while (strangers_.size() < kMostStrangers) {
-      std::optional<Connection> accepted = listener_.Accept();
-      if (!accepted) return;
-      const absl::Status sent = accepted->Send(
+      std::optional<Descriptor> socket = listener_.Accept();
+      if (!socket) return;
+      Connection accepted(*std::move(socket));
+      const absl::Status sent = accepted.Send(
           {MessageKind::kGreeting, kBarrierVersion, 0, std::string(token_.first_half())});
       if (sent.ok()) {
-        strangers_.push_back({*std::move(accepted), BarrierClock::now() + kHelloTimeout});
+        strangers_.push_back({std::move(accepted), BarrierClock::now() + kHelloTimeout});
       }
     }
   }

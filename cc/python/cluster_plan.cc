@@ -43,7 +43,8 @@ class ClusterPlan {
 
   ClusterPlan(const std::vector<Entry>& entries, const std::string& layout, int chief,
               const std::vector<bool>& writers, int64_t part_bytes, int64_t group_bytes,
-              int64_t block_bytes) {
+              int64_t block_bytes)
+      : chief_(chief) {
     absl::StatusOr<SaveLayout> parsed = ParseSaveLayout(layout);
     Check(parsed.status());
     std::vector<SaveEntry> save_entries;
@@ -160,11 +161,46 @@ class ClusterPlan {
     return result;
   }
 
-  py::list Rounds(int group, int64_t round_bytes) const {
+  // By task that sends over a data connection: what it sends to the chief in a group.
+  py::dict Streams(int group, const std::set<int>& tasks) const {
+    struct Stream {
+      std::vector<int64_t> numbers, parts, reads = {0};
+    };
+    std::map<int, Stream> streams;
+    for (int index : groups_.at(group)) {
+      const Part& part = parts_.parts[index];
+      if (!IsStreamed(part, tasks)) continue;
+      const PartSource& source = part.sources[0];
+      Stream& stream = streams[tasks_[source.source]];
+      stream.numbers.push_back(index);
+      stream.parts.insert(stream.parts.end(), {part.offset, part.size_bytes});
+      ++stream.reads[0];
+      stream.reads.insert(stream.reads.end(), {source.source, source.first, source.count});
+    }
+    py::dict result;
+    for (const auto& [task, stream] : streams) {
+      result[py::int_(task)] =
+          py::make_tuple(Array(stream.numbers), Array(stream.parts), Array(stream.reads));
+    }
+    return result;
+  }
+
+  // By task: how many bytes it sends to the chief that could travel over a data connection.
+  std::map<int, int64_t> StreamedBytes() const {
+    const std::set<int> all(tasks_.begin(), tasks_.end());
+    std::map<int, int64_t> bytes;
+    for (const Part& part : parts_.parts) {
+      if (IsStreamed(part, all)) bytes[tasks_[part.sources[0].source]] += part.size_bytes;
+    }
+    return bytes;
+  }
+
+  py::list Rounds(int group, int64_t round_bytes, const std::set<int>& streaming) const {
     std::vector<std::map<int, std::vector<int>>> rounds;
     std::map<int, std::pair<size_t, int64_t>> last;  // by writer: its last round, bytes in it
     for (int index : groups_.at(group)) {
       const Part& part = parts_.parts[index];
+      if (IsStreamed(part, streaming)) continue;
       const auto [found, is_new] = last.emplace(part.writer, std::make_pair(0, 0));
       auto& [round, bytes] = found->second;
       if (!is_new && bytes + part.size_bytes > round_bytes) {
@@ -228,6 +264,18 @@ class ClusterPlan {
     return result;
   }
 
+  // Whether the bytes of a part, as they stand in the file, are those of one source that one of
+  // `tasks` sends to the chief.
+  bool IsStreamed(const Part& part, const std::set<int>& tasks) const {
+    if (part.group == Part::kDirect || part.writer != chief_ || part.sources.size() != 1) {
+      return false;
+    }
+    const PartSource& source = part.sources[0];
+    const int task = tasks_[source.source];
+    return task != chief_ && tasks.count(task) > 0 && source.count == part.end - part.begin &&
+           SavedElementBytes(plan_.tensors[part.tensor].dtype) != 0;
+  }
+
   // The encoded size of each planned tensor of strings or variants.
   std::vector<int64_t> StreamBytes(const std::vector<int64_t>& encoded_bytes) const {
     std::vector<int64_t> sizes;
@@ -261,6 +309,7 @@ class ClusterPlan {
     return result;
   }
 
+  int chief_;
   std::vector<int> tasks_;  // by source
   SavePlan plan_;
   PartPlan parts_;
@@ -332,9 +381,16 @@ Raises:
           "one writer.")
       .def("group_sources", &ClusterPlan::GroupSources, py::arg("group"),
            "The sources of a group of parts that are sent, by task.")
+      .def("streamed_bytes", &ClusterPlan::StreamedBytes,
+           "By task, how many bytes it may send to the chief over a data connection.")
+      .def("streams", &ClusterPlan::Streams, py::arg("group"), py::arg("tasks"),
+           "What tasks with a data connection send to the chief in a group: by task (parts, what "
+           "the chief is told, what the task is told).")
       .def("rounds", &ClusterPlan::Rounds, py::arg("group"), py::arg("round_bytes"),
-           "The parts of a group in rounds: by writer (parts, names, what it is told, and by task "
-           "what others are told).")
+           py::arg("streaming") = std::set<int>(),
+           "The parts of a group in rounds, but for those that `streaming` tasks send over data "
+           "connections: by writer (parts, names, what it is told, and by task what others are "
+           "told).")
       .def("index", &ClusterPlan::Index, py::arg("crcs"),
            "The keys and serialized entries of the index, from the checksum of each part.");
 }

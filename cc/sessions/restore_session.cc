@@ -259,6 +259,7 @@ absl::StatusOr<std::vector<uint32_t>> RestoreSession::FillInside(
 }
 
 absl::Status RestoreSession::Publish() {
+  connections_.End();
   filling_.Close();
   const std::lock_guard<std::mutex> lock(mutex_);
   if (is_ended_ || is_published_ || targets_ == nullptr) return Ended();
@@ -286,6 +287,7 @@ absl::Status RestoreSession::Publish() {
 }
 
 void RestoreSession::Drop(bool withdraw) {
+  connections_.End();
   setting_.Close();
   filling_.Close();
   const std::lock_guard<std::mutex> lock(mutex_);

@@ -31,6 +31,7 @@
 #include "sessions/leases.h"
 #include "sessions/pinned_variables.h"
 #include "sessions/variable_targets.h"
+#include "streams/data_connections.h"
 #include "system_memory/memory_budget.h"
 #include "tensorflow/core/framework/tensor.h"
 #include "threads/progress.h"
@@ -81,6 +82,9 @@ class RestoreSession : public Leased {
   absl::StatusOr<std::vector<uint32_t>> Fill(bool live, absl::Span<const Range> ranges,
                                              absl::string_view bytes, int threads,
                                              const std::atomic<bool>* cancelled);
+
+  // Over which bytes are sent from one task to another. They end with the restore.
+  DataConnections& connections() { return connections_; }
 
   // Of the bytes that this task sums or fills.
   Progress* progress() { return &progress_; }
@@ -133,6 +137,7 @@ class RestoreSession : public Leased {
   bool has_failed_ = false;
   bool is_published_ = false;
   bool is_ended_ = false;
+  DataConnections connections_;
 };
 
 using RestoreSessions = Leases<RestoreSession>;

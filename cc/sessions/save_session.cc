@@ -158,6 +158,7 @@ absl::Status SaveSession::EndImages() {
 }
 
 absl::Status SaveSession::Finish(bool durable) {
+  connections_.End();
   writing_.Close();
   ReleaseValues();
   std::lock_guard<std::mutex> lock(ending_);
@@ -170,6 +171,7 @@ absl::Status SaveSession::Finish(bool durable) {
 }
 
 absl::Status SaveSession::Commit(const BundleFiles::IndexOf& index) {
+  connections_.End();
   writing_.Close();
   ReleaseValues();
   std::lock_guard<std::mutex> lock(ending_);
@@ -183,6 +185,7 @@ absl::Status SaveSession::Commit(const BundleFiles::IndexOf& index) {
 }
 
 void SaveSession::Drop() {
+  connections_.End();
   writing_.Close();
   ReleaseValues();
   std::lock_guard<std::mutex> lock(ending_);

@@ -28,6 +28,7 @@
 #include "sessions/pinned_variables.h"
 #include "sessions/variable_sources.h"
 #include "storage/posix/posix_io.h"
+#include "streams/data_connections.h"
 #include "threads/progress.h"
 
 namespace autodist {
@@ -78,6 +79,9 @@ class SaveSession : public Leased {
   CapturedRanges& given() { return given_; }
   CapturedRanges& checked() { return checked_; }
 
+  // Over which sources are sent from one task to another. They end with the save.
+  DataConnections& connections() { return connections_; }
+
   // The functions below end the save: they wait for threads that write a block, and nothing is
   // written any more.
 
@@ -127,6 +131,7 @@ class SaveSession : public Leased {
 
   CapturedRanges given_;
   CapturedRanges checked_;
+  DataConnections connections_;
 };
 
 using SaveSessions = Leases<SaveSession>;

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from autodist.autodist import AutoDist
+from autodist.checkpoint.distributed.tasks import data_connections
 from autodist.cluster.spec.resource_spec import ResourceSpec
 from autodist.strategy import StrategyBuilder
 from support.clusters.ps_job import PsJob, running
@@ -67,6 +68,12 @@ def job() -> Iterator[PsJob]:
     """A parameter-server job: two servers, and this process as the worker."""
     with running(free_ports(3)) as job:
         yield job
+
+
+@pytest.fixture(autouse=True)
+def _small_saves_have_data_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the tests save and restore is small."""
+    monkeypatch.setattr(data_connections, "LEAST_BYTES", 1)
 
 
 @pytest.fixture

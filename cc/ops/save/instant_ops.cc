@@ -13,6 +13,7 @@
 #include "barrier/participant.h"
 #include "barrier/taken_instants.h"
 #include "ops/kernel_inputs.h"
+#include "ops/listeners.h"
 #include "ops/save/referenced_variables.h"
 #include "ops/task_op.h"
 #include "sessions/joint_instant.h"
@@ -20,7 +21,6 @@
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/variant.h"
-#include "tensorflow/core/framework/variant_tensor_data.h"
 
 namespace autodist {
 namespace {
@@ -146,25 +146,6 @@ references: From AutodistJoinInstant on the same task.
 values: In the order of the pins.
 )doc");
 
-// The output `listener` of AutodistListenForInstant.
-class SharedListener {
- public:
-  SharedListener() = default;
-  explicit SharedListener(Listener listener)
-      : listener_(std::make_shared<const Listener>(std::move(listener))) {}
-
-  const std::shared_ptr<const Listener>& get() const { return listener_; }
-
-  // A variant requires these of its value. PinnedVariables has them, too.
-  std::string TypeName() const { return "autodist::SharedListener"; }
-  void Encode(tensorflow::VariantTensorData* data) const { data->set_type_name(TypeName()); }
-  bool Decode(const tensorflow::VariantTensorData&) { return false; }
-  std::string DebugString() const { return TypeName(); }
-
- private:
-  std::shared_ptr<const Listener> listener_;
-};
-
 std::vector<std::string> StringsInput(OpKernelContext* context, int input) {
   const auto strings = context->input(input).flat<tstring>();
   return std::vector<std::string>(strings.data(), strings.data() + strings.size());
@@ -186,12 +167,6 @@ absl::StatusOr<BarrierToken> TokenInput(OpKernelContext* context, int input) {
   return BarrierToken::Of(TextInput(context, input));
 }
 
-// Turns Unavailable into DeadlineExceeded. When a run fails with that code, the client asks which
-// tasks live. FinalStatus() would not keep Unavailable.
-absl::Status OfLostTask(const absl::Status& status) {
-  return absl::IsUnavailable(status) ? absl::DeadlineExceededError(status.message()) : status;
-}
-
 class ListenForInstantOp : public tensorflow::OpKernel {
  public:
   using OpKernel::OpKernel;
@@ -206,9 +181,7 @@ class ListenForInstantOp : public tensorflow::OpKernel {
     OP_REQUIRES_OK(context, listener.status());
     SetVector<tstring>(context, 1, listener->hosts);
     SetScalar<int64_t>(context, 2, listener->port);
-    Tensor shared(tensorflow::DT_VARIANT, TensorShape({}));
-    shared.scalar<tensorflow::Variant>()() = SharedListener(*std::move(listener));
-    context->set_output(0, std::move(shared));
+    SetListener(context, 0, SharedListener(*std::move(listener)));
   }
 };
 
@@ -220,11 +193,8 @@ class LeadInstantOp : public TaskOp {
 
  private:
   absl::Status Work(OpKernelContext* context, const std::atomic<bool>& cancelled) override {
-    const Tensor& input = context->input(0);
-    const SharedListener* shared = input.NumElements() == 1
-                                       ? input.flat<tensorflow::Variant>()(0).get<SharedListener>()
-                                       : nullptr;
-    if (shared == nullptr || shared->get() == nullptr) {
+    const std::shared_ptr<const Listener> listener = ListenerInput(context, 0);
+    if (listener == nullptr) {
       return absl::InvalidArgumentError("the listener is not from AutodistListenForInstant");
     }
     absl::StatusOr<BarrierToken> token = TokenInput(context, 1);
@@ -234,7 +204,7 @@ class LeadInstantOp : public TaskOp {
     options.lease = MillisecondsInput(context, 2);
     options.deadline = BarrierClock::now() + MillisecondsInput(context, 3);
     options.most_rounds = static_cast<int>(NumberInput(context, 4));
-    absl::StatusOr<BarrierReport> report = Coordinate(*shared->get(), options, *token, cancelled);
+    absl::StatusOr<BarrierReport> report = Coordinate(*listener, options, *token, cancelled);
     if (!report.ok()) return OfLostTask(report.status());
     SetScalar<int64_t>(context, 0, report->round);
     SetVector<double>(context, 1, std::vector{report->locking_seconds, report->taking_seconds});

@@ -61,6 +61,7 @@ class SaveGraph:
         self.fed = [i for i, source in enumerate(placed.sources) if source.variable is None]
         self.stock_servers: dict[int, stock_server_reads.StockServerReads] = {}
         self._writers: dict[tuple[Any, ...], Any] = {}
+        self._streams: dict[int, tuple[Any, Any, Any]] = {}
         self.joint: joint_instant.JointInstant | None = None
         with graph.as_default():
             self.save_id = tf.compat.v1.placeholder(tf.string, [])
@@ -186,6 +187,29 @@ class SaveGraph:
         feeds = {names_in: names, parts_in: parts}
         feeds.update({placeholder: reads[task] for task, placeholder in reads_in.items()})
         return fetch, feeds
+
+    def stream(self, task: int, parts: Any, reads: Any, number: Any) -> tuple[Any, dict[Any, Any]]:
+        """Returns the fetch and the feeds that have a task send parts over its data connection.
+
+        The fetch is the checksums of the parts, which the chief writes.
+
+        Args:
+            task: The number of the task.
+            parts: For the chief.
+            reads: For the task.
+            number: The placeholder of the task's number.
+        """
+        if task not in self._streams:
+            ops = _native.ops()
+            with self._graph.as_default():
+                parts_in, reads_in = (tf.compat.v1.placeholder(tf.int64, [None]) for _ in range(2))
+                with self._on(task):
+                    sent = ops.autodist_send_parts(self.save_id, reads_in)
+                with self._on(0):
+                    crcs = ops.autodist_receive_parts(self.save_id, number, parts_in)
+            self._streams[task] = (crcs, sent), parts_in, reads_in
+        fetch, parts_in, reads_in = self._streams[task]
+        return fetch, {parts_in: parts, reads_in: reads, number: task}
 
     def _write(
         self, writer: int, senders: tuple[tuple[int, Any], ...]

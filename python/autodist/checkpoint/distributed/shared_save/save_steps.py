@@ -33,6 +33,7 @@ from autodist.checkpoint.distributed.shared_save import (
     shared_blocks,
 )
 from autodist.checkpoint.distributed.stock_servers import stock_server_reads, stock_server_saves
+from autodist.checkpoint.distributed.tasks import data_connections
 from autodist.checkpoint.distributed.tasks.transport import (
     KEPT_SHARE,
     LEASE_FACTOR,
@@ -117,6 +118,14 @@ class SharedSave(reusable_save.ReusableSave):
             self._control, self._graph.stock_servers, self._budget_bytes
         )
         self._blocks = shared_blocks.SharedBlocks(self._control, self._graph)
+        self._connections = data_connections.DataConnections(
+            self._control,
+            located.target,
+            self._graph.tasks,
+            self._graph.save_id,
+            self._graph.lease,
+            is_restore=False,
+        )
         self._warned = ""
 
     def save(
@@ -337,16 +346,37 @@ class SharedSave(reusable_save.ReusableSave):
 
     def _send(self, feeds: dict[Any, Any], plan: Any, crcs: Any) -> None:
         """Has the other values sent to tasks that write, a bounded group at a time."""
+        sizes = plan.streamed_bytes()
+        streaming = self._connections.connect(
+            feeds,
+            {task: size for task, size in sizes.items() if task not in self._graph.stock_servers},
+        )
         kept: dict[int, Any] = {}
         for group in range(plan.group_count):
             sources = plan.group_sources(group)
             self._keep(feeds, sources, kept)
             kept = sources
-            self._write(feeds, plan.rounds(group, self._round_bytes), crcs)
+            self._write(feeds, plan.rounds(group, self._round_bytes, streaming), crcs)
+            self._stream(feeds, plan.streams(group, streaming), crcs)
             self._blocks.hand_over(feeds, plan.group_handovers(group))
         if kept:
             self._keep(feeds, {}, kept)
         self._stock.end(feeds)
+
+    def _stream(self, feeds: dict[Any, Any], streams: dict[int, Any], crcs: Any) -> None:
+        """Has tasks send parts over their data connections, and notes the checksums of these."""
+
+        def call(task: int, parts: Any, reads: Any) -> tuple[Any, dict[Any, Any]]:
+            fetch, more = self._graph.stream(task, parts, reads, self._connections.number)
+            return fetch, {**feeds, **more}
+
+        calls = [
+            functools.partial(call, task, parts, reads)
+            for task, (_, parts, reads) in streams.items()
+        ]
+        results = self._control.map(calls, data_connections.STREAMS_UNDER_WAY)
+        for (numbers, *_), (sums, _) in zip(streams.values(), results, strict=True):
+            crcs[numbers] = sums
 
     def _keep(self, feeds: dict[Any, Any], keep: dict[int, Any], release: dict[int, Any]) -> None:
         self._stock.release(feeds, release)
