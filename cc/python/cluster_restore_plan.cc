@@ -6,7 +6,9 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <tuple>
 #include <unordered_map>
@@ -122,13 +124,44 @@ class ClusterRestorePlan {
     return result;
   }
 
-  py::list Rounds(bool live, int64_t round_bytes) const {
+  // By task: how many bytes it is sent, before and after the check.
+  std::map<int, int64_t> SentBytes() const {
+    std::map<int, int64_t> bytes;
+    for (const TaskSegments* taken : {&ranges_.fresh, &ranges_.live}) {
+      for (size_t task = 0; task < taken->size(); ++task) {
+        if (options_.readers[task]) continue;
+        for (const int number : (*taken)[task]) {
+          const Segment& segment = ranges_.segments[number];
+          bytes[static_cast<int>(task)] += segment.end - segment.begin;
+        }
+      }
+    }
+    return bytes;
+  }
+
+  py::dict Streams(bool live, const std::set<int>& tasks) const {
+    const TaskSegments& taken = live ? ranges_.live : ranges_.fresh;
+    py::dict result;
+    for (const int task : tasks) {
+      if (options_.readers[task] || taken[task].empty()) continue;
+      Numbers numbers, fills, reads, ignored;
+      for (const int segment : taken[task]) {
+        AddFill(task, segment, &numbers, &fills);
+        AddRead(segment, &ignored, &reads);
+      }
+      result[py::int_(task)] = py::make_tuple(ToArray(std::move(numbers)),
+                                              ToArray(std::move(fills)), ToArray(std::move(reads)));
+    }
+    return result;
+  }
+
+  py::list Rounds(bool live, int64_t round_bytes, const std::set<int>& streaming) const {
     const TaskSegments& taken = live ? ranges_.live : ranges_.fresh;
     // Of each task what it is sent at once; the tasks take turns.
     std::vector<std::vector<py::tuple>> sent(taken.size());
     size_t most = 0;
     for (size_t task = 0; task < taken.size(); ++task) {
-      if (options_.readers[task]) continue;
+      if (options_.readers[task] || streaming.count(static_cast<int>(task)) > 0) continue;
       Numbers numbers, fills, reads, ignored;
       int64_t bytes = 0;
       const auto send = [&] {
@@ -227,8 +260,13 @@ Args:
            "What is only summed: by task (segments, ranges of files).")
       .def("direct", &ClusterRestorePlan::Direct, py::arg("live"),
            "What tasks read for themselves: by task (segments, ranges of entries).")
+      .def("sent_bytes", &ClusterRestorePlan::SentBytes, "By task, how many bytes it is sent.")
+      .def("streams", &ClusterRestorePlan::Streams, py::arg("live"), py::arg("tasks"),
+           "What is sent to tasks with a data connection: by task (segments, ranges of entries, "
+           "ranges of files).")
       .def("rounds", &ClusterRestorePlan::Rounds, py::arg("live"), py::arg("round_bytes"),
-           "What is sent: (task, segments, ranges of entries, ranges of files).")
+           py::arg("streaming") = std::set<int>(),
+           "What is sent to all other tasks: (task, segments, ranges of entries, ranges of files).")
       .def("add_sums", &ClusterRestorePlan::AddSums, py::arg("segments"), py::arg("crcs"),
            "Notes the sums of segments; DataLossError if another was found before.")
       .def("verify", &ClusterRestorePlan::Verify,

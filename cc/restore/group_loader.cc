@@ -99,14 +99,21 @@ void GroupLoader::Scatter(const Block& block, const char* bytes) const {
 }
 
 absl::Status GroupLoader::Load(int64_t number, char* buffer) {
-  Block& block = blocks_[number];
+  const Block& block = blocks_[number];
   const BundleEntry& entry = index_.entries[group_.pieces[block.piece].entry];
+  const absl::Status status = LoadBy(number, buffer, [&](char* out) {
+    return files_.Read(entry.shard_id, entry.offset + block.begin, block.size, out);
+  });
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrCat(entry.ToString(), ": ", status.message()));
+}
+
+absl::Status GroupLoader::LoadBy(int64_t number, char* buffer, const ReadBlock& read) {
+  Block& block = blocks_[number];
   char* direct = DirectMemory(block);
   char* bytes = direct != nullptr ? direct : buffer;
-  absl::Status status = files_.Read(entry.shard_id, entry.offset + block.begin, block.size, bytes);
-  if (!status.ok()) {
-    return absl::Status(status.code(), absl::StrCat(entry.ToString(), ": ", status.message()));
-  }
+  const absl::Status status = read(bytes);
+  if (!status.ok()) return status;
   block.crc = Sum(bytes, block.size);
   Scatter(block, bytes);
   return absl::OkStatus();

@@ -4,6 +4,7 @@
 #define AUTODIST_RESTORE_GROUP_LOADER_H_
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "absl/crc/crc32c.h"
@@ -38,6 +39,12 @@ class GroupLoader {
 
   // Reads a block from its file; `buffer` has room for one.
   absl::Status Load(int64_t block, char* buffer);
+
+  // Gets the bytes of a block: writes size_of(block) bytes to `out`.
+  using ReadBlock = std::function<absl::Status(char* out)>;
+  // The same as Load(), by a function.
+  absl::Status LoadBy(int64_t block, char* buffer, const ReadBlock& read);
+
   // Takes all blocks from memory that holds the bytes of the group's file from `offset` on.
   void LoadFrom(const char* bytes, int64_t offset);
 
@@ -45,6 +52,8 @@ class GroupLoader {
   void LoadFromRange(int64_t block, const char* bytes);
   // The number of the block's range.
   int range_of(int64_t block) const { return blocks_[block].range; }
+  // The sum of a block that has been loaded.
+  absl::crc32c_t crc_of(int64_t block) const { return blocks_[block].crc; }
 
   // The sum of each range. REQUIRES: every block has been loaded.
   std::vector<uint32_t> RangeSums() const;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <memory>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -162,11 +163,23 @@ absl::StatusOr<std::vector<uint32_t>> RestoreSession::Fill(bool live,
                                                            absl::Span<const Range> ranges,
                                                            absl::string_view bytes, int threads,
                                                            const std::atomic<bool>* cancelled) {
+  return WhileFilling([&] { return FillInside(live, ranges, bytes, threads, cancelled); });
+}
+
+absl::StatusOr<std::vector<uint32_t>> RestoreSession::FillFrom(DataConnection* connection,
+                                                               bool live,
+                                                               absl::Span<const Range> ranges,
+                                                               const std::atomic<bool>& cancelled) {
+  return WhileFilling([&] { return ReceiveInside(connection, live, ranges, cancelled); });
+}
+
+template <typename Work>
+absl::StatusOr<std::vector<uint32_t>> RestoreSession::WhileFilling(const Work& work) {
   const Gate::Visit visit(&filling_);
   if (!visit.is_inside()) return Ended();
   absl::StatusOr<std::vector<uint32_t>> sums = NoMemory();
   Guarded([&] {
-    sums = FillInside(live, ranges, bytes, threads, cancelled);
+    sums = work();
     return absl::OkStatus();
   }).IgnoreError();
   if (!sums.ok()) {
@@ -176,9 +189,37 @@ absl::StatusOr<std::vector<uint32_t>> RestoreSession::Fill(bool live,
   return sums;
 }
 
-absl::StatusOr<std::vector<uint32_t>> RestoreSession::FillInside(
-    bool live, absl::Span<const Range> ranges, absl::string_view bytes, int threads,
-    const std::atomic<bool>* cancelled) {
+struct RestoreSession::Blocks {
+  struct Loader {
+    std::unique_ptr<GroupLoader> loader;
+    std::vector<size_t> numbers;  // of each of its ranges, among all
+  };
+
+  struct Block {
+    GroupLoader* loader;
+    int64_t number;  // for the loader
+    size_t range;    // among all
+  };
+
+  std::vector<uint32_t> Sums(size_t range_count) const {
+    std::vector<uint32_t> sums(range_count);
+    for (const Loader& each : loaders) {
+      const std::vector<uint32_t> found = each.loader->RangeSums();
+      for (size_t i = 0; i < found.size(); ++i) sums[each.numbers[i]] = found[i];
+    }
+    return sums;
+  }
+
+  // Of the loaders of a task that has none.
+  std::unique_ptr<DataFiles> no_files = std::make_unique<DataFiles>("", 0);
+  std::vector<Loader> loaders;
+  std::vector<Block> blocks;
+  std::vector<int64_t> places;  // of each range: how many bytes come before it
+  int64_t size_bytes = 0;
+};
+
+absl::StatusOr<RestoreSession::Blocks> RestoreSession::BlocksOf(bool live,
+                                                                absl::Span<const Range> ranges) {
   const SubPlan& sub_plan = plans_[live];
   // By group: which ranges are of it, in what order.
   struct GroupRanges {
@@ -186,8 +227,7 @@ absl::StatusOr<std::vector<uint32_t>> RestoreSession::FillInside(
     std::vector<size_t> numbers;
   };
   std::map<int, GroupRanges> by_group;
-  std::vector<int64_t> places;  // of each range in `bytes`
-  int64_t total = 0;
+  Blocks blocks;
   for (size_t i = 0; i < ranges.size(); ++i) {
     const auto& [entry, begin, end] = ranges[i];
     const auto found = sub_plan.places.find(entry);
@@ -204,58 +244,84 @@ absl::StatusOr<std::vector<uint32_t>> RestoreSession::FillInside(
     GroupRanges& of_group = by_group[group];
     of_group.ranges.push_back({piece, begin, end});
     of_group.numbers.push_back(i);
-    places.push_back(total);
-    total += end - begin;
+    blocks.places.push_back(blocks.size_bytes);
+    blocks.size_bytes += end - begin;
   }
+  for (auto& [number, of_group] : by_group) {
+    const Group& group = sub_plan.plan.groups[number];
+    const absl::StatusOr<std::vector<Tensor>> memory = Memory(live, group);
+    if (!memory.ok()) return memory.status();
+    auto loader = std::make_unique<GroupLoader>(
+        index_, files_ == nullptr ? *blocks.no_files : *files_, group, *memory, of_group.ranges);
+    for (int64_t block = 0; block < loader->block_count(); ++block) {
+      const size_t range = of_group.numbers[static_cast<size_t>(loader->range_of(block))];
+      blocks.blocks.push_back({loader.get(), block, range});
+    }
+    blocks.loaders.push_back({std::move(loader), std::move(of_group.numbers)});
+  }
+  return blocks;
+}
+
+absl::Status RestoreSession::NoteBlock(int64_t size) {
+  if (filling_.is_closed()) return Ended();
+  progress_.Add(size);
+  return budget_ == nullptr ? absl::OkStatus() : budget_->Note(size);
+}
+
+absl::StatusOr<std::vector<uint32_t>> RestoreSession::FillInside(
+    bool live, absl::Span<const Range> ranges, absl::string_view bytes, int threads,
+    const std::atomic<bool>* cancelled) {
+  absl::StatusOr<Blocks> blocks = BlocksOf(live, ranges);
+  if (!blocks.ok()) return blocks.status();
   if (bytes.data() == nullptr && files_ == nullptr) {
     return absl::InternalError("this task has no files to read");
   }
-  if (bytes.data() != nullptr && total != static_cast<int64_t>(bytes.size())) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(bytes.size(), " bytes were sent, but ", total, " are to be taken"));
+  if (bytes.data() != nullptr && blocks->size_bytes != static_cast<int64_t>(bytes.size())) {
+    return absl::InvalidArgumentError(absl::StrCat(bytes.size(), " bytes were sent, but ",
+                                                   blocks->size_bytes, " are to be taken"));
   }
-  const DataFiles none("", 0);
-  struct Loader {
-    GroupLoader loader;
-    const GroupRanges* ranges;
-  };
-  std::vector<Loader> loaders;
-  loaders.reserve(by_group.size());
-  std::vector<std::pair<Loader*, int64_t>> blocks;
-  for (const auto& [number, of_group] : by_group) {
-    const Group& group = sub_plan.plan.groups[number];
-    absl::StatusOr<std::vector<Tensor>> memory = Memory(live, group);
-    if (!memory.ok()) return memory.status();
-    loaders.push_back(
-        {GroupLoader(index_, files_ == nullptr ? none : *files_, group, *memory, of_group.ranges),
-         &of_group});
-    for (int64_t block = 0; block < loaders.back().loader.block_count(); ++block) {
-      blocks.emplace_back(&loaders.back(), block);
-    }
-  }
-  const absl::Status status =
-      ForEachBlock(static_cast<int64_t>(blocks.size()), ReadingThreads(threads, total), cancelled,
-                   [&](int64_t number, char* buffer) -> absl::Status {
-                     if (filling_.is_closed()) return Ended();
-                     auto& [loader, block] = blocks[number];
-                     const int64_t size = loader->loader.size_of(block);
-                     progress_.Add(size);
-                     if (budget_ != nullptr) {
-                       const absl::Status enough = budget_->Note(size);
-                       if (!enough.ok()) return enough;
-                     }
-                     if (bytes.data() == nullptr) return loader->loader.Load(block, buffer);
-                     const size_t range = loader->ranges->numbers[loader->loader.range_of(block)];
-                     loader->loader.LoadFromRange(block, bytes.data() + places[range]);
-                     return absl::OkStatus();
-                   });
+  const absl::Status status = ForEachBlock(
+      static_cast<int64_t>(blocks->blocks.size()), ReadingThreads(threads, blocks->size_bytes),
+      cancelled, [&](int64_t number, char* buffer) -> absl::Status {
+        const Blocks::Block& block = blocks->blocks[number];
+        const absl::Status noted = NoteBlock(block.loader->size_of(block.number));
+        if (!noted.ok()) return noted;
+        if (bytes.data() == nullptr) return block.loader->Load(block.number, buffer);
+        block.loader->LoadFromRange(block.number, bytes.data() + blocks->places[block.range]);
+        return absl::OkStatus();
+      });
   if (!status.ok()) return status;
-  std::vector<uint32_t> sums(ranges.size());
-  for (const Loader& loader : loaders) {
-    const std::vector<uint32_t> found = loader.loader.RangeSums();
-    for (size_t i = 0; i < found.size(); ++i) sums[loader.ranges->numbers[i]] = found[i];
+  return blocks->Sums(ranges.size());
+}
+
+absl::StatusOr<std::vector<uint32_t>> RestoreSession::ReceiveInside(
+    DataConnection* connection, bool live, absl::Span<const Range> ranges,
+    const std::atomic<bool>& cancelled) {
+  absl::StatusOr<Blocks> blocks = BlocksOf(live, ranges);
+  if (!blocks.ok()) return blocks.status();
+  // As they are sent: range by range, and the blocks of a range are in their order.
+  std::stable_sort(
+      blocks->blocks.begin(), blocks->blocks.end(),
+      [](const Blocks::Block& a, const Blocks::Block& b) { return a.range < b.range; });
+  BlockBuffer buffer;
+  if (buffer.data() == nullptr) return NoMemory();
+  for (const Blocks::Block& block : blocks->blocks) {
+    const int64_t size = block.loader->size_of(block.number);
+    absl::crc32c_t announced{0};
+    absl::Status status = NoteBlock(size);
+    if (status.ok()) {
+      status = block.loader->LoadBy(block.number, buffer.data(), [&](char* out) {
+        const absl::StatusOr<absl::crc32c_t> received = connection->Receive(out, size, cancelled);
+        if (received.ok()) announced = *received;
+        return received.status();
+      });
+    }
+    if (status.ok() && block.loader->crc_of(block.number) != announced) {
+      status = connection->WrongSum();
+    }
+    if (!status.ok()) return status;
   }
-  return sums;
+  return blocks->Sums(ranges.size());
 }
 
 absl::Status RestoreSession::Publish() {

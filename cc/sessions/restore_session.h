@@ -83,6 +83,12 @@ class RestoreSession : public Leased {
                                              absl::string_view bytes, int threads,
                                              const std::atomic<bool>* cancelled);
 
+  // The same, with bytes that another task sends over a data connection: the blocks of the ranges,
+  // each in a frame of its own.
+  absl::StatusOr<std::vector<uint32_t>> FillFrom(DataConnection* connection, bool live,
+                                                 absl::Span<const Range> ranges,
+                                                 const std::atomic<bool>& cancelled);
+
   // Over which bytes are sent from one task to another. They end with the restore.
   DataConnections& connections() { return connections_; }
 
@@ -113,9 +119,22 @@ class RestoreSession : public Leased {
     Dims dims;
   };
 
+  // Ranges as blocks of the groups that they are of.
+  struct Blocks;
+
+  // Returns what `work` does, in the time in which targets are filled. Notes its failure.
+  template <typename Work>
+  absl::StatusOr<std::vector<uint32_t>> WhileFilling(const Work& work);
+
+  absl::StatusOr<Blocks> BlocksOf(bool live, absl::Span<const Range> ranges);
   absl::StatusOr<std::vector<uint32_t>> FillInside(bool live, absl::Span<const Range> ranges,
                                                    absl::string_view bytes, int threads,
                                                    const std::atomic<bool>* cancelled);
+  absl::StatusOr<std::vector<uint32_t>> ReceiveInside(DataConnection* connection, bool live,
+                                                      absl::Span<const Range> ranges,
+                                                      const std::atomic<bool>& cancelled);
+  // Of a block that is about to be filled.
+  absl::Status NoteBlock(int64_t size);
   bool ClaimNewMemory();
   absl::StatusOr<std::vector<tensorflow::Tensor>> Memory(bool live, const Group& group);
 

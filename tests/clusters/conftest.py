@@ -74,6 +74,7 @@ def job() -> Iterator[PsJob]:
 def _small_saves_have_data_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the tests save and restore is small."""
     monkeypatch.setattr(data_connections, "LEAST_BYTES", 1)
+    monkeypatch.setattr(data_connections, "FAILED", {})
 
 
 @pytest.fixture

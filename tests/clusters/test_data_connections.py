@@ -1,5 +1,7 @@
-"""Saves over data connections: stock's bytes, also beside strangers; servers that are lost; nothing is left open."""
+"""Saves and restores over data connections: stock's bytes, strangers, lost servers, and nothing left open."""
 
+import functools
+import itertools
 import logging
 import os
 import signal
@@ -10,10 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import tensorflow as tf
 
+from autodist.checkpoint.distributed.restoring import restore_steps
 from autodist.checkpoint.distributed.shared_save import save_steps
 from autodist.checkpoint.distributed.tasks import data_connections
 from autodist.checkpoint.saver import Saver
@@ -57,7 +61,8 @@ def listening_ports(pid: int) -> set[int]:
 
 def pids_of(job: PsJob) -> list[int]:
     """The processes of a job."""
-    return [os.getpid(), *(server.pid for server in job.servers.values())]
+    living = [server.pid for server in job.servers.values() if server.poll() is None]
+    return [os.getpid(), *living]
 
 
 def ports_of(job: PsJob) -> set[int]:
@@ -213,37 +218,116 @@ def test_strangers_get_nothing_and_disturb_nothing(
     assert_nothing_is_left(own_job, listened)
 
 
-@pytest.mark.parametrize(("trouble", "delay"), [(signal.SIGKILL, 0.02), (signal.SIGSTOP, 0.0)])
-def test_a_server_that_is_lost_is_named(
-    own_job: PsJob, directory: Path, monkeypatch: pytest.MonkeyPatch, trouble: Any, delay: float
+@pytest.mark.parametrize("verify", ["before", "during", "swap"])
+def test_restored_values_are_those_of_stock(
+    job: PsJob, directory: Path, connected: list[frozenset[int]], verify: str
 ) -> None:
-    """Killed or stopped while it sends; the former checkpoint stays."""
-    stream = save_steps.SharedSave._stream
-    count = 0
+    """Into variables with values, and into those of a new session."""
+    listened = ports_of(job)
+    with tf.Graph().as_default(), tf1.Session(job.target) as session:
+        build(ROWS)
+        saver = Saver(transport="stream", verify=verify, memory_bytes=MEMORY_BYTES)
+        session.run(tf1.global_variables_initializer())
+        expected = values_of(session)
+        prefix = str(save_by_stock(expected, directory))
+        session.run(tf1.global_variables_initializer())
+        saver.restore(session, prefix)
+        assert connected == [{1, 2}]
+        assert_same(values_of(session), expected)
+        assert_nothing_is_left(job, listened)
+    tf1.Session.reset(job.target)
+    with tf.Graph().as_default(), tf1.Session(job.target) as session:
+        build(ROWS)
+        Saver(transport="stream", verify=verify).restore(session, prefix)
+        assert connected == [{1, 2}] * 2
+        assert_same(values_of(session), expected)
+        assert_nothing_is_left(job, listened)
 
-    def strike(self: Any, *arguments: Any) -> None:
-        nonlocal count
-        count += 1
-        if count == 2:
-            threading.Timer(delay, own_job.servers[1].send_signal, [trouble]).start()
-            time.sleep(delay / 2)
-        stream(self, *arguments)
 
-    prefix = directory / "ours"
+def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Bit for bit."""
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, name)
+
+
+def test_a_damaged_checkpoint_changes_nothing(
+    job: PsJob, directory: Path, connected: list[frozenset[int]]
+) -> None:
+    with tf.Graph().as_default(), tf1.Session(job.target) as session:
+        build(ROWS)
+        saver = Saver(transport="stream")
+        session.run(tf1.global_variables_initializer())
+        prefix = saver.save(session, str(directory / "ours"), write_meta_graph=False)
+        with Path(prefix + ".data-00000-of-00001").open("r+b") as file:
+            file.seek(ROWS * 50)
+            byte = file.read(1)
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([byte[0] ^ 1]))
+        session.run(tf1.global_variables_initializer())
+        before = values_of(session)
+        with pytest.raises(tf.errors.DataLossError, match="bytes"):
+            saver.restore(session, prefix)
+        assert_same(values_of(session), before)
+    assert connected == [{1, 2}] * 2
+
+
+def test_tasks_that_cannot_connect_restore_through_grpc(
+    job: PsJob,
+    directory: Path,
+    connected: list[frozenset[int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(data_connections, "CONNECT_SECONDS", 0.0)
+    with tf.Graph().as_default(), tf1.Session(job.target) as session:
+        build(ROWS)
+        saver = Saver(transport="stream")
+        session.run(tf1.global_variables_initializer())
+        expected = values_of(session)
+        prefix = saver.save(session, str(directory / "ours"), write_meta_graph=False)
+        session.run(tf1.global_variables_initializer())
+        saver.restore(session, prefix)
+        assert_same(values_of(session), expected)
+    assert connected == [frozenset()] * 2
+
+
+@pytest.mark.parametrize("operation", ["save", "restore"])
+def test_a_server_that_is_lost_is_named(
+    own_job: PsJob, directory: Path, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    """Stopped or killed while bytes travel; the checkpoint stays as it was."""
+    steps: Any = save_steps.SharedSave if operation == "save" else restore_steps.ClusterRestore
+    stream = steps._stream
+    troubles: list[Any] = []
+    calls = itertools.count()
+
+    def strike(self: Any, *arguments: Any, **how: Any) -> None:
+        # Between the first bytes and the others.
+        if troubles and next(calls) % 2:
+            own_job.servers[1].send_signal(troubles.pop())
+        stream(self, *arguments, **how)
+
+    prefix = str(directory / "ours")
     with tf.Graph().as_default(), tf1.Session(own_job.target) as session:
         build(ROWS)
         saver = Saver(transport="stream", memory_bytes=MEMORY_BYTES, timeout_seconds=4)
         session.run(tf1.global_variables_initializer())
-        saver.save(session, str(prefix), write_meta_graph=False)
+        saver.save(session, prefix, write_meta_graph=False)
         before = {path.name: path.read_bytes() for path in directory.iterdir()}
         listened = ports_of(own_job)
-        monkeypatch.setattr(save_steps.SharedSave, "_stream", strike)
-        start = time.monotonic()
-        with pytest.raises(tf.errors.UnavailableError, match="/job:ps/replica:0/task:1") as caught:
-            saver.save(session, str(prefix), write_meta_graph=False)
-        assert "did not answer within 4 s" in caught.value.message
-        assert time.monotonic() - start < 40
-        assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
-        own_job.servers[1].send_signal(signal.SIGCONT)
-        own_job.kill(1)
-        assert_nothing_is_left(own_job, listened)
+        work = functools.partial(saver.restore, session, prefix)
+        if operation == "save":
+            work = functools.partial(saver.save, session, prefix, write_meta_graph=False)
+        monkeypatch.setattr(steps, "_stream", strike)
+        for trouble in (signal.SIGSTOP, signal.SIGKILL):
+            troubles.append(trouble)
+            start = time.monotonic()
+            with pytest.raises(
+                tf.errors.UnavailableError, match="/job:ps/replica:0/task:1"
+            ) as caught:
+                work()
+            assert "did not answer within 4 s" in caught.value.message
+            assert time.monotonic() - start < 40
+            assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+            own_job.servers[1].send_signal(signal.SIGCONT)
+            assert_nothing_is_left(own_job, listened)

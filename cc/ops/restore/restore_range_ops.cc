@@ -8,14 +8,21 @@
 #include "absl/strings/str_cat.h"
 #include "format/reader/bundle_reader.h"
 #include "format/reader/data_files.h"
+#include "format/values/copy_and_sum.h"
 #include "ops/kernel_inputs.h"
+#include "ops/listeners.h"
 #include "ops/session_op.h"
 #include "ops/task_op.h"
 #include "restore/file_ranges.h"
 #include "sessions/restore_session.h"
+#include "streams/data_connection.h"
+#include "streams/data_connections.h"
+#include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/shape_inference.h"
+#include "threads/block.h"
+#include "threads/guarded.h"
 
 namespace autodist {
 namespace {
@@ -93,6 +100,38 @@ crcs: The CRC of each range, unmasked.
 live: Whether the targets are those that have a value, which they lose until it is published, or the
 others.
 threads: As in AutodistSumRanges.
+)doc");
+
+REGISTER_OP("AutodistSendRanges")
+    .Input("restore_id: string")
+    .Input("ranges: int64")
+    .Input("number: int64")
+    .Output("sent_bytes: int64")
+    .SetIsStateful()
+    .SetShapeFn(tensorflow::shape_inference::ScalarShape)
+    .Doc(R"doc(
+Reads bytes of a checkpoint on the chief, and sends them over a data connection.
+
+restore_id: As in AutodistOpenRestore.
+ranges: As in AutodistSumRanges.
+number: Scalar. The number of the task that they are sent to.
+sent_bytes: Scalar.
+)doc");
+
+REGISTER_OP("AutodistReceiveRanges")
+    .Input("restore_id: string")
+    .Input("ranges: int64")
+    .Output("crcs: int64")
+    .Attr("live: bool")
+    .SetIsStateful()
+    .SetShapeFn(VectorShape)
+    .Doc(R"doc(
+Writes what AutodistSendRanges sends into the targets of a restore on this task.
+
+restore_id: As in AutodistOpenRestore.
+ranges: As in AutodistFillRanges; in the order of those that are sent.
+crcs: The CRC of each range, unmasked.
+live: As in AutodistFillRanges.
 )doc");
 
 constexpr size_t kRangeNumbers = 3;
@@ -179,6 +218,74 @@ class ReadRangesOp : public RangesOp {
   }
 };
 
+class SendRangesOp : public RangesOp {
+ public:
+  using RangesOp::RangesOp;
+
+ private:
+  // The blocks of the ranges, each in a frame of its own (RestoreSession::FillFrom).
+  absl::Status WorkOn(const DataFiles& files, const std::vector<FileRange>& ranges,
+                      RestoreSession* restore, OpKernelContext* context,
+                      const std::atomic<bool>& cancelled) override {
+    const auto number = static_cast<uint32_t>(context->input(2).flat<int64_t>()(0));
+    const auto connection = restore->connections().Find(number);
+    if (!connection.ok()) return connection.status();
+    BlockBuffer buffer;
+    if (buffer.data() == nullptr) return NoMemory();
+    int64_t sent_bytes = 0;
+    for (const FileRange& range : ranges) {
+      for (int64_t block = 0; block < BlockCount(range.size_bytes); ++block) {
+        const int64_t size = BlockSize(range.size_bytes, block);
+        absl::Status status =
+            files.Read(range.shard_id, range.offset + block * kBlockBytes, size, buffer.data());
+        if (!status.ok()) return status;
+        status = connection->get()->Send(absl::string_view(buffer.data(), size),
+                                         Sum(buffer.data(), size), cancelled);
+        if (!status.ok()) return OfLostTask(status);
+        sent_bytes += size;
+      }
+    }
+    restore->Touch();
+    SetScalar<int64_t>(context, 0, sent_bytes);
+    return absl::OkStatus();
+  }
+};
+
+// The ranges of entries that are input 1.
+absl::StatusOr<std::vector<RestoreSession::Range>> EntryRangesInput(OpKernelContext* context) {
+  const absl::StatusOr<std::vector<int64_t>> numbers = RangeNumbers(context);
+  if (!numbers.ok()) return numbers.status();
+  std::vector<RestoreSession::Range> ranges;
+  for (size_t i = 0; i < numbers->size(); i += kRangeNumbers) {
+    ranges.push_back({(*numbers)[i], (*numbers)[i + 1], (*numbers)[i + 2]});
+  }
+  return ranges;
+}
+
+class ReceiveRangesOp : public SessionOp<RestoreSession> {
+ public:
+  explicit ReceiveRangesOp(tensorflow::OpKernelConstruction* context) : SessionOp(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("live", &live_));
+  }
+
+ private:
+  absl::Status WorkIn(RestoreSession* restore, OpKernelContext* context,
+                      const std::atomic<bool>& cancelled) override {
+    const auto ranges = EntryRangesInput(context);
+    if (!ranges.ok()) return ranges.status();
+    const auto connection = restore->connections().Find(kChiefNumber);
+    if (!connection.ok()) return connection.status();
+    const absl::StatusOr<std::vector<uint32_t>> sums =
+        restore->FillFrom(connection->get(), live_, *ranges, cancelled);
+    if (!sums.ok()) return OfLostTask(sums.status());
+    restore->Touch();
+    SetVector<int64_t>(context, 0, *sums);
+    return absl::OkStatus();
+  }
+
+  bool live_;
+};
+
 class FillRangesOp : public SessionOp<RestoreSession> {
  public:
   explicit FillRangesOp(tensorflow::OpKernelConstruction* context) : SessionOp(context) {
@@ -188,16 +295,12 @@ class FillRangesOp : public SessionOp<RestoreSession> {
  private:
   absl::Status WorkIn(RestoreSession* restore, OpKernelContext* context,
                       const std::atomic<bool>& cancelled) override {
-    absl::StatusOr<std::vector<int64_t>> numbers = RangeNumbers(context);
-    if (!numbers.ok()) return numbers.status();
-    std::vector<RestoreSession::Range> ranges;
-    for (size_t i = 0; i < numbers->size(); i += kRangeNumbers) {
-      ranges.push_back({(*numbers)[i], (*numbers)[i + 1], (*numbers)[i + 2]});
-    }
+    const auto ranges = EntryRangesInput(context);
+    if (!ranges.ok()) return ranges.status();
     absl::string_view bytes;
     if (context->num_inputs() > kFixedInputs) bytes = context->input(kFixedInputs).tensor_data();
     absl::StatusOr<std::vector<uint32_t>> sums =
-        restore->Fill(live_, ranges, bytes, threads_, &cancelled);
+        restore->Fill(live_, *ranges, bytes, threads_, &cancelled);
     if (!sums.ok()) return sums.status();
     restore->Touch();
     SetVector<int64_t>(context, 0, *sums);
@@ -211,6 +314,9 @@ class FillRangesOp : public SessionOp<RestoreSession> {
 
 REGISTER_KERNEL_BUILDER(Name("AutodistSumRanges").Device(tensorflow::DEVICE_CPU), SumRangesOp);
 REGISTER_KERNEL_BUILDER(Name("AutodistReadRanges").Device(tensorflow::DEVICE_CPU), ReadRangesOp);
+REGISTER_KERNEL_BUILDER(Name("AutodistSendRanges").Device(tensorflow::DEVICE_CPU), SendRangesOp);
+REGISTER_KERNEL_BUILDER(Name("AutodistReceiveRanges").Device(tensorflow::DEVICE_CPU),
+                        ReceiveRangesOp);
 REGISTER_KERNEL_BUILDER(Name("AutodistFillRanges").Device(tensorflow::DEVICE_CPU), FillRangesOp);
 
 }  // namespace

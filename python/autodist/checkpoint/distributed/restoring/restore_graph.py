@@ -44,6 +44,7 @@ class RestoreGraph:
         self._placed = placed
         self.tasks = [chief, *sorted(set(homes) - {chief})]
         self._fills: dict[tuple[int, bool, bool], tuple[Any, Any, Any]] = {}
+        self._streams: dict[tuple[int, bool], tuple[Any, Any, Any]] = {}
         self._sums: dict[int, tuple[Any, Any]] = {}
         self.joins: dict[int, tuple[list[int], Any]] = {}
         self.parts: dict[int, tuple[Any, Any]] = {}
@@ -162,6 +163,29 @@ class RestoreGraph:
                     )
             self._fills[key] = sums, ranges, reads
         return self._fills[key]
+
+    def stream(self, index: int, *, live: bool, number: Any) -> tuple[Any, Any, Any]:
+        """Returns the fetch that fills targets over a data connection, and two placeholders.
+
+        The placeholders are of the ranges of entries and of files. The first element of the fetch
+        is the sums.
+
+        Args:
+            index: The number of the task.
+            live: Whether the targets are those that have a value.
+            number: The placeholder of the task's number.
+        """
+        key = index, live
+        if key not in self._streams:
+            ops = _native.ops()
+            with self._graph.as_default():
+                ranges, reads = (tf.compat.v1.placeholder(tf.int64, [None]) for _ in range(2))
+                with self._on(0):
+                    sent = ops.autodist_send_ranges(self.restore_id, reads, number)
+                with self._on(index):
+                    sums = ops.autodist_receive_ranges(self.restore_id, ranges, live=live)
+            self._streams[key] = (sums, sent), ranges, reads
+        return self._streams[key]
 
     def _on(self, index: int) -> Any:
         return tf.device(task_names.processor_of(self.tasks[index]))

@@ -26,6 +26,7 @@ import tensorflow as tf
 
 from autodist import _log, _native
 from autodist.checkpoint.distributed.restoring import restore_graph
+from autodist.checkpoint.distributed.tasks import data_connections
 from autodist.checkpoint.distributed.tasks.transport import (
     LEASE_FACTOR,
     ROUND_SHARE,
@@ -62,6 +63,16 @@ class ClusterRestore:
         self._graph = restore_graph.RestoreGraph(
             self._control.graph, located.placed, located.homes, located.chief
         )
+        self._connections = data_connections.DataConnections(
+            self._control,
+            located.target,
+            self._graph.tasks,
+            self._graph.restore_id,
+            self._graph.lease,
+            is_restore=True,
+        )
+        # The numbers of the tasks that the chief sends to over data connections.
+        self._streaming: frozenset[int] = frozenset()
         number_of = {task: number for number, task in enumerate(self._graph.tasks)}
         self._homes = [number_of[home] for home in located.homes]
         self._has_begun = False
@@ -240,6 +251,7 @@ class ClusterRestore:
 
     def _restore(self, feeds: dict[Any, Any], plan: Any, run_others: Callable[[], Any]) -> None:
         verify_first = self._verify != "during"
+        self._streaming = self._connections.connect(feeds, plan.sent_bytes())
         self._check(feeds, plan)
         self._fill(feeds, plan, live=False)
         if verify_first:
@@ -276,10 +288,29 @@ class ClusterRestore:
             sums, ranges_in, reads_in = self._graph.fill(index, live=live, sent=True)
             return sums, {**feeds, ranges_in: ranges, reads_in: reads}
 
-        rounds = plan.rounds(live, self._round_bytes)
+        self._stream(feeds, plan, live=live)
+        rounds = plan.rounds(live, self._round_bytes, self._streaming)
         calls = [functools.partial(call, index, *what) for index, _, *what in rounds]
         results = self._control.map(calls, ROUNDS_UNDER_WAY)
         for (_, numbers, *_), sums in zip(rounds, results, strict=True):
+            with _status_errors():
+                plan.add_sums(numbers, sums)
+
+    def _stream(self, feeds: dict[Any, Any], plan: Any, *, live: bool) -> None:
+        """Has the chief send what tasks with a data connection take."""
+
+        def call(index: int, ranges: Any, reads: Any) -> tuple[Any, dict[Any, Any]]:
+            number = self._connections.number
+            fetch, ranges_in, reads_in = self._graph.stream(index, live=live, number=number)
+            return fetch, {**feeds, ranges_in: ranges, reads_in: reads, number: index}
+
+        streams = plan.streams(live, self._streaming)
+        calls = [
+            functools.partial(call, index, ranges, reads)
+            for index, (_, ranges, reads) in streams.items()
+        ]
+        results = self._control.map(calls, data_connections.STREAMS_UNDER_WAY)
+        for (numbers, *_), (sums, _) in zip(streams.values(), results, strict=True):
             with _status_errors():
                 plan.add_sums(numbers, sums)
 

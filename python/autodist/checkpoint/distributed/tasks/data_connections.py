@@ -32,6 +32,9 @@ RETRY_SECONDS = 600.0
 
 _SECRET_BYTES = 32
 
+# By the target of the session, the chief and the task: when the task could not connect.
+FAILED: dict[tuple[str, str, str], float] = {}
+
 # TensorFlow's own servers, which know no TLS (TF 2.21).
 _PLAIN_GRPC = "grpc://"
 
@@ -64,7 +67,7 @@ class DataConnections:
             is_restore: Whether it is a restore.
         """
         self._control = control
-        self._is_plain = target.address.startswith(_PLAIN_GRPC)
+        self._address = target.address
         self._tasks = tasks
         self._id = session_id
         self._lease = lease
@@ -72,8 +75,6 @@ class DataConnections:
         self._listener: Any = None
         self._accepted: Any = None
         self._connects: dict[int, Any] = {}
-        # By task, when it could not connect.
-        self._failed: dict[int, float] = {}
         with control.graph.as_default():
             self.number = tf.compat.v1.placeholder(tf.int64, [])
             self._secret = tf.compat.v1.placeholder(tf.string, [])
@@ -113,7 +114,7 @@ class DataConnections:
             if number not in connected
         }
         for number in reasons:
-            self._failed[number] = time.monotonic()
+            FAILED[self._key(number)] = time.monotonic()
         if reasons:
             number, reason = next(iter(reasons.items()))
             _LOGGER.info(
@@ -126,17 +127,19 @@ class DataConnections:
 
     def _wanted(self, sizes: Mapping[int, int]) -> list[int]:
         """Returns the numbers of the tasks that are to connect."""
-        if not self._is_plain:
+        if not self._address.startswith(_PLAIN_GRPC):
             return []
-        now = time.monotonic()
+        since = time.monotonic() - RETRY_SECONDS
         worthy = [
             number
             for number, size in sizes.items()
-            if size >= LEAST_BYTES
-            and now - self._failed.get(number, -RETRY_SECONDS) >= RETRY_SECONDS
+            if size >= LEAST_BYTES and FAILED.get(self._key(number), since) <= since
         ]
         worthy.sort(key=lambda number: (-sizes[number], number))
         return sorted(worthy[:MOST_CONNECTIONS])
+
+    def _key(self, number: int) -> tuple[str, str, str]:
+        return self._address, self._tasks[0], self._tasks[number]
 
     def _build(self, wanted: Sequence[int]) -> None:
         """Builds the ops of tasks that have none yet."""
