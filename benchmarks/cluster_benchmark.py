@@ -8,6 +8,7 @@
 | stock sharded=True  | the same with `sharded=True`: a file for each server       | every server reads        |
 | limit               | `pwrite` by as many processes as there are servers         | `pread` by them           |
 | limit again         | the same; the control                                      | the same                  |
+| limit of sockets    | these send over bare sockets, the chief writes             | the chief reads and sends |
 
 Servers are processes of their own on loopback, the chief is the job's worker. All contestants work
 on the same variables in turns. Outside the timed part, our files must have the bytes that stock
@@ -36,7 +37,7 @@ _OPERATIONS = ("save", "restore")
 
 OURS = {"autodist shared": "shared", "autodist stream": "stream"}
 STOCK = {"stock sharded=False": False, "stock sharded=True": True}
-LIMIT, LIMIT_AGAIN = "limit", "limit again"
+LIMIT, LIMIT_AGAIN, SOCKETS = "limit", "limit again", "limit of sockets"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,10 +202,13 @@ class _Contest:
 
             return run
 
-        def write(directory: Path) -> None:
-            self._limits.write(directory)
-            if self._setting.is_synced:
-                sync_all(directory)
+        def write(by: Callable[[Path], None]) -> Callable[[Path], None]:
+            def run(directory: Path) -> None:
+                by(directory)
+                if self._setting.is_synced:
+                    sync_all(directory)
+
+            return run
 
         def check(way: str) -> Callable[[Path], None]:
             if way in OURS:
@@ -214,8 +218,12 @@ class _Contest:
         return [
             *(self._contestant("save", way, save(way), check(way)) for way in self._savers),
             *(
-                Contestant(way, write, lambda found: check_data(found, self._reference))
-                for way in (LIMIT, LIMIT_AGAIN)
+                Contestant(way, write(by), lambda found: check_data(found, self._reference))
+                for way, by in (
+                    (LIMIT, self._limits.write),
+                    (LIMIT_AGAIN, self._limits.write),
+                    (SOCKETS, self._limits.write_through_sockets),
+                )
             ),
         ]
 
@@ -234,7 +242,14 @@ class _Contest:
                 )
                 for way in self._savers
             ),
-            *(Contestant(way, self._limits.read, lambda _: None) for way in (LIMIT, LIMIT_AGAIN)),
+            *(
+                Contestant(way, by, lambda _: None)
+                for way, by in (
+                    (LIMIT, self._limits.read),
+                    (LIMIT_AGAIN, self._limits.read),
+                    (SOCKETS, self._limits.read_through_sockets),
+                )
+            ),
         ]
 
     def _contestant(

@@ -11,14 +11,21 @@ from measuring.contestants import Measurement
 from measuring.report_files import WrittenReport, markdown_list, markdown_table
 
 _EXTRA_MIB = 300
-_LIMIT, _LIMIT_AGAIN = "limit", "limit again"
+_LIMIT, _LIMIT_AGAIN, _SOCKETS = "limit", "limit again", "limit of sockets"
 _STOCK = ("stock sharded=False", "stock sharded=True")
-# A save by the first shall have at least so many times the speed of the second.
-_SPEEDS = (
-    ("autodist shared", "stock sharded=False", 5.0),
-    ("autodist shared", "stock sharded=True", 1.0),
+# By operation: the first shall have at least so many times the speed of the second.
+_STREAMS = (
     ("autodist stream", "stock sharded=False", 2.0),
+    ("autodist stream", _SOCKETS, 0.8),
 )
+_SPEEDS = {
+    "save": (
+        ("autodist shared", "stock sharded=False", 5.0),
+        ("autodist shared", "stock sharded=True", 1.0),
+        *_STREAMS,
+    ),
+    "restore": _STREAMS,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,15 +63,14 @@ class Report(WrittenReport):
         return list(self._judge())
 
     def _judge(self) -> Iterator[Verdict]:
-        if "save" not in self.times:
-            return
-        for way, other, wanted in _SPEEDS:
-            found = self._ratio("save", way, other)
-            text = f"save: speed of {way} beside {other}: at least"
-            yield Verdict(text, wanted, found, found >= wanted)
-        found = self.memory["save"]["autodist stream"][0] / 2**20
-        text = "save: extra MiB of the chief, autodist stream: at most"
-        yield Verdict(text, _EXTRA_MIB, found, found <= _EXTRA_MIB)
+        for operation in self.times:
+            for way, other, wanted in _SPEEDS[operation]:
+                found = self._ratio(operation, way, other)
+                text = f"{operation}: speed of {way} beside {other}: at least"
+                yield Verdict(text, wanted, found, found >= wanted)
+            found = self.memory[operation]["autodist stream"][0] / 2**20
+            text = f"{operation}: extra MiB of the chief, autodist stream: at most"
+            yield Verdict(text, _EXTRA_MIB, found, found <= _EXTRA_MIB)
 
     def _ratio(self, operation: str, way: str, other: str) -> float:
         times = self.times[operation]

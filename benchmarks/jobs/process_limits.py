@@ -1,4 +1,4 @@
-"""The limit of the file system for several processes that share one data file.
+"""The limits for several processes that share one data file, or that send it to another process.
 
 As `limits`, for servers: no checksum, no index, no TensorFlow.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import concurrent.futures
 import multiprocessing
 import os
+import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,43 @@ class Processes:
         """Reads the file into the memory that holds it; the directory is nothing to it."""
         del directory
         self._all(_read, self._reference)
+
+    def write_through_sockets(self, directory: Path) -> None:
+        """Sends all parts to this process, which writes the file into a directory."""
+        path = directory / self._reference.name
+        path.touch(exist_ok=False)
+        self._through_sockets(_send, _receive_to_file, path, os.O_WRONLY)
+
+    def read_through_sockets(self, directory: Path) -> None:
+        """Reads the file here and sends the parts; the directory is nothing to it."""
+        del directory
+        self._through_sockets(_receive, _send_from_file, self._reference, os.O_RDONLY)
+
+    def _through_sockets(
+        self,
+        there: Callable[[int], None],
+        here: Callable[[socket.socket, int, int, int], None],
+        path: Path,
+        flags: int,
+    ) -> None:
+        """Has each process do its side of a transfer, and a thread of this one the other."""
+        descriptor = os.open(path, flags)
+        try:
+            with socket.create_server(("127.0.0.1", 0), backlog=len(self._pools)) as listener:
+                threads, running = [], []
+                cuts = zip(self._pools, self._cuts[:-1], self._cuts[1:], strict=True)
+                for pool, begin, end in cuts:
+                    running.append(pool.submit(there, listener.getsockname()[1]))
+                    connection, _ = listener.accept()
+                    arguments = (connection, descriptor, begin, end)
+                    threads.append(threading.Thread(target=here, args=arguments))
+                    threads[-1].start()
+                for thread in threads:
+                    thread.join()
+                for sent in running:
+                    sent.result()
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Ends them."""
@@ -89,3 +128,42 @@ def _read(path: Path, begin: int, end: int) -> None:
             at += count
     finally:
         os.close(descriptor)
+
+
+def _send(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(memoryview(_held))
+
+
+def _receive(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        _fill(connection, memoryview(_held))
+
+
+def _receive_to_file(connection: socket.socket, descriptor: int, begin: int, end: int) -> None:
+    block = memoryview(bytearray(_BLOCK_BYTES))
+    with connection:
+        for at in range(begin, end, _BLOCK_BYTES):
+            part = block[: min(_BLOCK_BYTES, end - at)]
+            _fill(connection, part)
+            if os.pwrite(descriptor, part, at) != len(part):
+                raise AssertionError("a write was short")
+
+
+def _send_from_file(connection: socket.socket, descriptor: int, begin: int, end: int) -> None:
+    block = memoryview(bytearray(_BLOCK_BYTES))
+    with connection:
+        for at in range(begin, end, _BLOCK_BYTES):
+            part = block[: min(_BLOCK_BYTES, end - at)]
+            if os.preadv(descriptor, [part], at) != len(part):
+                raise AssertionError("the file is shorter than it was")
+            connection.sendall(part)
+
+
+def _fill(connection: socket.socket, target: memoryview) -> None:
+    done = 0
+    while done < len(target):
+        count = connection.recv_into(target[done:], 0, socket.MSG_WAITALL)
+        if count == 0:
+            raise AssertionError("the other side has gone")
+        done += count
