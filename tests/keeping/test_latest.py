@@ -123,6 +123,14 @@ def test_a_state_file_alone_that_is_unreadable_is_an_error(tmp_path: Path) -> No
         checkpoint.latest(tmp_path)
 
 
+def test_names_that_are_not_utf8_are_left_out(place: Path) -> None:
+    (place / os.fsdecode(b"\xff.index")).touch()
+    (place / "checkpoint").unlink()
+    assert checkpoint.latest(place) == str(place / "other-9")
+    assert checkpoint.pins(place) == {}
+    assert checkpoint.best(place, "loss", "min") is None
+
+
 def test_an_empty_directory_has_none(tmp_path: Path) -> None:
     assert checkpoint.latest(tmp_path) is None
     assert checkpoint.latest(tmp_path / "not yet there") is None

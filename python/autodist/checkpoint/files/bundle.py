@@ -91,13 +91,22 @@ def paths_that_begin(start: str) -> list[str]:
     # A name that is not UTF-8 is not that of a file of a checkpoint.
     return [
         directory + name
-        for name in _names_in(directory)
+        for name in names_in(directory)
         if name.startswith(first) and name[len(first) :].isascii()
     ]
 
 
-def _names_in(directory: str) -> list[str]:
-    """Returns the names in a directory; if it is local, also names that are not UTF-8."""
+def names_in(directory: str) -> list[str]:
+    """Returns the names in a directory; if it is local, also names that are not UTF-8.
+
+    Args:
+        directory: Its path; empty for the current one.
+
+    Raises:
+        OSError: It cannot be listed; on another file system than a local one a
+            `tf.errors.OpError`.
+        UnicodeDecodeError: It holds a name that TensorFlow cannot decode.
+    """
     if not paths.is_local(directory):
         names: list[str] = tf.io.gfile.listdir(directory)
         return names

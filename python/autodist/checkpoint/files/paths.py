@@ -70,6 +70,11 @@ def place(path: str) -> tuple[str, str]:
     return os.path.realpath(directory), name(path)
 
 
+def is_utf8(path: str) -> bool:
+    """Tells whether a path has no bytes that are not UTF-8, which `os.listdir` escapes."""
+    return not any("\ud800" <= character <= "\udfff" for character in path)
+
+
 def split_extension(path: str) -> tuple[str, str]:
     """Returns a path in two: all before the extension, and the extension with its dot."""
     return os.path.splitext(path)  # noqa: PTH122

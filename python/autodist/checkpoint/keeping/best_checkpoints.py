@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import re
@@ -27,7 +28,7 @@ class KeepBest:
 
     Attributes:
         metric: A name, for which `save(metrics={name: value})` gives the value; a scalar tensor,
-            which each save evaluates; or a callable of the session that returns a number.
+            which each save evaluates without feeds; or a callable of the session that returns a number.
         n: How many are kept.
         mode: `'min'` if less is better, `'max'` if more is.
 
@@ -214,8 +215,13 @@ class BestCheckpoints:
         recent = [paths.absolute(prefix) for prefix in recent]
         stems = {_stem(prefix) for prefix in recent} - {None}
         found = []
-        for directory in {paths.parent(prefix) for prefix in recent}:
-            found += [p for p in with_metric(directory, self._keep.name) if _stem(p[0]) in stems]
+        for directory in sorted({paths.parent(prefix) for prefix in recent}):
+            try:
+                there = with_metric(directory, self._keep.name)
+            except (OSError, UnicodeDecodeError, tf.errors.OpError) as error:
+                _LOGGER.warning("%s: former best checkpoints are not known: %s", directory, error)
+                continue
+            found += [each for each in there if _stem(each[0]) in stems]
         for prefix, value, _ in sorted(found, key=lambda each: each[2]):
             if not math.isnan(value):
                 self._values[prefix] = value
@@ -238,7 +244,8 @@ def best(directory: Any, metric: str, mode: str) -> str | None:
 
     Raises:
         ArgumentError: There is no such mode.
-        tf.errors.OpError: The directory cannot be listed.
+        OSError: The directory cannot be listed; on another file system than a local one a
+            `tf.errors.OpError`.
     """
     keep = KeepBest(metric, 1, mode)
     sign = 1 if keep.mode == "min" else -1
@@ -254,17 +261,19 @@ def with_metric(directory: str, metric: str) -> list[tuple[str, float, float]]:
         metric: The name of the metric.
 
     Raises:
-        tf.errors.OpError: The directory cannot be listed.
+        OSError: The directory cannot be listed; on another file system than a local one a
+            `tf.errors.OpError`.
     """
     found = []
-    for name in tf.io.gfile.listdir(directory or "."):
-        if not name.endswith(metrics_file.SUFFIX):
+    for name in bundle.names_in(directory):
+        if not name.endswith(metrics_file.SUFFIX) or not paths.is_utf8(name):
             continue
         prefix = paths.join(directory, name.removesuffix(metrics_file.SUFFIX))
         value = metrics_file.read(prefix).get(metric)
-        if value is not None and bundle.exists(prefix):
-            written = tf.io.gfile.stat(prefix + ".index").mtime_nsec / 1e9
-            found.append((prefix, value, written))
+        if value is not None:
+            with contextlib.suppress(tf.errors.NotFoundError):  # Only metrics are left.
+                written = tf.io.gfile.stat(prefix + ".index").mtime_nsec / 1e9
+                found.append((prefix, value, written))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any
 
@@ -37,7 +38,8 @@ def latest(
 
     Raises:
         tf.errors.DataLossError: There are checkpoints, or a state file, but no sound checkpoint.
-        tf.errors.OpError: The directory cannot be listed.
+        OSError: The directory cannot be listed; on another file system than a local one a
+            `tf.errors.OpError`.
     """
     directory = paths.text(directory)
     listed, problem = _read_state(state_file.path_of(directory, latest_filename))
@@ -153,14 +155,15 @@ def _read_state(path: str) -> tuple[list[str], str | None]:
 def _found(directory: str) -> list[str]:
     """Returns the prefixes of a directory that have an index, the newest first."""
     try:
-        names = tf.io.gfile.listdir(directory or ".")
-    except tf.errors.NotFoundError:
+        names = bundle.names_in(directory)
+    except (FileNotFoundError, tf.errors.NotFoundError):
         return []
     found = []
     for name in names:
-        if name.endswith(".index"):
+        if name.endswith(".index") and paths.is_utf8(name):
             path = paths.join(directory, name)
             match = _STEP.fullmatch(name.removesuffix(".index"))
-            written = tf.io.gfile.stat(path).mtime_nsec
-            found.append((written, -1 if match is None else int(match[1]), path))
+            with contextlib.suppress(tf.errors.NotFoundError):  # Removed meanwhile.
+                written = tf.io.gfile.stat(path).mtime_nsec
+                found.append((written, -1 if match is None else int(match[1]), path))
     return [path.removesuffix(".index") for _, _, path in sorted(found, reverse=True)]

@@ -53,10 +53,13 @@ def pins(directory: Any) -> dict[str, Pin]:
         directory: Its path.
 
     Raises:
-        tf.errors.OpError: It cannot be listed, or a file of a pin cannot be read.
+        OSError: It cannot be listed; on another file system than a local one a
+            `tf.errors.OpError`.
+        tf.errors.OpError: A file of a pin cannot be read.
     """
     directory = paths.text(directory)
-    names = sorted(name for name in tf.io.gfile.listdir(directory) if name.endswith(SUFFIX))
+    found = [name for name in bundle.names_in(directory) if name.endswith(SUFFIX)]
+    names = sorted(name for name in found if paths.is_utf8(name))
     prefixes = [paths.join(directory, name.removesuffix(SUFFIX)) for name in names]
     return {prefix: _read(prefix + SUFFIX) for prefix in prefixes if bundle.exists(prefix)}
 
