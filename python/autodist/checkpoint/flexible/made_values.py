@@ -88,7 +88,8 @@ def _assembled(made: MadeOp, array: Any, base: Any) -> Any:
         return array
     assert made.growth is not None
     if base is None:
-        result = np.zeros(_box(made).extent, value.dtype.as_numpy_dtype)
+        nothing: Any = b"" if value.dtype == tf.string else 0
+        result = np.full(_box(made).extent, nothing, value.dtype.as_numpy_dtype)
     else:
         result = np.array(base, value.dtype.as_numpy_dtype)
     if array is not None:
