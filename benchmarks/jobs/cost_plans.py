@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import resource
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -71,7 +72,8 @@ def _plan(way: str, servers: int, shards: int, size_bytes: int) -> Planned:
         block_bytes=4096,
     )
     planned = time.process_time()
-    plan.direct(int(MEMORY_BYTES * ROUND_SHARE))
+    for _ in plan.direct(int(MEMORY_BYTES * ROUND_SHARE)):
+        pass
     plan.given()
     senders, rounds = set(), 0
     for group in range(plan.group_count):
@@ -86,23 +88,13 @@ def _plan(way: str, servers: int, shards: int, size_bytes: int) -> Planned:
     return Planned(planned - start, told - planned, ended - told, peak_bytes, rounds, len(senders))
 
 
-def _entries(servers: int, shards: int, size_bytes: int) -> list[tuple[object, ...]]:
+def _entries(servers: int, shards: int, size_bytes: int) -> Iterator[tuple[object, ...]]:
     rows = max(1, size_bytes // (shards * _COLUMNS * _FLOAT_BYTES))
     whole = min(servers, shards)
-    entries = []
-    for number in range(shards):
-        variable, place = divmod(number, whole)
-        count = min(whole, shards - variable * whole)
-        spec = f"{rows * count} {_COLUMNS} {place * rows},{rows}:0,{_COLUMNS}"
-        entries.append(
-            (
-                f"v{variable:07d}".encode(),
-                spec.encode() if count > 1 else b"",
-                b"MEAN",
-                _FLOAT,
-                (rows, _COLUMNS),
-                place + 1,
-                0,
-            )
-        )
-    return entries
+    for first in range(0, shards, whole):
+        name = b"v%07d" % (first // whole)
+        count = min(whole, shards - first)
+        for place in range(count):
+            spec = b"%d %d %d,%d:-" % (rows * count, _COLUMNS, place * rows, rows)
+            slice_spec = spec if count > 1 else b""
+            yield name, slice_spec, b"MEAN", _FLOAT, (rows, _COLUMNS), place + 1, 0

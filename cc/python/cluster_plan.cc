@@ -10,13 +10,13 @@
 #include <map>
 #include <set>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "absl/crc/crc32c.h"
 #include "absl/strings/str_cat.h"
 #include "format/values/element_type.h"
+#include "python/planned_arrays.h"
 #include "python/released_gil.h"
 #include "python/status_exceptions.h"
 #include "save/commit/index_entries.h"
@@ -33,32 +33,30 @@ namespace {
 // What the lengths of an encoded string tensor are followed by.
 constexpr int64_t kLengthsCrcBytes = 4;
 
-py::array_t<int64_t> Array(const std::vector<int64_t>& numbers) {
-  return py::array_t<int64_t>(static_cast<py::ssize_t>(numbers.size()), numbers.data());
-}
-
 class ClusterPlan {
  public:
-  using Entry = std::tuple<std::string, std::string, std::string, int, Dims, int, int64_t>;
-
-  ClusterPlan(const std::vector<Entry>& entries, const std::string& layout, int chief,
+  ClusterPlan(const py::iterable& entries, const std::string& layout, int chief,
               const std::vector<bool>& writers, int64_t part_bytes, int64_t group_bytes,
               int64_t block_bytes)
       : chief_(chief) {
     absl::StatusOr<SaveLayout> parsed = ParseSaveLayout(layout);
     Check(parsed.status());
-    std::vector<SaveEntry> save_entries;
+    SavePlanBuilder builder(*parsed);
     std::vector<int64_t> encoded_bytes;
-    for (const auto& [name, slice, aggregation, dtype, shape, task, bytes] : entries) {
-      tensorflow::TensorShape tensor_shape;
-      Check(tensorflow::TensorShape::BuildTensorShape(shape, &tensor_shape));
-      save_entries.push_back({name, slice, aggregation, static_cast<int>(save_entries.size()),
-                              static_cast<tensorflow::DataType>(dtype), tensor_shape});
-      tasks_.push_back(task);
-      encoded_bytes.push_back(bytes);
+    // A batch at a time, so that other threads of Python run meanwhile.
+    std::vector<SaveEntry> batch;
+    const auto add = [&] {
+      const ReleasedGil released;
+      for (const SaveEntry& entry : batch) Check(builder.Add(entry));
+      batch.clear();
+    };
+    for (const py::handle& entry : entries) {
+      batch.push_back(TakeEntry(entry, &encoded_bytes));
+      if (batch.size() == kBatch) add();
     }
+    add();
     const ReleasedGil released;
-    absl::StatusOr<SavePlan> plan = BuildSavePlan(save_entries, *parsed);
+    absl::StatusOr<SavePlan> plan = builder.Finish();
     Check(plan.status());
     plan_ = *std::move(plan);
     parts_ = PlanParts(plan_, StreamBytes(encoded_bytes), tasks_,
@@ -84,40 +82,51 @@ class ClusterPlan {
     return static_cast<int64_t>(writers.size());
   }
 
-  py::list Direct(int64_t limit_bytes) const {
-    py::list rounds;
-    std::map<int, std::vector<int>> by_writer;
-    std::vector<const Handover*> handovers;
-    std::map<int, int64_t> given, received;  // bytes by task
-    size_t next = 0;
-    const auto finish = [&] {
-      if (!by_writer.empty()) {
-        rounds.append(py::make_tuple(Encode(by_writer), EncodeHandovers(handovers)));
-      }
-      by_writer.clear();
-      handovers.clear();
-      given.clear();
-      received.clear();
-    };
-    for (size_t i = 0; i < parts_.parts.size(); ++i) {
-      const Part& part = parts_.parts[i];
-      const int number = static_cast<int>(i);
-      if (part.group == Part::kDirect) by_writer[part.writer].push_back(number);
+  // The rounds of what tasks write of their own, one after the other.
+  class DirectRounds {
+   public:
+    DirectRounds(const ClusterPlan& plan, int64_t limit_bytes)
+        : plan_(plan), limit_bytes_(limit_bytes) {}
+
+    // The next round. Throws StopIteration after the last.
+    py::tuple Next() {
+      const std::vector<Part>& parts = plan_.parts_.parts;
+      const std::vector<Handover>& all = plan_.blocks_.handovers;
+      std::map<int, std::vector<int>> by_writer;
+      std::vector<const Handover*> handovers;
+      std::map<int, int64_t> given, received;  // bytes by task
       bool is_full = false;
-      for (; next < blocks_.handovers.size() && blocks_.handovers[next].last_part <= number;
-           ++next) {
-        const Handover& handover = blocks_.handovers[next];
-        if (handover.group != Part::kDirect) continue;
-        handovers.push_back(&handover);
-        given[handover.from] += handover.end - handover.begin;
-        received[handover.to] += handover.end - handover.begin;
-        is_full = is_full || std::max(given[handover.from], received[handover.to]) > limit_bytes;
+      for (; part_ < parts.size() && !is_full; ++part_) {
+        const int number = static_cast<int>(part_);
+        if (parts[part_].group == Part::kDirect) {
+          std::vector<int>& numbers = by_writer[parts[part_].writer];
+          numbers.push_back(number);
+          is_full = numbers.size() == kMostParts;
+        }
+        for (; handover_ < all.size() && all[handover_].last_part <= number; ++handover_) {
+          const Handover& handover = all[handover_];
+          if (handover.group != Part::kDirect) continue;
+          handovers.push_back(&handover);
+          given[handover.from] += handover.end - handover.begin;
+          received[handover.to] += handover.end - handover.begin;
+          is_full = is_full || std::max(given[handover.from], received[handover.to]) > limit_bytes_;
+        }
       }
-      if (is_full) finish();
+      if (by_writer.empty()) throw py::stop_iteration();
+      return py::make_tuple(plan_.Encode(by_writer), EncodeHandovers(handovers));
     }
-    finish();
-    return rounds;
-  }
+
+   private:
+    // Of one writer in a round, so that a message has some megabytes.
+    static constexpr size_t kMostParts = 1 << 16;
+
+    const ClusterPlan& plan_;
+    const int64_t limit_bytes_;
+    size_t part_ = 0;      // the next
+    size_t handover_ = 0;  // the next
+  };
+
+  DirectRounds Direct(int64_t limit_bytes) const { return {*this, limit_bytes}; }
 
   py::dict GroupHandovers(int group) const {
     std::vector<const Handover*> handovers;
@@ -156,7 +165,7 @@ class ClusterPlan {
     for (const auto& [task, sources] : by_task) {
       std::vector<int64_t> numbers;
       for (const auto& [source, unused] : sources) numbers.push_back(source);
-      result[py::int_(task)] = Array(numbers);
+      result[py::int_(task)] = ToArray(numbers);
     }
     return result;
   }
@@ -231,17 +240,38 @@ class ClusterPlan {
     std::vector<uint32_t> tensor_crcs;
     for (absl::crc32c_t crc : joined) tensor_crcs.push_back(static_cast<uint32_t>(crc));
     py::list keys, protos;
-    for (const auto& [key, entry] : IndexEntries(plan_, parts_.extents, tensor_crcs)) {
-      keys.append(py::bytes(key));
-      protos.append(py::bytes(entry.SerializeAsString()));
-    }
+    VisitIndexEntries(plan_, parts_.extents, tensor_crcs,
+                      [&](absl::string_view key, const tensorflow::BundleEntryProto& entry) {
+                        keys.append(py::bytes(key.data(), key.size()));
+                        protos.append(py::bytes(entry.SerializeAsString()));
+                      });
     return py::make_tuple(keys, protos);
   }
 
  private:
+  static constexpr size_t kBatch = 4096;
+
+  // One of the tuples that Python gives.
+  SaveEntry TakeEntry(const py::handle& given, std::vector<int64_t>* encoded_bytes) {
+    const auto fields = py::cast<py::tuple>(given);
+    if (fields.size() != 7) throw py::value_error("an entry has 7 fields");
+    SaveEntry entry;
+    entry.name = py::cast<std::string>(fields[0]);
+    entry.shape_and_slice = py::cast<std::string>(fields[1]);
+    entry.aggregation = py::cast<std::string>(fields[2]);
+    entry.source = static_cast<int>(tasks_.size());
+    entry.dtype = static_cast<tensorflow::DataType>(py::cast<int>(fields[3]));
+    for (const py::handle& dim : py::cast<py::tuple>(fields[4])) {
+      Check(entry.shape.AddDimWithStatus(py::cast<int64_t>(dim)));
+    }
+    tasks_.push_back(py::cast<int>(fields[5]));
+    encoded_bytes->push_back(py::cast<int64_t>(fields[6]));
+    return entry;
+  }
+
   static py::dict ByTask(const std::map<int, std::vector<int64_t>>& ranges) {
     py::dict result;
-    for (const auto& [task, numbers] : ranges) result[py::int_(task)] = Array(numbers);
+    for (const auto& [task, numbers] : ranges) result[py::int_(task)] = ToArray(numbers);
     return result;
   }
 
@@ -259,7 +289,7 @@ class ClusterPlan {
       for (const auto& [sender, ranges] : by_sender) {
         all.insert(all.end(), ranges.begin(), ranges.end());
       }
-      result[py::int_(receiver)] = py::make_tuple(Array(all), ByTask(by_sender));
+      result[py::int_(receiver)] = py::make_tuple(ToArray(all), ByTask(by_sender));
     }
     return result;
   }
@@ -303,8 +333,9 @@ class ClusterPlan {
       }
       const EncodedParts encoded = EncodeParts(plan_, parts, tasks_);
       py::dict reads;
-      for (const auto& [task, read] : encoded.read) reads[py::int_(task)] = Array(read);
-      result[py::int_(writer)] = py::make_tuple(Array(numbers), names, Array(encoded.write), reads);
+      for (const auto& [task, read] : encoded.read) reads[py::int_(task)] = ToArray(read);
+      result[py::int_(writer)] =
+          py::make_tuple(ToArray(numbers), names, ToArray(encoded.write), reads);
     }
     return result;
   }
@@ -334,18 +365,21 @@ Args:
     dtype: As a number.
     layout: 'original', 'slices' or 'restorable', as in AutodistSave.
     own_files: Whether tasks that hold slices each write a data file of their own.)doc");
+  py::class_<ClusterPlan::DirectRounds>(module, "DirectRounds", "See ClusterPlan.direct.")
+      .def("__iter__", [](py::object self) { return self; })
+      .def("__next__", &ClusterPlan::DirectRounds::Next);
   py::class_<ClusterPlan>(module, "ClusterPlan",
                           "Which task of a cluster writes which bytes of a checkpoint.")
-      .def(py::init<const std::vector<ClusterPlan::Entry>&, const std::string&, int,
-                    const std::vector<bool>&, int64_t, int64_t, int64_t>(),
+      .def(py::init<const py::iterable&, const std::string&, int, const std::vector<bool>&, int64_t,
+                    int64_t, int64_t>(),
            py::arg("entries"), py::arg("layout"), py::kw_only(), py::arg("chief"),
            py::arg("writers"), py::arg("part_bytes"), py::arg("group_bytes"),
            py::arg("block_bytes"),
            R"doc(Plans a save. Pure: reads no value and touches no file.
 
 Args:
-    entries: Per source (name, shape_and_slice, aggregation, dtype as a number, shape, task, size of
-        its encoding if it is strings or variants). Entries of one name and different slices are
+    entries: An iterable. Per source (name, shape_and_slice, aggregation, dtype as a number,
+        shape, task, size of its encoding if it is strings or variants). Entries of one name and different slices are
         shards, of one name and slice replicas.
     layout: 'original', 'slices' or 'restorable', as in AutodistSave.
     chief: The number of the task that writes what no other can.
@@ -364,11 +398,10 @@ Raises:
       .def_property_readonly("group_count", &ClusterPlan::group_count)
       .def_property_readonly("writer_count", &ClusterPlan::writer_count,
                              "How many tasks write to the file.")
-      .def("direct", &ClusterPlan::Direct, py::arg("limit_bytes"),
-           "What tasks write of their own, in rounds, after each of which a task keeps not much "
-           "more "
-           "than the limit for others: by writer (parts, names, what it is told, {}), and what is "
-           "handed over then, as group_handovers says.")
+      .def("direct", &ClusterPlan::Direct, py::arg("limit_bytes"), py::keep_alive<0, 1>(),
+           "Iterates over rounds of what tasks write of their own. After each, a task keeps not "
+           "much more than the limit for others. A round is by writer (parts, names, what it is "
+           "told, {}), and what is handed over then, as group_handovers says.")
       .def("group_handovers", &ClusterPlan::GroupHandovers, py::arg("group"),
            "What a task writes of blocks whose bytes others have read in a group: by writer "
            "(ranges, "

@@ -27,6 +27,8 @@ FilePlan PlanFile(const SavePlan& plan, const std::vector<int64_t>& stream_bytes
                   int64_t block_bytes) {
   FilePlan file;
   FileLayout layout;
+  file.extents.reserve(plan.tensors.size());
+  file.units.reserve(plan.tensors.size());
   for (size_t i = 0; i < plan.tensors.size(); ++i) {
     const PlannedTensor& planned = plan.tensors[i];
     const int tensor = static_cast<int>(i);
@@ -42,7 +44,9 @@ FilePlan PlanFile(const SavePlan& plan, const std::vector<int64_t>& stream_bytes
     for (const PlannedShard& shard : planned.shards) boxes.push_back(shard.box);
     std::vector<FileSlab> slabs = layout.Add(planned.shape, element_bytes, boxes).value();
     for (auto& [slab, offset, size_bytes] : slabs) {
-      Unit unit{tensor, slab.begin, slab.end, offset, size_bytes, std::move(slab.boxes), {}};
+      Unit unit{tensor, slab.begin, slab.end,
+                offset, size_bytes, {slab.boxes.begin(), slab.boxes.end()},
+                {}};
       AddUnitJob(unit, static_cast<int>(file.units.size()), block_bytes, &file.jobs);
       file.units.push_back(std::move(unit));
     }

@@ -34,7 +34,7 @@ struct Unit {
   int64_t end;
   int64_t offset;  // of its first byte in the data file
   int64_t size_bytes;
-  std::vector<int> shards;  // indices into PlannedTensor::shards
+  FewNumbers shards;  // indices into PlannedTensor::shards
   // One per source, where their values need not be whole shards; else empty.
   std::vector<ValueRange> ranges;
 };

@@ -61,6 +61,16 @@ class Buffers {
   std::map<int, std::pair<int, int64_t>> buffers_;  // by task: number, bytes so far
 };
 
+// How many numbers tell a writer of `parts`.
+size_t NumbersOf(const SavePlan& plan, absl::Span<const Part* const> parts) {
+  size_t count = 1;
+  for (const Part* part : parts) {
+    const size_t rank = plan.tensors[part->tensor].shape.size();
+    count += 8 + rank + part->shards.size() * (2 * rank + 1) + part->sources.size() * 4;
+  }
+  return count;
+}
+
 // Reads the shards of a part and where their sources are.
 bool DecodeShards(NumberReader* numbers, PlannedTensor* planned, Unit* unit, PartWork* work) {
   const int64_t rank = static_cast<int64_t>(planned->shape.size());
@@ -107,6 +117,7 @@ EncodedParts EncodeParts(const SavePlan& plan, absl::Span<const Part* const> par
   EncodedParts encoded;
   Buffers buffers(parts, tasks, &encoded);
   std::vector<int64_t>& write = encoded.write;
+  write.reserve(NumbersOf(plan, parts));
   write.push_back(static_cast<int64_t>(parts.size()));
   for (const Part* part : parts) {
     const PlannedTensor& planned = plan.tensors[part->tensor];

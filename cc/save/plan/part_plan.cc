@@ -32,10 +32,14 @@ class Dealer {
  public:
   // Counts bytes that any of `tasks`, ascending and each once, may write. Returns their load.
   int Count(const std::vector<int>& tasks, int64_t size_bytes) {
-    const auto [found, is_new] = numbers_.emplace(tasks, static_cast<int>(loads_.size()));
-    if (is_new) loads_.push_back({0, tasks});
-    loads_[found->second].size += size_bytes;
-    return found->second;
+    // Units that come one after the other often have the same tasks.
+    if (last_ < 0 || loads_[last_].workers != tasks) {
+      const auto [found, is_new] = numbers_.emplace(tasks, static_cast<int>(loads_.size()));
+      if (is_new) loads_.push_back({0, tasks});
+      last_ = found->second;
+    }
+    loads_[last_].size += size_bytes;
+    return last_;
   }
 
   // Decides how much of each load a task shall write, once all are counted.
@@ -66,6 +70,7 @@ class Dealer {
  private:
   std::map<std::vector<int>, int> numbers_;  // of loads, by tasks
   std::vector<Load> loads_;
+  int last_ = -1;                             // the load that was counted last
   std::vector<std::vector<int64_t>> shares_;  // by load
   // By task: bytes that its shares of the parts so far have, less those that it was given.
   std::vector<int64_t> owed_;
@@ -77,13 +82,19 @@ class PartPlanner {
       : plan_(plan), tasks_(tasks), options_(options) {}
 
   void AddStream(int tensor, int64_t size_bytes) {
-    std::vector<int> shards(plan_.tensors[tensor].shards.size());
+    FewNumbers shards(plan_.tensors[tensor].shards.size());
     for (size_t i = 0; i < shards.size(); ++i) shards[i] = static_cast<int>(i);
     Part part{tensor,        0,      0, result_.size_bytes, size_bytes, options_.chief,
               Part::kDirect, shards, {}};
     for (int source : SourcesOf(plan_.tensors[tensor], shards))
       part.sources.push_back({source, 0, 0});
     Append(std::move(part));
+  }
+
+  // Expects `count` units, each of one part or more.
+  void Reserve(size_t count) {
+    assigned_.reserve(count);
+    result_.parts.reserve(count);
   }
 
   // Counts what is to be written, all of it before Share().
@@ -236,6 +247,7 @@ PartPlan PlanParts(const SavePlan& plan, const std::vector<int64_t>& stream_byte
   // Nothing is batched here.
   FilePlan file = PlanFile(plan, stream_bytes, 0);
   PartPlanner planner(plan, tasks, options);
+  planner.Reserve(file.units.size());
   for (const Unit& unit : file.units) planner.CountUnit(unit);
   for (size_t tensor = 0; tensor < plan.tensors.size(); ++tensor) {
     if (SavedElementBytes(plan.tensors[tensor].dtype) == 0) {

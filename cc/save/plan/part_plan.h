@@ -26,6 +26,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "save/plan/file_plan.h"
 #include "save/plan/save_plan.h"
 
@@ -47,10 +48,10 @@ struct Part {
   int64_t end;
   int64_t offset;  // of its first byte in the data file
   int64_t size_bytes;
-  int writer;                       // number of a task
-  int group;                        // or kDirect
-  std::vector<int> shards;          // indices into PlannedTensor::shards
-  std::vector<PartSource> sources;  // shard by shard and replica by replica
+  int writer;                                  // number of a task
+  int group;                                   // or kDirect
+  FewNumbers shards;                           // indices into PlannedTensor::shards
+  absl::InlinedVector<PartSource, 1> sources;  // shard by shard and replica by replica
 };
 
 struct PartPlan {

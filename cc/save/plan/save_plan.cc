@@ -8,10 +8,11 @@
 
 #include "save/plan/save_plan.h"
 
-#include <map>
-#include <unordered_map>
+#include <memory>
+#include <optional>
 #include <utility>
 
+#include "absl/hash/hash.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "core/boxes/tiling.h"
@@ -21,33 +22,18 @@
 namespace autodist {
 namespace {
 
-// All entries of one name.
-struct Variable {
-  std::string name;
-  const SaveEntry* first;  // the entry others must agree with
-  Aggregation aggregation;
-  Dims shape;
-  std::vector<Box> boxes;
-  std::vector<tensorflow::TensorSlice> slices;
-  std::vector<std::vector<int>> sources;
-  // Of all boxes but the first: most variables have no other.
-  std::map<std::pair<Dims, Dims>, int> later_boxes;
-
-  // The number of the shard at `place`.
-  int FindOrAdd(Place place) {
-    const int next = static_cast<int>(boxes.size());
-    if (next > 0) {
-      if (place.box == boxes[0]) return 0;
-      const auto [found, is_new] =
-          later_boxes.emplace(std::make_pair(place.box.start, place.box.extent), next);
-      if (!is_new) return found->second;
-    }
-    boxes.push_back(std::move(place.box));
-    slices.push_back(std::move(place.slice));
-    sources.emplace_back();
-    return next;
-  }
+constexpr std::pair<Aggregation, absl::string_view> kAggregations[] = {
+    {Aggregation::kMean, "MEAN"},
+    {Aggregation::kSum, "SUM"},
+    {Aggregation::kOnlyFirstReplica, "ONLY_FIRST_REPLICA"},
 };
+
+absl::string_view NameOf(Aggregation aggregation) {
+  for (const auto& [known, name] : kAggregations) {
+    if (known == aggregation) return name;
+  }
+  return "";
+}
 
 absl::Status Refuse(const std::string& name, absl::string_view problem) {
   return absl::InvalidArgumentError(
@@ -64,105 +50,143 @@ absl::StatusOr<Place> PlaceOf(const SaveEntry& entry) {
   return place;
 }
 
-// Adds `entry`, at `place`, to the variable of its name.
-absl::Status AddEntry(const SaveEntry& entry, Place place, Aggregation aggregation,
-                      Variable* variable) {
-  const Dims value_shape = DimsOf(entry.shape);
-  if (value_shape != place.box.extent) {
-    return Refuse(entry.name,
-                  absl::StrCat("shard ", place.box.ToString(), " needs a value of shape ",
-                               DimsToString(place.box.extent), ", got one of shape ",
-                               DimsToString(value_shape)));
+// Hashes and compares shards, given by their numbers in a list, by their boxes. The list may move.
+struct HashOfBox {
+  const std::vector<PlannedShard>* const* shards;
+  size_t operator()(int number) const {
+    const Box& box = (**shards)[number].box;
+    return absl::HashOf(box.start, box.extent);
   }
-  if (place.shape != variable->shape) {
-    return Refuse(entry.name,
-                  absl::StrCat("entries disagree in the full shape: ",
-                               DimsToString(variable->shape), " and ", DimsToString(place.shape)));
-  }
-  if (entry.dtype != variable->first->dtype) {
-    return Refuse(entry.name, absl::StrCat("entries disagree in dtype: ",
-                                           tensorflow::DataTypeString(variable->first->dtype),
-                                           " in shard ", variable->boxes[0].ToString(), " and ",
-                                           tensorflow::DataTypeString(entry.dtype), " in shard ",
-                                           place.box.ToString()));
-  }
-  if (aggregation != variable->aggregation) {
-    return Refuse(entry.name,
-                  absl::StrCat("entries disagree in aggregation: ", variable->first->aggregation,
-                               " and ", entry.aggregation));
-  }
-  const int shard = variable->FindOrAdd(std::move(place));
-  variable->sources[shard].push_back(entry.source);
-  return absl::OkStatus();
-}
+};
 
-// Whether some of the variable is not among its boxes, as when other tasks save the rest.
-bool IsPartial(const Variable& variable) {
-  int64_t covered = 0;
-  for (const Box& box : variable.boxes) covered += box.elements();
-  return covered < *CheckedElements(variable.shape);
-}
+struct HasSameBox {
+  const std::vector<PlannedShard>* const* shards;
+  bool operator()(int a, int b) const { return (**shards)[a].box == (**shards)[b].box; }
+};
 
-absl::Status CheckVariable(const Variable& variable, bool may_be_partial) {
-  const tensorflow::DataType dtype = variable.first->dtype;
-  if (SavedElementBytes(dtype) == 0 && dtype != tensorflow::DT_STRING &&
-      dtype != tensorflow::DT_VARIANT) {
-    return Refuse(variable.name, absl::StrCat("values of dtype ", tensorflow::DataTypeString(dtype),
-                                              " cannot be saved"));
-  }
-  if (!(may_be_partial && IsPartial(variable))) {
-    if (const auto problem = CheckTiling(variable.shape, variable.boxes); problem.has_value()) {
-      return Refuse(variable.name, *problem);
-    }
-  }
-  if (!CanReduce(variable.aggregation, ArithmeticOf(dtype).type)) {
-    for (size_t i = 0; i < variable.boxes.size(); ++i) {
-      if (variable.sources[i].size() < 2) continue;
-      return Refuse(variable.name,
-                    absl::StrCat("aggregation ", variable.first->aggregation, " of ",
-                                 variable.sources[i].size(), " replicas of shard ",
-                                 variable.boxes[i].ToString(), " is not defined for dtype ",
-                                 tensorflow::DataTypeString(dtype)));
-    }
-  }
-  return absl::OkStatus();
-}
-
-void PlanWhole(Variable variable, SavePlan* plan) {
-  PlannedTensor tensor;
-  tensor.name = std::move(variable.name);
-  tensor.dtype = variable.first->dtype;
-  tensor.shape = std::move(variable.shape);
-  tensor.aggregation = variable.aggregation;
-  for (size_t i = 0; i < variable.boxes.size(); ++i) {
-    tensor.shards.push_back({std::move(variable.boxes[i]), std::move(variable.sources[i])});
-  }
-  plan->tensors.push_back(std::move(tensor));
-}
-
-void PlanSlices(Variable variable, SavePlan* plan) {
-  for (size_t i = 0; i < variable.boxes.size(); ++i) {
-    PlannedTensor tensor;
-    tensor.name = variable.name;
-    tensor.dtype = variable.first->dtype;
-    tensor.shape = variable.boxes[i].extent;
-    tensor.aggregation = variable.aggregation;
-    tensor.shards.push_back({Box::Whole(tensor.shape), std::move(variable.sources[i])});
-    tensor.slice_of = SliceOf{variable.shape, std::move(variable.slices[i])};
-    plan->tensors.push_back(std::move(tensor));
-  }
-}
-
-// A single box that is everything is written whole even where slices are asked for, as stock
-// BundleWriter::AddSlice does.
-bool IsOneWhole(const Variable& variable) {
-  return variable.boxes.size() == 1 && variable.boxes[0].extent == variable.shape;
-}
+// What is needed to find one of several shards by its box.
+struct ByBox {
+  const std::vector<PlannedShard>* shards = nullptr;
+  absl::flat_hash_set<int, HashOfBox, HasSameBox> numbers{0, HashOfBox{&shards},
+                                                          HasSameBox{&shards}};
+};
 
 }  // namespace
 
+// All entries of one name.
+struct SavePlanBuilder::Variable {
+  PlannedTensor whole;                          // as one tensor
+  bool is_whole;                                // not written as slices, unless it is one
+  std::vector<tensorflow::TensorSlice> slices;  // of the shards, if they are written as slices
+  std::unique_ptr<ByBox> by_box;                // null for one shard, as most variables have
+
+  absl::Status Refuse(absl::string_view problem) const {
+    return autodist::Refuse(whole.name, problem);
+  }
+
+  // Adds `entry`, which lies at `place`.
+  absl::Status Add(const SaveEntry& entry, Place place, Aggregation aggregation) {
+    const Dims value_shape = DimsOf(entry.shape);
+    if (value_shape != place.box.extent) {
+      return Refuse(absl::StrCat("shard ", place.box.ToString(), " needs a value of shape ",
+                                 DimsToString(place.box.extent), ", got one of shape ",
+                                 DimsToString(value_shape)));
+    }
+    if (place.shape != whole.shape) {
+      return Refuse(absl::StrCat("entries disagree in the full shape: ", DimsToString(whole.shape),
+                                 " and ", DimsToString(place.shape)));
+    }
+    if (entry.dtype != whole.dtype) {
+      return Refuse(absl::StrCat(
+          "entries disagree in dtype: ", tensorflow::DataTypeString(whole.dtype), " in shard ",
+          whole.shards[0].box.ToString(), " and ", tensorflow::DataTypeString(entry.dtype),
+          " in shard ", place.box.ToString()));
+    }
+    if (aggregation != whole.aggregation) {
+      return Refuse(absl::StrCat("entries disagree in aggregation: ", NameOf(whole.aggregation),
+                                 " and ", entry.aggregation));
+    }
+    whole.shards[FindOrAdd(std::move(place))].sources.push_back(entry.source);
+    return absl::OkStatus();
+  }
+
+  // The number of the shard at `place`.
+  int FindOrAdd(Place place) {
+    std::vector<PlannedShard>& shards = whole.shards;
+    const int next = static_cast<int>(shards.size());
+    if (next > 0 && place.box == shards[0].box) return 0;
+    shards.emplace_back().box = std::move(place.box);
+    if (next > 0) {
+      if (by_box == nullptr) by_box = std::make_unique<ByBox>();
+      by_box->shards = &shards;
+      const auto [found, is_new] = by_box->numbers.insert(next);
+      if (!is_new) {
+        shards.pop_back();
+        return *found;
+      }
+    }
+    if (!is_whole) slices.push_back(std::move(place.slice));
+    return next;
+  }
+
+  // A single box that is everything is written whole even where slices are asked for, as stock
+  // BundleWriter::AddSlice does.
+  bool IsOneWhole() const {
+    return whole.shards.size() == 1 && whole.shards[0].box.extent == whole.shape;
+  }
+
+  // Whether some of the variable is not among its shards, as when other tasks save the rest.
+  bool IsPartial() const {
+    int64_t covered = 0;
+    for (const PlannedShard& shard : whole.shards) covered += shard.box.elements();
+    return covered < *CheckedElements(whole.shape);
+  }
+
+  absl::Status CheckBoxes(bool may_be_partial) const {
+    if (IsOneWhole() || (may_be_partial && IsPartial())) return absl::OkStatus();
+    std::vector<Box> boxes;
+    boxes.reserve(whole.shards.size());
+    for (const PlannedShard& shard : whole.shards) boxes.push_back(shard.box);
+    const std::optional<std::string> problem = CheckTiling(whole.shape, boxes);
+    return problem.has_value() ? Refuse(*problem) : absl::OkStatus();
+  }
+
+  absl::Status Check(bool may_be_partial) const {
+    const tensorflow::DataType dtype = whole.dtype;
+    if (SavedElementBytes(dtype) == 0 && dtype != tensorflow::DT_STRING &&
+        dtype != tensorflow::DT_VARIANT) {
+      return Refuse(
+          absl::StrCat("values of dtype ", tensorflow::DataTypeString(dtype), " cannot be saved"));
+    }
+    absl::Status status = CheckBoxes(may_be_partial);
+    if (!status.ok()) return status;
+    if (CanReduce(whole.aggregation, ArithmeticOf(dtype).type)) return absl::OkStatus();
+    for (const PlannedShard& shard : whole.shards) {
+      if (shard.sources.size() < 2) continue;
+      return Refuse(absl::StrCat("aggregation ", NameOf(whole.aggregation), " of ",
+                                 shard.sources.size(), " replicas of shard ", shard.box.ToString(),
+                                 " is not defined for dtype ", tensorflow::DataTypeString(dtype)));
+    }
+    return absl::OkStatus();
+  }
+
+  void PlanSlices(SavePlan* plan) {
+    for (size_t i = 0; i < whole.shards.size(); ++i) {
+      PlannedShard& shard = whole.shards[i];
+      PlannedTensor tensor;
+      tensor.name = whole.name;
+      tensor.dtype = whole.dtype;
+      tensor.shape = shard.box.extent;
+      tensor.aggregation = whole.aggregation;
+      tensor.shards.push_back({Box::Whole(tensor.shape), std::move(shard.sources)});
+      tensor.slice_of = std::make_shared<SliceOf>(SliceOf{whole.shape, std::move(slices[i])});
+      plan->tensors.push_back(std::move(tensor));
+    }
+  }
+};
+
 std::string PlannedTensor::ToString() const {
-  if (!slice_of.has_value()) return absl::StrCat("variable '", absl::CHexEscape(name), "'");
+  if (slice_of == nullptr) return absl::StrCat("variable '", absl::CHexEscape(name), "'");
   return absl::StrCat("variable '", absl::CHexEscape(name), "', slice ",
                       slice_of->slice.DebugString());
 }
@@ -188,65 +212,89 @@ bool IsWrittenWhole(tensorflow::DataType dtype, SaveLayout layout, bool own_file
 }
 
 absl::StatusOr<Aggregation> ParseAggregation(absl::string_view name) {
-  if (name == "MEAN") return Aggregation::kMean;
-  if (name == "SUM") return Aggregation::kSum;
-  if (name == "ONLY_FIRST_REPLICA") return Aggregation::kOnlyFirstReplica;
+  for (const auto& [aggregation, known] : kAggregations) {
+    if (name == known) return aggregation;
+  }
   return absl::InvalidArgumentError(
       absl::StrCat("aggregation '", name, "' is none of MEAN, SUM, ONLY_FIRST_REPLICA"));
 }
 
-absl::StatusOr<SavePlan> BuildSavePlan(const std::vector<SaveEntry>& entries, SaveLayout layout) {
-  std::vector<Variable> variables;
-  std::unordered_map<absl::string_view, int> index;  // of names in `entries`
-  variables.reserve(entries.size());
-  index.reserve(entries.size());
-  for (const SaveEntry& entry : entries) {
-    if (entry.name.empty()) {
-      return absl::InvalidArgumentError("the name of a variable is empty");
-    }
-    absl::StatusOr<Aggregation> aggregation = ParseAggregation(entry.aggregation);
-    if (!aggregation.ok()) return Refuse(entry.name, aggregation.status().message());
-    absl::StatusOr<Place> place = PlaceOf(entry);
-    if (!place.ok()) return place.status();
-    const auto [found, is_new] = index.emplace(entry.name, static_cast<int>(variables.size()));
-    if (is_new) {
-      Variable variable;
-      variable.name = entry.name;
-      variable.first = &entry;
-      variable.aggregation = *aggregation;
-      variable.shape = place->shape;
-      variables.push_back(std::move(variable));
-    }
-    const absl::Status status =
-        AddEntry(entry, *std::move(place), *aggregation, &variables[found->second]);
-    if (!status.ok()) return status;
-  }
+size_t SavePlanBuilder::HashOfName::operator()(absl::string_view name) const {
+  return absl::HashOf(name);
+}
 
-  SavePlan plan;
-  plan.tensors.reserve(variables.size());
-  for (Variable& variable : variables) {
-    const absl::Status status = CheckVariable(variable, layout == SaveLayout::kSlices);
-    if (!status.ok()) return status;
-    ++plan.variable_count;
-    plan.shard_count += variable.boxes.size();
-    for (std::vector<int>& sources : variable.sources) {
-      plan.replica_count += sources.size();
-      if (TakesFirstReplica(variable.aggregation, variable.first->dtype)) sources.resize(1);
-    }
-    if (IsOneWhole(variable) ||
-        IsWrittenWhole(variable.first->dtype, layout, /*own_files=*/false)) {
-      PlanWhole(std::move(variable), &plan);
-    } else {
-      PlanSlices(std::move(variable), &plan);
-    }
+size_t SavePlanBuilder::HashOfName::operator()(int number) const {
+  return absl::HashOf(absl::string_view((*variables)[number].whole.name));
+}
+
+bool SavePlanBuilder::HasName::operator()(int number, absl::string_view name) const {
+  return (*variables)[number].whole.name == name;
+}
+
+SavePlanBuilder::SavePlanBuilder(SaveLayout layout)
+    : layout_(layout), by_name_(0, HashOfName{&variables_}, HasName{&variables_}) {}
+
+SavePlanBuilder::~SavePlanBuilder() = default;
+
+absl::Status SavePlanBuilder::Add(const SaveEntry& entry) {
+  if (entry.name.empty()) return absl::InvalidArgumentError("the name of a variable is empty");
+  absl::StatusOr<Aggregation> aggregation = ParseAggregation(entry.aggregation);
+  if (!aggregation.ok()) return Refuse(entry.name, aggregation.status().message());
+  absl::StatusOr<Place> place = PlaceOf(entry);
+  if (!place.ok()) return place.status();
+  const auto found = by_name_.find(absl::string_view(entry.name));
+  if (found != by_name_.end()) {
+    return variables_[*found].Add(entry, *std::move(place), *aggregation);
   }
+  Variable& variable = variables_.emplace_back();
+  variable.whole.name = entry.name;
+  variable.whole.aggregation = *aggregation;
+  variable.whole.dtype = entry.dtype;
+  variable.whole.shape = place->shape;
+  variable.is_whole = IsWrittenWhole(entry.dtype, layout_, /*own_files=*/false);
+  by_name_.insert(static_cast<int>(variables_.size()) - 1);
+  return variable.Add(entry, *std::move(place), *aggregation);
+}
+
+absl::StatusOr<SavePlan> SavePlanBuilder::Finish() {
+  SavePlan plan;
+  by_name_.clear();
+  plan.tensors.reserve(variables_.size());
+  for (Variable& variable : variables_) {
+    const absl::Status status = variable.Check(layout_ == SaveLayout::kSlices);
+    if (!status.ok()) return status;
+    PlannedTensor& whole = variable.whole;
+    ++plan.variable_count;
+    plan.shard_count += whole.shards.size();
+    for (PlannedShard& shard : whole.shards) {
+      plan.replica_count += shard.sources.size();
+      if (TakesFirstReplica(whole.aggregation, whole.dtype)) shard.sources.resize(1);
+    }
+    if (variable.is_whole || variable.IsOneWhole()) {
+      whole.shards.shrink_to_fit();
+      plan.tensors.push_back(std::move(whole));
+    } else {
+      variable.PlanSlices(&plan);
+    }
+    variable.by_box = nullptr;
+  }
+  std::vector<Variable>().swap(variables_);
   return plan;
+}
+
+absl::StatusOr<SavePlan> BuildSavePlan(const std::vector<SaveEntry>& entries, SaveLayout layout) {
+  SavePlanBuilder builder(layout);
+  for (const SaveEntry& entry : entries) {
+    const absl::Status status = builder.Add(entry);
+    if (!status.ok()) return status;
+  }
+  return builder.Finish();
 }
 
 std::vector<int> SourcesOf(const PlannedTensor& planned, absl::Span<const int> shards) {
   std::vector<int> sources;
   for (int shard : shards) {
-    const std::vector<int>& replicas = planned.shards[shard].sources;
+    const auto& replicas = planned.shards[shard].sources;
     sources.insert(sources.end(), replicas.begin(), replicas.end());
   }
   return sources;

@@ -7,10 +7,12 @@
 #ifndef AUTODIST_SAVE_PLAN_SAVE_PLAN_H_
 #define AUTODIST_SAVE_PLAN_SAVE_PLAN_H_
 
-#include <optional>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
+#include "absl/container/inlined_vector.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
@@ -22,11 +24,14 @@
 
 namespace autodist {
 
+// Numbers of which there are one or two as a rule.
+using FewNumbers = absl::InlinedVector<int, 2>;
+
 struct PlannedShard {
   Box box;  // within the planned tensor
   // The replicas to read, in the order they were given; only the first where the aggregation
   // ignores others.
-  std::vector<int> sources;
+  FewNumbers sources;
 };
 
 // The place of a slice in its logical variable.
@@ -41,7 +46,7 @@ struct PlannedTensor {
   Dims shape;  // of the bytes written
   Aggregation aggregation = Aggregation::kMean;
   std::vector<PlannedShard> shards;
-  std::optional<SliceOf> slice_of;  // absent: the whole variable
+  std::shared_ptr<const SliceOf> slice_of;  // null: the whole variable
 
   // How messages call it, e.g. "variable 'emb'" or "variable 'emb', slice 0,4:-".
   std::string ToString() const;
@@ -81,12 +86,47 @@ bool IsWrittenWhole(tensorflow::DataType dtype, SaveLayout layout, bool own_file
 // The aggregation of a name such as "MEAN".
 absl::StatusOr<Aggregation> ParseAggregation(absl::string_view name);
 
-// Groups `entries` into logical variables. Entries of one name are shards if their slices differ,
-// and replicas if their slices are the same. Refuses slices that cannot be parsed or lie outside
-// their shape, and values that do not fit their slice. Refuses entries of a name that disagree in
-// shape, dtype or aggregation. Refuses shards that overlap or leave a hole, and replicas that
-// cannot be aggregated. Under kSlices a hole is allowed: another task may save it. Errors name the
-// variable, the boxes and the numbers.
+// Groups entries into logical variables, one entry after the other. Entries of one name are shards
+// if their slices differ, and replicas if their slices are the same. Refuses slices that cannot be
+// parsed or lie outside their shape, and values that do not fit their slice. Refuses entries of a
+// name that disagree in shape, dtype or aggregation. Refuses shards that overlap or leave a hole,
+// and replicas that cannot be aggregated. Under kSlices a hole is allowed: another task may save
+// it. Errors name the variable, the boxes and the numbers.
+class SavePlanBuilder {
+ public:
+  explicit SavePlanBuilder(SaveLayout layout);
+  ~SavePlanBuilder();
+  SavePlanBuilder(const SavePlanBuilder&) = delete;
+  SavePlanBuilder& operator=(const SavePlanBuilder&) = delete;
+
+  absl::Status Add(const SaveEntry& entry);
+
+  // REQUIRES: Add() has failed for no entry. To be called once.
+  absl::StatusOr<SavePlan> Finish();
+
+ private:
+  struct Variable;
+
+  // Hashes and compares variables, given by their numbers, by their names.
+  struct HashOfName {
+    using is_transparent = void;
+    const std::vector<Variable>* variables;
+    size_t operator()(absl::string_view name) const;
+    size_t operator()(int number) const;
+  };
+  struct HasName {
+    using is_transparent = void;
+    const std::vector<Variable>* variables;
+    bool operator()(int number, absl::string_view name) const;
+    bool operator()(int a, int b) const { return a == b; }
+  };
+
+  const SaveLayout layout_;
+  std::vector<Variable> variables_;  // in the order in which their names came
+  absl::flat_hash_set<int, HashOfName, HasName> by_name_;
+};
+
+// The plan of all `entries`.
 absl::StatusOr<SavePlan> BuildSavePlan(const std::vector<SaveEntry>& entries, SaveLayout layout);
 
 // The sources of some shards of a tensor, shard by shard and replica by replica.

@@ -90,8 +90,8 @@ TEST(EntriesBecomeShardsAndReplicas) {
   EXPECT_EQ(plan->shard_count, 2);
   EXPECT_EQ(plan->replica_count, 3);
   EXPECT_EQ(plan->tensors.size(), 1u);
-  EXPECT_EQ(plan->tensors[0].shards[0].sources, (std::vector<int>{0, 2}));
-  EXPECT_EQ(plan->tensors[0].shards[1].sources, std::vector<int>{1});
+  EXPECT_TRUE((plan->tensors[0].shards[0].sources == FewNumbers{0, 2}));
+  EXPECT_TRUE((plan->tensors[0].shards[1].sources == FewNumbers{1}));
 }
 
 TEST(RestorableLayoutsCutOnlyWhatStockCannotCut) {

@@ -298,20 +298,19 @@ class SharedSave(reusable_save.ReusableSave):
         )
 
     def _plan(self, writers: _Writers, shapes: dict[int, tuple[tuple[int, ...], int]]) -> Any:
-        entries = []
-        for number, source in enumerate(self._placed.sources):
-            shape, encoded_bytes = shapes[number]
-            entries.append(
-                (
-                    source.name,
-                    source.slice_spec,
-                    source.aggregation,
-                    source.dtype.as_datatype_enum,
-                    shape,
-                    self._homes[number],
-                    encoded_bytes,
-                )
+        # Not a list: there may be a million.
+        entries = (
+            (
+                source.name,
+                source.slice_spec,
+                source.aggregation,
+                source.dtype.as_datatype_enum,
+                shapes[number][0],
+                self._homes[number],
+                shapes[number][1],
             )
+            for number, source in enumerate(self._placed.sources)
+        )
         memory = self._transport.memory_bytes
         try:
             return _native.bundle().ClusterPlan(
