@@ -193,7 +193,8 @@ def test_refuses_a_copy_without_its_libraries(monkeypatch, tmp_path):
     monkeypatch.setattr(_build_info, "__file__", str(tmp_path / "_build_info.py"))
     with pytest.raises(
         ImportError,
-        match=r"_autodist_ops.so and _bundle\S* and _planning\S* and _runtime\S* and _tables\S* is missing from .* Run: pip",
+        match=r"_autodist_ops.so and _bundle\S* and _planning\S* and _runtime\S* and _tables\S* is missing "
+        "from .* Run: pip",
     ):
         _installation.check_build()
 
