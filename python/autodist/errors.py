@@ -23,3 +23,11 @@ class UnsupportedGraphError(AutoDistError, ValueError):
 
 class GraphStateError(AutoDistError, RuntimeError):
     """A graph or a session is not in the state that the call needs."""
+
+
+class MissingCheckpointError(AutoDistError, FileNotFoundError):
+    """There is no checkpoint under a prefix."""
+
+
+class LeaseError(AutoDistError, OSError):
+    """A checkpoint cannot be leased, so a saver may remove it while it is read."""

@@ -16,7 +16,8 @@ import tensorflow as tf
 from autodist import checkpoint
 from autodist.checkpoint.keeping import lease_lock, leases
 from autodist.checkpoint.saver import Saver
-from support.python_programs import environment
+from autodist.errors import LeaseError, MissingCheckpointError
+from support.python_programs import environment, run_python
 
 tf1 = tf.compat.v1
 
@@ -37,6 +38,26 @@ def prefixes(directory: Path) -> set[str]:
 @pytest.fixture
 def saver(session: Any) -> Saver:
     return Saver(max_to_keep=1, durable=False)
+
+
+WITHOUT_TENSORFLOW = """
+import sys
+from autodist import checkpoint
+checkpoint.pin(sys.argv[1], "from elsewhere")
+assert list(checkpoint.pins(sys.argv[2])) == [sys.argv[1]]
+with checkpoint.reading(sys.argv[1]):
+    pass
+assert checkpoint.unpin(sys.argv[1])
+checkpoint.pin(sys.argv[1], "again")
+assert "tensorflow" not in sys.modules
+"""
+
+
+def test_a_process_without_tensorflow_pins(session: Any, tmp_path: Path, saver: Saver) -> None:
+    first = saver.save(session, str(tmp_path / "m"), 1)
+    run_python("-c", WITHOUT_TENSORFLOW, first, tmp_path, fresh=True)
+    saver.save(session, str(tmp_path / "m"), 2)
+    assert checkpoint.pins(tmp_path)[first].reason == "again"
 
 
 def test_a_pinned_checkpoint_stays(session: Any, tmp_path: Path, saver: Saver) -> None:
@@ -62,9 +83,9 @@ def test_a_pin_can_be_taken_away(session: Any, tmp_path: Path, saver: Saver) -> 
 
 
 def test_what_is_not_there_cannot_be_pinned(tmp_path: Path) -> None:
-    with pytest.raises(tf.errors.NotFoundError, match=r"there is no .*m\.index"):
+    with pytest.raises(MissingCheckpointError, match=r"there is no .*m\.index"):
         checkpoint.pin(tmp_path / "m")
-    with pytest.raises(tf.errors.NotFoundError, match="its directory is missing"):
+    with pytest.raises(MissingCheckpointError, match="its directory is missing"):
         checkpoint.pin(tmp_path / "none" / "m")
     assert not list(tmp_path.iterdir())
 
@@ -191,7 +212,7 @@ def test_a_lease_that_cannot_be_written_is_refused(
 
     monkeypatch.setattr(os, "open", refuse)
     with (
-        pytest.raises(tf.errors.PermissionDeniedError, match="cannot be leased"),
+        pytest.raises(LeaseError, match="cannot be leased"),
         checkpoint.reading(first),
     ):
         pass

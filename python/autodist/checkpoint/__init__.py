@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-# Where the names are that need TensorFlow.
+# Where the names are. Those of pins and leases need TensorFlow only for paths such as gs://.
 _MODULES = {
     "KeepBest": "autodist.checkpoint.keeping.best_checkpoints",
     "best": "autodist.checkpoint.keeping.best_checkpoints",

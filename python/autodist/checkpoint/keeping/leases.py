@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import secrets
 import threading
@@ -11,12 +10,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import tensorflow as tf
-
 from autodist import _log
-from autodist.checkpoint.files import bundle, paths
+from autodist.checkpoint.files import paths
+from autodist.checkpoint.keeping import side_files
 from autodist.checkpoint.keeping.lease_lock import SUFFIX, LeaseLock, NoLocksError
-from autodist.process import background
+from autodist.errors import LeaseError, MissingCheckpointError
 
 _LOGGER = _log.get_logger()
 
@@ -39,17 +37,15 @@ def reading(prefix: Any) -> Iterator[str]:
         The prefix.
 
     Raises:
-        tf.errors.NotFoundError: There is no checkpoint under the prefix, or it was just removed.
-        tf.errors.OpError: The file of the lease cannot be written.
+        MissingCheckpointError: There is no checkpoint under the prefix, or it was just removed.
+        LeaseError: The file of the lease cannot be written.
     """
     prefix = paths.text(prefix)
     with _held(prefix):
-        if not bundle.exists(prefix):
-            raise tf.errors.NotFoundError(
-                None,
-                None,
+        if not side_files.exists(prefix + ".index"):
+            raise MissingCheckpointError(
                 f"{prefix} cannot be read: there is no {prefix}.index. It was removed, or is not "
-                "complete; autodist.checkpoint.latest finds the newest one",
+                "complete; autodist.checkpoint.latest finds the newest one"
             )
         yield prefix
 
@@ -87,30 +83,26 @@ def removing(prefix: str) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def _held(prefix: str) -> Iterator[None]:
-    if not paths.is_local(prefix):
-        with _renewed(prefix):
-            yield
-        return
-    lock = LeaseLock(paths.for_system_calls(prefix) + SUFFIX)
+    lock = None
     try:
-        lock.share()
+        if paths.is_local(prefix):
+            lock = LeaseLock(paths.for_system_calls(prefix) + SUFFIX)
+            lock.share()
     except NoLocksError:
-        with _renewed(prefix):
-            yield
-        return
-    except FileNotFoundError as error:
-        raise tf.errors.NotFoundError(
-            None, None, f"{prefix} cannot be read: its directory is missing"
+        lock = None
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingCheckpointError(
+            f"{prefix} cannot be read: its directory is missing"
         ) from error
     except OSError as error:
-        is_denied = error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}
-        kind = tf.errors.PermissionDeniedError if is_denied else tf.errors.UnknownError
-        raise kind(
-            None,
-            None,
+        raise LeaseError(
             f"{prefix} cannot be leased: {error}. Without a lease a saver may remove it while it "
-            "is read. Read it outside of reading(), or copy it",
+            "is read. Read it outside of reading(), or copy it"
         ) from error
+    if lock is None:
+        with _renewed(prefix):
+            yield
+        return
     try:
         yield
     finally:
@@ -120,15 +112,17 @@ def _held(prefix: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _renewed(prefix: str) -> Iterator[None]:
     """Holds a lease by a file that is renewed, where there are no locks."""
+    from autodist.process import background
+
     path = f"{prefix}{SUFFIX}-{secrets.token_hex(8)}"
     ended = threading.Event()
 
     def renew() -> None:
         while not ended.wait(_RENEWED_EVERY_SECONDS):
-            with contextlib.suppress(tf.errors.OpError):
-                _touch(path)
+            with contextlib.suppress(*side_files.errors()):
+                side_files.write(path, b"\n")
 
-    _touch(path)
+    side_files.write(path, b"\n")
     if not background.can_start(renew, "autodist-lease"):
         _LOGGER.warning(
             "%s: no thread could be started to renew its lease, which counts for %g s",
@@ -139,29 +133,32 @@ def _renewed(prefix: str) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        bundle.remove_file(path)
+        _remove(path)
 
 
-def _touch(path: str) -> None:
-    with tf.io.gfile.GFile(path, "w") as file:
-        file.write("\n")
+def _remove(path: str) -> None:
+    with contextlib.suppress(*side_files.errors()):
+        side_files.remove(path)
 
 
 def _is_read_elsewhere(prefix: str) -> bool:
     """Tells whether a lease without a lock counts; removes those that do not."""
-    start = prefix + SUFFIX + "-"
-    counts = False
+    directory, first = paths.parent(prefix), paths.name(prefix) + SUFFIX + "-"
     try:
-        found = bundle.paths_that_begin(start)
-    except (OSError, UnicodeDecodeError, tf.errors.OpError):
+        names = side_files.names_in(directory)
+    except side_files.errors():
         return False  # A directory that cannot be listed: nobody can tell.
-    for path in found:
-        try:
-            written = tf.io.gfile.stat(path).mtime_nsec / 1e9
-        except tf.errors.OpError:
+    counts = False
+    for name in names:
+        if not name.startswith(first):
             continue
-        if time.time() - written < _COUNTS_SECONDS:
+        path = paths.join(directory, name)
+        try:
+            age = time.time() - side_files.time_of(path)
+        except side_files.errors():
+            continue
+        if age < _COUNTS_SECONDS:
             counts = True
         else:
-            bundle.remove_file(path)
+            _remove(path)
     return counts

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import socket
+import time
 from typing import Any
 
-import tensorflow as tf
+from autodist.checkpoint.files import paths
+from autodist.checkpoint.keeping import leases, side_files
 
-from autodist.checkpoint.files import bundle, paths, staged_files
-from autodist.checkpoint.keeping import leases
-from autodist.checkpoint.keeping.pin_file import SUFFIX, Pin
+SUFFIX = ".pin"
+_FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Pin:
+    """Why a checkpoint is pinned.
+
+    Attributes:
+        reason: What was said; may be empty.
+        host: The machine on which it was pinned.
+        time: When, in seconds since 1970.
+    """
+
+    reason: str
+    host: str
+    time: float
 
 
 def pin(prefix: Any, reason: str = "") -> None:
@@ -19,12 +38,15 @@ def pin(prefix: Any, reason: str = "") -> None:
         reason: Why; shown by `pins`.
 
     Raises:
-        tf.errors.NotFoundError: There is no checkpoint under the prefix.
-        tf.errors.OpError: The file of the pin cannot be written.
+        MissingCheckpointError: There is no checkpoint under the prefix.
+        OSError: The file of the pin cannot be written; on another file system than a local one a
+            `tf.errors.OpError`.
     """
     prefix = paths.text(prefix)
+    pinned = Pin(reason, socket.gethostname(), round(time.time(), 3))
+    text = json.dumps({"format": _FORMAT, **dataclasses.asdict(pinned)}, indent=1) + "\n"
     with leases.reading(prefix):
-        staged_files.write(prefix + SUFFIX, Pin.now(reason).contents(), durable=True)
+        side_files.write(prefix + SUFFIX, text.encode())
 
 
 def unpin(prefix: Any) -> bool:
@@ -37,12 +59,12 @@ def unpin(prefix: Any) -> bool:
         Whether it was pinned.
 
     Raises:
-        tf.errors.OpError: The file of the pin cannot be removed.
+        OSError: The file of the pin cannot be removed; as for `pin`.
     """
     path = paths.text(prefix) + SUFFIX
-    if not tf.io.gfile.exists(path):
+    if not side_files.exists(path):
         return False
-    tf.io.gfile.remove(path)
+    side_files.remove(path)
     return True
 
 
@@ -53,15 +75,13 @@ def pins(directory: Any) -> dict[str, Pin]:
         directory: Its path.
 
     Raises:
-        OSError: It cannot be listed; on another file system than a local one a
-            `tf.errors.OpError`.
-        tf.errors.OpError: A file of a pin cannot be read.
+        OSError: It cannot be listed, or a file of a pin cannot be read; as for `pin`.
     """
     directory = paths.text(directory)
-    found = [name for name in bundle.names_in(directory) if name.endswith(SUFFIX)]
-    names = sorted(name for name in found if paths.is_utf8(name))
-    prefixes = [paths.join(directory, name.removesuffix(SUFFIX)) for name in names]
-    return {prefix: _read(prefix + SUFFIX) for prefix in prefixes if bundle.exists(prefix)}
+    names = set(side_files.names_in(directory))
+    pinned = [name.removesuffix(SUFFIX) for name in sorted(names) if name.endswith(SUFFIX)]
+    prefixes = [paths.join(directory, name) for name in pinned if name + ".index" in names]
+    return {prefix: _parse(side_files.read(prefix + SUFFIX)) for prefix in prefixes}
 
 
 def is_pinned(prefix: str) -> bool:
@@ -73,11 +93,14 @@ def is_pinned(prefix: str) -> bool:
         prefix: The checkpoint's prefix.
     """
     try:
-        return bool(tf.io.gfile.exists(prefix + SUFFIX))
-    except tf.errors.OpError:
+        return side_files.exists(prefix + SUFFIX)
+    except side_files.errors():
         return True
 
 
-def _read(path: str) -> Pin:
-    with tf.io.gfile.GFile(path, "rb") as file:
-        return Pin.parse(file.read())
+def _parse(contents: bytes) -> Pin:
+    try:
+        found = json.loads(contents)
+        return Pin(str(found["reason"]), str(found["host"]), float(found["time"]))
+    except (ValueError, KeyError, TypeError):
+        return Pin("(its file is unreadable)", "", 0.0)
