@@ -51,7 +51,7 @@ _FOLDERS: dict[str, tuple[str, ...]] = {
     "ops": (".", "replicas", "streams", "save", "restore"),
     "save": ("plan", "data", "commit", "."),
     "storage": (".", "posix", "directory"),
-    "tables": (".", "bytes", "table", "bundle", "saved_slices", "sums", "writing"),
+    "tables": (".", "bytes", "table", "bundle", "saved_slices", "sums", "graph", "writing"),
 }
 # The libraries that only some packages may include, by the first part of the path of their headers.
 _LIBRARIES = {

@@ -20,9 +20,15 @@ TOGETHER = {
     f"clusters/test_{name}.py": "cluster"
     for name in ("cluster_specs", "one_state", "training", "trouble")
 }
+# The checkpoints of stock are made once per process.
+TOGETHER |= {
+    f"workbench/test_{name}.py": "workbench"
+    for name in ("commands", "command_line", "reading", "remote", "verify")
+}
 # In seconds on two cores, roughly; what is not here is quick.
 SECONDS = {
     "cluster": 150,
+    "workbench": 60,
     "graph/test_row_updates.py": 140,
     "clusters/test_saves.py": 120,
     "documents/test_examples.py": 100,

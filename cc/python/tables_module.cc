@@ -23,6 +23,7 @@
 #include "tables/bundle/dtype.h"
 #include "tables/bytes/crc32c.h"
 #include "tables/bytes/masked_crc.h"
+#include "tables/graph/graph_nodes.h"
 #include "tables/outcome.h"
 #include "tables/saved_slices/saved_slices.h"
 #include "tables/sums/range_sums.h"
@@ -165,10 +166,10 @@ std::vector<StoredRange> RangesOf(
   return ranges;
 }
 
-py::list SumRanges(const py::bytes& path,
+py::list SumRanges(const std::optional<py::bytes>& path, const std::optional<py::bytes>& data,
                    const std::vector<std::tuple<int64_t, int64_t, int32_t, int64_t>>& rows,
                    int threads, const py::object& progress) {
-  const Source source(path, std::nullopt);
+  const Source source(path, ViewOf(data));
   RangeSums sums(source.get(), RangesOf(rows), threads);
   for (bool is_done = false; !is_done;) {
     {
@@ -248,6 +249,36 @@ py::list CheckSlicesOf(const py::bytes& path) {
   return texts;
 }
 
+py::list Texts(const std::vector<std::string>& strings) {
+  py::list texts;
+  for (const std::string& string : strings) texts.append(Text(string));
+  return texts;
+}
+
+py::dict ReadGraph(const py::bytes& data, bool is_saved_model) {
+  GraphNodes graph;
+  const std::string_view bytes(data);
+  const Outcome outcome = [&] {
+    const ReleasedGil released;
+    return ReadGraphNodes(bytes, is_saved_model ? GraphFile::kSavedModel : GraphFile::kMetaGraph,
+                          &graph);
+  }();
+  Check(outcome, "");
+  py::list nodes;
+  for (const GraphNode& node : graph.nodes) {
+    const py::object shape = node.has_shape ? py::object(Numbers(node.shape)) : py::none();
+    nodes.append(py::make_tuple(Text(node.name), node.op, Texts(node.inputs), node.dtype, shape,
+                                Text(node.shared_name), node.dtypes, Texts(node.strings)));
+  }
+  py::dict result;
+  result["node_count"] = graph.node_count;
+  result["nodes"] = nodes;
+  result["has_saver"] = graph.has_saver;
+  result["restore_op"] = Text(graph.restore_op);
+  result["filename_tensor"] = Text(graph.filename_tensor);
+  return result;
+}
+
 const char* KindName(int64_t type) {
   switch (KindOfFileSystem(type)) {
     case FileSystemKind::kOneMachine:
@@ -305,12 +336,13 @@ Raises:
 }
 
 void AddSums(py::module_* module) {
-  module->def("sum_ranges", &SumRanges, py::arg("path"), py::arg("rows"), py::arg("threads"),
-              py::arg("progress") = py::none(),
-              R"doc(The CRCs of ranges of a file, by several threads.
+  module->def("sum_ranges", &SumRanges, py::arg("path"), py::arg("data"), py::arg("rows"),
+              py::arg("threads"), py::arg("progress") = py::none(),
+              R"doc(The CRCs of ranges of a file or of bytes, by several threads.
 
 Args:
-    path: The file.
+    path: The file; or None.
+    data: The bytes; or None.
     rows: A tuple (offset, bytes, dtype, elements) for each range. The CRC of strings (dtype 7) and
         variants (21) is that of TensorFlow's format.
     threads: How many; each needs half a MiB.
@@ -340,6 +372,18 @@ void AddSavedSlices(py::module_* module) {
               "slices. Errors as read_index.");
 }
 
+void AddGraph(py::module_* module) {
+  module->def("read_graph", &ReadGraph, py::arg("data"), py::arg("is_saved_model"),
+              R"doc(What a .meta file or saved_model.pb tells of variables, saves and restores.
+
+Returns:
+    A dict with `node_count`, `has_saver`, `restore_op`, `filename_tensor`, and `nodes`: tuples
+    (name, op, inputs, dtype, shape or None, shared_name, dtypes, strings).
+
+Raises:
+    DamagedError: the bytes hold no graph.)doc");
+}
+
 }  // namespace
 }  // namespace autodist
 
@@ -349,6 +393,7 @@ PYBIND11_MODULE(_tables, module) {
   autodist::AddIndex(&module);
   autodist::AddSums(&module);
   autodist::AddSavedSlices(&module);
+  autodist::AddGraph(&module);
   autodist::AddTableWriting(&module);
   module.def(
       "dtype_info",

@@ -26,6 +26,8 @@ class _FallbackHandler(logging.StreamHandler):  # type: ignore[type-arg]
 
 def printable(text: str) -> str:
     """A name or path from elsewhere as it may be printed: without what a terminal would obey."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 

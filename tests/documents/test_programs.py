@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from autodist import cli
+from autodist.cli import app
 from autodist.cluster.spec.resource_spec import ResourceSpec
 from support.documents import (
     DOCUMENTS,
@@ -86,6 +86,17 @@ def test_the_example_of_the_readme_runs_as_written(tmp_path: Path) -> None:
         assert fine_tuned < distributed
 
 
+def parse(arguments: list[str]) -> None:
+    """Parses a command line of `autodist`, and runs nothing; raises if it is none."""
+    group = app.make()
+    with group.make_context("autodist", list(arguments)) as context:
+        name, command, rest = group.resolve_command(
+            context, [*context._protected_args, *context.args]
+        )
+        assert command is not None
+        command.make_context(name, rest, parent=context)
+
+
 def test_commands_name_what_there_is() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+(?: [a-z-]+)*):", makefile, re.MULTILINE))
@@ -99,7 +110,7 @@ def test_commands_name_what_there_is() -> None:
             elif program == "python":
                 assert arguments[0] in files or (ROOT / arguments[0]).is_file(), command
             elif program == "autodist":
-                cli.make_parser().parse_args(arguments)
+                parse(arguments)
             else:
                 assert program == "pip", (name_of(page), command)
 

@@ -77,6 +77,41 @@ def _two_devices() -> None:
             v1.get_variable(f"v{number}", initializer=tf.constant(_values("float32", (8,))))
 
 
+def _save_tensors(prefix: str, tensors: dict[str, object]) -> None:
+    names = sorted(tensors)
+    values = [tensors[name] for name in names]
+    tf.raw_ops.SaveV2(
+        prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names), tensors=values
+    )
+
+
+def _save_pairs(root: Path) -> None:
+    """Two checkpoints that differ in every way, and two whose names differ by their scope."""
+    table = np.arange(40, dtype=np.float32).reshape(10, 4)
+    changed = table.copy()
+    changed[3, 1] += 0.5
+    changed[7] = np.nan
+    (root / "pairs").mkdir()
+    both = {"same": table, "nan": changed}
+    first = both | {"x": table, "gone": table, "shape": table, "dtype": table, "scalar": 1.0}
+    first |= {"large": np.int64([1 << 62, 5]), "text": ["a", "b"]}
+    second = both | {"x": changed, "new": table, "shape": table[:5], "scalar": 2.0}
+    second |= {"dtype": table.astype(np.float64), "large": np.int64([(1 << 62) + 1, 5])}
+    _save_tensors(f"{root}/pairs/a", first)
+    _save_tensors(f"{root}/pairs/b", second | {"text": ["a", "c"]})
+    layers = {f"layer_{i}/{part}": table[i] for i in range(4) for part in ("kernel", "bias")}
+    _save_tensors(f"{root}/pairs/old", {f"model/{name}": v for name, v in layers.items()})
+    _save_tensors(f"{root}/pairs/new", {f"net/encoder/{name}": v for name, v in layers.items()})
+
+
+def _save_large(root: Path) -> None:
+    (root / "large").mkdir()
+    parts = tf.split(tf.range(100_000, dtype=tf.float32), 100_000)
+    names = [f"layer_{i // 100}/block/v{i}/weights" for i in range(100_000)]
+    _save_tensors(f"{root}/large/many", dict(zip(names, parts, strict=True)))
+    _save_tensors(f"{root}/large/big", {"big": tf.ones([24, 1 << 20]), "small": tf.zeros([3])})
+
+
 def _describe(prefix: str) -> dict[str, object]:
     reader = tf.train.load_checkpoint(prefix)
     variables = {}
@@ -137,7 +172,8 @@ def main(directory: str) -> None:
     model.compile(optimizer="adam", loss="mse")
     model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
     tf.train.Checkpoint(model=model).write(f"{root}/keras/model.ckpt")
-    tf.saved_model.save(tf.Module(), f"{root}/empty_saved_model")
+    _save_pairs(root)
+    _save_large(root)
     module = tf.Module()
     module.w = weights
     tf.saved_model.save(module, f"{root}/saved_model")

@@ -21,7 +21,7 @@ from autodist.workbench.reading import state_file, v1, v2
 from autodist.workbench.reading.checkpoint import Checkpoint
 from autodist.workbench.storage import places
 
-_SAVED_MODELS = ("saved_model.pb", "saved_model.pbtxt")
+SAVED_MODELS = ("saved_model.pb", "saved_model.pbtxt")
 _OF_A_BUNDLE = re.compile(r"(.*)\.(index|data-[0-9]{5}-of-[0-9]{5})")
 
 
@@ -71,10 +71,15 @@ def open_checkpoint(path: str) -> Checkpoint:
     """
     found = find(path)
     if not found.prefix:
-        raise errors.NotFoundError(
-            f"{printable(path)!r} is a graph; it holds no values. Give a checkpoint"
-        )
+        raise no_values(path)
     return read(found.prefix)
+
+
+def no_values(path: str) -> errors.NotFoundError:
+    """Returns the error of a graph where a checkpoint should be."""
+    return errors.NotFoundError(
+        f"{printable(path)!r} is a graph; it holds no values. Give a checkpoint"
+    )
 
 
 def read(prefix: str) -> Checkpoint:
@@ -96,13 +101,32 @@ def prefixes_in(directory: str) -> list[str]:
     ]
 
 
+def old_prefixes_in(directory: str) -> list[str]:
+    """Returns the prefixes of the V1 checkpoints in a directory that have a `.meta` file."""
+    names = places.names_in(directory)
+    prefixes = [
+        places.join(directory, name.removesuffix(".meta"))
+        for name in names
+        if name.endswith(".meta") and name.removesuffix(".meta") + ".index" not in names
+    ]
+    return [prefix for prefix in prefixes if has_old_files(prefix)]
+
+
+def has_old_files(prefix: str) -> bool:
+    """Tells whether there are files of a V1 checkpoint, all of them or some."""
+    try:
+        return bool(v1.files_of(prefix))
+    except errors.DamagedError:
+        return True  # Reading it tells what is wrong.
+
+
 def _checkpoint(prefix: str, state: state_file.State | None = None) -> Found:
     graph = prefix + ".meta"
     return Found("checkpoint", prefix, graph if places.is_file(graph) else "", state)
 
 
 def _find_in(directory: str) -> Found:
-    for name in _SAVED_MODELS:
+    for name in SAVED_MODELS:
         graph = places.join(directory, name)
         if places.is_file(graph):
             return Found("saved_model", places.join(directory, "variables/variables"), graph, None)
@@ -132,7 +156,7 @@ def _find_latest(state: state_file.State) -> Found:
 
 def _find_file(path: str) -> Found:
     directory, name = places.split(path)
-    if name in _SAVED_MODELS:
+    if name in SAVED_MODELS:
         return _find_in(directory)
     if name.endswith(".meta"):
         return Found("meta", "", path, None)

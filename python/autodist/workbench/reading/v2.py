@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from autodist._log import printable
@@ -60,9 +61,20 @@ def from_index(prefix: str, index: Any) -> Checkpoint:
         format="V2",
         files=tuple(data_file(prefix, i, index.file_count) for i in range(index.file_count)),
         index_file=prefix + ".index",
-        variables=tuple(_variables(prefix, index)),
+        variables=_without_collection(lambda: tuple(_variables(prefix, index))),
         unlisted_slices=index.unlisted_slices,
     )
+
+
+def _without_collection(make: Callable[[], tuple[Variable, ...]]) -> tuple[Variable, ...]:
+    """Makes many objects that hold no circles, which Python would search for again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return make()
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _variables(prefix: str, index: Any) -> Iterator[Variable]:

@@ -1,0 +1,1 @@
+"""The commands: each shows what a module of `autodist.workbench.commands` returns."""

@@ -1,0 +1,116 @@
+"""`autodist stat`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from autodist.cli import output, progress
+from autodist.workbench.commands import statistics
+from autodist.workbench.reading import finding
+
+_MIB = 1 << 20
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+@click.command("stat")
+@click.argument("path")
+@output.patterns_argument
+@click.option("--bad", is_flag=True, help="Show only variables with NaN or infinite elements.")
+@click.option(
+    "--threads", type=click.IntRange(min=0), default=0, help="0, the default: one a processor."
+)
+@click.option(
+    "--memory",
+    type=click.IntRange(min=1),
+    default=statistics.DEFAULT_MEMORY_BYTES // _MIB,
+    show_default=True,
+    metavar="MIB",
+    help="What blocks of values may need.",
+)
+@output.json_option
+def command(
+    path: str,
+    patterns: tuple[str, ...],
+    bad: bool,
+    threads: int,
+    memory: int,
+    as_json: bool,
+) -> int:
+    """Show minimum, maximum, mean, deviation, NaNs, zeros and distribution of variables.
+
+    NAME is a variable's name or a pattern. The exit code is 1 if an element is NaN or infinite.
+    """
+    total = statistics.total_bytes(finding.open_checkpoint(path))
+    with progress.shown("stat", total) as tell:
+        results = statistics.statistics(
+            path, patterns, threads=threads, memory_bytes=memory * _MIB, progress=tell
+        )
+    is_bad = any(_is_bad(result) for result in results)
+    if bad:
+        results = [result for result in results if _is_bad(result)]
+    if as_json:
+        output.write_json([_json(result) for result in results])
+    else:
+        headings = ["NAME", "DTYPE", "MIN", "MAX", "MEAN", "STD", "NAN", "INF", "ZEROS", ""]
+        output.write_table(headings, map(_row, results), right=range(2, 9))
+    return 1 if is_bad else 0
+
+
+def _is_bad(result: statistics.Statistic) -> bool:
+    figures = result.figures
+    return figures is not None and figures.nans + figures.infinities > 0
+
+
+def _row(result: statistics.Statistic) -> list[str]:
+    variable, figures = result
+    if figures is None:
+        return [variable.name, variable.dtype, *[""] * 8]
+    if not figures.finite:
+        numbers = ["", "", "", ""]
+    else:
+        numbers = [
+            output.number_text(number)
+            for number in (figures.minimum, figures.maximum, figures.mean, figures.deviation)
+        ]
+    counts = [str(n) if n else "" for n in (figures.nans, figures.infinities)]
+    zeros = f"{figures.zeros / figures.count:.1%}" if figures.zeros else ""
+    return [variable.name, variable.dtype, *numbers, *counts, zeros, _sparkline(figures)]
+
+
+def _sparkline(figures: statistics.Figures) -> str:
+    counts = figures.histogram()
+    most = max(counts, default=0)
+    if not most or figures.minimum == figures.maximum:
+        return ""
+    # A bin with one element is seen beside one with thousands.
+    return "".join(
+        " " if not count else _BARS[max(0, round(count / most * len(_BARS)) - 1)]
+        for count in counts
+    )
+
+
+def _json(result: statistics.Statistic) -> dict[str, Any]:
+    variable, figures = result
+    about: dict[str, Any] = {
+        "name": variable.name,
+        "dtype": variable.dtype,
+        "shape": list(variable.shape),
+    }
+    if figures is None:
+        return about | {"figures": None}
+    has = figures.finite > 0
+    return about | {
+        "figures": {
+            "count": figures.count,
+            "min": figures.minimum if has else None,
+            "max": figures.maximum if has else None,
+            "mean": figures.mean if has else None,
+            "std": figures.deviation if has else None,
+            "nan": figures.nans,
+            "inf": figures.infinities,
+            "zeros": figures.zeros,
+            "histogram": figures.histogram(),
+        }
+    }

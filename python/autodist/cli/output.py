@@ -1,0 +1,96 @@
+"""How commands print: tables, JSON, and errors in one line."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+
+from autodist._log import printable
+
+
+class ClosedPipeError(Exception):
+    """Who reads the output has closed it. Not an `OSError`, of which click makes exit code 1."""
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, whose schema docs/workbench.md has."
+)
+patterns_argument = click.argument("patterns", nargs=-1, metavar="[NAME]...")
+
+
+def write(text: str = "") -> None:
+    """Prints a line; names in it must be printable already."""
+    # A name that is not UTF-8 stays the bytes it was.
+    data = (text + "\n").encode("utf-8", "surrogateescape")
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+    except BrokenPipeError as error:
+        raise ClosedPipeError from error
+
+
+def flush() -> None:
+    """Writes what is buffered."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise ClosedPipeError from error
+
+
+def write_json(data: Any) -> None:
+    """Prints a value as JSON. Numbers that JSON lacks become 'NaN', 'Infinity' and '-Infinity'."""
+    write(json.dumps(_finite(data), indent=2, ensure_ascii=True, allow_nan=False))
+
+
+def write_table(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()
+) -> None:
+    """Prints columns.
+
+    Args:
+        headings: Of the columns.
+        rows: The cells of each row.
+        right: The columns that are aligned to the right.
+    """
+    cells = [list(headings), *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    # The last column needs no padding on the right.
+    formats = [
+        f"{{:>{width}}}" if column in right else f"{{:<{width}}}"
+        for column, width in enumerate(widths)
+    ]
+    line = "  ".join(formats)
+    write("\n".join(line.format(*row).rstrip() for row in cells))
+
+
+def write_error(message: str, error: click.ClickException | None = None) -> None:
+    """Prints an error to stderr."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "autodist"
+    hint = f" Try '{command} --help'." if context else ""
+    print(f"{command}: {printable(message.rstrip('.'))}.{hint}", file=sys.stderr)
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """Returns a shape as `[3, 4]`."""
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def number_text(number: float) -> str:
+    """Returns a number with six digits."""
+    return f"{number:.6g}"
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, float) and not math.isfinite(data):
+        return "NaN" if math.isnan(data) else "Infinity" if data > 0 else "-Infinity"
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return data
