@@ -141,7 +141,7 @@ print(json.dumps([code, used.ru_utime + used.ru_stime, used.ru_maxrss, names]), 
 
 def measure(*arguments: object, directory: Path | None = None) -> tuple[int, float, int, list[str]]:
     """Returns exit code, seconds of processor time, KiB of memory, and packages that were loaded."""
-    done = run_python("-c", MEASURING, *arguments, directory=directory)
+    done = run_python("-c", MEASURING, *arguments, directory=directory, fresh=True)
     code, seconds, memory, names = json.loads(done.stderr.splitlines()[-1])
     return code, seconds, memory, names
 
