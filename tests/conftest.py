@@ -23,7 +23,7 @@ TOGETHER = {
 # The checkpoints of stock are made once per process.
 TOGETHER |= {
     f"workbench/test_{name}.py": "workbench"
-    for name in ("commands", "command_line", "reading", "remote", "verify")
+    for name in ("commands", "command_line", "documented_commands", "reading", "remote", "verify")
 }
 # In seconds on two cores, roughly; what is not here is quick.
 SECONDS = {
