@@ -5,6 +5,7 @@ process. Files stay together too where a directory shares what is made once per 
 take longest begin, so that no process is left with one of them at the end.
 """
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,23 +31,22 @@ SECONDS = {
     "cluster": 150,
     "workbench": 60,
     "graph/test_row_updates.py": 140,
-    "clusters/test_saves.py": 120,
     "documents/test_examples.py": 100,
-    "clusters/test_session_of_the_user.py": 60,
+    "clusters/test_joint_instants.py": 90,
+    "clusters/test_saves.py": 60,
+    "checkpoint/test_background_saves.py": 60,
+    "checkpoint/test_progress.py": 55,
     "clusters/test_busy_servers.py": 50,
     "demo/test_demo.py": 50,
     "checkpoint/test_file_systems.py": 45,
-    "clusters/test_data_files.py": 45,
     "benchmarks/test_speed_benchmarks.py": 45,
     "graph/test_split_control_flow.py": 45,
-    "clusters/test_one_script_jobs.py": 45,
-    "clusters/test_ssh.py": 40,
-    "clusters/test_saves_while_training.py": 40,
-    "hooks/test_end_of_program.py": 60,
-    "steps/test_worker_processes.py": 70,
-    "clusters/test_joint_instants.py": 130,
-    "checkpoint/test_progress.py": 55,
-    "checkpoint/test_background_saves.py": 60,
+    "hooks/test_end_of_program.py": 45,
+    "clusters/test_session_of_the_user.py": 35,
+    "steps/test_worker_processes.py": 35,
+    "clusters/test_ssh.py": 30,
+    "clusters/test_data_files.py": 25,
+    "clusters/test_one_script_jobs.py": 20,
 }
 
 
@@ -55,6 +55,11 @@ def start() -> Iterator[Start]:
     """Starts Python programs whose output can be read line by line, and kills those that are left."""
     with starting() as start:
         yield start
+
+
+def pytest_collection_finish() -> None:
+    """Spares the garbage collector what is imported by now: each look at it takes half a second."""
+    gc.freeze()
 
 
 def _group_of(node_id: str) -> str:
