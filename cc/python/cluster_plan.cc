@@ -189,7 +189,7 @@ class ClusterPlan {
     py::dict result;
     for (const auto& [task, stream] : streams) {
       result[py::int_(task)] =
-          py::make_tuple(Array(stream.numbers), Array(stream.parts), Array(stream.reads));
+          py::make_tuple(ToArray(stream.numbers), ToArray(stream.parts), ToArray(stream.reads));
     }
     return result;
   }
