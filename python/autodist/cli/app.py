@@ -17,6 +17,7 @@ _COMMANDS = {
     "verify": ("verification", "check every byte of checkpoints against their checksums"),
     "diff": ("differences", "compare two checkpoints"),
     "explain": ("explanation", "tell why a checkpoint would not restore"),
+    "pin": ("pinning", "keep checkpoints that savers would remove"),
     "doctor": ("diagnosis", "show versions, and what is safe in a directory"),
     "spec": ("spec", "check a resource spec"),
     "demo": (
