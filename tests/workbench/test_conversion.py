@@ -6,12 +6,14 @@ import tensorflow as tf
 
 from autodist.workbench import errors
 from autodist.workbench.commands.conversion import Conversion, convert
+from autodist.workbench.reading import tables
 from autodist.workbench.writing.casting import CastRule
 from autodist.workbench.writing.layouts import PartitionRule
 from autodist.workbench.writing.names import NameRules, read_name_map
 from autodist.workbench.writing.stored import Limits
 from autodist.workbench.writing.temporary_names import TargetInUseError
 from autodist.workbench.writing.values import FLOATS
+from support.python_programs import run_python
 from support.workbench.stock_writer import (
     assert_same_files,
     files_of,
@@ -275,6 +277,84 @@ def test_a_data_file_that_ends_early(stock, tmp_path):
     (tmp_path / "d.index").write_bytes(files[".index"])
     with pytest.raises(errors.DamagedError):
         converted(tmp_path / "d", tmp_path / "t")
+
+
+FAR = 1 << 61
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"offset": FAR},
+        {"offset": -1},
+        {"size": FAR, "shape": (FAR,)},
+        {"size": 3},
+        {"size": -8, "shape": (1 << 62,)},
+        {"file": 7},
+        {"file": -1},
+        {"dtype": 20},
+        {"dtype": 99},
+        {"dtype": 7},
+        {"shape": (1 << 40, 0), "size": 1},
+        {"offset": 4},
+        {"slices": [((0, 3),), ((3, 5),)]},
+        {"slices": [((0, 8),), ((0, 8),)]},
+    ],
+)
+def test_indexes_that_lie(tmp_path, change):
+    """No crash, no large allocation, and nothing is left."""
+    names = ("dtype", "shape", "place", "slices", "file", "offset", "size", "crc")
+    sound = (4, (8,), None, [], 0, 0, 8, 0)
+    rows = [(b"a", *{**dict(zip(names, sound, strict=True)), **change}.values())]
+    rows.append((b"b", 4, (8,), None, [], 0, 8, 8, 0))
+    rows += [
+        (b"a", 4, (place[0][1],), place, [], 0, 0, place[0][1], 0)
+        for place in change.get("slices", [])
+    ]
+    (tmp_path / "d.data-00000-of-00001").write_bytes(bytes(16))
+    try:
+        index = tables.module().build_index(1, rows)
+    except tables.module().UnsupportedError:
+        return
+    (tmp_path / "d.index").write_bytes(index)
+    with pytest.raises((errors.DamagedError, errors.UnsupportedError)):
+        converted(tmp_path / "d", tmp_path / "t", "*=whole")
+    with pytest.raises((errors.DamagedError, errors.UnsupportedError)):
+        converted(tmp_path / "d", tmp_path / "t", "*=0:2")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d.data-00000-of-00001", "d.index"]
+
+
+MEMORY = """
+import resource, sys
+from autodist.workbench.commands.conversion import Conversion, convert
+from autodist.workbench.reading import tables
+from autodist.workbench.writing.casting import CastRule
+from autodist.workbench.writing.layouts import PartitionRule
+from autodist.workbench.writing.stored import Limits
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+import ml_dtypes, numpy
+before = peak()
+for number, options in enumerate(
+    (
+        {"partitions": [PartitionRule.parse("w=1:3")]},
+        {"casts": [CastRule.parse("float32=bfloat16")]},
+        {"partitions": [PartitionRule.parse("w=0:3")], "casts": [CastRule.parse("float32=float64")]},
+    )
+):
+    convert(sys.argv[1], f"{sys.argv[1]}-{number}", Conversion(**options), limits=Limits(2, 4 << 20))
+print(peak() - before)
+print("tensorflow" in sys.modules or "libtensorflow" in open("/proc/self/maps").read())
+"""
+
+
+def test_memory_is_bounded_and_no_tensorflow_loaded(tmp_path):
+    source = save(tmp_path / "m", [whole("w", np.ones((1 << 14, 1 << 10), np.float32))])
+    peak_mib, has_tensorflow = run_python("-c", MEMORY, source, fresh=True).stdout.split()
+    assert int(peak_mib) < 24  # of 64 MiB
+    assert has_tensorflow == "False"
 
 
 def test_a_checkpoint_is_not_replaced_unasked(stock, tmp_path):

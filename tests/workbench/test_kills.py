@@ -36,7 +36,7 @@ def test_kills_before_each_call(tmp_path, former):
         arguments = [str(tmp_path / "former/m")]
     (tmp_path / "kills").mkdir()
     module = "support.workbench.killed_commands"
-    result = run_python("-m", module, source, str(tmp_path / "kills"), *arguments)
+    result = run_python("-m", module, source, tmp_path / "kills", *arguments, fresh=True)
     kills = int(result.stdout.split()[-1])
     assert kills > (10 if former == "none" else 20)
     seen = set()

@@ -34,7 +34,14 @@ from autodist.workbench.writing.names import NameRules
 from autodist.workbench.writing.scratch import Scratch, encode_strings, load_strings
 from autodist.workbench.writing.sources import open_regular, open_source
 from autodist.workbench.writing.staged_file import StagedFile
-from autodist.workbench.writing.stored import Box, Limits, OpenedFile, StoredPiece, StoredTensor
+from autodist.workbench.writing.stored import (
+    Box,
+    Limits,
+    OpenedFile,
+    StoredPiece,
+    StoredTensor,
+    memory_option,
+)
 from autodist.workbench.writing.values import CastValues, Values, read_elements
 
 if TYPE_CHECKING:
@@ -312,7 +319,7 @@ def _extract_strings(
     if elements * dtype.itemsize > limits.memory_bytes:
         raise errors.UnsupportedError(
             f"the strings of array {printable(tensor.name)!r} take {elements * dtype.itemsize} "
-            "bytes, and all must be in memory: give --memory so many or more"
+            f"bytes, and all must be in memory: give {memory_option(elements * dtype.itemsize)} or more"
         )
     raw = data.read(elements * dtype.itemsize)
     values = np.frombuffer(raw, dtype).tolist()

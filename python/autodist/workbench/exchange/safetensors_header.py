@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from autodist._log import printable
 from autodist.workbench import errors
-from autodist.workbench.writing.stored import Dims
+from autodist.workbench.writing.stored import Dims, memory_option
 
 METADATA = "__metadata__"
 _MOST_HEADER_BYTES = 100_000_000  # the format's own limit
@@ -111,7 +111,7 @@ def header_size(start: bytes, path: str, most_bytes: int) -> int:
     if size > most_bytes:
         raise errors.UnsupportedError(
             f"{printable(path)!r} has a header of {size} bytes, too many for the memory allowed: "
-            f"give --memory {8 * size} or more"
+            f"give {memory_option(8 * size)} or more"
         )
     return size
 

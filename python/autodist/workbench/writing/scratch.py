@@ -24,6 +24,7 @@ from autodist.workbench.writing.stored import (
     OpenedFile,
     StoredPiece,
     StoredTensor,
+    memory_option,
 )
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def load_strings(tensor: StoredTensor, limits: Limits) -> np.ndarray[Any, Any]:
     if tensor.size > limits.memory_bytes:
         raise errors.UnsupportedError(
             f"the strings of tensor {printable(tensor.name)!r} take {tensor.size} bytes, and all "
-            f"must be in memory: give --memory {tensor.size} or more"
+            f"must be in memory: give {memory_option(tensor.size)} or more"
         )
     values = np.empty(tensor.shape, object)
     for piece in tensor.pieces:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autodist._log import printable
@@ -18,6 +19,7 @@ from autodist.workbench.writing.stored import (
     Limits,
     OpenedFile,
     StoredTensor,
+    memory_option,
     place_of,
     stored_tensor,
 )
@@ -82,7 +84,34 @@ def open_source(
             if piece.file not in files and 0 <= piece.file < len(checkpoint.files):
                 files[piece.file] = open_regular(checkpoint.files[piece.file], held)
     tensors = [stored_tensor(variable, files) for variable in checkpoint.variables]
+    _refuse_bad_ranges(tensors)
     return source_of(tensors, len(files))
+
+
+def _refuse_bad_ranges(tensors: Sequence[StoredTensor]) -> None:
+    """Refuses ranges beyond the end of a file, and those that share bytes.
+
+    Otherwise a small file could stand for any amount of memory or of space.
+    """
+    by_file: dict[OpenedFile, list[tuple[int, int, str]]] = {}
+    for tensor in tensors:
+        for piece in tensor.pieces:
+            by_file.setdefault(piece.file, []).append((piece.offset, piece.size, tensor.name))
+    for file, ranges in by_file.items():
+        size = os.fstat(file.descriptor).st_size
+        end = 0
+        for offset, length, name in sorted(ranges):
+            if length and offset < end:
+                raise errors.DamagedError(
+                    f"tensor {printable(name)!r} has bytes of {printable(file.path)!r} that another "
+                    "one has too. The index is damaged."
+                )
+            end = max(end, offset + length)
+            if end > size:
+                raise errors.DamagedError(
+                    f"tensor {printable(name)!r} ends at byte {end} of {printable(file.path)!r}, "
+                    f"which has {size} bytes"
+                )
 
 
 def source_of(tensors: list[StoredTensor], file_count: int) -> Source:
@@ -132,7 +161,7 @@ def _decode_v1(checkpoint: Checkpoint, scratch: Scratch, limits: Limits) -> Sour
             if piece.size > limits.memory_bytes:
                 raise errors.UnsupportedError(
                     f"a slice of tensor {printable(variable.name)!r} takes {piece.size} bytes, and "
-                    f"the V1 format has it in one piece: give --memory {piece.size} or more"
+                    f"the V1 format has it in one piece: give {memory_option(piece.size)} or more"
                 )
             value = v1.read_value(checkpoint, variable, piece)
             data, crc = encode_strings(value) if isinstance(value, list) else (value, None)

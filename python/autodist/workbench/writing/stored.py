@@ -28,6 +28,11 @@ class Limits(NamedTuple):
         return min(8 << 20, max(64 << 10, self.memory_bytes // (4 * max(1, self.threads))))
 
 
+def memory_option(size: int) -> str:
+    """The option that allows so many bytes, for messages."""
+    return f"--memory {-(-size // (1 << 20))}"
+
+
 class OpenedFile(NamedTuple):
     """A file that is open for the life of a command."""
 
