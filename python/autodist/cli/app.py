@@ -18,6 +18,11 @@ _COMMANDS = {
     "diff": ("differences", "compare two checkpoints"),
     "explain": ("explanation", "tell why a checkpoint would not restore"),
     "pin": ("pinning", "keep checkpoints that savers would remove"),
+    "convert": ("conversion", "copy a checkpoint with another layout, format, names or dtypes"),
+    "average": ("averaging", "write the mean of checkpoints"),
+    "export": ("exporting", "write variables to a .safetensors or .npz file"),
+    "import": ("importing", "make a checkpoint of a .safetensors or .npz file"),
+    "repair": ("repair", "rebuild an index or a state file from what is sound"),
     "doctor": ("diagnosis", "show versions, and what is safe in a directory"),
     "spec": ("spec", "check a resource spec"),
     "demo": (
@@ -49,7 +54,8 @@ def make() -> click.Group:
     group = _Commands(
         "autodist",
         help="Saves a distributed TensorFlow training as the original, single-node model, and works "
-        "on any TensorFlow checkpoint: ls, show, stat, verify, diff, explain.",
+        "on any TensorFlow checkpoint: it lists, shows, verifies, compares, explains, converts, averages, "
+        "exports and repairs them.",
         invoke_without_command=True,
         no_args_is_help=False,
         callback=_show_help_without_command,

@@ -159,7 +159,7 @@ class _Checker:
                     self._progress(before + done, total)
 
             sums = tables.module().sum_ranges(
-                path, [row for _, _, row in entries], self._limits.threads, advance
+                path, None, [row for _, _, row in entries], self._limits.threads, advance
             )
             self._done_bytes += sum(row[1] for _, _, row in entries)
             for (name, crc, row), found in zip(entries, sums, strict=True):

@@ -204,7 +204,7 @@ def _check(name: str, dtype: str, pieces: Sequence[StoredPiece], limits: Limits)
     for file, group in by_file.items():
         rows = [(piece.offset, piece.size, number, piece.box.elements) for piece in group]
         path = f"/proc/self/fd/{file.descriptor}".encode()
-        sums = tables.module().sum_ranges(path, rows, limits.threads)
+        sums = tables.module().sum_ranges(path, None, rows, limits.threads)
         for piece, found in zip(group, sums, strict=True):
             if found != piece.crc:
                 raise damaged(name, piece)
