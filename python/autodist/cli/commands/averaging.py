@@ -30,8 +30,8 @@ def command(
     target: str,
     weights: str | None,
     take: tuple[str, ...],
-    overwrite: bool,  # noqa: FBT001 - click's options
-    as_json: bool,  # noqa: FBT001
+    overwrite: bool,
+    as_json: bool,
     limits: Limits,
 ) -> int:
     """Write the mean of checkpoints of one model.

@@ -60,15 +60,15 @@ def command(
     source: str,
     target: str,
     partitions: tuple[str, ...],
-    whole: bool,  # noqa: FBT001 - click's options
+    whole: bool,
     shards: int | None,
     drop: tuple[str, ...],
     rename_map: Path | None,
     rename: tuple[tuple[str, str], ...],
     casts: tuple[str, ...],
-    dry_run: bool,  # noqa: FBT001
-    overwrite: bool,  # noqa: FBT001
-    as_json: bool,  # noqa: FBT001
+    dry_run: bool,
+    overwrite: bool,
+    as_json: bool,
     limits: Limits,
 ) -> int:
     """Write a copy of a checkpoint with another layout, format, names or dtypes.

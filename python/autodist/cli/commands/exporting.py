@@ -56,12 +56,12 @@ def command(
     file: str,
     form: str | None,
     drop: tuple[str, ...],
-    drop_slots: bool,  # noqa: FBT001 - click's options
+    drop_slots: bool,
     rename_map: Path | None,
     rename: tuple[tuple[str, str], ...],
     casts: tuple[str, ...],
-    overwrite: bool,  # noqa: FBT001
-    as_json: bool,  # noqa: FBT001
+    overwrite: bool,
+    as_json: bool,
     limits: Limits,
 ) -> int:
     """Write the tensors of a checkpoint to a .safetensors or .npz file.

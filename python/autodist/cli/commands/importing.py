@@ -33,10 +33,10 @@ def command(
     file: str,
     prefix: str,
     form: str | None,
-    plain: bool,  # noqa: FBT001 - click's options
-    accept_changes: bool,  # noqa: FBT001
-    overwrite: bool,  # noqa: FBT001
-    as_json: bool,  # noqa: FBT001
+    plain: bool,
+    accept_changes: bool,
+    overwrite: bool,
+    as_json: bool,
     limits: Limits,
 ) -> int:
     """Write a checkpoint with the tensors of a .safetensors or .npz file.

@@ -21,7 +21,7 @@ from autodist.workbench.writing.stored import Limits
     "--threads", type=click.IntRange(min=0), default=0, help="0, the default: one a processor."
 )
 @output.json_option
-def command(path: str, write: bool, threads: int, as_json: bool) -> int:  # noqa: FBT001 - click's
+def command(path: str, write: bool, threads: int, as_json: bool) -> int:
     """Rebuild the index of a checkpoint, or the state file of a directory, from what is sound.
 
     PATH is a prefix or a directory. Without --write the command only says what it would do. What is
