@@ -7,6 +7,7 @@ import click
 from autodist import _log
 from autodist.cli import output, writing
 from autodist.workbench.commands import averaging
+from autodist.workbench.errors import ArgumentError
 from autodist.workbench.writing.stored import Limits
 
 
@@ -65,6 +66,4 @@ def _numbers(text: str | None) -> list[float] | None:
     try:
         return [float(number) for number in text.split(",")]
     except ValueError:
-        raise click.BadParameter(
-            f"{text!r}: expected numbers separated by commas", param_hint="--weights"
-        ) from None
+        raise ArgumentError(f"--weights {text!r}: expected numbers separated by commas") from None

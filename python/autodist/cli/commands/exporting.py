@@ -8,6 +8,7 @@ import click
 
 from autodist import _log
 from autodist.cli import output, writing
+from autodist.workbench.errors import ArgumentError
 from autodist.workbench.exchange import npz_files, safetensors_files
 from autodist.workbench.writing.casting import CastRule
 from autodist.workbench.writing.names import NameRules, read_name_map
@@ -94,7 +95,7 @@ def form_of(file: str, form: str | None) -> str:
     """Returns the format of a file: the one that is named, else the one that its name ends with."""
     found = form or next((known for known in _EXPORTS if file.endswith(f".{known}")), None)
     if found is None:
-        raise click.UsageError(
+        raise ArgumentError(
             f"{_log.printable(file)!r} ends neither with .safetensors nor with .npz: give --format"
         )
     return found

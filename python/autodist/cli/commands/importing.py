@@ -7,6 +7,7 @@ import click
 from autodist import _log
 from autodist.cli import output, writing
 from autodist.cli.commands.exporting import form_of
+from autodist.workbench.errors import ArgumentError
 from autodist.workbench.exchange import npz_files, safetensors_files
 from autodist.workbench.writing.stored import Limits
 
@@ -47,7 +48,7 @@ def command(
     with writing.shown("import") as tell:
         if form_of(file, form) == "npz":
             if plain or accept_changes:
-                raise click.UsageError("--plain and --accept-changes are for safetensors files")
+                raise ArgumentError("--plain and --accept-changes are for safetensors files")
             report = npz_files.import_npz(
                 file, prefix, overwrite=overwrite, limits=limits, progress=tell
             )
