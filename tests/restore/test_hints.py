@@ -46,6 +46,7 @@ def test_all_missing_names_are_listed_with_the_nearest(tmp_path: Path) -> None:
     assert "Key other not found in checkpoint" in message
     assert "'dense/ww': nearest are 'dense/w'" in message
     assert "'other': nearest are 'dense/" in message
+    assert "RestoreOptions(missing='keep')" in message
 
 
 @pytest.mark.parametrize(
@@ -86,6 +87,7 @@ def test_all_shapes_that_differ_are_listed_and_what_would_help(tmp_path: Path) -
     assert "'w': the graph has shape [3, 2], the checkpoint [2, 3]" in message
     assert "Saver(reshape=True) restores it" in message
     assert "'b': the graph has shape [4], the checkpoint [3]; the graph has 4 rows" in message
+    assert "RestoreOptions(grow={'b': 0}) restores it" in message
 
 
 def test_the_reshape_that_is_named_restores(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ _MOST_LISTED = 10
 _MOST_MATCHES = 3
 
 
+_WITHOUT_THEM = "RestoreOptions(missing='keep') or 'initialize' restores the others; name_map=... reads other names"
+
 # How many names are compared with a name that resembles none.
 _MOST_COMPARED = 2000
 
@@ -133,8 +135,10 @@ def describe(graph: Any, saver_def: Any, prefix: str) -> str:
         for restore_op in restore_nodes.find(graph, saver_def)
         for entry in restore_nodes.read_entries(restore_op)
     ]
+    missing = sorted({entry.name for entry in wanted if entry.name not in stored})
     lines = [
-        *about_names(sorted({e.name for e in wanted if e.name not in stored}), stored),
+        *about_names(missing, stored),
+        *([_WITHOUT_THEM] if missing else []),
         *_about_shapes(wanted, stored),
         *_about_dtypes(wanted, reader.get_variable_to_dtype_map()),
     ]
@@ -207,6 +211,8 @@ def _about_shapes(wanted: Iterable[restore_nodes.Entry], stored: _Shapes) -> lis
             line += "; they hold as many elements: Saver(reshape=True) restores it"
         elif len(shape) == len(found) and shape[1:] == found[1:]:
             line += f"; the graph has {shape[0]} rows, the checkpoint {found[0]}"
+            if shape[0] > found[0]:
+                line += f": RestoreOptions(grow={{{name!r}: 0}}) restores it"
         lines.append(line)
     return lines[:_MOST_LISTED]
 
@@ -215,8 +221,12 @@ def _about_dtypes(
     wanted: Iterable[restore_nodes.Entry], stored: Mapping[str, tf.DType]
 ) -> list[str]:
     lines = [
-        f"  {name!r}: the graph has dtype {dtype.name}, the checkpoint {stored[name].name}; read "
-        "it with tf.train.load_checkpoint and assign what tf.cast makes of it"
+        f"  {name!r}: the graph has dtype {dtype.name}, the checkpoint {stored[name].name}; "
+        + (
+            "RestoreOptions(cast=True) restores it"
+            if dtype.is_floating and stored[name].is_floating
+            else "read it with tf.train.load_checkpoint and assign what tf.cast makes of it"
+        )
         for name, dtype in dict.fromkeys((e.name, e.dtype) for e in wanted)
         if name in stored and stored[name] != dtype
     ]
