@@ -7,7 +7,7 @@
 # make torture every crash, power cut and error during a save, in full, and damaged files (an hour)
 # make torture-table stock TensorFlow in the same harness: the table of docs/design/durability.md (half an hour)
 # make census  every program of tests/support/programs under every strategy, with 1, 2 and 3 replicas (hours)
-# make fuzz    what reads checkpoints, under libFuzzer (an hour, or four times FUZZ_SECONDS)
+# make fuzz    what reads checkpoints, under libFuzzer (75 minutes, or five times FUZZ_SECONDS)
 # make reproducible   the wheel, built twice in different directories: the same bytes (some minutes)
 # make docs    the pages of docs/ and the reference, as HTML in build/docs; a broken link is an error
 # make build   quick in-place build for development: then `PYTHONPATH=python`

@@ -7,4 +7,4 @@
 set -euo pipefail
 archive="$(cd "$(dirname "$0")" && pwd)/corpus.tar.gz"
 tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
-  --directory="$1" --create index shape_and_slice slices strings | gzip -n9 > "$archive"
+  --directory="$1" --create index shape_and_slice slices strings tables | gzip -n9 > "$archive"

@@ -33,7 +33,7 @@ fi
 cmake --preset fuzz -DPython_EXECUTABLE="$python" -DCMAKE_CXX_COMPILER="$clang"
 cmake --build --preset fuzz
 mkdir -p build/fuzz/crashes
-for name in index slices strings shape_and_slice; do
+for name in index slices strings shape_and_slice tables; do
   mkdir -p "build/fuzz/new/$name"
   # A single allocation of more than 16 MiB is a crash, too: no file here holds as much.
   nice -n 19 "build/fuzz/cc/fuzz/${name}_fuzzer" -max_total_time="$seconds" -malloc_limit_mb=16 \

@@ -135,19 +135,20 @@ bool ParseSaver(std::string_view message, GraphNodes* graph) {
 }  // namespace
 
 Outcome ReadGraphNodes(std::string_view bytes, GraphFile file, GraphNodes* graph) {
-  std::optional<std::string_view> meta_graph = bytes;
+  std::string_view meta_graph = bytes;
   if (file == GraphFile::kSavedModel) {
     // The first of several: all of them have the same variables.
+    bool is_found = false;
     WireReader reader(bytes);
-    meta_graph = std::nullopt;
     while (reader.Next()) {
-      if (!meta_graph && reader.Is(2, WireType::kBytes)) meta_graph = reader.bytes();
+      if (is_found || !reader.Is(2, WireType::kBytes)) continue;
+      meta_graph = reader.bytes();
+      is_found = true;
     }
-    if (reader.is_malformed()) return NoGraph();
+    if (reader.is_malformed() || !is_found) return NoGraph();
   }
-  if (!meta_graph) return NoGraph();
   bool has_graph = false;
-  WireReader reader(*meta_graph);
+  WireReader reader(meta_graph);
   while (reader.Next()) {
     if (reader.Is(3, WireType::kBytes) && !ParseSaver(reader.bytes(), graph)) return NoGraph();
     if (!reader.Is(2, WireType::kBytes)) continue;
