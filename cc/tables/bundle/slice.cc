@@ -7,20 +7,8 @@
 namespace autodist {
 namespace {
 
-// TensorFlow's TensorShape::MaxDimensions().
-constexpr size_t kMostDimensions = 254;
-
 Outcome NoShape() { return Outcome::Damaged("it has no valid shape"); }
 Outcome NoSlice() { return Outcome::Damaged("it has no valid slice"); }
-
-Outcome ParseDim(std::string_view message, int64_t* size) {
-  *size = 0;
-  WireReader reader(message);
-  while (reader.Next()) {
-    if (reader.Is(1, WireType::kVarint)) *size = static_cast<int64_t>(reader.number());
-  }
-  return reader.is_malformed() ? NoShape() : Outcome::Good();
-}
 
 Outcome ParseExtent(std::string_view message, Extent* extent) {
   *extent = {0, kAllOfAxis};
@@ -69,14 +57,21 @@ void AppendUnsigned(uint64_t value, std::string* key) {
 
 }  // namespace
 
+bool ParseDim(std::string_view message, int64_t* size) {
+  *size = 0;
+  WireReader reader(message);
+  while (reader.Next()) {
+    if (reader.Is(1, WireType::kVarint)) *size = static_cast<int64_t>(reader.number());
+  }
+  return !reader.is_malformed();
+}
+
 Outcome ParseShape(std::string_view message, Dims* shape) {
   WireReader reader(message);
   while (reader.Next()) {
     if (reader.Is(2, WireType::kBytes)) {
       int64_t size;
-      Outcome outcome = ParseDim(reader.bytes(), &size);
-      if (!outcome.is_good()) return outcome;
-      if (shape->size() == kMostDimensions) return NoShape();
+      if (shape->size() == kMostDimensions || !ParseDim(reader.bytes(), &size)) return NoShape();
       shape->push_back(size);
     } else if (reader.Is(3, WireType::kVarint) && reader.number() != 0) {
       return NoShape();

@@ -32,7 +32,13 @@ struct Extent {
 };
 inline constexpr int64_t kAllOfAxis = -1;
 
+// TensorFlow's TensorShape::MaxDimensions().
+inline constexpr size_t kMostDimensions = 254;
+
 using Slice = std::vector<Extent>;  // an extent for each axis
+
+// Reads the size of a TensorShapeProto.Dim; false if the bytes are none.
+bool ParseDim(std::string_view message, int64_t* size);
 
 // Adds the dimensions of a TensorShapeProto to `shape`. Damaged if it is not one, or not the shape
 // of a tensor: at most 254 dimensions, none negative, elements that int64 can count.

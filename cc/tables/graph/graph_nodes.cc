@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "tables/bundle/dtype.h"
+#include "tables/bundle/slice.h"
 #include "tables/bytes/wire_reader.h"
 
 namespace autodist {
@@ -17,7 +18,6 @@ constexpr std::array<std::string_view, 14> kOps = {
     "Reshape",      "Restore",          "RestoreV2", "Save",       "SaveV2",
     "RestoreSlice", "VarHandleOp",      "Variable",  "VariableV2",
 };
-constexpr size_t kMostDimensions = 254;
 
 Outcome NoGraph() { return Outcome::Damaged("it holds no graph that can be read"); }
 
@@ -29,16 +29,6 @@ std::optional<std::string_view> FindMessage(std::string_view message, int field)
     if (reader.Is(field, WireType::kBytes)) found = reader.bytes();
   }
   return reader.is_malformed() ? std::nullopt : found;
-}
-
-// The size of a TensorShapeProto.Dim.
-bool ParseDim(std::string_view message, int64_t* size) {
-  *size = 0;
-  WireReader reader(message);
-  while (reader.Next()) {
-    if (reader.Is(1, WireType::kVarint)) *size = static_cast<int64_t>(reader.number());
-  }
-  return !reader.is_malformed();
 }
 
 bool ParseShapeAttr(std::string_view message, GraphNode* node) {
