@@ -307,16 +307,16 @@ absl::StatusOr<std::vector<uint32_t>> RestoreSession::ReceiveInside(
   if (buffer.data() == nullptr) return NoMemory();
   for (const Blocks::Block& block : blocks->blocks) {
     const int64_t size = block.loader->size_of(block.number);
-    absl::crc32c_t announced{0};
+    std::optional<absl::crc32c_t> announced;
     absl::Status status = NoteBlock(size);
     if (status.ok()) {
       status = block.loader->LoadBy(block.number, buffer.data(), [&](char* out) {
-        const absl::StatusOr<absl::crc32c_t> received = connection->Receive(out, size, cancelled);
+        const auto received = connection->Receive(out, size, cancelled);
         if (received.ok()) announced = *received;
         return received.status();
       });
     }
-    if (status.ok() && block.loader->crc_of(block.number) != announced) {
+    if (status.ok() && announced && block.loader->crc_of(block.number) != *announced) {
       status = connection->WrongSum();
     }
     if (!status.ok()) return status;

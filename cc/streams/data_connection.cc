@@ -3,6 +3,7 @@
 #include "streams/data_connection.h"
 
 #include <fcntl.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/uio.h>
@@ -21,6 +22,7 @@ namespace {
 constexpr int kWaitMicroseconds = 100000;
 
 constexpr uint32_t kFrameMagic = 0x4D524641;  // "AFRM"
+constexpr uint32_t kFileMagic = 0x4C494641;   // "AFIL": without a sum
 constexpr size_t kTrailerNumbers = 4;
 using Trailer = std::array<char, 4 * kTrailerNumbers>;
 
@@ -110,10 +112,17 @@ absl::Status DataConnection::Move(char* first, size_t first_size, char* second, 
 
 absl::Status DataConnection::Send(absl::string_view bytes, absl::crc32c_t crc,
                                   const std::atomic<bool>& cancelled) {
+  return SendTrailer(kFrameMagic, static_cast<int64_t>(bytes.size()), crc, bytes, cancelled);
+}
+
+// Sends `bytes`, and the trailer of a frame of `size` bytes.
+absl::Status DataConnection::SendTrailer(uint32_t magic, int64_t size, absl::crc32c_t crc,
+                                         absl::string_view bytes,
+                                         const std::atomic<bool>& cancelled) {
   Trailer trailer;
-  PutNumber(kFrameMagic, 0, &trailer);
+  PutNumber(magic, 0, &trailer);
   PutNumber(sent_++, 1, &trailer);
-  PutNumber(static_cast<uint32_t>(bytes.size()), 2, &trailer);
+  PutNumber(static_cast<uint32_t>(size), 2, &trailer);
   PutNumber(static_cast<uint32_t>(crc), 3, &trailer);
   // sendmsg() does not write to the bytes.
   return Move(
@@ -121,16 +130,42 @@ absl::Status DataConnection::Send(absl::string_view bytes, absl::crc32c_t crc,
       [this](msghdr* message) { return sendmsg(socket_.get(), message, MSG_NOSIGNAL); }, cancelled);
 }
 
-absl::StatusOr<absl::crc32c_t> DataConnection::Receive(char* out, int64_t size,
-                                                       const std::atomic<bool>& cancelled) {
+absl::Status DataConnection::SendFile(int file, int64_t offset, int64_t size,
+                                      const std::atomic<bool>& cancelled) {
+  if (has_failed_) return absl::FailedPreconditionError("the data connection has failed before");
+  SocketClock::time_point last = SocketClock::now();
+  off_t next = offset;
+  while (next < offset + size) {
+    const ssize_t sent =
+        sendfile(socket_.get(), file, &next, static_cast<size_t>(offset + size - next));
+    const int error = errno;
+    if (sent < 0 && next == offset && (error == EINVAL || error == ENOSYS)) {
+      return absl::UnimplementedError("the kernel does not send bytes of that file");
+    }
+    const absl::Status status =
+        sent == 0 || (sent < 0 && error == EIO)
+            ? absl::DataLossError(
+                  absl::StrCat("the file ends before byte ", next, ", or cannot be read there"))
+            : Check(sent, error, &last, cancelled);
+    if (status.ok()) continue;
+    has_failed_ = true;
+    return status;
+  }
+  return SendTrailer(kFileMagic, size, absl::crc32c_t{0}, "", cancelled);
+}
+
+absl::StatusOr<std::optional<absl::crc32c_t>> DataConnection::Receive(
+    char* out, int64_t size, const std::atomic<bool>& cancelled) {
   Trailer trailer;
   const absl::Status moved = Move(
       out, static_cast<size_t>(size), trailer.data(), trailer.size(),
       [this](msghdr* message) { return recvmsg(socket_.get(), message, MSG_WAITALL); }, cancelled);
   if (!moved.ok()) return moved;
-  if (NumberIn(trailer, 0) == kFrameMagic && NumberIn(trailer, 1) == received_ &&
+  const uint32_t magic = NumberIn(trailer, 0);
+  if ((magic == kFrameMagic || magic == kFileMagic) && NumberIn(trailer, 1) == received_ &&
       NumberIn(trailer, 2) == static_cast<uint32_t>(size)) {
     ++received_;
+    if (magic == kFileMagic) return std::nullopt;
     return absl::crc32c_t{NumberIn(trailer, 3)};
   }
   has_failed_ = true;

@@ -5,6 +5,7 @@
 //   bytes | magic, 4 | number of the frame, 4 | size, 4 | CRC32C of the bytes, 4
 //
 // Numbers are little-endian. The trailer stands behind the bytes, so that one call receives both.
+// Another magic says that the sender has made no sum: the kernel has sent bytes of a file.
 
 #ifndef AUTODIST_STREAMS_DATA_CONNECTION_H_
 #define AUTODIST_STREAMS_DATA_CONNECTION_H_
@@ -12,6 +13,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/crc/crc32c.h"
@@ -40,10 +42,15 @@ class DataConnection {
   absl::Status Send(absl::string_view bytes, absl::crc32c_t crc,
                     const std::atomic<bool>& cancelled);
 
-  // Receives a frame of `size` bytes into `out`, and returns the sum that the sender has made. The
-  // caller compares it. Errors as Send(); InvalidArgument if something else was sent.
-  absl::StatusOr<absl::crc32c_t> Receive(char* out, int64_t size,
-                                         const std::atomic<bool>& cancelled);
+  // Sends bytes of a file as a frame without a sum: the kernel sends them from its page cache.
+  // Errors as Send(); DataLoss if the file ends before, or cannot be read. Unimplemented, with
+  // nothing sent, if the kernel cannot; then Send() still works.
+  absl::Status SendFile(int file, int64_t offset, int64_t size, const std::atomic<bool>& cancelled);
+
+  // Receives a frame of `size` bytes into `out`. Returns the sum that the sender has made, if it
+  // has; the caller compares it. Errors as Send(); InvalidArgument if something else was sent.
+  absl::StatusOr<std::optional<absl::crc32c_t>> Receive(char* out, int64_t size,
+                                                        const std::atomic<bool>& cancelled);
 
   // DataLoss that says from whom the bytes of a frame came whose sum is another.
   absl::Status WrongSum() const;
@@ -60,6 +67,8 @@ class DataConnection {
   template <typename Call>
   absl::Status Move(char* first, size_t first_size, char* second, size_t second_size,
                     const Call& call, const std::atomic<bool>& cancelled);
+  absl::Status SendTrailer(uint32_t magic, int64_t size, absl::crc32c_t crc,
+                           absl::string_view bytes, const std::atomic<bool>& cancelled);
   absl::Status Check(ssize_t moved, int error, SocketClock::time_point* last,
                      const std::atomic<bool>& cancelled) const;
 

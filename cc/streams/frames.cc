@@ -3,6 +3,7 @@
 #include "streams/frames.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "format/values/copy_and_sum.h"
@@ -63,7 +64,7 @@ absl::StatusOr<std::vector<uint32_t>> ReceivePieces(
   int64_t begin = 0;  // the first of its bytes that was not
   while (left > 0) {
     const int64_t size = std::min(left, kFrameBytes);
-    const absl::StatusOr<absl::crc32c_t> announced =
+    const absl::StatusOr<std::optional<absl::crc32c_t>> announced =
         connection->Receive(buffer.data(), size, cancelled);
     if (!announced.ok()) return announced.status();
     // Runs of bytes that lie together in the file.
@@ -92,7 +93,7 @@ absl::StatusOr<std::vector<uint32_t>> ReceivePieces(
       ++next;
       begin = 0;
     }
-    if (found != *announced) return connection->WrongSum();
+    if (*announced != found) return connection->WrongSum();
     for (const auto& [offset, bytes] : runs) {
       const absl::Status status = sink(offset, bytes);
       if (!status.ok()) return status;

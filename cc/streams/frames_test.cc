@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -157,6 +158,39 @@ TEST(AFrameThatComesTwiceIsRefused) {
     EXPECT_EQ(received.ok(), is_first);
     EXPECT_EQ(absl::IsInvalidArgument(received.status()), !is_first);
   }
+}
+
+TEST(BytesOfAFileAreSentWithoutASum) {
+  const std::string bytes = RandomBytes(3000000, 5);
+  std::FILE* const file = std::tmpfile();
+  EXPECT_EQ(std::fwrite(bytes.data(), 1, bytes.size(), file), bytes.size());
+  std::fflush(file);
+  Pair pair;
+  std::thread sends([&] {
+    EXPECT_EQ(pair.sender->SendFile(fileno(file), 1000, 2000000, kRuns).ToString(), "OK");
+    EXPECT_EQ(pair.sender->Send("abcd", absl::crc32c_t{CrcOf("abcd")}, kRuns).ToString(), "OK");
+    const absl::Status status = pair.sender->SendFile(fileno(file), 2999999, 2, kRuns);
+    EXPECT_TRUE(absl::IsDataLoss(status));
+  });
+  std::string out(2000000, '\0');
+  const auto received = pair.receiver->Receive(out.data(), 2000000, kRuns);
+  EXPECT_TRUE(received.ok() && !received->has_value());
+  EXPECT_TRUE(out == bytes.substr(1000, 2000000));
+  EXPECT_TRUE(*pair.receiver->Receive(out.data(), 4, kRuns) == absl::crc32c_t{CrcOf("abcd")});
+  sends.join();
+  std::fclose(file);
+}
+
+TEST(PiecesWithoutASumAreRefused) {
+  std::FILE* const file = std::tmpfile();
+  EXPECT_EQ(std::fwrite("abcd", 1, 4, file), size_t{4});
+  std::fflush(file);
+  Pair pair;
+  EXPECT_TRUE(pair.sender->SendFile(fileno(file), 0, 4, kRuns).ok());
+  const std::vector<ReceivedPiece> planned = {{0, 4}};
+  EXPECT_TRUE(
+      absl::IsDataLoss(ReceivePieces(pair.receiver.get(), planned, kNowhere, kRuns).status()));
+  std::fclose(file);
 }
 
 TEST(APeerThatHasGoneIsAnError) {

@@ -1,11 +1,17 @@
 // The ops of a restore of several tasks that read bytes of the checkpoint. Those that begin and end
 // it: restore_session_ops.cc.
 
+#include <fcntl.h>
+
 #include <atomic>
 #include <cstdint>
+#include <map>
+#include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "format/index/bundle_names.h"
 #include "format/reader/bundle_reader.h"
 #include "format/reader/data_files.h"
 #include "format/values/copy_and_sum.h"
@@ -15,6 +21,7 @@
 #include "ops/task_op.h"
 #include "restore/file_ranges.h"
 #include "sessions/restore_session.h"
+#include "storage/posix/posix_io.h"
 #include "streams/data_connection.h"
 #include "streams/data_connections.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
@@ -218,32 +225,73 @@ class ReadRangesOp : public RangesOp {
   }
 };
 
+// Sends ranges of data files. The kernel sends those of local files, from its page cache.
+class RangeSender {
+ public:
+  RangeSender(const DataFiles& files, const RestoreSession& restore, DataConnection* connection,
+              const std::atomic<bool>& cancelled)
+      : files_(files), restore_(restore), connection_(*connection), cancelled_(cancelled) {}
+
+  // Each block in a frame of its own (RestoreSession::FillFrom).
+  absl::Status Send(const FileRange& range) {
+    for (int64_t block = 0; block < BlockCount(range.size_bytes); ++block) {
+      const absl::Status sent = SendBlock(range.shard_id, range.offset + block * kBlockBytes,
+                                          BlockSize(range.size_bytes, block));
+      if (!sent.ok()) return sent;
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  absl::Status SendBlock(int shard, int64_t offset, int64_t size) {
+    Descriptor& local = LocalFile(shard);
+    if (local.get() >= 0) {
+      absl::Status sent = connection_.SendFile(local.get(), offset, size, cancelled_);
+      if (!absl::IsUnimplemented(sent)) return sent;
+      local = Descriptor(-1);
+    }
+    if (buffer_.data() == nullptr) return NoMemory();
+    const absl::Status read = files_.Read(shard, offset, size, buffer_.data());
+    if (!read.ok()) return read;
+    return connection_.Send(absl::string_view(buffer_.data(), size), Sum(buffer_.data(), size),
+                            cancelled_);
+  }
+
+  // Negative where the file is not local.
+  Descriptor& LocalFile(int shard) {
+    const auto [found, is_new] = local_files_.emplace(shard, Descriptor(-1));
+    if (is_new && !absl::StrContains(restore_.prefix(), "://")) {
+      const std::string name = DataName(restore_.prefix(), shard, restore_.shard_count());
+      found->second = Descriptor(open(name.c_str(), O_RDONLY | O_CLOEXEC));
+    }
+    return found->second;
+  }
+
+  const DataFiles& files_;
+  const RestoreSession& restore_;
+  DataConnection& connection_;
+  const std::atomic<bool>& cancelled_;
+  BlockBuffer buffer_;
+  std::map<int, Descriptor> local_files_;
+};
+
 class SendRangesOp : public RangesOp {
  public:
   using RangesOp::RangesOp;
 
  private:
-  // The blocks of the ranges, each in a frame of its own (RestoreSession::FillFrom).
   absl::Status WorkOn(const DataFiles& files, const std::vector<FileRange>& ranges,
                       RestoreSession* restore, OpKernelContext* context,
                       const std::atomic<bool>& cancelled) override {
     const auto number = static_cast<uint32_t>(context->input(2).flat<int64_t>()(0));
     const auto connection = restore->connections().Find(number);
     if (!connection.ok()) return connection.status();
-    BlockBuffer buffer;
-    if (buffer.data() == nullptr) return NoMemory();
+    RangeSender sender(files, *restore, connection->get(), cancelled);
     int64_t sent_bytes = 0;
     for (const FileRange& range : ranges) {
-      for (int64_t block = 0; block < BlockCount(range.size_bytes); ++block) {
-        const int64_t size = BlockSize(range.size_bytes, block);
-        absl::Status status =
-            files.Read(range.shard_id, range.offset + block * kBlockBytes, size, buffer.data());
-        if (!status.ok()) return status;
-        status = connection->get()->Send(absl::string_view(buffer.data(), size),
-                                         Sum(buffer.data(), size), cancelled);
-        if (!status.ok()) return OfLostTask(status);
-        sent_bytes += size;
-      }
+      const absl::Status sent = sender.Send(range);
+      if (!sent.ok()) return OfLostTask(sent);
+      sent_bytes += range.size_bytes;
     }
     restore->Touch();
     SetScalar<int64_t>(context, 0, sent_bytes);

@@ -71,5 +71,5 @@ def _instant_probe() -> Any:
 
 
 def _probe() -> Any:
-    # The newest of the ops that saves and restores need.
-    return _native.ops().autodist_listen_for_streams().port
+    # One of the ops that saves and restores need; it changes nothing.
+    return _native.ops().autodist_pin_named_variables(containers=[], names=[]).op
