@@ -214,7 +214,7 @@ def test_v1_to_v2(tmp_path, is_sharded):
         old = v1.train.Saver(write_version=v1.train.SaverDef.V1, sharded=is_sharded)
         old.save(session, str(tmp_path / "old"), write_meta_graph=False)
         new = v1.train.Saver().save(session, str(tmp_path / "new"), write_meta_graph=False)
-    assert_same_files(converted(tmp_path / "old", tmp_path / "t"), new)
+    assert_same_files(converted(tmp_path / "old", tmp_path / "in a new directory/t"), new)
 
 
 def test_an_index_of_many_blocks(tmp_path):

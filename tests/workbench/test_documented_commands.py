@@ -1,4 +1,4 @@
-"""The commands of docs/workbench.md run as written, and print what the page shows."""
+"""The commands of the pages on checkpoints run as written, and print what the page shows."""
 
 import os
 import re
@@ -10,15 +10,15 @@ import pytest
 from autodist import cli
 from support.documents import ROOT, read_blocks
 
-PAGE = ROOT / "docs/workbench.md"
+PAGES = {"docs/workbench.md": 12, "docs/converting-checkpoints.md": 8}
 # What the page says of time is that of another run.
 SECONDS = re.compile(r"in \d+\.\d\d s")
 
 
-def read_runs() -> list[tuple[str, str]]:
+def read_runs(page: str) -> list[tuple[str, str]]:
     """Returns each command of the page and the output that is shown, if any."""
     runs: list[tuple[str, str]] = []
-    for block in read_blocks(PAGE):
+    for block in read_blocks(ROOT / page):
         for line in block.text.splitlines() if block.language == "console" else ():
             if line.startswith("$ "):
                 runs.append((line[2:].split(" #")[0].strip(), ""))
@@ -42,11 +42,12 @@ def directory(stock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path
 
 
+@pytest.mark.parametrize("page", PAGES)
 def test_the_commands_run_and_print_what_is_shown(
-    directory: Path, capfdbinary: pytest.CaptureFixture[bytes]
+    page: str, directory: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    runs = read_runs()
-    assert len(runs) > 12
+    runs = read_runs(page)
+    assert len(runs) > PAGES[page]
     for command, shown in runs:
         program, *arguments = shlex.split(command)
         assert program == "autodist"

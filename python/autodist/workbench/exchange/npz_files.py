@@ -31,7 +31,7 @@ from autodist.workbench.writing.bundles import place_pieces, write_bundle
 from autodist.workbench.writing.casting import CastRule, cast_tensor, refuse_idle_casts
 from autodist.workbench.writing.copying import PlannedPiece, Progress, check_pieces
 from autodist.workbench.writing.names import NameRules
-from autodist.workbench.writing.scratch import Scratch, encode_strings, load_strings
+from autodist.workbench.writing.scratch import Scratch, encode_strings, existing, load_strings
 from autodist.workbench.writing.sources import open_regular, open_source
 from autodist.workbench.writing.staged_file import StagedFile
 from autodist.workbench.writing.stored import (
@@ -236,7 +236,7 @@ def _extract(
 
 
 def _refuse_without_space(size: int, directory: str) -> None:
-    free = shutil.disk_usage(directory or ".").free
+    free = shutil.disk_usage(existing(directory)).free
     if 2 * size > free:
         raise errors.UnsupportedError(
             f"the arrays take {size} bytes and are written twice, and {free} are free in "

@@ -11,6 +11,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autodist._log import printable
@@ -31,20 +32,35 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+def existing(directory: str) -> Path:
+    """Returns the directory, or the deepest one above it that is there."""
+    path = Path(directory).absolute()
+    return next(parent for parent in (path, *path.parents) if parent.is_dir())
+
+
 class Scratch:
     """A file without a name, to which pieces are appended."""
 
     def __init__(self, directory: str, held: contextlib.ExitStack) -> None:
-        """Makes the file.
+        """Prepares; the file is made when the first piece comes.
 
         Args:
-            directory: where there is space for it.
+            directory: where there is space for it, or will be once it is made.
             held: closes it.
         """
-        file = tempfile.TemporaryFile(dir=directory or ".")  # noqa: SIM115 - `held` closes it
-        held.enter_context(file)
-        self._file = OpenedFile(file.fileno(), f"a temporary file in {directory or '.'}")
+        self._directory = directory
+        self._held = held
+        self._opened: OpenedFile | None = None
         self._size = 0
+
+    @property
+    def _file(self) -> OpenedFile:
+        if self._opened is None:
+            there = existing(self._directory)
+            file = tempfile.TemporaryFile(dir=there)  # noqa: SIM115 - `held` closes it
+            self._held.enter_context(file)
+            self._opened = OpenedFile(file.fileno(), f"a temporary file in {there}")
+        return self._opened
 
     def append(
         self, data: bytes | memoryview, box: Box, place: Extents | None, crc: int | None = None
