@@ -1,13 +1,14 @@
 """Checks what the packages of cc/ include. A package is a folder of cc/, such as cc/core.
 
-A package, and a folder in a package, includes only those below it.
+A package, and a folder in a package, includes only those below it. No two headers define types of
+one name: all are in one namespace, and a library that had both would mix them up without a word.
 
 `make lint` runs it.
 
     python bazel-free-build/check_includes.py
 
-Prints every include that points up or sideways, and every circle of headers. If there are any, it
-exits with code 1.
+Prints every include that points up or sideways, every circle of headers, and every name of several
+types. If there are any, it exits with code 1.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pathlib import Path
 
 _CC = Path(__file__).resolve().parent.parent / "cc"
 _INCLUDE = re.compile(r'^#include (?:"|<)([^">]+)[">]', re.MULTILINE)
+# A type in a namespace: it begins its line.
+_TYPE = re.compile(r"^(?:struct|class|enum class) (\w+)[^;(]*\{", re.MULTILINE)
 
 # The packages that a package may include, besides itself.
 _BELOW_SAVE = ("core", "tables", "system_memory", "threads", "storage", "format", "images")
@@ -67,13 +70,15 @@ def main() -> int:
     """Returns the exit code of the process: 1 if an include is not allowed."""
     problems = []
     headers: dict[str, set[str]] = {}
+    types: dict[str, list[str]] = {}
     for path in sorted([*_CC.rglob("*.h"), *_CC.rglob("*.cc")]):
         name = path.relative_to(_CC).as_posix()
         package = name.split("/", maxsplit=1)[0]
         if package not in _ALLOWED:
             problems.append(f"cc/{name}: add the package '{package}' to {Path(__file__).name}")
             continue
-        includes = _INCLUDE.findall(path.read_text())
+        text = path.read_text()
+        includes = _INCLUDE.findall(text)
         problems += [
             f"cc/{name} includes '{include}': cc/{package} must not"
             for include in includes
@@ -86,6 +91,14 @@ def main() -> int:
         ]
         if path.suffix == ".h":
             headers[name] = set(includes)
+            if "namespace autodist {" in text:
+                for defined in set(_TYPE.findall(text)):
+                    types.setdefault(defined, []).append(f"cc/{name}")
+    problems += [
+        f"the type {defined} is defined in {' and in '.join(places)}"
+        for defined, places in types.items()
+        if len(places) > 1
+    ]
     try:
         TopologicalSorter(headers).prepare()
     except CycleError as circle:

@@ -41,7 +41,7 @@ absl::Status WithWithdrawn(const RestorePlan& plan, const LoadPass& pass,
 
 // Takes away the values of all live targets that a failed pass wrote to. So no target holds another
 // state than the rest. Returns the error, which then says so.
-absl::Status Withdraw(Load* load, const LoadPass& pass, const absl::Status& error) {
+absl::Status Withdraw(LoadState* load, const LoadPass& pass, const absl::Status& error) {
   // Before anything that may fail.
   for (size_t i = 0; i < load->plan.groups.size(); ++i) {
     if (!pass.was_opened(i)) continue;
@@ -64,7 +64,7 @@ struct TargetBytes {
   int64_t fresh = 0;
 };
 
-TargetBytes TargetBytesOf(const Load& load) {
+TargetBytes TargetBytesOf(const LoadState& load) {
   TargetBytes bytes;
   for (size_t i = 0; i < load.plan.groups.size(); ++i) {
     const Group& group = load.plan.groups[i];
@@ -78,7 +78,7 @@ TargetBytes TargetBytesOf(const Load& load) {
 }
 
 // Opens the files of a plan, and looks which targets are live.
-absl::Status Prepare(DataFiles* files, Load* load) {
+absl::Status Prepare(DataFiles* files, LoadState* load) {
   for (const Group& group : load->plan.groups) {
     for (const Piece& piece : group.pieces) {
       const absl::Status status = files->Open(load->index.entries[piece.entry]);
@@ -96,7 +96,7 @@ absl::Status Prepare(DataFiles* files, Load* load) {
 }
 
 // Returns how many bytes were read.
-absl::StatusOr<int64_t> LoadInOnePass(Load* load, MemoryBudget* budget,
+absl::StatusOr<int64_t> LoadInOnePass(LoadState* load, MemoryBudget* budget,
                                       const LoadOptions& options) {
   LoadPass pass(load, {/*fresh=*/true, /*live=*/true}, budget, options.progress, options.cancelled);
   if (options.progress != nullptr) options.progress->Begin(pass.size_bytes());
@@ -105,7 +105,7 @@ absl::StatusOr<int64_t> LoadInOnePass(Load* load, MemoryBudget* budget,
   return pass.size_bytes();
 }
 
-absl::StatusOr<int64_t> LoadInTwoPasses(Load* load, const LoadOptions& options) {
+absl::StatusOr<int64_t> LoadInTwoPasses(LoadState* load, const LoadOptions& options) {
   LoadPass first(load, {/*fresh=*/true, /*live=*/false}, nullptr, options.progress,
                  options.cancelled);
   // Half of a restore is worse than a late end of one that was cancelled.
@@ -122,12 +122,12 @@ absl::StatusOr<int64_t> LoadInTwoPasses(Load* load, const LoadOptions& options) 
 
 // Fills new memory for all targets. ResourceExhausted if there is not enough: then no target has
 // new memory.
-absl::StatusOr<int64_t> LoadToSwap(const Load& load, const LoadOptions& options) {
+absl::StatusOr<int64_t> LoadToSwap(const LoadState& load, const LoadOptions& options) {
   const TargetBytes bytes = TargetBytesOf(load);
   MemoryBudget budget(options.available_memory);
   const absl::Status claimed = budget.Claim(bytes.live, bytes.fresh);
   if (!claimed.ok()) return claimed;
-  Load all_new{load.index, load.plan, load.files, load.targets};
+  LoadState all_new{load.index, load.plan, load.files, load.targets};
   all_new.has_live.assign(load.has_live.size(), false);
   for (const std::vector<bool>& group : load.is_live) all_new.is_live.emplace_back(group.size());
   absl::StatusOr<int64_t> read_bytes = LoadInOnePass(&all_new, &budget, options);
@@ -145,7 +145,7 @@ absl::StatusOr<LoadReport> LoadBundle(const std::string& prefix, const BundleInd
                                       const RestorePlan& plan, RestoreTargets* targets,
                                       const LoadOptions& options) {
   DataFiles files(prefix, index.shard_count);
-  Load load{index, plan, files, *targets};
+  LoadState load{index, plan, files, *targets};
   const absl::Status status = Prepare(&files, &load);
   if (!status.ok()) return status;
   const bool any_live =

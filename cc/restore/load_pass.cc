@@ -34,7 +34,7 @@ struct OpenGroup : OpenUnit {
 
 }  // namespace
 
-LoadPass::LoadPass(Load* load, Writes writes, MemoryBudget* budget, Progress* progress,
+LoadPass::LoadPass(LoadState* load, Writes writes, MemoryBudget* budget, Progress* progress,
                    const std::atomic<bool>* cancelled)
     : load_(*load),
       writes_(writes),

@@ -25,7 +25,7 @@
 namespace autodist {
 
 // What is loaded; outlives the passes.
-struct Load {
+struct LoadState {
   const BundleIndex& index;
   const RestorePlan& plan;
   const DataFiles& files;
@@ -44,7 +44,7 @@ struct Writes {
 class LoadPass : private JobWork {
  public:
   // `budget`, of new memory, `progress` and `cancelled` may be null.
-  LoadPass(Load* load, Writes writes, MemoryBudget* budget, Progress* progress,
+  LoadPass(LoadState* load, Writes writes, MemoryBudget* budget, Progress* progress,
            const std::atomic<bool>* cancelled);
 
   int64_t size_bytes() const { return size_bytes_; }
@@ -75,7 +75,7 @@ class LoadPass : private JobWork {
   absl::Status LoadStrings(const Group& group);
   absl::Status Note(int64_t bytes);
 
-  Load& load_;
+  LoadState& load_;
   const Writes writes_;
   MemoryBudget* const budget_;
   Progress* const progress_;

@@ -10,7 +10,7 @@ namespace {
 Outcome NoShape() { return Outcome::Damaged("it has no valid shape"); }
 Outcome NoSlice() { return Outcome::Damaged("it has no valid slice"); }
 
-Outcome ParseExtent(std::string_view message, Extent* extent) {
+Outcome ParseExtent(std::string_view message, SliceExtent* extent) {
   *extent = {0, kAllOfAxis};
   bool has_length = false;
   WireReader reader(message);
@@ -85,7 +85,7 @@ Outcome ParseSlice(std::string_view message, Slice* slice) {
   WireReader reader(message);
   while (reader.Next()) {
     if (!reader.Is(1, WireType::kBytes)) continue;
-    Extent extent;
+    SliceExtent extent;
     Outcome outcome = ParseExtent(reader.bytes(), &extent);
     if (!outcome.is_good()) return outcome;
     if (slice->size() == kMostDimensions) return NoSlice();
@@ -96,7 +96,7 @@ Outcome ParseSlice(std::string_view message, Slice* slice) {
 
 std::string SliceText(const Slice& slice) {
   std::string text;
-  for (const Extent& extent : slice) {
+  for (const SliceExtent& extent : slice) {
     if (!text.empty()) text += ':';
     text += extent.length == kAllOfAxis
                 ? "-"
@@ -115,7 +115,7 @@ std::string SliceKey(std::string_view name, const Slice& slice) {
   }
   key.append("\0\1", 2);
   AppendUnsigned(slice.size(), &key);
-  for (const Extent& extent : slice) {
+  for (const SliceExtent& extent : slice) {
     AppendSigned(extent.start, &key);
     AppendSigned(extent.length, &key);
   }

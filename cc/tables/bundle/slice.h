@@ -26,7 +26,7 @@
 
 namespace autodist {
 
-struct Extent {
+struct SliceExtent {
   int64_t start;
   int64_t length;  // kAllOfAxis: all of it, and start is 0
 };
@@ -35,7 +35,7 @@ inline constexpr int64_t kAllOfAxis = -1;
 // TensorFlow's TensorShape::MaxDimensions().
 inline constexpr size_t kMostDimensions = 254;
 
-using Slice = std::vector<Extent>;  // an extent for each axis
+using Slice = std::vector<SliceExtent>;  // an extent for each axis
 
 // Reads the size of a TensorShapeProto.Dim; false if the bytes are none.
 bool ParseDim(std::string_view message, int64_t* size);

@@ -49,7 +49,7 @@ std::string SerializeShape(const Dims& shape) {
 
 std::string SerializeSlice(const Slice& slice) {
   std::string message;
-  for (const Extent& extent : slice) {
+  for (const SliceExtent& extent : slice) {
     std::string bytes;
     if (extent.length != kAllOfAxis) {
       AppendNonZero(1, extent.start, &bytes);
