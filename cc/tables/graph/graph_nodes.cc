@@ -37,9 +37,9 @@ bool ParseShapeAttr(std::string_view message, GraphNode* node) {
   while (reader.Next()) {
     if (reader.Is(3, WireType::kVarint) && reader.number() != 0) node->has_shape = false;
     if (!reader.Is(2, WireType::kBytes)) continue;
-    const std::optional<int64_t> size = SizeOfDim(reader.bytes());
-    if (node->shape.size() == kMostDimensions || !size.has_value()) return false;
-    node->shape.push_back(*size);
+    int64_t size;
+    if (node->shape.size() == kMostDimensions || !ParseDim(reader.bytes(), &size)) return false;
+    node->shape.push_back(size);
   }
   return !reader.is_malformed();
 }
