@@ -107,7 +107,8 @@ class DataConnections:
             ),
             given,
         )
-        connected = frozenset(accepted.tolist())
+        # Both sides say so: a task may have given up when the chief heard it.
+        connected = frozenset(number for number in accepted.tolist() if not failures[number])
         reasons = {
             number: (silent or failures[number]).decode() or "it was not heard of in time"
             for number in wanted
