@@ -104,8 +104,8 @@ def limits(job: Job, denied: Denied, told: Told) -> None:
     """Limits of a process."""
     del denied
     with job.training():
-        told["little memory"] = job.save(limit=scarce_program.memory(48 << 20))
-        told["pages in little memory"] = job.save("pages", limit=scarce_program.memory(48 << 20))
+        told["little memory"] = job.save(limit=scarce_program.memory(6 << 20))
+        told["pages in little memory"] = job.save("pages", limit=scarce_program.memory(6 << 20))
         for more in range(1, 24):
             told[f"{more} files"] = job.save(limit=victim_faults.few_files(Path(), more))
             if "log" in told[f"{more} files"]:
