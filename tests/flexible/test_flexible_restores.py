@@ -158,6 +158,21 @@ def test_grown_renamed_and_cast_at_once_with_its_slot(tmp_path: Path, make: Any)
     assert report.unexpected == ("unused",)
 
 
+@pytest.mark.parametrize("rest", ["zeros", tf1.constant_initializer(-9)])
+def test_new_rows_of_a_slot_begin_as_the_optimizer_says(tmp_path: Path, rest: Any) -> None:
+    """Zeros or negative numbers in Adagrad's accumulator would give infinite or no numbers."""
+    prefix = stored(tmp_path, {"emb": EMB, "emb/Adagrad": EMB + 1})
+    (emb,) = whole("emb", 9)
+    optimizer = tf1.train.AdagradOptimizer(1.0, initial_accumulator_value=0.1)
+    optimizer.minimize(tf.reduce_sum(emb))
+    saver = Saver()
+    with tf1.Session() as session:
+        saver.restore(session, prefix, options=RestoreOptions(grow={"emb": Growth(rest=rest)}))
+        slot = session.run(optimizer.get_slot(emb, "accumulator"))
+    np.testing.assert_array_equal(slot[:6], EMB + 1)
+    np.testing.assert_array_equal(slot[6:], np.full([3, 2], 0.1, np.float32))
+
+
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16, tf.float64, tf.float32])
 @pytest.mark.parametrize("origin", [tf.float32, tf.bfloat16, tf.float16])
 def test_floats_are_cast_as_by_numpy(tmp_path: Path, dtype: Any, origin: Any) -> None:

@@ -27,6 +27,20 @@ def test_slots_grow_like_their_variable() -> None:
     assert set(growths({"emb": 0}, SHAPES)) == {"emb", "emb/Adam"}
 
 
+@pytest.mark.parametrize("rest", ["zeros", tf.compat.v1.random_normal_initializer()])
+def test_slots_begin_as_their_optimizer_says(rest: Any) -> None:
+    found = growths({"emb": Growth(rest=rest)}, SHAPES)
+    assert found["emb"].rest is rest
+    assert found["emb/Adam"] == Growth(rest="initialize")
+    assert growths({"emb": Growth(rest="keep")}, SHAPES)["emb/Adam"].rest == "keep"
+    named = growths({"emb": Growth(rest=rest), "emb/Adam": Growth(rest="zeros")}, SHAPES)
+    assert named["emb/Adam"].rest == "zeros"
+    by_globs = growths({"emb*": Growth(rest=rest)}, SHAPES)
+    assert by_globs["emb/Adam"].rest == "initialize"
+    assert by_globs["emb/proj"].rest is rest
+    assert growths({"*Adam": Growth(rest=rest)}, SHAPES)["emb/Adam"].rest is rest
+
+
 def test_globs_name_several() -> None:
     found = growths({"emb*": 0, "head": Growth(axis=1, rest="keep")}, SHAPES)
     assert set(found) == {"emb", "emb/Adam", "emb/proj", "head"}

@@ -7,6 +7,7 @@ old vocabulary a b c, new vocabulary c d a, one bucket         -> [2, -1, 0, -1]
 from __future__ import annotations
 
 import collections
+import dataclasses
 import fnmatch
 from collections.abc import Mapping
 from typing import Any
@@ -52,12 +53,21 @@ def growths(grow: Mapping[str, Any] | None, shapes: names.Shapes) -> dict[str, G
                 )
             by.setdefault(name, pattern)
     for name in shapes:
-        owner = None if name in found else names.owner_of(name, by, shapes)
-        if owner is not None:
-            found[name] = found[owner]
+        owner = None if name in grow else names.owner_of(name, by, shapes)
+        # A glob that matches the variable, too, does not mean the slot.
+        if owner is not None and by.get(name, by[owner]) == by[owner]:
+            found[name] = _of_slot(found[owner])
     for name, growth in found.items():
         _check_axis(name, growth, shapes[name])
     return found
+
+
+def _of_slot(growth: Growth) -> Growth:
+    """Returns how a slot grows: rows that its variable is to keep are kept, others its initial ones.
+
+    What an initializer of the variable gives need not be what an optimizer can begin with.
+    """
+    return growth if growth.rest == "keep" else dataclasses.replace(growth, rest="initialize")
 
 
 def _check_axis(name: str, growth: Growth, shape: tuple[int, ...] | None) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -139,7 +139,8 @@ def checked(metrics: Mapping[str, Any] | None) -> dict[str, float]:
 class BestCheckpoints:
     """The checkpoints of a saver that have the metric, by absolute prefix.
 
-    Those that are kept only because they are the best are *aside*.
+    Those that are kept only because they are the best are *aside*. Their files say so, for the
+    time after a restart.
     """
 
     def __init__(self, keep: KeepBest) -> None:
@@ -149,17 +150,21 @@ class BestCheckpoints:
             keep: Which are kept.
         """
         self._keep = keep
-        self._values: dict[str, float] = {}
-        self._aside: dict[str, bool] = {}
+        self._known: dict[str, _Known] = {}
+        # Recovered ones whose metrics could not be read.
+        self._unread: set[str] = set()
+        self._count = 0
 
-    def note(self, prefix: str, metrics: Mapping[str, float]) -> None:
+    def note(self, prefix: str, metrics: Mapping[str, float]) -> Callable[[], None]:
         """Notes a checkpoint, which replaces a former one of the prefix.
+
+        Returns a function that undoes it.
 
         Args:
             prefix: Its absolute prefix.
             metrics: What it was saved with.
         """
-        self.forget(prefix)
+        former = self._known.pop(prefix, None)
         value = metrics.get(self._keep.name)
         if value is None:
             _LOGGER.warning(
@@ -169,8 +174,15 @@ class BestCheckpoints:
                 self._keep.name,
                 self._keep.name,
             )
-        elif not math.isnan(value):
-            self._values[prefix] = value
+        else:
+            self._add(prefix, value)
+
+        def undo() -> None:
+            self._known.pop(prefix, None)
+            if former is not None:
+                self._known[prefix] = former
+
+        return undo
 
     def forget(self, prefix: str) -> None:
         """Forgets a checkpoint.
@@ -178,8 +190,29 @@ class BestCheckpoints:
         Args:
             prefix: Its absolute prefix.
         """
-        self._values.pop(prefix, None)
-        self._aside.pop(prefix, None)
+        self._known.pop(prefix, None)
+        self._unread.discard(prefix)
+
+    def reread(self) -> None:
+        """Reads the metrics of all known checkpoints anew; forgets those that have none.
+
+        What is in memory may differ from the files after a save that failed.
+        """
+        for prefix in [*self._known, *self._unread]:
+            try:
+                value = metrics_file.read(prefix).values.get(self._keep.name, math.nan)
+                is_there = bundle.exists(prefix)
+            except tf.errors.OpError as error:
+                _LOGGER.warning("%s: its metrics cannot be read: %s", prefix, error.message)
+                continue
+            self._unread.discard(prefix)
+            known = self._known.pop(prefix, None)
+            if not is_there or math.isnan(value):
+                continue
+            if known is None:
+                self._add(prefix, value)
+            else:
+                self._known[prefix] = dataclasses.replace(known, value=value)
 
     def is_best(self, prefix: str) -> bool:
         """Tells whether a checkpoint is one of the best; of equal ones the earlier is better.
@@ -189,6 +222,14 @@ class BestCheckpoints:
         """
         return prefix in self._best()
 
+    def is_unread(self, prefix: str) -> bool:
+        """Tells whether a checkpoint may be one of the best: its metrics could not be read.
+
+        Args:
+            prefix: Its absolute prefix.
+        """
+        return prefix in self._unread
+
     def put_aside(self, prefix: str, *, is_own: bool) -> None:
         """Notes that a checkpoint is kept only because it is one of the best.
 
@@ -196,18 +237,34 @@ class BestCheckpoints:
             prefix: Its absolute prefix.
             is_own: Whether this saver saved it.
         """
-        self._aside[prefix] = is_own
+        known = self._known[prefix]
+        self._known[prefix] = dataclasses.replace(known, is_aside=True, is_own=is_own)
+        try:
+            metrics_file.mark_aside(prefix)
+        except (OSError, tf.errors.OpError) as error:
+            _LOGGER.warning(
+                "%s is one of the best, but its metrics' file cannot be marked: %s. A program that "
+                "takes over will not remove it",
+                prefix,
+                error,
+            )
 
     def take_surpassed(self) -> list[tuple[str, bool]]:
         """Returns those aside that are no longer among the best, and whether they are own ones."""
         best = self._best()
-        surpassed = [(prefix, own) for prefix, own in self._aside.items() if prefix not in best]
+        surpassed = [
+            (prefix, known.is_own)
+            for prefix, known in self._known.items()
+            if known.is_aside and prefix not in best
+        ]
         for prefix, _ in surpassed:
             self.forget(prefix)
         return surpassed
 
     def recover(self, recent: Iterable[str]) -> None:
-        """Takes over the checkpoints beside recovered ones: of the same name but for the step.
+        """Takes over recovered checkpoints, and those aside that lie beside them.
+
+        These have the same name but for the step.
 
         Args:
             recent: The prefixes of recovered ones.
@@ -219,19 +276,64 @@ class BestCheckpoints:
             try:
                 there = with_metric(directory, self._keep.name)
             except (OSError, UnicodeDecodeError, tf.errors.OpError) as error:
-                _LOGGER.warning("%s: former best checkpoints are not known: %s", directory, error)
+                _LOGGER.warning(
+                    "%s: former best checkpoints are not known, and stay: %s", directory, error
+                )
+                self._unread |= {each for each in recent if paths.parent(each) == directory}
                 continue
-            found += [each for each in there if _stem(each[0]) in stems]
-        for prefix, value, _ in sorted(found, key=lambda each: each[2]):
-            if not math.isnan(value):
-                self._values[prefix] = value
-                if prefix not in recent:
-                    self._aside[prefix] = False
+            found += [
+                each
+                for each in there
+                if each.prefix in recent or (each.is_aside and _stem(each.prefix) in stems)
+            ]
+        for each in sorted(found, key=lambda each: each.time):
+            self._add(each.prefix, each.value, is_aside=each.prefix not in recent)
+
+    def _add(self, prefix: str, value: float, *, is_aside: bool = False) -> None:
+        if not math.isnan(value):
+            self._known[prefix] = _Known(value, self._count, is_aside=is_aside)
+            self._count += 1
 
     def _best(self) -> list[str]:
         sign = 1 if self._keep.mode == "min" else -1
-        # Sorting keeps the order of equal ones, which is that of the saves.
-        return sorted(self._values, key=lambda prefix: sign * self._values[prefix])[: self._keep.n]
+        order = {
+            prefix: (sign * known.value, known.number) for prefix, known in self._known.items()
+        }
+        return sorted(order, key=order.__getitem__)[: self._keep.n]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Known:
+    """A checkpoint that has the metric.
+
+    Attributes:
+        value: The metric.
+        number: Counts the saves.
+        is_aside: Whether it is kept only because it is one of the best.
+        is_own: Whether this saver saved it; only for one that is aside.
+    """
+
+    value: float
+    number: int
+    is_aside: bool = False
+    is_own: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class WithMetric:
+    """A checkpoint of a directory that has a metric.
+
+    Attributes:
+        prefix: Its prefix.
+        value: The metric.
+        time: When it was saved, in seconds since 1970.
+        is_aside: Whether it is kept only because it is one of the best.
+    """
+
+    prefix: str
+    value: float
+    time: float
+    is_aside: bool
 
 
 def best(directory: Any, metric: str, mode: str) -> str | None:
@@ -246,15 +348,17 @@ def best(directory: Any, metric: str, mode: str) -> str | None:
         ArgumentError: There is no such mode.
         OSError: The directory cannot be listed; on another file system than a local one a
             `tf.errors.OpError`.
+        tf.errors.OpError: Metrics are there that cannot be read.
     """
     keep = KeepBest(metric, 1, mode)
     sign = 1 if keep.mode == "min" else -1
-    found = [each for each in with_metric(paths.text(directory), metric) if each[1] == each[1]]
-    return min(found, key=lambda each: (sign * each[1], each[2]))[0] if found else None
+    there = with_metric(paths.text(directory), metric)
+    found = [each for each in there if not math.isnan(each.value)]
+    return min(found, key=lambda each: (sign * each.value, each.time)).prefix if found else None
 
 
-def with_metric(directory: str, metric: str) -> list[tuple[str, float, float]]:
-    """Returns the checkpoints of a directory that have a metric: prefix, value, time of the save.
+def with_metric(directory: str, metric: str) -> list[WithMetric]:
+    """Returns the checkpoints of a directory that have a metric.
 
     Args:
         directory: Its path.
@@ -263,17 +367,19 @@ def with_metric(directory: str, metric: str) -> list[tuple[str, float, float]]:
     Raises:
         OSError: The directory cannot be listed; on another file system than a local one a
             `tf.errors.OpError`.
+        tf.errors.OpError: Metrics are there that cannot be read.
     """
     found = []
     for name in bundle.names_in(directory):
         if not name.endswith(metrics_file.SUFFIX) or not paths.is_utf8(name):
             continue
         prefix = paths.join(directory, name.removesuffix(metrics_file.SUFFIX))
-        value = metrics_file.read(prefix).get(metric)
+        metrics = metrics_file.read(prefix)
+        value = metrics.values.get(metric)
         if value is not None:
             with contextlib.suppress(tf.errors.NotFoundError):  # Only metrics are left.
                 written = tf.io.gfile.stat(prefix + ".index").mtime_nsec / 1e9
-                found.append((prefix, value, written))
+                found.append(WithMetric(prefix, value, written, metrics.is_aside))
     return found
 
 

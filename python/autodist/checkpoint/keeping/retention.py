@@ -128,8 +128,9 @@ class RetainingSaver(tf.compat.v1.train.Saver):
             prefix: The checkpoint's prefix.
             metrics: What it is saved with.
         """
+        undo_best = None
         if self._best is not None:
-            self._best.note(paths.absolute(prefix), metrics)
+            undo_best = self._best.note(paths.absolute(prefix), metrics)
         before = list(self._last_checkpoints)
         self._RecordLastCheckpoint(prefix)
         after = self._last_checkpoints
@@ -150,8 +151,8 @@ class RetainingSaver(tf.compat.v1.train.Saver):
             self._last_checkpoints = kept
             if all(each[0] != prefix for each in kept):
                 self._own_checkpoints.pop(prefix, None)
-                if self._best is not None:
-                    self._best.forget(paths.absolute(prefix))
+            if undo_best is not None:
+                undo_best()
 
         return unrecord
 
@@ -162,6 +163,10 @@ class RetainingSaver(tf.compat.v1.train.Saver):
 
         Also those that stayed because they were among the best, or were being read.
         """
+        if not self.saver_def.max_to_keep:
+            return
+        if self._best is not None and self._write_version == _SaverDef.V2:
+            self._best.reread()
         leased, self._leased = self._leased, []
         for prefix, is_own, suffix in leased:
             self._remove(prefix, is_own=is_own, meta_graph_suffix=suffix)
@@ -176,10 +181,18 @@ class RetainingSaver(tf.compat.v1.train.Saver):
         prefix, saved_at = self._checkpoints_to_be_deleted.pop(0)
         if saved_at > self._next_checkpoint_time:
             self._next_checkpoint_time += self.saver_def.keep_checkpoint_every_n_hours * 3600
-            self._own_checkpoints.pop(prefix, None)
+            prefix = self._own_checkpoints.pop(prefix, prefix)
+            if self._best is not None:
+                # It stays for good, and takes no place of the best.
+                self._best.forget(paths.absolute(prefix))
             return
         is_own = prefix in self._own_checkpoints
         prefix = self._own_checkpoints.pop(prefix, prefix)
+        if self._best is not None and self._best.is_unread(paths.absolute(prefix)):
+            _LOGGER.warning(
+                "the old checkpoint %r is not removed: its metrics are not known", prefix
+            )
+            return
         if self._best is not None and self._best.is_best(paths.absolute(prefix)):
             self._best.put_aside(paths.absolute(prefix), is_own=is_own)
             return
@@ -207,7 +220,9 @@ class RetainingSaver(tf.compat.v1.train.Saver):
         if self._best is not None:
             self._best.forget(paths.absolute(prefix))
         meta_path = tf_variables.meta_graph_filename(prefix, meta_graph_suffix)
-        others = [meta_path, prefix + metrics_file.SUFFIX]
+        others = [meta_path]
+        if metrics_file.is_there(prefix):
+            others.append(prefix + metrics_file.SUFFIX)
         is_v2 = self._write_version == _SaverDef.V2
         prefix_lock.remove_unless_held(prefix, *others, *([] if is_v2 else [prefix]))
 

@@ -89,10 +89,13 @@ class Transaction:
         is_overwritten = self.is_v2 and bundle.exists(self.prefix)
         with staged_files.StagedFiles(durable=self.durable) as files:
             is_staged = is_overwritten and self.stages_early and self._stage_early(files)
-            former_metrics: bytes | None = None
+            former_metrics: metrics_file.TakenMetrics | None = None
             try:
                 # Those that are there belong to other values.
-                former_metrics = metrics_file.take(self.prefix) if self.is_v2 else None
+                if self.is_v2:
+                    former_metrics = metrics_file.take(
+                        self.prefix, is_replaced=bool(self.companions.metrics)
+                    )
                 with transfer.watched(self.prefix, is_save=True, instant=self.instant) as running:
                     report = write_bundle(running)
                 lock.take_back_directory()
