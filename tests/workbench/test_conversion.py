@@ -388,7 +388,7 @@ def test_a_dry_run_writes_nothing(stock, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"names": NameRules(["nothing*"])}, "no tensor has a name that 'nothing\\*'"),
+        ({"names": NameRules(["nothing*"])}, "--drop 'nothing\\*' matches no variable"),
         ({"names": NameRules(["*"])}, "nothing is left"),
         ({"names": NameRules((), {"x": "y"})}, "renames 'x', which is not in"),
         ({"names": NameRules((), {"emb": "lab"})}, "'emb' and 'lab' would both be named 'lab'"),
@@ -397,9 +397,9 @@ def test_a_dry_run_writes_nothing(stock, tmp_path):
         ({"names": NameRules((), {}, [("(", "")])}, "no regular expression"),
         ({"names": NameRules((), {}, [("e", r"\2")])}, "the replacement"),
         ({"file_count": 30}, "6 pieces cannot be spread over 30"),
-        ({"partitions": [PartitionRule.parse("x=0:2")]}, "no tensor has a name that 'x'"),
+        ({"partitions": [PartitionRule.parse("x=0:2")]}, "--partition 'x' matches no variable"),
         ({"partitions": [PartitionRule.parse("emb=0:[1,2]")]}, "add up to 3, expected 103"),
-        ({"casts": [CastRule.parse("bfloat16=float32")]}, "no tensor of bfloat16"),
+        ({"casts": [CastRule.parse("bfloat16=float32")]}, "matches no variable of bfloat16"),
     ],
 )
 def test_rules_that_cannot_be_applied(stock, tmp_path, options, message):

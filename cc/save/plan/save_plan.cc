@@ -8,11 +8,12 @@
 
 #include "save/plan/save_plan.h"
 
+#include <functional>
 #include <memory>
 #include <optional>
+#include <unordered_set>
 #include <utility>
 
-#include "absl/hash/hash.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "core/boxes/tiling.h"
@@ -55,7 +56,14 @@ struct HashOfBox {
   const std::vector<PlannedShard>* const* shards;
   size_t operator()(int number) const {
     const Box& box = (**shards)[number].box;
-    return absl::HashOf(box.start, box.extent);
+    size_t hash = 0;
+    for (const Dims* dims : {&box.start, &box.extent}) {
+      for (int64_t at : *dims) {
+        hash = (hash ^ static_cast<size_t>(at)) * 0x9E3779B97F4A7C15u;
+        hash ^= hash >> 29;
+      }
+    }
+    return hash;
   }
 };
 
@@ -67,8 +75,8 @@ struct HasSameBox {
 // What is needed to find one of several shards by its box.
 struct ByBox {
   const std::vector<PlannedShard>* shards = nullptr;
-  absl::flat_hash_set<int, HashOfBox, HasSameBox> numbers{0, HashOfBox{&shards},
-                                                          HasSameBox{&shards}};
+  std::unordered_set<int, HashOfBox, HasSameBox> numbers{0, HashOfBox{&shards},
+                                                         HasSameBox{&shards}};
 };
 
 }  // namespace
@@ -219,22 +227,30 @@ absl::StatusOr<Aggregation> ParseAggregation(absl::string_view name) {
       absl::StrCat("aggregation '", name, "' is none of MEAN, SUM, ONLY_FIRST_REPLICA"));
 }
 
-size_t SavePlanBuilder::HashOfName::operator()(absl::string_view name) const {
-  return absl::HashOf(name);
+absl::string_view SavePlanBuilder::Names::operator[](int number) const {
+  return number == kWanted ? wanted : absl::string_view((*variables)[number].whole.name);
 }
 
 size_t SavePlanBuilder::HashOfName::operator()(int number) const {
-  return absl::HashOf(absl::string_view((*variables)[number].whole.name));
+  return std::hash<absl::string_view>()((*names)[number]);
 }
 
-bool SavePlanBuilder::HasName::operator()(int number, absl::string_view name) const {
-  return (*variables)[number].whole.name == name;
+bool SavePlanBuilder::HasSameName::operator()(int a, int b) const {
+  return (*names)[a] == (*names)[b];
 }
 
 SavePlanBuilder::SavePlanBuilder(SaveLayout layout)
-    : layout_(layout), by_name_(0, HashOfName{&variables_}, HasName{&variables_}) {}
+    : layout_(layout),
+      names_{&variables_, {}},
+      by_name_(0, HashOfName{&names_}, HasSameName{&names_}) {}
 
 SavePlanBuilder::~SavePlanBuilder() = default;
+
+int SavePlanBuilder::Find(absl::string_view name) {
+  names_.wanted = name;
+  const auto found = by_name_.find(Names::kWanted);
+  return found == by_name_.end() ? Names::kWanted : *found;
+}
 
 absl::Status SavePlanBuilder::Add(const SaveEntry& entry) {
   if (entry.name.empty()) return absl::InvalidArgumentError("the name of a variable is empty");
@@ -242,9 +258,9 @@ absl::Status SavePlanBuilder::Add(const SaveEntry& entry) {
   if (!aggregation.ok()) return Refuse(entry.name, aggregation.status().message());
   absl::StatusOr<Place> place = PlaceOf(entry);
   if (!place.ok()) return place.status();
-  const auto found = by_name_.find(absl::string_view(entry.name));
-  if (found != by_name_.end()) {
-    return variables_[*found].Add(entry, *std::move(place), *aggregation);
+  const int found = Find(entry.name);
+  if (found != Names::kWanted) {
+    return variables_[found].Add(entry, *std::move(place), *aggregation);
   }
   Variable& variable = variables_.emplace_back();
   variable.whole.name = entry.name;

@@ -9,9 +9,9 @@
 
 #include <memory>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/container/inlined_vector.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -107,23 +107,31 @@ class SavePlanBuilder {
  private:
   struct Variable;
 
-  // Hashes and compares variables, given by their numbers, by their names.
-  struct HashOfName {
-    using is_transparent = void;
+  // Whose names are compared: variables by their numbers, and one that is looked for.
+  struct Names {
+    static constexpr int kWanted = -1;  // the number of `wanted`
     const std::vector<Variable>* variables;
-    size_t operator()(absl::string_view name) const;
+    absl::string_view wanted;
+    absl::string_view operator[](int number) const;
+  };
+  struct HashOfName {
+    const Names* names;
     size_t operator()(int number) const;
   };
-  struct HasName {
-    using is_transparent = void;
-    const std::vector<Variable>* variables;
-    bool operator()(int number, absl::string_view name) const;
-    bool operator()(int a, int b) const { return a == b; }
+  struct HasSameName {
+    const Names* names;
+    bool operator()(int a, int b) const;
   };
+
+  // The number of the variable of that name, or kWanted.
+  int Find(absl::string_view name);
 
   const SaveLayout layout_;
   std::vector<Variable> variables_;  // in the order in which their names came
-  absl::flat_hash_set<int, HashOfName, HasName> by_name_;
+  Names names_;
+  // Numbers, which stay right while the variables move. Not a set of absl: under sanitizers those
+  // of TensorFlow's library differ.
+  std::unordered_set<int, HashOfName, HasSameName> by_name_;
 };
 
 // The plan of all `entries`.

@@ -53,9 +53,8 @@ def make() -> click.Group:
     """Returns the command line."""
     group = _Commands(
         "autodist",
-        help="Saves a distributed TensorFlow training as the original, single-node model, and works "
-        "on any TensorFlow checkpoint: it lists, shows, verifies, compares, explains, converts, averages, "
-        "exports and repairs them.",
+        help="Lists, shows, verifies, compares, explains, converts, averages, exports and repairs TensorFlow "
+        "checkpoints. Also runs servers for distributed training.",
         invoke_without_command=True,
         no_args_is_help=False,
         callback=_show_help_without_command,

@@ -17,9 +17,7 @@ class ClosedPipeError(Exception):
     """Who reads the output has closed it. Not an `OSError`, of which click makes exit code 1."""
 
 
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON, whose schema docs/workbench.md has."
-)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 patterns_argument = click.argument("patterns", nargs=-1, metavar="[NAME]...")
 
 

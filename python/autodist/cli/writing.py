@@ -39,7 +39,7 @@ def options(command: Callable[..., int]) -> Callable[..., int]:
             "--threads",
             type=click.IntRange(min=0),
             default=0,
-            help="0, the default: one a processor.",
+            help="Threads. 0, the default: one per processor.",
         ),
         click.option(
             "--memory",
@@ -47,7 +47,7 @@ def options(command: Callable[..., int]) -> Callable[..., int]:
             default=Limits().memory_bytes // _MIB,
             show_default=True,
             metavar="MIB",
-            help="What blocks of values may need.",
+            help="Memory for values, in MiB.",
         ),
         output.json_option,
     ]

@@ -13,7 +13,9 @@ from autodist.workbench.writing.stored import Limits
 
 @click.command("average")
 @click.argument("sources", nargs=-1, required=True, metavar="CHECKPOINT...")
-@click.option("--output", "target", required=True, metavar="PREFIX", help="Where the mean goes.")
+@click.option(
+    "--output", "target", required=True, metavar="PREFIX", help="Prefix of the checkpoint to write."
+)
 @click.option(
     "--weights",
     metavar="W,...",

@@ -26,14 +26,18 @@ from autodist.workbench.writing.stored import Limits
     help="Cut tensors: 'emb*=0:4' along axis 0 into 4, 'w=0:2x1:4' into a grid, 'w=0:[3,5]' into "
     "pieces of 3 and 5, 'w=whole' not at all. The first that takes a name counts.",
 )
-@click.option("--whole", is_flag=True, help="Join all other slices: --partition '*=whole', last.")
+@click.option(
+    "--whole", is_flag=True, help="Write whole variables, except those that a --partition names."
+)
 @click.option(
     "--shards",
     type=click.IntRange(1, 99_999),
     metavar="N",
     help="Spread the tensors over N data files. Default: as they are.",
 )
-@click.option("--drop", multiple=True, metavar="GLOB", help="Leave tensors out.")
+@click.option(
+    "--drop", multiple=True, metavar="GLOB", help="Leave out the variables that GLOB matches."
+)
 @click.option(
     "--rename-map",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),

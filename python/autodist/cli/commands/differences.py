@@ -23,7 +23,10 @@ _MIB = 1 << 20
 @click.option("--all", "show_all", is_flag=True, help="Show variables that are the same, too.")
 @click.option("--quick", is_flag=True, help="Trust equal checksums: do not read what has them.")
 @click.option(
-    "--threads", type=click.IntRange(min=0), default=0, help="0, the default: one a processor."
+    "--threads",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Threads. 0, the default: one per processor.",
 )
 @click.option(
     "--memory",
@@ -31,7 +34,7 @@ _MIB = 1 << 20
     default=differences.DEFAULT_MEMORY_BYTES // _MIB,
     show_default=True,
     metavar="MIB",
-    help="What blocks of values may need.",
+    help="Memory for values, in MiB.",
 )
 @output.json_option
 def command(

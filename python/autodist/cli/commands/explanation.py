@@ -17,7 +17,7 @@ _MOST_LISTED = 20
 @click.command("explain")
 @click.argument("path")
 @click.option("--graph", metavar="META", help="A .meta file, or a SavedModel of TensorFlow 1.")
-@click.option("--with", "other", metavar="CKPT", help="A checkpoint that the program restores.")
+@click.option("--with", "other", metavar="CKPT", help="A checkpoint that the program can restore.")
 @output.json_option
 def command(path: str, graph: str | None, other: str | None, as_json: bool) -> int:
     """Tell why a checkpoint would not restore: what is missing, what it is called there.

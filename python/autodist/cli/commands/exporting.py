@@ -29,7 +29,9 @@ _EXPORTS = {
     type=click.Choice(sorted(_EXPORTS)),
     help="Default: the one that the file's name ends with.",
 )
-@click.option("--drop", multiple=True, metavar="GLOB", help="Leave tensors out.")
+@click.option(
+    "--drop", multiple=True, metavar="GLOB", help="Leave out the variables that GLOB matches."
+)
 @click.option("--drop-slots", is_flag=True, help="Leave the slots of optimizers out.")
 @click.option(
     "--rename-map",

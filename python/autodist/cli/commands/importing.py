@@ -22,12 +22,12 @@ from autodist.workbench.writing.stored import Limits
     help="Default: the one that the file's name ends with.",
 )
 @click.option(
-    "--plain", is_flag=True, help="Ignore how the checkpoint was laid out that was exported."
+    "--plain", is_flag=True, help="Ignore the recorded layout: whole variables in one data file."
 )
 @click.option(
     "--accept-changes",
     is_flag=True,
-    help="Take values that are not those that were exported.",
+    help="Accept values that changed after the export.",
 )
 @writing.options
 def command(

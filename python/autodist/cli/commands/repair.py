@@ -18,7 +18,10 @@ from autodist.workbench.writing.stored import Limits
     "--write", is_flag=True, help="Write the repaired file; the former one is kept beside."
 )
 @click.option(
-    "--threads", type=click.IntRange(min=0), default=0, help="0, the default: one a processor."
+    "--threads",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Threads. 0, the default: one per processor.",
 )
 @output.json_option
 def command(path: str, write: bool, threads: int, as_json: bool) -> int:

@@ -18,7 +18,7 @@ import click
     "--node",
     type=int,
     metavar="K",
-    help="With --resource-spec: the node's number, 0 for the chief, the others in order from 1.",
+    help="Number of the node in the spec, from 1. The chief, 0, runs its own server.",
 )
 @click.option(
     "--until-chief-ends",

@@ -19,7 +19,10 @@ _BARS = "▁▂▃▄▅▆▇█"
 @output.patterns_argument
 @click.option("--bad", is_flag=True, help="Show only variables with NaN or infinite elements.")
 @click.option(
-    "--threads", type=click.IntRange(min=0), default=0, help="0, the default: one a processor."
+    "--threads",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Threads. 0, the default: one per processor.",
 )
 @click.option(
     "--memory",
@@ -27,7 +30,7 @@ _BARS = "▁▂▃▄▅▆▇█"
     default=statistics.DEFAULT_MEMORY_BYTES // _MIB,
     show_default=True,
     metavar="MIB",
-    help="What blocks of values may need.",
+    help="Memory for values, in MiB.",
 )
 @output.json_option
 def command(

@@ -15,7 +15,10 @@ from autodist.workbench.commands import verification
 @click.command("verify")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option(
-    "--threads", type=click.IntRange(min=0), default=0, help="0, the default: one a processor."
+    "--threads",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Threads. 0, the default: one per processor.",
 )
 @output.json_option
 def command(paths: tuple[str, ...], threads: int, as_json: bool) -> int:

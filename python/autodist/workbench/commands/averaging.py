@@ -76,7 +76,7 @@ def average(
         others = [{tensor.name: tensor for tensor in source.tensors} for source in opened[1:]]
         for glob in take:
             if not any(fnmatch.fnmatchcase(tensor.name, glob) for tensor in opened[0].tensors):
-                raise ArgumentError(f"no tensor has a name that {glob!r}, which is to take, takes")
+                raise ArgumentError(f"--take {glob!r} matches no variable")
         pieces: list[PlannedPiece] = []
         averaged = equal = 0
         taken = []
@@ -128,7 +128,7 @@ def _shares(count: int, weights: Sequence[float] | None) -> list[float]:
         raise ArgumentError(f"{len(weights)} weights for {count} checkpoints")
     if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not sum(weights):
         raise ArgumentError(
-            f"the weights {list(weights)} are none: expected numbers from 0 on, not all 0"
+            f"weights {list(weights)}: expected numbers of 0 or more, and at least one above 0"
         )
     return [float(weight) for weight in weights]
 

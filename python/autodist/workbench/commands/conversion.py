@@ -143,7 +143,7 @@ class _Planner:
     def _refuse_idle_rules(self, kept: Sequence[StoredTensor], names: dict[str, str]) -> None:
         for rule in self._conversion.partitions:
             if not any(rule.takes(names[tensor.name]) for tensor in kept):
-                raise ArgumentError(f"no tensor has a name that {rule.glob!r}, a partition, takes")
+                raise ArgumentError(f"--partition {rule.glob!r} matches no variable")
         refuse_idle_casts(self._conversion.casts, kept)
 
     def _pieces(self, tensor: StoredTensor, name: str) -> list[PlannedPiece]:

@@ -83,7 +83,7 @@ def explain(path: str, *, graph: str | None = None, other: str | None = None) ->
         UnsupportedError: The graph restores by functions, or by names that it computes.
     """
     if (graph is None) == (other is None):
-        raise errors.ArgumentError("give either a graph or another checkpoint")
+        raise errors.ArgumentError("give exactly one of --graph META and --with CKPT")
     checkpoint = finding.open_checkpoint(path)
     if graph is not None:
         wanted = _wanted_by_graph(graph)

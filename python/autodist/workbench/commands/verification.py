@@ -113,6 +113,10 @@ def verify(job: Job, threads: int, progress: Callable[[int], None] = lambda _: N
         job: Of `plan`.
         threads: How many read; 0: one for each processor.
         progress: Told the bytes done so far.
+
+    Raises:
+        UnreadableError: A file cannot be read.
+        UnsupportedError: A sound file cannot be checked.
     """
     threads = parallel.thread_count(threads)
     problems = list(job.problems)
@@ -140,12 +144,17 @@ class _Checking:
         self._progress = progress
 
     def run(self) -> None:
+        is_v2 = places.is_file(self._prefix + ".index")
+        if not is_v2 and places.is_remote(self._prefix):
+            raise errors.UnsupportedError(
+                f"{printable(self._prefix)!r}: a V1 checkpoint can be verified on a local disk only"
+            )
         try:
-            if places.is_file(self._prefix + ".index"):
+            if is_v2:
                 self._check_v2()
             else:
                 self._check_v1()
-        except errors.AutoDistError as error:
+        except (errors.DamagedError, errors.NotFoundError, errors.UnsupportedError) as error:
             self._add("", str(error))
         graph = self._prefix + ".meta"
         if places.is_file(graph):
@@ -160,10 +169,6 @@ class _Checking:
             raise errors.NotFoundError(f"there is no checkpoint {printable(self._prefix)!r}")
         self.variable_count = len(v1.read(self._prefix, files).variables)
         for path in files:
-            if places.is_remote(path):
-                raise errors.UnsupportedError(
-                    f"{printable(path)!r}: a V1 checkpoint can be verified on a local disk only"
-                )
             with tables.translated(path):
                 for text in tables.module().check_saved_slices(os.fsencode(places.local(path))):
                     self._add("", f"{printable(path)!r}: {text}")

@@ -57,6 +57,4 @@ def refuse_idle_casts(rules: Sequence[CastRule], tensors: Sequence[StoredTensor]
     """
     for rule in rules:
         if not any(rule.takes(tensor) for tensor in tensors):
-            raise ArgumentError(
-                f"no tensor of {rule.source} has a name that {rule.glob!r}, a cast, takes"
-            )
+            raise ArgumentError(f"the cast {rule.glob!r} matches no variable of {rule.source}")

@@ -54,7 +54,7 @@ class NameRules:
     def _refuse_rules_without_names(self, names: Sequence[str]) -> None:
         for glob in self.drop:
             if not any(fnmatch.fnmatchcase(name, glob) for name in names):
-                raise ArgumentError(f"no tensor has a name that {glob!r}, which is to drop, takes")
+                raise ArgumentError(f"--drop {glob!r} matches no variable")
         known = set(names)
         for name in self.name_map:
             if name not in known:
