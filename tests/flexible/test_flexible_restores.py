@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from autodist.checkpoint.flexible import flexible_restore, made_values
+from autodist.checkpoint.flexible import flexible_restore, made_values, restore_plan
 from autodist.checkpoint.saver import Growth, RestoreOptions, Saver
-from autodist.errors import ArgumentError, GraphStateError
+from autodist.errors import ArgumentError, GraphStateError, UnsupportedGraphError
 from autodist.private_apis import tf_variables
 
 tf1 = tf.compat.v1
@@ -465,14 +465,19 @@ def test_a_second_reading_that_fails_is_told(
         def compute(*given: Any) -> Any:
             runs.append(given)
             if len(runs) == 3:
-                raise tf.errors.DataLossError(None, None, "the disk is gone")
+                raise tf.errors.DataLossError(
+                    None, None, "the disk is gone. All variables keep their values. Look at it"
+                )
             return computed(*given)
 
         monkeypatch.setattr(made_values, "compute", compute)
         with pytest.raises(
-            tf.errors.DataLossError, match=r"The restore is incomplete: .* and 1 that"
-        ):
+            tf.errors.DataLossError,
+            match=r"The restore is incomplete: .* grown or cast 'b'; the others",
+        ) as caught:
             saver.restore(session, prefix, options=RestoreOptions(cast=True))
+        assert "keep their values" not in caught.value.message
+        # The last group is assigned first.
         assert [(value == 1).all() for value in session.run(made)] == [True, False]
 
 
@@ -523,6 +528,122 @@ def test_a_restore_that_waits_for_what_is_left_out_is_refused(tmp_path: Path) ->
         session.run(tf1.global_variables_initializer())
         with pytest.raises(GraphStateError, match="cannot leave out the others"):
             saver.restore(session, prefix, options=RestoreOptions(missing="keep"))
+
+
+def test_a_made_value_whose_op_waits_for_another_is_refused(tmp_path: Path) -> None:
+    """Its assignment alone would run that of the other again, with another file."""
+    prefix = stored(tmp_path, {"a": EMB, "b": EMB.astype(np.float64)})
+    before: list[Any] = []
+    made = [variable(name, [6, 2]) for name in "ab"]
+    saver = Saver([InOrder(each, before) for each in made])
+    with tf1.Session() as session:
+        session.run(tf1.global_variables_initializer())
+        with pytest.raises(GraphStateError, match="cannot leave out the others"):
+            saver.restore(session, prefix, options=RestoreOptions(cast=True))
+        np.testing.assert_array_equal(session.run(made), np.ones([2, 6, 2]))
+
+
+class Custom(tf_variables.SaveableObject):
+    """A variable that is restored by the op that a function makes of the restored value."""
+
+    def __init__(self, held: Any, restore: Callable[[Any, Any], Any]) -> None:
+        super().__init__(held, [tf_variables.SaveSpec(held, "", held.op.name)], held.op.name)
+        self._make = restore
+
+    def restore(self, restored_tensors: Any, restored_shapes: Any) -> Any:
+        return self._make(self.op, restored_tensors[0])
+
+
+def behind_a_constant(held: Any, value: Any) -> Any:
+    with tf.control_dependencies([held.assign(value)]):
+        return tf.constant(0).op
+
+
+def beside_nothing(held: Any, value: Any) -> Any:
+    held.assign(value)
+    return tf.no_op()
+
+
+@pytest.mark.parametrize(
+    ("restore", "says"),
+    [
+        (behind_a_constant, "takes no value of the checkpoint"),
+        (beside_nothing, "no op that the restore runs takes 'emb'"),
+    ],
+)
+def test_ops_that_are_not_understood_are_refused(tmp_path: Path, restore: Any, says: str) -> None:
+    prefix = stored(tmp_path, {"emb": EMB, "other": EMB})
+    saver = Saver([Custom(variable("emb", [6, 2]), restore), variable("other", [6, 2])])
+    with tf1.Session() as session, pytest.raises(UnsupportedGraphError, match=says):
+        saver.restore(session, prefix, options=RestoreOptions(missing="keep"))
+
+
+def test_ops_that_all_lack_a_value_are_refused(tmp_path: Path) -> None:
+    """An op of two values is left out if one is missing."""
+    prefix = stored(tmp_path, {"a": EMB})
+    a, b = (variable(name, [6, 2]) for name in "ab")
+
+    class Pair(tf_variables.SaveableObject):
+        def __init__(self) -> None:
+            specs = [tf_variables.SaveSpec(held, "", held.op.name) for held in (a, b)]
+            super().__init__(a, specs, "pair")
+
+        def restore(self, restored_tensors: Any, restored_shapes: Any) -> Any:
+            return a.assign(restored_tensors[0] + restored_tensors[1]).op
+
+    saver = Saver([Pair()])
+    with (
+        tf1.Session() as session,
+        pytest.raises(tf.errors.NotFoundError, match="would restore nothing"),
+    ):
+        saver.restore(session, prefix, options=RestoreOptions(missing="keep"))
+
+
+def test_a_saver_of_another_graph_is_refused(tmp_path: Path) -> None:
+    prefix = stored(tmp_path, {"emb": EMB})
+    variable("emb", [6, 2])
+    saver = Saver()
+    saver.saver_def.filename_tensor_name = "elsewhere:0"
+    with tf1.Session() as session, pytest.raises(UnsupportedGraphError):
+        saver.restore(session, prefix, options=RestoreOptions(missing="keep"))
+    with pytest.raises(UnsupportedGraphError, match="are not in the graph"):
+        restore_plan.make([], {}, None, RestoreOptions(), prefix)
+
+
+def test_what_is_no_plain_assignment_does_not_grow(tmp_path: Path) -> None:
+    prefix = stored(tmp_path, {"emb": EMB})
+    vocabularies = []
+    for name, words in (("new", "fedcba"), ("old", "abcdef")):
+        (tmp_path / name).write_text("\n".join(words))
+        vocabularies.append(str(tmp_path / name))
+    emb = variable("emb", [6, 2], use_resource=False)
+    saver = Saver([Custom(emb, lambda held, value: tf.identity(held.assign(value)).op)])
+    growth = Growth(new_vocabulary=vocabularies[0], old_vocabulary=vocabularies[1])
+    with tf1.Session() as session:
+        session.run(tf1.global_variables_initializer())
+        with pytest.raises(tf.errors.InvalidArgumentError, match="'emb' is to grow, but"):
+            saver.restore(session, prefix, options=RestoreOptions(grow={"emb": growth}))
+        saver.restore(session, prefix, options=RestoreOptions(grow={"emb": 0}))
+        np.testing.assert_array_equal(session.run(emb), EMB)
+
+
+def test_a_name_and_its_key_are_one_tensor(tmp_path: Path) -> None:
+    with tf.Graph().as_default(), tf1.Session() as session:
+        emb = variable("emb", [6, 2])
+        other = variable("other", [6, 2])
+        session.run(tf1.global_variables_initializer())
+        with session.as_default():
+            prefix = tf.train.Checkpoint(emb=emb, other=other).save(str(tmp_path / "c"))
+    for name in ("emb", "copy"):
+        variable(name, [6, 2])
+    key = "emb/.ATTRIBUTES/VARIABLE_VALUE"
+    saver = Saver()
+    with tf1.Session() as session:
+        options = RestoreOptions(name_map={"copy": key})
+        with pytest.raises(ArgumentError, match="would both be read from"):
+            saver.restore(session, prefix, options=options)
+        both = RestoreOptions(name_map={"copy": key, "emb": "emb"})
+        assert set(saver.restore(session, prefix, options=both).restored.values()) == {key}
 
 
 def test_options_of_a_restore_do_not_change_what_the_saver_was_built_with(tmp_path: Path) -> None:

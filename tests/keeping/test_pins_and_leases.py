@@ -97,11 +97,39 @@ def test_a_pin_that_is_unreadable_counts(session: Any, tmp_path: Path, saver: Sa
     assert checkpoint.pins(tmp_path)[first].reason == "(its file is unreadable)"
 
 
-def test_a_lease_that_cannot_be_opened_counts(session: Any, tmp_path: Path, saver: Saver) -> None:
+def test_a_lease_that_cannot_be_opened_counts(
+    session: Any, tmp_path: Path, saver: Saver, caplog: pytest.LogCaptureFixture
+) -> None:
     first = saver.save(session, str(tmp_path / "m"), 1)
     Path(f"{first}.lease").mkdir()
     saver.save(session, str(tmp_path / "m"), 2)
     assert prefixes(tmp_path) == {"m-1", "m-2"}
+    assert "whether somebody reads it cannot be told" in caplog.text
+
+
+def test_a_lease_of_another_user_is_locked(
+    session: Any, tmp_path: Path, saver: Saver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file may be read, but not written."""
+    first = saver.save(session, str(tmp_path / "m"), 1)
+    Path(f"{first}.lease").touch()
+    opened = os.open
+
+    def refuse_to_write(path: Any, flags: int, *rest: Any, **named: Any) -> int:
+        if str(path).endswith(".lease") and flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, "not yours")
+        return opened(path, flags, *rest, **named)
+
+    monkeypatch.setattr(os, "open", refuse_to_write)
+    with checkpoint.reading(first):
+        saver.save(session, str(tmp_path / "m"), 2)
+        assert prefixes(tmp_path) == {"m-1", "m-2"}
+    # The last reader removed the file, and a new one cannot be made: nobody reads.
+    with pytest.raises(LeaseError, match="not yours"), checkpoint.reading(first):
+        pass
+    Path(f"{first}.lease").touch()
+    saver.save(session, str(tmp_path / "m"), 3)
+    assert prefixes(tmp_path) == {"m-3"}
 
 
 def test_a_checkpoint_that_is_read_is_removed_later(
@@ -200,6 +228,31 @@ def test_without_locks_a_lease_is_renewed(
         os.utime(path, (1, 1))
         while path.stat().st_mtime < 2:
             time.sleep(0.01)
+
+
+@pytest.mark.usefixtures("no_locks")
+def test_a_lease_that_cannot_be_renewed_is_told_once(
+    session: Any,
+    tmp_path: Path,
+    saver: Saver,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(leases, "_RENEWED_EVERY_SECONDS", 0.01)
+    first = saver.save(session, str(tmp_path / "m"), 1)
+    written, tries = leases.side_files.write, []
+
+    def fail_later(path: str, contents: bytes) -> None:
+        tries.append(path)
+        if len(tries) > 1:
+            raise OSError(errno.EROFS, "read-only")
+        written(path, contents)
+
+    monkeypatch.setattr(leases.side_files, "write", fail_later)
+    with checkpoint.reading(first):
+        while len(tries) < 4:
+            time.sleep(0.01)
+    assert caplog.text.count("its lease cannot be renewed") == 1
 
 
 def test_a_lease_that_cannot_be_written_is_refused(

@@ -32,6 +32,9 @@ from autodist.tf_nodes import restore_nodes
 # What one message to a server can hold.
 _MOST_FED_BYTES = (2 << 30) - (1 << 20)
 
+# Names listed in an error.
+_MOST_LISTED = 20
+
 
 def restore(
     session: Any, saver_def: Any, prefix: str, options: RestoreOptions, router: RestoreRouter
@@ -86,6 +89,7 @@ class _FlexibleRestore:
         self._options = options
         self._found = found
         self._initializers = wanted.Initializers(session.graph)
+        self._all_ops: set[Any] = set()
         self._is_remote = sessions.target_of(session) is not None
 
     def check(self, ops: Sequence[wanted.RestoringOp]) -> None:
@@ -133,11 +137,15 @@ class _FlexibleRestore:
         straight = {op.op for op in self._plan.straight}
         others = {op.op for op in ops} - straight
         if others and others & wanted.ops_before(straight):
-            raise GraphStateError(
-                "this Saver restores some variables after others, so it cannot leave out the "
-                "others, nor restore them in another way. Build it without restore_sequentially "
-                "and without savers of one's own that wait"
-            )
+            raise _waits()
+        self._all_ops = {op.op for op in ops}
+        self._check_alone(self._plan.made)
+
+    def _check_alone(self, made: Iterable[restore_plan.MadeOp]) -> None:
+        """Refuses ops that assign made values and that would run others of the saver again."""
+        for op in {each.wanted.op for each in made}:
+            if self._all_ops & (wanted.ops_before([op]) - {op}):
+                raise _waits()
 
     def _based(self) -> list[restore_plan.MadeOp]:
         return [made for made in self._plan.made if made_values.needs_base(made)]
@@ -160,6 +168,7 @@ class _FlexibleRestore:
                 # TensorFlow's own nodes read all their names, or fail.
                 made, straight = (*made, *self._made_of_straight()), ()
                 self._check_sizes(made)
+                self._check_alone(made)
             most = min(self._options.memory_bytes, _MOST_FED_BYTES)
             groups = _groups(made, most)
             arrays = self._checked(groups)
@@ -229,12 +238,15 @@ class _FlexibleRestore:
     ) -> None:
         """Assigns values, and initializes what is missing; `arrays` has those of the last group."""
         done: list[str] = []
+        filename = self._session.graph.get_tensor_by_name(self._saver_def.filename_tensor_name)
         with _incomplete(done):
             for group in reversed(groups):
                 values = arrays.pop() if arrays else self._compute(group)
                 feeds = {
                     made.value.tensor: value for made, value in zip(group, values, strict=True)
                 }
+                # An op may wait for its `RestoreV2`, too.
+                feeds[filename] = self._plan.report.prefix
                 self._session.run(list(dict.fromkeys(made.wanted.op for made in group)), feeds)
                 done += [made.value.name for made in group]
             initializers = [self._initializers.initializer(op) for op in self._plan.initialized]
@@ -258,15 +270,26 @@ def _groups(
     return groups
 
 
+def _waits() -> GraphStateError:
+    return GraphStateError(
+        "this Saver restores some variables after others, so it cannot leave out the others, nor "
+        "restore them in another way. Build it without restore_sequentially and without savers of "
+        "one's own that wait"
+    )
+
+
 @contextlib.contextmanager
 def _incomplete(done: list[str]) -> Iterator[None]:
     """Adds to an error which variables have their values."""
     try:
         yield
     except tf.errors.OpError as error:
+        listed = ", ".join(map(repr, done[:_MOST_LISTED])) or "none"
+        more = f" and {len(done) - _MOST_LISTED} more" if len(done) > _MOST_LISTED else ""
         message = (
-            f"{error.message}\nThe restore is incomplete: values that fit were restored, and "
-            f"{len(done)} that were grown or cast; the others were not. Restore again"
+            f"{error.message.replace(' All variables keep their values.', '')}\n"
+            "The restore is incomplete: values that fit were restored, and of those that were grown "
+            f"or cast {listed}{more}; the others were not. Restore again"
         )
         raise type(error)(error.node_def, error.op, message) from error
 

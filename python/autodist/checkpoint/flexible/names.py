@@ -68,7 +68,7 @@ def mapped(name_map: Any, shapes: Shapes, stored: Collection[str], what: str) ->
     else:
         found = _by_patterns(name_map, shapes)
     _check_own_names(found, stored, what)
-    _check_different(found, name_map if isinstance(name_map, Mapping) else ())
+    check_different(found, name_map)
     return found
 
 
@@ -155,8 +155,17 @@ def _check_own_names(found: Mapping[str, str], stored: Collection[str], what: st
             )
 
 
-def _check_different(found: Mapping[str, str], named: Collection[str]) -> None:
-    """Refuses two variables of one tensor, unless a dict names both."""
+def check_different(found: Mapping[str, str], name_map: Any) -> None:
+    """Refuses two variables of one tensor, unless a dict names both.
+
+    Args:
+        found: The name in the checkpoint for each variable.
+        name_map: As in `RestoreOptions`.
+
+    Raises:
+        ArgumentError: Two variables would read one tensor.
+    """
+    named = name_map if isinstance(name_map, Mapping) else ()
     first: dict[str, str] = {}
     for name, target in found.items():
         other = first.setdefault(target, name)

@@ -90,16 +90,24 @@ def make(
         prefix: The checkpoint's prefix, for messages.
 
     Raises:
+        UnsupportedGraphError: No op restores anything.
         ArgumentError: An entry of an option is ambiguous, matches nothing, or names what is not
             there.
         tf.errors.NotFoundError: Variables are missing from the checkpoint, or all are.
         tf.errors.InvalidArgumentError: Shapes or dtypes differ, a vocabulary does not fit, or the
             checkpoint has names that no variable takes.
     """
+    if not ops:
+        raise errors.UnsupportedGraphError(
+            f"{prefix}: the nodes of this Saver that restore are not in the graph of the session. "
+            f"{_UNCHANGED} Build the Saver in this graph"
+        )
     shapes = {value.name: value.shape for value in values_of(ops)}
     known = {*stored, *(keys or {})}
     found = names.mapped(options.name_map, shapes, known, prefix)
     found = {name: _key_of(name, key, stored, keys, prefix) for name, key in found.items()}
+    # Two names may lead to one key of an object-based checkpoint.
+    names.check_different(found, options.name_map)
     growths = growth.growths(options.grow, shapes)
     _check_missing(shapes, found, stored, options, prefix)
     planner = _Planner(found, stored, growths, options)
@@ -199,6 +207,8 @@ class _Planner:
         if is_cast:
             self._check_cast(op, value, stored)
         grows = self._growths.get(value.name)
+        if grows is not None and op.variable is None:
+            self._check_without_growth(op, value, stored, grows)
         if grows is not None and op.variable is not None and value.shape is not None:
             if value.name not in self._rows:
                 self._rows[value.name] = self._row_maps.rows(
@@ -215,6 +225,18 @@ class _Planner:
                 f"{list(stored.shape)}{_shape_hint(value.shape, stored.shape)}",
             )
         return MadeOp(op, key, stored) if is_cast else None
+
+    def _check_without_growth(
+        self, op: RestoringOp, value: WantedValue, stored: StoredTensor, grows: Growth
+    ) -> None:
+        """Refuses a growth of what is not assigned to a variable, unless it changes nothing."""
+        if grows.has_vocabularies or value.shape != stored.shape:
+            raise tf.errors.InvalidArgumentError(
+                None,
+                None,
+                f"{value.name!r} is to grow, but {op.op.name!r} does not assign it alone to one "
+                "variable. Leave it out of grow",
+            )
 
     def _check_cast(self, op: RestoringOp, value: WantedValue, stored: StoredTensor) -> None:
         are_floats = value.dtype.is_floating and stored.dtype.is_floating
@@ -237,6 +259,13 @@ class _Planner:
             prefix: The checkpoint's prefix.
         """
         taken = [*self._straight, *(made.wanted for made in self._made)]
+        if not taken and not self._unfit:
+            raise tf.errors.NotFoundError(
+                None,
+                None,
+                f"{prefix} lacks a value of each op that restores, so "
+                f"missing='{self._options.missing}' would restore nothing. {_UNCHANGED}",
+            )
         missing = tuple(names_of(values_of(self._missing)))
         report = RestoreReport(
             prefix,

@@ -77,7 +77,8 @@ def read(graph: Any, saver_def: Any) -> list[RestoringOp]:
         saver_def: The saver's `SaverDef`.
 
     Raises:
-        UnsupportedGraphError: The names that a node reads are computed.
+        UnsupportedGraphError: The names that a node reads are computed, or how a value gets into a
+            variable cannot be told.
     """
     values: dict[Any, list[WantedValue]] = {}
     for node in restore_nodes.find(graph, saver_def):
@@ -96,9 +97,25 @@ def read(graph: Any, saver_def: Any) -> list[RestoringOp]:
     found = []
     for op in restore_nodes.ops_of_group(graph.get_operation_by_name(saver_def.restore_op_name)):
         taken = [values[source][number] for source, number in _sources(op, values)]
-        if taken:
-            found.append(RestoringOp(op, tuple(taken), _variable(op) if len(taken) == 1 else None))
+        if not taken:
+            raise _unclear(
+                f"{op.name!r} is run by the restore, but takes no value of the checkpoint"
+            )
+        found.append(RestoringOp(op, tuple(taken), _variable(op) if len(taken) == 1 else None))
+    used = {(value.node, value.output) for value in values_of(found)}
+    for value in [value for of_node in values.values() for value in of_node]:
+        # One without consumers is read and dropped by every restore.
+        if (value.node, value.output) not in used and value.tensor.consumers():
+            raise _unclear(f"no op that the restore runs takes {value.name!r} as its input")
     return sorted(found, key=lambda each: (each.values[0].node.name, each.values[0].output))
+
+
+def _unclear(what: str) -> errors.UnsupportedGraphError:
+    return errors.UnsupportedGraphError(
+        f"{what}, so a restore with missing, unexpected, name_map, grow, cast or dry_run cannot tell "
+        "what it would restore. Let restore() of each saveable object return the op that assigns, "
+        "or restore without these options"
+    )
 
 
 def ops_before(ops: Iterable[Any]) -> set[Any]:

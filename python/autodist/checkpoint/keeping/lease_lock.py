@@ -71,7 +71,14 @@ class LeaseLock:
 
     def _locked(self, how: int) -> bool:
         """Locks the file; returns false if it was removed meanwhile."""
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except PermissionError as error:
+            # Another user's file: who may only read it can lock it all the same.
+            try:
+                file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                raise error from None
         try:
             fcntl.flock(file, how)
             if _is_at(file, self._path):

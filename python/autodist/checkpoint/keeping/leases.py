@@ -72,9 +72,11 @@ def removing(prefix: str) -> Iterator[bool]:
         may_remove = lock.can_exclude()
     except NoLocksError:
         may_remove = True
-    except OSError:
+    except OSError as error:
         # Without a file nobody has locked it: on a full disk none can be made, but removing helps.
         may_remove = not os.path.lexists(path)
+        if not may_remove:
+            _LOGGER.warning("%s: whether somebody reads it cannot be told: %s", prefix, error)
     try:
         yield may_remove
     finally:
@@ -118,9 +120,18 @@ def _renewed(prefix: str) -> Iterator[None]:
     ended = threading.Event()
 
     def renew() -> None:
+        warn = _LOGGER.warning
         while not ended.wait(_RENEWED_EVERY_SECONDS):
-            with contextlib.suppress(*side_files.errors()):
+            try:
                 side_files.write(path, b"\n")
+            except side_files.errors() as error:  # noqa: PERF203 tried again
+                warn(
+                    "%s: its lease cannot be renewed, and counts for %g s: %s",
+                    prefix,
+                    _COUNTS_SECONDS,
+                    error,
+                )
+                warn = _LOGGER.debug
 
     side_files.write(path, b"\n")
     if not background.can_start(renew, "autodist-lease"):
