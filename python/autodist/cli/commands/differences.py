@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from autodist import _log
-from autodist.cli import output, progress
+from autodist.cli import leasing, output, progress
 from autodist.workbench.commands import differences, statistics
 from autodist.workbench.reading import finding
 
@@ -54,18 +54,19 @@ def command(
     An element differs if it changes by more than --atol and by more than --rtol of the larger
     magnitude. The exit code is 1 if something differs.
     """
-    total = statistics.total_bytes(finding.open_checkpoint(path))
-    with progress.shown("diff", total) as tell:
-        results = differences.compare(
-            path,
-            other,
-            patterns,
-            tolerance=differences.Tolerance(atol, rtol),
-            trust_crcs=quick,
-            threads=threads,
-            memory_bytes=memory * _MIB,
-            progress=tell,
-        )
+    with leasing.found(path) as first, leasing.found(other) as second:
+        total = statistics.total_bytes(finding.open_checkpoint(first))
+        with progress.shown("diff", total) as tell:
+            results = differences.compare(
+                first,
+                second,
+                patterns,
+                tolerance=differences.Tolerance(atol, rtol),
+                trust_crcs=quick,
+                threads=threads,
+                memory_bytes=memory * _MIB,
+                progress=tell,
+            )
     different = [result for result in results if result.kind != "same"]
     if as_json:
         shown = results if show_all else different

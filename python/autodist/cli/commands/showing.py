@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import click
 
 from autodist import _log
-from autodist.cli import output
+from autodist.cli import leasing, output
 from autodist.workbench.commands import showing
 
 
@@ -30,10 +31,16 @@ def command(
 
     Slices are put together. The checksum of each variable is compared.
     """
+    with leasing.found(path) as prefix:
+        _show(showing.show(prefix, targets), precision, show_all=show_all, as_json=as_json)
+    return 0
+
+
+def _show(found: Iterable[showing.Shown], precision: int, *, show_all: bool, as_json: bool) -> None:
     if as_json:
-        output.write_json([_json(shown) for shown in showing.show(path, targets)])
-        return 0
-    for number, shown in enumerate(showing.show(path, targets)):
+        output.write_json([_json(shown) for shown in found])
+        return
+    for number, shown in enumerate(found):
         if number:
             output.write()
         variable = shown.variable
@@ -43,7 +50,6 @@ def command(
             f"{output.shape_text(variable.shape)}"
         )
         output.write(_text(shown.values, precision, show_all=show_all))
-    return 0
 
 
 def _text(values: Any, precision: int, *, show_all: bool) -> str:

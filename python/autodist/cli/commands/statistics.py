@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from autodist.cli import output, progress
+from autodist.cli import leasing, output, progress
 from autodist.workbench.commands import statistics
 from autodist.workbench.reading import finding
 
@@ -45,11 +45,12 @@ def command(
 
     NAME is a variable's name or a pattern. The exit code is 1 if an element is NaN or infinite.
     """
-    total = statistics.total_bytes(finding.open_checkpoint(path))
-    with progress.shown("stat", total) as tell:
-        results = statistics.statistics(
-            path, patterns, threads=threads, memory_bytes=memory * _MIB, progress=tell
-        )
+    with leasing.found(path) as prefix:
+        total = statistics.total_bytes(finding.open_checkpoint(prefix))
+        with progress.shown("stat", total) as tell:
+            results = statistics.statistics(
+                prefix, patterns, threads=threads, memory_bytes=memory * _MIB, progress=tell
+            )
     is_bad = any(_is_bad(result) for result in results)
     if bad:
         results = [result for result in results if _is_bad(result)]

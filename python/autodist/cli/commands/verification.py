@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from autodist import _log
-from autodist.cli import output, progress
+from autodist.cli import leasing, output, progress
 from autodist.workbench.commands import verification
 
 
@@ -30,7 +30,7 @@ def command(paths: tuple[str, ...], threads: int, as_json: bool) -> int:
     job = verification.plan(paths)
     begin = time.monotonic()
     with progress.shown("verify", verification.total_bytes(job)) as tell:
-        report = verification.verify(job, threads, tell)
+        report = verification.verify(job, threads, tell, leasing.held)
     seconds = time.monotonic() - begin
     if as_json:
         output.write_json(_json(report, seconds))

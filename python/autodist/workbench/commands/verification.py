@@ -7,6 +7,7 @@ every checkpoint there is, and looks whether those exist that the state file nam
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -106,13 +107,19 @@ def total_bytes(job: Job) -> int:
     return total
 
 
-def verify(job: Job, threads: int, progress: Callable[[int], None] = lambda _: None) -> Report:
+def verify(
+    job: Job,
+    threads: int,
+    progress: Callable[[int], None] = lambda _: None,
+    reading: Callable[[str], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
+) -> Report:
     """Checks all that a job names.
 
     Args:
         job: Of `plan`.
         threads: How many read; 0: one for each processor.
         progress: Told the bytes done so far.
+        reading: Called with each prefix; a context that is held while that checkpoint is read.
 
     Raises:
         UnreadableError: A file cannot be read.
@@ -123,7 +130,8 @@ def verify(job: Job, threads: int, progress: Callable[[int], None] = lambda _: N
     variable_count = byte_count = 0
     for prefix in job.prefixes:
         checking = _Checking(prefix, threads, lambda done, base=byte_count: progress(base + done))  # type: ignore[misc]
-        checking.run()
+        with reading(prefix):
+            checking.run()
         problems += checking.problems
         variable_count += checking.variable_count
         byte_count += checking.byte_count
