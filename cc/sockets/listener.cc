@@ -23,7 +23,9 @@ namespace {
 // How soon a waiting thread notices that its run was cancelled.
 constexpr auto kLongestPoll = std::chrono::milliseconds(20);
 
-constexpr int kBacklog = 128;
+// When the kernel asks whether the other side is there, and how often it asks again.
+constexpr int kAliveIdleSeconds = 30;
+constexpr int kAliveAgainSeconds = 10;
 
 std::vector<std::string> OwnHosts() {
   std::vector<std::string> hosts;
@@ -53,6 +55,15 @@ void SendAtOnce(const Descriptor& socket) {
   (void)setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
 }
 
+void KeepAlive(const Descriptor& socket) {
+  const int yes = 1;
+  (void)setsockopt(socket.get(), SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof yes);
+  (void)setsockopt(socket.get(), IPPROTO_TCP, TCP_KEEPIDLE, &kAliveIdleSeconds,
+                   sizeof kAliveIdleSeconds);
+  (void)setsockopt(socket.get(), IPPROTO_TCP, TCP_KEEPINTVL, &kAliveAgainSeconds,
+                   sizeof kAliveAgainSeconds);
+}
+
 int PollMilliseconds(SocketClock::time_point until) {
   const auto left = std::clamp<SocketClock::duration>(until - SocketClock::now(),
                                                       SocketClock::duration::zero(), kLongestPoll);
@@ -68,7 +79,7 @@ absl::StatusOr<Listener> Listener::Open() {
   address.sin_addr.s_addr = htonl(INADDR_ANY);
   socklen_t size = sizeof address;
   if (bind(socket.get(), reinterpret_cast<sockaddr*>(&address), size) != 0 ||
-      listen(socket.get(), kBacklog) != 0 ||
+      listen(socket.get(), SOMAXCONN) != 0 ||
       getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0) {
     return SocketError("cannot listen on a free TCP port", errno);
   }

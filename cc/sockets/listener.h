@@ -37,6 +37,10 @@ absl::Status SocketError(absl::string_view what, int error);
 // Sends small messages at once.
 void SendAtOnce(const Descriptor& socket);
 
+// Has the kernel ask for signs of life while no byte moves. So no firewall forgets the connection,
+// and it ends if the other machine is gone.
+void KeepAlive(const Descriptor& socket);
+
 // Returns the timeout for one poll(2), in milliseconds. It is short, so that the caller notices
 // soon when `until` comes or the run is cancelled.
 int PollMilliseconds(SocketClock::time_point until);

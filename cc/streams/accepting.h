@@ -16,8 +16,9 @@
 namespace autodist {
 
 // Accepts connections until all tasks of `numbers` have shown that they know the secret, or until
-// `until`. Returns the sockets of those that have. Others get a greeting, and nothing else; at most
-// 64 of them are connected at a time, for five seconds each. Cancelled once `cancelled` is true.
+// `until`. Returns the sockets of those that have, one of each. All other connections get a
+// greeting, and nothing else; at most 64, and four for each task, are open at a time, for five
+// seconds each. Cancelled once `cancelled` is true.
 absl::StatusOr<std::map<uint32_t, Descriptor>> AcceptTasks(const Listener& listener,
                                                            const StreamSecret& secret,
                                                            const std::set<uint32_t>& numbers,

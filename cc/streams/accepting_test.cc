@@ -31,11 +31,11 @@ SocketClock::time_point After(std::chrono::milliseconds time) { return SocketClo
 StreamSecret Secret(char fill = 's') { return *StreamSecret::Of(std::string(32, fill)); }
 
 absl::StatusOr<Descriptor> Connect(int port, uint32_t number, const StreamSecret& secret,
-                                   std::chrono::milliseconds timeout = std::chrono::seconds(30)) {
-  const auto found =
-      ConnectToFirst({"127.0.0.1"}, port, After(timeout), kGoes, [&](Descriptor socket) {
-        return std::make_unique<ConnectingSide>(std::move(socket), secret, number);
-      });
+                                   std::chrono::milliseconds timeout = std::chrono::seconds(30),
+                                   const std::vector<std::string>& hosts = {"127.0.0.1"}) {
+  const auto found = ConnectToFirst(hosts, port, After(timeout), kGoes, [&](Descriptor socket) {
+    return std::make_unique<ConnectingSide>(std::move(socket), secret, number);
+  });
   if (!found.ok()) return found.status();
   return static_cast<ConnectingSide*>(found->get())->TakeSocket();
 }
@@ -128,6 +128,15 @@ TEST(AWrongSecretGetsNothing) {
   });
 }
 
+// What task `number` says on a connection where it has heard `greeting`.
+std::string HelloTo(const std::string& greeting, int port, uint32_t number) {
+  const std::string nonce(32, 'n');
+  const std::string host("\x7f\0\0\1", 4);
+  const std::string end = {static_cast<char>(port >> 8), static_cast<char>(port & 0xFF)};
+  return nonce + std::string({static_cast<char>(number), 0, 0, 0}) +
+         Secret().Proof("hello", greeting.substr(8) + nonce + host + end, number);
+}
+
 // Somebody heard all that a task said, and says it on a connection of his own.
 TEST(AReplayGetsNothing) {
   std::string hello;
@@ -138,13 +147,10 @@ TEST(AReplayGetsNothing) {
           AcceptTasks(listener, Secret(), {1}, After(std::chrono::seconds(60)), kGoes).ok());
     });
     const Descriptor heard = RawConnection(listener.port);
-    const std::string greeting = ReadRaw(heard, kGreetingSize);
-    const std::string own(32, 'n');
-    const std::string number("\1\0\0\0", 4);
-    hello = own + number + Secret().Proof("hello", greeting.substr(8) + own, 1);
+    hello = HelloTo(ReadRaw(heard, kGreetingSize), listener.port, 1);
     SendRaw(heard, hello);
     // It was right there.
-    EXPECT_EQ(ReadRaw(heard, kSha256Bytes), Secret().Proof("welcome", greeting.substr(8) + own, 1));
+    EXPECT_EQ(ReadRaw(heard, kSha256Bytes).size(), kSha256Bytes);
     accepts.join();
   }
   ExpectTasksGetIn([&](int port) {
@@ -154,12 +160,92 @@ TEST(AReplayGetsNothing) {
   });
 }
 
+// Somebody listens elsewhere, and passes on what the two sides say.
+TEST(ARelayGetsNothing) {
+  ExpectTasksGetIn([](int port) {
+    const Listener relay = *Listener::Open();
+    std::thread passes_on([&] {
+      std::optional<Descriptor> socket;
+      while (!(socket = relay.Accept())) std::this_thread::yield();
+      const Descriptor chief = RawConnection(port);
+      SendRaw(*socket, ReadRaw(chief, kGreetingSize));
+      SendRaw(chief, ReadRaw(*socket, kHelloSize));
+      EXPECT_EQ(ReadRaw(chief, kSha256Bytes), "");
+    });
+    EXPECT_TRUE(absl::IsUnavailable(Connect(relay.port, 1, Secret()).status()));
+    passes_on.join();
+  });
+}
+
+// A task connects to all addresses of the chief, and keeps the connection that is welcomed.
+TEST(ASecondConnectionOfATaskIsNotWelcomed) {
+  std::vector<Descriptor> open;
+  std::vector<size_t> heard;
+  const Listener listener = *Listener::Open();
+  absl::StatusOr<std::map<uint32_t, Descriptor>> accepted = absl::UnknownError("not run");
+  std::thread accepts([&] {
+    accepted = AcceptTasks(listener, Secret(), {1, 2}, After(std::chrono::seconds(60)), kGoes);
+  });
+  for (int i = 0; i < 2; ++i) {
+    open.push_back(RawConnection(listener.port));
+    SendRaw(open.back(), HelloTo(ReadRaw(open.back(), kGreetingSize), listener.port, 1));
+    heard.push_back(ReadRaw(open.back(), kSha256Bytes).size());
+  }
+  EXPECT_EQ(heard[0], kSha256Bytes);
+  EXPECT_EQ(heard[1], size_t{0});
+  EXPECT_TRUE(Connect(listener.port, 2, Secret()).ok());
+  accepts.join();
+  SendRaw(open[0], "data");
+  EXPECT_EQ(ReadRaw(accepted->at(1), 4), "data");
+}
+
+TEST(BothSidesKeepTheSameConnection) {
+  for (int i = 0; i < 50; ++i) {
+    const Listener listener = *Listener::Open();
+    absl::StatusOr<std::map<uint32_t, Descriptor>> accepted = absl::UnknownError("not run");
+    std::thread accepts([&] {
+      accepted = AcceptTasks(listener, Secret(), {1, 2}, After(std::chrono::seconds(60)), kGoes);
+    });
+    const absl::StatusOr<Descriptor> one =
+        Connect(listener.port, 1, Secret(), std::chrono::seconds(30), {"127.0.0.1", "127.0.0.2"});
+    EXPECT_TRUE(Connect(listener.port, 2, Secret()).ok());
+    accepts.join();
+    EXPECT_TRUE(one.ok());
+    if (!one.ok()) return;
+    SendRaw(*one, "data");
+    EXPECT_EQ(ReadRaw(accepted->at(1), 4), "data");
+  }
+}
+
+// All are connected before the first says who it is.
+TEST(ManyTasksAtOnceAreNotTakenForStrangers) {
+  const Listener listener = *Listener::Open();
+  std::set<uint32_t> numbers;
+  for (uint32_t number = 1; number <= 100; ++number) numbers.insert(number);
+  absl::StatusOr<std::map<uint32_t, Descriptor>> accepted = absl::UnknownError("not run");
+  std::thread accepts([&] {
+    accepted = AcceptTasks(listener, Secret(), numbers, After(std::chrono::seconds(20)), kGoes);
+  });
+  std::vector<std::pair<Descriptor, std::string>> tasks;
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    Descriptor socket = RawConnection(listener.port);
+    std::string greeting = ReadRaw(socket, kGreetingSize);
+    tasks.emplace_back(std::move(socket), std::move(greeting));
+  }
+  uint32_t number = 0;
+  for (const auto& [socket, greeting] : tasks) {
+    SendRaw(socket, HelloTo(greeting, listener.port, ++number));
+  }
+  accepts.join();
+  EXPECT_TRUE(accepted.ok() && accepted->size() == numbers.size());
+}
+
 TEST(ATaskDoesNotTrustWhoeverListens) {
   const Listener impostor = *Listener::Open();
   std::thread plays([&] {
     std::optional<Descriptor> socket;
     while (!(socket = impostor.Accept())) std::this_thread::yield();
-    SendRaw(*socket, "adstrm01" + std::string(32, 'n'));
+    SendRaw(*socket, "adstrm02" + std::string(32, 'n'));
     const std::string hello = ReadRaw(*socket, kHelloSize);
     // It sends the task's proof back.
     SendRaw(*socket, hello.substr(36));

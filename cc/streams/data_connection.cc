@@ -11,6 +11,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <csignal>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -25,6 +27,28 @@ constexpr uint32_t kFrameMagic = 0x4D524641;  // "AFRM"
 constexpr uint32_t kFileMagic = 0x4C494641;   // "AFIL": without a sum
 constexpr size_t kTrailerNumbers = 4;
 using Trailer = std::array<char, 4 * kTrailerNumbers>;
+
+// Whether an error of sendfile() is one of the socket, not of the file.
+bool IsOfSocket(int error) {
+  switch (error) {
+    case EAGAIN:
+    case EINTR:
+    case EPIPE:
+    case ECONNRESET:
+    case ECONNABORTED:
+    case ETIMEDOUT:
+    case ENOTCONN:
+    case ESHUTDOWN:
+    case ENETDOWN:
+    case ENETRESET:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+      return true;
+    default:
+      return false;
+  }
+}
 
 void PutNumber(uint32_t number, size_t index, Trailer* trailer) {
   for (size_t i = 0; i < 4; ++i) {
@@ -48,6 +72,7 @@ DataConnection::DataConnection(Descriptor socket, std::string peer, std::chrono:
   const timeval wait = {0, kWaitMicroseconds};
   (void)setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
   (void)setsockopt(socket_.get(), SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait);
+  KeepAlive(socket_);
 }
 
 void DataConnection::End() {
@@ -136,16 +161,19 @@ absl::Status DataConnection::SendFile(int file, int64_t offset, int64_t size,
   SocketClock::time_point last = SocketClock::now();
   off_t next = offset;
   while (next < offset + size) {
+    // sendfile() has no MSG_NOSIGNAL.
+    const BlockedSignal no_signal(SIGPIPE);
     const ssize_t sent =
         sendfile(socket_.get(), file, &next, static_cast<size_t>(offset + size - next));
     const int error = errno;
-    if (sent < 0 && next == offset && (error == EINVAL || error == ENOSYS)) {
-      return absl::UnimplementedError("the kernel does not send bytes of that file");
+    const bool is_of_file = sent == 0 || (sent < 0 && !IsOfSocket(error));
+    if (is_of_file && next == offset) {
+      return absl::UnimplementedError("the kernel does not send these bytes of the file");
     }
     const absl::Status status =
-        sent == 0 || (sent < 0 && error == EIO)
-            ? absl::DataLossError(
-                  absl::StrCat("the file ends before byte ", next, ", or cannot be read there"))
+        is_of_file
+            ? absl::DataLossError(absl::StrCat("the file cannot be read at byte ", next, ": ",
+                                               sent == 0 ? "it ends there" : std::strerror(error)))
             : Check(sent, error, &last, cancelled);
     if (status.ok()) continue;
     has_failed_ = true;

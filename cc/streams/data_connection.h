@@ -25,7 +25,8 @@
 
 namespace autodist {
 
-// The most bytes of a frame: they stay in the second-level cache from the sum to the system call.
+// The bytes of a frame of a save, but the last: they stay in the second-level cache from the sum to
+// the system call. The frames of a restore are blocks (threads/block.h).
 inline constexpr int64_t kFrameBytes = int64_t{256} << 10;
 
 // One thread sends or receives at a time. After an error all later calls fail.
@@ -43,8 +44,8 @@ class DataConnection {
                     const std::atomic<bool>& cancelled);
 
   // Sends bytes of a file as a frame without a sum: the kernel sends them from its page cache.
-  // Errors as Send(); DataLoss if the file ends before, or cannot be read. Unimplemented, with
-  // nothing sent, if the kernel cannot; then Send() still works.
+  // Errors as Send(). Unimplemented if the file's first byte of them cannot be sent, for whatever
+  // reason; nothing was sent, and Send() still works. DataLoss if a later one cannot be read.
   absl::Status SendFile(int file, int64_t offset, int64_t size, const std::atomic<bool>& cancelled);
 
   // Receives a frame of `size` bytes into `out`. Returns the sum that the sender has made, if it

@@ -2,12 +2,16 @@
 
 #include "streams/frames.h"
 
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <map>
@@ -179,6 +183,48 @@ TEST(BytesOfAFileAreSentWithoutASum) {
   EXPECT_TRUE(*pair.receiver->Receive(out.data(), 4, kRuns) == absl::crc32c_t{CrcOf("abcd")});
   sends.join();
   std::fclose(file);
+}
+
+// The caller reads it, and so finds out what is wrong.
+TEST(AFileThatCannotBeSentIsLeftToTheCaller) {
+  std::FILE* const file = std::tmpfile();
+  EXPECT_EQ(std::fwrite("abcd", 1, 4, file), size_t{4});
+  std::fflush(file);
+  Pair pair;
+  EXPECT_TRUE(absl::IsUnimplemented(pair.sender->SendFile(fileno(file), 4, 4, kRuns)));
+  const Descriptor unreadable(open("/dev/null", O_WRONLY | O_CLOEXEC));
+  EXPECT_TRUE(absl::IsUnimplemented(pair.sender->SendFile(unreadable.get(), 0, 4, kRuns)));
+  EXPECT_TRUE(pair.sender->Send("abcd", absl::crc32c_t{CrcOf("abcd")}, kRuns).ok());
+  std::array<char, 4> out;
+  EXPECT_TRUE(*pair.receiver->Receive(out.data(), 4, kRuns) == absl::crc32c_t{CrcOf("abcd")});
+  std::fclose(file);
+}
+
+volatile std::sig_atomic_t pipe_signals = 0;
+
+TEST(APeerThatHasGoneSendsNoSignal) {
+  std::FILE* const file = std::tmpfile();
+  EXPECT_EQ(std::fwrite("abcd", 1, 4, file), size_t{4});
+  std::fflush(file);
+  Pair pair;
+  pair.receiver.reset();
+  const auto before = std::signal(SIGPIPE, [](int) { pipe_signals = 1; });
+  EXPECT_TRUE(absl::IsUnavailable(pair.sender->SendFile(fileno(file), 0, 4, kRuns)));
+  (void)std::signal(SIGPIPE, before);
+  EXPECT_EQ(static_cast<int>(pipe_signals), 0);
+  std::fclose(file);
+}
+
+TEST(TheKernelAsksForSignsOfLife) {
+  Descriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int number = socket.get();
+  const DataConnection connection(std::move(socket), "/task:1", std::chrono::seconds(60));
+  int is_on = 0, idle = 0;
+  socklen_t size = sizeof is_on;
+  EXPECT_EQ(getsockopt(number, SOL_SOCKET, SO_KEEPALIVE, &is_on, &size), 0);
+  EXPECT_EQ(getsockopt(number, IPPROTO_TCP, TCP_KEEPIDLE, &idle, &size), 0);
+  EXPECT_EQ(is_on, 1);
+  EXPECT_EQ(idle, 30);
 }
 
 TEST(PiecesWithoutASumAreRefused) {

@@ -2,6 +2,7 @@
 
 #include "streams/handshake.h"
 
+#include <netinet/in.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 
@@ -16,7 +17,7 @@ namespace autodist {
 namespace {
 
 // Changes when what is said on a connection changes.
-constexpr absl::string_view kMagic = "adstrm01";
+constexpr absl::string_view kMagic = "adstrm02";
 constexpr size_t kNonceBytes = 32;
 constexpr size_t kNumberBytes = 4;
 constexpr size_t kGreetingBytes = kMagic.size() + kNonceBytes;
@@ -51,6 +52,17 @@ bool AreEqual(absl::string_view a, absl::string_view b) {
   return difference == 0;
 }
 
+// The IPv4 address and port of one end, in the order of the network.
+template <typename Name>
+std::string AddressOf(const Descriptor& socket, const Name& name) {
+  sockaddr_in address = {};
+  socklen_t size = sizeof address;
+  if (name(socket.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0) return "";
+  return absl::StrCat(
+      absl::string_view(reinterpret_cast<const char*>(&address.sin_addr), sizeof address.sin_addr),
+      absl::string_view(reinterpret_cast<const char*>(&address.sin_port), sizeof address.sin_port));
+}
+
 // A new connection has room for what a handshake says.
 absl::Status Say(const Descriptor& socket, absl::string_view bytes) {
   const ssize_t sent = Uninterrupted(
@@ -83,9 +95,9 @@ absl::StatusOr<StreamSecret> StreamSecret::Of(absl::string_view bytes) {
       absl::StrCat("a secret has ", kBytes, " bytes, not ", bytes.size()));
 }
 
-std::string StreamSecret::Proof(absl::string_view role, absl::string_view nonces,
+std::string StreamSecret::Proof(absl::string_view role, absl::string_view connection,
                                 uint32_t number) const {
-  return HmacSha256(bytes_, absl::StrCat(kMagic, role, nonces, NumberBytes(number)));
+  return HmacSha256(bytes_, absl::StrCat(kMagic, role, connection, NumberBytes(number)));
 }
 
 absl::StatusOr<ListeningSide> ListeningSide::Begin(Descriptor socket, const StreamSecret& secret) {
@@ -101,34 +113,37 @@ absl::StatusOr<bool> ListeningSide::Hear() {
   const absl::StatusOr<bool> is_complete = HearUpTo(socket_, kHelloBytes, &heard_);
   if (!is_complete.ok() || !*is_complete) return is_complete;
   const absl::string_view hello = heard_;
-  const std::string nonces = absl::StrCat(nonce_, hello.substr(0, kNonceBytes));
+  absl::StrAppend(&connection_, hello.substr(0, kNonceBytes), AddressOf(socket_, getsockname));
   number_ = NumberOf(hello.substr(kNonceBytes, kNumberBytes));
-  if (!AreEqual(secret_.Proof("hello", nonces, number_),
+  if (!AreEqual(secret_.Proof("hello", connection_, number_),
                 hello.substr(kNonceBytes + kNumberBytes))) {
     return Other();
   }
-  const absl::Status said = Say(socket_, secret_.Proof("welcome", nonces, number_));
-  if (!said.ok()) return said;
   return true;
 }
 
+absl::Status ListeningSide::Welcome() const {
+  return Say(socket_, secret_.Proof("welcome", connection_, number_));
+}
+
 absl::StatusOr<bool> ConnectingSide::Hear() {
-  if (nonces_.empty()) {
+  if (connection_.empty()) {
     const absl::StatusOr<bool> is_complete = HearUpTo(socket_, kGreetingBytes, &heard_);
     if (!is_complete.ok() || !*is_complete) return is_complete;
     if (absl::string_view(heard_).substr(0, kMagic.size()) != kMagic) return Other();
     absl::StatusOr<std::string> own = Nonce();
     if (!own.ok()) return own.status();
-    nonces_ = absl::StrCat(heard_.substr(kMagic.size()), *own);
+    connection_ = absl::StrCat(heard_.substr(kMagic.size()), *own, AddressOf(socket_, getpeername));
     heard_.clear();
     SendAtOnce(socket_);
-    const absl::Status said = Say(socket_, absl::StrCat(*own, NumberBytes(number_),
-                                                        secret_.Proof("hello", nonces_, number_)));
+    const absl::Status said =
+        Say(socket_,
+            absl::StrCat(*own, NumberBytes(number_), secret_.Proof("hello", connection_, number_)));
     if (!said.ok()) return said;
   }
   const absl::StatusOr<bool> is_complete = HearUpTo(socket_, kSha256Bytes, &heard_);
   if (!is_complete.ok() || !*is_complete) return is_complete;
-  if (!AreEqual(secret_.Proof("welcome", nonces_, number_), heard_)) return Other();
+  if (!AreEqual(secret_.Proof("welcome", connection_, number_), heard_)) return Other();
   return true;
 }
 

@@ -2,11 +2,12 @@
 //
 //   the task that listens                          the task that connects
 //       -- greeting: magic, nonce L ------------------->
-//       <- hello: nonce C, number, HMAC(secret, "hello" L C number)
-//       -- welcome: HMAC(secret, "welcome" L C number) ->
+//       <- hello: nonce C, number, HMAC(secret, "hello" L C address number)
+//       -- welcome: HMAC(secret, "welcome" L C address number) ->
 //
 // The secret never travels here. Both nonces are new for each connection, so what somebody heard on
-// one is worth nothing on another.
+// one is worth nothing on another. `address` is where the one listens, and the other connects: IPv4
+// address and port. So nobody who listens elsewhere can pass on what the two say.
 
 #ifndef AUTODIST_STREAMS_HANDSHAKE_H_
 #define AUTODIST_STREAMS_HANDSHAKE_H_
@@ -32,8 +33,9 @@ class StreamSecret {
   // InvalidArgument if `bytes` are not kBytes.
   static absl::StatusOr<StreamSecret> Of(absl::string_view bytes);
 
-  // What who knows the secret says in a role: "hello" or "welcome".
-  std::string Proof(absl::string_view role, absl::string_view nonces, uint32_t number) const;
+  // What who knows the secret says in a role: "hello" or "welcome". `connection` is what is of this
+  // connection alone: both nonces, and the address.
+  std::string Proof(absl::string_view role, absl::string_view connection, uint32_t number) const;
 
  private:
   explicit StreamSecret(std::string bytes) : bytes_(std::move(bytes)) {}
@@ -50,21 +52,23 @@ class ListeningSide {
 
   int descriptor() const { return socket_.get(); }
 
-  // Bytes have arrived. Returns whether the peer knows the secret; then it has been welcomed.
-  // Unavailable if it has gone, InvalidArgument if it said something else.
+  // Bytes have arrived. Returns whether the peer knows the secret. Unavailable if it has gone,
+  // InvalidArgument if it said something else.
   absl::StatusOr<bool> Hear();
 
   // REQUIRES: Hear() has returned true.
   uint32_t number() const { return number_; }
+  // Tells the peer that this connection is the one that is used.
+  absl::Status Welcome() const;
   Descriptor TakeSocket() { return std::move(socket_); }
 
  private:
   ListeningSide(Descriptor socket, const StreamSecret& secret, std::string nonce)
-      : socket_(std::move(socket)), secret_(secret), nonce_(std::move(nonce)) {}
+      : socket_(std::move(socket)), secret_(secret), connection_(std::move(nonce)) {}
 
   Descriptor socket_;
   StreamSecret secret_;
-  std::string nonce_;
+  std::string connection_;  // its own nonce; then as for StreamSecret::Proof()
   std::string heard_;
   uint32_t number_ = 0;
 };
@@ -84,7 +88,7 @@ class ConnectingSide : public Candidate {
   Descriptor socket_;
   StreamSecret secret_;
   const uint32_t number_;
-  std::string nonces_;  // both, once the greeting was heard
+  std::string connection_;  // for StreamSecret::Proof(), once the greeting was heard
   std::string heard_;
 };
 

@@ -247,6 +247,9 @@ class RangeSender {
     Descriptor& local = LocalFile(shard);
     if (local.get() >= 0) {
       absl::Status sent = connection_.SendFile(local.get(), offset, size, cancelled_);
+      if (absl::IsDataLoss(sent)) {
+        return absl::DataLossError(absl::StrCat(NameOf(shard), ": ", sent.message()));
+      }
       if (!absl::IsUnimplemented(sent)) return sent;
       local = Descriptor(-1);
     }
@@ -257,12 +260,15 @@ class RangeSender {
                             cancelled_);
   }
 
+  std::string NameOf(int shard) const {
+    return DataName(restore_.prefix(), shard, restore_.shard_count());
+  }
+
   // Negative where the file is not local.
   Descriptor& LocalFile(int shard) {
     const auto [found, is_new] = local_files_.emplace(shard, Descriptor(-1));
     if (is_new && !absl::StrContains(restore_.prefix(), "://")) {
-      const std::string name = DataName(restore_.prefix(), shard, restore_.shard_count());
-      found->second = Descriptor(open(name.c_str(), O_RDONLY | O_CLOEXEC));
+      found->second = Descriptor(open(NameOf(shard).c_str(), O_RDONLY | O_CLOEXEC));
     }
     return found->second;
   }

@@ -174,19 +174,19 @@ Descriptor OpenDirectory(int parent, const std::string& path) {
   return Descriptor(readable < 0 && errno == EACCES ? open_with(O_PATH) : readable);
 }
 
-FileSizeErrors::FileSizeErrors() {
+BlockedSignal::BlockedSignal(int number) : number_(number) {
   sigset_t signals, before;
   sigemptyset(&signals);
-  sigaddset(&signals, SIGXFSZ);
+  sigaddset(&signals, number_);
   pthread_sigmask(SIG_BLOCK, &signals, &before);
-  was_blocked_ = sigismember(&before, SIGXFSZ) == 1;
+  was_blocked_ = sigismember(&before, number_) == 1;
 }
 
-FileSizeErrors::~FileSizeErrors() {
+BlockedSignal::~BlockedSignal() {
   if (was_blocked_) return;
   sigset_t signals;
   sigemptyset(&signals);
-  sigaddset(&signals, SIGXFSZ);
+  sigaddset(&signals, number_);
   // One that came meanwhile would be delivered when it is let through.
   const timespec now = {0, 0};
   while (sigtimedwait(&signals, nullptr, &now) < 0 && errno == EINTR) {

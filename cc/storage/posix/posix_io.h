@@ -8,6 +8,7 @@
 #define AUTODIST_STORAGE_POSIX_POSIX_IO_H_
 
 #include <cerrno>
+#include <csignal>
 #include <cstdint>
 #include <string>
 
@@ -112,17 +113,25 @@ absl::Status SyncDescriptor(int descriptor, const std::string& path);
 // Negative, with errno, where it cannot be.
 Descriptor OpenDirectory(int parent, const std::string& path);
 
-// While it lives, a write beyond the process's limit of file sizes is an error, for this thread and
-// those it starts. Otherwise the signal SIGXFSZ would kill the process.
-class FileSizeErrors {
+// While it lives, this thread and those it starts do not get a signal that a system call sends to
+// its own thread: the call fails, and the signal is dropped.
+class BlockedSignal {
  public:
-  FileSizeErrors();
-  ~FileSizeErrors();
-  FileSizeErrors(const FileSizeErrors&) = delete;
-  FileSizeErrors& operator=(const FileSizeErrors&) = delete;
+  explicit BlockedSignal(int number);
+  ~BlockedSignal();
+  BlockedSignal(const BlockedSignal&) = delete;
+  BlockedSignal& operator=(const BlockedSignal&) = delete;
 
  private:
+  const int number_;
   bool was_blocked_;
+};
+
+// While it lives, a write beyond the process's limit of file sizes is an error, for this thread and
+// those it starts. Otherwise the signal SIGXFSZ would kill the process.
+class FileSizeErrors : public BlockedSignal {
+ public:
+  FileSizeErrors() : BlockedSignal(SIGXFSZ) {}
 };
 
 }  // namespace autodist

@@ -309,7 +309,8 @@ class ClusterRestore:
             functools.partial(call, index, ranges, reads)
             for index, (_, ranges, reads) in streams.items()
         ]
-        results = self._control.map(calls, data_connections.STREAMS_UNDER_WAY)
+        # What ends the save or restore also ends the other streams.
+        results = self._control.map(calls, data_connections.STREAMS_UNDER_WAY, fails_at_once=True)
         for (numbers, *_), (sums, _) in zip(streams.values(), results, strict=True):
             with _status_errors():
                 plan.add_sums(numbers, sums)

@@ -373,7 +373,8 @@ class SharedSave(reusable_save.ReusableSave):
             functools.partial(call, task, parts, reads)
             for task, (_, parts, reads) in streams.items()
         ]
-        results = self._control.map(calls, data_connections.STREAMS_UNDER_WAY)
+        # What ends the save or restore also ends the other streams.
+        results = self._control.map(calls, data_connections.STREAMS_UNDER_WAY, fails_at_once=True)
         for (numbers, *_), (sums, _) in zip(streams.values(), results, strict=True):
             crcs[numbers] = sums
 

@@ -108,25 +108,52 @@ class ControlSession:
                 raise run_errors.without_stacks(error) from None
 
     def map(
-        self, calls: Iterable[Callable[[], tuple[Any, dict[Any, Any]]]], width: int
+        self,
+        calls: Iterable[Callable[[], tuple[Any, dict[Any, Any]]]],
+        width: int,
+        *,
+        fails_at_once: bool = False,
     ) -> Iterator[Any]:
         """Yields the results of runs, in order; some of them run at a time.
 
         Args:
             calls: Make the fetches and feeds of a run, when it is begun.
             width: How many are under way at most.
+            fails_at_once: Whether the first error is raised at once, while other runs are under
+                way. The caller ends these. Else runs are awaited in order, and all of them.
         """
         running: list[concurrent.futures.Future[Any]] = []
+
+        def next_result() -> Any:
+            if fails_at_once:
+                self._await_first(running)
+            return self.wait(running.pop(0))
+
         try:
             for call in calls:
                 if len(running) == width:
-                    yield self.wait(running.pop(0))
+                    yield next_result()
                 running.append(self.start(*call()))
             while running:
-                yield self.wait(running.pop(0))
+                yield next_result()
         finally:
-            if not self.broken:
+            if not self.broken and not fails_at_once:
                 concurrent.futures.wait(running, timeout=self._timeout)
+
+    def _await_first(self, running: list[concurrent.futures.Future[Any]]) -> None:
+        """Returns once the first of some runs has ended; raises if any has failed."""
+        while True:
+            under_way = [each for each in running if not each.done()]
+            for each in running:
+                if each not in under_way and each.exception() is not None:
+                    self.wait(each)
+            if running[0] not in under_way:
+                return
+            patience = max(1.0, self._timeout * _PATIENCE)
+            if not concurrent.futures.wait(
+                under_way, patience, concurrent.futures.FIRST_COMPLETED
+            ).done:
+                self._check_tasks(None)
 
     @contextlib.contextmanager
     def repeating(

@@ -71,5 +71,6 @@ def _instant_probe() -> Any:
 
 
 def _probe() -> Any:
-    # One of the ops that saves and restores need; it changes nothing.
-    return _native.ops().autodist_pin_named_variables(containers=[], names=[]).op
+    ops = _native.ops()
+    names = [name for name in dir(ops) if name.startswith("Autodist")]
+    return ops.autodist_require_ops(names)
