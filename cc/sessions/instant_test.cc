@@ -149,7 +149,7 @@ TEST(NoMethodIsAnErrorThatSaysWhy) {
 }
 
 TEST(TheNextMethodIsTakenWhereOneIsNotPossible) {
-  Variables some(1, 1 << 20, 5, /*in_place=*/true);
+  Variables some(1, 16 << 20, 5, /*in_place=*/true);
   std::vector<SourceValue> values = ValuesOf({some.Pins()});
   InstantOptions options;
   const LittleMemory little_memory;
