@@ -203,7 +203,7 @@ def test_what_does_not_fit_is_told(stock: Path) -> None:
 def test_a_graph_of_tensorflow_2_is_refused(stock: Path) -> None:
     with pytest.raises(errors.UnsupportedError, match="has no restore op of a Saver"):
         explanation.explain(str(stock / "objects"), graph=str(stock / "saved_model"))
-    with pytest.raises(errors.ArgumentError, match="either a graph or another checkpoint"):
+    with pytest.raises(errors.ArgumentError, match="exactly one of --graph META and --with CKPT"):
         explanation.explain(str(stock / "objects"))
 
 

@@ -206,10 +206,11 @@ class BestCheckpoints:
                 _LOGGER.warning("%s: its metrics cannot be read: %s", prefix, error.message)
                 continue
             self._unread.discard(prefix)
-            known = self._known.pop(prefix, None)
+            # A thread that saves meanwhile finds each of them at any time.
+            known = self._known.get(prefix)
             if not is_there or math.isnan(value):
-                continue
-            if known is None:
+                self._known.pop(prefix, None)
+            elif known is None:
                 self._add(prefix, value)
             else:
                 self._known[prefix] = dataclasses.replace(known, value=value)
@@ -237,7 +238,9 @@ class BestCheckpoints:
             prefix: Its absolute prefix.
             is_own: Whether this saver saved it.
         """
-        known = self._known[prefix]
+        known = self._known.get(prefix)
+        if known is None:
+            return  # Another thread has just forgotten it.
         self._known[prefix] = dataclasses.replace(known, is_aside=True, is_own=is_own)
         try:
             metrics_file.mark_aside(prefix)
