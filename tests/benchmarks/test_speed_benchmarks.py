@@ -49,6 +49,10 @@ def test_a_cluster_is_compared_with_stock_and_the_limit(tmp_path: Path) -> None:
     )
     ways = {"autodist shared", "autodist stream", "stock sharded=False", "stock sharded=True"}
     for operation in ("save", "restore"):
-        assert set(report["operations"][operation]) == ways | {"limit", "limit again"}
+        assert set(report["operations"][operation]) == ways | {
+            "limit",
+            "limit again",
+            "limit of sockets",
+        }
     assert len(report["targets"]) == 4
     assert [path.name for path in tmp_path.iterdir()] == ["results"]

@@ -210,7 +210,10 @@ def test_an_interrupt_ends_a_command(tmp_path: Path) -> None:
     (tmp_path / "m.index").write_bytes(index_of({b"a": entry(shape=(size,), size=size, dtype=4)}))
     with (tmp_path / "m.data-00000-of-00001").open("wb") as file:
         file.truncate(size)
-    process = start_command("verify", tmp_path / "m")
+    # A shell in the background has its programs ignore interrupts.
+    process = start_command(
+        "verify", tmp_path / "m", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    )
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(4)
     os.kill(process.pid, signal.SIGINT)
