@@ -54,5 +54,5 @@ def test_a_cluster_is_compared_with_stock_and_the_limit(tmp_path: Path) -> None:
             "limit again",
             "limit of sockets",
         }
-    assert len(report["targets"]) == 4
+    assert len(report["targets"]) == 8
     assert [path.name for path in tmp_path.iterdir()] == ["results"]

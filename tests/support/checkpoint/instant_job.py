@@ -24,6 +24,7 @@ tf1 = tf.compat.v1
 ROWS, COLUMNS = 4000, 120  # 1.9 MB: several blocks, and more than what is copied at once
 NAMES = ("first", "dense", "last")
 METHODS = ("auto", "pages", "fork", "copy")
+_FREED_SECONDS = 10.0
 MEMORY_BYTES = (0, 1 << 16, 1 << 20, 64 << 20)
 _ANY_CHILD = 0x40000000  # __WALL
 
@@ -80,12 +81,19 @@ class Traces:
     def __init__(self) -> None:
         self._descriptors = set(Path("/proc/self/fd").iterdir())
 
+    def _has_more_descriptors(self) -> bool:
+        more = set(Path("/proc/self/fd").iterdir()) - self._descriptors
+        # The one that the directory was read by is gone.
+        return any(path.is_symlink() for path in more)
+
     def found(self) -> list[str]:
         """Returns what was left since."""
         traces = []
-        more = set(Path("/proc/self/fd").iterdir()) - self._descriptors
-        # The one that the directory was read by is gone.
-        if any(path.is_symlink() for path in more):
+        # A thread may still free the former data file, which it holds open.
+        end = time.monotonic() + _FREED_SECONDS
+        while (is_left := self._has_more_descriptors()) and time.monotonic() < end:
+            time.sleep(0.05)
+        if is_left:
             traces.append("descriptors")
         flags = [
             line.split()
