@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from autodist import cli
 from support.python_programs import run_python, stock_environment
 
 
@@ -34,3 +35,15 @@ def copied(stock: Path, tmp_path: Path) -> Callable[[str], Path]:
         return Path(shutil.copytree(stock / name, tmp_path / name))
 
     return copy
+
+
+@pytest.fixture
+def run(capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command in this process; returns exit code, output and errors."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = cli.main([str(argument) for argument in arguments])
+        out, err = capfdbinary.readouterr()
+        return code, out.decode(), err.decode()
+
+    return call

@@ -11,23 +11,10 @@ from typing import Any
 
 import pytest
 
-from autodist import cli
 from support.python_programs import environment, run_python
 from support.workbench.made_tables import entry, index_of
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
-    """Runs a command in this process; returns exit code, output and errors."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        code = cli.main([str(argument) for argument in arguments])
-        out, err = capfdbinary.readouterr()
-        return code, out.decode(), err.decode()
-
-    return call
 
 
 def test_exit_codes_tell_the_answer(stock: Path, run: Run) -> None:

@@ -8,22 +8,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from autodist import cli
 from support.python_programs import run_python
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
-    """Runs a command in this process; returns exit code, output and errors."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        code = cli.main([str(argument) for argument in arguments])
-        out, err = capfdbinary.readouterr()
-        return code, out.decode(), err.decode()
-
-    return call
 
 
 def test_every_checkpoint_of_stock_is_converted_and_equal(

@@ -12,11 +12,12 @@ from typing import Any
 import click
 
 from autodist.cli import output, progress
+from autodist.cli.options import MIB
+from autodist.cli.options import memory as memory_option
+from autodist.cli.options import threads as threads_option
 from autodist.workbench import errors
 from autodist.workbench.writing.copying import Progress
 from autodist.workbench.writing.stored import Limits
-
-_MIB = 1 << 20
 
 
 def options(command: Callable[..., int]) -> Callable[..., int]:
@@ -27,28 +28,16 @@ def options(command: Callable[..., int]) -> Callable[..., int]:
 
     @functools.wraps(command)
     def with_limits(*args: Any, threads: int, memory: int, **named: Any) -> int:
-        limits = Limits(threads or os.cpu_count() or 1, memory * _MIB)
+        limits = Limits(threads or os.cpu_count() or 1, memory * MIB)
         with file_errors():
             return command(*args, limits=limits, **named)
 
-    decorators = [
+    decorators: list[Callable[[Callable[..., int]], Callable[..., int]]] = [
         click.option(
             "--overwrite", is_flag=True, help="Replace what is there, once all is written."
         ),
-        click.option(
-            "--threads",
-            type=click.IntRange(min=0),
-            default=0,
-            help="Threads. 0, the default: one per processor.",
-        ),
-        click.option(
-            "--memory",
-            type=click.IntRange(min=1),
-            default=Limits().memory_bytes // _MIB,
-            show_default=True,
-            metavar="MIB",
-            help="Memory for values, in MiB.",
-        ),
+        threads_option,
+        memory_option(Limits().memory_bytes),
         output.json_option,
     ]
     decorated = with_limits

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from autodist import _log
-from autodist.cli import output, writing
+from autodist.cli import options, output, writing
 from autodist.workbench.commands import conversion
 from autodist.workbench.writing.casting import CastRule
 from autodist.workbench.writing.layouts import PartitionRule
@@ -35,29 +35,9 @@ from autodist.workbench.writing.stored import Limits
     metavar="N",
     help="Spread the tensors over N data files. Default: as they are.",
 )
-@click.option(
-    "--drop", multiple=True, metavar="GLOB", help="Leave out the variables that GLOB matches."
-)
-@click.option(
-    "--rename-map",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Rename by a map of old names to new ones, in JSON or YAML.",
-)
-@click.option(
-    "--rename",
-    nargs=2,
-    multiple=True,
-    metavar="REGEX TEXT",
-    help="Replace what a regular expression finds in each name, after the map.",
-)
-@click.option(
-    "--cast",
-    "casts",
-    multiple=True,
-    metavar="[GLOB:]FROM=TO",
-    help="Cast tensors of a float dtype: 'float32=bfloat16', 'emb*:float32=float16'.",
-)
+@options.drop
+@options.renaming
+@options.casts(": 'float32=bfloat16', 'emb*:float32=float16'")
 @click.option("--dry-run", is_flag=True, help="Only say what would be written.")
 @writing.options
 def command(

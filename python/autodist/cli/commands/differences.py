@@ -7,11 +7,9 @@ from typing import Any
 import click
 
 from autodist import _log
-from autodist.cli import leasing, output, progress
+from autodist.cli import leasing, options, output, progress
 from autodist.workbench.commands import differences, statistics
 from autodist.workbench.reading import finding
-
-_MIB = 1 << 20
 
 
 @click.command("diff")
@@ -22,20 +20,8 @@ _MIB = 1 << 20
 @click.option("--rtol", type=float, default=0.0, help="Relative change that is allowed.")
 @click.option("--all", "show_all", is_flag=True, help="Show variables that are the same, too.")
 @click.option("--quick", is_flag=True, help="Trust equal checksums: do not read what has them.")
-@click.option(
-    "--threads",
-    type=click.IntRange(min=0),
-    default=0,
-    help="Threads. 0, the default: one per processor.",
-)
-@click.option(
-    "--memory",
-    type=click.IntRange(min=1),
-    default=differences.DEFAULT_MEMORY_BYTES // _MIB,
-    show_default=True,
-    metavar="MIB",
-    help="Memory for values, in MiB.",
-)
+@options.threads
+@options.memory(differences.DEFAULT_MEMORY_BYTES)
 @output.json_option
 def command(
     path: str,
@@ -64,7 +50,7 @@ def command(
                 tolerance=differences.Tolerance(atol, rtol),
                 trust_crcs=quick,
                 threads=threads,
-                memory_bytes=memory * _MIB,
+                memory_bytes=memory * options.MIB,
                 progress=tell,
             )
     different = [result for result in results if result.kind != "same"]

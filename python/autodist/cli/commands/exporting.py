@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from autodist import _log
-from autodist.cli import output, writing
+from autodist.cli import options, output, writing
 from autodist.workbench.errors import ArgumentError
 from autodist.workbench.exchange import npz_files, safetensors_files
 from autodist.workbench.writing.casting import CastRule
@@ -29,30 +29,10 @@ _EXPORTS = {
     type=click.Choice(sorted(_EXPORTS)),
     help="Default: the one that the file's name ends with.",
 )
-@click.option(
-    "--drop", multiple=True, metavar="GLOB", help="Leave out the variables that GLOB matches."
-)
+@options.drop
 @click.option("--drop-slots", is_flag=True, help="Leave the slots of optimizers out.")
-@click.option(
-    "--rename-map",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Rename by a map of old names to new ones, in JSON or YAML.",
-)
-@click.option(
-    "--rename",
-    nargs=2,
-    multiple=True,
-    metavar="REGEX TEXT",
-    help="Replace what a regular expression finds in each name, after the map.",
-)
-@click.option(
-    "--cast",
-    "casts",
-    multiple=True,
-    metavar="[GLOB:]FROM=TO",
-    help="Cast tensors of a float dtype, as in 'bfloat16=float32'.",
-)
+@options.renaming
+@options.casts(", as in 'bfloat16=float32'")
 @writing.options
 def command(
     checkpoint: str,

@@ -7,7 +7,7 @@ import os
 import click
 
 from autodist import _log
-from autodist.cli import output, writing
+from autodist.cli import options, output, writing
 from autodist.workbench.commands import repair
 from autodist.workbench.writing.stored import Limits
 
@@ -17,12 +17,7 @@ from autodist.workbench.writing.stored import Limits
 @click.option(
     "--write", is_flag=True, help="Write the repaired file; the former one is kept beside."
 )
-@click.option(
-    "--threads",
-    type=click.IntRange(min=0),
-    default=0,
-    help="Threads. 0, the default: one per processor.",
-)
+@options.threads
 @output.json_option
 def command(path: str, write: bool, threads: int, as_json: bool) -> int:
     """Rebuild the index of a checkpoint, or the state file of a directory, from what is sound.

@@ -6,11 +6,10 @@ from typing import Any
 
 import click
 
-from autodist.cli import leasing, output, progress
+from autodist.cli import leasing, options, output, progress
 from autodist.workbench.commands import statistics
 from autodist.workbench.reading import finding
 
-_MIB = 1 << 20
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -18,20 +17,8 @@ _BARS = "▁▂▃▄▅▆▇█"
 @click.argument("path")
 @output.patterns_argument
 @click.option("--bad", is_flag=True, help="Show only variables with NaN or infinite elements.")
-@click.option(
-    "--threads",
-    type=click.IntRange(min=0),
-    default=0,
-    help="Threads. 0, the default: one per processor.",
-)
-@click.option(
-    "--memory",
-    type=click.IntRange(min=1),
-    default=statistics.DEFAULT_MEMORY_BYTES // _MIB,
-    show_default=True,
-    metavar="MIB",
-    help="Memory for values, in MiB.",
-)
+@options.threads
+@options.memory(statistics.DEFAULT_MEMORY_BYTES)
 @output.json_option
 def command(
     path: str,
@@ -49,7 +36,7 @@ def command(
         total = statistics.total_bytes(finding.open_checkpoint(prefix))
         with progress.shown("stat", total) as tell:
             results = statistics.statistics(
-                prefix, patterns, threads=threads, memory_bytes=memory * _MIB, progress=tell
+                prefix, patterns, threads=threads, memory_bytes=memory * options.MIB, progress=tell
             )
     is_bad = any(_is_bad(result) for result in results)
     if bad:

@@ -8,18 +8,13 @@ from typing import Any
 import click
 
 from autodist import _log
-from autodist.cli import leasing, output, progress
+from autodist.cli import leasing, options, output, progress
 from autodist.workbench.commands import verification
 
 
 @click.command("verify")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option(
-    "--threads",
-    type=click.IntRange(min=0),
-    default=0,
-    help="Threads. 0, the default: one per processor.",
-)
+@options.threads
 @output.json_option
 def command(paths: tuple[str, ...], threads: int, as_json: bool) -> int:
     """Check every byte of checkpoints against their checksums.

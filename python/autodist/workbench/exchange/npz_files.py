@@ -23,12 +23,12 @@ from typing import IO, TYPE_CHECKING, Any
 
 from autodist._log import printable
 from autodist.workbench import errors
-from autodist.workbench.exchange.bundle_record import slots_of
 from autodist.workbench.exchange.reports import ExchangeReport
+from autodist.workbench.exchange.selection import select
 from autodist.workbench.reading import dtypes
 from autodist.workbench.storage import places
 from autodist.workbench.writing.bundles import place_pieces, write_bundle
-from autodist.workbench.writing.casting import CastRule, cast_tensor, refuse_idle_casts
+from autodist.workbench.writing.casting import CastRule, cast_tensor
 from autodist.workbench.writing.copying import PlannedPiece, Progress, check_pieces
 from autodist.workbench.writing.names import NameRules
 from autodist.workbench.writing.scratch import Scratch, encode_strings, existing, load_strings
@@ -66,14 +66,7 @@ def export_npz(
     limits = limits or Limits()
     with contextlib.ExitStack() as held:
         opened = open_source(source, held, limits, scratch_directory=places.split(path)[0])
-        renamed = (names or NameRules()).apply([tensor.name for tensor in opened.tensors])
-        if drop_slots:
-            for slot in slots_of(list(renamed)):
-                del renamed[slot]
-        kept = [tensor for tensor in opened.tensors if tensor.name in renamed]
-        if not kept:
-            raise errors.ArgumentError("nothing is left to export: all tensors are dropped")
-        refuse_idle_casts(casts, kept)
+        kept, renamed = select(opened, names or NameRules(), casts, drop_slots=drop_slots)
         plans = [(renamed[tensor.name], tensor, cast_tensor(tensor, casts)) for tensor in kept]
         for name, _, values in plans:
             _refuse(name, values)

@@ -25,15 +25,16 @@ from autodist.workbench.exchange import safetensors_header
 from autodist.workbench.exchange.bundle_record import KEY, BundleRecord, RecordedPiece, slots_of
 from autodist.workbench.exchange.reports import ExchangeReport
 from autodist.workbench.exchange.safetensors_header import HeaderTensor
+from autodist.workbench.exchange.selection import select
 from autodist.workbench.reading import dtypes
 from autodist.workbench.reading.checkpoint import slice_text
 from autodist.workbench.storage import places
 from autodist.workbench.writing.bundles import place_pieces, write_bundle
-from autodist.workbench.writing.casting import CastRule, cast_tensor, refuse_idle_casts
+from autodist.workbench.writing.casting import CastRule, cast_tensor
 from autodist.workbench.writing.copying import PieceWriter, PlannedPiece, Progress, write_all
 from autodist.workbench.writing.names import NameRules
 from autodist.workbench.writing.scratch import Scratch, cut_strings
-from autodist.workbench.writing.sources import Source, open_regular, open_source
+from autodist.workbench.writing.sources import open_regular, open_source
 from autodist.workbench.writing.staged_file import StagedFile
 from autodist.workbench.writing.stored import (
     Box,
@@ -95,8 +96,7 @@ def export_safetensors(
         directory = places.split(path)[0]
         opened = open_source(source, held, limits, scratch_directory=directory)
         scratch = Scratch(directory, held)
-        kept, renamed = _select(opened, names or NameRules(), drop_slots=drop_slots)
-        refuse_idle_casts(casts, kept)
+        kept, renamed = select(opened, names or NameRules(), casts, drop_slots=drop_slots)
         export = _Export(renamed, casts, scratch, limits)
         for tensor in kept:
             export.add(tensor)
@@ -255,20 +255,6 @@ class _Export:
         numbers = {file: i for i, file in enumerate(sorted({piece.file for piece in pieces}))}
         self.record.pieces = [piece._replace(file=numbers[piece.file]) for piece in pieces]
         self.record.file_count = len(numbers)
-
-
-def _select(
-    source: Source, names: NameRules, *, drop_slots: bool
-) -> tuple[list[StoredTensor], dict[str, str]]:
-    """The tensors to export, and the new name of each by its old one."""
-    renamed = names.apply([tensor.name for tensor in source.tensors])
-    if drop_slots:
-        for slot in slots_of(list(renamed)):
-            del renamed[slot]
-    kept = [tensor for tensor in source.tensors if tensor.name in renamed]
-    if not kept:
-        raise errors.ArgumentError("nothing is left to export: all tensors are dropped")
-    return kept, renamed
 
 
 def _form(name: str, values: StoredTensor | Values, whole: Box) -> tuple[str, tuple[int, ...]]:
