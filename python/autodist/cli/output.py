@@ -56,14 +56,19 @@ def write_table(
         right: The columns that are aligned to the right.
     """
     cells = [list(headings), *([printable(cell) for cell in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
     # The last column needs no padding on the right.
     formats = [
         f"{{:>{width}}}" if column in right else f"{{:<{width}}}"
         for column, width in enumerate(widths)
     ]
     line = "  ".join(formats)
-    write("\n".join(line.format(*row).rstrip() for row in cells))
+    write(
+        "\n".join(
+            (line.format(*row) if "".join(row).isascii() else _padded(row, widths, right)).rstrip()
+            for row in cells
+        )
+    )
 
 
 def write_error(message: str, error: click.ClickException | None = None) -> None:
@@ -80,8 +85,29 @@ def shape_text(shape: Sequence[int]) -> str:
 
 
 def number_text(number: float) -> str:
-    """Returns a number with six digits."""
-    return f"{number:.6g}"
+    """Returns a number with six digits, an integer with all of them."""
+    return str(number) if isinstance(number, int) else f"{number:.6g}"
+
+
+def _width(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    import unicodedata
+
+    return sum(
+        0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
+        for c in text
+    )
+
+
+def _padded(row: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> str:
+    """A line of cells whose characters are not one column wide each, which formats misjudge."""
+    padded = []
+    for column, (cell, width) in enumerate(zip(row, widths, strict=True)):
+        space = " " * (width - _width(cell))
+        padded.append(space + cell if column in right else cell + space)
+    return "  ".join(padded)
 
 
 def _finite(data: Any) -> Any:

@@ -33,7 +33,12 @@ def command(paths: tuple[str, ...], reason: str, remove: bool, as_json: bool) ->
         return _pin(paths, reason, remove=remove, as_json=as_json)
     except errors.AutoDistError:
         raise
-    except OSError as error:
+    except Exception as error:
+        from autodist.checkpoint.keeping import side_files
+
+        # Also those of TensorFlow, which knows other file systems.
+        if not isinstance(error, side_files.errors()):
+            raise
         raise click.ClickException(str(error)) from error
 
 

@@ -16,6 +16,7 @@ from autodist.workbench.writing.bundles import place_pieces, write_bundle
 from autodist.workbench.writing.copying import PlannedPiece, Progress, check_pieces
 from autodist.workbench.writing.sources import open_source
 from autodist.workbench.writing.stored import Limits, StoredTensor
+from autodist.workbench.writing.targets import prefix_on_this_machine
 from autodist.workbench.writing.values import FLOATS, AverageValues, Values, read_elements
 
 _AVERAGED = (*FLOATS, "complex64", "complex128")
@@ -64,10 +65,12 @@ def average(
         ArgumentError: the checkpoints differ in what cannot be averaged, or a weight is none.
         DamagedError: bytes of a checkpoint are not those that were written.
         TargetInUseError: there is a checkpoint at `target`.
+        NotFoundError: there is no directory for it; see also `writing.targets`.
         OSError: a file cannot be read or written.
     """
     limits = limits or Limits()
     shares = _shares(len(sources), weights)
+    target = prefix_on_this_machine(target)
     with contextlib.ExitStack() as held:
         directory = places.split(target)[0]
         opened = [

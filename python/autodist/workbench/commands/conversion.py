@@ -23,6 +23,7 @@ from autodist.workbench.writing.names import NameRules
 from autodist.workbench.writing.scratch import Scratch, cut_strings
 from autodist.workbench.writing.sources import Source, open_source
 from autodist.workbench.writing.stored import Box, Limits, StoredPiece, StoredTensor
+from autodist.workbench.writing.targets import prefix_on_this_machine
 from autodist.workbench.writing.values import CastValues
 
 
@@ -83,9 +84,11 @@ def convert(
         ArgumentError: a rule cannot be applied; nothing is written.
         DamagedError: bytes of the source are not those that were written; nothing is left.
         TargetInUseError: there is a checkpoint at `target`.
+        NotFoundError: there is no directory for it; see also `writing.targets`.
         OSError: a file cannot be read or written.
     """
     limits = limits or Limits()
+    target = prefix_on_this_machine(target)
     with contextlib.ExitStack() as held:
         opened = open_source(source, held, limits, scratch_directory=places.split(target)[0])
         scratch = Scratch(places.split(target)[0], held)

@@ -20,7 +20,7 @@ from autodist.workbench.reading import dtypes, finding, state_file, tables, v2
 from autodist.workbench.reading.checkpoint import Checkpoint, Variable
 from autodist.workbench.storage import places
 from autodist.workbench.writing.copying import Progress, write_all
-from autodist.workbench.writing.sources import open_regular
+from autodist.workbench.writing.sources import on_this_machine, open_regular
 from autodist.workbench.writing.staged_file import StagedFile
 from autodist.workbench.writing.stored import (
     Limits,
@@ -88,11 +88,7 @@ def repair(
         OSError: a file cannot be read or written.
     """
     limits = limits or Limits()
-    if places.is_remote(path):
-        raise errors.UnsupportedError(
-            f"{printable(path)!r} is not on this machine. Copy its files here first."
-        )
-    path = places.local(path)
+    path = on_this_machine(path)
     checker = _Checker(limits, progress)
     if places.is_directory(path):
         return _repair_state_file(path, checker, write=write)
@@ -204,8 +200,9 @@ def _repair_index(prefix: str, checker: _Checker, *, write: bool) -> RepairRepor
     if report.is_sound:
         return report
     if not kept:
+        reason = report.lost[0].reason if report.lost else "; ".join(report.damage)
         raise errors.DamagedError(
-            f"nothing of {printable(path)!r} is sound, so nothing is repaired"
+            f"nothing of {printable(path)!r} can be kept, so nothing is repaired: {reason}"
         )
     if write:
         contents = tables.module().build_index(len(checkpoint.files), _entries(kept))
@@ -305,8 +302,9 @@ def _repair_state_file(directory: str, checker: _Checker, *, write: bool) -> Rep
         return report
     report.damage.append(problem)
     if not sound:
+        reason = f". {report.lost[0].name}: {report.lost[0].reason}" if report.lost else ""
         raise errors.DamagedError(
-            f"no checkpoint in {printable(directory)!r} is sound, so there is none to name"
+            f"no checkpoint in {printable(directory)!r} is sound, so there is none to name{reason}"
         )
     if write:
         _replace(path, _state_text(report.kept), report)

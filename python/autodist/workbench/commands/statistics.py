@@ -39,7 +39,7 @@ class Figures:
         infinities: Those that are infinite.
         zeros: Those that are 0.
         finite: Those that are neither NaN nor infinite.
-        minimum, maximum: Infinite where there are no finite ones.
+        minimum, maximum: Infinite where there are no finite ones; of integers exact.
         mean: 0 where there are none.
         squares: The sum of the squares of the differences from the mean.
         sample: Some elements.
@@ -220,7 +220,8 @@ def figures_of(elements: Any, stride: int = 1) -> Figures:
         if not finite.size:
             return figures
         figures.zeros = int(finite.size - np.count_nonzero(finite))
-        figures.minimum, figures.maximum = float(finite.min()), float(finite.max())
+        exact = elements if kind in "iu" else finite
+        figures.minimum, figures.maximum = exact.min().item(), exact.max().item()
         figures.mean = total / finite.size
         figures.squares = _squares(finite, figures.mean)
     figures.sample = finite[::stride].tolist()

@@ -87,7 +87,9 @@ def plan(paths: Sequence[str]) -> Job:
             _plan_directory(path, job)
             continue
         found = finding.find(path)
-        if found.prefix:
+        if found.kind == "saved_model" and not _is_there(found.prefix):
+            job.problems.extend(_without_checkpoint(found))
+        elif found.prefix:
             job.prefixes.append(found.prefix)
         if found.graph and (found.kind == "saved_model" or not found.prefix):
             job.graphs.append(found.graph)
@@ -316,7 +318,7 @@ def _plan_directory(directory: str, job: Job) -> None:
     for prefix in dict.fromkeys((*state.kept, state.latest)) if state else ():
         if prefix in prefixes or not prefix:
             continue
-        if places.is_file(prefix + ".index") or finding.has_old_files(prefix):
+        if _is_there(prefix):
             prefixes.append(prefix)
         else:
             assert state is not None
@@ -328,12 +330,32 @@ def _plan_directory(directory: str, job: Job) -> None:
     job.prefixes.extend(prefixes)
 
 
+def _is_there(prefix: str) -> bool:
+    return places.is_file(prefix + ".index") or finding.has_old_files(prefix)
+
+
+def _without_checkpoint(found: finding.Found) -> list[Problem]:
+    """What is wrong with a SavedModel without a checkpoint: nothing, if its graph has no variables."""
+    text = f"there is no checkpoint {printable(found.prefix)!r}"
+    form = graphs.form_of(found.graph)
+    if form:
+        text += f". Whether the graph {form} has variables is not checked"
+        return [Problem(found.graph, "", text, is_damage=False)]
+    try:
+        variables = graphs.read(found.graph).variables
+    except errors.AutoDistError:
+        return []  # The check of the graph tells.
+    if not variables:
+        return []
+    return [Problem(found.graph, "", f"{text}, and the graph has {count(len(variables), 'variable')}")]
+
+
 def _is_saved_model(directory: str) -> bool:
     return any(places.is_file(places.join(directory, name)) for name in finding.SAVED_MODELS)
 
 
 def _check_graph(path: str, prefix: str = "") -> list[Problem]:
-    if path.endswith(".pbtxt"):
+    if graphs.form_of(path):
         return []
     try:
         graphs.check(path)

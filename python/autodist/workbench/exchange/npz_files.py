@@ -42,6 +42,7 @@ from autodist.workbench.writing.stored import (
     StoredTensor,
     memory_option,
 )
+from autodist.workbench.writing.targets import file_on_this_machine, prefix_on_this_machine
 from autodist.workbench.writing.values import CastValues, Values, read_elements
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def export_npz(
 ) -> ExchangeReport:
     """Writes the tensors of a checkpoint to an archive; see `export_safetensors`."""
     limits = limits or Limits()
+    path = file_on_this_machine(path)
     with contextlib.ExitStack() as held:
         opened = open_source(source, held, limits, scratch_directory=places.split(path)[0])
         kept, renamed = select(opened, names or NameRules(), casts, drop_slots=drop_slots)
@@ -109,6 +111,7 @@ def import_npz(
     Arrays are taken out of the archive into a file without a name beside the checkpoint first.
     """
     limits = limits or Limits()
+    target = prefix_on_this_machine(target)
     with contextlib.ExitStack() as held:
         file = open_regular(path, held)
         directory = places.split(target)[0]
@@ -271,9 +274,14 @@ def _read_header(name: str, data: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, 
         version = npy.read_magic(data)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, is_fortran, dtype = read(data)
-    except (ValueError, EOFError, SyntaxError, TypeError, tokenize.TokenError) as error:
+    except (
+        ValueError, EOFError, SyntaxError, TypeError, tokenize.TokenError,
+        # Of Python's parser, of what nests too deeply.
+        RecursionError, MemoryError,
+    ) as error:  # fmt: skip
         raise errors.DamagedError(
-            f"array {printable(name)!r} has no header of NumPy: {printable(str(error))}"
+            f"array {printable(name)!r} has no header of NumPy: "
+            f"{printable(str(error)) or type(error).__name__}"
         ) from error
     known = dtype.kind in "SU" or (
         dtype.kind in _KINDS and dtypes.number_of(dtype.newbyteorder("=").name)

@@ -44,6 +44,7 @@ from autodist.workbench.writing.stored import (
     StoredTensor,
     place_of,
 )
+from autodist.workbench.writing.targets import file_on_this_machine, prefix_on_this_machine
 from autodist.workbench.writing.values import CastValues, Values
 
 _NAMES = {
@@ -89,9 +90,11 @@ def export_safetensors(
         UnsupportedError: a name is not UTF-8, or a tensor has a dtype that cannot be exported.
         DamagedError: bytes of the checkpoint are not those that were written.
         TargetInUseError: there is such a file.
+        NotFoundError: there is no directory for it; see also `writing.targets`.
         OSError: a file cannot be read or written.
     """
     limits = limits or Limits()
+    path = file_on_this_machine(path)
     with contextlib.ExitStack() as held:
         directory = places.split(path)[0]
         opened = open_source(source, held, limits, scratch_directory=directory)
@@ -141,9 +144,11 @@ def import_safetensors(
         DamagedError: the file is damaged, or its values are not those that were exported.
         UnsupportedError: the file holds a dtype that TensorFlow does not have.
         TargetInUseError: there is such a checkpoint.
+        NotFoundError: there is no directory for it; see also `writing.targets`.
         OSError: a file cannot be read or written.
     """
     limits = limits or Limits()
+    target = prefix_on_this_machine(target)
     with contextlib.ExitStack() as held:
         file = open_regular(path, held)
         header = _read_header(file, limits)

@@ -26,6 +26,8 @@ _DTYPES = {
     "U16": 2, "I16": 2, "F8_E5M2FNUZ": 1, "F8_E4M3FNUZ": 1, "F8_E8M0": 1, "F8_E4M3": 1,
     "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1,
 }  # fmt: skip
+# Those that put elements of less than a byte together.
+_NARROW_DTYPES = ("F4", "F6_E2M3", "F6_E3M2")
 _RANKS = {dtype: rank for rank, dtype in enumerate(_DTYPES)}
 
 
@@ -126,6 +128,7 @@ def decode(text: bytes, path: str, file_size: int) -> Header:
 
     Raises:
         DamagedError: it is not one, or does not describe all bytes of the file once.
+        UnsupportedError: it has tensors of a dtype that TensorFlow does not have.
     """
     try:
         fields = json.loads(text.decode(), object_pairs_hook=_unique)
@@ -133,6 +136,8 @@ def decode(text: bytes, path: str, file_size: int) -> Header:
         _check_metadata(metadata)
         tensors = [_tensor(name, entry) for name, entry in fields.items()]
         _check_ranges(tensors, file_size - 8 - len(text))
+    except errors.UnsupportedError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise errors.DamagedError(
             f"the header of {printable(path)!r} is damaged: {printable(str(error))}"
@@ -154,6 +159,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _tensor(name: str, entry: dict[str, Any]) -> HeaderTensor:
     dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+    name.encode()  # JSON can spell halves of characters, which are no text.
+    if dtype in _NARROW_DTYPES:
+        raise errors.UnsupportedError(
+            f"tensor {printable(name)!r} is of {dtype}, whose elements share bytes. TensorFlow has no "
+            "such dtype"
+        )
     if dtype not in _DTYPES:
         raise ValueError(f"tensor {name!r} has the unknown dtype {dtype!r}")
     numbers = [begin, end, *shape]

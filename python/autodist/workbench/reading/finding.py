@@ -5,13 +5,14 @@
 | `model.ckpt-100` | the checkpoint of that prefix, V2 or V1 |
 | `model.ckpt-100.index`, `model.ckpt-100.data-00000-of-00001` | the checkpoint it belongs to |
 | `model.ckpt-100.meta` | a graph file |
-| `saved_model.pb`, a directory with one | a SavedModel: the checkpoint `variables/variables` in it |
+| `saved_model.pb`, `.pbtxt` or `.cpb`, a directory with one | a SavedModel: the checkpoint `variables/variables` in it |
 | a state file, or a directory with one | the latest checkpoint that it names |
 | another directory | the one checkpoint in it |
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from autodist.workbench.reading import state_file, v1, v2
 from autodist.workbench.reading.checkpoint import Checkpoint
 from autodist.workbench.storage import places
 
-SAVED_MODELS = ("saved_model.pb", "saved_model.pbtxt")
+SAVED_MODELS = ("saved_model.pb", "saved_model.pbtxt", "saved_model.cpb")
 _OF_A_BUNDLE = re.compile(r"(.*)\.(index|data-[0-9]{5}-of-[0-9]{5})")
 
 
@@ -59,6 +60,9 @@ def find(path: str) -> Found:
         return _find_file(path)
     if v1.files_of(path):
         return _checkpoint(path)
+    if places.is_remote(path):
+        with contextlib.suppress(errors.NotFoundError):
+            places.size_of(path + ".index")  # It may be there and forbidden, which this raises.
     raise errors.NotFoundError(_suggestion(path))
 
 
@@ -150,8 +154,21 @@ def _find_latest(state: state_file.State) -> Found:
     if not places.is_file(state.latest + ".index") and not v1.files_of(state.latest):
         raise errors.NotFoundError(
             f"{printable(state.path)!r} names {printable(state.latest)!r}, which does not exist"
+            f"{_moved(state)}"
         )
     return _checkpoint(state.latest, state)
+
+
+def _moved(state: state_file.State) -> str:
+    """What to do where the files came from another machine, with their directory's old path."""
+    directory = places.split(state.path)[0]
+    here = places.join(directory, places.split(state.latest)[1])
+    if not places.is_file(here + ".index") and not v1.files_of(here):
+        return ""
+    return (
+        f". There is {printable(here)!r}: name it, or have `autodist repair --write` write the state "
+        "file anew"
+    )
 
 
 def _find_file(path: str) -> Found:
@@ -175,5 +192,9 @@ def _suggestion(path: str) -> str:
     text = f"there is no checkpoint {printable(path)!r}"
     if not places.is_directory(directory):
         return text
-    near = [p for p in prefixes_in(directory) if places.split(p)[1].startswith(name)]
+    near = [
+        prefix
+        for prefix in prefixes_in(directory)
+        if places.split(prefix)[1].startswith(name) and prefix != path
+    ]
     return f"{text}. There is {printable(near[-1])!r}" if near else text

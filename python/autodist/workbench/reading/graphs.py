@@ -11,6 +11,7 @@ from autodist.workbench.storage import places
 
 # TensorFlow reads no larger message.
 _MOST_BYTES = 2 << 30
+_OTHER_FORMS = {".pbtxt": "as text", ".cpb": "in chunks"}
 _VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
 _RESTORES = ("RestoreV2", "Restore", "RestoreSlice")
 _ASSIGNS = ("AssignVariableOp", "Assign")
@@ -99,14 +100,21 @@ def read(path: str) -> Graph:
     )
 
 
+def form_of(path: str) -> str:
+    """Returns how a graph file is written that cannot be read here; `''` for one that can."""
+    return next((form for suffix, form in _OTHER_FORMS.items() if path.endswith(suffix)), "")
+
+
 def check(path: str) -> None:
     """Parses a graph file; see `read` for errors."""
     _read(path)
 
 
 def _read(path: str) -> dict[str, Any]:
-    if path.endswith(".pbtxt"):
-        raise errors.UnsupportedError(f"{printable(path)!r} is a graph as text")
+    if form_of(path):
+        raise errors.UnsupportedError(
+            f"{printable(path)!r} is a graph {form_of(path)}, which only TensorFlow reads"
+        )
     data = places.read_whole(path, _MOST_BYTES)
     with tables.translated(path):
         graph: dict[str, Any] = tables.module().read_graph(data, path.endswith(".pb"))

@@ -151,20 +151,20 @@ def local(path: str) -> str:
 
 
 def is_file(path: str) -> bool:
-    """Tells whether there is a file."""
+    """Tells whether there is a file, as far as it may be seen.
+
+    Raises:
+        UnreadableError: The store of a remote path does not answer.
+    """
     if is_remote(path):
-        file_system, name = _remote(path)
-        with translated(path):
-            return bool(file_system.isfile(name))
+        return _remote_type(path) == "file"
     return os.path.isfile(local(path))  # noqa: PTH113 - a path of text, perhaps with a scheme
 
 
 def is_directory(path: str) -> bool:
-    """Tells whether there is a directory."""
+    """Tells whether there is a directory; see `is_file` for errors."""
     if is_remote(path):
-        file_system, name = _remote(path)
-        with translated(path):
-            return bool(file_system.isdir(name))
+        return _remote_type(path) == "directory"
     return os.path.isdir(local(path) or ".")  # noqa: PTH112
 
 
@@ -218,8 +218,30 @@ def translated(path: str) -> Iterator[None]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise errors.NotFoundError(f"{printable(path)!r} does not exist") from error
     except (OSError, ValueError) as error:
-        text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise errors.UnreadableError(f"{printable(path)!r} cannot be read: {text}") from error
+        raise _unreadable(path, error) from error
+    except Exception as error:
+        # The packages behind fsspec have errors of their own, of no common class.
+        if not is_remote(path):
+            raise
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: Exception) -> errors.UnreadableError:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return errors.UnreadableError(f"{printable(path)!r} cannot be read: {printable(text)}")
+
+
+def _remote_type(path: str) -> str:
+    """Returns `'file'`, `'directory'`, or `''` for what is not there or may not be seen.
+
+    Not `isfile` and `isdir` of fsspec, which take every error for an absence.
+    """
+    file_system, name = _remote(path)
+    with translated(path):
+        try:
+            return str(file_system.info(name)["type"])
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return ""
 
 
 def _remote(path: str) -> tuple[Any, str]:

@@ -66,11 +66,7 @@ def open_source(
         DamagedError: its index is damaged.
         UnsupportedError: it is not on this machine, or does not fit the memory.
     """
-    if places.is_remote(prefix):
-        raise errors.UnsupportedError(
-            f"{printable(prefix)!r} is not on this machine. Copy its files here first."
-        )
-    checkpoint = finding.open_checkpoint(places.local(prefix))
+    checkpoint = finding.open_checkpoint(on_this_machine(prefix))
     if checkpoint.format == "V1":
         return _decode_v1(checkpoint, Scratch(scratch_directory, held), limits)
     if checkpoint.unlisted_slices:
@@ -127,13 +123,28 @@ def source_of(tensors: list[StoredTensor], file_count: int) -> Source:
     return Source(ordered, all(names == sorted(names) for names in by_file.values()), file_count)
 
 
+def on_this_machine(path: str) -> str:
+    """Returns the path of what is read, without a scheme.
+
+    Raises:
+        UnsupportedError: it is not on this machine.
+    """
+    if places.is_remote(path):
+        raise errors.UnsupportedError(
+            f"{printable(path)!r} is not on this machine. Copy its files here first"
+        )
+    return places.local(path)
+
+
 def open_regular(path: str, held: contextlib.ExitStack) -> OpenedFile:
     """Opens a file to read, if it is a regular one; `held` closes it.
 
     Raises:
+        UnsupportedError: it is not on this machine.
         NotFoundError: it is missing, or is no regular file.
         UnreadableError: it cannot be opened.
     """
+    path = on_this_machine(path)
     with places.translated(path):
         # A FIFO would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

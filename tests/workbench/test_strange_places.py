@@ -1,0 +1,203 @@
+"""Paths, stores and files that a user may well give and no program of this project made."""
+
+import json
+import struct
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from autodist.cli import output
+from support.workbench.made_tables import entry, index_of, varint
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A checkpoint of one variable, of two zeros."""
+    return make(tmp_path / "made/model.ckpt-7")
+
+
+def make(prefix: Path) -> Path:
+    prefix.parent.mkdir(exist_ok=True)
+    Path(f"{prefix}.index").write_bytes(index_of({b"a": entry()}))
+    Path(f"{prefix}.data-00000-of-00001").write_bytes(bytes(8))
+    return prefix
+
+
+def field(number: int, contents: bytes) -> bytes:
+    return varint(number << 3 | 2) + varint(len(contents)) + contents
+
+
+def saved_model(*ops: str) -> bytes:
+    """A SavedModel whose graph has a node of each op."""
+    nodes = b"".join(field(1, field(1, f"n{i}".encode()) + field(2, op.encode())) for i, op in enumerate(ops))  # fmt: skip
+    return b"\x08\x01" + field(2, field(2, nodes))
+
+
+def safetensors(header: bytes, values: bytes) -> bytes:
+    return struct.pack("<Q", len(header)) + header + values
+
+
+def array(header: str) -> bytes:
+    text = header.encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + bytes(8)
+
+
+@pytest.mark.parametrize(
+    ("target", "text"),
+    [
+        ("gs://bucket/m", "is not on this machine, and this command writes here only"),
+        ("{}/made/", "is a directory. Give a prefix in it"),
+        ("{}/none/none/m", "none' to write in. Make it first"),
+    ],
+)
+def test_targets_that_cannot_be_written_are_refused_by_name(
+    made: Path, tmp_path: Path, run: Run, target: str, text: str
+) -> None:
+    target = target.format(tmp_path)
+    archive = tmp_path / "a.npz"
+    assert run("export", made, archive)[0] == 0
+    before = sorted(tmp_path.rglob("*"))
+    for arguments in (
+        ("convert", made, target),
+        ("average", made, made, "--output", target),
+        ("import", archive, target),
+        ("export", made, target, "--format", "npz"),
+    ):
+        code, out, err = run(*arguments)
+        assert (code, out) == (2, "")
+        assert text in err.replace("Give a file in it", "Give a prefix in it"), arguments
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_file_scheme_is_this_machine(made: Path, tmp_path: Path, run: Run) -> None:
+    for arguments, file in (
+        (("convert", f"file://{made}", f"file://{tmp_path}/c"), "c.index"),
+        (("export", f"file://{made}", f"file://{tmp_path}/e.npz"), "e.npz"),
+        (("import", f"file://{tmp_path}/e.npz", f"file://{tmp_path}/i"), "i.index"),
+    ):
+        assert run(*arguments)[0] == 0
+        assert (tmp_path / file).is_file()
+
+
+def test_a_directory_from_another_machine_names_its_checkpoint(
+    made: Path, tmp_path: Path, run: Run
+) -> None:
+    (tmp_path / "made/checkpoint").write_text('model_checkpoint_path: "/there/model.ckpt-7"\n')
+    code, _, err = run("ls", tmp_path / "made")
+    assert code == 2
+    assert f"There is '{made}': name it, or have `autodist repair --write`" in err
+    assert run("repair", tmp_path / "made", "--write")[0] == 0
+    assert run("ls", tmp_path / "made")[0] == 0
+
+
+def test_what_is_no_file_is_not_suggested(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "m.index").mkdir()
+    assert "There is" not in run("ls", tmp_path / "m")[2]
+
+
+def test_a_repair_says_why_nothing_can_be_kept(made: Path, run: Run) -> None:
+    data = Path(f"{made}.data-00000-of-00001")
+    data.unlink()
+    for path in (made, made.parent):
+        code, _, err = run("repair", path)
+        assert code == 1
+        assert f"'{data}' does not exist" in err
+
+
+def test_a_saved_model_needs_a_checkpoint_only_for_variables(tmp_path: Path, run: Run) -> None:
+    graph = tmp_path / "saved_model.pb"
+    graph.write_bytes(saved_model("Placeholder", "Identity"))
+    assert run("verify", tmp_path)[0] == 0
+    graph.write_bytes(saved_model("Placeholder", "VarHandleOp"))
+    code, out, _ = run("verify", tmp_path)
+    assert (code, "and the graph has 1 variable" in out) == (1, True)
+    graph.rename(tmp_path / "saved_model.cpb")
+    code, out, _ = run("verify", tmp_path)
+    assert (code, "the graph in chunks has variables is not checked" in out) == (0, True)
+
+
+class BrokenStore(MemoryFileSystem):  # type: ignore[misc]
+    """A store whose client has errors of its own, as those of clouds have."""
+
+    protocol = "broken"
+
+    class ClientError(Exception):
+        pass
+
+    error: Exception = ClientError("Unable to locate\ncredentials")
+
+    def info(self, path: str, **_: Any) -> Any:
+        raise self.error
+
+    ls = cat_file = info
+
+
+@pytest.fixture
+def broken() -> Iterator[type[BrokenStore]]:
+    fsspec.register_implementation("broken", BrokenStore, clobber=True)
+    yield BrokenStore
+    BrokenStore.error = BrokenStore.ClientError("Unable to locate\ncredentials")
+
+
+@pytest.mark.parametrize("command", ["ls", "verify", "stat"])
+def test_errors_of_a_store_are_told(broken: type[BrokenStore], run: Run, command: str) -> None:
+    for error, text in [
+        (broken.error, r"cannot be read: Unable to locate\ncredentials"),
+        (PermissionError("Forbidden"), "cannot be read: Forbidden"),
+        (FileNotFoundError("gone"), "there is no checkpoint"),
+    ]:
+        broken.error = error
+        code, out, err = run(command, "broken://bucket/m")
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert text in err
+
+
+@pytest.mark.parametrize(
+    ("header", "code"),
+    [
+        (b'{"\\ud800":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}', 1),
+        (b'{"a":{"dtype":"F4","shape":[16],"data_offsets":[0,8]}}', 2),
+        (b'{"a":{"dtype":"X","shape":[16],"data_offsets":[0,8]}}', 1),
+        (b"[" * 100_000, 1),
+    ],
+)
+def test_headers_that_are_none_are_refused(
+    tmp_path: Path, run: Run, header: bytes, code: int
+) -> None:
+    (tmp_path / "m.safetensors").write_bytes(safetensors(header, bytes(8)))
+    found, _, err = run("import", tmp_path / "m.safetensors", tmp_path / "m")
+    assert (found, err.count("\n")) == (code, 1)
+    assert not list(tmp_path.glob("m.[di]*"))
+
+
+@pytest.mark.parametrize("shape", ["2" + "+1" * 4000 + "j", "(" * 150 + "2", "-" * 9000 + "1"])
+def test_headers_of_arrays_that_nest_deeply_are_refused(
+    tmp_path: Path, run: Run, shape: str
+) -> None:
+    with zipfile.ZipFile(tmp_path / "m.npz", "w") as archive:
+        archive.writestr("a.npy", array(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape},)}}"))  # fmt: skip
+    code, _, err = run("import", tmp_path / "m.npz", tmp_path / "m")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "has no header of NumPy: " in err
+
+
+def test_figures_of_integers_are_exact(tmp_path: Path, run: Run) -> None:
+    np = pytest.importorskip("numpy")
+    np.savez(tmp_path / "m.npz", a=np.array([2**63 - 1, -(2**63) + 1]))
+    assert run("import", tmp_path / "m.npz", tmp_path / "m")[0] == 0
+    (row,) = json.loads(run("stat", tmp_path / "m", "--json")[1])
+    assert (row["figures"]["min"], row["figures"]["max"]) == (-(2**63) + 1, 2**63 - 1)
+    assert "-9223372036854775807  9223372036854775807" in run("stat", tmp_path / "m")[1]
+
+
+def test_wide_characters_keep_columns_straight(run: Run, capfdbinary: Any) -> None:
+    output.write_table(["NAME", "N", ""], [["模型/w", "1", "x"], ["e\u0301", "22", "y"]], right=(1,))
+    lines = capfdbinary.readouterr()[0].decode().splitlines()
+    assert lines == ["NAME     N", "模型/w   1  x", "e\u0301       22  y"]
