@@ -36,8 +36,8 @@ def field(number: int, contents: bytes) -> bytes:
 
 def saved_model(*ops: str) -> bytes:
     """A SavedModel whose graph has a node of each op."""
-    nodes = b"".join(field(1, field(1, f"n{i}".encode()) + field(2, op.encode())) for i, op in enumerate(ops))  # fmt: skip
-    return b"\x08\x01" + field(2, field(2, nodes))
+    nodes = (field(1, f"n{i}".encode()) + field(2, op.encode()) for i, op in enumerate(ops))
+    return b"\x08\x01" + field(2, field(2, b"".join(field(1, node) for node in nodes)))
 
 
 def safetensors(header: bytes, values: bytes) -> bytes:
@@ -181,8 +181,9 @@ def test_headers_that_are_none_are_refused(
 def test_headers_of_arrays_that_nest_deeply_are_refused(
     tmp_path: Path, run: Run, shape: str
 ) -> None:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape},)}}"
     with zipfile.ZipFile(tmp_path / "m.npz", "w") as archive:
-        archive.writestr("a.npy", array(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape},)}}"))  # fmt: skip
+        archive.writestr("a.npy", array(header))
     code, _, err = run("import", tmp_path / "m.npz", tmp_path / "m")
     assert (code, err.count("\n")) == (1, 1)
     assert "has no header of NumPy: " in err
@@ -198,6 +199,8 @@ def test_figures_of_integers_are_exact(tmp_path: Path, run: Run) -> None:
 
 
 def test_wide_characters_keep_columns_straight(run: Run, capfdbinary: Any) -> None:
-    output.write_table(["NAME", "N", ""], [["模型/w", "1", "x"], ["e\u0301", "22", "y"]], right=(1,))
+    output.write_table(
+        ["NAME", "N", ""], [["模型/w", "1", "x"], ["e\u0301", "22", "y"]], right=(1,)
+    )
     lines = capfdbinary.readouterr()[0].decode().splitlines()
     assert lines == ["NAME     N", "模型/w   1  x", "e\u0301       22  y"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -13,8 +14,9 @@ from autodist.workbench.reading.checkpoint import Checkpoint, Variable
 from autodist.workbench.reading.graphs import WantedTensor
 
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-# So many names are compared with all of the checkpoint.
-_MOST_COMPARED = 100
+# Missing names that are compared with all of the checkpoint: as many as make so many pairs.
+_LEAST_COMPARED = 20
+_MOST_PAIRS = 200_000
 
 
 class Missing(NamedTuple):
@@ -122,6 +124,9 @@ def _compare(checkpoint: Checkpoint, wanted: list[WantedTensor], source: str) ->
     unused = [name for name in stored if name not in by_name and name != _OBJECT_GRAPH]
     there = [(tensor, stored[tensor.name]) for tensor in by_name.values() if tensor.name in stored]
 
+    most_compared = max(_LEAST_COMPARED, _MOST_PAIRS // max(1, len(stored)))
+
+    @functools.cache
     def near(name: str) -> list[str]:
         return selection.nearest(name, unused) or selection.nearest(name, stored)
 
@@ -135,7 +140,7 @@ def _compare(checkpoint: Checkpoint, wanted: list[WantedTensor], source: str) ->
         missing=tuple(
             Missing(
                 tensor,
-                tuple(near(tensor.name)) if number < _MOST_COMPARED else (),
+                tuple(near(tensor.name)) if number < most_compared else (),
                 tuple(_parts(tensor.name, stored)),
             )
             for number, tensor in enumerate(missing)

@@ -12,12 +12,16 @@ A change is a rule if it leads from every missing name to one of the checkpoint,
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-# Pairs that are looked at for suggestions, and names that a rule is first tried on.
-_MOST_PAIRS = 20
+# Names that are looked at for suggestions.
+_MOST_NAMES = 20
+# Names that each rule is tried on, and how many of the best rules are tried on all.
+_MOST_TRIED = 200
+_MOST_RULES = 10
 
 
 class Rule(NamedTuple):
@@ -50,15 +54,21 @@ def find(
             and shape.
     """
     known = set(unused)
-    best: Rule | None = None
-    for pattern, replacement in _suggestions(missing, unused, near):
-        matches = ((name, re.fullmatch(pattern, name, re.DOTALL)) for name in missing)
+
+    def tried_on(names: Sequence[str], pattern: str, replacement: str) -> Rule:
+        matches = ((name, re.fullmatch(pattern, name, re.DOTALL)) for name in names)
         renamed = ((name, match.expand(replacement)) for name, match in matches if match)
         found = [other for name, other in renamed if other in known and fits(name, other)]
-        count = len(set(found))
-        if count == len(found) and count > (best.found if best else 0):
-            best = Rule(pattern, replacement, count)
-    if best is None or (best.found < len(missing) and best.found < 2):
+        # A rule that leads from two names to one is none.
+        return Rule(pattern, replacement, len(found) if len(set(found)) == len(found) else 0)
+
+    rules = [(pattern, replacement) for pattern, replacement in _suggestions(missing, unused, near)]
+    if len(rules) * len(missing) > _MOST_RULES * _MOST_TRIED:
+        some = missing[:: -(-len(missing) // _MOST_TRIED)]
+        first = sorted((tried_on(some, *rule) for rule in rules), key=lambda rule: -rule.found)
+        rules = [(rule.pattern, rule.replacement) for rule in first[:_MOST_RULES]]
+    best = max((tried_on(missing, *rule) for rule in rules), key=lambda r: r.found, default=None)
+    if best is None or not best.found or (best.found < len(missing) and best.found < 2):
         return None
     return best
 
@@ -68,15 +78,16 @@ def _suggestions(
 ) -> list[tuple[str, str]]:
     found: dict[tuple[str, str], None] = {}
     split = [(other.split("/"), other) for other in unused]
-    for name in missing[:_MOST_PAIRS]:
+    for name in missing[:_MOST_NAMES]:
         parts = name.split("/")
-        others = list(near(name))
-        others += [
-            other for split_other, other in split if _differ_in_one_part(parts, split_other)
-        ][:2]
-        others += [other for other in unused if other.endswith("/" + name)][:2]
-        others += [other for other in unused if name.endswith("/" + other)][:2]
-        others += [other for other in unused if other.startswith(name)][:2]
+        like = (
+            (other for split_other, other in split if _differ_in_one_part(parts, split_other)),
+            (other for other in unused if other.endswith("/" + name)),
+            (other for other in unused if name.endswith("/" + other)),
+            (other for other in unused if other.startswith(name)),
+        )
+        first = (itertools.islice(group, 2) for group in like)
+        others = [*near(name), *itertools.chain.from_iterable(first)]
         for other in others:
             for rule in _changes(name, other):
                 found.setdefault(rule)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import heapq
 import re
 from collections.abc import Iterable, Sequence
 
@@ -12,7 +13,9 @@ from autodist._log import printable
 from autodist.workbench import errors
 from autodist.workbench.reading.checkpoint import Variable
 
-_MOST_COMPARED = 20_000
+# Names that are compared letter by letter, and their letters: that takes the square of either.
+_MOST_COMPARED = 500
+_MOST_LETTERS = 500
 
 
 def select(variables: Sequence[Variable], patterns: Sequence[str]) -> list[Variable]:
@@ -41,11 +44,15 @@ def select(variables: Sequence[Variable], patterns: Sequence[str]) -> list[Varia
 
 
 def nearest(name: str, names: Iterable[str], most: int = 3) -> list[str]:
-    """Returns the names that are most like one."""
-    candidates = list(names)
+    """Returns the names that are most like one; of many names, of those that share most parts."""
+    if len(name) > _MOST_LETTERS:
+        return []
+    candidates = [other for other in names if len(other) <= _MOST_LETTERS]
     if len(candidates) > _MOST_COMPARED:
-        last = name.rsplit("/", 1)[-1]
-        candidates = [other for other in candidates if last in other][:_MOST_COMPARED]
+        parts = set(name.split("/"))
+        candidates = heapq.nlargest(
+            _MOST_COMPARED, candidates, key=lambda other: len(parts.intersection(other.split("/")))
+        )
     return difflib.get_close_matches(name, candidates, most, 0.6)
 
 

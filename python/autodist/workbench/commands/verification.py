@@ -347,7 +347,9 @@ def _without_checkpoint(found: finding.Found) -> list[Problem]:
         return []  # The check of the graph tells.
     if not variables:
         return []
-    return [Problem(found.graph, "", f"{text}, and the graph has {count(len(variables), 'variable')}")]
+    return [
+        Problem(found.graph, "", f"{text}, and the graph has {count(len(variables), 'variable')}")
+    ]
 
 
 def _is_saved_model(directory: str) -> bool:
