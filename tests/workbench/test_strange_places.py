@@ -12,6 +12,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from autodist.cli import output
+from autodist.workbench.writing.temporary_names import LOCK_SUFFIX
 from support.workbench.made_tables import entry, index_of, varint
 
 Run = Callable[..., tuple[int, str, str]]
@@ -121,6 +122,19 @@ def test_a_saved_model_needs_a_checkpoint_only_for_variables(tmp_path: Path, run
     graph.rename(tmp_path / "saved_model.cpb")
     code, out, _ = run("verify", tmp_path)
     assert (code, "the graph in chunks has variables is not checked" in out) == (0, True)
+
+
+def test_links_make_no_file_elsewhere(made: Path, tmp_path: Path, run: Run) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    assert run("convert", made, tmp_path / "t")[0] == 0
+    locks = [made.parent / f"t{index}{LOCK_SUFFIX}" for index in ("", ".index")]
+    for link in (Path(f"{made}.lease"), *locks):
+        link.symlink_to(elsewhere)
+    for command in ("verify", "stat"):
+        assert run(command, made)[0] == 0
+    code, _, err = run("convert", made, made.parent / "t")
+    assert (code, "symbolic links" in err) == (2, True)
+    assert not elsewhere.exists()
 
 
 class BrokenStore(MemoryFileSystem):  # type: ignore[misc]

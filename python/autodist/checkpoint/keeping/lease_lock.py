@@ -12,6 +12,8 @@ import os
 
 SUFFIX = ".lease"
 
+# A link in a directory that somebody else made would have a reader make a file elsewhere.
+_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
@@ -72,11 +74,11 @@ class LeaseLock:
     def _locked(self, how: int) -> bool:
         """Locks the file; returns false if it was removed meanwhile."""
         try:
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o666)
         except PermissionError as error:
             # Another user's file: who may only read it can lock it all the same.
             try:
-                file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+                file = os.open(self._path, os.O_RDONLY | _FLAGS)
             except FileNotFoundError:
                 raise error from None
         try:

@@ -5,7 +5,7 @@
 | `model.ckpt-100` | the checkpoint of that prefix, V2 or V1 |
 | `model.ckpt-100.index`, `model.ckpt-100.data-00000-of-00001` | the checkpoint it belongs to |
 | `model.ckpt-100.meta` | a graph file |
-| `saved_model.pb`, `.pbtxt` or `.cpb`, a directory with one | a SavedModel: the checkpoint `variables/variables` in it |
+| `saved_model.pb`, `.pbtxt`, `.cpb`, a directory with one | a SavedModel: the checkpoint `variables/variables` in it |
 | a state file, or a directory with one | the latest checkpoint that it names |
 | another directory | the one checkpoint in it |
 """

@@ -35,7 +35,7 @@ def file_on_this_machine(path: str) -> str:
     file = _on_this_machine(path)
     if places.is_directory(file):
         raise errors.ArgumentError(f"{printable(path)!r} is a directory. Give a file in it")
-    _refuse_if_missing(places.split(file)[0] or ".")
+    _refuse_if_missing(os.path.dirname(file) or ".")  # noqa: PTH120
     return file
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _MARK = ".autodist"
-_LOCK_SUFFIX = ".autodist00000000-000000000000"
+LOCK_SUFFIX = ".autodist00000000-000000000000"
 _ALWAYS_FITS = 128  # bytes of a name
 _TEMPORARY = re.compile(r".\.autodist[0-9a-f]{8}-[0-9a-f]{12}$")
 _ABANDONED_AFTER = 3600.0  # seconds
@@ -86,7 +86,7 @@ class NameLock:
     """The lock of a name in a directory, held from `acquire` to `release`."""
 
     def __init__(self, directory: Path, name: str) -> None:
-        locked = _shortened(name, len(_LOCK_SUFFIX)) + _LOCK_SUFFIX
+        locked = _shortened(name, len(LOCK_SUFFIX)) + LOCK_SUFFIX
         self._path = directory / locked
         self._name = name
         self._file = -1
@@ -98,7 +98,9 @@ class NameLock:
             TargetInUseError: another process writes under the name.
         """
         while True:
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            # A link would make a file somewhere else.
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            file = os.open(self._path, flags, 0o666)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
