@@ -57,7 +57,7 @@ def test_exit_codes_of_refusals(stock: Path, run: Run, tmp_path: Path) -> None:
         (2, "there is no checkpoint", "convert", stock / "none", tmp_path / "u"),
         (1, "is damaged", "convert", tmp_path / "d", tmp_path / "u"),
         (2, "not on this machine", "convert", "gs://bucket/m", tmp_path / "u"),
-        (2, "No such file or directory", "convert", source, tmp_path / "a/b/c/u"),
+        (2, "to write in. Make it first", "convert", source, tmp_path / "a/b/c/u"),
         (2, "two checkpoints or more", "average", source, "--output", tmp_path / "u"),
         (
             2,
