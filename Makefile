@@ -16,8 +16,8 @@
 
 VENV ?= .venv
 PYTHON ?= python3
-# Processes that run Python tests; see tests/conftest.py.
-TEST_WORKERS ?= 2
+# Processes that run Python tests: more than two cores, for many tests wait; see tests/conftest.py.
+TEST_WORKERS ?= 3
 # For each of the fuzzers.
 FUZZ_SECONDS ?= 900
 

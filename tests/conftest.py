@@ -1,8 +1,9 @@
-"""What all tests share, and how they are divided among the processes of pytest-xdist (`-n 2`, as `make test` does).
+"""What all tests share, and how they are divided among the processes of pytest-xdist (`-n 3`, as `make test` does).
 
 The tests of one file stay together, in their order, for their fixtures (servers, clusters, sessions) are made once per
 process. Files stay together too where a directory shares what is made once per process; see `TOGETHER`. The files that
-take longest begin, so that no process is left with one of them at the end.
+take longest come early, the longest first, so that no process is left with one of them at the end. Most of them wait
+for other processes, for timeouts and for slow disks, so quick files, which compute, come between them.
 """
 
 import gc
@@ -30,18 +31,23 @@ TOGETHER |= {
 SECONDS = {
     "cluster": 150,
     "workbench": 60,
-    "graph/test_row_updates.py": 140,
-    "documents/test_examples.py": 100,
+    "graph/test_row_updates.py": 110,
+    "checkpoint/test_background_saves.py": 110,
+    "checkpoint/test_progress.py": 100,
     "clusters/test_joint_instants.py": 90,
+    "documents/test_examples.py": 80,
     "clusters/test_saves.py": 60,
-    "checkpoint/test_background_saves.py": 60,
-    "checkpoint/test_progress.py": 55,
+    "benchmarks/test_speed_benchmarks.py": 60,
     "clusters/test_busy_servers.py": 50,
-    "demo/test_demo.py": 50,
+    "clusters/test_cluster_progress.py": 50,
+    "demo/test_demo.py": 45,
     "checkpoint/test_file_systems.py": 45,
-    "benchmarks/test_speed_benchmarks.py": 45,
     "graph/test_split_control_flow.py": 45,
     "hooks/test_end_of_program.py": 45,
+    "benchmarks/test_save_restore.py": 35,
+    "steps/test_gate.py": 35,
+    "clusters/test_data_connections.py": 35,
+    "checkpoint/test_instant_fallbacks.py": 35,
     "clusters/test_session_of_the_user.py": 35,
     "steps/test_worker_processes.py": 35,
     "clusters/test_ssh.py": 30,
@@ -82,6 +88,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Has the files that take longest come first, where several processes run them."""
+    """Orders the files for several processes that run them."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: -SECONDS.get(_group_of(item.nodeid), 0))
+        places = {group: place for place, group in enumerate(_in_turn(items))}
+        items.sort(key=lambda item: places[_group_of(item.nodeid)])
+
+
+def _in_turn(items: list[pytest.Item]) -> list[str]:
+    """Returns all groups: those that take long, the longest first, and between them the quick ones."""
+    groups = list(dict.fromkeys(_group_of(item.nodeid) for item in items))
+    long = sorted((g for g in groups if g in SECONDS), key=lambda g: -SECONDS[g])
+    quick = [g for g in groups if g not in SECONDS]
+    share = len(quick) / max(1, len(long))
+    order = []
+    for number, group in enumerate(long):
+        order += [group, *quick[round(number * share) : round((number + 1) * share)]]
+    return order or quick

@@ -101,6 +101,32 @@ TEST(WhatIsWrittenMeanwhileStays) {
   }
 }
 
+TEST(WhatIsWrittenBeforeTheInstantIsInTheImage) {
+  for (const MakeImage& make : AllImages()) {
+    for (int round = 0; round < 5; ++round) {
+      Buffers buffers({24 << 20, 300, (9 << 20) + 5000, 700001});
+      buffers.Fill(static_cast<uint32_t>(round));
+      const std::unique_ptr<MemoryImage> image = make();
+      {
+        Writers writers(buffers);
+        EXPECT_TRUE(writers.Await(10));
+        ExpectOk(image->Prepare(buffers.ranges()));
+        EXPECT_TRUE(writers.Await(round < 2 ? round : 100));
+      }
+      const std::vector<std::string> wanted = buffers.Contents();
+      ExpectOk(image->Take(buffers.ranges()));
+      std::vector<std::string> found;
+      {
+        Writers writers(buffers);
+        EXPECT_TRUE(writers.Await());
+        ExpectOk(ReadAll(image.get(), buffers.ranges(), 1 << 20, &found));
+      }
+      ExpectOk(image->Finish());
+      EXPECT_TRUE(found == wanted);
+    }
+  }
+}
+
 TEST(RangesThatMovedAreTakenWhereTheyAre) {
   for (const MakeImage& make : AllImages()) {
     Buffers before(kSizes), after(kSizes, 5000);

@@ -64,11 +64,13 @@ absl::Status ProtectedImage::Prepare(absl::Span<const MemoryRange> ranges) {
     if (!status.ok()) return status;
     guarded_.push_back(pages);
   }
+  early_.Prepare(guarded_);
   to_move_ = guarded_;
   // With chunks of huge pages this image splits none. But a fork or another save may have split
   // some.
   moves_ = grain < kHugePageBytes ? Moves::kOnce : Moves::kAgain;
-  return StartHandlers();
+  status = StartHandlers();
+  return status.ok() ? early_.Begin() : status;
 }
 
 absl::Status ProtectedImage::StartHandlers() {
@@ -91,11 +93,8 @@ absl::Status ProtectedImage::StartHandlers() {
 absl::Status ProtectedImage::Take(absl::Span<const MemoryRange> ranges) {
   if (!chunks_->Place(ranges)) return MovedError();
   CopyEdges();
-  is_taken_ = true;
   absl::Status status = GuardAll(chunks_->interiors());
-  if (status.ok()) return status;
-  is_taken_ = false;
-  if (!LeavesAll()) guard_.Abandon();
+  if (!status.ok() && !LeavesAll()) guard_.Abandon();
   return status;
 }
 
@@ -114,10 +113,8 @@ absl::Status ProtectedImage::GuardAll(absl::Span<const MemoryRange> ranges) {
         guarded_.push_back(pages);
       }
     }
-    absl::Status status = guard_.Protect(pages);
-    if (!status.ok()) return status;
   }
-  return absl::OkStatus();
+  return early_.Complete(ranges);
 }
 
 void ProtectedImage::CopyEdges() {
@@ -132,6 +129,8 @@ void ProtectedImage::CopyEdges() {
 }
 
 absl::Status ProtectedImage::Read(const char* at, int64_t size, char* to) {
+  // Once the pool is full, writers wait for the disk, and reads free the pool.
+  if (side_->has_room()) way_.Give();
   return chunks_->ReadParts(at, size, to,
                             [this](Chunk& chunk, int64_t from, int64_t part, char* out) {
                               return ReadChunk(chunk, from, part, out);
@@ -192,11 +191,12 @@ void ProtectedImage::Handle() {
 // Copies the chunk of a page that somebody writes to. After an error the page may still be
 // protected.
 absl::Status ProtectedImage::HandleFault(char* page) {
-  Chunk* const chunk = is_taken_ ? chunks_->Find(page) : nullptr;
-  if (chunk == nullptr) {
-    // Take() has protected the page and then failed, or the page no longer belongs to a variable.
-    return guard_.Unprotect({page, kMemoryPageBytes});
-  }
+  const absl::StatusOr<bool> was_early = early_.HandleWrite(page);
+  if (!was_early.ok() || *was_early) return was_early.status();
+  const RightOfWay::Taken taken(&way_);
+  Chunk* const chunk = chunks_->Find(page);
+  // The page no longer belongs to a variable.
+  if (chunk == nullptr) return guard_.Unprotect({page, kMemoryPageBytes});
   ++faults_;
   int state = kProtected;
   if (!chunk->state.compare_exchange_strong(state, kBusy)) {

@@ -1,6 +1,7 @@
 // An image by write protection: a chunk of pages is copied at the first write to it.
 //
-// Linux's userfaultfd(2) protects the whole pages of the ranges. A thread that writes to one of
+// Linux's userfaultfd(2) protects the whole pages of the ranges, most of them before the instant
+// (early_protection.h). A thread that writes to one of
 // them waits. A thread of ours, the *handler*, copies the chunk, takes its protection off, and lets
 // the writer go on. A reader reads a chunk from its place while it is protected, and later its
 // copy:
@@ -26,7 +27,9 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "images/chunks.h"
+#include "images/early_protection.h"
 #include "images/memory_image.h"
+#include "images/right_of_way.h"
 #include "images/side_memory.h"
 #include "images/system/mapped_memory.h"
 #include "images/system/page_guard.h"
@@ -79,13 +82,14 @@ class ProtectedImage : public MemoryImage {
   std::unique_ptr<SideMemory> side_;
   MappedMemory edges_;
   PageGuard guard_;
+  EarlyProtection early_{&guard_};
+  RightOfWay way_;
   std::unique_ptr<MovesHeld> moves_held_;
   // What Finish() moves to huge pages.
   std::vector<MemoryRange> to_move_;
   Moves moves_ = Moves::kOnce;
   std::vector<MemoryRange> guarded_;  // the ranges that the guard watches
   std::vector<std::thread> handlers_;
-  std::atomic<bool> is_taken_{false};
   std::atomic<bool> is_leaving_{false};  // all protection is being taken off
   std::atomic<bool> is_ending_{false};
   std::atomic<int64_t> faults_{0};

@@ -49,8 +49,7 @@ int64_t SideMemory::TakeSlot() {
   if (free_.empty()) return -1;
   const int64_t slot = free_.back();
   free_.pop_back();
-  const int64_t used = slot_count_ - static_cast<int64_t>(free_.size());
-  most_slots_ = std::max(most_slots_.load(), used);
+  most_slots_ = std::max(most_slots_.load(), ++used_slots_);
   return slot;
 }
 
@@ -97,6 +96,7 @@ void SideMemory::Free(int64_t place) {
   if (place >= slot_count_) return;
   std::lock_guard<std::mutex> lock(mutex_);
   free_.push_back(place);
+  --used_slots_;
 }
 
 }  // namespace autodist

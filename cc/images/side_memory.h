@@ -41,6 +41,9 @@ class SideMemory {
   // Frees a place in the pool. Does nothing for one in the file.
   void Free(int64_t place);
 
+  // Whether the next copy has room in the pool.
+  bool has_room() const { return used_slots_ < slot_count_; }
+
   int64_t most_bytes() const { return most_slots_ * slot_bytes_; }
   int64_t spilled_bytes() const { return spilled_bytes_; }
 
@@ -57,6 +60,7 @@ class SideMemory {
   std::mutex mutex_;
   std::vector<int64_t> free_;
   int64_t slot_count_ = 0;
+  std::atomic<int64_t> used_slots_{0};
   std::atomic<int64_t> most_slots_{0};
   std::atomic<int64_t> spilled_bytes_{0};
   std::atomic<int64_t> next_spill_{0};
