@@ -1,6 +1,7 @@
 """Paths, stores and files that a user may well give and no program of this project made."""
 
 import json
+import shutil
 import struct
 import zipfile
 from collections.abc import Callable, Iterator
@@ -96,6 +97,19 @@ def test_a_directory_from_another_machine_names_its_checkpoint(
     assert f"There is '{made}': name it, or have `autodist repair --write`" in err
     assert run("repair", tmp_path / "made", "--write")[0] == 0
     assert run("ls", tmp_path / "made")[0] == 0
+
+
+def test_a_copied_directory_does_not_stand_for_its_original(
+    made: Path, tmp_path: Path, run: Run
+) -> None:
+    (made.parent / "checkpoint").write_text(f'model_checkpoint_path: "{made}"\n')
+    (tmp_path / "link").symlink_to(made.parent)
+    shutil.copytree(made.parent, tmp_path / "copy")
+    for directory, code in ((made.parent, 0), (tmp_path / "link", 0), (tmp_path / "copy", 2)):
+        for command in ("ls", "stat"):
+            found, _, err = run(command, directory)
+            assert found == code, err
+            assert not code or f"names '{made}' in another directory" in err
 
 
 def test_what_is_no_file_is_not_suggested(tmp_path: Path, run: Run) -> None:
@@ -218,3 +232,35 @@ def test_wide_characters_keep_columns_straight(run: Run, capfdbinary: Any) -> No
     )
     lines = capfdbinary.readouterr()[0].decode().splitlines()
     assert lines == ["NAME     N", "模型/w   1  x", "e\u0301       22  y"]
+
+
+@pytest.mark.parametrize("kind", ["flipped", "encrypted", "other"])
+def test_damaged_archives_are_refused(tmp_path: Path, run: Run, kind: str) -> None:
+    path = tmp_path / "m.npz"
+    compression = zipfile.ZIP_BZIP2 if kind == "other" else zipfile.ZIP_DEFLATED
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("a.npy", array("{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}"))
+    data = bytearray(path.read_bytes())
+    if kind == "flipped":
+        data[35:45] = b"\xff" * 10
+    elif kind == "encrypted":
+        data[6] |= 1
+        data[data.index(b"PK\1\2") + 8] |= 1
+    path.write_bytes(data)
+    code, _, err = run("import", path, tmp_path / "m")
+    assert (code, err.count("\n")) == (1 if kind == "flipped" else 2, 1)
+
+
+def test_damage_of_the_old_format_is_called_so(tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "model.ckpt"
+    table = bytearray(index_of({b"a": entry()}))
+    table[3] ^= 1
+    path.write_bytes(table)
+    assert run("ls", path)[0] == 1
+    assert "are not those that were written" in run("ls", path)[2]
+    assert "which has no index to repair" in run("repair", path)[2]
+    path.write_bytes(table[:-9])
+    assert "no checkpoint, SavedModel" in run("ls", path)[2]
+    (tmp_path / "model.ckpt.meta").write_bytes(b"")
+    assert (run("ls", path)[0], "is damaged" in run("ls", path)[2]) == (1, True)
+    assert "which has no index to repair" in run("repair", tmp_path)[2]

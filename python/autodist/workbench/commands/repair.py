@@ -16,7 +16,7 @@ from typing import Any
 
 from autodist._log import printable
 from autodist.workbench import errors
-from autodist.workbench.reading import dtypes, finding, state_file, tables, v2
+from autodist.workbench.reading import dtypes, finding, state_file, tables, v1, v2
 from autodist.workbench.reading.checkpoint import Checkpoint, Variable
 from autodist.workbench.storage import places
 from autodist.workbench.writing.copying import Progress, write_all
@@ -180,6 +180,8 @@ def _stored(
 
 def _repair_index(prefix: str, checker: _Checker, *, write: bool) -> RepairReport:
     path = prefix + ".index"
+    if not places.is_file(path) and v1.files_of(prefix):
+        raise _without_index(prefix)
     report = RepairReport(path, "index")
     try:
         index = v2.read_index(prefix)
@@ -208,6 +210,13 @@ def _repair_index(prefix: str, checker: _Checker, *, write: bool) -> RepairRepor
         contents = tables.module().build_index(len(checkpoint.files), _entries(kept))
         _replace(path, contents, report)
     return report
+
+
+def _without_index(prefix: str) -> errors.UnsupportedError:
+    return errors.UnsupportedError(
+        f"{printable(prefix)!r} is of the V1 format, which has no index to repair. `autodist verify` "
+        "shows what is damaged, and `autodist convert` makes a checkpoint of the V2 format"
+    )
 
 
 def _salvage(prefix: str, report: RepairReport) -> Checkpoint:
@@ -287,7 +296,11 @@ def _repair_state_file(directory: str, checker: _Checker, *, write: bool) -> Rep
     path = places.join(directory, state_file.NAME)
     report = RepairReport(path, "state file")
     sound: list[tuple[int, str]] = []
-    for prefix in finding.prefixes_in(directory):
+    prefixes = finding.prefixes_in(directory)
+    if not prefixes:
+        for prefix in finding.old_prefixes_in(directory):
+            raise _without_index(prefix)
+    for prefix in prefixes:
         reason = _unsound(prefix, checker)
         name = places.split(prefix)[1]
         if reason:

@@ -16,8 +16,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import struct
 import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
@@ -49,6 +51,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 _SUFFIX = ".npy"
+# What Python raises of an archive that is none, or is damaged.
+_OF_ARCHIVES = (
+    zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, EOFError, ValueError,
+    NotImplementedError,
+)  # fmt: skip
+# How NumPy stores arrays.
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _KINDS = "biufc"  # of NumPy's dtypes: those that TensorFlow has, too
 
 
@@ -118,7 +127,9 @@ def import_npz(
         scratch = Scratch(directory, held)
         try:
             tensors = _extract(file, directory, scratch, limits)
-        except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError) as error:
+        except errors.AutoDistError:
+            raise
+        except _OF_ARCHIVES as error:
             raise errors.DamagedError(
                 f"{printable(path)!r} is damaged, or no archive of NumPy: {printable(str(error))}"
             ) from error
@@ -224,6 +235,11 @@ def _extract(
                 raise errors.UnsupportedError(
                     f"{printable(file.path)!r} holds {printable(member.filename)!r}, which is no "
                     "array, or stands twice"
+                )
+            if member.compress_type not in _COMPRESSIONS or member.flag_bits & 1:
+                raise errors.UnsupportedError(
+                    f"array {printable(name)!r} is encrypted, or compressed as NumPy does not. Store "
+                    "it again with numpy.savez"
                 )
             seen.add(name)
             with archive.open(member) as data:

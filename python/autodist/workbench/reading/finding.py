@@ -156,19 +156,39 @@ def _find_latest(state: state_file.State) -> Found:
             f"{printable(state.path)!r} names {printable(state.latest)!r}, which does not exist"
             f"{_moved(state)}"
         )
+    _refuse_copy(state)
     return _checkpoint(state.latest, state)
+
+
+def _refuse_copy(state: state_file.State) -> None:
+    """Refuses a copied directory whose state file still names the checkpoint it was copied from."""
+    here = _beside(state)
+    if not here or places.is_same_directory(*(places.split(p)[0] for p in (here, state.latest))):
+        return
+    raise errors.ArgumentError(
+        f"{printable(state.path)!r} names {printable(state.latest)!r} in another directory, and there "
+        f"is {printable(here)!r} beside it. Name one of them, or have `autodist repair --write` write "
+        "the state file anew"
+    )
 
 
 def _moved(state: state_file.State) -> str:
     """What to do where the files came from another machine, with their directory's old path."""
-    directory = places.split(state.path)[0]
-    here = places.join(directory, places.split(state.latest)[1])
-    if not places.is_file(here + ".index") and not v1.files_of(here):
+    here = _beside(state)
+    if not here:
         return ""
     return (
         f". There is {printable(here)!r}: name it, or have `autodist repair --write` write the state "
         "file anew"
     )
+
+
+def _beside(state: state_file.State) -> str:
+    """The checkpoint beside a state file that has the name of the latest one elsewhere; `''`: none."""
+    directory, name = places.split(state.path)[0], places.split(state.latest)[1]
+    here = places.join(directory, name)
+    is_there = name and (places.is_file(here + ".index") or v1.files_of(here))
+    return here if is_there and here != state.latest else ""
 
 
 def _find_file(path: str) -> Found:
@@ -177,7 +197,8 @@ def _find_file(path: str) -> Found:
         return _find_in(directory)
     if name.endswith(".meta"):
         return Found("meta", "", path, None)
-    if v1.is_table(path):
+    # One that lost its end has its graph beside it.
+    if v1.is_table(path) or places.is_file(path + ".meta"):
         return _checkpoint(path)
     try:
         return _find_latest(state_file.read(directory, name))

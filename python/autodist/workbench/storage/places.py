@@ -161,6 +161,15 @@ def is_file(path: str) -> bool:
     return os.path.isfile(local(path))  # noqa: PTH113 - a path of text, perhaps with a scheme
 
 
+def is_same_directory(path: str, other: str) -> bool:
+    """Tells whether two paths lead to one directory, perhaps by links; remote ones if they are equal."""
+    if is_remote(path) or is_remote(other):
+        return path == other
+    with contextlib.suppress(OSError):
+        return os.path.samefile(local(path) or ".", local(other) or ".")  # noqa: PTH121
+    return False
+
+
 def is_directory(path: str) -> bool:
     """Tells whether there is a directory; see `is_file` for errors."""
     if is_remote(path):
