@@ -56,7 +56,8 @@ def write_table(
         right: The columns that are aligned to the right.
     """
     cells = [list(headings), *([printable(cell) for cell in row] for row in rows)]
-    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
+    is_plain = all("".join(row).isascii() for row in cells)
+    widths = [max(map(len if is_plain else _width, column)) for column in zip(*cells, strict=True)]
     # The last column needs no padding on the right.
     formats = [
         f"{{:>{width}}}" if column in right else f"{{:<{width}}}"
@@ -65,7 +66,7 @@ def write_table(
     line = "  ".join(formats)
     write(
         "\n".join(
-            (line.format(*row) if "".join(row).isascii() else _padded(row, widths, right)).rstrip()
+            (line.format(*row) if is_plain else _padded(row, widths, right)).rstrip()
             for row in cells
         )
     )

@@ -175,7 +175,8 @@ class _FlexibleRestore:
             if straight:
                 self._restore_straight(proxy, straight)
             self._assign(groups, arrays)
-        if proxy is self._session:
+        # The lines of the options tell of the others.
+        if proxy is self._session and straight:
             report.log_restore(prefix, running.report())
 
     def _plan_leaves_out(self) -> bool:

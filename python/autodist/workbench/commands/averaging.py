@@ -172,7 +172,7 @@ def _refuse_unequal(
 def _are_equal(tensor: StoredTensor, other: StoredTensor, limits: Limits) -> bool:
     """Compares CRCs first, once the bytes have them; else values, which may lie in other slices."""
     for stored in (tensor, other):
-        check_pieces(stored, limits)
+        check_pieces([stored], limits)
     boxes = [piece.box for piece in tensor.pieces]
     twins = [(piece, other.piece_of(piece.box)) for piece in tensor.pieces]
     if all(twin and (twin.crc, twin.size) == (piece.crc, piece.size) for piece, twin in twins):

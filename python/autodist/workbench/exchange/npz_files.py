@@ -31,7 +31,7 @@ from autodist.workbench.reading import dtypes
 from autodist.workbench.storage import places
 from autodist.workbench.writing.bundles import place_pieces, write_bundle
 from autodist.workbench.writing.casting import CastRule, cast_tensor
-from autodist.workbench.writing.copying import PlannedPiece, Progress, check_pieces
+from autodist.workbench.writing.copying import PlannedPiece, Progress, batches, check_pieces
 from autodist.workbench.writing.names import NameRules
 from autodist.workbench.writing.scratch import Scratch, encode_strings, existing, load_strings
 from autodist.workbench.writing.sources import open_regular, open_source
@@ -88,13 +88,15 @@ def export_npz(
                 os.fdopen(os.dup(staged.descriptor), "wb") as file,
                 zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive,
             ):
-                for name, tensor, values in plans:
-                    check_pieces(tensor, limits)
-                    with archive.open(zipfile.ZipInfo(name + _SUFFIX), "w", force_zip64=True) as to:
-                        for size in _write_array(to, tensor, values, limits):
-                            done += size
-                            if progress is not None:
-                                progress(done, total)
+                for batch in batches(plans, lambda plan: plan[1].size):
+                    check_pieces([tensor for _, tensor, _ in batch], limits)
+                    for name, tensor, values in batch:
+                        member = zipfile.ZipInfo(name + _SUFFIX)
+                        with archive.open(member, "w", force_zip64=True) as to:
+                            for size in _write_array(to, tensor, values, limits):
+                                done += size
+                                if progress is not None:
+                                    progress(done, total)
             staged.commit()
         return ExchangeReport(
             path=path,

@@ -8,8 +8,9 @@ stored CRC before or while they are taken. So damage never travels.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from autodist._log import printable
 from autodist.workbench import errors
@@ -26,6 +27,10 @@ from autodist.workbench.writing.values import Values, stored_boxes
 
 Progress = Callable[[int, int], None]
 """Called with the bytes done so far, and how many there are in all."""
+
+_Item = TypeVar("_Item")
+_Row = tuple[str, str, StoredPiece]
+"""The name and the dtype of a tensor, and a piece of it that is compared with its CRC."""
 
 _BATCH_BYTES = 256 << 20
 _BATCH_PIECES = 8192
@@ -85,17 +90,23 @@ class PieceWriter:
         """
         pieces = list(pieces)
         self._total_bytes += sum(piece.size for piece in pieces)
+        made = []
         for piece in pieces:
             source = piece.source
-            if isinstance(source, StoredTensor):
-                stored = source.piece_of(piece.box)
-                if stored is not None:
-                    self._add(piece, stored)
-                else:
-                    self._gather(piece, source)
+            stored = source.piece_of(piece.box) if isinstance(source, StoredTensor) else None
+            if stored is not None:
+                self._add(piece, stored)
             else:
-                self._compute(piece, source)
+                made.append(piece)
         self._copy_batch()
+        for batch in batches(made, lambda piece: piece.size):
+            # Many small tensors are summed at once, by all threads.
+            self._check([row for piece in batch for row in _rows_of(piece)])
+            for piece in batch:
+                if isinstance(piece.source, StoredTensor):
+                    self._gather(piece, piece.source)
+                else:
+                    self._compute(piece, piece.source)
         for piece in pieces:
             if piece.expected_by and piece.expected_crc != piece.crc:
                 raise errors.DamagedError(
@@ -122,8 +133,7 @@ class PieceWriter:
             for piece, stored in batch
             if dtypes.element_bytes(piece.dtype) == 0 and stored.crc is not None
         ]
-        for piece, stored in encoded:
-            self._check(_source_name(piece), piece.dtype, [stored])
+        self._check([(_source_name(piece), piece.dtype, stored) for piece, stored in encoded])
         parts = [(stored.offset, piece.offset, stored.size) for piece, stored in batch]
         crcs = tables.module().copy_parts(
             tuple(batch[0][1].file),
@@ -142,7 +152,6 @@ class PieceWriter:
         self._advance(sum(size for _, _, size in parts))
 
     def _gather(self, piece: PlannedPiece, tensor: StoredTensor) -> None:
-        self._check(tensor.name, tensor.dtype, tensor.pieces)
         piece.crc = tables.module().gather_box(
             stored_boxes(tensor),
             (tuple(self._files[piece.file]), piece.offset, piece.box.start, piece.box.extent),
@@ -155,8 +164,6 @@ class PieceWriter:
     def _compute(self, piece: PlannedPiece, values: Values) -> None:
         import numpy as np
 
-        for tensor in values.sources:
-            self._check(tensor.name, tensor.dtype, tensor.pieces)
         width = dtypes.element_bytes(piece.dtype)
         # A block is held in the wide type of a sum, as a term of it, and as the result.
         at_once = max(1, self._limits.memory_bytes // 64)
@@ -170,15 +177,15 @@ class PieceWriter:
             self._advance(len(block))
         piece.crc = crc
 
-    def _check(self, name: str, dtype: str, pieces: Sequence[StoredPiece]) -> None:
+    def _check(self, rows: Iterable[_Row]) -> None:
         """Compares stored pieces with their CRCs, once."""
         new = []
-        for piece in pieces:
-            key = (piece.file.descriptor, piece.offset, piece.size)
+        for row in rows:
+            key = (row[2].file.descriptor, row[2].offset, row[2].size)
             if key not in self._checked:
                 self._checked.add(key)
-                new.append(piece)
-        _check(name, dtype, new, self._limits)
+                new.append(row)
+        _check(new, self._limits)
 
     def _advance(self, size: int) -> None:
         self._done_bytes += size
@@ -186,28 +193,57 @@ class PieceWriter:
             self._progress(self._done_bytes, self._total_bytes)
 
 
-def check_pieces(tensor: StoredTensor, limits: Limits) -> None:
-    """Compares the bytes of a tensor with its CRCs.
+def check_pieces(tensors: Iterable[StoredTensor], limits: Limits) -> None:
+    """Compares the bytes of tensors with their CRCs.
 
     Raises:
         DamagedError: they are not those that were written.
     """
-    _check(tensor.name, tensor.dtype, tensor.pieces, limits)
+    _check([(t.name, t.dtype, piece) for t in tensors for piece in t.pieces], limits)
 
 
-def _check(name: str, dtype: str, pieces: Sequence[StoredPiece], limits: Limits) -> None:
-    by_file: dict[OpenedFile, list[StoredPiece]] = {}
-    for piece in pieces:
-        if piece.crc is not None:
-            by_file.setdefault(piece.file, []).append(piece)
-    number = dtypes.number_of(dtype)
+def _check(rows: Iterable[_Row], limits: Limits) -> None:
+    by_file: dict[OpenedFile, list[_Row]] = {}
+    for row in rows:
+        if row[2].crc is not None:
+            by_file.setdefault(row[2].file, []).append(row)
     for file, group in by_file.items():
-        rows = [(piece.offset, piece.size, number, piece.box.elements) for piece in group]
+        ranges = [
+            (piece.offset, piece.size, dtypes.number_of(dtype), piece.box.elements)
+            for _, dtype, piece in group
+        ]
         path = f"/proc/self/fd/{file.descriptor}".encode()
-        sums = tables.module().sum_ranges(path, None, rows, limits.threads)
-        for piece, found in zip(group, sums, strict=True):
+        sums = tables.module().sum_ranges(path, None, ranges, limits.threads)
+        for (name, _, piece), found in zip(group, sums, strict=True):
             if found != piece.crc:
                 raise damaged(name, piece)
+
+
+def batches(items: Iterable[_Item], size_of: Callable[[_Item], int]) -> Iterator[list[_Item]]:
+    """Cuts tensors or pieces into lists that are so small that their bytes stay in the cache.
+
+    Args:
+        items: In their order.
+        size_of: The bytes of one.
+    """
+    batch: list[_Item] = []
+    size = 0
+    for item in items:
+        batch.append(item)
+        size += size_of(item)
+        if size >= _BATCH_BYTES or len(batch) >= _BATCH_PIECES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _rows_of(piece: PlannedPiece) -> Iterator[_Row]:
+    """What a piece is made of."""
+    source = piece.source
+    for tensor in [source] if isinstance(source, StoredTensor) else source.sources:
+        for stored in tensor.pieces:
+            yield tensor.name, tensor.dtype, stored
 
 
 def _source_name(piece: PlannedPiece) -> str:
