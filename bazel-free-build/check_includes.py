@@ -49,7 +49,7 @@ _ALLOWED: dict[str, tuple[str, ...]] = {
 # The folders of a package, from the lowest up. "." stands for the files beside them. Tests may
 # include any.
 _FOLDERS: dict[str, tuple[str, ...]] = {
-    "core": (".", "boxes", "planning", "reduction"),
+    "core": (".", "boxes", "planning", "reduction", "figures"),
     "format": ("index", "values", "reader"),
     "ops": (".", "replicas", "streams", "save", "restore"),
     "save": ("plan", "data", "commit", "."),

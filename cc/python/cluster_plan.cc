@@ -15,11 +15,13 @@
 
 #include "absl/crc/crc32c.h"
 #include "absl/strings/str_cat.h"
+#include "core/figures/figures.h"
 #include "format/values/element_type.h"
 #include "python/planned_arrays.h"
 #include "python/released_gil.h"
 #include "python/status_exceptions.h"
 #include "save/commit/index_entries.h"
+#include "save/data/tensor_figures.h"
 #include "save/plan/part_codec.h"
 #include "save/plan/part_plan.h"
 #include "save/plan/save_plan.h"
@@ -182,7 +184,8 @@ class ClusterPlan {
       const PartSource& source = part.sources[0];
       Stream& stream = streams[tasks_[source.source]];
       stream.numbers.push_back(index);
-      stream.parts.insert(stream.parts.end(), {part.offset, part.size_bytes});
+      stream.parts.insert(stream.parts.end(),
+                          {part.offset, part.size_bytes, plan_.tensors[part.tensor].dtype});
       ++stream.reads[0];
       stream.reads.insert(stream.reads.end(), {source.source, source.first, source.count});
     }
@@ -225,22 +228,22 @@ class ClusterPlan {
     return result;
   }
 
-  py::tuple Index(const std::vector<int64_t>& crcs) const {
-    if (crcs.size() != parts_.parts.size()) {
-      throw StatusException(absl::InvalidArgumentError(absl::StrCat(
-          "there are ", parts_.parts.size(), " parts but ", crcs.size(), " checksums")));
+  // What the ops say of each part: its CRC, and its figures if there are more columns.
+  using Sums = py::array_t<int64_t, py::array::c_style | py::array::forcecast>;
+
+  py::bytes EncodedFigures(const Sums& sums) const {
+    CheckRows(sums, 1 + Figures::kWords);
+    std::vector<Figures> figures(plan_.tensors.size());
+    for (size_t i = 0; i < parts_.parts.size(); ++i) {
+      Join(FromWords(sums.data(i, 1)), &figures[parts_.parts[i].tensor]);
     }
-    std::vector<absl::crc32c_t> joined(plan_.tensors.size(), absl::crc32c_t{0});
-    for (size_t i = 0; i < crcs.size(); ++i) {
-      const Part& part = parts_.parts[i];
-      joined[part.tensor] =
-          absl::ConcatCrc32c(joined[part.tensor], absl::crc32c_t{static_cast<uint32_t>(crcs[i])},
-                             static_cast<size_t>(part.size_bytes));
-    }
-    std::vector<uint32_t> tensor_crcs;
-    for (absl::crc32c_t crc : joined) tensor_crcs.push_back(static_cast<uint32_t>(crc));
+    return py::bytes(EncodeFigures(plan_, TensorCrcs(sums), figures));
+  }
+
+  py::tuple Index(const Sums& sums) const {
+    CheckRows(sums, 1);
     py::list keys, protos;
-    VisitIndexEntries(plan_, parts_.extents, tensor_crcs,
+    VisitIndexEntries(plan_, parts_.extents, TensorCrcs(sums),
                       [&](absl::string_view key, const tensorflow::BundleEntryProto& entry) {
                         keys.append(py::bytes(key.data(), key.size()));
                         protos.append(py::bytes(entry.SerializeAsString()));
@@ -250,6 +253,26 @@ class ClusterPlan {
 
  private:
   static constexpr size_t kBatch = 4096;
+
+  void CheckRows(const Sums& sums, int64_t least_columns) const {
+    if (sums.ndim() == 2 && sums.shape(0) == part_count() && sums.shape(1) >= least_columns) return;
+    throw StatusException(absl::InvalidArgumentError(
+        absl::StrCat("the sums of ", part_count(), " parts are a matrix with as many rows and ",
+                     least_columns, " columns or more")));
+  }
+
+  std::vector<uint32_t> TensorCrcs(const Sums& sums) const {
+    std::vector<absl::crc32c_t> joined(plan_.tensors.size(), absl::crc32c_t{0});
+    for (size_t i = 0; i < parts_.parts.size(); ++i) {
+      const Part& part = parts_.parts[i];
+      joined[part.tensor] = absl::ConcatCrc32c(
+          joined[part.tensor], absl::crc32c_t{static_cast<uint32_t>(*sums.data(i, 0))},
+          static_cast<size_t>(part.size_bytes));
+    }
+    std::vector<uint32_t> crcs;
+    for (absl::crc32c_t crc : joined) crcs.push_back(static_cast<uint32_t>(crc));
+    return crcs;
+  }
 
   // One of the tuples that Python gives.
   SaveEntry TakeEntry(const py::handle& given, std::vector<int64_t>* encoded_bytes) {
@@ -351,6 +374,7 @@ class ClusterPlan {
 }  // namespace
 
 void RegisterClusterPlan(py::module_& module) {
+  module.attr("FIGURES_WORDS") = Figures::kWords;
   module.def(
       "is_written_whole",
       [](int dtype, const std::string& layout, bool own_files) {
@@ -424,8 +448,12 @@ Raises:
            "The parts of a group in rounds, but for those that `streaming` tasks send over data "
            "connections: by writer (parts, names, what it is told, and by task what others are "
            "told).")
-      .def("index", &ClusterPlan::Index, py::arg("crcs"),
-           "The keys and serialized entries of the index, from the checksum of each part.");
+      .def("index", &ClusterPlan::Index, py::arg("sums"),
+           "The keys and serialized entries of the index, from a matrix with a row for each part, "
+           "which begins with its checksum.")
+      .def("figures", &ClusterPlan::EncodedFigures, py::arg("sums"),
+           "The figures of all tensors as cc/save/data/tensor_figures.h has them, from such a "
+           "matrix whose rows have the figures of the part after the checksum.");
 }
 
 }  // namespace autodist

@@ -153,9 +153,9 @@ class NewBundle {
 class NewReportSlot {
  public:
   NewReportSlot(bool is_save, std::vector<std::string> paths,
-                const std::optional<InstantOptions>& instant)
+                const std::optional<InstantOptions>& instant, bool wants_figures)
       : slot_(ReportSlot::Open(is_save ? ReportSlot::Kind::kSave : ReportSlot::Kind::kRestore,
-                               std::move(paths), instant)) {}
+                               std::move(paths), instant, wants_figures)) {}
   ~NewReportSlot() { Close(); }
   NewReportSlot(const NewReportSlot&) = delete;
   NewReportSlot& operator=(const NewReportSlot&) = delete;
@@ -194,6 +194,7 @@ class NewReportSlot {
     fields["instant_method"] = report->instant_method;
     fields["refused_methods"] = report->refused_methods;
     fields["other_values"] = report->other_values;
+    fields["figures"] = py::bytes(report->figures);
     return fields;
   }
 
@@ -243,9 +244,10 @@ PYBIND11_MODULE(_runtime, module) {
 
   py::class_<autodist::NewReportSlot>(module, "ReportSlot",
                                       "Where the ops of one save or restore tell how far it is.")
-      .def(py::init<bool, std::vector<std::string>,
-                    const std::optional<autodist::InstantOptions>&>(),
-           py::kw_only(), py::arg("is_save"), py::arg("paths"), py::arg("instant") = py::none())
+      .def(py::init<bool, std::vector<std::string>, const std::optional<autodist::InstantOptions>&,
+                    bool>(),
+           py::kw_only(), py::arg("is_save"), py::arg("paths"), py::arg("instant") = py::none(),
+           py::arg("wants_figures") = false)
       .def("add_path", &autodist::NewReportSlot::AddPath, py::arg("path"))
       .def("close", &autodist::NewReportSlot::Close, "No op finds the slot any more.")
       .def("wait_until_taken", &autodist::NewReportSlot::WaitUntilTaken, py::arg("seconds"))

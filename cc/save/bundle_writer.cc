@@ -12,6 +12,7 @@
 #include "save/commit/bundle_files.h"
 #include "save/commit/index_entries.h"
 #include "save/data/data_writer.h"
+#include "save/data/tensor_figures.h"
 #include "save/data/tensor_stream.h"
 #include "save/plan/file_plan.h"
 #include "storage/posix/posix_io.h"
@@ -51,15 +52,18 @@ absl::StatusOr<int64_t> WriteInto(BundleFiles* files, const SavePlan& plan, Sour
   };
   const int threads = files->is_sequential() ? 1 : WritingThreads(options.threads, file.size_bytes);
   *is_read = true;
-  const absl::StatusOr<std::vector<uint32_t>> crcs =
-      WriteData(plan, file, &*streams, sources, sink, threads, options.cancelled);
-  if (!crcs.ok()) return WithSize(crcs.status(), file.size_bytes);
+  const absl::StatusOr<WrittenData> written = WriteData(
+      plan, file, &*streams, sources, sink, threads, options.cancelled, options.figures != nullptr);
+  if (!written.ok()) return WithSize(written.status(), file.size_bytes);
   status = sources->Finish();
   if (status.ok()) status = CheckCancelled(options);
   if (!status.ok()) return status;
-  const auto entries = IndexEntries(plan, file.extents, *crcs);
+  const auto entries = IndexEntries(plan, file.extents, written->crcs);
   status = files->Commit([&](int file_count) { return BuildIndexTable(entries, file_count); });
   if (!status.ok()) return status;
+  if (options.figures != nullptr) {
+    *options.figures = EncodeFigures(plan, written->crcs, written->figures);
+  }
   return file.size_bytes;
 }
 

@@ -21,6 +21,7 @@ struct WriteOptions {
   bool durable = true;                           // syncs all it writes
   const std::atomic<bool>* cancelled = nullptr;  // once true, the save fails with Cancelled
   Progress* progress = nullptr;                  // of the data file's bytes; may be null
+  std::string* figures = nullptr;                // gets those of all tensors (tensor_figures.h)
 };
 
 // Returns the size of the data file in bytes. On failure nothing is left on disk that was not there

@@ -33,8 +33,10 @@ std::vector<std::shared_ptr<ReportSlot>>& OpenSlots() {
 }  // namespace
 
 std::shared_ptr<ReportSlot> ReportSlot::Open(Kind kind, std::vector<std::string> paths,
-                                             std::optional<InstantOptions> instant) {
-  std::shared_ptr<ReportSlot> slot(new ReportSlot(kind, std::move(paths), std::move(instant)));
+                                             std::optional<InstantOptions> instant,
+                                             bool wants_figures) {
+  std::shared_ptr<ReportSlot> slot(
+      new ReportSlot(kind, std::move(paths), std::move(instant), wants_figures));
   const std::lock_guard<std::mutex> lock(Mutex());
   OpenSlots().push_back(slot);
   return slot;
@@ -137,6 +139,7 @@ SlotUse::SlotUse(ReportSlot::Kind kind, const std::string& path, int64_t step_id
     if (kind != slot->kind_ || !slot->HasPath(path)) continue;
     is_cancelled |= slot->is_cancelled_;
     outlives_session_ |= slot->outlives_session_;
+    wants_figures_ |= slot->wants_figures_;
     if (slot->told_->step_id == step_id) {
       own = slot->told_;
     } else if (!slot->told_->step_id) {
@@ -191,6 +194,7 @@ void SlotUse::Add(const Report& report) {
   if (!report.instant_method.empty()) sum.instant_method = report.instant_method;
   if (!report.refused_methods.empty()) sum.refused_methods = report.refused_methods;
   if (!report.other_values.empty()) sum.other_values = report.other_values;
+  sum.figures += report.figures;
 }
 
 }  // namespace autodist

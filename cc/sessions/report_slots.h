@@ -33,6 +33,8 @@ struct Report {
   std::string instant_method = {};
   std::string refused_methods = {};
   std::string other_values = {};
+  // Of a save that was asked for it: the figures of what was written (save/data/tensor_figures.h).
+  std::string figures = {};
 };
 
 // Thread-safe.
@@ -42,8 +44,10 @@ class ReportSlot {
 
   // Returns a slot that ops of `kind` find under each of `paths` until it is closed. `instant` says
   // how a save is to take all variables at one instant. Without it, the save does not.
+  // `wants_figures`: whether a save computes figures of what it writes.
   static std::shared_ptr<ReportSlot> Open(Kind kind, std::vector<std::string> paths,
-                                          std::optional<InstantOptions> instant = std::nullopt);
+                                          std::optional<InstantOptions> instant = std::nullopt,
+                                          bool wants_figures = false);
   void AddPath(std::string path);
   void Close();
 
@@ -94,14 +98,19 @@ class ReportSlot {
     bool is_taken = false;
   };
 
-  ReportSlot(Kind kind, std::vector<std::string> paths, std::optional<InstantOptions> instant)
-      : kind_(kind), paths_(std::move(paths)), instant_(std::move(instant)) {}
+  ReportSlot(Kind kind, std::vector<std::string> paths, std::optional<InstantOptions> instant,
+             bool wants_figures)
+      : kind_(kind),
+        paths_(std::move(paths)),
+        instant_(std::move(instant)),
+        wants_figures_(wants_figures) {}
 
   bool HasPath(const std::string& path) const;
 
   const Kind kind_;
   std::vector<std::string> paths_;
   const std::optional<InstantOptions> instant_;
+  const bool wants_figures_;
   bool is_cancelled_ = false;
   bool outlives_session_ = false;
   std::shared_ptr<Told> told_ = std::make_shared<Told>();
@@ -124,6 +133,7 @@ class SlotUse {
   // Says that the save has all values that it writes.
   void NoteTaken();
   bool outlives_session() const { return outlives_session_; }
+  bool wants_figures() const { return wants_figures_; }
 
   // Adds what the op did to the report; `report.seconds` is ignored.
   void Add(const Report& report);
@@ -132,6 +142,7 @@ class SlotUse {
   const std::shared_ptr<Progress> progress_;
   std::shared_ptr<ReportSlot::Told> told_;  // null without a slot
   bool outlives_session_ = false;
+  bool wants_figures_ = false;
 };
 
 }  // namespace autodist

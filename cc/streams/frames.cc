@@ -54,7 +54,8 @@ absl::Status FrameSender::Finish() { return filled_ > 0 ? SendBuffer() : absl::O
 absl::StatusOr<std::vector<uint32_t>> ReceivePieces(
     DataConnection* connection, absl::Span<const ReceivedPiece> pieces,
     const std::function<absl::Status(int64_t offset, absl::string_view bytes)>& sink,
-    const std::atomic<bool>& cancelled) {
+    const std::atomic<bool>& cancelled,
+    const std::function<PieceObserver*(size_t piece)>& observer_of) {
   BlockBuffer buffer;
   if (buffer.data() == nullptr) return NoMemory();
   int64_t left = 0;
@@ -75,7 +76,8 @@ absl::StatusOr<std::vector<uint32_t>> ReceivePieces(
       const int64_t part = std::min(size - at, piece.size - begin);
       if (part > 0) {
         const char* const bytes = buffer.data() + at;
-        const absl::crc32c_t crc = Sum(bytes, part);
+        PieceObserver* const observer = observer_of ? observer_of(next) : nullptr;
+        const absl::crc32c_t crc = Sum(bytes, part, observer);
         found = absl::ConcatCrc32c(found, crc, static_cast<size_t>(part));
         sums[next] = absl::ConcatCrc32c(sums[next], crc, static_cast<size_t>(part));
         const int64_t offset = piece.offset + begin;

@@ -11,6 +11,7 @@
 #define AUTODIST_STREAMS_FRAMES_H_
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -20,6 +21,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "format/values/copy_and_sum.h"
 #include "streams/data_connection.h"
 #include "threads/block.h"
 
@@ -58,12 +60,14 @@ struct ReceivedPiece {
 };
 
 // Receives pieces and gives their bytes to `sink`, which gets those that lie together at once. The
-// bytes were compared with the sender's sum before. Returns the sum of each piece. Memory: one
-// frame.
+// bytes were compared with the sender's sum before. Returns the sum of each piece. `observer_of`
+// returns what sees the bytes of a piece, by its index, before they are compared; or null. Memory:
+// one frame.
 absl::StatusOr<std::vector<uint32_t>> ReceivePieces(
     DataConnection* connection, absl::Span<const ReceivedPiece> pieces,
     const std::function<absl::Status(int64_t offset, absl::string_view bytes)>& sink,
-    const std::atomic<bool>& cancelled);
+    const std::atomic<bool>& cancelled,
+    const std::function<PieceObserver*(size_t piece)>& observer_of = nullptr);
 
 }  // namespace autodist
 

@@ -40,6 +40,8 @@ class OpReport:
         refused_methods: Which methods were not possible, and why. Of a restore: why it did not swap,
             as it was asked to.
         other_values: The names of what is not of that instant, such as computed values and tables.
+        figures: Of a save that was asked for them, the figures of all tensors
+            (cc/save/data/tensor_figures.h).
     """
 
     byte_count: int
@@ -51,6 +53,7 @@ class OpReport:
     instant_method: str
     refused_methods: str
     other_values: str
+    figures: bytes = b""
 
 
 def ops() -> ModuleType:
@@ -128,7 +131,11 @@ class ReportSlot:
     """
 
     def __init__(
-        self, *prefixes: str | os.PathLike[str], is_save: bool, instant: Instant | None = None
+        self,
+        *prefixes: str | os.PathLike[str],
+        is_save: bool,
+        instant: Instant | None = None,
+        wants_figures: bool = False,
     ) -> None:
         """Opens a slot.
 
@@ -136,6 +143,7 @@ class ReportSlot:
             prefixes: The prefixes under which the bundle may be written or read.
             is_save: Whether it is for a save, or for a restore.
             instant: How the save takes all variables at one instant; `None`: it does not.
+            wants_figures: Whether the save computes figures of what it writes.
         """
         options = (
             None
@@ -147,7 +155,10 @@ class ReportSlot:
             )
         )
         self._slot = _runtime().ReportSlot(
-            is_save=is_save, paths=[os.fsencode(prefix) for prefix in prefixes], instant=options
+            is_save=is_save,
+            paths=[os.fsencode(prefix) for prefix in prefixes],
+            instant=options,
+            wants_figures=wants_figures,
         )
 
     def wait_until_taken(self, seconds: float) -> bool:

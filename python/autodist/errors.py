@@ -29,5 +29,9 @@ class MissingCheckpointError(AutoDistError, FileNotFoundError):
     """There is no checkpoint under a prefix."""
 
 
+class RefusedCheckpointError(AutoDistError, ValueError):
+    """A checkpoint breaks a rule of `SaveOptions(refuse=...)`, or was not proved to restore."""
+
+
 class LeaseError(AutoDistError, OSError):
     """A checkpoint cannot be leased, so a saver may remove it while it is read."""

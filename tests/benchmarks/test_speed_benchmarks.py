@@ -56,3 +56,10 @@ def test_a_cluster_is_compared_with_stock_and_the_limit(tmp_path: Path) -> None:
         }
     assert len(report["targets"]) == 8
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
+def test_a_save_with_evidence_is_compared_with_one_without(tmp_path: Path) -> None:
+    arguments = ["--mib", "8", "--rounds", "1", "--directory", str(tmp_path)]
+    report = run_benchmark("evidence_benchmark", arguments, tmp_path / "results")
+    assert set(report["cases"]) >= {"float32", "bfloat16", "replicas"}
+    assert all(case["check_of_plain"] > 0 for case in report["cases"].values())

@@ -16,9 +16,10 @@ import tensorflow as tf
 
 from autodist.checkpoint.distributed.shared_save import save_steps
 from autodist.checkpoint.distributed.stock_servers.stock_server_reads import CONTAINER
-from autodist.checkpoint.saver import Saver
+from autodist.checkpoint.saver import SaveOptions, Saver
 from support.clusters.ps_job import PsJob, files, running
 from support.clusters.server_variables import build, values_of
+from support.evidence import check, evidence_of
 from support.ports import free_ports
 
 tf1 = tf.compat.v1
@@ -298,3 +299,16 @@ def kept_on_plain() -> Any:
             for name, dtype in [("mark", tf.string), *((i, tf.float32) for i in range(3))]
         ]
         return tf.reduce_any([tf.raw_ops.VarIsInitializedOp(resource=each) for each in kept])
+
+
+def test_what_a_stock_server_sends_is_checked(job: PsJob, directory: Path) -> None:
+    with tf.Graph().as_default(), tf1.Session(job.target) as session:
+        build()
+        saver = Saver(options=SaveOptions(check=True, durable=False))
+        session.run(tf1.global_variables_initializer())
+        evidence = evidence_of(saver.save(session, str(directory / "m")))
+        values = values_of(session)
+        assert set(evidence.not_checked) == {"text", "flag"}
+        assert set(evidence.variables) == set(values) - {"text", "flag"}
+        for name, figures in evidence.variables.items():
+            check(figures, values[name])

@@ -31,6 +31,7 @@ NOT_OURS_TO_EXPLAIN = {
     "NoAnswerError",
     "UnreachableStateError",
     "UnreachedError",
+    "EvidenceError",
 }
 
 

@@ -14,6 +14,17 @@
 #endif
 
 namespace autodist {
+namespace {
+
+// Has the bytes [begin, size) observed.
+void ObserveFrom(int64_t begin, int64_t size, const char* bytes, PieceObserver* observer) {
+  if (observer == nullptr) return;
+  for (; begin < size; begin += kObservedBytes) {
+    observer->Observe(bytes + begin, std::min(kObservedBytes, size - begin));
+  }
+}
+
+}  // namespace
 
 #ifdef __x86_64__
 namespace {
@@ -21,7 +32,7 @@ namespace {
 // Three of these, copied, are in the first-level cache together.
 constexpr int64_t kPieceBytes = 4096;
 // One of these, and what it was copied from.
-constexpr int64_t kFoldedPieceBytes = 16384;
+constexpr int64_t kFoldedPieceBytes = kObservedBytes;
 // Below this joining three sums costs more than it gains.
 constexpr int64_t kLeastBytes = 3 * 1024;
 
@@ -83,15 +94,22 @@ absl::crc32c_t InLanes(const char* from, int64_t size, char* copy, const char* b
 }
 
 // The same by folding.
-absl::crc32c_t Folded(const char* from, int64_t size, char* copy, const char* bytes) {
+absl::crc32c_t Folded(const char* from, int64_t size, char* copy, const char* bytes,
+                      PieceObserver* observer) {
   const int64_t tail = size - size % kFoldBytes;
   uint32_t state = 0xffffffff;
+  int64_t observed = 0;
   for (int64_t begin = 0; begin < tail; begin += kFoldedPieceBytes) {
     const int64_t piece_size = std::min(kFoldedPieceBytes, tail - begin);
     if (from != nullptr) std::memcpy(copy + begin, from + begin, piece_size);
     state = ExtendByFolding(state, bytes + begin, piece_size);
+    if (observer == nullptr || piece_size < kFoldedPieceBytes) continue;
+    observer->Observe(bytes + begin, piece_size);
+    observed = begin + piece_size;
   }
-  return WithTail(CrcOf(state), tail, from, size, copy, bytes);
+  const absl::crc32c_t crc = WithTail(CrcOf(state), tail, from, size, copy, bytes);
+  ObserveFrom(observed, size, bytes, observer);
+  return crc;
 }
 
 }  // namespace
@@ -108,14 +126,18 @@ absl::crc32c_t SumInLanes(const char* bytes, int64_t size) {
   return InLanes(nullptr, size, nullptr, bytes);
 }
 
-absl::crc32c_t CopyAndSum(const char* from, int64_t size, char* to) {
-  if (size < kLeastBytes || !CanFold()) return CopyAndSumInLanes(from, size, to);
-  return Folded(from, size, to, to);
+absl::crc32c_t CopyAndSum(const char* from, int64_t size, char* to, PieceObserver* observer) {
+  if (size >= kLeastBytes && CanFold()) return Folded(from, size, to, to, observer);
+  const absl::crc32c_t crc = CopyAndSumInLanes(from, size, to);
+  ObserveFrom(0, size, to, observer);
+  return crc;
 }
 
-absl::crc32c_t Sum(const char* bytes, int64_t size) {
-  if (size < kLeastBytes || !CanFold()) return SumInLanes(bytes, size);
-  return Folded(nullptr, size, nullptr, bytes);
+absl::crc32c_t Sum(const char* bytes, int64_t size, PieceObserver* observer) {
+  if (size >= kLeastBytes && CanFold()) return Folded(nullptr, size, nullptr, bytes, observer);
+  const absl::crc32c_t crc = SumInLanes(bytes, size);
+  ObserveFrom(0, size, bytes, observer);
+  return crc;
 }
 
 #else
@@ -128,11 +150,17 @@ absl::crc32c_t SumInLanes(const char* bytes, int64_t size) {
   return absl::ComputeCrc32c(absl::string_view(bytes, size));
 }
 
-absl::crc32c_t CopyAndSum(const char* from, int64_t size, char* to) {
-  return CopyAndSumInLanes(from, size, to);
+absl::crc32c_t CopyAndSum(const char* from, int64_t size, char* to, PieceObserver* observer) {
+  const absl::crc32c_t crc = CopyAndSumInLanes(from, size, to);
+  ObserveFrom(0, size, to, observer);
+  return crc;
 }
 
-absl::crc32c_t Sum(const char* bytes, int64_t size) { return SumInLanes(bytes, size); }
+absl::crc32c_t Sum(const char* bytes, int64_t size, PieceObserver* observer) {
+  const absl::crc32c_t crc = SumInLanes(bytes, size);
+  ObserveFrom(0, size, bytes, observer);
+  return crc;
+}
 
 #endif
 

@@ -20,11 +20,24 @@
 
 namespace autodist {
 
-// The CRC is that of the bytes in `to`, even if `from` changes meanwhile. The ranges do not
-// overlap.
-absl::crc32c_t CopyAndSum(const char* from, int64_t size, char* to);
+// Sees bytes right after they were summed, while they are in the first-level cache.
+class PieceObserver {
+ public:
+  virtual ~PieceObserver() = default;
 
-absl::crc32c_t Sum(const char* bytes, int64_t size);
+  // The next `size` bytes. A function that sums gives its bytes in pieces of kObservedBytes from
+  // the first byte on; the last piece may be smaller.
+  virtual void Observe(const char* bytes, int64_t size) = 0;
+};
+
+inline constexpr int64_t kObservedBytes = 16384;
+
+// The CRC is that of the bytes in `to`, even if `from` changes meanwhile. The ranges do not
+// overlap. `observer` may be null; it sees the bytes in `to`.
+absl::crc32c_t CopyAndSum(const char* from, int64_t size, char* to,
+                          PieceObserver* observer = nullptr);
+
+absl::crc32c_t Sum(const char* bytes, int64_t size, PieceObserver* observer = nullptr);
 
 // The same on a processor that cannot fold; for tests.
 absl::crc32c_t CopyAndSumInLanes(const char* from, int64_t size, char* to);

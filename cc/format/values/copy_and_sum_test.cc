@@ -3,6 +3,7 @@
 #include <cstring>
 #include <random>
 #include <string>
+#include <vector>
 
 #include "core/testing/testing.h"
 #include "tables/bytes/crc_folding.h"
@@ -32,7 +33,9 @@ TEST(TheCopyIsExactAndItsSumThatOfAbslAtEverySize) {
   std::string copy(bytes.size() + 2, '\0');
   for (size_t size = 0; size <= bytes.size(); size = size * 9 / 8 + 1) {
     const absl::string_view part = absl::string_view(bytes).substr(size % 7, size);
-    for (const auto copy_and_sum : {CopyAndSum, CopyAndSumInLanes}) {
+    for (const auto copy_and_sum :
+         {+[](const char* from, int64_t size, char* to) { return CopyAndSum(from, size, to); },
+          &CopyAndSumInLanes}) {
       copy.assign(copy.size(), '!');
       EXPECT_EQ(copy_and_sum(part.data(), part.size(), copy.data() + 1), absl::ComputeCrc32c(part));
       EXPECT_EQ(std::memcmp(copy.data() + 1, part.data(), part.size()), 0);
@@ -53,6 +56,32 @@ TEST(FoldingGoesOnFromAnyState) {
       EXPECT_EQ(~ExtendByFolding(state, part.data(), size),
                 static_cast<uint32_t>(absl::ExtendCrc32c(before, part)));
     }
+  }
+}
+
+class Noting : public PieceObserver {
+ public:
+  void Observe(const char* bytes, int64_t size) override {
+    sizes.push_back(size);
+    seen.append(bytes, static_cast<size_t>(size));
+  }
+  std::vector<int64_t> sizes;
+  std::string seen;
+};
+
+// All bytes, in pieces that do not depend on whether they were copied.
+TEST(AnObserverSeesTheCopyInPieces) {
+  for (const int64_t size : {0, 1, 3071, 16383, 16384, 16385, 16640, 40000, 300000}) {
+    std::string bytes(size, 0);
+    for (int64_t i = 0; i < size; ++i) bytes[i] = static_cast<char>(i * 7 + i / 1000);
+    std::string copy(size, 0);
+    Noting copied, summed;
+    const absl::crc32c_t crc = CopyAndSum(bytes.data(), size, copy.data(), &copied);
+    EXPECT_EQ(crc, Sum(bytes.data(), size, &summed));
+    EXPECT_EQ(crc, absl::ComputeCrc32c(bytes));
+    EXPECT_TRUE(copied.seen == bytes && summed.seen == bytes);
+    EXPECT_TRUE(copied.sizes == summed.sizes);
+    for (size_t i = 0; i + 1 < copied.sizes.size(); ++i) EXPECT_EQ(copied.sizes[i], kObservedBytes);
   }
 }
 

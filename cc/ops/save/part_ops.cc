@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "format/values/element_type.h"
 #include "ops/kernel_inputs.h"
+#include "ops/save/sums_output.h"
 #include "ops/session_op.h"
 #include "ops/task_op.h"
 #include "save/data/data_writer.h"
@@ -55,12 +56,13 @@ REGISTER_OP("AutodistWriteParts")
     .Input("names: string")
     .Input("parts: int64")
     .Input("buffers: num_buffers * uint8")
-    .Output("crcs: int64")
+    .Output("sums: int64")
     .Attr("num_buffers: int >= 0")
     .Attr("lock: {'block', 'copy'} = 'block'")
     .Attr("threads: int >= 0 = 0")
+    .Attr("figures: bool = false")
     .SetIsStateful()
-    .SetShapeFn(VectorShape)
+    .SetShapeFn(SumsShape)
     .Doc(R"doc(
 Writes parts of the data file of a save of several tasks.
 
@@ -68,9 +70,11 @@ save_id: As in AutodistOpenSave.
 names: For each part the name of its variable.
 parts: The parts, as cc/save/plan/part_codec.h has them.
 buffers: What other tasks send, from AutodistReadParts.
-crcs: The CRC of each part, unmasked.
+sums: A row for each part: its CRC, unmasked; with `figures` also its figures, as
+  cc/core/figures/figures.h has them.
 lock: As in AutodistSave.
 threads: As in AutodistSave.
+figures: Whether to compute figures.
 )doc");
 
 // A part of a tensor as a tensor of one axis, in the same memory.
@@ -183,6 +187,7 @@ class WritePartsOp : public SessionOp<SaveSession> {
     std::string lock;
     OP_REQUIRES_OK(context, context->GetAttr("lock", &lock));
     lock_mode_ = lock == "copy" ? LockMode::kCopy : LockMode::kBlock;
+    OP_REQUIRES_OK(context, context->GetAttr("figures", &has_figures_));
   }
 
  private:
@@ -201,14 +206,13 @@ class WritePartsOp : public SessionOp<SaveSession> {
     VariableSources sources(*std::move(values), lock_mode_);
     absl::StatusOr<std::vector<TensorStream>> streams = MakeStreams(work->plan, &sources);
     if (!streams.ok()) return streams.status();
-    absl::StatusOr<std::vector<uint32_t>> crcs = WriteData(
+    const absl::StatusOr<WrittenData> written = WriteData(
         work->plan, work->file, &*streams, &sources,
         [&](int64_t offset, absl::string_view bytes) { return save->Write(offset, bytes); },
-        WritingThreads(threads_, work->file.size_bytes), &cancelled);
-    if (!crcs.ok()) return crcs.status();
+        WritingThreads(threads_, work->file.size_bytes), &cancelled, has_figures_);
+    if (!written.ok()) return written.status();
     save->Touch();
-    SetVector<int64_t>(context, 0, *crcs);
-    return absl::OkStatus();
+    return SetSums(context, written->crcs, written->figures);
   }
 
   static absl::StatusOr<std::vector<SourceValue>> Values(OpKernelContext* context,
@@ -248,6 +252,7 @@ class WritePartsOp : public SessionOp<SaveSession> {
   static constexpr int kFixedInputs = 3;  // save_id, names, parts
 
   LockMode lock_mode_;
+  bool has_figures_;
 };
 
 REGISTER_KERNEL_BUILDER(Name("AutodistReadParts").Device(tensorflow::DEVICE_CPU), ReadPartsOp);

@@ -19,6 +19,7 @@
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/shape_inference.h"
+#include "tensorflow/core/platform/env.h"
 
 namespace autodist {
 namespace {
@@ -57,6 +58,7 @@ REGISTER_OP("AutodistSave")
     .Attr("lock: {'block', 'copy'} = 'block'")
     .Attr("threads: int >= 0 = 0")
     .Attr("durable: bool = true")
+    .Attr("figures_file: bool = false")
     .SetIsStateful()
     .SetShapeFn(SaveShape)
     .Doc(R"doc(
@@ -84,6 +86,8 @@ lock: How a variable that is updated in place is kept from changing while it is 
 threads: How many threads write; 0 lets the machine decide.
 durable: Whether the files are on the device when the op is done; else only the order of the steps
 is kept.
+figures_file: Whether to write the figures of all tensors to a file, the prefix and '.figures', as
+cc/save/data/tensor_figures.h has them.
 )doc");
 
 // All that a save needs, unpacked from the inputs of the op.
@@ -104,6 +108,7 @@ class SaveOp : public TaskOp {
     OP_REQUIRES_OK(context, context->GetAttr("durable", &durable_));
     OP_REQUIRES_OK(context, context->GetAttr("lock", &lock));
     OP_REQUIRES_OK(context, context->GetAttr("layout", &layout));
+    OP_REQUIRES_OK(context, context->GetAttr("figures_file", &has_figures_file_));
     lock_mode_ = lock == "copy" ? LockMode::kCopy : LockMode::kBlock;
     absl::StatusOr<SaveLayout> parsed = ParseSaveLayout(layout);
     OP_REQUIRES_OK(context, parsed.status());
@@ -124,10 +129,16 @@ class SaveOp : public TaskOp {
                             instant ? instant->image : nullptr);
     // Whoever closes a session does not mean a save that has all it needs.
     const std::atomic<bool>* const stop = slot.outlives_session() ? nullptr : &cancelled;
-    absl::StatusOr<int64_t> written_bytes =
-        WriteBundle(request->prefix, *plan, &sources, {threads_, durable_, stop, slot.progress()});
-    if (!written_bytes.ok()) return written_bytes.status();
     Report report;
+    std::string* const figures =
+        slot.wants_figures() || has_figures_file_ ? &report.figures : nullptr;
+    absl::StatusOr<int64_t> written_bytes = WriteBundle(
+        request->prefix, *plan, &sources, {threads_, durable_, stop, slot.progress(), figures});
+    if (!written_bytes.ok()) return written_bytes.status();
+    if (has_figures_file_) {
+      TF_RETURN_IF_ERROR(tensorflow::WriteStringToFile(
+          context->env(), absl::StrCat(request->prefix, ".figures"), report.figures));
+    }
     report.bytes = *written_bytes;
     report.max_lock_seconds = sources.max_lock_seconds();
     report.variable_count = plan->variable_count;
@@ -214,6 +225,7 @@ class SaveOp : public TaskOp {
   int num_pins_;
   std::vector<int64_t> value_index_;
   bool durable_;
+  bool has_figures_file_;
   LockMode lock_mode_;
   SaveLayout layout_;
 };

@@ -3,7 +3,9 @@
 // They are in one run. docs/design/data-connections.md has the reasons.
 
 #include <atomic>
+#include <cstdint>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,8 +14,10 @@
 #include "core/number_reader.h"
 #include "format/values/element_type.h"
 #include "ops/listeners.h"
+#include "ops/save/sums_output.h"
 #include "ops/session_op.h"
 #include "ops/task_op.h"
+#include "save/data/figures_collector.h"
 #include "save/plan/part_codec.h"
 #include "sessions/gate.h"
 #include "sessions/save_session.h"
@@ -46,20 +50,18 @@ REGISTER_OP("AutodistReceiveParts")
     .Input("save_id: string")
     .Input("number: int64")
     .Input("parts: int64")
-    .Output("crcs: int64")
+    .Output("sums: int64")
+    .Attr("figures: bool = false")
     .SetIsStateful()
-    .SetShapeFn([](tensorflow::shape_inference::InferenceContext* context) {
-      context->set_output(0, context->Vector(context->UnknownDim()));
-      return absl::OkStatus();
-    })
+    .SetShapeFn(SumsShape)
     .Doc(R"doc(
 Writes parts of the data file that a task sends over its data connection.
 
 save_id: As in AutodistOpenSave.
 number: Scalar. The number of the task.
-parts: For each part its first byte in the file and its size in bytes, in the order of the `reads`
-  that AutodistSendParts has.
-crcs: The CRC of each part, unmasked.
+parts: For each part its first byte in the file, its size in bytes and the number of its dtype, in
+  the order of the `reads` that AutodistSendParts has.
+sums: As in AutodistWriteParts, as is figures.
 )doc");
 
 class SendPartsOp : public SessionOp<SaveSession> {
@@ -127,7 +129,9 @@ class SendPartsOp : public SessionOp<SaveSession> {
 
 class ReceivePartsOp : public SessionOp<SaveSession> {
  public:
-  using SessionOp::SessionOp;
+  explicit ReceivePartsOp(tensorflow::OpKernelConstruction* context) : SessionOp(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("figures", &has_figures_));
+  }
 
  private:
   absl::Status WorkIn(SaveSession* save, OpKernelContext* context,
@@ -136,25 +140,39 @@ class ReceivePartsOp : public SessionOp<SaveSession> {
     const std::vector<int64_t> numbers = NumbersInput(context, 2);
     NumberReader reader(numbers.data(), numbers.size());
     std::vector<ReceivedPiece> pieces;
+    std::vector<std::optional<FiguresCollector>> collectors;
     while (!reader.is_complete() && !reader.has_failed()) {
       const int64_t offset = reader.Natural();
       pieces.push_back({offset, reader.Next(0, INT64_MAX - offset)});
+      const auto dtype = static_cast<tensorflow::DataType>(reader.Next(0, INT32_MAX));
+      std::optional<FiguresCollector>& collector = collectors.emplace_back();
+      const Arithmetic arithmetic = ArithmeticOf(dtype);
+      if (has_figures_ && HasFigures(arithmetic.type)) collector.emplace(arithmetic);
     }
     if (reader.has_failed()) {
-      return absl::InvalidArgumentError("parts have a first byte and a size");
+      return absl::InvalidArgumentError("parts have a first byte, a size and a dtype");
     }
+    const auto observer_of = [&](size_t piece) -> PieceObserver* {
+      return collectors[piece] ? &*collectors[piece] : nullptr;
+    };
     const auto number = static_cast<uint32_t>(context->input(1).flat<int64_t>()(0));
     const auto connection = save->connections().Find(number);
     if (!connection.ok()) return connection.status();
     const absl::StatusOr<std::vector<uint32_t>> crcs = ReceivePieces(
         connection->get(), pieces,
         [&](int64_t offset, absl::string_view bytes) { return save->Write(offset, bytes); },
-        cancelled);
+        cancelled, observer_of);
     if (!crcs.ok()) return OfLostTask(crcs.status());
     save->Touch();
-    SetVector<int64_t>(context, 0, *crcs);
-    return absl::OkStatus();
+    std::vector<Figures> figures;
+    if (has_figures_) figures.reserve(collectors.size());
+    for (size_t i = 0; has_figures_ && i < collectors.size(); ++i) {
+      figures.push_back(collectors[i] ? collectors[i]->figures() : Figures());
+    }
+    return SetSums(context, *crcs, figures);
   }
+
+  bool has_figures_;
 };
 
 REGISTER_KERNEL_BUILDER(Name("AutodistSendParts").Device(tensorflow::DEVICE_CPU), SendPartsOp);

@@ -5,12 +5,14 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/crc/crc32c.h"
 #include "absl/strings/str_cat.h"
 #include "format/values/copy_and_sum.h"
 #include "format/values/element_type.h"
+#include "save/data/figures_collector.h"
 #include "save/data/unit_reader.h"
 #include "threads/block.h"
 #include "threads/job_threads.h"
@@ -34,16 +36,27 @@ struct OpenRead : OpenUnit {
 class DataWriter : private JobWork {
  public:
   DataWriter(const SavePlan& plan, const FilePlan& file, std::vector<TensorStream>* streams,
-             Sources* sources, const DataSink& sink, const std::atomic<bool>* cancelled)
+             Sources* sources, const DataSink& sink, const std::atomic<bool>* cancelled,
+             bool has_figures)
       : plan_(plan),
         file_(file),
         streams_(*streams),
         sources_(*sources),
         sink_(sink),
         threads_(&file.jobs, this, cancelled),
-        unit_crcs_(file.units.size()) {}
+        unit_crcs_(file.units.size()),
+        unit_figures_(has_figures ? file.units.size() : 0) {}
 
   absl::Status Run(int thread_count) { return threads_.Run(thread_count); }
+
+  // Of the planned tensors; none if they were not asked for. REQUIRES: Run() has succeeded.
+  std::vector<Figures> TensorFigures() const {
+    std::vector<Figures> figures(unit_figures_.empty() ? 0 : plan_.tensors.size());
+    for (size_t i = 0; i < unit_figures_.size(); ++i) {
+      for (const Figures& block : unit_figures_[i]) Join(block, &figures[file_.units[i].tensor]);
+    }
+    return figures;
+  }
 
   // The CRCs of the planned tensors, unmasked. REQUIRES: Run() has succeeded.
   std::vector<uint32_t> TensorCrcs() const {
@@ -87,6 +100,14 @@ class DataWriter : private JobWork {
     return values;
   }
 
+  // What collects the figures of a block of a unit; nothing where there are none.
+  std::optional<FiguresCollector> CollectorFor(const Unit& unit) const {
+    if (unit_figures_.empty()) return std::nullopt;
+    const Arithmetic arithmetic = ArithmeticOf(plan_.tensors[unit.tensor].dtype);
+    if (!HasFigures(arithmetic.type)) return std::nullopt;
+    return FiguresCollector(arithmetic);
+  }
+
   absl::Status WriteBatch(const Job& job, char* buffer) {
     int64_t written = 0;
     const auto write_copies = [&](int64_t end) {
@@ -101,28 +122,34 @@ class DataWriter : private JobWork {
       if (!values.ok()) return values.status();
       const UnitReader reader(plan_.tensors[unit.tensor], unit, **values);
       absl::crc32c_t& crc = unit_crcs_[i].emplace_back();
+      std::optional<FiguresCollector> collected = CollectorFor(unit);
+      FiguresCollector* const collector = collected ? &*collected : nullptr;
       if (reader.fixed_bytes() != nullptr && unit.size_bytes >= kLeastFixedBytes) {
         absl::Status status = write_copies(begin);
         if (status.ok()) {
-          status = WriteFixed(unit.offset, reader.fixed_bytes(), unit.size_bytes, &crc);
+          status = WriteFixed(unit.offset, reader.fixed_bytes(), unit.size_bytes, &crc, collector);
         }
         if (!status.ok()) return status;
+        if (collected) unit_figures_[i].push_back(collected->figures());
         written = begin + unit.size_bytes;
         continue;
       }
-      const absl::StatusOr<absl::crc32c_t> read = reader.Read(0, unit.size_bytes, buffer + begin);
+      const absl::StatusOr<absl::crc32c_t> read =
+          reader.Read(0, unit.size_bytes, buffer + begin, collector);
       if (!read.ok()) return read.status();
       crc = *read;
+      if (collected) unit_figures_[i].push_back(collected->figures());
     }
     return write_copies(job.size_bytes);
   }
 
   // Sums bytes that nobody changes (sources.h), and writes them from where they are.
-  absl::Status WriteFixed(int64_t offset, const char* bytes, int64_t size, absl::crc32c_t* crc) {
+  absl::Status WriteFixed(int64_t offset, const char* bytes, int64_t size, absl::crc32c_t* crc,
+                          FiguresCollector* collector) {
     *crc = absl::crc32c_t{0};
     for (int64_t begin = 0; begin < size; begin += kPieceBytes) {
       const int64_t piece = std::min(kPieceBytes, size - begin);
-      *crc = absl::ConcatCrc32c(*crc, Sum(bytes + begin, piece), piece);
+      *crc = absl::ConcatCrc32c(*crc, Sum(bytes + begin, piece, collector), piece);
       absl::Status status = sink_(offset + begin, absl::string_view(bytes + begin, piece));
       if (!status.ok()) return status;
     }
@@ -136,6 +163,7 @@ class DataWriter : private JobWork {
     const UnitReader reader(plan_.tensors[unit.tensor], unit, **values);
     OpenRead open(job.first, BlockCount(unit.size_bytes), &reader);
     unit_crcs_[job.first].resize(open.block_count);
+    if (!unit_figures_.empty()) unit_figures_[job.first].resize(open.block_count);
     return threads_.ShareBlocks(&open, buffer);
   }
 
@@ -144,13 +172,21 @@ class DataWriter : private JobWork {
     const Unit& planned = file_.units[open.unit];
     const int64_t begin = block * kBlockBytes;
     const int64_t size = BlockSize(planned.size_bytes, block);
+    std::optional<FiguresCollector> collected = CollectorFor(planned);
+    FiguresCollector* const collector = collected ? &*collected : nullptr;
+    absl::crc32c_t& crc = unit_crcs_[open.unit][block];
+    absl::Status status;
     if (const char* fixed = open.reader->fixed_bytes(); fixed != nullptr) {
-      return WriteFixed(planned.offset + begin, fixed + begin, size, &unit_crcs_[open.unit][block]);
+      status = WriteFixed(planned.offset + begin, fixed + begin, size, &crc, collector);
+    } else {
+      const absl::StatusOr<absl::crc32c_t> read =
+          open.reader->Read(begin, begin + size, buffer, collector);
+      if (!read.ok()) return read.status();
+      crc = *read;
+      status = sink_(planned.offset + begin, absl::string_view(buffer, size));
     }
-    const absl::StatusOr<absl::crc32c_t> crc = open.reader->Read(begin, begin + size, buffer);
-    if (!crc.ok()) return crc.status();
-    unit_crcs_[open.unit][block] = *crc;
-    return sink_(planned.offset + begin, absl::string_view(buffer, size));
+    if (collected) unit_figures_[open.unit][block] = collected->figures();
+    return status;
   }
 
   absl::Status WriteStream(const Job& job, char* buffer) {
@@ -175,6 +211,7 @@ class DataWriter : private JobWork {
   const DataSink& sink_;
   JobThreads threads_;
   std::vector<std::vector<absl::crc32c_t>> unit_crcs_;  // by unit, by block
+  std::vector<std::vector<Figures>> unit_figures_;      // the same; none if not asked for
 };
 
 }  // namespace
@@ -199,15 +236,14 @@ std::vector<int64_t> StreamBytes(const std::vector<TensorStream>& streams) {
   return sizes;
 }
 
-absl::StatusOr<std::vector<uint32_t>> WriteData(const SavePlan& plan, const FilePlan& file,
-                                                std::vector<TensorStream>* streams,
-                                                Sources* sources, const DataSink& sink,
-                                                int thread_count,
-                                                const std::atomic<bool>* cancelled) {
-  DataWriter writer(plan, file, streams, sources, sink, cancelled);
+absl::StatusOr<WrittenData> WriteData(const SavePlan& plan, const FilePlan& file,
+                                      std::vector<TensorStream>* streams, Sources* sources,
+                                      const DataSink& sink, int thread_count,
+                                      const std::atomic<bool>* cancelled, bool has_figures) {
+  DataWriter writer(plan, file, streams, sources, sink, cancelled, has_figures);
   absl::Status status = writer.Run(thread_count);
   if (!status.ok()) return status;
-  return writer.TensorCrcs();
+  return WrittenData{writer.TensorCrcs(), writer.TensorFigures()};
 }
 
 }  // namespace autodist

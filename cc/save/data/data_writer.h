@@ -16,6 +16,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "core/figures/figures.h"
 #include "save/data/sources.h"
 #include "save/data/tensor_stream.h"
 #include "save/plan/file_plan.h"
@@ -33,13 +34,19 @@ absl::StatusOr<std::vector<TensorStream>> MakeStreams(const SavePlan& plan, Sour
 // The encoded size of each stream, 0 for none: what PlanFile() takes.
 std::vector<int64_t> StreamBytes(const std::vector<TensorStream>& streams);
 
-// Writes all of `file`. Returns the CRC of each planned tensor, unmasked. `cancelled` may be null;
-// once it is true, this fails with Cancelled. May throw std::bad_alloc.
-absl::StatusOr<std::vector<uint32_t>> WriteData(const SavePlan& plan, const FilePlan& file,
-                                                std::vector<TensorStream>* streams,
-                                                Sources* sources, const DataSink& sink,
-                                                int thread_count,
-                                                const std::atomic<bool>* cancelled);
+// What was written.
+struct WrittenData {
+  std::vector<uint32_t> crcs;    // of each planned tensor, unmasked
+  std::vector<Figures> figures;  // of each, or none if they were not asked for
+};
+
+// Writes all of `file`. `cancelled` may be null; once it is true, this fails with Cancelled. With
+// `has_figures` it computes figures, too: the same for the same bytes, whatever the number of
+// threads. Those of tensors without figures are empty. May throw std::bad_alloc.
+absl::StatusOr<WrittenData> WriteData(const SavePlan& plan, const FilePlan& file,
+                                      std::vector<TensorStream>* streams, Sources* sources,
+                                      const DataSink& sink, int thread_count,
+                                      const std::atomic<bool>* cancelled, bool has_figures = false);
 
 }  // namespace autodist
 

@@ -79,7 +79,7 @@ class Model {
     file_ = PlanFile(plan_, std::vector<int64_t>(entries_.size(), 0), kBlockBytes);
   }
 
-  absl::StatusOr<std::vector<uint32_t>> Write(const DataSink& sink, int threads) {
+  absl::StatusOr<WrittenData> Write(const DataSink& sink, int threads) {
     std::vector<TensorStream> streams(entries_.size());
     return WriteData(plan_, file_, &streams, &sources_, sink, threads, nullptr);
   }
@@ -124,7 +124,7 @@ TEST(FixedBytesAreWrittenFromWhereTheyAre) {
         threads);
     EXPECT_TRUE(crcs.ok());
     EXPECT_TRUE(file == model.bytes());
-    for (int i = 0; crcs.ok() && i < model.count(); ++i) EXPECT_EQ((*crcs)[i], model.Crc(i));
+    for (int i = 0; crcs.ok() && i < model.count(); ++i) EXPECT_EQ(crcs->crcs[i], model.Crc(i));
     // The first two are put together in a block.
     EXPECT_EQ(in_place, std::vector<int64_t>({0, 0, 300000, 1 << 20, 3 << 20, 0, 0}));
   }

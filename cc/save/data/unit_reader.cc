@@ -9,6 +9,7 @@
 
 #include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
+#include "core/figures/deviation.h"
 #include "format/values/copy_and_sum.h"
 
 namespace autodist {
@@ -78,31 +79,35 @@ UnitReader::UnitReader(const PlannedTensor& planned, const Unit& unit, const Hel
   }
 }
 
-absl::StatusOr<absl::crc32c_t> UnitReader::Read(int64_t begin, int64_t end, char* out) const {
+absl::StatusOr<absl::crc32c_t> UnitReader::Read(int64_t begin, int64_t end, char* out,
+                                                FiguresCollector* collector) const {
   if (contiguous_image_ != nullptr) {
     absl::Status status = contiguous_image_->Read(contiguous_ + begin, end - begin, out);
     if (!status.ok()) return status;
     contiguous_image_->Release(contiguous_ + begin, end - begin);
-    return Sum(out, end - begin);
+    return Sum(out, end - begin, collector);
   }
-  if (contiguous_ != nullptr) return CopyAndSum(contiguous_ + begin, end - begin, out);
+  if (contiguous_ != nullptr) {
+    return CopyAndSum(contiguous_ + begin, end - begin, out, collector);
+  }
   if (has_images_) {
-    absl::Status status = GatherFromImages(begin, end, out);
+    absl::Status status = GatherFromImages(begin, end, out, collector);
     if (!status.ok()) return status;
   } else if (reinterpret_cast<uintptr_t>(out) % ElementBytes(arithmetic_.type) == 0) {
-    Gather(begin, end, out);
+    Gather(begin, end, out, collector);
   } else {
     alignas(64) char scratch[kScratchBytes];
     for (int64_t position = begin; position < end; position += kScratchBytes) {
       const int64_t stop = std::min(position + kScratchBytes, end);
-      Gather(position, stop, scratch);
+      Gather(position, stop, scratch, collector);
       std::memcpy(out + (position - begin), scratch, stop - position);
     }
   }
-  return Sum(out, end - begin);
+  return Sum(out, end - begin, collector);
 }
 
-absl::Status UnitReader::GatherFromImages(int64_t begin, int64_t end, char* out) const {
+absl::Status UnitReader::GatherFromImages(int64_t begin, int64_t end, char* out,
+                                          FiguresCollector* collector) const {
   // Holds the bytes of all replicas, and then the result of the reduction.
   std::unique_ptr<char[]> memory(new char[(most_replicas_ + 1) * kImagePieceBytes]);
   char* const made = memory.get() + most_replicas_ * kImagePieceBytes;
@@ -115,7 +120,7 @@ absl::Status UnitReader::GatherFromImages(int64_t begin, int64_t end, char* out)
       absl::Status status = ReadImages(shard, first, last, memory.get(), &read);
       if (!status.ok()) return status;
       shard.runs.Visit(first, last, [&](const Run& run) {
-        GatherRun(read, run, made + (run.output - first) * element_bytes_);
+        GatherRun(read, run, made + (run.output - first) * element_bytes_, collector);
       });
     }
     std::memcpy(out + (position - begin), made, stop - position);
@@ -146,29 +151,42 @@ absl::Status UnitReader::ReadImages(const Shard& shard, int64_t first, int64_t l
   return absl::OkStatus();
 }
 
-void UnitReader::Gather(int64_t begin, int64_t end, char* out) const {
+void UnitReader::Gather(int64_t begin, int64_t end, char* out, FiguresCollector* collector) const {
   const int64_t first = first_element_ + begin / element_bytes_;
   const int64_t last = first_element_ + end / element_bytes_;
   for (const Shard& shard : shards_) {
     shard.runs.Visit(first, last, [&](const Run& run) {
-      GatherRun(shard.replicas, run, out + (run.output - first) * element_bytes_);
+      GatherRun(shard.replicas, run, out + (run.output - first) * element_bytes_, collector);
     });
   }
 }
 
-void UnitReader::GatherRun(absl::Span<const Replica> replicas, const Run& run, char* out) const {
+void UnitReader::GatherRun(absl::Span<const Replica> replicas, const Run& run, char* out,
+                           FiguresCollector* collector) const {
   const int64_t position = run.source * element_bytes_;
   const int64_t size = run.count * element_bytes_;
   if (replicas.size() == 1) {
     std::memcpy(out, replicas[0].bytes + (position - replicas[0].first_byte), size);
     return;
   }
+  const bool compares =
+      collector != nullptr && aggregation_ == Aggregation::kMean && IsFloat(arithmetic_.type);
+  // What is compared is still in the cache if it is little.
+  const int64_t piece_bytes = compares ? kScratchBytes : std::max<int64_t>(size, 1);
   absl::InlinedVector<const void*, 8> sources(replicas.size());
-  for (size_t i = 0; i < sources.size(); ++i) {
-    sources[i] = replicas[i].bytes + (position - replicas[i].first_byte);
+  for (int64_t begin = 0; begin < size; begin += piece_bytes) {
+    for (size_t i = 0; i < sources.size(); ++i) {
+      sources[i] = replicas[i].bytes + (position + begin - replicas[i].first_byte);
+    }
+    const int count = static_cast<int>(sources.size());
+    const int64_t elements = std::min(piece_bytes, size - begin) / ElementBytes(arithmetic_.type);
+    if (compares) {
+      collector->NoteDeviation(
+          LargestDeviation(arithmetic_.type, sources.data(), count, elements, arithmetic_.codec));
+    }
+    Reduce(aggregation_, arithmetic_.type, sources.data(), count, elements, out + begin,
+           arithmetic_.codec);
   }
-  Reduce(aggregation_, arithmetic_.type, sources.data(), static_cast<int>(sources.size()),
-         size / ElementBytes(arithmetic_.type), out, arithmetic_.codec);
 }
 
 }  // namespace autodist

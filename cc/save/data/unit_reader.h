@@ -15,6 +15,7 @@
 #include "core/boxes/runs.h"
 #include "format/values/element_type.h"
 #include "images/memory_image.h"
+#include "save/data/figures_collector.h"
 #include "save/data/sources.h"
 #include "save/plan/file_plan.h"
 #include "save/plan/save_plan.h"
@@ -39,9 +40,11 @@ class UnitReader {
   const char* fixed_bytes() const { return fixed_; }
 
   // Writes the unit's bytes [begin, end) to `out` and returns the CRC of what is there then, even
-  // if the sources change meanwhile. Each byte of a value with an image is read once.
-  // REQUIRES: begin and end are multiples of the element's size.
-  absl::StatusOr<absl::crc32c_t> Read(int64_t begin, int64_t end, char* out) const;
+  // if the sources change meanwhile. Each byte of a value with an image is read once. `collector`
+  // sees what is written to `out`, and is told how far replicas are from each other; it may be
+  // null. REQUIRES: begin and end are multiples of the element's size.
+  absl::StatusOr<absl::crc32c_t> Read(int64_t begin, int64_t end, char* out,
+                                      FiguresCollector* collector = nullptr) const;
 
  private:
   // The bytes of a value and the place of the first of them in the shard.
@@ -57,11 +60,13 @@ class UnitReader {
   };
 
   // As Read(), in pieces whose bytes are read from their images first.
-  absl::Status GatherFromImages(int64_t begin, int64_t end, char* out) const;
+  absl::Status GatherFromImages(int64_t begin, int64_t end, char* out,
+                                FiguresCollector* collector) const;
   absl::Status ReadImages(const Shard& shard, int64_t first, int64_t last, char* scratch,
                           std::vector<Replica>* read) const;
-  void Gather(int64_t begin, int64_t end, char* out) const;
-  void GatherRun(absl::Span<const Replica> replicas, const Run& run, char* out) const;
+  void Gather(int64_t begin, int64_t end, char* out, FiguresCollector* collector) const;
+  void GatherRun(absl::Span<const Replica> replicas, const Run& run, char* out,
+                 FiguresCollector* collector) const;
 
   const Aggregation aggregation_;
   const Arithmetic arithmetic_;

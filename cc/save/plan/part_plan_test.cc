@@ -155,7 +155,7 @@ void Write(const Model& model, const Part& part, const DataSink& sink) {
   EXPECT_TRUE(crcs.ok());
   // That of strings is not the bytes' own.
   if (work->plan.tensors[0].dtype == tensorflow::DT_STRING) return;
-  EXPECT_EQ((*crcs)[0], static_cast<uint32_t>(absl::ComputeCrc32c(written)));
+  EXPECT_EQ(crcs->crcs[0], static_cast<uint32_t>(absl::ComputeCrc32c(written)));
 }
 
 // The file, and who wrote each of its bytes.

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from autodist import errors
+from autodist.checkpoint.evidence.stock_proof import Proof
+from autodist.checkpoint.evidence.trial import Terms
 from autodist.checkpoint.flexible_options import FlexibleOptions, Growth
 from autodist.checkpoint.keeping.best_checkpoints import KeepBest
+from autodist.evidence.rules import Refuse
 
-__all__ = ["Growth", "KeepBest", "RestoreOptions", "SaveOptions", "SaverOptions"]
+__all__ = [
+    "Growth",
+    "KeepBest",
+    "Proof",
+    "Refuse",
+    "RestoreOptions",
+    "SaveOptions",
+    "SaverOptions",
+]
 
 LAYOUTS = ("original", "slices")
 LOCKS = ("block", "copy")
@@ -118,6 +129,15 @@ class SaveOptions(_TransferOptions):
             survives a killed process.
         keep_best: Which checkpoints stay beyond `max_to_keep` because they are the best: a
             `KeepBest`, or `(metric, n, mode)`; `None`: none.
+        check: Whether figures of the values are computed while they are written, into a small file
+            beside the checkpoint: `True`: of all variables. Names or patterns: of these.
+        refuse: Which checkpoints never become the latest one: a `Refuse`, a mapping such as
+            `{'nonfinite': True, 'norm_jump': 10}`, or names such as `{'nonfinite'}`. `None`: none.
+            It computes figures as `check` does.
+        proof: `'stock'`: before a checkpoint becomes the latest one, a process with TensorFlow alone
+            loads the graph and restores everything. A `Proof` says more. `None`: nothing of that.
+        evidence_logdir: A directory to which figures are written as scalars for TensorBoard; `None`:
+            they are not.
 
     Raises:
         ArgumentError: A value is not one of those allowed.
@@ -132,6 +152,10 @@ class SaveOptions(_TransferOptions):
     snapshot_memory_bytes: int = 256 << 20
     durable: bool = True
     keep_best: Any = None
+    check: bool | Collection[str] = False
+    refuse: Any = None
+    proof: Any = None
+    evidence_logdir: str | None = None
 
     def __post_init__(self) -> None:
         if self.layout is not None:
@@ -145,6 +169,7 @@ class SaveOptions(_TransferOptions):
             raise errors.ArgumentTypeError(f"durable must be True or False, not {self.durable!r}")
         if self.keep_best is not None:
             KeepBest.of(self.keep_best)
+        Terms.of(self.check, self.refuse, self.proof, self.evidence_logdir)
         if isinstance(self.aggregation, Mapping):
             for value in self.aggregation.values():
                 aggregation_name(value)
@@ -163,6 +188,11 @@ class SaveOptions(_TransferOptions):
         """
         told = {name: value for name, value in given.items() if value is not None}
         return dataclasses.replace(self, **told) if told else self
+
+    @property
+    def terms(self) -> Terms | None:
+        """What checkpoints are checked for; `None`: nothing."""
+        return Terms.of(self.check, self.refuse, self.proof, self.evidence_logdir)
 
     @property
     def leaves_gaps_to_stock(self) -> bool:

@@ -20,12 +20,13 @@ from autodist.checkpoint.distributed import restore_router, save_router
 from autodist.checkpoint.distributed.tasks import sessions
 from autodist.checkpoint.distributed.tasks.transport import Transport
 from autodist.checkpoint.errors import final_errors, restore_errors
+from autodist.checkpoint.evidence import trial
 from autodist.checkpoint.files import paths
 from autodist.checkpoint.flexible import flexible_restore
 from autodist.checkpoint.flexible.restore_report import RestoreReport
 from autodist.checkpoint.graph import meta_graph, object_checkpoint, variable_list
 from autodist.checkpoint.keeping import best_checkpoints
-from autodist.checkpoint.options import Growth, RestoreOptions, SaveOptions
+from autodist.checkpoint.options import Growth, Proof, Refuse, RestoreOptions, SaveOptions
 from autodist.checkpoint.reports import report, transfer
 from autodist.checkpoint.saving import planned_saves, save_arguments
 from autodist.checkpoint.saving.asynchronous import BackgroundSaves, SaveHandle
@@ -39,6 +40,8 @@ service.serve()
 
 __all__ = [
     "Growth",
+    "Proof",
+    "Refuse",
     "RestoreOptions",
     "RestoreReport",
     "SaveHandle",
@@ -146,6 +149,7 @@ class Saver(planned_saves.PlanningSaver):
             timeout_seconds=timeout_seconds,
         )
         self._background = BackgroundSaves()
+        self._checked = trial.Memory()
         self._save_router = save_router.SaveRouter(_transport(self._options.save))
         self._restore_router = restore_router.RestoreRouter(_transport(self._options.restore))
         self._object_restores = object_checkpoint.ObjectRestores(
@@ -259,7 +263,10 @@ class Saver(planned_saves.PlanningSaver):
             TypeError: `sess` is not a session.
             ValueError: `latest_filename` holds a path or collides with `save_path`, or the parent
                 directory of `save_path` is missing.
-            ArgumentError: `consistency` is not possible for these variables in this session.
+            ArgumentError: `consistency` is not possible for these variables in this session; or
+                `refuse` or `proof` for this prefix, which is in use.
+            RefusedCheckpointError: The checkpoint breaks a rule of `refuse`, or `proof` failed. It
+                is kept under its prefix, and the state file stays as it is.
             tf.errors.DeadlineExceededError: With `consistency='step'`, a training step did not end
                 within `timeout_seconds`; it is named.
             GraphStateError: With `consistency='step'`, a process that may train has no step gate.
@@ -275,6 +282,10 @@ class Saver(planned_saves.PlanningSaver):
         latest_filename = None if latest_filename is None else paths.text(latest_filename)
         self._background.await_last()
         if not self._is_built:
+            if tf.executing_eagerly() and self._options.save.terms is not None:
+                raise errors.ArgumentError(
+                    "check, refuse and proof are not possible executing eagerly. Nothing was saved"
+                )
             # Executing eagerly, or a mistake that the base class tells.
             with final_errors.of_save(save_path):
                 eager_path: str | None = super().save(

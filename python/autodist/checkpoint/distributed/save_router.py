@@ -134,11 +134,13 @@ class _SaveKey:
         placed: What is saved.
         is_sharded: Whether every task writes a data file of its own.
         is_instant: Whether all variables are taken at one instant.
+        has_figures: Whether figures of what is written are computed.
     """
 
     placed: sources.PlacedSave
     is_sharded: bool
     is_instant: bool
+    has_figures: bool
 
 
 class SaveRouter(Router):
@@ -189,8 +191,8 @@ class SaveRouter(Router):
     ) -> Any:
         """Returns a proxy if several tasks hold variables, else `session`.
 
-        Where all variables of a cluster are taken at one instant, it returns a proxy for one task,
-        too: it may be another process.
+        Where all variables of a cluster are taken at one instant, or figures are computed, it returns
+        a proxy for one task, too: it may be another process.
 
         Args:
             session: The session.
@@ -225,7 +227,12 @@ class SaveRouter(Router):
         is_local = paths.is_local(prefix)
         is_in_order = paths.parent(paths.absolute(prefix)) in self._in_order
         is_sharded = self._transport.way == "files" or not is_local or is_in_order
-        key = _SaveKey(placed, is_sharded=is_sharded, is_instant=instant is not None)
+        key = _SaveKey(
+            placed,
+            is_sharded=is_sharded,
+            is_instant=instant is not None,
+            has_figures=running.wants_figures,
+        )
         if self._find(session, target, key) is None:
             return session
         if not is_local and self._transport.way in ("shared", "stream"):
@@ -280,6 +287,7 @@ class SaveRouter(Router):
                 target,
                 lambda timeout: placement.of_save(session, key.placed, timeout),
                 for_instant=key.is_instant,
+                even_one=key.has_figures,
             )
         except task_names.UnreachableStateError as error:
             snapshots.refuse(str(error))
@@ -301,7 +309,7 @@ class SaveRouter(Router):
         if any(source.variable is None and source.dtype == tf.variant for source in sources_of_all):
             return None
         save = sharded_steps.ShardedSave if key.is_sharded else save_steps.SharedSave
-        return save(found, self._transport, is_instant=key.is_instant)
+        return save(found, self._transport, is_instant=key.is_instant, has_figures=key.has_figures)
 
     def _warn_of_fallback(self, session: Any, prefix: str, why: str) -> None:
         """Warns, once for each session, that TensorFlow saves in it: tasks cannot write.

@@ -49,10 +49,14 @@ class StagedFiles(contextlib.AbstractContextManager["StagedFiles"]):
     def commit(self) -> None:
         """Renames the files to their real names, in the order in which they were added.
 
+        Those that have them stay as they are.
+
         Raises:
             tf.errors.OpError: One cannot be renamed; those before it have their names.
         """
         for path, file in self._files.items():
+            if path in self._moved:
+                continue
             self._moved.add(path)
             try:
                 file.commit()

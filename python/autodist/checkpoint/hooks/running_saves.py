@@ -5,7 +5,8 @@
     request    raises the error of the former save, once; if one still runs: skip, wait or queue
     begin      takes the values
     commit     makes the checkpoint durable, and names it in the state file
-    committed  calls the hook with the step that was saved; then the next save may begin
+    committed  calls the hook with the step that was saved, unless the checkpoint was refused with a
+               warning; then the next save may begin
 """
 
 from __future__ import annotations
@@ -132,7 +133,9 @@ class RunningSaves:
                     begun.result()
                 step = begun.global_step
                 self._saved_step = step
-                self._committed(request, -1 if step is None else step)
+                report = begun.report
+                if report is None or not report.is_refused:
+                    self._committed(request, -1 if step is None else step)
             except BaseException as error:  # noqa: BLE001 raised by whoever asks next
                 self._error = error
                 _untold.add(self)

@@ -1,13 +1,9 @@
-"""The metrics of a checkpoint, in a small file beside it that TensorFlow ignores.
-
-A file of that name that has not its fields is somebody else's: it is neither read nor removed.
-"""
+"""The metrics of a checkpoint, in a small file beside it that TensorFlow ignores."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -15,10 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist import _log
-from autodist.checkpoint.files import prefix_lock, staged_files
-
-_LOGGER = _log.get_logger()
+from autodist.checkpoint.files import prefix_lock, staged_files, values_file
 
 SUFFIX = ".metrics.json"
 _FORMAT = 1
@@ -35,19 +28,6 @@ class Metrics:
 
     values: dict[str, float]
     is_aside: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class TakenMetrics:
-    """Metrics that were removed before a save.
-
-    Attributes:
-        contents: The contents of the file.
-        index: A digest of the index that they belong to; `None` if it could not be read.
-    """
-
-    contents: bytes
-    index: bytes | None
 
 
 def contents(metrics: Mapping[str, float]) -> bytes:
@@ -73,7 +53,7 @@ def read(prefix: str) -> Metrics:
         tf.errors.OpError: The file is there, and cannot be read.
     """
     nothing = Metrics({}, is_aside=False)
-    found = _fields(_bytes(prefix + SUFFIX))
+    found = _fields(values_file.read(prefix + SUFFIX))
     if not found or found["format"] != _FORMAT:
         return nothing
     try:
@@ -98,92 +78,13 @@ def mark_aside(prefix: str) -> None:
         contextlib.suppress(tf.errors.AlreadyExistsError),
         prefix_lock.held(prefix, durable=False, timeout_seconds=0, makes_directory=False),
     ):
-        found = _fields(_bytes(prefix + SUFFIX))
+        found = _fields(values_file.read(prefix + SUFFIX))
         if found:
             staged_files.write(prefix + SUFFIX, _text({**found, "aside": True}), durable=True)
 
 
-def is_there(prefix: str) -> bool:
-    """Tells whether the file is there, and is one of these.
-
-    Args:
-        prefix: The checkpoint's prefix.
-    """
-    try:
-        return _fields(_bytes(prefix + SUFFIX)) is not None
-    except tf.errors.OpError:
-        return False
-
-
-def take(prefix: str, *, is_replaced: bool) -> TakenMetrics | None:
-    """Removes the metrics of a checkpoint that is overwritten; returns them; `None` without any.
-
-    Args:
-        prefix: The checkpoint's prefix.
-        is_replaced: Whether the save writes metrics.
-
-    Raises:
-        tf.errors.FailedPreconditionError: The save writes metrics, and the file there is somebody
-            else's, or cannot be read.
-        tf.errors.OpError: They cannot be removed: they would belong to other values.
-    """
-    path = prefix + SUFFIX
-    found, why = None, "no save has written it"
-    try:
-        if not tf.io.gfile.exists(path):
-            return None
-        found = _bytes(path)
-    except tf.errors.OpError as error:
-        why = f"it cannot be read ({error.message})"
-    if found is None or _fields(found) is None:
-        if is_replaced:
-            raise tf.errors.FailedPreconditionError(
-                None,
-                None,
-                f"{path!r} is in the place of the metrics of this save, but {why}. Nothing was "
-                "saved. Move it away, or save without metrics and keep_best",
-            )
-        _LOGGER.warning(
-            "%r is in the place of a checkpoint's metrics, but %s. It stays as it is", path, why
-        )
-        return None
-    index = _digest_of_index(prefix)
-    tf.io.gfile.remove(path)
-    return TakenMetrics(found, index)
-
-
-def put_back(prefix: str, taken: TakenMetrics | None, *, durable: bool) -> None:
-    """Writes what `take` returned, if the checkpoint is still the one it belongs to.
-
-    Args:
-        prefix: The checkpoint's prefix.
-        taken: What `take` returned.
-        durable: Whether the file is synced.
-    """
-    if taken is None or taken.index is None or taken.index != _digest_of_index(prefix):
-        return
-    try:
-        staged_files.write(prefix + SUFFIX, taken.contents, durable=durable)
-    except tf.errors.OpError:
-        return  # The save has failed with an error of its own; the checkpoint has no metrics then.
-
-
 def _text(fields: Mapping[str, Any]) -> bytes:
     return (json.dumps(fields, indent=1) + "\n").encode()
-
-
-def _bytes(path: str) -> bytes | None:
-    """Returns the contents of a file; `None` if there is none."""
-    try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            found: bytes = file.read()
-    except tf.errors.NotFoundError:
-        return None
-    except tf.errors.OpError:
-        if tf.io.gfile.isdir(path):
-            return None
-        raise
-    return found
 
 
 def _fields(contents: bytes | None) -> dict[str, Any] | None:
@@ -203,10 +104,6 @@ def _fields(contents: bytes | None) -> dict[str, Any] | None:
     return found if is_ours and isinstance(found.get("format"), int) else None
 
 
-def _digest_of_index(prefix: str) -> bytes | None:
-    """Returns a digest of an index, which has the checksums of all values; `None` if unreadable."""
-    try:
-        found = _bytes(prefix + ".index")
-    except tf.errors.OpError:
-        return None
-    return None if found is None else hashlib.sha256(found).digest()
+FILE = values_file.ValuesFile(
+    SUFFIX, "metrics", "metrics and keep_best", lambda found: _fields(found) is not None
+)

@@ -14,6 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from autodist import _log
+from autodist.checkpoint.evidence import evidence_file
 from autodist.checkpoint.files import paths, prefix_lock
 from autodist.checkpoint.keeping import leases, metrics_file, pins
 from autodist.checkpoint.keeping.best_checkpoints import BestCheckpoints, KeepBest
@@ -221,8 +222,11 @@ class RetainingSaver(tf.compat.v1.train.Saver):
             self._best.forget(paths.absolute(prefix))
         meta_path = tf_variables.meta_graph_filename(prefix, meta_graph_suffix)
         others = [meta_path]
-        if metrics_file.is_there(prefix):
-            others.append(prefix + metrics_file.SUFFIX)
+        others += [
+            prefix + file.suffix
+            for file in (metrics_file.FILE, evidence_file.FILE)
+            if file.is_there(prefix)
+        ]
         is_v2 = self._write_version == _SaverDef.V2
         prefix_lock.remove_unless_held(prefix, *others, *([] if is_v2 else [prefix]))
 

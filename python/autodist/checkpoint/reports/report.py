@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from autodist import _log, _native
+from autodist.evidence.figures import Evidence
 
 _LOGGER = _log.get_logger()
 
@@ -16,10 +17,17 @@ class SaveReport:
     Attributes:
         prefix: The checkpoint's prefix; `None` if there was nothing to save.
         ops: What our ops in this process did; `None` if they did not write the bundle.
+        evidence: What is known of the values, if the save was asked for it.
     """
 
     prefix: str | None
     ops: _native.OpReport | None = None
+    evidence: Evidence | None = None
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether a rule did not hold: then the state file does not name the checkpoint."""
+        return self.evidence is not None and self.evidence.is_refused
 
     def log(self) -> None:
         """Logs a line, if our op in this process wrote the bundle."""

@@ -11,6 +11,9 @@ import tensorflow as tf
 from autodist import _native
 from autodist.checkpoint.reports import progress
 
+# As the ops tell them; `Transfer.bytes` hides the type's own name there.
+_Figures = bytes
+
 _collected: contextvars.ContextVar[list[_native.OpReport] | None] = contextvars.ContextVar(
     "collected", default=None
 )
@@ -21,16 +24,25 @@ class Transfer:
 
     The ops of this process count their bytes by themselves. For the tasks of a cluster, `begin` and
     `tell` count.
+
+    Attributes:
+        wants_figures: Whether a save computes figures of what it writes.
     """
 
-    def __init__(self, prefix: str, slot: _native.ReportSlot, *, is_save: bool) -> None:
+    def __init__(
+        self, prefix: str, slot: _native.ReportSlot, *, is_save: bool, wants_figures: bool = False
+    ) -> None:
         """Begins with no bytes done.
 
         Args:
             prefix: The checkpoint's prefix.
             slot: The slot of the ops of this process.
             is_save: Whether it is a save, or a restore.
+            wants_figures: Whether a save computes figures of what it writes.
         """
+        self.wants_figures = wants_figures
+        self._figures: _Figures | None = None
+        self._judge: Callable[[str | None], None] | None = None
         self._slot = slot
         self._is_cancelled = False
         self._outlives_session = False
@@ -128,6 +140,42 @@ class Transfer:
             self._check_commit()
         self.check_cancelled()
 
+    def note_figures(self, figures: _Figures) -> None:
+        """Notes the figures of what the tasks of a cluster have written.
+
+        Args:
+            figures: Of all tensors, as in `OpReport`.
+        """
+        self._figures = figures
+
+    def figures(self) -> _Figures:
+        """Returns the figures of what was written; empty if the save has computed none."""
+        if self._figures is not None:
+            return self._figures
+        report = self.report() if self.wants_figures else None
+        return b"" if report is None else report.figures
+
+    def set_judge(self, judge: Callable[[str | None], None]) -> None:
+        """Says what decides, before a bundle replaces another, whether it may.
+
+        Args:
+            judge: Raises if it may not. Its argument is the prefix under which the bundle can be
+                read already; `None`: it cannot.
+        """
+        self._judge = judge
+
+    def judge(self, prefix: str | None) -> None:
+        """Has it decided now, from the figures, whether the bundle may be committed.
+
+        Args:
+            prefix: Where the bundle can be read already; `None`: it cannot.
+
+        Raises:
+            Exception: It may not.
+        """
+        if self._judge is not None:
+            self._judge(prefix)
+
     def end(self) -> None:
         """Stops showing progress; may be called again. Call it before you log the end."""
         ended, self._progress = self._progress, None
@@ -144,7 +192,11 @@ class Transfer:
 
 @contextlib.contextmanager
 def watched(
-    prefix: str, *, is_save: bool, instant: _native.Instant | None = None
+    prefix: str,
+    *,
+    is_save: bool,
+    instant: _native.Instant | None = None,
+    wants_figures: bool = False,
 ) -> Iterator[Transfer]:
     """Watches the save or restore that the block runs; shows its progress if it takes long.
 
@@ -152,11 +204,14 @@ def watched(
         prefix: The checkpoint's prefix.
         is_save: Whether it is a save, or a restore.
         instant: How a save takes all variables at one instant; `None`: it does not.
+        wants_figures: Whether a save computes figures of what it writes.
     """
     prefixes = _written_prefixes(prefix) if is_save else [prefix]
-    slot = _native.ReportSlot(*prefixes, is_save=is_save, instant=instant)
+    slot = _native.ReportSlot(
+        *prefixes, is_save=is_save, instant=instant, wants_figures=wants_figures
+    )
     with contextlib.closing(slot):
-        transfer = Transfer(prefix, slot, is_save=is_save)
+        transfer = Transfer(prefix, slot, is_save=is_save, wants_figures=wants_figures)
         try:
             yield transfer
         finally:

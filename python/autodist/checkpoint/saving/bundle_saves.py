@@ -8,9 +8,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from autodist import _log, _native
+from autodist import _log, _native, errors
 from autodist.checkpoint import snapshots
 from autodist.checkpoint.distributed import save_router
+from autodist.checkpoint.evidence.trial import Trial
 from autodist.checkpoint.files import bundle
 from autodist.checkpoint.reports import report, transfer
 from autodist.checkpoint.saving import save_arguments, step_saves
@@ -34,6 +35,7 @@ class BundleSave:
         save_path: The path that the saver was given.
         global_step: The step that was read; `None` if there is none.
         instant: How all variables are taken at one instant; `None`: they are not.
+        trial: Decides about the checkpoint; `None`: nobody does.
         rest: For a save of one step, the time in which no training step is on its way. Values that
             cannot be taken at one instant are read before this time ends.
     """
@@ -48,6 +50,7 @@ class BundleSave:
     global_step: int | None
     instant: _native.Instant | None
     rest: step_saves.Rest | None
+    trial: Trial | None = None
 
     def run(self, running: transfer.Transfer) -> report.SaveReport:
         """Runs the nodes that write the bundle, logs a line, and returns what was written.
@@ -80,8 +83,9 @@ class BundleSave:
             if not (is_ours and len(found) == 1):
                 snapshots.refuse("TensorFlow's own ops write this checkpoint")
             snapshots.check_node(found[0])
+        replaces = self.trial is not None and self.trial.replaces
         if (
-            not is_ours
+            (replaces or not is_ours)
             and self.saver_def is not None
             and save_arguments.can_stage_bundle(self.session, self.prefix)
         ):
@@ -103,12 +107,13 @@ class BundleSave:
         self, session: Any, running: transfer.Transfer, *, is_ours: bool
     ) -> report.SaveReport:
         is_proxy = session is not self.session
-        if self.rest is not None and self.instant is not None:
-            nodes = save_nodes.find(self.session.graph, self.saver_def)
-            if not any(map(save_nodes.may_share_memory, nodes)):
-                self.rest.end_once_taken(running)
+        if self.trial is not None and self.trial.replaces:
+            self._check_judged_in_time(
+                self.trial, stages=is_proxy and session.stages_bundle, judges=is_proxy
+            )
         if is_proxy and session.stages_bundle:
             return self._run_staged(session, running)
+        self._end_rest_once_taken(running)
         try:
             path: str | None = self.save(session, self.save_path, self.global_step)
         except tf.errors.CancelledError:
@@ -130,14 +135,51 @@ class BundleSave:
             snapshots.check(saved)
         return saved
 
+    def _end_rest_once_taken(self, running: transfer.Transfer) -> None:
+        """Lets training go on once all values are taken, if they can be taken at one instant."""
+        if self.rest is None or self.instant is None:
+            return
+        nodes = save_nodes.find(self.session.graph, self.saver_def)
+        if not any(map(save_nodes.may_share_memory, nodes)):
+            self.rest.end_once_taken(running)
+
+    def _check_judged_in_time(self, trial: Trial, *, stages: bool, judges: bool) -> None:
+        """Refuses a save that would replace a checkpoint before it is known to be good.
+
+        Args:
+            trial: Decides about it.
+            stages: Whether the bundle can be read before it replaces the other.
+            judges: Whether its figures are known before that.
+
+        Raises:
+            ArgumentError: It would.
+        """
+        if stages or (judges and trial.terms.proof is None):
+            return
+        what = "proof" if trial.terms.proof is not None else "refuse"
+        raise errors.ArgumentError(
+            f"{what} is not possible: there is a checkpoint {self.prefix} already, and this save can "
+            "be checked only once it has replaced that one. Nothing was saved. Save under another "
+            "prefix, such as one with a global_step"
+        )
+
     def _run_staged(self, session: Any, running: transfer.Transfer) -> report.SaveReport:
         """Saves under a temporary prefix, then renames: stock nodes replace files one by one."""
         staged = _native.StagedBundle()
+        is_proxy = session is not self.session
+        self._end_rest_once_taken(running)
         try:
             staged.stage(self.prefix, durable=self.durable)
             running.add_prefix(staged.staged_prefix)
-            self.save(session, staged.staged_prefix, None)
+            try:
+                self.save(session, staged.staged_prefix, None)
+            except tf.errors.CancelledError:
+                if is_proxy or not running.has_outlived_session():
+                    raise
+            if self.instant is not None and self.rest is None and not is_proxy:
+                snapshots.check(report.SaveReport(self.prefix, running.report()))
             running.check_commit()
+            running.judge(staged.staged_prefix)
             staged.commit()
         finally:
             staged.discard()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from autodist.checkpoint.files import staged_files, state_file
+from autodist.checkpoint.files import paths, staged_files, state_file
 from autodist.checkpoint.graph import meta_graph
 from autodist.checkpoint.keeping import metrics_file
 
@@ -48,11 +50,38 @@ class CompanionFiles:
             prefix: The checkpoint's prefix; `None` if nothing was saved: then the state file stays
                 as it is.
         """
+        self.stage_graph(files, prefix)
+        self.stage_state(files, prefix)
+
+    def stage_graph(self, files: staged_files.StagedFiles, prefix: str | None) -> None:
+        """Writes the graph and the metrics under temporary names.
+
+        Args:
+            files: As in `stage`.
+            prefix: As in `stage`.
+        """
         if self.meta_path is not None:
             with self.graph.as_default():
                 meta_graph.stage(files, self.saver_def, self.meta_path, **self.meta_arguments)
         if self.metrics and prefix is not None:
             files.add(self.metrics_path, metrics_file.contents(self.metrics))
+
+    @contextlib.contextmanager
+    def graph_file(self) -> Iterator[str]:
+        """Makes a file of the graph, beside no checkpoint, for the block; yields its path."""
+        with tempfile.TemporaryDirectory() as directory:
+            path = paths.join(directory, "graph.meta")
+            with self.graph.as_default():
+                meta_graph.export(self.saver_def, path, durable=False, **self.meta_arguments)
+            yield path
+
+    def stage_state(self, files: staged_files.StagedFiles, prefix: str | None) -> None:
+        """Records the checkpoint, and writes the state file under a temporary name.
+
+        Args:
+            files: As in `stage`.
+            prefix: As in `stage`.
+        """
         if self.state_path is not None and prefix is not None:
             self._unrecord = self.record(prefix)
             state = state_file.contents(

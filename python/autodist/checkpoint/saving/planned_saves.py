@@ -10,11 +10,13 @@ from typing import Any
 
 import tensorflow as tf
 
+from autodist import errors
 from autodist.checkpoint import options as save_options
 from autodist.checkpoint import snapshots
 from autodist.checkpoint.distributed import save_router
 from autodist.checkpoint.distributed.tasks import sessions
 from autodist.checkpoint.errors import final_errors
+from autodist.checkpoint.evidence.trial import Memory, Terms, Trial
 from autodist.checkpoint.files import paths, state_file
 from autodist.checkpoint.keeping import metrics_file, retention
 from autodist.checkpoint.keeping.best_checkpoints import KeepBest
@@ -75,7 +77,8 @@ class PlannedSave:
                 return self.bundle_save.run(running)
 
         saved = self.transaction.run(write_bundle, self.check)
-        if saved.prefix is not None:
+        # Nothing good is removed because of a checkpoint that is refused.
+        if saved.prefix is not None and not saved.is_refused:
             self.clean_up()
         return saved
 
@@ -115,6 +118,7 @@ class PlanningSaver(retention.RetainingSaver):
 
     # Our `Saver` sets it.
     _save_router: save_router.SaveRouter
+    _checked: Memory
 
     # Of the base class.
     saver_def: Any
@@ -159,23 +163,6 @@ class PlanningSaver(retention.RetainingSaver):
         if options.keep_best is not None:
             metrics = KeepBest.of(options.keep_best).evaluate(sess, metrics)
         instant = snapshots.instant_of(options, prefix)
-        bundle_save = BundleSave(
-            sess,
-            prefix,
-            self.saver_def if self._writes_v2() else None,
-            options.durable,
-            self._save_router,
-            functools.partial(
-                super().save,
-                latest_filename=arguments.latest_filename,
-                write_meta_graph=False,
-                write_state=False,
-            ),
-            save_path,
-            global_step,
-            instant,
-            rest,
-        )
         companions = companion_files.CompanionFiles(
             getattr(sess, "graph", None),
             self.saver_def,
@@ -192,6 +179,25 @@ class PlanningSaver(retention.RetainingSaver):
             metrics_path=prefix + metrics_file.SUFFIX,
             metrics=metrics,
         )
+        trial = self._trial(options.terms, prefix, global_step, companions)
+        bundle_save = BundleSave(
+            sess,
+            prefix,
+            self.saver_def if self._writes_v2() else None,
+            options.durable,
+            self._save_router,
+            functools.partial(
+                super().save,
+                latest_filename=arguments.latest_filename,
+                write_meta_graph=False,
+                write_state=False,
+            ),
+            save_path,
+            global_step,
+            instant,
+            rest,
+            trial,
+        )
         stages_early = save_arguments.can_stage_early(sess, save_path, arguments.latest_filename)
         transaction = Transaction(
             prefix,
@@ -203,6 +209,8 @@ class PlanningSaver(retention.RetainingSaver):
             makes_directory=self._writes_v2() and not self.saver_def.sharded,
             instant=instant,
             stages_early=stages_early,
+            trial=trial,
+            global_step=global_step,
         )
         check = functools.partial(
             save_arguments.check_parent, save_path if arguments.write_state else ""
@@ -213,6 +221,41 @@ class PlanningSaver(retention.RetainingSaver):
                 self._MaybeDeleteOldCheckpoints(meta_graph_suffix=arguments.meta_graph_suffix)
 
         return PlannedSave(transaction, bundle_save, check, clean_up)
+
+    def _trial(
+        self,
+        terms: Terms | None,
+        prefix: str,
+        global_step: int | None,
+        companions: companion_files.CompanionFiles,
+    ) -> Trial | None:
+        """Returns what decides about the checkpoint; `None` if nothing is to be checked.
+
+        Raises:
+            ArgumentError: The format has no place for evidence.
+        """
+        if terms is None or self._is_empty:
+            return None
+        if not self._writes_v2():
+            raise errors.ArgumentError(
+                "check, refuse and proof need the format V2, of write_version. Nothing was saved"
+            )
+
+        def graph_file() -> contextlib.AbstractContextManager[str]:
+            if companions.meta_path is not None and not trial.replaces:
+                return contextlib.nullcontext(companions.meta_path)
+            return companions.graph_file()
+
+        trial = Trial(
+            terms,
+            prefix,
+            global_step,
+            self._checked,
+            state_path=companions.state_path,
+            graph_file=graph_file,
+            lists_index=bool(self.saver_def.sharded),
+        )
+        return trial
 
 
 @contextlib.contextmanager

@@ -5,7 +5,8 @@
     lock            no other save writes to the prefix
     write           data and index, by an op; they are whole or not there
     stage           .meta and checkpoint, under temporary names
-    commit          both are renamed
+    try             with check, refuse or proof: figures, rules, proof (`evidence.trial`)
+    commit          both are renamed; of a refused checkpoint the state file is not
     roll back       files that are not committed are removed, if a step fails
 
 A bundle that is whole stays, whatever fails afterwards: the variables of a finished training are
@@ -19,13 +20,18 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from autodist import _native
+from autodist import _log, _native, errors
 from autodist.checkpoint.errors import final_errors, no_space
-from autodist.checkpoint.files import bundle, paths, prefix_lock, staged_files
+from autodist.checkpoint.evidence import evidence_file
+from autodist.checkpoint.evidence.trial import Trial
+from autodist.checkpoint.files import bundle, paths, prefix_lock, staged_files, values_file
 from autodist.checkpoint.keeping import metrics_file
 from autodist.checkpoint.reports import transfer
 from autodist.checkpoint.reports.report import SaveReport
 from autodist.checkpoint.saving.companion_files import CompanionFiles
+from autodist.evidence import text
+
+_LOGGER = _log.get_logger()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +47,9 @@ class Transaction:
         makes_directory: Whether to make the directory of the prefix if it is missing.
         instant: How the save takes all variables at one instant; `None`: it does not.
         stages_early: Whether to stage before the bundle is written, if a checkpoint is overwritten.
-            Then only renames follow the bundle.
+            Then only renames follow the bundle. Not if there is a trial.
+        trial: Decides, before the state file names the checkpoint, whether it may; `None`: it may.
+        global_step: The step in the prefix.
     """
 
     prefix: str
@@ -52,6 +60,8 @@ class Transaction:
     makes_directory: bool
     instant: _native.Instant | None
     stages_early: bool
+    trial: Trial | None = None
+    global_step: int | None = None
 
     def run(
         self,
@@ -87,29 +97,31 @@ class Transaction:
         check: Callable[[], None],
     ) -> SaveReport:
         is_overwritten = self.is_v2 and bundle.exists(self.prefix)
+        if self.trial is not None:
+            self.trial.begin(is_overwritten=is_overwritten)
         with staged_files.StagedFiles(durable=self.durable) as files:
-            is_staged = is_overwritten and self.stages_early and self._stage_early(files)
-            former_metrics: metrics_file.TakenMetrics | None = None
+            is_early = is_overwritten and self.stages_early and self.trial is None
+            is_staged = is_early and self._stage_early(files)
+            beside = _ValuesFiles(self)
             try:
-                # Those that are there belong to other values.
-                if self.is_v2:
-                    former_metrics = metrics_file.take(
-                        self.prefix, is_replaced=bool(self.companions.metrics)
-                    )
-                with transfer.watched(self.prefix, is_save=True, instant=self.instant) as running:
-                    report = write_bundle(running)
+                beside.begin(is_overwritten=is_overwritten)
+                report, told = self._write(write_bundle)
                 lock.take_back_directory()
                 if report.prefix is not None:
                     check()
             except BaseException as error:
                 self._roll_back(lock, error, is_overwritten=is_overwritten)
-                metrics_file.put_back(self.prefix, former_metrics, durable=self.durable)
+                beside.put_back()
+                if isinstance(error, errors.RefusedCheckpointError):
+                    return self._refused(error)
                 if no_space.is_cause(error):
                     state_path = self.companions.state_path
                     raise no_space.explained(error, self.prefix, state_path) from error
                 raise
             try:
-                if not is_staged:
+                if self.trial is not None and report.prefix is not None:
+                    report = self._try(self.trial, files, report, told)
+                elif not is_staged:
                     self.companions.stage(files, report.prefix)
                 files.commit()
             except BaseException as error:
@@ -119,9 +131,73 @@ class Transaction:
                 if report.prefix is None or not isinstance(error, Exception):
                     raise
                 message = final_errors.text_of(error)
-                text = f"{message}\n\n{self._what_is_saved(files.moved)}"
-                raise final_errors.with_message(error, text) from error
+                told_text = f"{message}\n\n{self._what_is_saved(files.moved)}"
+                raise final_errors.with_message(error, told_text) from error
+        return report if self.trial is None else self._decided(self.trial, report)
+
+    def _write(
+        self, write_bundle: Callable[[transfer.Transfer], SaveReport]
+    ) -> tuple[SaveReport, bytes]:
+        """Writes the bundle; returns its report and the figures of what was written."""
+        trial = self.trial
+        with transfer.watched(
+            self.prefix,
+            is_save=True,
+            instant=self.instant,
+            wants_figures=trial is not None and trial.terms.has_figures,
+        ) as running:
+            if trial is not None:
+                running.set_judge(lambda at: trial.judge_before_commit(running.figures(), at))
+            report = write_bundle(running)
+            return report, running.figures()
+
+    def _decided(self, trial: Trial, report: SaveReport) -> SaveReport:
+        """Returns the report of a checkpoint whose files are committed; raises if it is refused."""
+        if report.is_refused:
+            return self._refused(trial.error(is_kept=True))
+        if report.prefix is not None:
+            trial.note_committed()
         return report
+
+    def _try(
+        self,
+        trial: Trial,
+        files: staged_files.StagedFiles,
+        report: SaveReport,
+        told: bytes,
+    ) -> SaveReport:
+        """Decides about a bundle that is written; stages the state file if it may name it.
+
+        Args:
+            trial: Decides.
+            files: What to add files to.
+            report: Of the bundle.
+            told: Its figures.
+        """
+        self.companions.stage_graph(files, report.prefix)
+        files.commit()
+        evidence = trial.evidence or trial.judge(told, report.prefix)
+        if self.is_v2:
+            files.add(self.prefix + evidence_file.SUFFIX, text.contents(evidence))
+        if not evidence.is_refused:
+            self.companions.stage_state(files, report.prefix)
+        return dataclasses.replace(report, evidence=evidence)
+
+    def _refused(self, error: errors.RefusedCheckpointError) -> SaveReport:
+        """Raises the error of a refused checkpoint, or logs it and returns the report.
+
+        Args:
+            error: The error.
+
+        Raises:
+            RefusedCheckpointError: That is what was asked for.
+        """
+        assert self.trial is not None
+        refuse = self.trial.terms.refuse
+        if refuse is None or refuse.action == "error":
+            raise error
+        _LOGGER.warning("%s", error)
+        return SaveReport(self.prefix, evidence=self.trial.evidence)
 
     def _stage_early(self, files: staged_files.StagedFiles) -> bool:
         """Stages the files beside the bundle before it is written.
@@ -159,6 +235,49 @@ class Transaction:
         if state_path is not None and state_path not in moved:
             lines.append(_what_is_named(state_path))
         return " ".join(lines)
+
+
+class _ValuesFiles:
+    """The files beside a bundle that belong to its values, while a save replaces these."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        """Has changed nothing yet.
+
+        Args:
+            transaction: The save.
+        """
+        self._of = transaction
+        self._taken: list[tuple[values_file.ValuesFile, values_file.Taken | None]] = []
+        self._is_marked = False
+
+    def begin(self, *, is_overwritten: bool) -> None:
+        """Removes those that are there; marks a checkpoint that may be refused as not decided.
+
+        Args:
+            is_overwritten: Whether there is a bundle.
+
+        Raises:
+            tf.errors.OpError: A file cannot be removed or written.
+        """
+        save = self._of
+        if not save.is_v2:
+            return
+        for file, is_replaced in (
+            (metrics_file.FILE, bool(save.companions.metrics)),
+            (evidence_file.FILE, save.trial is not None),
+        ):
+            self._taken.append((file, file.take(save.prefix, is_replaced=is_replaced)))
+        if save.trial is not None and save.trial.terms.is_strict and not is_overwritten:
+            self._is_marked = True
+            evidence_file.mark_pending(save.prefix, save.global_step, durable=save.durable)
+
+    def put_back(self) -> None:
+        """Puts back what was there, after a save that failed."""
+        save = self._of
+        for file, taken in self._taken:
+            file.put_back(save.prefix, taken, durable=save.durable)
+        if self._is_marked and not bundle.exists(save.prefix):
+            bundle.remove_file(save.prefix + evidence_file.SUFFIX)
 
 
 def describe_saved(prefix: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from autodist.cli import leasing, options, output, progress
+from autodist.cli.commands import evidence_table
 from autodist.workbench.commands import statistics
 from autodist.workbench.reading import finding
 
@@ -17,6 +18,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 @click.argument("path")
 @output.patterns_argument
 @click.option("--bad", is_flag=True, help="Show only variables with NaN or infinite elements.")
+@click.option("--evidence", is_flag=True, help="Show what the save noted; read no value.")
 @options.threads
 @options.memory(statistics.DEFAULT_MEMORY_BYTES)
 @output.json_option
@@ -24,6 +26,7 @@ def command(
     path: str,
     patterns: tuple[str, ...],
     bad: bool,
+    evidence: bool,
     threads: int,
     memory: int,
     as_json: bool,
@@ -32,6 +35,8 @@ def command(
 
     NAME is a variable's name or a pattern. The exit code is 1 if an element is NaN or infinite.
     """
+    if evidence:
+        return evidence_table.show(path, patterns, only_bad=bad, as_json=as_json)
     with leasing.found(path) as prefix:
         total = statistics.total_bytes(finding.open_checkpoint(prefix))
         with progress.shown("stat", total) as tell:

@@ -16,7 +16,7 @@ from typing import Any
 
 from autodist._log import printable
 from autodist.workbench import errors
-from autodist.workbench.reading import dtypes, finding, state_file, tables, v1, v2
+from autodist.workbench.reading import dtypes, evidence, finding, state_file, tables, v1, v2
 from autodist.workbench.reading.checkpoint import Checkpoint, Variable
 from autodist.workbench.storage import places
 from autodist.workbench.writing.copying import Progress, write_all
@@ -325,7 +325,14 @@ def _repair_state_file(directory: str, checker: _Checker, *, write: bool) -> Rep
 
 
 def _unsound(prefix: str, checker: _Checker) -> str:
-    """Why a checkpoint cannot be restored; '' if it can."""
+    """Why a checkpoint cannot be restored, or must not be; '' if it can."""
+    try:
+        found = evidence.read(prefix)
+        refused = None if found is None else found.why_not_latest()
+        if refused is not None:
+            return refused
+    except (errors.DamagedError, errors.UnreadableError):
+        pass  # What cannot be read says nothing.
     try:
         index = v2.read_index(prefix)
         checkpoint = v2.from_index(prefix, index)

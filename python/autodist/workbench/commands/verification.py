@@ -14,9 +14,19 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from autodist._log import count, printable
+from autodist.evidence.figures import Evidence
 from autodist.workbench import errors
 from autodist.workbench.commands import parallel
-from autodist.workbench.reading import dtypes, finding, graphs, state_file, tables, v1, v2
+from autodist.workbench.reading import (
+    dtypes,
+    evidence,
+    finding,
+    graphs,
+    state_file,
+    tables,
+    v1,
+    v2,
+)
 from autodist.workbench.reading.checkpoint import Checkpoint, Piece, Variable
 from autodist.workbench.storage import places
 
@@ -150,6 +160,7 @@ class _Checking:
         self.variable_count = 0
         self.byte_count = 0
         self._prefix = prefix
+        self._stored: Sequence[Variable] = ()
         self._threads = threads
         self._progress = progress
 
@@ -166,12 +177,28 @@ class _Checking:
                 self._check_v1()
         except (errors.DamagedError, errors.NotFoundError, errors.UnsupportedError) as error:
             self._add("", str(error))
+        self._check_evidence()
         graph = self._prefix + ".meta"
         if places.is_file(graph):
             self.problems += _check_graph(graph, self._prefix)
 
     def _add(self, variable: str, text: str, *, is_damage: bool = True) -> None:
         self.problems.append(Problem(self._prefix, variable, text, is_damage))
+
+    def _check_evidence(self) -> None:
+        """Looks whether evidence is of these values. That it is wrong damages no value."""
+        try:
+            found = evidence.read(self._prefix)
+            if found is None:
+                return
+            refused = found.why_not_latest()
+            if refused is not None:
+                self._add("", refused, is_damage=False)
+            for name in _strangers(found, self._stored):
+                text = "its evidence is of another value: the checksums differ"
+                self._add(name, text, is_damage=False)
+        except (errors.DamagedError, errors.UnreadableError) as error:
+            self._add("", str(error), is_damage=False)
 
     def _check_v1(self) -> None:
         files = v1.files_of(self._prefix)
@@ -189,6 +216,7 @@ class _Checking:
         index = v2.read_index(self._prefix)
         checkpoint = v2.from_index(self._prefix, index)
         self.variable_count = len(checkpoint.variables)
+        self._stored = checkpoint.variables
         names = index.names()
         wrong = dict(index.problems())
         bad_names = {names[number] for number in wrong}
@@ -364,6 +392,16 @@ def _check_graph(path: str, prefix: str = "") -> list[Problem]:
     except errors.AutoDistError as error:
         return [Problem(prefix or path, "", str(error))]
     return []
+
+
+def _strangers(found: Evidence, stored: Sequence[Variable]) -> Iterator[str]:
+    """Yields the variables with evidence that is not of the stored value."""
+    known = {variable.name: variable for variable in stored}
+    for name, figures in found.variables.items():
+        variable = known.get(name)
+        pieces = () if variable is None else variable.pieces
+        if sorted(crc for _, crc in figures.pieces) != sorted(piece.crc for piece in pieces):
+            yield name
 
 
 def _range(variable: Variable, piece: Piece) -> tuple[Any, ...]:

@@ -31,6 +31,7 @@ class ShardedGraph:
         save: The fetches that write the data files: of each its size and CRC as its task sees them,
             and as the chief does.
         merge: The op that makes one checkpoint of the data files.
+        figures_files: The files with the figures of the data files, in the directory.
         joint: The ops that take all variables at one instant; `None`: they are not.
     """
 
@@ -44,6 +45,7 @@ class ShardedGraph:
         chief: str,
         unsized: Sequence[int],
         is_instant: bool,
+        has_figures: bool,
     ) -> None:
         """Builds the ops.
 
@@ -55,8 +57,10 @@ class ShardedGraph:
             chief: The task that makes the checkpoint of the data files.
             unsized: The numbers of the variables without a static shape.
             is_instant: Whether all variables are taken at one instant.
+            has_figures: Whether each task writes a file with figures, too.
         """
         self._placed = placed
+        self._has_figures = has_figures
         self._homes = homes
         fed = [number for number, source in enumerate(placed.sources) if source.variable is None]
         with graph.as_default():
@@ -73,6 +77,7 @@ class ShardedGraph:
             # Each in a directory of its own, in which no task looks at another's files while they
             # grow: a client of a network file system may remember the size that it saw.
             names = [f"part-{i:05d}-of-{len(data_files):05d}/part" for i in range(len(data_files))]
+            self.figures_files = [f"{name}.figures" for name in names] if has_figures else []
             self.joint: joint_instant.JointInstant | None = None
             # Values that one task takes and another writes.
             self._sent: dict[int, Any] = {}
@@ -154,6 +159,7 @@ class ShardedGraph:
                 lock=self._placed.request.lock,
                 threads=self._placed.request.threads,
                 durable=self._placed.request.durable,
+                figures_file=self._has_figures,
             )
         with tf.control_dependencies([save]):
             return self._print(data_file.task, name)

@@ -50,7 +50,12 @@ class ShardedSave(reusable_save.ReusableSave):
     """
 
     def __init__(
-        self, located: Located[PlacedSave], transport: Transport, *, is_instant: bool = False
+        self,
+        located: Located[PlacedSave],
+        transport: Transport,
+        *,
+        is_instant: bool = False,
+        has_figures: bool = False,
     ) -> None:
         """Opens a session of our own and builds its graph.
 
@@ -58,6 +63,7 @@ class ShardedSave(reusable_save.ReusableSave):
             located: What is saved, and the tasks of its values. All of them have loaded our ops.
             transport: How the bytes travel.
             is_instant: Whether all variables are taken at one instant.
+            has_figures: Whether figures of what is written are computed.
         """
         self._placed = placed = located.placed
         self._transport = transport
@@ -87,6 +93,7 @@ class ShardedSave(reusable_save.ReusableSave):
                 if size is None and not placed.sources[number].is_encoded
             ],
             is_instant=is_instant,
+            has_figures=has_figures,
         )
 
     def save(
@@ -132,6 +139,8 @@ class ShardedSave(reusable_save.ReusableSave):
             taken = None if joint is None else joint.check(told)
             running.note_taken()
             self._check(prefix, written, seen)
+            if self._graph.figures_files:
+                running.note_figures(self._read_figures(directory))
             running.check_commit()
             self._control.run(self._graph.merge, feeds)
         self._has_saved = True
@@ -193,6 +202,14 @@ class ShardedSave(reusable_save.ReusableSave):
             return "it sees no such directory"
         except tf.errors.OpError as error:
             return str(error.message).splitlines()[0]
+
+    def _read_figures(self, directory: str) -> bytes:
+        """Returns the figures of all data files."""
+        found = []
+        for name in self._graph.figures_files:
+            with tf.io.gfile.GFile(paths.join(directory, name), "rb") as file:
+                found.append(file.read())
+        return b"".join(found)
 
     def _check(self, prefix: str, written: list[Any], seen: list[Any]) -> None:
         """Raises if the chief does not see the data files as their tasks wrote them."""

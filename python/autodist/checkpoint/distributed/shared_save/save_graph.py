@@ -42,6 +42,7 @@ class SaveGraph:
         without_ops: Collection[str],
         label: str,
         is_instant: bool,
+        has_figures: bool,
     ) -> None:
         """Builds the ops that begin and end a save.
 
@@ -54,7 +55,9 @@ class SaveGraph:
             without_ops: The tasks that have not loaded our ops.
             label: A name for the saver and its master.
             is_instant: Whether all variables are taken at one instant.
+            has_figures: Whether figures of what is written are computed.
         """
+        self._has_figures = has_figures
         self._graph = graph
         self._placed = placed
         self.tasks = [chief, *sorted(set(homes) - {chief})]
@@ -191,7 +194,7 @@ class SaveGraph:
     def stream(self, task: int, parts: Any, reads: Any, number: Any) -> tuple[Any, dict[Any, Any]]:
         """Returns the fetch and the feeds that have a task send parts over its data connection.
 
-        The fetch is the checksums of the parts, which the chief writes.
+        The fetch is the sums of the parts, which the chief writes.
 
         Args:
             task: The number of the task.
@@ -206,8 +209,10 @@ class SaveGraph:
                 with self._on(task):
                     sent = ops.autodist_send_parts(self.save_id, reads_in)
                 with self._on(0):
-                    crcs = ops.autodist_receive_parts(self.save_id, number, parts_in)
-            self._streams[task] = (crcs, sent), parts_in, reads_in
+                    sums = ops.autodist_receive_parts(
+                        self.save_id, number, parts_in, figures=self._has_figures
+                    )
+            self._streams[task] = (sums, sent), parts_in, reads_in
         fetch, parts_in, reads_in = self._streams[task]
         return fetch, {parts_in: parts, reads_in: reads, number: task}
 
@@ -229,15 +234,16 @@ class SaveGraph:
                 with self._on(task):
                     buffers.append(ops.autodist_read_parts(self.save_id, reads[task]))
             with self._on(writer):
-                crcs = ops.autodist_write_parts(
+                sums = ops.autodist_write_parts(
                     self.save_id,
                     names,
                     parts,
                     buffers,
                     lock=self._placed.request.lock,
                     threads=self._placed.request.threads,
+                    figures=self._has_figures,
                 )
-        return crcs, names, parts, reads
+        return sums, names, parts, reads
 
     def _join(
         self,

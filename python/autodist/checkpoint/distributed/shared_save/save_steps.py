@@ -79,7 +79,12 @@ class SharedSave(reusable_save.ReusableSave):
     """
 
     def __init__(
-        self, located: Located[PlacedSave], transport: Transport, *, is_instant: bool = False
+        self,
+        located: Located[PlacedSave],
+        transport: Transport,
+        *,
+        is_instant: bool = False,
+        has_figures: bool = False,
     ) -> None:
         """Opens a session of our own and builds its graph.
 
@@ -88,7 +93,9 @@ class SharedSave(reusable_save.ReusableSave):
                 loaded our ops.
             transport: How the bytes travel.
             is_instant: Whether all variables are taken at one instant.
+            has_figures: Whether figures of what is written are computed.
         """
+        self._has_figures = has_figures
         self._placed = placed = located.placed
         self._transport = transport
         self._chief = located.chief
@@ -111,6 +118,7 @@ class SharedSave(reusable_save.ReusableSave):
             without_ops=located.without_ops,
             label=f"{located.master}/{placed.name}",
             is_instant=is_instant,
+            has_figures=has_figures,
         )
         number_of = {task: number for number, task in enumerate(self._graph.tasks)}
         self._homes = [number_of[home] for home in homes]
@@ -162,10 +170,12 @@ class SharedSave(reusable_save.ReusableSave):
             writers = self._writers(opened, places)
             plan = self._plan(writers, shapes)
             running.begin(plan.size_bytes)
-            crcs = np.zeros(plan.part_count, np.int64)
+            # A row for each part: its checksum, then its figures.
+            columns = 1 + _native.bundle().FIGURES_WORDS if self._has_figures else 1
+            sums = np.zeros((plan.part_count, columns), np.int64)
             self._blocks.begin(feeds, plan, self._check_bytes)
-            self._write_direct(feeds, plan, crcs)
-            self._send(feeds, plan, crcs)
+            self._write_direct(feeds, plan, sums)
+            self._send(feeds, plan, sums)
             if plan.writer_count > 1:
                 self._blocks.check(
                     feeds,
@@ -174,8 +184,11 @@ class SharedSave(reusable_save.ReusableSave):
                     path=writers.path,
                     file_system=writers.chief.file_system,
                 )
-            keys, entries = plan.index(crcs)
+            keys, entries = plan.index(sums)
+            if self._has_figures:
+                running.note_figures(plan.figures(sums))
             running.check_commit()
+            running.judge(None)
             self._control.run(
                 self._graph.commit, {**feeds, self._graph.keys: keys, self._graph.entries: entries}
             )
@@ -337,13 +350,13 @@ class SharedSave(reusable_save.ReusableSave):
     def _check_bytes(self) -> int:
         return int(self._transport.memory_bytes * _CHECK_SHARE)
 
-    def _write_direct(self, feeds: dict[Any, Any], plan: Any, crcs: Any) -> None:
+    def _write_direct(self, feeds: dict[Any, Any], plan: Any, sums: Any) -> None:
         """Has all tasks write the values that they hold, at once."""
         for direct, handovers in plan.direct(self._round_bytes):
-            self._write(feeds, [direct], crcs)
+            self._write(feeds, [direct], sums)
             self._blocks.hand_over(feeds, handovers)
 
-    def _send(self, feeds: dict[Any, Any], plan: Any, crcs: Any) -> None:
+    def _send(self, feeds: dict[Any, Any], plan: Any, sums: Any) -> None:
         """Has the other values sent to tasks that write, a bounded group at a time."""
         sizes = plan.streamed_bytes()
         streaming = self._connections.connect(
@@ -355,15 +368,15 @@ class SharedSave(reusable_save.ReusableSave):
             sources = plan.group_sources(group)
             self._keep(feeds, sources, kept)
             kept = sources
-            self._write(feeds, plan.rounds(group, self._round_bytes, streaming), crcs)
-            self._stream(feeds, plan.streams(group, streaming), crcs)
+            self._write(feeds, plan.rounds(group, self._round_bytes, streaming), sums)
+            self._stream(feeds, plan.streams(group, streaming), sums)
             self._blocks.hand_over(feeds, plan.group_handovers(group))
         if kept:
             self._keep(feeds, {}, kept)
         self._stock.end(feeds)
 
-    def _stream(self, feeds: dict[Any, Any], streams: dict[int, Any], crcs: Any) -> None:
-        """Has tasks send parts over their data connections, and notes the checksums of these."""
+    def _stream(self, feeds: dict[Any, Any], streams: dict[int, Any], sums: Any) -> None:
+        """Has tasks send parts over their data connections, and notes the sums of these."""
 
         def call(task: int, parts: Any, reads: Any) -> tuple[Any, dict[Any, Any]]:
             fetch, more = self._graph.stream(task, parts, reads, self._connections.number)
@@ -375,8 +388,8 @@ class SharedSave(reusable_save.ReusableSave):
         ]
         # What ends the save or restore also ends the other streams.
         results = self._control.map(calls, data_connections.STREAMS_UNDER_WAY, fails_at_once=True)
-        for (numbers, *_), (sums, _) in zip(streams.values(), results, strict=True):
-            crcs[numbers] = sums
+        for (numbers, *_), (found, _) in zip(streams.values(), results, strict=True):
+            sums[numbers] = found
 
     def _keep(self, feeds: dict[Any, Any], keep: dict[int, Any], release: dict[int, Any]) -> None:
         self._stock.release(feeds, release)
@@ -391,8 +404,8 @@ class SharedSave(reusable_save.ReusableSave):
         )
         self._stock.check_kept(shapes)
 
-    def _write(self, feeds: dict[Any, Any], rounds: list[dict[int, Any]], crcs: Any) -> None:
-        """Has tasks write, some rounds at a time, and notes the checksums of the parts."""
+    def _write(self, feeds: dict[Any, Any], rounds: list[dict[int, Any]], sums: Any) -> None:
+        """Has tasks write, some rounds at a time, and notes the sums of the parts."""
 
         def call(one: dict[int, Any]) -> tuple[Any, dict[Any, Any]]:
             fetches, given = {}, dict(feeds)
@@ -404,7 +417,7 @@ class SharedSave(reusable_save.ReusableSave):
         calls = [functools.partial(call, one) for one in rounds]
         for one, results in zip(rounds, self._control.map(calls, ROUNDS_UNDER_WAY), strict=True):
             for writer, (numbers, *_) in one.items():
-                crcs[numbers] = results[writer]
+                sums[numbers] = results[writer]
 
     def _describe(self, writers: _Writers) -> str:
         unreachable = [

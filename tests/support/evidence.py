@@ -1,0 +1,44 @@
+"""The evidence of a checkpoint, and figures of arrays by NumPy, for tests."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from autodist.evidence import text
+from autodist.evidence.figures import Evidence, VariableFigures
+
+
+def evidence_of(prefix: Any) -> Evidence:
+    return text.parse(Path(f"{prefix}.evidence.json").read_bytes())
+
+
+def latest_of(directory: Path) -> str | None:
+    found = tf.train.latest_checkpoint(str(directory))
+    return None if found is None else Path(found).name
+
+
+def check(figures: VariableFigures, value: Any) -> None:
+    """Compares figures with those that NumPy has of the value."""
+    array = np.asarray(value)
+    is_complex = array.dtype.kind == "c"
+    parts = np.stack([array.real, array.imag]) if is_complex else array
+    wide = parts.astype(np.float64).ravel()
+    finite = wide[np.isfinite(wide)]
+    assert figures.count == array.size
+    assert figures.nans == np.isnan(wide).sum()
+    assert figures.positive_infinities == (wide == np.inf).sum()
+    assert figures.negative_infinities == (wide == -np.inf).sum()
+    norm = float(np.sqrt((finite.astype(np.longdouble) ** 2).sum()))
+    assert math.isclose(figures.norm, norm, rel_tol=2e-6)
+    if is_complex or not finite.size:
+        assert figures.minimum is figures.maximum is figures.mean is None
+        return
+    assert (figures.minimum, figures.maximum) == (finite.min(), finite.max())
+    assert figures.mean is not None
+    scale = float(np.abs(finite).mean())
+    assert abs(figures.mean - float(finite.mean())) <= 2e-6 * scale
