@@ -142,6 +142,7 @@ NO_KEYWORDS = {
     "snapshot_method",
     "snapshot_memory_bytes",
     "keep_best",
+    *("check", "refuse", "proof", "evidence_logdir"),
     *("missing", "unexpected", "name_map", "grow", "cast", "dry_run"),
 }
 

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from autodist import checkpoint
+from autodist.checkpoint.files import values_file
 from autodist.checkpoint.keeping import metrics_file
 from autodist.checkpoint.keeping.best_checkpoints import KeepBest
 from autodist.checkpoint.saver import SaveOptions, Saver
@@ -300,10 +301,10 @@ def test_metrics_that_cannot_be_read_fail_no_save_without_metrics(
 ) -> None:
     (tmp_path / "m.metrics.json").write_text("{}")
 
-    def fail(path: str) -> None:
+    def fail(*_: Any) -> None:
         raise tf.errors.PermissionDeniedError(None, None, "no right to read")
 
-    monkeypatch.setattr(metrics_file, "_bytes", fail)
+    monkeypatch.setattr(values_file, "read", fail)
     Saver().save(session, str(tmp_path / "m"))
     assert "cannot be read (no right to read)" in caplog.text
     with pytest.raises(tf.errors.FailedPreconditionError, match="no right to read"):
