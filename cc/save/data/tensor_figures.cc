@@ -9,12 +9,12 @@ namespace autodist {
 namespace {
 
 template <typename Number>
-void Append(Number number, std::string* out) {
+void AppendNumber(Number number, std::string* out) {
   out->append(reinterpret_cast<const char*>(&number), sizeof number);
 }
 
 void AppendText(absl::string_view text, std::string* out) {
-  Append(static_cast<uint32_t>(text.size()), out);
+  AppendNumber(static_cast<uint32_t>(text.size()), out);
   out->append(text.data(), text.size());
 }
 
@@ -27,10 +27,10 @@ std::string EncodeFigures(const SavePlan& plan, const std::vector<uint32_t>& crc
     const PlannedTensor& planned = plan.tensors[i];
     AppendText(planned.name, &out);
     AppendText(planned.slice_of ? planned.slice_of->slice.DebugString() : "", &out);
-    Append(static_cast<int32_t>(planned.dtype), &out);
-    Append(crcs[i], &out);
-    Append(static_cast<uint32_t>(HasFigures(ArithmeticOf(planned.dtype).type)), &out);
-    for (const int64_t word : ToWords(figures[i])) Append(word, &out);
+    AppendNumber(static_cast<int32_t>(planned.dtype), &out);
+    AppendNumber(crcs[i], &out);
+    AppendNumber(static_cast<uint32_t>(HasFigures(ArithmeticOf(planned.dtype).type)), &out);
+    for (const int64_t word : ToWords(figures[i])) AppendNumber(word, &out);
   }
   return out;
 }
