@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import tensorflow as tf  # noqa: F401 - which sets variables of the environment, also of what is started
 
+from support.c_programs import compile_library
 from support.python_programs import environment, read_line, run_python, start_python
 from support.warm_python import ForkedProgram, start_program
 
@@ -147,6 +148,17 @@ def test_it_has_imported_nothing_of_ours() -> None:
         print([name for name in sys.modules if name.split(".")[0] in ("autodist", "support")])
     """
     assert run_python("-c", code).stdout == "[]\n"
+
+
+def test_a_preloaded_library_is_in_programs_that_are_forked(tmp_path: Path) -> None:
+    library = compile_library("slow_disk.c", tmp_path / "slow_disk.so")
+    code = f"""if True:
+        from pathlib import Path
+        assert {library!r} in Path("/proc/self/maps").read_text()
+    """
+    process = start_program(["-c", code], environment(), preload=library)
+    assert process.wait(60) == 0
+    assert process.args[0] != sys.executable
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,12 @@
 """`save_async`: the values of one instant, written in the background; no error of it is lost."""
 
+import functools
 import json
 import logging
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from autodist.checkpoint.saver import SaveHandle, Saver
 from autodist.checkpoint.saving import bundle_saves
 from autodist.errors import ArgumentError
 from support.c_programs import compile_library
-from support.python_programs import environment
+from support.python_programs import environment, run_python
 from support.specs import write_local_spec
 from support.strategies import STRATEGIES
 
@@ -28,22 +28,22 @@ tf1 = tf.compat.v1
 PROGRAM = Path(__file__).parent.parent / "support/checkpoint/background_program.py"
 
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
 @pytest.fixture(scope="module")
-def slow_disk(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def run_on_slow_disk(tmp_path_factory: pytest.TempPathFactory) -> Run:
     library = compile_library("slow_disk.c", tmp_path_factory.mktemp("slow") / "slow_disk.so")
-    return environment(LD_PRELOAD=library, SLOW_WRITE_MILLISECONDS="200")
+    return functools.partial(
+        run_python, env=environment(SLOW_WRITE_MILLISECONDS="200"), preload=library
+    )
 
 
 @pytest.mark.parametrize("method", ["pages", "fork", "copy"])
 def test_training_goes_on_while_a_slow_disk_writes(
-    method: str, slow_disk: dict[str, str], tmp_path: Path
+    method: str, run_on_slow_disk: Run, tmp_path: Path
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, PROGRAM, tmp_path, method],
-        env=slow_disk, capture_output=True, text=True, check=False, timeout=600,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-4000:]
-    told = json.loads(done.stdout)
+    told = json.loads(run_on_slow_disk(PROGRAM, tmp_path, method).stdout)
     assert told.pop("seconds") > 0
     assert told == {
         "done at once": False,
@@ -243,7 +243,7 @@ def test_callbacks_are_called_once_done_and_may_save(
     assert late == [handle]
 
 
-def test_a_cancelled_save_leaves_nothing(slow_disk: dict[str, str], tmp_path: Path) -> None:
+def test_a_cancelled_save_leaves_nothing(run_on_slow_disk: Run, tmp_path: Path) -> None:
     program = f"""
 import tensorflow as tf
 from autodist.checkpoint.saver import Saver
@@ -263,18 +263,14 @@ with tf.Graph().as_default(), tf1.Session() as session:
     assert tf.train.latest_checkpoint({str(tmp_path)!r}) == former
     saver.save(session, {str(tmp_path / "m")!r}, 3)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=slow_disk, capture_output=True, text=True, check=False, timeout=600,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-4000:]
+    done = run_on_slow_disk("-c", program)
     assert "the save was cancelled; nothing was written" in done.stdout
     names = sorted(path.name for path in tmp_path.iterdir())
     assert not any("m-2" in name or ".autodist" in name for name in names)
 
 
 def test_a_program_ends_once_its_save_is_done_and_tells_its_error(
-    slow_disk: dict[str, str], tmp_path: Path
+    run_on_slow_disk: Run, tmp_path: Path
 ) -> None:
     program = f"""
 import os, sys
@@ -292,18 +288,14 @@ handle = other.save_async(session, {str(tmp_path / "d" / "m")!r})
 os.rename({str(tmp_path / "d")!r}, {str(tmp_path / "e")!r})
 open({str(tmp_path / "d")!r}, "w").close()
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=slow_disk, capture_output=True, text=True, check=False, timeout=600,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-4000:]
+    done = run_on_slow_disk("-c", program)
     assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "m")
     assert f"{tmp_path / 'd' / 'm'} was not saved: " in done.stderr
     assert f"{tmp_path / 'm'} was not saved: " not in done.stderr
 
 
 def test_a_session_that_is_closed_ends_no_save_that_has_its_values(
-    slow_disk: dict[str, str], tmp_path: Path
+    run_on_slow_disk: Run, tmp_path: Path
 ) -> None:
     program = f"""
 import tensorflow as tf
@@ -321,11 +313,7 @@ with tf.Graph().as_default():
     with tf1.Session() as session:
         saver.restore(session, prefix)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=slow_disk, capture_output=True, text=True, check=False, timeout=600,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-4000:]
+    run_on_slow_disk("-c", program)
 
 
 @pytest.mark.parametrize("strategy", ["PSLoadBalancing", "PartitionedPS"])

@@ -14,7 +14,7 @@ import tensorflow as tf
 from autodist.checkpoint.saved_model_builder import SavedModelBuilder
 from autodist.checkpoint.saver import Saver
 from support.c_programs import compile_library
-from support.python_programs import environment, run_python
+from support.python_programs import run_python
 
 tf1 = tf.compat.v1
 
@@ -65,7 +65,7 @@ def preloaded(tmp_path_factory: pytest.TempPathFactory) -> str:
 def run(program: str, preloaded: str, *arguments: str, cases: Any = None) -> list[Any]:
     done = run_python(
         *("-m", f"support.checkpoint.{program}", *arguments),
-        env=environment(LD_PRELOAD=preloaded),
+        preload=preloaded,
         text=json.dumps(cases),
     )
     return [

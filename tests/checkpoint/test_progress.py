@@ -3,14 +3,13 @@
 import os
 import pty
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from support.c_programs import compile_library
-from support.python_programs import TESTS, environment
+from support.python_programs import TESTS, environment, run_python
+from support.warm_python import start_program
 
 PROGRAM = TESTS / "support" / "checkpoint" / "progress_program.py"
 LINE = re.compile(r"autodist: (saving|restoring) \S+/slow: (.*)")
@@ -18,33 +17,29 @@ FIGURES = re.compile(r"[\d.]+ MiB of 48\.00 MiB \((\d+) %\) in \d+ s")
 
 
 @pytest.fixture(scope="module")
-def slow_disk(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def slow_disk(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A library to preload."""
+    return compile_library("slow_disk.c", tmp_path_factory.mktemp("slow") / "slow_disk.so")
+
+
+def slow_environment() -> dict[str, str]:
     """The environment of a program for which a block of a data file takes 0.1 s."""
-    library = compile_library("slow_disk.c", tmp_path_factory.mktemp("slow") / "slow_disk.so")
     return environment(
-        LD_PRELOAD=library,
-        SLOW_WRITE_MILLISECONDS="100",
-        SLOW_READ_MILLISECONDS="100",
-        TERM="xterm",
-        COLUMNS="120",
+        SLOW_WRITE_MILLISECONDS="100", SLOW_READ_MILLISECONDS="100", TERM="xterm", COLUMNS="120"
     )
 
 
-def run(env: dict[str, str], *arguments: object) -> list[str]:
+def run(slow_disk: str, *arguments: object) -> list[str]:
     """Runs the program without a terminal; returns the lines of its standard error."""
-    done = subprocess.run(
-        [sys.executable, PROGRAM, *map(str, arguments)],
-        env=env, capture_output=True, text=True, check=False, timeout=600,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-4000:]
+    done = run_python(PROGRAM, *arguments, env=slow_environment(), preload=slow_disk)
     return done.stderr.splitlines()
 
 
-def run_on_terminal(env: dict[str, str], *arguments: object) -> str:
+def run_on_terminal(slow_disk: str, *arguments: object) -> str:
     """Runs the program with its standard error on a terminal; returns what that shows."""
     terminal, end = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, PROGRAM, *map(str, arguments)], env=env, stderr=end
+    with start_program(
+        [PROGRAM, *arguments], slow_environment(), preload=slow_disk, stderr=end
     ) as program:
         os.close(end)
         shown = b""
@@ -61,7 +56,7 @@ def run_on_terminal(env: dict[str, str], *arguments: object) -> str:
     return shown.decode()
 
 
-def test_lines_say_how_far_it_is(slow_disk: dict[str, str], tmp_path: Path) -> None:
+def test_lines_say_how_far_it_is(slow_disk: str, tmp_path: Path) -> None:
     lines = run(slow_disk, tmp_path, "INFO", "quick", "save", "restore")
     assert not any("quick" in line for line in lines if "saving" in line)
     for verb, past in (("saving", "saved"), ("restoring", "restored")):
@@ -77,7 +72,7 @@ def test_lines_say_how_far_it_is(slow_disk: dict[str, str], tmp_path: Path) -> N
         assert not any(f" {verb} " in line for line in lines[ended:])
 
 
-def test_a_terminal_shows_a_bar(slow_disk: dict[str, str], tmp_path: Path) -> None:
+def test_a_terminal_shows_a_bar(slow_disk: str, tmp_path: Path) -> None:
     shown = run_on_terminal(slow_disk, tmp_path, "INFO", "quick", "save", "restore")
     for verb, past in (("saving", "saved"), ("restoring", "restored")):
         assert f"{verb} slow" in shown
@@ -92,11 +87,11 @@ def test_a_terminal_shows_a_bar(slow_disk: dict[str, str], tmp_path: Path) -> No
     assert "\x1b[?25l" not in shown
 
 
-def test_who_wants_warnings_only_gets_nothing(slow_disk: dict[str, str], tmp_path: Path) -> None:
+def test_who_wants_warnings_only_gets_nothing(slow_disk: str, tmp_path: Path) -> None:
     assert "slow" not in run_on_terminal(slow_disk, tmp_path, "WARNING", "save")
 
 
-def test_a_program_that_ends_in_a_save_ends_well(slow_disk: dict[str, str], tmp_path: Path) -> None:
+def test_a_program_that_ends_in_a_save_ends_well(slow_disk: str, tmp_path: Path) -> None:
     lines = run(slow_disk, tmp_path, "INFO", "3.5")
     assert any(map(LINE.match, lines))
     assert not any("Fatal" in line or "Traceback" in line for line in lines)

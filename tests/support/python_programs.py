@@ -47,6 +47,7 @@ def run_python(
     timeout: float = 600,
     fresh: bool = False,
     starts_programs: bool = False,
+    preload: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Runs Python to its end, and returns its outputs; the test fails if the program does.
 
@@ -58,12 +59,14 @@ def run_python(
       timeout: In seconds.
       fresh: Whether the start of Python, or the import of TensorFlow, is what is tested.
       starts_programs: Whether it runs Python programs itself.
+      preload: As for `start_program`.
     """
     with start_program(
         arguments,
         environment() if env is None else env,
         fresh=fresh,
         starts_programs=starts_programs,
+        preload=preload,
         cwd=directory,
         stdin=None if text is None else subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -23,7 +23,7 @@ PR_SET_CHILD_SUBREAPER = 36
 # Variables that nothing reads before a program runs, or that the import of TensorFlow 2.21 sets itself. Programs whose
 # other variables are alike have one server.
 LATE = (
-    *("AUTODIST_", "PYTEST_", "PYTHONPATH", "SUPPORT_", "TF_CONFIG"),
+    *("AUTODIST_", "PYTEST_", "PYTHONPATH", "SLOW_", "SUPPORT_", "TF_CONFIG"),
     *("ENABLE_RUNTIME_UPTIME_TELEMETRY", "HDF5_PLUGIN_PATH", "KMP_", "TF2_BEHAVIOR", "TPU_ML_"),
 )
 # Variables of the loader, the allocator and the interpreter: a server has them as this process has.
@@ -55,6 +55,7 @@ def start_program(
     *,
     fresh: bool = False,
     starts_programs: bool = False,
+    preload: str | None = None,
     **how: Any,
 ) -> subprocess.Popen[Any]:
     """Starts a Python program, in a forked process where that makes no difference to it.
@@ -66,12 +67,16 @@ def start_program(
       env: All its environment.
       fresh: Whether the start of Python, or the import of TensorFlow, is what is tested: a new process runs it.
       starts_programs: Whether it starts programs itself: a server below it forks them.
+      preload: A library to load first, which changes nothing of how Python starts and imports TensorFlow. Programs with
+        the same one have one server.
       **how: `cwd`, `stdin`, `stdout`, `stderr` and `text` of `subprocess.Popen`.
     """
     program = [str(argument) for argument in arguments]
     is_plain = program[0] in ("-c", "-m") or not program[0].startswith("-")
     is_silent = env.get("TF_CPP_MIN_LOG_LEVEL") == "3"
     is_alike = _earliest(env) == _earliest(_own_environment)
+    if preload is not None:
+        env = {**env, "LD_PRELOAD": preload}
     if is_plain and is_silent and is_alike and not fresh:
         return ForkedProgram(program, env, starts_programs, **how)
     return subprocess.Popen([sys.executable, *program], env=env, **how)
