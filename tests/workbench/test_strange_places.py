@@ -3,6 +3,8 @@
 import json
 import shutil
 import struct
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from autodist.cli import output
 from autodist.workbench.writing.temporary_names import LOCK_SUFFIX
+from support.python_programs import environment
 from support.workbench.made_tables import entry, index_of, varint
 
 Run = Callable[..., tuple[int, str, str]]
@@ -117,6 +120,37 @@ def test_what_is_no_file_is_not_suggested(tmp_path: Path, run: Run) -> None:
     assert "There is" not in run("ls", tmp_path / "m")[2]
 
 
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 123\n"
+
+
+@pytest.mark.parametrize(
+    ("contents", "kind"),
+    [
+        (LFS, "a pointer of Git LFS: get the file itself with `git lfs pull`"),
+        (b"PK\3\4" + bytes(90), "a zip archive, as PyTorch"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(9), "an HDF5 file, as Keras writes weights"),
+        (b"\x80\2}q\0.", "a pickle of Python"),
+        (struct.pack("<Q", 2) + b'{"a":', "a safetensors file, which `autodist import` reads"),
+    ],
+)
+def test_files_of_other_programs_are_known(
+    made: Path, tmp_path: Path, run: Run, contents: bytes, kind: str
+) -> None:
+    (tmp_path / "model.ckpt").write_bytes(contents)
+    assert f"or state file: it is {kind}" in run("ls", tmp_path / "model.ckpt")[2]
+    Path(f"{made}.index").write_bytes(contents)
+    code, _, err = run("ls", made)
+    assert (code, f": it is {kind}" in err) == (1, True)
+
+
+def test_data_that_is_a_pointer_is_known(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "m.index").write_bytes(index_of({b"a": entry((99, 99), size=4 * 99 * 99)}))
+    (tmp_path / "m.data-00000-of-00001").write_bytes(LFS)
+    for command in ("verify", "stat"):
+        code, out, err = run(command, tmp_path / "m")
+        assert (code, "it is a pointer of Git LFS" in out + err) == (1, True)
+
+
 def test_a_repair_says_why_nothing_can_be_kept(made: Path, run: Run) -> None:
     data = Path(f"{made}.data-00000-of-00001")
     data.unlink()
@@ -149,6 +183,33 @@ def test_links_make_no_file_elsewhere(made: Path, tmp_path: Path, run: Run) -> N
     code, _, err = run("convert", made, made.parent / "t")
     assert (code, "symbolic links" in err) == (2, True)
     assert not elsewhere.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["ls {}", "ls --json {}", "verify {}", "diff {} {}", "pin {}", "--help",
+     "export {} {}.npz --overwrite", "convert {} {}-c --overwrite"],
+)  # fmt: skip
+def test_output_that_cannot_be_written_is_an_error(made: Path, arguments: str) -> None:
+    """Not exit code 1, which says that two checkpoints differ."""
+    command = arguments.format(made, made)
+    full = run_shell(f"{command} > /dev/full")
+    assert (full.returncode, full.stderr.count("\n")) == (2, 1)
+    assert "the output cannot be written: No space left on device" in full.stderr
+    # Nobody listens, and the exit code is the answer.
+    assert run_shell(f"{command} >&-").returncode == 0
+
+
+def test_errors_that_cannot_be_written_keep_their_exit_code() -> None:
+    for streams in (">&- 2>&-", "2>&-", "2>/dev/full"):
+        assert run_shell(f"ls /none {streams}").returncode == 2
+
+
+def run_shell(command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -m autodist {command}"],
+        env=environment(), check=False, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
 
 
 class BrokenStore(MemoryFileSystem):  # type: ignore[misc]

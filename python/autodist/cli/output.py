@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -17,6 +19,22 @@ class ClosedPipeError(Exception):
     """Who reads the output has closed it. Not an `OSError`, of which click makes exit code 1."""
 
 
+class OutputError(Exception):
+    """The output cannot be written. Not an `OSError`, which commands take for one of their files."""
+
+
+def open_closed_streams() -> None:
+    """Lets nobody read what a process without stdout or stderr prints; its exit code is the answer."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+
+
+def give_up() -> None:
+    """Drops what stdout cannot take; the interpreter would flush it once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 patterns_argument = click.argument("patterns", nargs=-1, metavar="[NAME]...")
 
@@ -25,19 +43,25 @@ def write(text: str = "") -> None:
     """Prints a line; names in it must be printable already."""
     # A name that is not UTF-8 stays the bytes it was.
     data = (text + "\n").encode("utf-8", "surrogateescape")
-    try:
+    with _output_errors():
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
-    except BrokenPipeError as error:
-        raise ClosedPipeError from error
 
 
 def flush() -> None:
     """Writes what is buffered."""
-    try:
+    with _output_errors():
         sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _output_errors() -> Iterator[None]:
+    try:
+        yield
     except BrokenPipeError as error:
         raise ClosedPipeError from error
+    except OSError as error:
+        raise OutputError(error.strerror or str(error)) from error
 
 
 def write_json(data: Any) -> None:
@@ -77,7 +101,9 @@ def write_error(message: str, error: click.ClickException | None = None) -> None
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "autodist"
     hint = f" Try '{command} --help'." if context else ""
-    print(f"{command}: {printable(message.rstrip('.'))}.{hint}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # The exit code tells, too.
+        print(f"{command}: {printable(message.rstrip('.'))}.{hint}", file=sys.stderr)
+        sys.stderr.flush()
 
 
 def shape_text(shape: Sequence[int]) -> str:

@@ -22,6 +22,7 @@ from autodist.workbench.reading import (
     evidence,
     finding,
     graphs,
+    other_files,
     state_file,
     tables,
     v1,
@@ -315,7 +316,7 @@ class _Checking:
         what = f"slice {piece.slice}: " if piece.slice else ""
         where = f"{what}bytes [{piece.offset}, {piece.offset + piece.size}) of {printable(path)!r}"
         if result == "missing":
-            text = f"{where} are missing: the file has {size}"
+            text = f"{where} are missing: the file has {size}{other_files.known_as(path)}"
         elif result == "unparsable":
             text = f"{where} do not hold {variable.dtype}s of shape {list(piece.shape)}"
         elif isinstance(result, str):

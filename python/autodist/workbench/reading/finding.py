@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from autodist._log import count, names, printable
 from autodist.workbench import errors
-from autodist.workbench.reading import state_file, v1, v2
+from autodist.workbench.reading import other_files, state_file, v1, v2
 from autodist.workbench.reading.checkpoint import Checkpoint
 from autodist.workbench.storage import places
 
@@ -205,6 +205,7 @@ def _find_file(path: str) -> Found:
     except errors.DamagedError as error:
         raise errors.NotFoundError(
             f"{printable(path)!r} is no checkpoint, SavedModel, .meta file or state file"
+            f"{other_files.known_as(path)}"
         ) from error
 
 

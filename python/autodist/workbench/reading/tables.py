@@ -10,6 +10,7 @@ from types import ModuleType
 
 from autodist._log import printable
 from autodist.workbench import errors
+from autodist.workbench.reading import other_files
 from autodist.workbench.storage import places
 
 
@@ -30,6 +31,7 @@ def translated(path: str) -> Iterator[None]:
         with places.translated(path):
             yield
     except module().DamagedError as error:
-        raise errors.DamagedError(f"{printable(path)!r} is damaged: {error}") from error
+        kind = other_files.known_as(path)
+        raise errors.DamagedError(f"{printable(path)!r} is damaged: {error}{kind}") from error
     except module().UnsupportedError as error:
         raise errors.UnsupportedError(f"{printable(path)!r} is {error}") from error

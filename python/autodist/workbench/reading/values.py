@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from autodist._log import printable
 from autodist.workbench import errors
-from autodist.workbench.reading import dtypes, tables, v1
+from autodist.workbench.reading import dtypes, other_files, tables, v1
 from autodist.workbench.reading.checkpoint import Checkpoint, Piece, Variable, memory_bytes
 from autodist.workbench.storage import places
 
@@ -126,7 +126,7 @@ class ValueReader:
             raise errors.DamagedError(
                 f"tensor {printable(variable.name)!r}: bytes [{piece.offset}, "
                 f"{piece.offset + piece.size}) of {printable(file.path)!r} are missing: the file "
-                f"has {file.size}"
+                f"has {file.size}{other_files.known_as(file.path)}"
             )
         buffer = np.empty(count * size, np.uint8)
         file.read_into(piece.offset + first * size, buffer.data)
