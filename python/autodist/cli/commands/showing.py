@@ -55,6 +55,8 @@ def _show(found: Iterable[showing.Shown], precision: int, *, show_all: bool, as_
 def _text(values: Any, precision: int, *, show_all: bool) -> str:
     import numpy as np
 
+    if values is None:
+        return "(has no values that can be shown)"
     if values.dtype.kind == "V" and values.dtype.itemsize <= 2:
         values = values.astype(np.float32)  # NumPy knows no format for those of ml_dtypes.
     threshold = values.size + 1 if show_all else 1000
@@ -66,8 +68,8 @@ def _json(shown: showing.Shown) -> dict[str, Any]:
     return {
         "name": shown.variable.name,
         "dtype": shown.variable.dtype,
-        "shape": list(shown.values.shape),
-        "values": _plain(shown.values),
+        "shape": list(shown.variable.shape if shown.values is None else shown.values.shape),
+        "values": None if shown.values is None else _plain(shown.values),
     }
 
 

@@ -153,6 +153,7 @@ def compare(
                 if result.first.dtype != "string":
                     reader_a.check(result.first)
                     reader_b.check(result.second)
+        results = [_with_bytes(result, reader_a, reader_b, trust=trust_crcs) for result in results]
     return [_judged(result) for result in results]
 
 
@@ -166,6 +167,19 @@ def _beside_values(name: str, first: Variable | None, second: Variable | None) -
         v.dtype == "string" or dtypes.element_bytes(v.dtype) for v in (first, second)
     ) and (first.dtype == "string") == (second.dtype == "string")
     return Difference(name, kind, first, second, Change() if is_comparable else None)
+
+
+def _with_bytes(
+    result: Difference, reader_a: ValueReader, reader_b: ValueReader, *, trust: bool
+) -> Difference:
+    """Compares the bytes of what has no values to compare, such as variants."""
+    first, second = result.first, result.second
+    if result.kind != "same" or result.change is not None or first is None or second is None:
+        return result
+    if _is_trusted(result, trust=trust):
+        return result
+    same = reader_a.read_encoded(first) == reader_b.read_encoded(second)
+    return result if same else result._replace(kind="values")
 
 
 def _judged(result: Difference) -> Difference:

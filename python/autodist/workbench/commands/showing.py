@@ -23,7 +23,8 @@ class Shown(NamedTuple):
     Attributes:
         variable: Whose.
         selection: The part, as it was asked for: `'0:10, 3'`; `''` for all.
-        values: An array of NumPy; of strings, bytes objects.
+        values: An array of NumPy; of strings, bytes objects; `None` of a dtype without an array, if
+            a pattern chose the variable.
     """
 
     variable: Variable
@@ -49,7 +50,13 @@ def show(path: str, targets: Sequence[str]) -> Iterator[Shown]:
     wanted = [pair for target in targets for pair in _resolve(checkpoint, target)]
     with ValueReader(checkpoint) as reader:
         for variable, text in wanted:
-            yield Shown(variable, text, _read(reader, variable, text))
+            try:
+                values = _read(reader, variable, text)
+            except errors.UnsupportedError:
+                if any(target.partition("[")[0] == variable.name for target in targets):
+                    raise
+                values = None
+            yield Shown(variable, text, values)
 
 
 def _resolve(checkpoint: Checkpoint, target: str) -> list[tuple[Variable, str]]:

@@ -254,20 +254,33 @@ class ValueReader:
             self._old_value = (piece, np.frombuffer(data, dtypes.numpy_dtype(variable.dtype)))
             return self._old_value[1]
 
+    def read_encoded(self, variable: Variable) -> list[tuple[str, bytes]]:
+        """Returns the slice and the bytes of each piece, of a dtype without an array, such as variant.
+
+        Raises:
+            DamagedError: They are not those that were written.
+        """
+        return [(piece.slice, self._encoded(variable, piece)) for piece in variable.pieces]
+
     def _strings_of(self, variable: Variable, piece: Piece) -> list[bytes]:
         if self.checkpoint.format == "V1":
             strings: list[bytes] = v1.read_value(self.checkpoint, variable, piece)
             return strings
+        return _split_strings(self._encoded(variable, piece), math.prod(piece.shape))
+
+    def _encoded(self, variable: Variable, piece: Piece) -> bytes:
+        """Returns the bytes of a piece whose elements vary in size."""
         count = math.prod(piece.shape)
         data = self._file(piece.file).read(piece.offset, piece.size)
         row = (0, len(data), dtypes.number_of(variable.dtype), count)
         (crc,) = tables.module().sum_ranges(path=None, data=data, rows=[row], threads=1)
         if isinstance(crc, str):
             raise errors.DamagedError(
-                f"tensor {printable(variable.name)!r}: its bytes do not hold {count} strings"
+                f"tensor {printable(variable.name)!r}: its bytes do not hold {count} "
+                f"{variable.dtype}s"
             )
         self._compare(variable, piece, crc)
-        return _split_strings(data, count)
+        return data
 
 
 def read_variable(
