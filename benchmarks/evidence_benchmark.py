@@ -93,6 +93,7 @@ def _measure(case: str, directory: Path, arguments: argparse.Namespace) -> dict[
     values = {
         f"v{number}": (draws.normal(size=size) * 100).astype(dtype) for number in range(_COUNT)
     }
+    expected = {name: _Expected.of(value) for name, value in values.items()}
     reference = directory / "stock"
     _save_by_stock(values, reference)
     with tf.Graph().as_default(), tf1.Session() as session:
@@ -122,7 +123,7 @@ def _measure(case: str, directory: Path, arguments: argparse.Namespace) -> dict[
             def check(target: Path) -> None:
                 check_bytes(target, reference)
                 if _WAYS[name]:
-                    _check_evidence(target, values, copies)
+                    _check_evidence(target, expected, copies)
 
             return Contestant(name, run, check)
 
@@ -155,22 +156,36 @@ def _save_by_stock(values: Mapping[str, np.ndarray], directory: Path) -> None:
         tf1.train.Saver(variables).save(session, str(directory / PREFIX))
 
 
-def _check_evidence(directory: Path, values: Mapping[str, np.ndarray], copies: int) -> None:
-    """Compares evidence with the values.
+@dataclasses.dataclass(frozen=True)
+class _Expected:
+    """What NumPy says of a value."""
+
+    norm: float
+    minimum: float
+    maximum: float
+
+    @staticmethod
+    def of(value: np.ndarray) -> _Expected:
+        wide = value.astype(np.float64)
+        return _Expected(float(np.linalg.norm(wide)), float(wide.min()), float(wide.max()))
+
+
+def _check_evidence(directory: Path, expected: Mapping[str, _Expected], copies: int) -> None:
+    """Compares evidence with what NumPy says.
 
     Raises:
-        AssertionError: It is of others.
+        AssertionError: It is of other values.
     """
     found = text.parse((directory / (PREFIX + text.SUFFIX)).read_bytes()).variables
-    if set(found) != set(values):
+    if set(found) != set(expected):
         raise AssertionError("the evidence is of other variables")
-    for name, value in values.items():
-        figures, wide = found[name], value.astype(np.float64)
-        norm = float(np.linalg.norm(wide))
-        is_near = abs(figures.norm - norm) <= 2e-6 * norm
+    for name, wanted in expected.items():
+        figures = found[name]
+        is_near = abs(figures.norm - wanted.norm) <= 2e-6 * wanted.norm
         extremes = figures.minimum, figures.maximum
-        if not is_near or extremes != (wide.min(), wide.max()) or figures.nonfinite:
-            raise AssertionError(f"{name}: the figures are {figures}")
+        is_same = extremes == (wanted.minimum, wanted.maximum) and not figures.nonfinite
+        if not (is_near and is_same):
+            raise AssertionError(f"{name}: the figures are {figures}, expected {wanted}")
         if copies > 1 and figures.deviation != 0:
             raise AssertionError(f"{name}: equal copies deviate by {figures.deviation}")
 

@@ -293,12 +293,12 @@ print("saved")
 """
 
 
-@pytest.mark.parametrize("value", ["1", "nan"])
+@pytest.mark.parametrize(("value", "commits"), [("1", range(1, 5)), ("nan", range(2, 4))])
 def test_a_killed_save_names_nothing_that_nobody_judged(
-    value: str, session: Any, variable: Any, tmp_path: Path
+    value: str, commits: range, session: Any, variable: Any, tmp_path: Path
 ) -> None:
     save(saver_of({"nonfinite"}), tmp_path, variable, GOOD, 1)
-    for committed in range(5):
+    for committed in commits:
         with starting() as start:
             process = start("-c", KILLED, tmp_path, committed, value)
             process.communicate()

@@ -12,8 +12,8 @@
 namespace autodist {
 namespace {
 
-using figuring::ChunkSums;
-using figuring::kChunk;
+using figuring::kPiece;
+using figuring::PieceSums;
 
 // What fills a round of any vector instructions.
 constexpr int64_t kLeastForVectors = 64;
@@ -66,7 +66,7 @@ void AddDoublesSlowly(int64_t count, const Widen& widen, Figures* figures) {
   AddExtraNorm(static_cast<double>(std::sqrt(squares)), figures);
 }
 
-void AddSums(const ChunkSums& sums, Figures* figures) {
+void AddSums(const PieceSums& sums, Figures* figures) {
   figures->min = std::min(figures->min, sums.min);
   figures->max = std::max(figures->max, sums.max);
   figures->sum += sums.sum;
@@ -106,7 +106,7 @@ struct OfBFloat16 {
 
 #if defined(__x86_64__)
 template <typename Format, bool kIsScaled>
-ChunkSums FloatSums(VectorLevel level, const char* bytes, int64_t count, float scale) {
+PieceSums FloatSums(VectorLevel level, const char* bytes, int64_t count, float scale) {
   using Loader = typename Format::Loader;
   return level == VectorLevel::kAvx512
              ? figuring::FloatsAvx512<Loader, kIsScaled>(bytes, count, scale)
@@ -114,12 +114,12 @@ ChunkSums FloatSums(VectorLevel level, const char* bytes, int64_t count, float s
 }
 #endif
 
-// The elements of a chunk that vectors took; 0 if they have to be added in another way.
+// The elements of a piece that vectors took; 0 if they have to be added in another way.
 template <typename Format>
 int64_t AddFloatVectors(VectorLevel level, const char* bytes, int64_t count, Figures* figures) {
 #if defined(__x86_64__)
   if (level == VectorLevel::kPortable || count < kLeastForVectors) return 0;
-  ChunkSums sums = FloatSums<Format, false>(level, bytes, count, 1);
+  PieceSums sums = FloatSums<Format, false>(level, bytes, count, 1);
   if (!std::isfinite(sums.squares)) return 0;
   const double largest = Largest(sums.min, sums.max);
   if (largest > 0 && largest < kLeastFloat) {
@@ -138,13 +138,13 @@ int64_t AddFloatVectors(VectorLevel level, const char* bytes, int64_t count, Fig
 template <typename Format>
 void AddFloats(VectorLevel level, const char* bytes, int64_t count, Figures* figures) {
   using Bits = typename Format::Bits;
-  for (int64_t begin = 0; begin < count; begin += kChunk) {
-    const int64_t size = std::min(kChunk, count - begin);
-    const char* const chunk = bytes + begin * static_cast<int64_t>(sizeof(Bits));
-    const int64_t taken = AddFloatVectors<Format>(level, chunk, size, figures);
+  for (int64_t begin = 0; begin < count; begin += kPiece) {
+    const int64_t size = std::min(kPiece, count - begin);
+    const char* const piece = bytes + begin * static_cast<int64_t>(sizeof(Bits));
+    const int64_t taken = AddFloatVectors<Format>(level, piece, size, figures);
     const auto widen = [&](int64_t i) -> double {
       Bits bits;
-      std::memcpy(&bits, chunk + (taken + i) * static_cast<int64_t>(sizeof(Bits)), sizeof(Bits));
+      std::memcpy(&bits, piece + (taken + i) * static_cast<int64_t>(sizeof(Bits)), sizeof(Bits));
       return Format::Widen(bits);
     };
     AddFloatsSlowly(size - taken, widen, figures);
@@ -154,7 +154,7 @@ void AddFloats(VectorLevel level, const char* bytes, int64_t count, Figures* fig
 int64_t AddDoubleVectors(VectorLevel level, const char* bytes, int64_t count, Figures* figures) {
 #if defined(__x86_64__)
   if (level == VectorLevel::kPortable || count < kLeastForVectors) return 0;
-  const ChunkSums sums = level == VectorLevel::kAvx512 ? figuring::DoublesAvx512(bytes, count)
+  const PieceSums sums = level == VectorLevel::kAvx512 ? figuring::DoublesAvx512(bytes, count)
                                                        : figuring::DoublesAvx2(bytes, count);
   const double largest = Largest(sums.min, sums.max);
   // The comparison is false for a NaN.
@@ -169,13 +169,13 @@ int64_t AddDoubleVectors(VectorLevel level, const char* bytes, int64_t count, Fi
 }
 
 void AddDoubles(VectorLevel level, const char* bytes, int64_t count, Figures* figures) {
-  for (int64_t begin = 0; begin < count; begin += kChunk) {
-    const int64_t size = std::min(kChunk, count - begin);
-    const char* const chunk = bytes + begin * static_cast<int64_t>(sizeof(double));
-    const int64_t taken = AddDoubleVectors(level, chunk, size, figures);
+  for (int64_t begin = 0; begin < count; begin += kPiece) {
+    const int64_t size = std::min(kPiece, count - begin);
+    const char* const piece = bytes + begin * static_cast<int64_t>(sizeof(double));
+    const int64_t taken = AddDoubleVectors(level, piece, size, figures);
     const auto widen = [&](int64_t i) {
       double value;
-      std::memcpy(&value, chunk + (taken + i) * static_cast<int64_t>(sizeof value), sizeof value);
+      std::memcpy(&value, piece + (taken + i) * static_cast<int64_t>(sizeof value), sizeof value);
       return value;
     };
     AddDoublesSlowly(size - taken, widen, figures);
@@ -186,10 +186,10 @@ void AddDoubles(VectorLevel level, const char* bytes, int64_t count, Figures* fi
 template <typename Integer>
 void AddIntegers(VectorLevel level, const char* bytes, int64_t count, Figures* figures) {
   using Float = std::conditional_t<sizeof(Integer) <= 2, float, double>;
-  for (int64_t begin = 0; begin < count; begin += kChunk) {
-    const int64_t size = std::min(kChunk, count - begin);
-    Integer integers[kChunk];
-    Float values[kChunk];
+  for (int64_t begin = 0; begin < count; begin += kPiece) {
+    const int64_t size = std::min(kPiece, count - begin);
+    Integer integers[kPiece];
+    Float values[kPiece];
     std::memcpy(integers, bytes + begin * static_cast<int64_t>(sizeof(Integer)),
                 static_cast<size_t>(size) * sizeof(Integer));
     for (int64_t i = 0; i < size; ++i) values[i] = static_cast<Float>(integers[i]);
@@ -204,9 +204,9 @@ void AddIntegers(VectorLevel level, const char* bytes, int64_t count, Figures* f
 
 void AddByteFloats(VectorLevel level, const char* bytes, int64_t count, const ByteFloatCodec& codec,
                    Figures* figures) {
-  for (int64_t begin = 0; begin < count; begin += kChunk) {
-    const int64_t size = std::min(kChunk, count - begin);
-    float values[kChunk];
+  for (int64_t begin = 0; begin < count; begin += kPiece) {
+    const int64_t size = std::min(kPiece, count - begin);
+    float values[kPiece];
     for (int64_t i = 0; i < size; ++i) {
       values[i] = codec.decode[static_cast<uint8_t>(bytes[begin + i])];
     }

@@ -33,7 +33,7 @@ struct Figures {
   double min = std::numeric_limits<double>::infinity();
   double max = -std::numeric_limits<double>::infinity();
   double sum = 0;
-  // The norm is hypot(sqrt(squares), extra_norm). The latter is of chunks whose squares are too
+  // The norm is hypot(sqrt(squares), extra_norm). The latter is of pieces whose squares are too
   // large or too small for a double.
   double squares = 0;
   double extra_norm = 0;
