@@ -24,7 +24,16 @@ _INCLUDE = re.compile(r'^#include (?:"|<)([^">]+)[">]', re.MULTILINE)
 _TYPE = re.compile(r"^(?:struct|class|enum class) (\w+)[^;(]*\{", re.MULTILINE)
 
 # The packages that a package may include, besides itself.
-_BELOW_SAVE = ("core", "tables", "system_memory", "threads", "storage", "format", "images")
+_BELOW_SAVE = (
+    "core",
+    "tables",
+    "system_memory",
+    "threads",
+    "storage",
+    "format",
+    "images",
+    "accelerators",
+)
 _CONNECTED = ("sockets", "barrier", "streams")
 _ALLOWED: dict[str, tuple[str, ...]] = {
     "core": (),
@@ -34,6 +43,7 @@ _ALLOWED: dict[str, tuple[str, ...]] = {
     "storage": ("core", "threads"),
     "format": ("core", "tables", "threads", "storage"),
     "images": ("core", "system_memory"),
+    "accelerators": ("core", "threads", "images"),
     "sockets": ("core", "storage"),
     "barrier": ("core", "threads", "storage", "sockets"),
     "streams": ("core", "threads", "storage", "format", "sockets"),

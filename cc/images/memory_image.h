@@ -16,6 +16,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "images/byte_reader.h"
 
 namespace autodist {
 
@@ -34,10 +35,8 @@ struct ImageReport {
 
 // REQUIRES: the ranges stay mapped from Prepare() until the image ends. The destructor ends an
 // image for which nobody has called Finish().
-class MemoryImage {
+class MemoryImage : public ByteReader {
  public:
-  virtual ~MemoryImage() = default;
-
   // Gets ready to take an image of `ranges`, which do not overlap. FailedPrecondition or
   // ResourceExhausted if this kind of image is not possible on this system.
   virtual absl::Status Prepare(absl::Span<const MemoryRange> ranges) = 0;
@@ -46,12 +45,6 @@ class MemoryImage {
   // Does not allocate, wait or touch files. After an error there is no image, and nothing is
   // protected.
   virtual absl::Status Take(absl::Span<const MemoryRange> ranges) = 0;
-
-  // Copies [at, at + size), which lies in one of the ranges, to `to`. Thread-safe.
-  virtual absl::Status Read(const char* at, int64_t size, char* to) = 0;
-
-  // Says that [at, at + size) will not be read again. At most once for each byte. Thread-safe.
-  virtual void Release(const char* at, int64_t size) = 0;
 
   // Ends the image. REQUIRES: no thread reads any more. An error means: what was read may not be as
   // it was at the instant.

@@ -4,12 +4,16 @@
 // places, partitions and runs an op for each. So variables are pinned by name where their names are
 // known.
 
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "accelerators/accelerator.h"
 #include "sessions/pinned_variables.h"
+#include "tensorflow/core/common_runtime/device.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -72,12 +76,25 @@ class PinningOp : public tensorflow::OpKernel {
   virtual tensorflow::ResourceHandle HandleOf(tensorflow::OpKernelContext* context,
                                               int number) const = 0;
 
+  // The device of the op, and so of its variables; null for a processor.
+  static absl::StatusOr<std::shared_ptr<Accelerator>> AcceleratorOf(
+      tensorflow::OpKernelContext* context) {
+    // That of a session of a server is gone with the session.
+    tensorflow::DeviceBase* const device = context->device()->UnderlyingDevice();
+    if (device->device_type() == tensorflow::DEVICE_CPU) return nullptr;
+    return Accelerator::Create(static_cast<tensorflow::Device*>(device),
+                               context->op_device_context());
+  }
+
   absl::Status Pin(tensorflow::OpKernelContext* context) const {
+    const absl::StatusOr<std::shared_ptr<Accelerator>> accelerator = AcceleratorOf(context);
+    if (!accelerator.ok()) return accelerator.status();
     PinnedVariables::Variables variables(Count(context));
     for (size_t i = 0; i < variables.size(); ++i) {
       PinnedVariable& pinned = variables[i];
       pinned.handle = HandleOf(context, static_cast<int>(i));
       pinned.manager = context->resource_manager();
+      pinned.accelerator = *accelerator;
       const absl::Status found =
           tensorflow::LookupResource(context, pinned.handle, &pinned.variable);
       if (may_be_uninitialized_ && (found.ok() || absl::IsNotFound(found))) continue;
@@ -136,6 +153,15 @@ REGISTER_KERNEL_BUILDER(Name("AutodistPinVariables").Device(tensorflow::DEVICE_C
                         PinVariablesOp);
 REGISTER_KERNEL_BUILDER(Name("AutodistPinNamedVariables").Device(tensorflow::DEVICE_CPU),
                         PinNamedVariablesOp);
+// Of all other devices. Handles and pins are on the host.
+REGISTER_KERNEL_BUILDER(Name("AutodistPinVariables")
+                            .Device(tensorflow::DEVICE_DEFAULT)
+                            .HostMemory("handles")
+                            .HostMemory("pins"),
+                        PinVariablesOp);
+REGISTER_KERNEL_BUILDER(
+    Name("AutodistPinNamedVariables").Device(tensorflow::DEVICE_DEFAULT).HostMemory("pins"),
+    PinNamedVariablesOp);
 
 }  // namespace
 }  // namespace autodist

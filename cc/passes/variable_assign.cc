@@ -4,6 +4,7 @@
 
 #include "passes/node_attr.h"
 #include "passes/node_edges.h"
+#include "passes/read_in_place.h"
 
 namespace autodist {
 namespace {
@@ -38,7 +39,7 @@ std::optional<VariableAssign> FindVariableAssign(const Edge& edge) {
     }
     const Edge* handle;
     if (node->type_string() != "AssignVariableOp" || output->dst_input() != 1 ||
-        !IsOnCpuOf(*edge.src(), *node) || !node->input_edge(0, &handle).ok()) {
+        !IsReadInPlace(*edge.src(), *node) || !node->input_edge(0, &handle).ok()) {
       return std::nullopt;
     }
     // A handle that is computed might depend on what is restored.

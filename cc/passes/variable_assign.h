@@ -22,7 +22,7 @@ struct VariableAssign {
 };
 
 // The assignment of `edge`'s value. It must be the only use of the value and wait for nothing else.
-// Its variable must be on a CPU of the process of the edge's source.
+// Its variable must be one that the source writes in place (read_in_place.h).
 std::optional<VariableAssign> FindVariableAssign(const tensorflow::Edge& edge);
 
 // The static shape of the ref variable that `edge`'s value is assigned to, if it must have that.

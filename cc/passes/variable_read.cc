@@ -2,7 +2,7 @@
 
 #include "passes/variable_read.h"
 
-#include "passes/node_edges.h"
+#include "passes/read_in_place.h"
 
 namespace autodist {
 namespace {
@@ -51,7 +51,7 @@ std::optional<VariableRead> FindVariableRead(const Edge& edge) {
     read.nodes.push_back(node);
     AddControlInputs(*node, &read);
     if (!is_read) continue;
-    if (!IsOnCpuOf(*edge.dst(), *node)) return std::nullopt;
+    if (!IsReadInPlace(*edge.dst(), *node)) return std::nullopt;
     read.handle = tensorflow::OutputTensor(input->src(), input->src_output());
     read.device = node->assigned_device_name();
     return read;

@@ -22,9 +22,9 @@ struct VariableRead {
   std::vector<tensorflow::Node*> preparations;
 };
 
-// The read behind `edge`. The variable must be on a CPU of the process of the edge's target. The
-// read must be for that target alone: nothing else takes its value or waits for it. Then the target
-// may read the variable itself, at any time after `before`.
+// The read behind `edge`. The variable must be one that the target reads in place
+// (read_in_place.h). The read must be for that target alone: nothing else takes its value or waits
+// for it. Then the target may read the variable itself, at any time after `before`.
 std::optional<VariableRead> FindVariableRead(const tensorflow::Edge& edge);
 
 }  // namespace autodist

@@ -123,6 +123,16 @@ absl::StatusOr<int64_t> LoadInTwoPasses(LoadState* load, const LoadOptions& opti
 // Fills new memory for all targets. ResourceExhausted if there is not enough: then no target has
 // new memory.
 absl::StatusOr<int64_t> LoadToSwap(const LoadState& load, const LoadOptions& options) {
+  for (size_t i = 0; i < load.plan.groups.size(); ++i) {
+    const Group& group = load.plan.groups[i];
+    for (size_t target = 0; target < group.targets.size(); ++target) {
+      const auto accelerator = load.targets.accelerator(group.targets[target].number);
+      if (accelerator == nullptr || !load.is_live[i][target]) continue;
+      return absl::ResourceExhaustedError(absl::StrCat("variable '", group.name, "' is on ",
+                                                       accelerator->name(),
+                                                       ", whose free memory is left to training"));
+    }
+  }
   const TargetBytes bytes = TargetBytesOf(load);
   MemoryBudget budget(options.available_memory);
   const absl::Status claimed = budget.Claim(bytes.live, bytes.fresh);

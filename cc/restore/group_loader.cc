@@ -25,19 +25,25 @@ std::vector<PieceRange> WholePieces(const BundleIndex& index, const Group& group
 }  // namespace
 
 GroupLoader::GroupLoader(const BundleIndex& index, const DataFiles& files, const Group& group,
-                         absl::Span<const tensorflow::Tensor> targets)
+                         absl::Span<const TargetMemory> targets)
     : GroupLoader(index, files, group, targets, WholePieces(index, group)) {}
 
 GroupLoader::GroupLoader(const BundleIndex& index, const DataFiles& files, const Group& group,
-                         absl::Span<const tensorflow::Tensor> targets,
+                         absl::Span<const TargetMemory> targets,
                          absl::Span<const PieceRange> ranges)
     : index_(index),
       files_(files),
       group_(group),
       element_bytes_(SavedElementBytes(group.dtype)),
       ranges_(ranges.begin(), ranges.end()) {
-  for (const tensorflow::Tensor& target : targets) {
-    memory_.push_back(static_cast<char*>(target.data()));
+  for (const TargetMemory& target : targets) {
+    Taker& taker = takers_.emplace_back();
+    if (target.tensor.data() == nullptr) continue;
+    if (target.accelerator == nullptr) {
+      taker.host = static_cast<char*>(target.tensor.data());
+    } else {
+      taker.device = std::make_unique<DeviceWriter>(target.accelerator, target.tensor);
+    }
   }
   for (size_t i = 0; i < ranges_.size(); ++i) {
     const auto& [piece, begin, end] = ranges_[i];
@@ -61,26 +67,13 @@ size_t FirstPast(const Piece& piece, int64_t begin) {
 
 }  // namespace
 
-template <typename Visitor>
-void GroupLoader::VisitRuns(const Block& block, Visitor&& visit) const {
-  const Piece& piece = group_.pieces[block.piece];
-  const int64_t begin = block.begin / element_bytes_;
-  const int64_t end = (block.begin + block.size) / element_bytes_;
-  size_t i = FirstPast(piece, begin);
-  for (; i < piece.deliveries.size() && piece.deliveries[i].runs.first_output() < end; ++i) {
-    char* memory = memory_[piece.deliveries[i].target];
-    if (memory == nullptr) continue;
-    piece.deliveries[i].runs.Visit(begin, end, [&](const Run& run) { visit(memory, run); });
-  }
-}
-
 char* GroupLoader::DirectMemory(const Block& block) const {
   const Piece& piece = group_.pieces[block.piece];
   const int64_t begin = block.begin / element_bytes_;
   const int64_t end = (block.begin + block.size) / element_bytes_;
   size_t i = FirstPast(piece, begin);
   for (; i < piece.deliveries.size() && piece.deliveries[i].runs.first_output() <= begin; ++i) {
-    char* memory = memory_[piece.deliveries[i].target];
+    char* memory = takers_[piece.deliveries[i].target].host;
     if (memory == nullptr) continue;
     const Run run = piece.deliveries[i].runs.FirstIn(begin, end);
     if (run.output == begin && run.count == end - begin) {
@@ -90,22 +83,59 @@ char* GroupLoader::DirectMemory(const Block& block) const {
   return nullptr;
 }
 
-void GroupLoader::Scatter(const Block& block, const char* bytes) const {
-  VisitRuns(block, [&](char* memory, const Run& run) {
-    char* to = memory + run.source * element_bytes_;
-    const char* from = bytes + (run.output * element_bytes_ - block.begin);
-    if (to != from) std::memcpy(to, from, run.count * element_bytes_);
-  });
+absl::Status GroupLoader::Scatter(const Block& block, const char* bytes) const {
+  const Piece& piece = group_.pieces[block.piece];
+  const int64_t begin = block.begin / element_bytes_;
+  const int64_t end = (block.begin + block.size) / element_bytes_;
+  size_t i = FirstPast(piece, begin);
+  for (; i < piece.deliveries.size() && piece.deliveries[i].runs.first_output() < end; ++i) {
+    const Taker& taker = takers_[piece.deliveries[i].target];
+    const auto from_of = [&](const Run& run) {
+      return bytes + (run.output * element_bytes_ - block.begin);
+    };
+    if (taker.host != nullptr) {
+      piece.deliveries[i].runs.Visit(begin, end, [&](const Run& run) {
+        char* const to = taker.host + run.source * element_bytes_;
+        if (to != from_of(run)) std::memcpy(to, from_of(run), run.count * element_bytes_);
+      });
+    } else if (taker.device != nullptr) {
+      DeviceWriter::Batch batch(taker.device.get());
+      absl::Status status;
+      piece.deliveries[i].runs.Visit(begin, end, [&](const Run& run) {
+        if (!status.ok()) return;
+        status = batch.Add(run.source * element_bytes_, from_of(run), run.count * element_bytes_);
+      });
+      if (status.ok()) status = batch.Send();
+      if (!status.ok()) return Located(block, status);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status GroupLoader::Located(const Block& block, const absl::Status& status) const {
+  const BundleEntry& entry = index_.entries[group_.pieces[block.piece].entry];
+  return absl::Status(status.code(), absl::StrCat(entry.ToString(), ": ", status.message()));
+}
+
+absl::Status GroupLoader::Finish() {
+  for (const Taker& taker : takers_) {
+    if (taker.device == nullptr) continue;
+    const absl::Status status = taker.device->Finish();
+    if (status.ok()) continue;
+    return absl::Status(status.code(),
+                        absl::StrCat("tensor '", group_.name, "': ", status.message()));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status GroupLoader::Load(int64_t number, char* buffer) {
   const Block& block = blocks_[number];
   const BundleEntry& entry = index_.entries[group_.pieces[block.piece].entry];
-  const absl::Status status = LoadBy(number, buffer, [&](char* out) {
-    return files_.Read(entry.shard_id, entry.offset + block.begin, block.size, out);
+  return LoadBy(number, buffer, [&](char* out) {
+    const absl::Status status =
+        files_.Read(entry.shard_id, entry.offset + block.begin, block.size, out);
+    return status.ok() ? status : Located(block, status);
   });
-  if (status.ok()) return status;
-  return absl::Status(status.code(), absl::StrCat(entry.ToString(), ": ", status.message()));
 }
 
 absl::Status GroupLoader::LoadBy(int64_t number, char* buffer, const ReadBlock& read) {
@@ -115,24 +145,25 @@ absl::Status GroupLoader::LoadBy(int64_t number, char* buffer, const ReadBlock& 
   const absl::Status status = read(bytes);
   if (!status.ok()) return status;
   block.crc = Sum(bytes, block.size);
-  Scatter(block, bytes);
-  return absl::OkStatus();
+  return Scatter(block, bytes);
 }
 
-void GroupLoader::LoadFrom(const char* bytes, int64_t offset) {
+absl::Status GroupLoader::LoadFrom(const char* bytes, int64_t offset) {
   for (Block& block : blocks_) {
     const BundleEntry& entry = index_.entries[group_.pieces[block.piece].entry];
     const char* from = bytes + (entry.offset + block.begin - offset);
     block.crc = Sum(from, block.size);
-    Scatter(block, from);
+    const absl::Status status = Scatter(block, from);
+    if (!status.ok()) return status;
   }
+  return absl::OkStatus();
 }
 
-void GroupLoader::LoadFromRange(int64_t number, const char* bytes) {
+absl::Status GroupLoader::LoadFromRange(int64_t number, const char* bytes) {
   Block& block = blocks_[number];
   const char* from = bytes + (block.begin - ranges_[block.range].begin);
   block.crc = Sum(from, block.size);
-  Scatter(block, from);
+  return Scatter(block, from);
 }
 
 std::vector<uint32_t> GroupLoader::RangeSums() const {

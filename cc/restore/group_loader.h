@@ -5,10 +5,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "absl/crc/crc32c.h"
 #include "absl/status/status.h"
+#include "accelerators/accelerator.h"
+#include "accelerators/device_writer.h"
 #include "format/reader/data_files.h"
 #include "restore/restore_plan.h"
 #include "tensorflow/core/framework/tensor.h"
@@ -25,14 +28,20 @@ struct PieceRange {
 // Thread-safe once made, for different blocks.
 class GroupLoader {
  public:
-  // One tensor per target of the group; those without memory are left out. The tensors,
-  // the plan and the files outlive the loader. REQUIRES: elements are of a fixed size.
+  // The memory of a target.
+  struct TargetMemory {
+    tensorflow::Tensor tensor;                           // without memory: the target is left out
+    std::shared_ptr<Accelerator> accelerator = nullptr;  // null: on the host
+  };
+
+  // One element per target of the group. The plan and the files outlive the loader. REQUIRES:
+  // elements are of a fixed size.
   GroupLoader(const BundleIndex& index, const DataFiles& files, const Group& group,
-              absl::Span<const tensorflow::Tensor> targets);
+              absl::Span<const TargetMemory> targets);
 
   // The same for some ranges of pieces only.
   GroupLoader(const BundleIndex& index, const DataFiles& files, const Group& group,
-              absl::Span<const tensorflow::Tensor> targets, absl::Span<const PieceRange> ranges);
+              absl::Span<const TargetMemory> targets, absl::Span<const PieceRange> ranges);
 
   int64_t block_count() const { return static_cast<int64_t>(blocks_.size()); }
   int64_t size_of(int64_t block) const { return blocks_[block].size; }
@@ -46,10 +55,14 @@ class GroupLoader {
   absl::Status LoadBy(int64_t block, char* buffer, const ReadBlock& read);
 
   // Takes all blocks from memory that holds the bytes of the group's file from `offset` on.
-  void LoadFrom(const char* bytes, int64_t offset);
+  absl::Status LoadFrom(const char* bytes, int64_t offset);
 
   // Takes a block from memory that holds the bytes of its range.
-  void LoadFromRange(int64_t block, const char* bytes);
+  absl::Status LoadFromRange(int64_t block, const char* bytes);
+
+  // Waits until all that was loaded is in the memory of the targets. Once, after all blocks.
+  absl::Status Finish();
+
   // The number of the block's range.
   int range_of(int64_t block) const { return blocks_[block].range; }
   // The sum of a block that has been loaded.
@@ -70,18 +83,23 @@ class GroupLoader {
     absl::crc32c_t crc{0};
   };
 
-  // Calls visit(target's memory, run) for what of a block goes to targets.
-  template <typename Visitor>
-  void VisitRuns(const Block& block, Visitor&& visit) const;
-  // The memory of the target that takes the block as one run, if there is one.
+  // What takes the bytes of a target; neither: it is left out.
+  struct Taker {
+    char* host = nullptr;
+    std::unique_ptr<DeviceWriter> device;
+  };
+
+  // The memory of the target on the host that takes the block as one run, if there is one.
   char* DirectMemory(const Block& block) const;
-  void Scatter(const Block& block, const char* bytes) const;
+  absl::Status Scatter(const Block& block, const char* bytes) const;
+  // The elements of the entry that a block is of, for messages.
+  absl::Status Located(const Block& block, const absl::Status& status) const;
 
   const BundleIndex& index_;
   const DataFiles& files_;
   const Group& group_;
   const int64_t element_bytes_;
-  std::vector<char*> memory_;  // of each target; null for those left out
+  std::vector<Taker> takers_;  // by target
   std::vector<PieceRange> ranges_;
   std::vector<Block> blocks_;
 };

@@ -116,7 +116,7 @@ absl::StatusOr<LoadPass::Memory> LoadPass::MakeMemory(int number) {
   std::vector<size_t> live_places;
   std::vector<tensorflow::TensorShape> live_shapes;
   for (size_t i = 0; i < group.targets.size(); ++i) {
-    memory.tensors.emplace_back();
+    memory.tensors.push_back({Tensor(), load_.targets.accelerator(group.targets[i].number)});
     if (load_.is_live[number][i]) {
       live.push_back(group.targets[i].number);
       live_places.push_back(i);
@@ -125,7 +125,7 @@ absl::StatusOr<LoadPass::Memory> LoadPass::MakeMemory(int number) {
       absl::StatusOr<Tensor> tensor = load_.targets.Allocate(group.targets[i].number, group.dtype,
                                                              ShapeOf(group.targets[i].shape()));
       if (!tensor.ok()) return tensor.status();
-      memory.tensors[i] = *std::move(tensor);
+      memory.tensors[i].tensor = *std::move(tensor);
     }
   }
   if (!writes_.live || live.empty()) return memory;
@@ -135,7 +135,7 @@ absl::StatusOr<LoadPass::Memory> LoadPass::MakeMemory(int number) {
   memory.open = *std::move(open);
   was_opened_[number] = true;
   for (size_t i = 0; i < live.size(); ++i) {
-    memory.tensors[live_places[i]] = memory.open->tensors()[i];
+    memory.tensors[live_places[i]].tensor = memory.open->tensors()[i];
   }
   return memory;
 }
@@ -166,8 +166,9 @@ absl::Status LoadPass::LoadBatch(const Job& job, char* buffer) {
     absl::StatusOr<Memory> memory = MakeMemory(i);
     if (!memory.ok()) return memory.status();
     GroupLoader loader(load_.index, load_.files, load_.plan.groups[i], memory->tensors);
-    loader.LoadFrom(buffer, job.offset);
-    status = loader.CheckSums();
+    status = loader.LoadFrom(buffer, job.offset);
+    if (status.ok()) status = loader.CheckSums();
+    if (status.ok()) status = loader.Finish();
     if (!status.ok()) return status;
     if (memory->open != nullptr) memory->open->Finish();
   }
@@ -181,6 +182,7 @@ absl::Status LoadPass::LoadBlocks(int number, char* buffer) {
   OpenGroup open(number, &loader);
   absl::Status status = threads_.ShareBlocks(&open, buffer);
   if (status.ok()) status = loader.CheckSums();
+  if (status.ok()) status = loader.Finish();
   if (status.ok() && memory->open != nullptr) memory->open->Finish();
   return status;
 }

@@ -59,7 +59,7 @@ class LoadPass : private JobWork {
   struct Memory {
     // Closed after `tensors` are gone: once others get at a variable, its memory is its own.
     std::unique_ptr<OpenTargets> open;
-    std::vector<tensorflow::Tensor> tensors;
+    std::vector<GroupLoader::TargetMemory> tensors;
   };
 
   std::vector<Job> MakeJobs();

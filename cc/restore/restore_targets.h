@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "accelerators/accelerator.h"
 #include "tensorflow/core/framework/tensor.h"
 
 namespace autodist {
@@ -48,6 +49,12 @@ class RestoreTargets {
 
   // Frees the new memory of a target, if it has some.
   virtual void Discard(int target) = 0;
+
+  // Whose memory a target is filled in; null: the host's.
+  virtual std::shared_ptr<Accelerator> accelerator(int target) const {
+    (void)target;
+    return nullptr;
+  }
 
   // Keeps everyone else from some live targets, which get values of this dtype and these shapes.
   // While a thread has targets open it opens no others.

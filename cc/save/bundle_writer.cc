@@ -43,6 +43,8 @@ absl::StatusOr<int64_t> WriteInto(BundleFiles* files, const SavePlan& plan, Sour
   absl::Status status = files->ReserveData(file.size_bytes);
   if (status.ok() && sources->are_read_once()) status = files->TryAnyOrder(file.size_bytes);
   if (!status.ok()) return WithSize(status, file.size_bytes);
+  // What is not synced the kernel writes later, when there is time.
+  if (options.durable) files->WriteDirectly(file.size_bytes);
   if (options.progress != nullptr) options.progress->Begin(file.size_bytes);
   const DataSink sink = [&](int64_t offset, absl::string_view bytes) {
     if (absl::Status going_on = CheckCancelled(options); !going_on.ok()) return going_on;

@@ -79,6 +79,14 @@ std::string MethodName(ImageMethod method) {
   return "";
 }
 
+std::string MethodsOf(const Instant& instant) {
+  std::string methods = instant.method ? MethodName(*instant.method) : "";
+  if (instant.has_device_copies) {
+    absl::StrAppend(&methods, methods.empty() ? "" : " and ", "device copies");
+  }
+  return methods;
+}
+
 std::vector<ImageMethod> ImageMethods(const std::vector<std::string>& names) {
   std::vector<ImageMethod> methods;
   for (const std::string& name : names) {
@@ -94,10 +102,22 @@ InstantTaker::InstantTaker(std::vector<SourceValue>* values, InstantOptions opti
   std::vector<Var*> variables = VariablesOf(values_);
   BringIntoLockOrder(&variables);
   for (Var* variable : variables) taken_.push_back({variable});
+  for (const SourceValue& value : values_) {
+    if (value.accelerator == nullptr) continue;
+    FindTaken(value.variable)->accelerator = value.accelerator;
+  }
+}
+
+InstantTaker::Taken* InstantTaker::FindTaken(Var* variable) {
+  return &*std::lower_bound(
+      taken_.begin(), taken_.end(), variable,
+      [](const Taken& each, Var* wanted) { return IsLockedBefore(each.variable, wanted); });
 }
 
 absl::Status InstantTaker::Prepare() {
   if (image_ != nullptr && !needs_preparation_) return absl::OkStatus();
+  const absl::Status copies = Guarded([this] { return PrepareDeviceCopies(); });
+  if (!copies.ok()) return copies;
   for (; method_ < options_.methods.size(); NextMethod()) {
     // Aborted: the variables changed meanwhile. Other errors would come again.
     const bool can_try = failure_.ok() || absl::IsAborted(failure_);
@@ -109,6 +129,50 @@ absl::Status InstantTaker::Prepare() {
     image_.reset();
   }
   return NoMethodError();
+}
+
+// Makes room for copies of the variables that are updated by rows on accelerators.
+absl::Status InstantTaker::PrepareDeviceCopies() {
+  int64_t left_bytes = options_.memory_bytes;
+  for (Taken& each : taken_) {
+    each.has_device_copy = false;
+    if (each.accelerator == nullptr) continue;
+    each.prepared = each.tensor = Tensor();
+    tensorflow::DataType dtype;
+    tensorflow::TensorShape shape;
+    {
+      tensorflow::tf_shared_lock lock(*each.variable->mu());
+      if (!NeedsImage(each.variable)) continue;
+      dtype = each.variable->tensor()->dtype();
+      shape = each.variable->tensor()->shape();
+      left_bytes -= each.variable->tensor()->TotalBytes();
+    }
+    const bool may_copy = options_.methods.size() != 1 || options_.methods[0] == ImageMethod::kCopy;
+    if (!may_copy) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "a variable on ", each.accelerator->name(),
+          " is updated by rows, and can be kept as it is at one instant by a copy there only, not "
+          "by '",
+          MethodName(options_.methods[0]),
+          "': choose snapshot_method='auto' or 'copy', or save with consistency='shard'"));
+    }
+    if (left_bytes < 0) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("the variables that are updated by rows on accelerators, such as ",
+                       each.accelerator->name(), ", take more than the ", options_.memory_bytes,
+                       " bytes that may be copied: allow more snapshot_memory_bytes, or save with "
+                       "consistency='shard'"));
+    }
+    absl::StatusOr<Tensor> room = each.accelerator->NewTensor(dtype, shape);
+    if (!room.ok()) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "the variables cannot be kept as they are at one instant: ", room.status().message(),
+          ". Free memory there, or save with consistency='shard'"));
+    }
+    each.prepared = *std::move(room);
+    each.has_device_copy = true;
+  }
+  return absl::OkStatus();
 }
 
 absl::Status InstantTaker::NoMethodError() const {
@@ -133,6 +197,7 @@ void InstantTaker::NextMethod() {
 absl::Status InstantTaker::PrepareImage() {
   std::vector<MemoryRange> ranges;
   for (Taken& each : taken_) {
+    if (each.accelerator != nullptr) continue;
     tensorflow::tf_shared_lock lock(*each.variable->mu());
     each.has_image = NeedsImage(each.variable);
     each.prepared = each.tensor = Tensor();
@@ -161,10 +226,15 @@ absl::Status InstantTaker::TakeAll() {
   if (!all_have_values) return absl::OkStatus();
   size_t next = 0;
   for (Taken& each : taken_) {
-    if (NeedsImage(each.variable) != each.has_image) {
+    if (NeedsImage(each.variable) != (each.has_image || each.has_device_copy)) {
       return absl::AbortedError("a variable began to be updated by rows while the save prepared");
     }
     const Tensor& value = *each.variable->tensor();
+    if (each.accelerator != nullptr) {
+      absl::Status status = TakeFromDevice(value, &each);
+      if (!status.ok()) return status;
+      continue;
+    }
     each.is_fixed = !each.has_image && IsOnlyReference(value);
     each.tensor = each.variable->copy_on_read_mode.load() && !each.has_image
                       ? tensorflow::tensor::DeepCopy(value)
@@ -173,6 +243,19 @@ absl::Status InstantTaker::TakeAll() {
     ranges_[next++] = RangeOf(each.tensor);
   }
   return ranges_.empty() ? absl::OkStatus() : image_->Take(ranges_);
+}
+
+// The next update of a variable that is not copied copies it first, as on a processor.
+absl::Status InstantTaker::TakeFromDevice(const Tensor& value, Taken* taken) {
+  if (!taken->has_device_copy) {
+    taken->tensor = value;
+    return absl::OkStatus();
+  }
+  if (value.dtype() != taken->prepared.dtype() || value.shape() != taken->prepared.shape()) {
+    return absl::AbortedError("a variable got another shape while the save prepared");
+  }
+  taken->tensor = taken->prepared;
+  return taken->accelerator->CopyInside(value, &taken->tensor);
 }
 
 Instant InstantTaker::Finish() {
@@ -191,19 +274,16 @@ Instant InstantTaker::Finish() {
   for (size_t i = 0; i < values_.size(); ++i) {
     SourceValue& value = values_[i];
     if (value.variable == nullptr) continue;
-    const auto found = std::lower_bound(
-        taken_.begin(), taken_.end(), value.variable,
-        [](const Taken& each, Var* variable) { return IsLockedBefore(each.variable, variable); });
+    const Taken* const found = FindTaken(value.variable);
     if (!found->has_value) {
       instant.missing = i;
       return instant;
     }
-    value.is_referenced = true;
-    value.tensor = found->tensor;
-    value.is_fixed = found->is_fixed;
+    Refer(found->tensor, found->is_fixed, &value);
     value.dtype = value.tensor.dtype();
     value.shape = value.tensor.shape();
-    value.image = found->has_image ? instant.image.get() : nullptr;
+    if (found->has_image) value.image = instant.image.get();
+    instant.has_device_copies = instant.has_device_copies || found->has_device_copy;
   }
   taken_.clear();
   return instant;

@@ -4,6 +4,7 @@
 //   not in copy-on-read mode                       a reference: the next update copies it first
 //   in copy-on-read mode                           an image of its memory (images/memory_image.h)
 //   in that mode, with elements of varying size    a copy
+//   in that mode, on an accelerator                a copy there
 //
 // Meanwhile the save holds the locks of all variables together. So no update of one of them is half
 // done.
@@ -40,12 +41,17 @@ struct InstantOptions {
 struct Instant {
   std::shared_ptr<MemoryImage> image;  // with the buffers of its variables; null if none needs one
   std::optional<ImageMethod> method;
+  bool has_device_copies = false;
   std::string refused;            // which methods were not possible, and why
   double lock_seconds = 0;        // how long the locks were held
   std::optional<size_t> missing;  // the first variable without a value; then nothing was taken
 };
 
 std::string MethodName(ImageMethod method);
+
+// How the variables of an instant that are updated by rows were kept: a method, and "device copies"
+// for those on accelerators; empty if there are none.
+std::string MethodsOf(const Instant& instant);
 
 // Returns the methods of these names. Leaves out unknown names.
 std::vector<ImageMethod> ImageMethods(const std::vector<std::string>& names);
@@ -62,8 +68,9 @@ class InstantTaker {
   InstantTaker(const InstantTaker&) = delete;
   InstantTaker& operator=(const InstantTaker&) = delete;
 
-  // Prepares an image by the first method that is possible. Does nothing if one is prepared
-  // already. If no method is possible, returns FailedPrecondition with the reason of each.
+  // Prepares an image by the first method that is possible, and copies on accelerators. Does
+  // nothing if all is prepared already. If no method is possible, returns FailedPrecondition with
+  // the reason of each; likewise if a copy is not possible.
   absl::Status Prepare();
 
   // Locks all variables exclusively: writers of one in copy-on-read mode may hold it as shared.
@@ -84,7 +91,9 @@ class InstantTaker {
   // A variable of the save. One that several values name is here once.
   struct Taken {
     tensorflow::Var* variable;
-    bool has_image = false;  // whether the prepared image holds it
+    std::shared_ptr<Accelerator> accelerator = nullptr;
+    bool has_image = false;        // whether the prepared image holds it
+    bool has_device_copy = false;  // whether `prepared` is for a copy of it
     bool has_value = false;
     bool is_fixed = false;
     tensorflow::Tensor prepared = {};  // as it was then; not freed under the locks
@@ -94,6 +103,9 @@ class InstantTaker {
   void NextMethod();
   absl::Status NoMethodError() const;
   absl::Status PrepareImage();
+  absl::Status PrepareDeviceCopies();
+  static absl::Status TakeFromDevice(const tensorflow::Tensor& value, Taken* taken);
+  Taken* FindTaken(tensorflow::Var* variable);
   absl::Status TakeAll();
 
   std::vector<SourceValue>& values_;

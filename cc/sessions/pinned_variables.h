@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "accelerators/accelerator.h"
 #include "tensorflow/core/framework/resource_handle.h"
 #include "tensorflow/core/framework/resource_mgr.h"
 #include "tensorflow/core/framework/resource_var.h"
@@ -28,6 +29,7 @@ struct PinnedVariable {
   tensorflow::core::RefCountPtr<tensorflow::Var> variable;  // null if there is none yet
   tensorflow::ResourceHandle handle;
   tensorflow::ResourceMgr* manager;  // of the variable's device; outlives the step
+  std::shared_ptr<Accelerator> accelerator = nullptr;  // the device, unless it is a processor
 };
 
 class PinnedVariables {

@@ -111,6 +111,8 @@ absl::StatusOr<std::vector<std::string>> RestoreSession::SetTargets(
 bool RestoreSession::ClaimNewMemory() {
   int64_t live_bytes = 0, fresh_bytes = 0;
   for (size_t i = 0; i < shapes_.size(); ++i) {
+    // The free memory of an accelerator is left to training.
+    if (live_[i] && targets_->accelerator(static_cast<int>(i)) != nullptr) return false;
     const auto& [dtype, dims] = shapes_[i];
     (live_[i] ? live_bytes : fresh_bytes) +=
         ShapeOf(dims).num_elements() * SavedElementBytes(dtype);
@@ -133,16 +135,18 @@ bool RestoreSession::OpenFiles() {
   return true;
 }
 
-absl::StatusOr<std::vector<Tensor>> RestoreSession::Memory(bool live, const Group& group) {
+absl::StatusOr<std::vector<GroupLoader::TargetMemory>> RestoreSession::Memory(bool live,
+                                                                              const Group& group) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  std::vector<Tensor> tensors;
+  std::vector<GroupLoader::TargetMemory> tensors;
   tensors.reserve(group.targets.size());
   for (const Target& target : group.targets) {
+    const std::shared_ptr<Accelerator> accelerator = targets_->accelerator(target.number);
     if (filling_.is_closed()) return Ended();
     // Before a variable is taken, whose memory would be lost if there were no room to note it.
     std::optional<Tensor>& memory = memory_[target.number];
     if (memory) {
-      tensors.push_back(*memory);
+      tensors.push_back({*memory, accelerator});
       continue;
     }
     const tensorflow::TensorShape shape = ShapeOf(target.shape());
@@ -154,7 +158,7 @@ absl::StatusOr<std::vector<Tensor>> RestoreSession::Memory(bool live, const Grou
           absl::StrCat("tensor '", absl::CHexEscape(group.name), "': ", tensor.status().message()));
     }
     memory = *tensor;
-    tensors.push_back(*std::move(tensor));
+    tensors.push_back({*std::move(tensor), accelerator});
   }
   return tensors;
 }
@@ -201,9 +205,12 @@ struct RestoreSession::Blocks {
     size_t range;    // among all
   };
 
-  std::vector<uint32_t> Sums(size_t range_count) const {
+  // Waits until all is in the memory of the targets. Returns the sums of the ranges.
+  absl::StatusOr<std::vector<uint32_t>> Finish(size_t range_count) const {
     std::vector<uint32_t> sums(range_count);
     for (const Loader& each : loaders) {
+      const absl::Status status = each.loader->Finish();
+      if (!status.ok()) return status;
       const std::vector<uint32_t> found = each.loader->RangeSums();
       for (size_t i = 0; i < found.size(); ++i) sums[each.numbers[i]] = found[i];
     }
@@ -249,7 +256,7 @@ absl::StatusOr<RestoreSession::Blocks> RestoreSession::BlocksOf(bool live,
   }
   for (auto& [number, of_group] : by_group) {
     const Group& group = sub_plan.plan.groups[number];
-    const absl::StatusOr<std::vector<Tensor>> memory = Memory(live, group);
+    const absl::StatusOr<std::vector<GroupLoader::TargetMemory>> memory = Memory(live, group);
     if (!memory.ok()) return memory.status();
     auto loader = std::make_unique<GroupLoader>(
         index_, files_ == nullptr ? *blocks.no_files : *files_, group, *memory, of_group.ranges);
@@ -287,11 +294,11 @@ absl::StatusOr<std::vector<uint32_t>> RestoreSession::FillInside(
         const absl::Status noted = NoteBlock(block.loader->size_of(block.number));
         if (!noted.ok()) return noted;
         if (bytes.data() == nullptr) return block.loader->Load(block.number, buffer);
-        block.loader->LoadFromRange(block.number, bytes.data() + blocks->places[block.range]);
-        return absl::OkStatus();
+        return block.loader->LoadFromRange(block.number,
+                                           bytes.data() + blocks->places[block.range]);
       });
   if (!status.ok()) return status;
-  return blocks->Sums(ranges.size());
+  return blocks->Finish(ranges.size());
 }
 
 absl::StatusOr<std::vector<uint32_t>> RestoreSession::ReceiveInside(
@@ -321,7 +328,7 @@ absl::StatusOr<std::vector<uint32_t>> RestoreSession::ReceiveInside(
     }
     if (!status.ok()) return status;
   }
-  return blocks->Sums(ranges.size());
+  return blocks->Finish(ranges.size());
 }
 
 absl::Status RestoreSession::Publish() {

@@ -25,6 +25,7 @@
 #include "absl/types/span.h"
 #include "format/reader/bundle_reader.h"
 #include "format/reader/data_files.h"
+#include "restore/group_loader.h"
 #include "restore/restore_part.h"
 #include "restore/restore_plan.h"
 #include "sessions/gate.h"
@@ -136,7 +137,7 @@ class RestoreSession : public Leased {
   // Of a block that is about to be filled.
   absl::Status NoteBlock(int64_t size);
   bool ClaimNewMemory();
-  absl::StatusOr<std::vector<tensorflow::Tensor>> Memory(bool live, const Group& group);
+  absl::StatusOr<std::vector<GroupLoader::TargetMemory>> Memory(bool live, const Group& group);
 
   Progress progress_;
   std::string prefix_;

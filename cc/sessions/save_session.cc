@@ -51,6 +51,8 @@ absl::StatusOr<SourceValue> SaveSession::Source(int64_t number) {
     value.is_referenced = true;
     value.tensor = kept->second.value;
     value.is_fixed = kept->second.is_fixed;
+    value.device_reader = kept->second.device_reader;
+    value.image = value.device_reader.get();
   }
   return value;
 }
@@ -87,10 +89,14 @@ absl::Status SaveSession::KeepOne(int64_t number, int64_t budget_bytes) {
       return absl::FailedPreconditionError(
           absl::StrCat(NameOf(*source), " got another shape during the save"));
     }
-    const bool is_fixed = IsOnlyReference((*value)[0]);  // a copy
+    SourceValue kept = *source;
+    Refer((*value)[0], source->accelerator == nullptr && IsOnlyReference((*value)[0]), &kept);
+    value->clear();
     std::lock_guard<std::mutex> lock(mutex_);
-    const bool is_new =
-        kept_.emplace(number, Kept{std::move((*value)[0]), copied, is_fixed}).second;
+    const bool is_new = kept_
+                            .emplace(number, Kept{std::move(kept.tensor), copied, kept.is_fixed,
+                                                  std::move(kept.device_reader)})
+                            .second;
     if (!is_new) copied_bytes_ -= copied;  // another op has kept it meanwhile
     return absl::OkStatus();
   });

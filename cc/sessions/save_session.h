@@ -104,6 +104,7 @@ class SaveSession : public Leased {
     tensorflow::Tensor value;
     int64_t copied_bytes;
     bool is_fixed;
+    std::shared_ptr<DeviceReader> device_reader;  // as that of a source
   };
 
   absl::Status KeepOne(int64_t number, int64_t budget_bytes);

@@ -26,8 +26,11 @@ absl::Status CheckInitialized(Var* variable) {
   return absl::FailedPreconditionError("a variable lost its value during the save");
 }
 
-// A tensor whose memory is mapped already, so that a copy under a lock runs at memory speed.
-Tensor PrepareCopy(tensorflow::DataType dtype, const tensorflow::TensorShape& shape) {
+// A tensor for a copy of `source`. Its memory is mapped already, so that a copy under a lock runs
+// at memory speed.
+absl::StatusOr<Tensor> PrepareCopy(const SourceValue& source, tensorflow::DataType dtype,
+                                   const tensorflow::TensorShape& shape) {
+  if (source.accelerator != nullptr) return source.accelerator->NewTensor(dtype, shape);
   Tensor copy(dtype, shape);
   if (!copy.IsInitialized()) throw std::bad_alloc();
   const absl::string_view bytes = copy.tensor_data();
@@ -38,14 +41,24 @@ Tensor PrepareCopy(tensorflow::DataType dtype, const tensorflow::TensorShape& sh
 
 bool IsInCopyOnReadMode(const Var* variable) { return variable->copy_on_read_mode.load(); }
 
-// Copies `value` into `copy`, which is replaced if it does not fit.
-void CopyInto(const Tensor& value, Tensor* copy) {
+// Copies `value`, of `source`, into `copy`, which is replaced if it does not fit.
+absl::Status CopyInto(const SourceValue& source, const Tensor& value, Tensor* copy) {
   if (copy->dtype() != value.dtype() || copy->shape() != value.shape()) {
-    *copy = PrepareCopy(value.dtype(), value.shape());
+    absl::StatusOr<Tensor> fitting = PrepareCopy(source, value.dtype(), value.shape());
+    if (!fitting.ok()) return fitting.status();
+    *copy = *std::move(fitting);
   }
+  if (source.accelerator != nullptr) return source.accelerator->CopyInside(value, copy);
   const absl::string_view bytes = value.tensor_data();
-  if (bytes.empty()) return;
+  if (bytes.empty()) return absl::OkStatus();
   std::memcpy(const_cast<char*>(copy->tensor_data().data()), bytes.data(), bytes.size());
+  return absl::OkStatus();
+}
+
+// Whether the bytes of a variable may be read where they are, for as long as someone refers to
+// them.
+bool IsFixed(const SourceValue& source, const Tensor& value) {
+  return source.accelerator == nullptr && IsOnlyReference(value);
 }
 
 }  // namespace
@@ -56,6 +69,16 @@ SourceValue TensorValue(const Tensor& tensor) {
   value.dtype = tensor.dtype();
   value.shape = tensor.shape();
   return value;
+}
+
+void Refer(const Tensor& tensor, bool is_fixed, SourceValue* value) {
+  value->is_referenced = true;
+  value->is_fixed = is_fixed;
+  value->tensor = tensor;
+  if (value->accelerator == nullptr) return;
+  value->device_reader =
+      std::make_shared<DeviceReader>(value->accelerator, value->tensor, value->name);
+  value->image = value->device_reader.get();
 }
 
 std::optional<size_t> ReferenceValues(std::vector<SourceValue>* values, double* lock_seconds) {
@@ -86,9 +109,8 @@ std::optional<size_t> ReferenceValues(std::vector<SourceValue>* values, double* 
       continue;
     }
     const bool is_again = before != nullptr && before->variable == value->variable;
-    value->is_fixed = is_again ? before->is_fixed : IsOnlyReference(*value->variable->tensor());
-    value->is_referenced = true;
-    value->tensor = *value->variable->tensor();
+    const Tensor& present = *value->variable->tensor();
+    Refer(present, is_again ? before->is_fixed : IsFixed(*value, present), value);
     before = value;
   }
   for (size_t i = locked.size(); i-- > 0;) {
@@ -208,17 +230,28 @@ class VariableSources::Held : public HeldValues {
  public:
   ~Held() override {
     // Nobody else may refer to the buffer of a variable in copy-on-read mode once it is unlocked.
+    device_readers_.clear();
     tensors_.clear();
     locks.reset();
   }
 
   std::vector<Tensor>& mutable_tensors() { return tensors_; }
-  void SetImages(std::vector<MemoryImage*> images) { images_ = std::move(images); }
+  void SetImages(std::vector<ByteReader*> images) { readers_ = std::move(images); }
+  // Has the tensor of `source` read through blocks of host memory.
+  void ReadFromDevice(size_t index, const SourceValue& source) {
+    device_readers_.push_back(
+        std::make_unique<DeviceReader>(source.accelerator, tensors_[index], source.name));
+    readers_.resize(tensors_.size());
+    readers_[index] = device_readers_.back().get();
+  }
   void SetFixed(std::vector<bool> fixed) { fixed_ = std::move(fixed); }
   void SetFixed(size_t index) { fixed_[index] = true; }
 
   std::unique_lock<std::mutex> copy_lock;
   std::unique_ptr<Locks> locks;
+
+ private:
+  std::vector<std::unique_ptr<DeviceReader>> device_readers_;
 };
 
 absl::StatusOr<std::unique_ptr<HeldValues>> VariableSources::Acquire(absl::Span<const int> sources,
@@ -242,7 +275,9 @@ absl::StatusOr<std::unique_ptr<HeldValues>> VariableSources::Acquire(absl::Span<
     for (size_t i = 0; i < sources.size(); ++i) {
       const SourceValue& source = values_[sources[i]];
       if (source.variable != nullptr && IsInCopyOnReadMode(source.variable)) {
-        tensors[i] = PrepareCopy(source.dtype, source.shape);
+        absl::StatusOr<Tensor> copy = PrepareCopy(source, source.dtype, source.shape);
+        if (!copy.ok()) return copy.status();
+        tensors[i] = *std::move(copy);
       }
     }
   }
@@ -254,15 +289,17 @@ absl::StatusOr<std::unique_ptr<HeldValues>> VariableSources::Acquire(absl::Span<
       tensors[i] = std::move(references[i]);
       continue;
     }
-    const absl::Status status = CheckInitialized(source.variable);
+    absl::Status status = CheckInitialized(source.variable);
     if (!status.ok()) return status;
     const Tensor& value = *source.variable->tensor();
     if (copies && held->locks->IsExclusive(source.variable)) {
-      CopyInto(value, &tensors[i]);
-      held->SetFixed(i);
+      status = CopyInto(source, value, &tensors[i]);
+      if (!status.ok()) return status;
+      if (source.accelerator == nullptr) held->SetFixed(i);
     } else {
       tensors[i] = value;
     }
+    if (source.accelerator != nullptr) held->ReadFromDevice(i, source);
   }
   if (copies) {
     held->locks.reset();
@@ -280,10 +317,18 @@ absl::StatusOr<std::vector<Tensor>> VariableSources::Snapshot(absl::Span<const i
   for (size_t i = 0; i < sources.size(); ++i) {
     const SourceValue& source = values_[sources[i]];
     if (source.variable == nullptr) continue;
-    const absl::Status status = CheckInitialized(source.variable);
+    absl::Status status = CheckInitialized(source.variable);
     if (!status.ok()) return status;
     const Tensor& value = *source.variable->tensor();
-    tensors[i] = locks.IsExclusive(source.variable) ? tensorflow::tensor::DeepCopy(value) : value;
+    if (!locks.IsExclusive(source.variable)) {
+      tensors[i] = value;
+    } else if (source.accelerator == nullptr) {
+      tensors[i] = tensorflow::tensor::DeepCopy(value);
+    } else {
+      tensors[i] = Tensor(value.dtype());
+      status = CopyInto(source, value, &tensors[i]);
+      if (!status.ok()) return status;
+    }
   }
   return tensors;
 }
@@ -307,10 +352,10 @@ std::vector<bool> VariableSources::FixedOf(absl::Span<const int> sources) const 
 }
 
 // The images of those that have one; empty if none has.
-std::vector<MemoryImage*> VariableSources::ImagesOf(absl::Span<const int> sources) const {
-  std::vector<MemoryImage*> images;
+std::vector<ByteReader*> VariableSources::ImagesOf(absl::Span<const int> sources) const {
+  std::vector<ByteReader*> images;
   for (size_t i = 0; i < sources.size(); ++i) {
-    MemoryImage* const image = values_[sources[i]].image;
+    ByteReader* const image = values_[sources[i]].image;
     if (image == nullptr) continue;
     images.resize(sources.size());
     images[i] = image;

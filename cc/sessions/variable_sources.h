@@ -10,6 +10,10 @@
 // So when a save begins, it takes references to all variables that are not in copy-on-read mode, at
 // one instant (referenced_variables.h). It reads the others when it writes them.
 //
+// A variable on an accelerator is read through blocks of host memory (device_reader.h). Updates of
+// it are queued under its lock, and a copy waits for all that was queued before. So what holds for
+// the lock of a variable on a processor holds for that one, too.
+//
 // Variables that must be read at one instant are locked together, in the order of their mutexes'
 // addresses, which is TensorFlow's own rule. The thread that takes a lock also releases it. If
 // replicas of a shard are in different modes, the save reads all of them when it writes the shard.
@@ -24,6 +28,8 @@
 #include <utility>
 #include <vector>
 
+#include "accelerators/accelerator.h"
+#include "accelerators/device_reader.h"
 #include "images/memory_image.h"
 #include "save/data/sources.h"
 #include "save/plan/save_plan.h"
@@ -45,15 +51,21 @@ struct SourceValue {
   bool is_referenced = false;
   tensorflow::Tensor tensor;      // where `variable` is null or referenced
   bool is_fixed = false;          // nobody can change the bytes of `tensor` while this refers to it
-  MemoryImage* image = nullptr;   // outlives the save
+  ByteReader* image = nullptr;    // through which `tensor` is read; outlives the save
   tensorflow::DataType dtype;     // as the save was planned
   tensorflow::TensorShape shape;  // likewise
   std::string name = {};          // for messages; may be empty
+  // Whose memory holds the value; null: the host's.
+  std::shared_ptr<Accelerator> accelerator = nullptr;
+  std::shared_ptr<DeviceReader> device_reader = nullptr;  // what `image` is then
 
   bool has_tensor() const { return variable == nullptr || is_referenced; }
 };
 
 SourceValue TensorValue(const tensorflow::Tensor& tensor);
+
+// Notes that a variable's value is `tensor`, which does not change.
+void Refer(const tensorflow::Tensor& tensor, bool is_fixed, SourceValue* value);
 
 // Takes references, at one instant, to all variables that are not in copy-on-read mode, and notes
 // dtypes, shapes, and which are fixed. Returns the first variable that has no value. No update
@@ -87,7 +99,7 @@ class VariableSources : public Sources {
   std::vector<tensorflow::Var*> VariablesInLockOrder(absl::Span<const int> sources) const;
   bool AllHaveTensors(absl::Span<const int> sources) const;
   std::vector<tensorflow::Tensor> TensorsOf(absl::Span<const int> sources) const;
-  std::vector<MemoryImage*> ImagesOf(absl::Span<const int> sources) const;
+  std::vector<ByteReader*> ImagesOf(absl::Span<const int> sources) const;
   std::vector<bool> FixedOf(absl::Span<const int> sources) const;
   void NoteLockTime(double seconds);
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "accelerators/device_writer.h"
 #include "sessions/joint_locks.h"
 #include "sessions/variable_value.h"
 #include "system_memory/pages.h"
@@ -20,8 +21,10 @@ using tensorflow::Tensor;
 using tensorflow::TensorShape;
 using tensorflow::Var;
 
-// A tensor that is about to be filled.
-absl::StatusOr<Tensor> NewTensor(DataType dtype, const TensorShape& shape) {
+// A tensor that is about to be filled, on the host where `accelerator` is null.
+absl::StatusOr<Tensor> NewTensor(const Accelerator* accelerator, DataType dtype,
+                                 const TensorShape& shape) {
+  if (accelerator != nullptr) return accelerator->NewTensor(dtype, shape);
   Tensor tensor(dtype, shape);
   if (tensor.IsInitialized()) {
     if (tensorflow::DataTypeCanUseMemcpy(dtype)) UseHugePages(tensor.data(), tensor.TotalBytes());
@@ -86,7 +89,7 @@ class VariableTargets::OpenVariables : public OpenTargets {
         tensors_.push_back(value);
         continue;
       }
-      absl::StatusOr<Tensor> tensor = NewTensor(dtype, shapes[i]);
+      absl::StatusOr<Tensor> tensor = NewTensor(variables_[i]->accelerator.get(), dtype, shapes[i]);
       if (!tensor.ok()) return tensor.status();
       tensors_.push_back(*std::move(tensor));
     }
@@ -154,9 +157,27 @@ bool VariableTargets::IsLive(int target, DataType dtype, const TensorShape& shap
 
 absl::StatusOr<Tensor> VariableTargets::Allocate(int target, DataType dtype,
                                                  const TensorShape& shape) {
-  absl::StatusOr<Tensor> tensor = NewTensor(dtype, shape);
+  absl::StatusOr<Tensor> tensor = NewTensor(accelerator(target).get(), dtype, shape);
   if (tensor.ok()) fresh_[target] = {true, *tensor};
   return tensor;
+}
+
+absl::Status VariableTargets::Set(int target, Tensor tensor) {
+  const std::shared_ptr<Accelerator> on = accelerator(target);
+  if (on != nullptr) {
+    absl::StatusOr<Tensor> copy = on->NewTensor(tensor.dtype(), tensor.shape());
+    if (!copy.ok()) return copy.status();
+    DeviceWriter writer(on, *copy);
+    DeviceWriter::Batch batch(&writer);
+    const absl::string_view bytes = tensor.tensor_data();
+    absl::Status status = batch.Add(0, bytes.data(), static_cast<int64_t>(bytes.size()));
+    if (status.ok()) status = batch.Send();
+    if (status.ok()) status = writer.Finish();
+    if (!status.ok()) return status;
+    tensor = *std::move(copy);
+  }
+  fresh_[target] = {true, std::move(tensor)};
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<OpenTargets>> VariableTargets::Open(
@@ -191,7 +212,7 @@ absl::StatusOr<Tensor> VariableTargets::Take(int target, DataType dtype, const T
         present.shape() == shape) {
       value = std::move(present);
     } else {
-      absl::StatusOr<Tensor> tensor = NewTensor(dtype, shape);
+      absl::StatusOr<Tensor> tensor = NewTensor(accelerator(target).get(), dtype, shape);
       if (!tensor.ok()) return tensor.status();
       value = *std::move(tensor);
     }

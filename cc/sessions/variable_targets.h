@@ -51,10 +51,14 @@ class VariableTargets : public RestoreTargets {
       absl::Span<const int> targets, tensorflow::DataType dtype,
       absl::Span<const tensorflow::TensorShape> shapes) override;
   void Discard(int target) override { fresh_[target] = Fresh(); }
+  std::shared_ptr<Accelerator> accelerator(int target) const override {
+    const PinnedVariable* const pinned = targets_[target].pinned;
+    return pinned == nullptr ? nullptr : pinned->accelerator;
+  }
   void Withdraw(int target) override;
 
-  // Sets the value of a target that is not live, if it is not loaded.
-  void Set(int target, tensorflow::Tensor tensor) { fresh_[target] = {true, std::move(tensor)}; }
+  // Sets the value of a target that is not live, if it is not loaded. `tensor` is on the host.
+  absl::Status Set(int target, tensorflow::Tensor tensor);
 
   // Takes the memory of a live target to write to, or new memory if others refer to it. The
   // variable has no value until Publish(). Called once for each, by one thread at a time.

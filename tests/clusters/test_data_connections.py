@@ -291,6 +291,56 @@ def test_tasks_that_cannot_connect_restore_through_grpc(
     assert connected == [frozenset()] * 2
 
 
+@pytest.mark.parametrize(
+    ("way", "step"),
+    [
+        ("stream", "_stream"),
+        ("stream", "_plan"),
+        ("shared", "_write_direct"),
+        ("restore", "_stream"),
+    ],
+)
+def test_a_server_that_ends_and_is_back_at_once_is_named(
+    own_job: PsJob, directory: Path, monkeypatch: pytest.MonkeyPatch, way: str, step: str
+) -> None:
+    steps: Any = restore_steps.ClusterRestore if way == "restore" else save_steps.SharedSave
+    do_step = getattr(steps, step)
+    troubles: list[bool] = []
+
+    def strike(self: Any, *arguments: Any, **how: Any) -> Any:
+        if troubles:
+            troubles.pop()
+            own_job.kill(1)
+            own_job.start(1)
+            own_job.wait(1)
+        return do_step(self, *arguments, **how)
+
+    prefix = str(directory / "ours")
+    with tf.Graph().as_default(), tf1.Session(own_job.target) as session:
+        build(ROWS)
+        saver = Saver(
+            transport="shared" if way == "shared" else "stream",
+            memory_bytes=MEMORY_BYTES,
+            timeout_seconds=4,
+        )
+        session.run(tf1.global_variables_initializer())
+        saver.save(session, prefix, write_meta_graph=False)
+        before = {path.name: path.read_bytes() for path in directory.iterdir()}
+        monkeypatch.setattr(steps, step, strike)
+        troubles.append(True)
+        work = functools.partial(saver.restore, session, prefix)
+        if way != "restore":
+            work = functools.partial(saver.save, session, prefix, write_meta_graph=False)
+        with pytest.raises(tf.errors.UnavailableError, match=r"^/job:ps/\S+:1 restarted meanwhile"):
+            work()
+        assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+        # As a monitored session does, for the former one knows nothing of the new server.
+        with tf1.Session(own_job.target) as again:
+            saver.restore(again, prefix)
+            saver.save(again, prefix, write_meta_graph=False)
+        assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+
+
 @pytest.mark.parametrize("operation", ["save", "restore"])
 def test_a_server_that_is_lost_is_named(
     own_job: PsJob, directory: Path, monkeypatch: pytest.MonkeyPatch, operation: str

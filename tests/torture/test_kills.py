@@ -15,6 +15,7 @@ SAMPLED = {
     "SavedModel",
     "sharded, same prefix",
     "in the background, retention",
+    "past the page cache, same prefix",
 }
 
 

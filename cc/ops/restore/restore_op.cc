@@ -279,8 +279,9 @@ class RestoreOp : public TaskOp {
           return absl::InvalidArgumentError(
               absl::StrCat("tensor_name = ", absl::CHexEscape(entry.name), "; ", status.message()));
         }
-        targets->Set(entry.first_target + n,
-                     n == 0 ? tensor : tensorflow::tensor::DeepCopy(tensor));
+        status = targets->Set(entry.first_target + n,
+                              n == 0 ? tensor : tensorflow::tensor::DeepCopy(tensor));
+        if (!status.ok()) return status;
       }
     }
     return absl::OkStatus();

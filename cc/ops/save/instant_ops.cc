@@ -244,7 +244,7 @@ class JoinInstantOp : public TaskOp {
     if (!joint.ok()) return OfLostTask(joint.status());
     const Instant& instant = joint->instant;
     SetScalar<int64_t>(context, 1, joint->round);
-    SetScalar<tstring>(context, 2, instant.method ? MethodName(*instant.method) : "");
+    SetScalar<tstring>(context, 2, MethodsOf(instant));
     SetScalar<tstring>(context, 3, instant.refused);
     SetScalar<double>(context, 4, instant.lock_seconds);
     saved->lock_seconds = instant.lock_seconds;

@@ -110,17 +110,17 @@ absl::Status EndedError() {
   return absl::FailedPreconditionError("the save was ended before this was read");
 }
 
-// Copies bytes of a value, which is read once where it has an image.
+// Copies bytes of a value, which is read once where it has a reader.
 absl::Status CopyValue(const HeldValues& held, int64_t first, int64_t size, char* out) {
   if (size == 0) return absl::OkStatus();
   const char* const from = held.tensors()[0].tensor_data().data() + first;
-  MemoryImage* const image = held.image(0);
-  if (image == nullptr) {
+  ByteReader* const reader = held.reader(0);
+  if (reader == nullptr) {
     std::memcpy(out, from, size);
     return absl::OkStatus();
   }
-  absl::Status status = image->Read(from, size, out);
-  if (status.ok()) image->Release(from, size);
+  absl::Status status = reader->Read(from, size, out);
+  if (status.ok()) reader->Release(from, size);
   return status;
 }
 

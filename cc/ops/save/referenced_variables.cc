@@ -19,6 +19,9 @@ absl::StatusOr<SavedVariables> PinnedValues(std::vector<PinnedVariables> pins) {
       if (one.variable == nullptr) return UninitializedError(one.handle, "there is none");
       saved.values.emplace_back();
       saved.values.back().variable = one.variable.get();
+      if (one.accelerator == nullptr) continue;
+      saved.values.back().accelerator = one.accelerator;
+      saved.values.back().name = one.handle.name();
     }
   }
   saved.pins = std::move(pins);

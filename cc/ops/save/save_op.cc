@@ -145,7 +145,8 @@ class SaveOp : public TaskOp {
     report.shard_count = plan->shard_count;
     report.value_count = plan->replica_count;
     if (instant) {
-      report.instant_method = instant->method ? MethodName(*instant->method) : "references";
+      report.instant_method = MethodsOf(*instant);
+      if (report.instant_method.empty()) report.instant_method = "references";
       report.refused_methods = instant->refused;
       report.other_values = NamesAfter(request->entries, request->variable_count);
     }

@@ -53,6 +53,7 @@ class BundleFiles {
   // The path of the data file as it is now, for other processes to write to; "" where they cannot.
   std::string data_path() const;
   absl::Status ReserveData(int64_t size_bytes) { return data_->file().Reserve(size_bytes); }
+  void WriteDirectly(int64_t size_bytes) { data_->file().WriteDirectly(size_bytes); }
   absl::Status WriteData(int64_t offset, absl::string_view bytes) {
     return data_->file().WriteAt(offset, bytes);
   }

@@ -13,7 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "images/memory_image.h"
+#include "images/byte_reader.h"
 #include "tensorflow/core/framework/tensor.h"
 
 namespace autodist {
@@ -25,8 +25,9 @@ class HeldValues {
   virtual ~HeldValues() = default;
   const std::vector<tensorflow::Tensor>& tensors() const { return tensors_; }
 
-  // Through which the bytes of a tensor are read; null where the tensor's own do not change.
-  MemoryImage* image(size_t index) const { return images_.empty() ? nullptr : images_[index]; }
+  // Through which the bytes of a tensor are read; null where they are on the host and do not
+  // change.
+  ByteReader* reader(size_t index) const { return readers_.empty() ? nullptr : readers_[index]; }
 
   // Whether nobody at all can change the bytes of a tensor: they may be summed now and read again
   // when they are written. Of all others the bytes are copied first, so that the sum is that of
@@ -35,7 +36,7 @@ class HeldValues {
 
  protected:
   std::vector<tensorflow::Tensor> tensors_;
-  std::vector<MemoryImage*> images_;  // by tensor, or empty if there are none
+  std::vector<ByteReader*> readers_;  // by tensor, or empty if there are none
   std::vector<bool> fixed_;           // by tensor, or empty if none is
 };
 

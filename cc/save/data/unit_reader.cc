@@ -19,9 +19,8 @@ namespace {
 // packs tensors without gaps. Then the result goes through a buffer that fits into the L1 cache.
 constexpr int64_t kScratchBytes = 16384;
 
-// How many bytes of each replica are read from its image at a time; a multiple of any element's
-// size.
-constexpr int64_t kImagePieceBytes = 64 << 10;
+// How many bytes of each replica its reader copies at a time; a multiple of any element's size.
+constexpr int64_t kReaderPieceBytes = 64 << 10;
 
 const char* BytesOf(const tensorflow::Tensor& value) { return value.tensor_data().data(); }
 
@@ -59,9 +58,10 @@ UnitReader::UnitReader(const PlannedTensor& planned, const Unit& unit, const Hel
   if (unit.shards.size() == 1 && planned.shards[unit.shards[0]].sources.size() == 1) {
     // A unit of one shard has nothing between the shard's elements.
     contiguous_ = BytesOf(values.tensors()[0]);
-    contiguous_image_ = values.image(0);
+    contiguous_reader_ = values.reader(0);
     if (range != nullptr) contiguous_ += (range->needed - range->first) * element_bytes_;
-    if (values.is_fixed(0) && contiguous_image_ == nullptr) fixed_ = contiguous_;
+    if (contiguous_reader_ != nullptr) contiguous_reader_->Expect(contiguous_, unit.size_bytes);
+    if (values.is_fixed(0) && contiguous_reader_ == nullptr) fixed_ = contiguous_;
     return;
   }
   shards_.reserve(unit.shards.size());
@@ -70,10 +70,10 @@ UnitReader::UnitReader(const PlannedTensor& planned, const Unit& unit, const Hel
     shards_.push_back({RunPlan(planned.shape, shard.box), {}});
     for (size_t replica = 0; replica < shard.sources.size(); ++replica, ++value) {
       const int64_t first = range == nullptr ? 0 : range++->first;
-      MemoryImage* const image = values.image(value);
-      has_images_ = has_images_ || image != nullptr;
+      ByteReader* const reader = values.reader(value);
+      has_readers_ = has_readers_ || reader != nullptr;
       shards_.back().replicas.push_back(
-          {BytesOf(values.tensors()[value]), first * element_bytes_, image});
+          {BytesOf(values.tensors()[value]), first * element_bytes_, reader});
     }
     most_replicas_ = std::max(most_replicas_, shard.sources.size());
   }
@@ -81,17 +81,17 @@ UnitReader::UnitReader(const PlannedTensor& planned, const Unit& unit, const Hel
 
 absl::StatusOr<absl::crc32c_t> UnitReader::Read(int64_t begin, int64_t end, char* out,
                                                 FiguresCollector* collector) const {
-  if (contiguous_image_ != nullptr) {
-    absl::Status status = contiguous_image_->Read(contiguous_ + begin, end - begin, out);
+  if (contiguous_reader_ != nullptr) {
+    absl::Status status = contiguous_reader_->Read(contiguous_ + begin, end - begin, out);
     if (!status.ok()) return status;
-    contiguous_image_->Release(contiguous_ + begin, end - begin);
+    contiguous_reader_->Release(contiguous_ + begin, end - begin);
     return Sum(out, end - begin, collector);
   }
   if (contiguous_ != nullptr) {
     return CopyAndSum(contiguous_ + begin, end - begin, out, collector);
   }
-  if (has_images_) {
-    absl::Status status = GatherFromImages(begin, end, out, collector);
+  if (has_readers_) {
+    absl::Status status = GatherFromReaders(begin, end, out, collector);
     if (!status.ok()) return status;
   } else if (reinterpret_cast<uintptr_t>(out) % ElementBytes(arithmetic_.type) == 0) {
     Gather(begin, end, out, collector);
@@ -106,18 +106,18 @@ absl::StatusOr<absl::crc32c_t> UnitReader::Read(int64_t begin, int64_t end, char
   return Sum(out, end - begin, collector);
 }
 
-absl::Status UnitReader::GatherFromImages(int64_t begin, int64_t end, char* out,
+absl::Status UnitReader::GatherFromReaders(int64_t begin, int64_t end, char* out,
                                           FiguresCollector* collector) const {
   // Holds the bytes of all replicas, and then the result of the reduction.
-  std::unique_ptr<char[]> memory(new char[(most_replicas_ + 1) * kImagePieceBytes]);
-  char* const made = memory.get() + most_replicas_ * kImagePieceBytes;
+  std::unique_ptr<char[]> memory(new char[(most_replicas_ + 1) * kReaderPieceBytes]);
+  char* const made = memory.get() + most_replicas_ * kReaderPieceBytes;
   std::vector<Replica> read;
-  for (int64_t position = begin; position < end; position += kImagePieceBytes) {
-    const int64_t stop = std::min(position + kImagePieceBytes, end);
+  for (int64_t position = begin; position < end; position += kReaderPieceBytes) {
+    const int64_t stop = std::min(position + kReaderPieceBytes, end);
     const int64_t first = first_element_ + position / element_bytes_;
     const int64_t last = first_element_ + stop / element_bytes_;
     for (const Shard& shard : shards_) {
-      absl::Status status = ReadImages(shard, first, last, memory.get(), &read);
+      absl::Status status = ReadReplicas(shard, first, last, memory.get(), &read);
       if (!status.ok()) return status;
       shard.runs.Visit(first, last, [&](const Run& run) {
         GatherRun(read, run, made + (run.output - first) * element_bytes_, collector);
@@ -130,8 +130,8 @@ absl::Status UnitReader::GatherFromImages(int64_t begin, int64_t end, char* out,
 
 // Reads those elements of a shard that lie in [first, last) of the output. They are adjacent in the
 // shard, so one read is enough.
-absl::Status UnitReader::ReadImages(const Shard& shard, int64_t first, int64_t last, char* scratch,
-                                    std::vector<Replica>* read) const {
+absl::Status UnitReader::ReadReplicas(const Shard& shard, int64_t first, int64_t last,
+                                      char* scratch, std::vector<Replica>* read) const {
   *read = shard.replicas;
   int64_t position = -1, size = 0;
   shard.runs.Visit(first, last, [&](const Run& run) {
@@ -140,13 +140,13 @@ absl::Status UnitReader::ReadImages(const Shard& shard, int64_t first, int64_t l
   });
   if (size == 0) return absl::OkStatus();
   for (Replica& replica : *read) {
-    if (replica.image == nullptr) continue;
+    if (replica.reader == nullptr) continue;
     const char* const from = replica.bytes + (position - replica.first_byte);
-    absl::Status status = replica.image->Read(from, size, scratch);
+    absl::Status status = replica.reader->Read(from, size, scratch);
     if (!status.ok()) return status;
-    replica.image->Release(from, size);
+    replica.reader->Release(from, size);
     replica = {scratch, position, nullptr};
-    scratch += kImagePieceBytes;
+    scratch += kReaderPieceBytes;
   }
   return absl::OkStatus();
 }

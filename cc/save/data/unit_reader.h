@@ -14,7 +14,7 @@
 #include "absl/types/span.h"
 #include "core/boxes/runs.h"
 #include "format/values/element_type.h"
-#include "images/memory_image.h"
+#include "images/byte_reader.h"
 #include "save/data/figures_collector.h"
 #include "save/data/sources.h"
 #include "save/plan/file_plan.h"
@@ -40,7 +40,7 @@ class UnitReader {
   const char* fixed_bytes() const { return fixed_; }
 
   // Writes the unit's bytes [begin, end) to `out` and returns the CRC of what is there then, even
-  // if the sources change meanwhile. Each byte of a value with an image is read once. `collector`
+  // if the sources change meanwhile. Each byte of a value with a reader is read once. `collector`
   // sees what is written to `out`, and is told how far replicas are from each other; it may be
   // null. REQUIRES: begin and end are multiples of the element's size.
   absl::StatusOr<absl::crc32c_t> Read(int64_t begin, int64_t end, char* out,
@@ -51,7 +51,7 @@ class UnitReader {
   struct Replica {
     const char* bytes;
     int64_t first_byte;
-    MemoryImage* image;  // null: the bytes are read where they are
+    ByteReader* reader;  // null: the bytes are read where they are
   };
 
   struct Shard {
@@ -59,10 +59,10 @@ class UnitReader {
     std::vector<Replica> replicas;
   };
 
-  // As Read(), in pieces whose bytes are read from their images first.
-  absl::Status GatherFromImages(int64_t begin, int64_t end, char* out,
+  // As Read(), in pieces that readers copy first.
+  absl::Status GatherFromReaders(int64_t begin, int64_t end, char* out,
                                 FiguresCollector* collector) const;
-  absl::Status ReadImages(const Shard& shard, int64_t first, int64_t last, char* scratch,
+  absl::Status ReadReplicas(const Shard& shard, int64_t first, int64_t last, char* scratch,
                           std::vector<Replica>* read) const;
   void Gather(int64_t begin, int64_t end, char* out, FiguresCollector* collector) const;
   void GatherRun(absl::Span<const Replica> replicas, const Run& run, char* out,
@@ -74,9 +74,9 @@ class UnitReader {
   const int64_t first_element_;
   std::vector<Shard> shards_;
   size_t most_replicas_ = 0;
-  bool has_images_ = false;
+  bool has_readers_ = false;
   const char* contiguous_ = nullptr;  // the unit's bytes, where they lie together in one source
-  MemoryImage* contiguous_image_ = nullptr;
+  ByteReader* contiguous_reader_ = nullptr;
   const char* fixed_ = nullptr;
 };
 

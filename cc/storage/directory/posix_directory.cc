@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "storage/directory/file_systems.h"
 #include "storage/directory/save_directory.h"
+#include "storage/posix/direct_writes.h"
 #include "storage/posix/posix_io.h"
 #include "storage/posix/scratch_directory.h"
 #include "storage/temporary_name.h"
@@ -36,13 +37,24 @@ bool IsSameFile(const struct stat& a, const struct stat& b) {
 
 class PosixNewFile : public NewFile {
  public:
-  PosixNewFile(PosixFile file, bool in_order) : file_(std::move(file)), in_order_(in_order) {}
+  // `name` in `directory`, which is open for as long as this object lives.
+  PosixNewFile(PosixFile file, bool in_order, int directory, std::string name)
+      : file_(std::move(file)),
+        in_order_(in_order),
+        directory_(directory),
+        name_(std::move(name)) {}
 
   absl::Status Reserve(int64_t size_bytes) override {
     return in_order_ ? absl::OkStatus() : file_.Reserve(size_bytes);
   }
 
+  void WriteDirectly(int64_t size_bytes) override {
+    if (in_order_ || !file_.WritesDirectly(size_bytes)) return;
+    direct_ = DirectWrites::Open(directory_, name_, &file_, size_bytes);
+  }
+
   absl::Status WriteAt(int64_t offset, absl::string_view bytes) override {
+    if (direct_ != nullptr) return direct_->WriteAt(offset, bytes);
     if (!in_order_) {
       bool refused = false;
       absl::Status status = file_.WriteAt(offset, bytes, &refused);
@@ -57,15 +69,24 @@ class PosixNewFile : public NewFile {
     return file_.Append(bytes);
   }
 
-  absl::Status Sync() override { return file_.Sync(); }
-  absl::Status Finish() override { return file_.Finish(); }
+  absl::Status Sync() override {
+    absl::Status status = direct_ == nullptr ? absl::OkStatus() : direct_->Flush();
+    return status.ok() ? file_.Sync() : status;
+  }
+  absl::Status Finish() override {
+    absl::Status status = direct_ == nullptr ? absl::OkStatus() : direct_->Flush();
+    return status.ok() ? file_.Finish() : status;
+  }
   bool refused_offset() const override { return refused_offset_; }
 
  private:
   const PosixFile file_;
   const bool in_order_;
+  const int directory_;
+  const std::string name_;
   int64_t position_ = 0;  // used in order
   std::atomic<bool> refused_offset_{false};
+  std::unique_ptr<DirectWrites> direct_;
 };
 
 // The file systems, by device, that were found to take bytes in order only. Never destroyed.
@@ -137,7 +158,7 @@ class PosixDirectory : public SaveDirectory {
       }
     }
     return std::unique_ptr<NewFile>(
-        std::make_unique<PosixNewFile>(*std::move(file), is_sequential()));
+        std::make_unique<PosixNewFile>(*std::move(file), is_sequential(), descriptor_.get(), name));
   }
 
   absl::StatusOr<std::unique_ptr<NameLock>> Lock(const std::string& name) override {

@@ -32,6 +32,10 @@ class NewFile {
   // is written.
   virtual absl::Status Reserve(int64_t size_bytes) = 0;
 
+  // Writes past the page cache from now on, where that pays. The file gets `size_bytes`, each byte
+  // once more. It is no error if that is not possible.
+  virtual void WriteDirectly(int64_t size_bytes) { (void)size_bytes; }
+
   // From any thread at any offset, unless the directory is sequential.
   virtual absl::Status WriteAt(int64_t offset, absl::string_view bytes) = 0;
 

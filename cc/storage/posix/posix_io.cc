@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <ctime>
 #include <utility>
 
@@ -147,6 +148,17 @@ absl::Status PosixFile::Reserve(int64_t size_bytes) const {
     return PosixError(absl::StrCat("cannot reserve ", size_bytes, " bytes for"), path_, errno);
   }
   return absl::OkStatus();
+}
+
+bool PosixFile::WritesDirectly(int64_t size_bytes) const {
+  // For less, the blocks that are on their way at the end take as long as they save.
+  constexpr int64_t kLeastBytes = 64 << 20;
+  const char* const setting = std::getenv("AUTODIST_DIRECT_WRITES");
+  const absl::string_view wanted = setting == nullptr ? "" : setting;
+  if (wanted == "always") return size_bytes > 0;
+  struct statfs file_system;
+  return wanted != "never" && size_bytes >= kLeastBytes &&
+         fstatfs(descriptor_.get(), &file_system) == 0 && file_system.f_type == EXT4_SUPER_MAGIC;
 }
 
 absl::Status PosixFile::Sync() const { return SyncDescriptor(descriptor_.get(), path_); }

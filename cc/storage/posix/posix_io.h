@@ -92,6 +92,11 @@ class PosixFile {
   // reserve is not an error.
   absl::Status Reserve(int64_t size_bytes) const;
 
+  // Whether a file of `size_bytes` on this file system is better written past the page cache
+  // (direct_writes.h). AUTODIST_DIRECT_WRITES settles it, "always" or "never"; else it is where
+  // that was measured to pay (docs/design/save-data.md).
+  bool WritesDirectly(int64_t size_bytes) const;
+
   // Returns once the bytes have reached the device.
   absl::Status Sync() const;
 

@@ -24,6 +24,7 @@ class Scenario:
         place: How the directory is named: `plain`, `link` (through a symbolic link), `relative` (to the current one).
         recovers: Whether the last save is that of a new saver, which recovers the checkpoints of the former.
         asynchronous: Whether all saves are made in the background, and awaited.
+        settings: Environment variables of the saves.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Scenario:
     place: str = "plain"
     recovers: bool = False
     asynchronous: bool = False
+    settings: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def is_first(self) -> bool:
@@ -81,6 +83,12 @@ MORE_SCENARIOS = (
         arguments={"keep_checkpoint_every_n_hours": 1e-9},
     ),
     Scenario("recovered checkpoints, retention", (1, 2, 3), keep=1, recovers=True),
+    Scenario(
+        "past the page cache, same prefix",
+        (None, None),
+        size=600_000,
+        settings={"AUTODIST_DIRECT_WRITES": "always"},
+    ),
     Scenario("in the background, same prefix", (None, None), asynchronous=True),
     Scenario("in the background, retention", (1, 2), keep=1, asynchronous=True),
     Scenario("another state file", (1, 2), keep=1, latest_filename="latest"),

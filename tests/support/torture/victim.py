@@ -89,6 +89,7 @@ def prefix_of(task: dict[str, Any]) -> Iterator[str]:
 
 def run_saver(shim: Shim, task: dict[str, Any]) -> dict[str, Any]:
     """Saves versions 1, 2, ... as the task lists their steps; the last one under the shim."""
+    os.environ.update(task["settings"])
     with prefix_of(task) as prefix, MODELS[task["kind"]](task) as model:
         return save_versions(shim, task, model, prefix)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
 from autodist.cluster.servers.server_status import NoAnswerError, ServerStub
@@ -68,6 +68,29 @@ class Members(Generic[Member]):
         """Whether a server lives, however busy it is; False for one whose address is not known."""
         known = self._stubs.get(member)
         return known is not None and known.answers(timeout_seconds)
+
+    def begin_incarnations(
+        self, members: Iterable[Member], timeout_seconds: float
+    ) -> Callable[[], dict[Member, int]]:
+        """Asks servers at once who they are.
+
+        Returns a function that waits for the answers: the incarnations of those that tell them.
+
+        Args:
+          members: the servers to ask; those whose address is not known are left out.
+          timeout_seconds: how long to wait for an answer.
+        """
+        known = [(member, self._stubs.get(member)) for member in members]
+        pending = [(m, stub.begin_status(timeout_seconds)) for m, stub in known if stub is not None]
+
+        def wait() -> dict[Member, int]:
+            found = {}
+            for member, answer in pending:
+                with contextlib.suppress(NoAnswerError):
+                    found[member] = answer().incarnation
+            return found
+
+        return wait
 
     def absences(self, members: Iterable[Member], timeout_seconds: float) -> dict[Member, Absence]:
         """Asks servers at once who they are.

@@ -16,14 +16,13 @@ from typing import Any
 import tensorflow as tf
 
 from autodist import _native
-from autodist.graph.building.ops.builder import is_cpu
 from autodist.graph.building.variables.placement import PlacedVariable
 from autodist.graph.context.context import Context
 from autodist.graph.original.ops import op_types
 from autodist.graph.original.variables.saved_reads import SavedRead, reading_chain
 from autodist.graph.rules.table import rule
 from autodist.layout import Box, Grid, RequestEntry
-from autodist.tf_nodes import constants, marks, save_nodes
+from autodist.tf_nodes import constants, device_memory, marks, save_nodes
 
 
 def has_known_names(_: Context, op: Any) -> bool:
@@ -107,7 +106,7 @@ class _Entries:
     ) -> None:
         """Every shard and replica of a variable.
 
-        `read` copies one from elsewhere to a CPU of the op's process.
+        `read` copies one that is not read in place to a CPU of the op's process.
         """
         base = Box.parse(spec) if spec else None
         grid = variable.grid
@@ -117,7 +116,10 @@ class _Entries:
                 text = spec_of(box, grid, base) or spec
                 dtype = variable.logical.dtype
                 self.parts.append(RequestEntry.of_variable(name, text, handle, dtype, how))
-                if not (is_cpu(handle.device) and self._is_at_host(handle.device)):
+                if not (
+                    device_memory.is_in_place(handle.device, dtype)
+                    and self._is_at_host(handle.device)
+                ):
                     self._add(name, text, how, (None, len(self.tensors)))
                     self.tensors.append(read(handle))
                     continue
@@ -195,9 +197,9 @@ def _aggregation(variable: PlacedVariable, asked: str) -> str:
 
 
 def _reader(context: Context, variable: PlacedVariable) -> Callable[[Any], Any]:
-    """Copies a shard from an accelerator or another task.
+    """Copies a shard from elsewhere.
 
-    The op reads in place what its process has in CPU memory.
+    The op reads in place what its process has (`device_memory`).
     """
 
     def read(handle: Any) -> Any:

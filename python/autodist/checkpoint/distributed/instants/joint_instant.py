@@ -183,7 +183,7 @@ class JointInstant:
             ArgumentError: No variable is taken.
         """
         if not self._joins:
-            snapshots.refuse("the saver takes no resource variable on a CPU")
+            snapshots.refuse("the saver takes no resource variable on a CPU or GPU")
         with tf.device(task_names.processor_of(self._chief)):
             lead = _native.ops().autodist_lead_instant(
                 self._listener.listener,

@@ -104,6 +104,7 @@ class ClusterRestore:
             tf.errors.ResourceExhaustedError: A task has too little memory.
         """
         with contextlib.closing(self._control):
+            self._control.begin()
             while not self._has_restored(prefix, run_others, running):
                 pass
 
@@ -257,13 +258,15 @@ class ClusterRestore:
         if verify_first:
             with _status_errors():
                 plan.verify()
-            run_others()
+            with self._control.naming_lost_tasks():
+                run_others()
         self._has_begun = True
         self._fill(feeds, plan, live=True)
         if not verify_first:
             with _status_errors():
                 plan.verify()
-            run_others()
+            with self._control.naming_lost_tasks():
+                run_others()
         self._control.run(self._graph.publish, feeds)
 
     def _check(self, feeds: dict[Any, Any], plan: Any) -> None:

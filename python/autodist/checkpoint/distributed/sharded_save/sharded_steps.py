@@ -121,6 +121,7 @@ class ShardedSave(reusable_save.ReusableSave):
             tf.errors.OpError: What else went wrong, with the path or variable.
         """
         start = time.monotonic()
+        self._control.begin()
         running.begin(0)
         prefix = paths.absolute(prefix)
         directory = f"{prefix}_temp-{secrets.token_hex(6)}"

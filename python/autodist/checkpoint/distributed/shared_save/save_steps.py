@@ -159,6 +159,7 @@ class SharedSave(reusable_save.ReusableSave):
             tf.errors.OpError: What else went wrong, with the path or variable.
         """
         start = time.monotonic()
+        self._control.begin()
         feeds = {
             self._graph.save_id: secrets.token_hex(8),
             self._graph.lease: int(self._transport.timeout_seconds * LEASE_FACTOR) + 1,

@@ -34,7 +34,7 @@ class ControlSession:
     Attributes:
         graph: Its graph.
         broken: Whether a task was lost, or its session there; then another session is needed.
-        lost: The tasks that do not answer.
+        lost: The tasks that do not answer, or that restarted since `begin`.
     """
 
     def __init__(
@@ -59,10 +59,20 @@ class ControlSession:
         self._tasks = sorted({master, *involved})
         self._timeout = timeout_seconds
         self.lost: list[str] = []
+        self._noted: Callable[[], dict[str, int]] = dict
         self._session, self._end = own_sessions.open_session(
             self, target, self.graph, task_names.filters_of(self._tasks)
         )
         self._find()
+
+    def begin(self) -> None:
+        """Notes which processes serve the tasks now: at the beginning of each save or restore.
+
+        If others do before its end, the save or restore raises `UnavailableError`. Waits only until
+        the addresses of the tasks are known.
+        """
+        self._await_addresses()
+        self._noted = liveness.begin_to_note(self._target, self._tasks, self._timeout)
 
     def run(self, fetches: Any, feeds: dict[Any, Any]) -> Any:
         """Runs ops of the graph.
@@ -98,7 +108,7 @@ class ControlSession:
         """Returns the result of a run; raises as `run` does."""
         while not concurrent.futures.wait([running], max(1.0, self._timeout * _PATIENCE)).done:
             self._check_tasks(None)
-        with self._naming_lost_tasks():
+        with self.naming_lost_tasks():
             try:
                 return running.result()
             except tf.errors.OpError as error:
@@ -253,19 +263,36 @@ class ControlSession:
         self._end()
 
     @contextlib.contextmanager
-    def _naming_lost_tasks(self) -> Iterator[None]:
+    def naming_lost_tasks(self) -> Iterator[None]:
+        """Has errors of runs in the block name tasks that are lost or restarted."""
         try:
             yield
         except LOST as error:
             self._give_up()
             self._check_tasks(error)
             raise
+        except tf.errors.FailedPreconditionError as error:
+            # A new process knows nothing of the save or restore, and its variables have no values.
+            self._check_restarts(error)
+            raise
 
     def _check_tasks(self, error: Any) -> None:
-        """Raises if tasks do not answer."""
+        """Raises if tasks do not answer, or if others answer in their place."""
         unreachable = liveness.unreachable(self._target, self._master, self._tasks, self._timeout)
-        if not unreachable:
+        if unreachable:
+            self._give_up()
+            self.lost = unreachable
+            raise task_calls.lost_error(unreachable, self._timeout, error) from error
+        self._check_restarts(error)
+
+    def _check_restarts(self, error: Any) -> None:
+        """Raises if other processes serve tasks than when the save or restore began."""
+        noted = self._noted()
+        # Their answers are awaited once.
+        self._noted = lambda: noted
+        restarted = liveness.restarted(self._target, noted, self._timeout)
+        if not restarted:
             return
         self._give_up()
-        self.lost = unreachable
-        raise task_calls.lost_error(unreachable, self._timeout, error) from error
+        self.lost = restarted
+        raise task_calls.restarted_error(restarted, error) from error

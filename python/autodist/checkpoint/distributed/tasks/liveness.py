@@ -10,7 +10,7 @@ still runs ops. An address is used only if the process there has the task's inca
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import tensorflow as tf
 
@@ -81,6 +81,36 @@ def unreachable(
         for task, answer in asked.items()
         if not answer.done() or answer.exception() is not None or not answer.result()
     )
+
+
+def begin_to_note(
+    target: task_names.SessionTarget, involved: Iterable[str], timeout_seconds: float
+) -> Callable[[], dict[str, int]]:
+    """Begins to ask which processes serve tasks now, for `restarted`.
+
+    Returns a function that waits for the answers: the incarnations of the tasks that tell them.
+
+    Args:
+        target: The target of the user's session.
+        involved: The tasks. Those whose addresses are not known are left out.
+        timeout_seconds: How long to wait for an answer.
+    """
+    wait = _MEMBERS.begin_incarnations([(target.address, t) for t in involved], timeout_seconds)
+    return lambda: {task: incarnation for (_, task), incarnation in wait().items()}
+
+
+def restarted(
+    target: task_names.SessionTarget, noted: Mapping[str, int], timeout_seconds: float
+) -> list[str]:
+    """Returns the tasks that another process serves by now, sorted.
+
+    Args:
+        target: The target of the user's session.
+        noted: The incarnations of tasks.
+        timeout_seconds: How long to wait for an answer. A task that does not answer is left out.
+    """
+    now = begin_to_note(target, noted, timeout_seconds)()
+    return sorted(task for task, incarnation in now.items() if incarnation != noted[task])
 
 
 def lives(target: task_names.SessionTarget, task: str | None, timeout_seconds: float) -> bool:

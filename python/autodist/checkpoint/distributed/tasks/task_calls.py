@@ -102,6 +102,19 @@ def lost_error(unreachable: Iterable[str], timeout_seconds: float, cause: Any) -
     return tf.errors.UnavailableError(None, None, ": ".join([message, *said[:1]]))
 
 
+def restarted_error(restarted: Iterable[str], cause: Any) -> Any:
+    """Returns the error that names tasks which other processes serve by now.
+
+    Args:
+        restarted: The tasks.
+        cause: TensorFlow's error, or `None`.
+    """
+    message = f"{', '.join(restarted)} restarted meanwhile, so its variables are lost"
+    lines = run_errors.text_of(cause).splitlines() if cause is not None else []
+    said = [line for line in lines if not line.endswith(":")]
+    return tf.errors.UnavailableError(None, None, ": ".join([message, *said[:1]]))
+
+
 def await_call(
     asked: concurrent.futures.Future[Any],
     timeout_seconds: float,

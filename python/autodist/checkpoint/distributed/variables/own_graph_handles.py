@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from autodist import _native
-from autodist.tf_nodes import variable_ops
+from autodist.tf_nodes import device_memory, variable_ops
 
 _ATTRIBUTES = ("container", "shared_name", "dtype", "shape")
 
@@ -53,8 +53,11 @@ def _is_processor(device: str) -> bool:
 
 
 def is_pinnable(variable: PlacedVariable) -> bool:
-    """Tells whether a variable can be read and written in place, in a CPU's memory."""
-    return variable.type == variable_ops.RESOURCE and is_in_processor_memory(variable)
+    """Tells whether a variable can be read and written in place, where it lies."""
+    return variable.type == variable_ops.RESOURCE and (
+        is_in_processor_memory(variable)
+        or device_memory.is_in_place(variable.device, tf.as_dtype(variable.get_attr("dtype")))
+    )
 
 
 class OwnHandles:
