@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from autodist.workbench import errors
 from autodist.workbench.commands.conversion import Conversion, convert
@@ -50,6 +51,23 @@ def test_numpy_reads_what_is_exported(stock, tmp_path):
                 np.testing.assert_array_equal(opened[name], np.asarray(value, opened[name].dtype))
         import_npz(path, str(tmp_path / f"t{number}"), limits=LIMITS)
         assert_same_files(tmp_path / f"t{number}", stock)
+
+
+def test_a_string_without_axes_is_exported(tmp_path):
+    """As every checkpoint of `tf.train.Checkpoint` has one."""
+    graph = save(tmp_path / "m", [whole("_CHECKPOINTABLE_OBJECT_GRAPH", b"\x0a\x01x")])
+    export_npz(graph, str(tmp_path / "archive.npz"))
+    with np.load(tmp_path / "archive.npz") as opened:
+        assert opened["_CHECKPOINTABLE_OBJECT_GRAPH"].item() == b"\x0a\x01x"
+    import_npz(str(tmp_path / "archive.npz"), str(tmp_path / "t"))
+    assert_same_files(tmp_path / "t", graph)
+
+
+@pytest.mark.parametrize(("dtype", "hint"), [("bfloat16", "Cast it, as"), ("int4", "Leave it out")])
+def test_what_an_archive_cannot_hold_is_cast_or_left_out(tmp_path, dtype, hint):
+    path = save(tmp_path / "m", [whole("a", tf.cast([1, 2], dtype))])
+    with pytest.raises(errors.UnsupportedError, match=hint):
+        export_npz(path, str(tmp_path / "m.npz"))
 
 
 def test_what_numpy_writes_is_imported(tmp_path):

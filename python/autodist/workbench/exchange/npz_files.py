@@ -154,9 +154,11 @@ def _refuse(name: str, values: StoredTensor | Values) -> None:
     if values.dtype != "string" and (
         values.dtype == "variant" or dtypes.numpy_dtype(values.dtype).kind not in _KINDS
     ):
+        is_float = "float" in values.dtype
+        cast = f"Cast it, as with --cast {values.dtype}=float32, or leave" if is_float else "Leave"
         raise errors.UnsupportedError(
-            f"tensor {printable(name)!r}: NumPy's archives cannot hold {values.dtype}. Cast it, as "
-            f"with --cast {values.dtype}=float32, or leave it out with --drop"
+            f"tensor {printable(name)!r}: NumPy's archives cannot hold {values.dtype}. {cast} it out "
+            "with --drop"
         )
     try:
         name.encode()

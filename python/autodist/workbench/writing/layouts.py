@@ -18,6 +18,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from autodist import _log
 from autodist.workbench.errors import ArgumentError
 from autodist.workbench.writing.stored import Box, Dims
 
@@ -119,7 +120,8 @@ def spread(sizes: Sequence[int], file_count: int) -> list[int]:
     """
     if len(sizes) < file_count:
         raise ArgumentError(
-            f"{len(sizes)} pieces cannot be spread over {file_count} data files: each must hold one"
+            f"{_log.count(len(sizes), 'piece')} cannot be spread over {file_count} data files: each must "
+            "hold one"
         )
     held = [0] * file_count
     counts = [0] * file_count

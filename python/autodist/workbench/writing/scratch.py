@@ -179,7 +179,8 @@ def load_strings(tensor: StoredTensor, limits: Limits) -> np.ndarray[Any, Any]:
             ) from error
         array = np.empty(len(strings), object)
         array[:] = strings
-        values[_region(piece.box)] = array.reshape(piece.box.extent)
+        # NumPy would put a scalar array into an object, not the bytes that are in it.
+        values[_region(piece.box)] = array.reshape(piece.box.extent) if tensor.shape else array[0]
     return values
 
 
