@@ -448,3 +448,20 @@ def test_name_maps(tmp_path):
         (tmp_path / name).write_text(text)
         with pytest.raises(errors.ArgumentError, match="no map of names"):
             read_name_map(tmp_path / name)
+
+
+def test_slices_that_lack_rows_are_named_by_every_command(tmp_path, run):
+    """Stock saves them; it fails to restore them."""
+    path = save(tmp_path / "m", [("p", "6 2 0,2:-", np.ones((2, 2), np.float32)), whole("w", 1.0)])
+    for arguments in (
+        ("convert", path, tmp_path / "t", "--whole"),
+        ("convert", path, tmp_path / "t", "--cast", "float32=float16"),
+        ("export", path, tmp_path / "t.npz"),
+        ("export", path, tmp_path / "t.safetensors"),
+        ("average", path, path, "--output", tmp_path / "t"),
+    ):
+        code, out, err = run(*arguments)
+        assert (code, out, err.count("\n")) == (1, "", 1)
+        assert "tensor 'p'" in err
+        assert "rows [2, 6) are missing" in err
+    assert run("export", path, tmp_path / "t.npz", "--drop", "p")[0] == 0

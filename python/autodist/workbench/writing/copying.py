@@ -23,7 +23,7 @@ from autodist.workbench.writing.stored import (
     StoredPiece,
     StoredTensor,
 )
-from autodist.workbench.writing.values import Values, stored_boxes
+from autodist.workbench.writing.values import Values, named, stored_boxes
 
 Progress = Callable[[int, int], None]
 """Called with the bytes done so far, and how many there are in all."""
@@ -152,13 +152,14 @@ class PieceWriter:
         self._advance(sum(size for _, _, size in parts))
 
     def _gather(self, piece: PlannedPiece, tensor: StoredTensor) -> None:
-        piece.crc = tables.module().gather_box(
-            stored_boxes(tensor),
-            (tuple(self._files[piece.file]), piece.offset, piece.box.start, piece.box.extent),
-            dtypes.element_bytes(piece.dtype),
-            self._limits.threads,
-            self._limits.block_bytes,
-        )
+        with named(tensor):
+            piece.crc = tables.module().gather_box(
+                stored_boxes(tensor),
+                (tuple(self._files[piece.file]), piece.offset, piece.box.start, piece.box.extent),
+                dtypes.element_bytes(piece.dtype),
+                self._limits.threads,
+                self._limits.block_bytes,
+            )
         self._advance(piece.size)
 
     def _compute(self, piece: PlannedPiece, values: Values) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from autodist._log import printable
+from autodist.workbench import errors
 from autodist.workbench.reading import dtypes, tables
 from autodist.workbench.writing.stored import Box, StoredTensor
 
@@ -36,16 +39,28 @@ def read_elements(tensor: StoredTensor, box: Box, begin: int, end: int) -> np.nd
 
     array = np.empty(end - begin, dtypes.numpy_dtype(tensor.dtype))
     if end > begin:
-        tables.module().read_box(
-            stored_boxes(tensor),
-            box.start,
-            box.extent,
-            array.itemsize,
-            begin,
-            end,
-            array.view(np.uint8).data,
-        )
+        with named(tensor):
+            tables.module().read_box(
+                stored_boxes(tensor),
+                box.start,
+                box.extent,
+                array.itemsize,
+                begin,
+                end,
+                array.view(np.uint8).data,
+            )
     return array
+
+
+@contextlib.contextmanager
+def named(tensor: StoredTensor) -> Iterator[None]:
+    """Turns what `_tables` says of the pieces of a tensor into an error that names it."""
+    try:
+        yield
+    except (tables.module().DamagedError, tables.module().UnsupportedError) as error:
+        raise errors.DamagedError(
+            f"tensor {printable(tensor.name)!r} cannot be read: {error}. --drop leaves it out"
+        ) from error
 
 
 def stored_boxes(tensor: StoredTensor) -> list[tuple[Any, ...]]:
