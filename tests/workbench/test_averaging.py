@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from autodist.workbench import errors
 from autodist.workbench.commands.averaging import average
@@ -102,9 +103,11 @@ def test_checkpoints_of_other_models_are_refused(checkpoints, tmp_path, change, 
         average([checkpoints[0], other], str(tmp_path / "t"))
 
 
-@pytest.mark.parametrize("weights", [[1], [0, 0], [-1, 2], [float("nan"), 1], [float("inf"), 1]])
+@pytest.mark.parametrize(
+    "weights", [[1], [0, 0], [-1, 2], [float("nan"), 1], [float("inf"), 1], [1e308, 1e308]]
+)
 def test_weights_that_are_none(checkpoints, tmp_path, weights):
-    with pytest.raises(errors.ArgumentError, match="weights"):
+    with pytest.raises(errors.ArgumentError, match=r"weights (\[|for)"):
         average(checkpoints[:2], str(tmp_path / "t"), weights=weights)
 
 
@@ -121,3 +124,14 @@ def test_damage_is_not_averaged(checkpoints, tmp_path):
     with pytest.raises(errors.DamagedError, match="'a'"):
         average(checkpoints, str(tmp_path / "t"), take=["step"])
     assert not (tmp_path / "t.index").exists()
+
+
+def test_the_mean_of_large_numbers_is_finite(tmp_path):
+    most = np.finfo(np.float64).max
+    first = [whole("a", np.array([most, -most, np.inf, np.nan, 1.0]))]
+    second = [whole("a", np.array([most, -most, 1.0, 1.0, 3.0]))]
+    sources = [save(tmp_path / "a", first), save(tmp_path / "b", second)]
+    for weights, last in (([1.0, 1.0], 2.0), ([8e307, 8e307], 2.0), ([3e307, 9e307], 2.5)):
+        average(sources, str(tmp_path / "t"), weights=weights, overwrite=True)
+        mean = tf.train.load_variable(str(tmp_path / "t"), "a")
+        np.testing.assert_allclose(mean, [most, -most, np.inf, np.nan, last], rtol=1e-15)

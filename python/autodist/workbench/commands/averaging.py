@@ -129,9 +129,10 @@ def _shares(count: int, weights: Sequence[float] | None) -> list[float]:
         return [1.0] * count
     if len(weights) != count:
         raise ArgumentError(f"{len(weights)} weights for {count} checkpoints")
-    if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not sum(weights):
+    # Their sum is finite only if all of them are.
+    if not all(weight >= 0 for weight in weights) or not 0 < sum(weights) < math.inf:
         raise ArgumentError(
-            f"weights {list(weights)}: expected numbers of 0 or more, and at least one above 0"
+            f"weights {list(weights)}: expected numbers of 0 or more whose sum is above 0 and finite"
         )
     return [float(weight) for weight in weights]
 

@@ -134,4 +134,17 @@ class AverageValues:
             for tensor, weight in zip(self._tensors, self._weights, strict=True):
                 total += read_elements(tensor, box, begin, end).astype(wide) * weight
             total /= sum(self._weights)
+            too_large = ~np.isfinite(total)
+            if too_large.any():
+                # The sum of large numbers may be infinite, and their mean is not.
+                total[too_large] = self._sum_of_shares(box, begin, end, wide)[too_large]
             return total.astype(target)
+
+    def _sum_of_shares(self, box: Box, begin: int, end: int, wide: type) -> Any:
+        most = max(self._weights)
+        weights = [weight / most for weight in self._weights]
+        shares = [weight / sum(weights) for weight in weights]
+        return sum(
+            read_elements(tensor, box, begin, end).astype(wide) * share
+            for tensor, share in zip(self._tensors, shares, strict=True)
+        )
