@@ -237,6 +237,36 @@ def test_hooks_end_a_training_only_if_that_was_chosen(action: str, tmp_path: Pat
             assert told[-1] == 5
 
 
+def test_a_stock_hook_goes_on_from_the_latest_after_a_restart(tmp_path: Path) -> None:
+    """It saves the step that it restored once more, over the prefix in use."""
+
+    def train(bad_step: int) -> None:
+        with tf.Graph().as_default():
+            step = tf1.train.get_or_create_global_step()
+            w = tf1.get_variable("w", initializer=GOOD, use_resource=True)
+            with tf.control_dependencies([step.assign_add(1)]):
+                next_value = tf.where(tf.equal(step, bad_step), tf.constant(BAD), tf.constant(GOOD))
+                advance = w.assign(next_value)
+            hook = tf1.train.CheckpointSaverHook(
+                str(tmp_path), save_steps=1, saver=saver_of({"nonfinite"})
+            )
+            with tf1.train.MonitoredTrainingSession(
+                checkpoint_dir=str(tmp_path),
+                hooks=[hook],
+                save_checkpoint_secs=None,
+                save_summaries_steps=None,
+            ) as session:
+                for _ in range(3):
+                    session.run(advance)
+
+    with pytest.raises(RefusedCheckpointError, match=r"model\.ckpt-3"):
+        train(bad_step=3)
+    assert latest_of(tmp_path) == "model.ckpt-2"
+    train(bad_step=0)
+    assert latest_of(tmp_path) == "model.ckpt-5"
+    assert not evidence_of(tmp_path / "model.ckpt-3").is_refused
+
+
 def test_what_nobody_checked_is_refused(session: Any, variable: Any, tmp_path: Path) -> None:
     del variable
     saver = saver_of({"nonfinite"})

@@ -158,6 +158,8 @@ class PlanningSaver(retention.RetainingSaver):
         # The step is read once, so that all files have the same step even if training goes on.
         if global_step is not None and not isinstance(global_step, tf.compat.integral_types):
             global_step = tf.compat.v1.train.global_step(sess, global_step)
+        # A step of NumPy, too: JSON and others know integers of Python alone.
+        global_step = None if global_step is None else int(global_step)
         prefix = save_arguments.prefix_of(save_path, global_step, is_padded=self._pad_step_number)
         metrics = dict(arguments.metrics)
         if options.keep_best is not None:
