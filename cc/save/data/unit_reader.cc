@@ -19,6 +19,10 @@ namespace {
 // packs tensors without gaps. Then the result goes through a buffer that fits into the L1 cache.
 constexpr int64_t kScratchBytes = 16384;
 
+// How many bytes of each replica are compared before they are reduced: those of two, and the
+// result, stay in the L1 cache.
+constexpr int64_t kComparedBytes = 8192;
+
 // How many bytes of each replica its reader copies at a time; a multiple of any element's size.
 constexpr int64_t kReaderPieceBytes = 64 << 10;
 
@@ -107,7 +111,7 @@ absl::StatusOr<absl::crc32c_t> UnitReader::Read(int64_t begin, int64_t end, char
 }
 
 absl::Status UnitReader::GatherFromReaders(int64_t begin, int64_t end, char* out,
-                                          FiguresCollector* collector) const {
+                                           FiguresCollector* collector) const {
   // Holds the bytes of all replicas, and then the result of the reduction.
   std::unique_ptr<char[]> memory(new char[(most_replicas_ + 1) * kReaderPieceBytes]);
   char* const made = memory.get() + most_replicas_ * kReaderPieceBytes;
@@ -171,8 +175,7 @@ void UnitReader::GatherRun(absl::Span<const Replica> replicas, const Run& run, c
   }
   const bool compares =
       collector != nullptr && aggregation_ == Aggregation::kMean && IsFloat(arithmetic_.type);
-  // What is compared is still in the cache if it is little.
-  const int64_t piece_bytes = compares ? kScratchBytes : std::max<int64_t>(size, 1);
+  const int64_t piece_bytes = compares ? kComparedBytes : std::max<int64_t>(size, 1);
   absl::InlinedVector<const void*, 8> sources(replicas.size());
   for (int64_t begin = 0; begin < size; begin += piece_bytes) {
     for (size_t i = 0; i < sources.size(); ++i) {
