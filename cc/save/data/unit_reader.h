@@ -61,9 +61,9 @@ class UnitReader {
 
   // As Read(), in pieces that readers copy first.
   absl::Status GatherFromReaders(int64_t begin, int64_t end, char* out,
-                                FiguresCollector* collector) const;
+                                 FiguresCollector* collector) const;
   absl::Status ReadReplicas(const Shard& shard, int64_t first, int64_t last, char* scratch,
-                          std::vector<Replica>* read) const;
+                            std::vector<Replica>* read) const;
   void Gather(int64_t begin, int64_t end, char* out, FiguresCollector* collector) const;
   void GatherRun(absl::Span<const Replica> replicas, const Run& run, char* out,
                  FiguresCollector* collector) const;
