@@ -3,9 +3,9 @@
 #include "images/early_protection.h"
 
 #include <sched.h>
+#include <time.h>
 
 #include <algorithm>
-#include <chrono>
 #include <iterator>
 
 #include "system_memory/pages.h"
@@ -13,15 +13,20 @@
 namespace autodist {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr int64_t kPieceBytes = 64 << 10;
 constexpr size_t kPiecesInHugePage = kHugePageBytes / kPieceBytes;
 // To protect 2 MiB takes some microseconds if they are one huge page, and 100 or more if not.
-constexpr std::chrono::microseconds kMostForHugePage(50);
+constexpr int64_t kMostNanosecondsForHugePage = 50'000;
 constexpr int kMostRounds = 6;
 // To close so many pieces takes about a millisecond.
 constexpr int64_t kFewPieces = 256;
+
+// Of the processor, so that it makes no difference how busy the machine is.
+int64_t ThreadNanoseconds() {
+  timespec time = {};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return time.tv_sec * 1'000'000'000 + time.tv_nsec;
+}
 
 int64_t PieceNumber(const char* at) { return reinterpret_cast<intptr_t>(at) / kPieceBytes; }
 
@@ -86,9 +91,10 @@ absl::Status EarlyProtection::CloseGroup(const Region& region, size_t first, siz
   const MemoryRange pages = PartOf(region, first, last);
   const std::lock_guard<std::mutex> lock(mutex_);
   std::fill_n(pieces_.begin() + region.first_piece + first, last - first, kClosed);
-  const Clock::time_point begin = Clock::now();
+  const int64_t begin = ThreadNanoseconds();
   absl::Status status = guard_.Protect(pages);
-  const bool is_huge = pages.size == kHugePageBytes && Clock::now() - begin < kMostForHugePage;
+  const bool is_huge =
+      pages.size == kHugePageBytes && ThreadNanoseconds() - begin < kMostNanosecondsForHugePage;
   if (!status.ok() || !is_huge) return status;
   status = guard_.Unprotect(pages);
   if (status.ok()) {

@@ -46,6 +46,10 @@ class MemoryImage : public ByteReader {
   // protected.
   virtual absl::Status Take(absl::Span<const MemoryRange> ranges) = 0;
 
+  // After Take(), once writers may go on: lets go of ranges that have moved since Prepare(). Call
+  // it before their memory is freed.
+  virtual void LeaveFormer() {}
+
   // Ends the image. REQUIRES: no thread reads any more. An error means: what was read may not be as
   // it was at the instant.
   virtual absl::Status Finish() = 0;

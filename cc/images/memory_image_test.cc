@@ -145,6 +145,26 @@ TEST(RangesThatMovedAreTakenWhereTheyAre) {
   }
 }
 
+TEST(RangesThatMovedAreFreeAgain) {
+  for (const bool leaves_early : {true, false}) {
+    for (const MakeImage& make : AllImages()) {
+      Buffers former(kSizes), buffers(kSizes);
+      buffers.Fill(4);
+      const std::vector<std::string> wanted = buffers.Contents();
+      const std::unique_ptr<MemoryImage> image = make();
+      ExpectOk(image->Prepare(former.ranges()));
+      ExpectOk(image->Take(buffers.ranges()));
+      if (leaves_early) image->LeaveFormer();
+      std::vector<std::string> found;
+      ExpectOk(ReadAll(image.get(), buffers.ranges(), 1 << 20, &found));
+      EXPECT_TRUE(found == wanted);
+      ExpectOk(image->Finish());
+      // Nobody handles writes any more, so a protected page would stop this thread for ever.
+      former.Fill(5);
+    }
+  }
+}
+
 TEST(RangesOfAnotherSizeAreRefused) {
   for (const MakeImage& make : AllImages()) {
     Buffers before(std::vector<int64_t>{1 << 20}), after(std::vector<int64_t>{2 << 20});

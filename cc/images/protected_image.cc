@@ -40,6 +40,23 @@ int64_t GrainOf(const ProtectionOptions& options, absl::Span<const MemoryRange> 
   return HasHugePages() && has_room ? kHugePageBytes : kSmallGrainBytes;
 }
 
+// Blocks all signals of this thread. A signal handler that wrote to a protected page would wait for
+// the thread that handles it, which may be this one, or wait for a mutex that this one holds.
+class AllSignalsBlocked {
+ public:
+  AllSignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before_);
+  }
+  ~AllSignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  AllSignalsBlocked(const AllSignalsBlocked&) = delete;
+  AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
 }  // namespace
 
 ProtectedImage::~ProtectedImage() { (void)Finish(); }
@@ -69,16 +86,16 @@ absl::Status ProtectedImage::Prepare(absl::Span<const MemoryRange> ranges) {
   // With chunks of huge pages this image splits none. But a fork or another save may have split
   // some.
   moves_ = grain < kHugePageBytes ? Moves::kOnce : Moves::kAgain;
+  former_.reserve(guarded_.size());
   status = StartHandlers();
-  return status.ok() ? early_.Begin() : status;
+  if (!status.ok()) return status;
+  const AllSignalsBlocked blocked;
+  return early_.Begin();
 }
 
 absl::Status ProtectedImage::StartHandlers() {
-  // The threads block all signals. A signal handler that ran in one of them and wrote to a
-  // protected page would wait for that same thread.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, &before);
+  // The threads inherit this.
+  const AllSignalsBlocked blocked;
   absl::Status status;
   try {
     for (int i = 0; i < options_.handler_count; ++i) handlers_.emplace_back([this] { Handle(); });
@@ -86,14 +103,16 @@ absl::Status ProtectedImage::StartHandlers() {
     status =
         absl::ResourceExhaustedError(absl::StrCat("no thread for protected pages: ", error.what()));
   }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
   return status;
 }
 
 absl::Status ProtectedImage::Take(absl::Span<const MemoryRange> ranges) {
-  if (!chunks_->Place(ranges)) return MovedError();
-  CopyEdges();
-  absl::Status status = GuardAll(chunks_->interiors());
+  const AllSignalsBlocked blocked;
+  absl::Status status = MovedError();
+  if (chunks_->Place(ranges)) {
+    CopyEdges();
+    status = GuardAll(chunks_->interiors());
+  }
   if (!status.ok() && !LeavesAll()) guard_.Abandon();
   return status;
 }
@@ -106,15 +125,22 @@ absl::Status ProtectedImage::GuardAll(absl::Span<const MemoryRange> ranges) {
         guarded_[i].size != pages.size) {
       absl::Status status = guard_.Watch(pages);
       if (!status.ok()) return status;
-      // The former range may be other memory by now, so the guard is not asked to leave it.
       if (i < guarded_.size()) {
-        guarded_[i] = pages;
+        former_.push_back(std::exchange(guarded_[i], pages));
       } else {
         guarded_.push_back(pages);
       }
     }
   }
   return early_.Complete(ranges);
+}
+
+void ProtectedImage::LeaveFormer() {
+  // Early protection is still on most of them.
+  for (const MemoryRange& pages : std::exchange(former_, {})) {
+    const absl::Status status = guard_.Leave(pages);
+    if (!status.ok()) GiveUp(status);
+  }
 }
 
 void ProtectedImage::CopyEdges() {
@@ -193,7 +219,6 @@ void ProtectedImage::Handle() {
 absl::Status ProtectedImage::HandleFault(char* page) {
   const absl::StatusOr<bool> was_early = early_.HandleWrite(page);
   if (!was_early.ok() || *was_early) return was_early.status();
-  const RightOfWay::Taken taken(&way_);
   Chunk* const chunk = chunks_->Find(page);
   // The page no longer belongs to a variable.
   if (chunk == nullptr) return guard_.Unprotect({page, kMemoryPageBytes});
@@ -204,6 +229,7 @@ absl::Status ProtectedImage::HandleFault(char* page) {
     if (state != kBusy) guard_.Wake(page);
     return absl::OkStatus();
   }
+  const RightOfWay::Taken taken(&way_);
   absl::Status status = side_->Put(chunk->begin, chunk->size, &chunk->place);
   // Also if the image fails, the writer goes on.
   chunk->state.store(status.ok() ? kCopied : kLost, std::memory_order_release);
@@ -250,9 +276,14 @@ bool ProtectedImage::LeavesAll() {
   is_leaving_ = true;
   bool all = true;
   for (const MemoryRange& pages : guarded_) {
+    // The kernel would also leave a range that nobody watches, but not unprotect a page of it.
+    if (!guard_.Unprotect({pages.begin, kMemoryPageBytes}).ok()) all = false;
     if (!guard_.Leave(pages).ok()) all = false;
   }
   guarded_.clear();
+  for (const MemoryRange& pages : std::exchange(former_, {})) {
+    if (!guard_.Leave(pages).ok()) all = false;
+  }
   return all;
 }
 

@@ -58,6 +58,7 @@ class ProtectedImage : public MemoryImage {
   absl::Status Take(absl::Span<const MemoryRange> ranges) override;
   absl::Status Read(const char* at, int64_t size, char* to) override;
   void Release(const char* at, int64_t size) override;
+  void LeaveFormer() override;
   absl::Status Finish() override;
   ImageReport report() const override { return report_; }
 
@@ -89,6 +90,7 @@ class ProtectedImage : public MemoryImage {
   std::vector<MemoryRange> to_move_;
   Moves moves_ = Moves::kOnce;
   std::vector<MemoryRange> guarded_;  // the ranges that the guard watches
+  std::vector<MemoryRange> former_;   // that it still watches, and that have moved
   std::vector<std::thread> handlers_;
   std::atomic<bool> is_leaving_{false};  // all protection is being taken off
   std::atomic<bool> is_ending_{false};

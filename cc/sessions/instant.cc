@@ -263,6 +263,7 @@ Instant InstantTaker::Finish() {
   instant.refused = refused_;
   instant.lock_seconds = locks_.seconds();
   if (!ranges_.empty()) {
+    image_->LeaveFormer();
     const auto kept = std::make_shared<KeptImage>();
     for (const Taken& each : taken_) {
       if (each.has_image) kept->tensors.push_back(each.tensor);

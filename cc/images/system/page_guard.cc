@@ -115,17 +115,21 @@ absl::Status PageGuard::Open(Against against) {
 }
 
 absl::Status PageGuard::Watch(const MemoryRange& pages) {
-  if (!covers_absent_pages_ &&
-      madvise(pages.begin, static_cast<size_t>(pages.size), MADV_POPULATE_WRITE) != 0) {
-    return GuardError("cannot give each page memory of its own");
-  }
+  // The kernel merges equal pages of memory that was marked so, and their protection is gone.
+  madvise(pages.begin, static_cast<size_t>(pages.size), MADV_UNMERGEABLE);
   uffdio_register watched = {};
   watched.range = RangeOf(pages);
   watched.mode = UFFDIO_REGISTER_MODE_WP;
   if (ioctl(descriptor_, UFFDIO_REGISTER, &watched) != 0) return GuardError("UFFDIO_REGISTER");
-  if ((watched.ioctls & (uint64_t{1} << _UFFDIO_WRITEPROTECT)) != 0) return absl::OkStatus();
-  (void)Leave(pages);
-  return absl::FailedPreconditionError("memory of a kind that cannot be write-protected");
+  absl::Status status;
+  if ((watched.ioctls & (uint64_t{1} << _UFFDIO_WRITEPROTECT)) == 0) {
+    status = absl::FailedPreconditionError("memory of a kind that cannot be write-protected");
+  } else if (!covers_absent_pages_ &&
+             madvise(pages.begin, static_cast<size_t>(pages.size), MADV_POPULATE_WRITE) != 0) {
+    status = GuardError("cannot give each page memory of its own");
+  }
+  if (!status.ok()) (void)Leave(pages);
+  return status;
 }
 
 absl::Status PageGuard::Leave(const MemoryRange& pages) {

@@ -28,7 +28,7 @@ class PageGuard {
   absl::Status Open(Against against = Against::kAllWrites);
 
   // Lets whole pages be protected from now on, until Leave(). On kernels before Linux 6.4 it gives
-  // each page memory of its own first.
+  // each page memory of its own. Fails for memory that another descriptor watches.
   absl::Status Watch(const MemoryRange& pages);
   absl::Status Leave(const MemoryRange& pages);
 
