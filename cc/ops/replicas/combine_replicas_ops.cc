@@ -100,28 +100,28 @@ joined: Their rows.
 
 // What is computed in, and what shares are.
 template <typename T>
-struct Arithmetic {
+struct SumType {
   using Value = T;
   using Share = T;
 };
 template <>
-struct Arithmetic<Eigen::half> {
+struct SumType<Eigen::half> {
   using Value = float;
   using Share = float;
 };
 template <>
-struct Arithmetic<Eigen::bfloat16> {
+struct SumType<Eigen::bfloat16> {
   using Value = float;
   using Share = float;
 };
 template <typename T>
-struct Arithmetic<std::complex<T>> {
+struct SumType<std::complex<T>> {
   using Value = std::complex<T>;
   using Share = T;
 };
 
 template <typename T>
-using ShareOf = typename Arithmetic<T>::Share;
+using ShareOf = typename SumType<T>::Share;
 
 absl::Status CheckSizes(const tensorflow::Tensor& sizes, int replica_count) {
   if (sizes.dims() == 1 && sizes.dim_size(0) == replica_count) return absl::OkStatus();
@@ -202,7 +202,7 @@ class MeanOfReplicasOp : public CombineOp<MeanOfReplicasOp<T>> {
   // So no element depends on another, which the compiler cannot know.
   static void AddUp(const std::vector<const T*>& sources, const std::vector<ShareOf<T>>& shares,
                     int64_t begin, int64_t end, T* destination) {
-    using Value = typename Arithmetic<T>::Value;
+    using Value = typename SumType<T>::Value;
     if (sources.size() == 2) {
       const T *first = sources[0], *second = sources[1];
       const ShareOf<T> a = shares[0], b = shares[1];
@@ -279,7 +279,7 @@ class JoinWeightedReplicasOp : public CombineOp<JoinWeightedReplicasOp<T>> {
     std::vector<int> replicas;
     tensorflow::Tensor* joined;
     OP_REQUIRES_OK(context, AllocateJoined(context, &replicas, &joined));
-    using Value = typename Arithmetic<T>::Value;
+    using Value = typename SumType<T>::Value;
     const std::vector<ShareOf<T>> shares =
         Shares<ShareOf<T>>(context->input(context->num_inputs() - 1));
     T* destination = joined->flat<T>().data();
