@@ -71,6 +71,7 @@ def _build(servers: int, shards: int) -> Built:
         without_ops=(),
         label="benchmark",
         is_instant=False,
+        has_figures=False,
     )
     middle = time.process_time()
     for writer in range(1, len(built.tasks)):

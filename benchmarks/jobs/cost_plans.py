@@ -82,7 +82,7 @@ def _plan(way: str, servers: int, shards: int, size_bytes: int) -> Planned:
             rounds += 1
             senders.update((writer, tuple(sorted(told[3]))) for writer, told in one.items())
     told = time.process_time()
-    plan.index(np.zeros(plan.part_count, np.int64))
+    plan.index(np.zeros((plan.part_count, 1), np.int64))
     ended = time.process_time()
     peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
     return Planned(planned - start, told - planned, ended - told, peak_bytes, rounds, len(senders))

@@ -83,6 +83,7 @@ def shared_edges(tasks: int) -> int:
             without_ops=(),
             label="test",
             is_instant=True,
+            has_figures=True,
         )
         blocks = shared_blocks.SharedBlocks(SimpleNamespace(graph=graph), built)  # type: ignore[arg-type]
         for task in range(len(built.tasks)):
@@ -98,7 +99,14 @@ def sharded_edges(tasks: int) -> int:
         node, homes = node_of(3 * tasks, tasks)
         data_files = sharded_plan.plan(node, homes, CHIEF)
         sharded_graph.ShardedGraph(
-            graph, node, data_files, homes=homes, chief=CHIEF, unsized=(), is_instant=True
+            graph,
+            node,
+            data_files,
+            homes=homes,
+            chief=CHIEF,
+            unsized=(),
+            is_instant=True,
+            has_figures=True,
         )
     return edges(graph)
 

@@ -134,5 +134,19 @@ def test_a_proof_in_a_cluster_needs_a_prefix_of_its_own(
             prefix = saver.save(session, str(directory / way))
             assert evidence_of(prefix).proof == "stock"
         savers["files"].save(session, str(directory / "files"))
-        with pytest.raises(ArgumentError, match="can be checked only once it has replaced"):
+        with pytest.raises(ArgumentError, match="can be checked only once it is there"):
             savers["stream"].save(session, str(directory / "stream"))
+
+
+@pytest.mark.parametrize("way", ["shared", "stream", "files"])
+def test_a_server_of_strings_alone(job: PsJob, directory: Path, way: str) -> None:
+    with tf.Graph().as_default(), tf1.Session(job.target) as session:
+        with tf1.device("/job:ps/task:0"):
+            tf1.get_variable("w", initializer=np.float32([3, 4]), use_resource=True)
+        with tf1.device("/job:ps/task:1"):
+            tf1.get_variable("words", initializer=["a", "bc"], use_resource=True)
+        saver = Saver(options=SaveOptions(refuse={"nonfinite"}, transport=way, durable=False))
+        session.run(tf1.global_variables_initializer())
+        found = evidence_of(saver.save(session, str(directory / "m"), 1))
+        assert set(found.variables) == {"w"}
+        assert set(found.not_checked) == {"words"}

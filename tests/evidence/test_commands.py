@@ -56,6 +56,23 @@ def test_stat_shows_evidence(directory: Path, run: Run) -> None:
     assert told["former"] == "m-1"
 
 
+def test_evidence_of_former_values_says_nothing(directory: Path, session: Any, run: Run) -> None:
+    """TensorFlow's own saver has saved over a refused checkpoint."""
+    variable = tf1.global_variables()[0]
+    variable.load(np.float32([1, 2]), session)
+    tf1.train.Saver().save(session, str(directory / "m"), 2, write_state=False)
+    code, shown = run("stat", directory / "m-2", "--evidence")
+    assert code == 1
+    assert "is about other values" in shown
+    code, shown = run("verify", directory / "m-2")
+    assert code == 0
+    assert "tensor 'w': its evidence is of another value" in shown
+    assert "it was refused" not in shown
+    (directory / "checkpoint").unlink()
+    code, shown = run("repair", directory, "--write")
+    assert tf.train.latest_checkpoint(str(directory)) == str(directory / "m-2")
+
+
 def test_stat_says_if_there_is_none(directory: Path, run: Run) -> None:
     (directory / "m-1.evidence.json").unlink()
     code, shown = run("stat", directory / "m-1", "--evidence")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -14,7 +15,7 @@ import tensorflow as tf
 
 from autodist.checkpoint.evidence import stock_proof, stock_restore
 from autodist.checkpoint.saver import Proof, SaveOptions, Saver
-from autodist.errors import RefusedCheckpointError
+from autodist.errors import ArgumentError, RefusedCheckpointError
 from support.evidence import evidence_of, latest_of
 from support.processes import is_running
 from support.python_programs import starting
@@ -109,6 +110,12 @@ def test_a_save_over_a_prefix_is_proved_first(
     assert {path.name: path.read_bytes() for path in tmp_path.glob("m*")} == before
 
 
+@pytest.mark.parametrize("seconds", [0, -1, math.nan, math.inf, 1e7])
+def test_a_proof_takes_a_week_at_most(seconds: float) -> None:
+    with pytest.raises(ArgumentError, match="more than 0 and at most 604800, not "):
+        Proof(timeout_seconds=seconds)
+
+
 def test_a_process_that_takes_too_long_is_killed(
     session: Any, saver: Saver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +168,39 @@ def test_the_process_does_not_outlive_a_killed_save(tmp_path: Path) -> None:
             time.sleep(0.05)
     assert latest_of(tmp_path) is None
     assert evidence_of(tmp_path / "m").is_pending
+
+
+def test_signals_to_all_processes_of_the_job_do_not_refuse(tmp_path: Path) -> None:
+    """A job that handles SIGTERM, as hooks do, goes on with its save."""
+    program = (
+        "import os, signal\nos.setpgid(0, 0)\n"
+        "signal.signal(signal.SIGTERM, lambda *_: None)\n"
+        "signal.signal(signal.SIGINT, lambda *_: None)\n" + SAVES.replace("(600)", "(2)")
+    )
+    with starting() as start:
+        process = start("-c", program, tmp_path)
+        told = tmp_path / "m.pid"
+        end = time.monotonic() + 60
+        while not (told.exists() and told.read_text()):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.killpg(process.pid, number)
+            # A scheduler sends it to each process.
+            os.kill(int(told.read_text()), number)
+        assert process.wait() == 0
+    assert latest_of(tmp_path) == "m"
+    assert evidence_of(tmp_path / "m").proof == "stock"
+
+
+def test_modules_of_the_directory_are_not_imported(
+    session: Any, saver: Saver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("json", "ctypes", "threading", "tensorflow"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('this is somebody else's')")
+    monkeypatch.chdir(tmp_path)
+    saver.save(session, str(tmp_path / "m"), 1)
+    assert evidence_of(tmp_path / "m-1").proof == "stock"
 
 
 def test_the_program_knows_nothing_of_autodist() -> None:

@@ -366,6 +366,99 @@ def test_a_failed_save_puts_the_evidence_back(
     assert not Path(f"{prefix}.evidence.json").exists()
 
 
+def test_a_prefix_that_the_state_file_names_is_in_use_without_a_bundle(
+    session: Any, variable: Any, tmp_path: Path
+) -> None:
+    saver = saver_of({"nonfinite"})
+    save(saver, tmp_path, variable, GOOD, 1)
+    for path in tmp_path.glob("m-1.*"):
+        path.unlink()
+    with pytest.raises(RefusedCheckpointError, match="the state file names this prefix already"):
+        save(saver, tmp_path, variable, BAD, 1)
+    assert not (tmp_path / "m-1.index").exists()
+    save(saver, tmp_path, variable, GOOD, 1)
+    assert tf.train.load_variable(str(tmp_path / "m-1"), "w")[1] == 4
+
+
+OVER_A_REFUSED_ONE = """
+import os, sys
+import numpy as np
+import tensorflow as tf
+from autodist.checkpoint.files import staged_files
+from autodist.checkpoint.saving import bundle_saves
+from autodist.checkpoint.saver import SaveOptions, Saver
+from autodist.errors import RefusedCheckpointError
+
+bundle_saves.BundleSave.run = lambda self, running: os.kill(os.getpid(), 9)
+with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+    w = tf.compat.v1.get_variable("w", initializer=np.float32([1, 2]), use_resource=True)
+    session.run(w.initializer)
+    refuse = {"nonfinite"} if sys.argv[2] == "refuse" else None
+    saver = Saver(options=SaveOptions(refuse=refuse))
+    saver.save(session, sys.argv[1] + "/m", 2)
+"""
+
+
+@pytest.mark.parametrize("how", ["refuse", "plain"])
+def test_a_killed_save_over_a_refused_one_leaves_it_refused(
+    how: str, session: Any, variable: Any, tmp_path: Path
+) -> None:
+    saver = saver_of({"nonfinite"})
+    save(saver, tmp_path, variable, GOOD, 1)
+    with pytest.raises(RefusedCheckpointError):
+        save(saver, tmp_path, variable, BAD, 2)
+    with starting() as start:
+        process = start("-c", OVER_A_REFUSED_ONE, tmp_path, how)
+        process.communicate()
+    assert process.returncode == -9
+    assert np.isnan(tf.train.load_variable(str(tmp_path / "m-2"), "w")[1])
+    assert checkpoint.latest(tmp_path) == str(tmp_path / "m-1")
+
+
+def test_a_refused_one_is_not_the_best(session: Any, variable: Any, tmp_path: Path) -> None:
+    saver = saver_of({"nonfinite"})
+    for step, (value, loss) in enumerate([(GOOD, 2.0), (GOOD, 3.0)]):
+        variable.load(value, session)
+        saver.save(session, str(tmp_path / "m"), step, metrics={"loss": loss})
+    variable.load(BAD, session)
+    with pytest.raises(RefusedCheckpointError):
+        saver.save(session, str(tmp_path / "m"), 2, metrics={"loss": 1.0})
+    assert checkpoint.best(tmp_path, "loss", "min") == str(tmp_path / "m-0")
+
+
+def test_what_stock_saved_over_a_refused_one_is_as_good_as_any(
+    session: Any, variable: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(RefusedCheckpointError):
+        save(saver_of({"nonfinite"}), tmp_path, variable, BAD, 1)
+    variable.load(GOOD, session)
+    tf1.train.Saver().save(session, str(tmp_path / "m"), 1)
+    assert (tmp_path / "m-1.evidence.json").exists()
+    assert checkpoint.latest(tmp_path) == str(tmp_path / "m-1")
+
+
+def test_only_strings_and_empty_variables(session: Any, tmp_path: Path) -> None:
+    words = tf1.get_variable("words", initializer=["a", "bc"], use_resource=True)
+    empty = tf1.get_variable("empty", shape=(0, 3), use_resource=True)
+    session.run(tf1.global_variables_initializer())
+    for number, variables in enumerate([[words], [empty], [words, empty]]):
+        saver = Saver(variables, options=SaveOptions(refuse={"nonfinite"}))
+        prefix = saver.save(session, str(tmp_path / "m"), number)
+        found = evidence_of(prefix)
+        assert set(found.variables) | set(found.not_checked) == {each.op.name for each in variables}
+        assert found.not_checked.get("words", "string has no figures") == "string has no figures"
+
+
+def test_a_pattern_without_a_variable_turns_no_rule_off(
+    session: Any, variable: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(RefusedCheckpointError, match="fits the pattern 'W'"):
+        save(saver_of({"nonfinite"}, check=["W"]), tmp_path, variable, BAD, 1)
+    save(saver_of(None, check=["W", "w"]), tmp_path, variable, BAD, 2)
+    assert "fits the pattern 'W'" in caplog.text
+    assert "fits the pattern 'w'" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("how", "error", "match"),
     [

@@ -33,6 +33,7 @@ EVIDENCE = Evidence(
     former="m-2",
     violations=(Violation("w", "nonfinite", "1 NaN"),),
     proof="stock",
+    index="0123abcd",
 )
 
 numbers = st.one_of(st.none(), st.floats(allow_nan=False))
@@ -65,6 +66,24 @@ def test_what_is_written_is_read_again(found: dict[str, Any], is_pending: bool) 
     data = text.contents(evidence)
     assert text.parse(data) == evidence
     assert text.is_ours(data[:64])
+
+
+def test_what_is_too_large_to_be_read_again_has_no_figures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(text, "MOST_BYTES", 2000)
+    figures = VariableFigures("float32", 1, 0, 0, 0, 1.0, 1.0, 1.0, 1.0, None, (("", 1),))
+    violations = (Violation("v0", "nonfinite", "1 NaN"),)
+    evidence = Evidence({f"v{i}": figures for i in range(100)}, violations=violations)
+    read = text.parse(text.contents(evidence))
+    assert not read.variables
+    assert read.violations == violations
+    assert read.not_checked == {"*": "figures of 100 variables take more than 2000 bytes"}
+
+
+def test_means_of_large_slices_are_finite() -> None:
+    large = VariableFigures("float64", 3, 0, 0, 0, 1e308, 1e308, 1e308, 1e308, None, (("", 1),))
+    assert figures_of.joined([large, large, large]).mean == pytest.approx(1e308)
 
 
 def test_all_fields_are_read_again() -> None:

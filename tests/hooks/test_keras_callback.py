@@ -81,6 +81,21 @@ def test_an_error_is_raised_at_the_end_of_the_training(tmp_path: Path) -> None:
         build_model().fit(X, Y, 4, verbose=0, callbacks=[callback])
 
 
+def test_the_last_step_is_saved_after_an_error(tmp_path: Path) -> None:
+    """The save of step 2 fails: a directory has the name of its graph."""
+    (tmp_path / "m-2.meta").mkdir()
+    (tmp_path / "m-2.meta" / "file").touch()
+    callback = autodist.AsyncCheckpointCallback(
+        str(tmp_path / "m"), save_freq=2, consistency="step", when_busy="wait"
+    )
+    with (
+        tf.Graph().as_default(),
+        pytest.raises(tf.errors.OpError, match="a save in the background failed: "),
+    ):
+        build_model().fit(X[:12], Y[:12], 4, verbose=0, callbacks=[callback])
+    assert steps_in(tmp_path) == [3]
+
+
 @pytest.mark.parametrize("save_freq", ["batch", 0])
 def test_what_cannot_be_used_is_refused(save_freq: Any, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="save_freq must be"):

@@ -98,6 +98,14 @@ TEST(FiguresAreTheSameForAnyNumberOfThreads) {
   }
 }
 
+TEST(TensorsWithoutElementsHaveFiguresAllTheSame) {
+  const Tensor empty(tensorflow::DT_FLOAT, tensorflow::TensorShape({0, 3}));
+  const std::vector<SaveEntry> entries = {{"e", "", "MEAN", 0, empty.dtype(), empty.shape()}};
+  const std::vector<Figures> figures = FiguresOf(entries, {empty}, false, 2);
+  EXPECT_EQ(figures.size(), size_t{1});
+  if (!figures.empty()) EXPECT_EQ(figures[0].count, int64_t{0});
+}
+
 TEST(FiguresOfReplicasAreOfTheirMeanAndTellHowFarTheyAre) {
   std::mt19937 random(2);
   for (const int64_t rows : {3, 1000, 9000}) {

@@ -45,13 +45,15 @@ class DataWriter : private JobWork {
         sink_(sink),
         threads_(&file.jobs, this, cancelled),
         unit_crcs_(file.units.size()),
+        has_figures_(has_figures),
         unit_figures_(has_figures ? file.units.size() : 0) {}
 
   absl::Status Run(int thread_count) { return threads_.Run(thread_count); }
 
-  // Of the planned tensors; none if they were not asked for. REQUIRES: Run() has succeeded.
+  // Of the planned tensors, also those without units; none if they were not asked for.
+  // REQUIRES: Run() has succeeded.
   std::vector<Figures> TensorFigures() const {
-    std::vector<Figures> figures(unit_figures_.empty() ? 0 : plan_.tensors.size());
+    std::vector<Figures> figures(has_figures_ ? plan_.tensors.size() : 0);
     for (size_t i = 0; i < unit_figures_.size(); ++i) {
       for (const Figures& block : unit_figures_[i]) Join(block, &figures[file_.units[i].tensor]);
     }
@@ -102,7 +104,7 @@ class DataWriter : private JobWork {
 
   // What collects the figures of a block of a unit; nothing where there are none.
   std::optional<FiguresCollector> CollectorFor(const Unit& unit) const {
-    if (unit_figures_.empty()) return std::nullopt;
+    if (!has_figures_) return std::nullopt;
     const Arithmetic arithmetic = ArithmeticOf(plan_.tensors[unit.tensor].dtype);
     if (!HasFigures(arithmetic.type)) return std::nullopt;
     return FiguresCollector(arithmetic);
@@ -163,7 +165,7 @@ class DataWriter : private JobWork {
     const UnitReader reader(plan_.tensors[unit.tensor], unit, **values);
     OpenRead open(job.first, BlockCount(unit.size_bytes), &reader);
     unit_crcs_[job.first].resize(open.block_count);
-    if (!unit_figures_.empty()) unit_figures_[job.first].resize(open.block_count);
+    if (has_figures_) unit_figures_[job.first].resize(open.block_count);
     return threads_.ShareBlocks(&open, buffer);
   }
 
@@ -211,7 +213,8 @@ class DataWriter : private JobWork {
   const DataSink& sink_;
   JobThreads threads_;
   std::vector<std::vector<absl::crc32c_t>> unit_crcs_;  // by unit, by block
-  std::vector<std::vector<Figures>> unit_figures_;      // the same; none if not asked for
+  const bool has_figures_;
+  std::vector<std::vector<Figures>> unit_figures_;  // the same; none if not asked for
 };
 
 }  // namespace

@@ -103,6 +103,7 @@ class Evidence:
         violations: Rules that do not hold: the checkpoint is refused.
         proof: How it was proved that it can be restored, such as `'stock'`; `None`: it was not.
         is_pending: Whether the save that writes it has not decided about it yet.
+        index: The SHA-256 of the checkpoint's index, in hexadecimal; `None` if that was not there.
     """
 
     variables: Mapping[str, VariableFigures]
@@ -112,6 +113,7 @@ class Evidence:
     violations: tuple[Violation, ...] = ()
     proof: str | None = None
     is_pending: bool = False
+    index: str | None = None
 
     @property
     def is_refused(self) -> bool:
@@ -125,6 +127,16 @@ class Evidence:
         if self.is_pending:
             return "its save did not end, so nobody has checked it"
         return None
+
+    def is_of(self, index: str | None) -> bool:
+        """Tells whether this is about the values that are there.
+
+        A program that knows nothing of evidence may have saved over the prefix.
+
+        Args:
+            index: The SHA-256 of the index that is there; `None` without one.
+        """
+        return self.index is None or index is None or self.index == index
 
     def compared_with(self, former: Evidence, name: str) -> Evidence:
         """Returns this with what became of each variable since another checkpoint.
@@ -157,7 +169,8 @@ def joined(parts: Iterable[VariableFigures]) -> VariableFigures:
         deviations = [d for d in (result.deviation, part.deviation) if d is not None]
         finite = [p.count - p.nonfinite for p in (result, part)]
         means = [p.mean or 0.0 for p in (result, part)]
-        weighted = sum(n * m for n, m in zip(finite, means, strict=True))
+        # Not a sum that is divided: it may be larger than any number.
+        weighted = sum(n / (sum(finite) or 1) * m for n, m in zip(finite, means, strict=True))
         result = dataclasses.replace(
             result,
             count=result.count + part.count,
@@ -166,7 +179,7 @@ def joined(parts: Iterable[VariableFigures]) -> VariableFigures:
             negative_infinities=result.negative_infinities + part.negative_infinities,
             minimum=_extreme(min, result.minimum, part.minimum),
             maximum=_extreme(max, result.maximum, part.maximum),
-            mean=weighted / sum(finite) if sum(finite) > 0 else None,
+            mean=weighted if sum(finite) > 0 else None,
             norm=math.hypot(result.norm, part.norm),
             deviation=max(deviations) if deviations else None,
             pieces=result.pieces + part.pieces,

@@ -3,6 +3,7 @@
 ::
 
     {"autodist_evidence": 1, "step": 100, "former": "m-50", "pending": false, "proof": "stock",
+     "index": "9f86d081...",
      "refused": [{"variable": "w", "rule": "nonfinite", "text": "..."}],
      "variables": {
       "w": {"dtype": "float32", "count": 6, "nan": 0, "inf": 0, "neg_inf": 0, "min": -1.0, "max": 2.0,
@@ -16,6 +17,7 @@ the types and ranges that we write.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -30,6 +32,8 @@ FORMAT = 1
 HEAD = b'{"autodist_evidence": '
 # 250 bytes for each of a million variables.
 MOST_BYTES = 256 << 20
+# So many violations are written down if the file would be larger.
+_MOST_VIOLATIONS = 1000
 
 _MOST_COUNT = (1 << 63) - 1
 _MOST_CRC = (1 << 32) - 1
@@ -42,9 +46,23 @@ class EvidenceError(errors.AutoDistError, ValueError):
 def contents(evidence: Evidence) -> bytes:
     """Returns the contents of the file.
 
+    Of a checkpoint with so many variables that the file would be too large to be read again, it says
+    what was decided, and has no figures.
+
     Args:
         evidence: What it says.
     """
+    written = _contents(evidence)
+    if len(written) <= MOST_BYTES:
+        return written
+    why = f"figures of {len(evidence.variables)} variables take more than {MOST_BYTES} bytes"
+    violations = evidence.violations[:_MOST_VIOLATIONS]
+    return _contents(
+        dataclasses.replace(evidence, variables={}, not_checked={"*": why}, violations=violations)
+    )
+
+
+def _contents(evidence: Evidence) -> bytes:
     refused = [
         {"variable": v.variable, "rule": v.rule, "text": v.text} for v in evidence.violations
     ]
@@ -55,6 +73,7 @@ def contents(evidence: Evidence) -> bytes:
             "former": evidence.former,
             "pending": evidence.is_pending,
             "proof": evidence.proof,
+            "index": evidence.index,
             "refused": refused,
         }
     )
@@ -107,6 +126,7 @@ def parse(data: bytes) -> Evidence:
         violations=_violations(found.get("refused", [])),
         proof=_optional_text(found.get("proof"), "proof"),
         is_pending=_flag(found.get("pending", False), "pending"),
+        index=_optional_text(found.get("index"), "index"),
     )
 
 

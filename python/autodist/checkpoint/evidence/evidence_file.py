@@ -18,7 +18,8 @@ FILE = values_file.ValuesFile(SUFFIX, "evidence", "check, refuse and proof", tex
 def read(prefix: str) -> Evidence | None:
     """Returns what is known of a checkpoint; `None` if nothing is.
 
-    A file that is somebody else's, or damaged, counts as none: a warning tells so.
+    A file that is somebody else's, damaged, or about other values counts as none: a warning tells
+    so.
 
     Args:
         prefix: Its prefix.
@@ -32,10 +33,24 @@ def read(prefix: str) -> Evidence | None:
     if not found:
         return None
     try:
-        return text.parse(found)
+        evidence = text.parse(found)
     except text.EvidenceError as error:
         _LOGGER.warning("the evidence %r is not used: %s", path, error)
         return None
+    if evidence.index is not None and not evidence.is_of(values_file.digest_of_index(prefix)):
+        _LOGGER.warning("the evidence %r is not used: it is about other values", path)
+        return None
+    return evidence
+
+
+def why_not_latest(prefix: str) -> str | None:
+    """Returns why no save has named a checkpoint in the state file, if evidence says so.
+
+    Args:
+        prefix: Its prefix.
+    """
+    evidence = read(prefix)
+    return None if evidence is None else evidence.why_not_latest()
 
 
 def mark_pending(prefix: str, step: int | None, *, durable: bool) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,10 @@ from autodist import errors
 _PROGRAM = Path(__file__).with_name("stock_restore.py")
 # What the process printed, at the end of an error.
 _MOST_TEXT = 2000
+# A week. The system's calls that wait take no more than 2**31 milliseconds.
+_MOST_SECONDS = 7 * 24 * 3600
+# What the program imports is not looked for in the directory of the caller.
+_PREAMBLE = "import sys; sys.path[:] = [path for path in sys.path if path]\n"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,7 +34,7 @@ class Proof:
 
     Attributes:
         kind: `'stock'`: a process with TensorFlow alone loads the graph and restores everything.
-        timeout_seconds: How long that may take.
+        timeout_seconds: How long that may take; a week at most.
         op_libraries: Libraries of ops of your own that the graph needs; the process loads them.
 
     Raises:
@@ -49,8 +54,10 @@ class Proof:
             raise errors.ArgumentTypeError(
                 f"proof: timeout_seconds must be a number, not {seconds!r}"
             )
-        if not seconds > 0:
-            raise errors.ArgumentError(f"proof: timeout_seconds must be more than 0, not {seconds}")
+        if not 0 < seconds <= _MOST_SECONDS:
+            raise errors.ArgumentError(
+                f"proof: timeout_seconds must be more than 0 and at most {_MOST_SECONDS}, not {seconds}"
+            )
         given = self.op_libraries
         libraries = (given,) if isinstance(given, (str, os.PathLike)) else tuple(given)
         object.__setattr__(self, "op_libraries", tuple(map(os.fspath, libraries)))
@@ -112,7 +119,7 @@ def why_not(proof: Proof, graph_path: str, prefix: str) -> str | None:
 
 def _start(proof: Proof, graph_path: str, prefix: str, output: int) -> subprocess.Popen[bytes]:
     # As `-c`, so that the folder of the program is no place to import from.
-    program = ["-c", _PROGRAM.read_text(encoding="utf-8")]
+    program = ["-c", _PREAMBLE + _PROGRAM.read_text(encoding="utf-8")]
     arguments = [str(os.getpid()), graph_path, prefix, *proof.libraries]
     environment = {
         **os.environ,
@@ -121,13 +128,20 @@ def _start(proof: Proof, graph_path: str, prefix: str, output: int) -> subproces
     }
     # The cluster of the job is none of its business.
     environment.pop("TF_CONFIG", None)
-    return subprocess.Popen(  # noqa: S603 this Python and our program
-        [sys.executable, *program, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=output,
-        env=environment,
-    )
+    # Whether the save goes on after a signal to all processes of the job, this process decides: the
+    # other one has a session of its own, and inherits that these are blocked.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        return subprocess.Popen(  # noqa: S603 this Python and our program
+            [sys.executable, *program, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            env=environment,
+            start_new_session=True,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _reason(answer: bytes, code: int, said: str) -> str | None:

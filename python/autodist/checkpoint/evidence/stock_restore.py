@@ -81,8 +81,6 @@ def main() -> int:
     """Runs the program; returns its exit code."""
     parent, graph_path, prefix, *libraries = sys.argv[1:]
     _end_with(int(parent))
-    # The directory of the caller is no place to import from.
-    sys.path[:] = [path for path in sys.path if path]
     try:
         result: dict[str, object] = {"read": restore(graph_path, prefix, libraries)}
     except Exception as error:  # noqa: BLE001 told to the process that asked

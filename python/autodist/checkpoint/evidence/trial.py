@@ -166,12 +166,17 @@ class Trial:
         self._lists_index = lists_index
         self._former: tuple[str, Evidence] | None = None
         self._is_overwritten = False
+        self._is_named = False
         self.evidence: Evidence | None = None
 
     @property
     def replaces(self) -> bool:
-        """Whether the bundle has to be judged before it replaces the one under its prefix."""
-        return self._is_overwritten and self.terms.is_strict
+        """Whether the bundle has to be judged before it is under its prefix.
+
+        So it is where a bundle is there, and where the state file names the prefix already, whatever
+        became of what was there.
+        """
+        return (self._is_overwritten or self._is_named) and self.terms.is_strict
 
     def begin(self, *, is_overwritten: bool) -> None:
         """Reads what is known of the latest checkpoint.
@@ -180,17 +185,22 @@ class Trial:
             is_overwritten: Whether there is a checkpoint under the prefix.
         """
         self._is_overwritten = is_overwritten
-        former = self._latest()
+        former, named = self._recorded()
+        self._is_named = paths.absolute(self._prefix) in map(paths.absolute, named)
         known = None if former is None else self._memory.of(former)
         if former is not None and known is not None and known.why_not_latest() is None:
             self._former = former, known
 
-    def _latest(self) -> str | None:
+    def _recorded(self) -> tuple[str | None, list[str]]:
+        """Returns the latest checkpoint, and all that the state file names."""
         if self._state_path is None:
-            return self._memory.last_prefix
+            return self._memory.last_prefix, []
         directory, name = paths.parent(self._state_path), paths.name(self._state_path)
         state = tf.train.get_checkpoint_state(directory or ".", name)
-        return None if state is None else str(state.model_checkpoint_path)
+        if state is None:
+            return None, []
+        latest = str(state.model_checkpoint_path)
+        return latest, [latest, *map(str, state.all_model_checkpoint_paths)]
 
     def judge(self, told: bytes, readable: str | None) -> Evidence:
         """Decides, and returns what is known of the checkpoint.
@@ -201,6 +211,12 @@ class Trial:
         """
         evidence = self._examine(told, readable)
         violations: list[Violation] = []
+        for pattern in self._patterns_without_variable(evidence):
+            text = f"check: no variable has the name or fits the pattern {pattern!r}"
+            if self.terms.refuse is None:
+                _LOGGER.warning("%s: %s", self._prefix, text)
+            else:
+                violations.append(Violation("", "unchecked", text))
         if self.terms.refuse is not None:
             violations += _unchecked(evidence, self.terms.refuse)
             violations += self.terms.refuse.violations(evidence)
@@ -252,10 +268,20 @@ class Trial:
             "not name it. Train on from the latest checkpoint"
             if is_kept
             else "The checkpoint that was there before is still there, and nothing of this one"
+            if self._is_overwritten
+            else "Nothing of it is kept, since the state file names this prefix already"
         )
         return errors.RefusedCheckpointError(
             f"checkpoint {self._prefix} is refused: {told}{more}. {outcome}"
         )
+
+    def _patterns_without_variable(self, evidence: Evidence) -> list[str]:
+        names = [*evidence.variables, *evidence.not_checked]
+        return [
+            pattern
+            for pattern in self.terms.patterns or ()
+            if not any(matches(name, [pattern]) for name in names)
+        ]
 
     def _examine(self, told: bytes, readable: str | None) -> Evidence:
         if not self.terms.has_figures:

@@ -24,11 +24,11 @@ class Taken:
 
     Attributes:
         contents: Its contents.
-        index: A digest of the index that it belongs to; `None` if that could not be read.
+        index: The digest of the index that it belongs to; `None` if that could not be read.
     """
 
     contents: bytes
-    index: bytes | None
+    index: str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +59,8 @@ class ValuesFile:
             return False
         return found is not None and self.is_ours(found)
 
-    def take(self, prefix: str, *, is_replaced: bool) -> Taken | None:
-        """Removes the file of a checkpoint that is overwritten; returns it; `None` without one.
+    def find(self, prefix: str, *, is_replaced: bool) -> bytes | None:
+        """Returns the contents of the file of a checkpoint that is overwritten; `None` without one.
 
         Args:
             prefix: The checkpoint's prefix.
@@ -69,7 +69,6 @@ class ValuesFile:
         Raises:
             tf.errors.FailedPreconditionError: The save writes one, and the file there is somebody
                 else's, or cannot be read.
-            tf.errors.OpError: It cannot be removed: it would belong to other values.
         """
         path = prefix + self.suffix
         found, why = None, "no save has written it"
@@ -94,8 +93,24 @@ class ValuesFile:
                 why,
             )
             return None
-        index = _digest_of_index(prefix)
-        tf.io.gfile.remove(path)
+        return found
+
+    def take(self, prefix: str, *, is_replaced: bool) -> Taken | None:
+        """Removes the file of a checkpoint that is overwritten; returns it; `None` without one.
+
+        Args:
+            prefix: As in `find`.
+            is_replaced: As in `find`.
+
+        Raises:
+            tf.errors.FailedPreconditionError: As in `find`.
+            tf.errors.OpError: It cannot be removed: it would belong to other values.
+        """
+        found = self.find(prefix, is_replaced=is_replaced)
+        if found is None:
+            return None
+        index = digest_of_index(prefix)
+        tf.io.gfile.remove(prefix + self.suffix)
         return Taken(found, index)
 
     def put_back(self, prefix: str, taken: Taken | None, *, durable: bool) -> None:
@@ -106,7 +121,7 @@ class ValuesFile:
             taken: What `take` returned.
             durable: Whether the file is synced.
         """
-        if taken is None or taken.index is None or taken.index != _digest_of_index(prefix):
+        if taken is None or taken.index is None or taken.index != digest_of_index(prefix):
             return
         try:
             staged_files.write(prefix + self.suffix, taken.contents, durable=durable)
@@ -136,10 +151,17 @@ def read(path: str, most_bytes: int = -1) -> bytes | None:
     return found
 
 
-def _digest_of_index(prefix: str) -> bytes | None:
-    """Returns a digest of an index, which has the checksums of all values; `None` if unreadable."""
+def digest_of_index(prefix: str) -> str | None:
+    """Returns the SHA-256 of an index, which has the checksums of all values, in hexadecimal.
+
+    Args:
+        prefix: The checkpoint's prefix.
+
+    Returns:
+        The digest; `None` if there is no index, or it cannot be read.
+    """
     try:
         found = read(prefix + ".index")
     except tf.errors.OpError:
         return None
-    return None if found is None else hashlib.sha256(found).digest()
+    return None if found is None else hashlib.sha256(found).hexdigest()

@@ -6,7 +6,7 @@ from typing import Any
 
 from autodist import _log, errors
 from autodist.checkpoint import options
-from autodist.checkpoint.hooks.running_saves import Request, RunningSaves
+from autodist.checkpoint.hooks.running_saves import Request, RunningSaves, raise_error
 from autodist.checkpoint.hooks.termination import Termination
 from autodist.checkpoint.saver import Saver
 from autodist.private_apis import keras_internals
@@ -89,16 +89,19 @@ class AsyncCheckpointCallback(_Callback):
             Exception: The error of a failed save that was not raised before.
         """
         del logs
+        self._saves.wait()
+        former = self._saves.take_error()
         try:
-            self._saves.wait()
-            self._saves.raise_error()
             session = keras_internals.session_of_backend()
             if self._saves.saved_step != session.run(self._iterations()):
                 self._save()
                 self._saves.wait()
                 self._saves.raise_error()
+        except Exception as error:
+            raise error from former
         finally:
             self._termination.remove()
+        raise_error(former)
 
     def _iterations(self) -> Any:
         return self.model.optimizer.iterations

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from autodist import _log, errors
+from autodist.checkpoint.evidence import evidence_file
 from autodist.checkpoint.files import bundle, paths
 from autodist.checkpoint.keeping import metrics_file
 
@@ -361,7 +362,7 @@ def best(directory: Any, metric: str, mode: str) -> str | None:
 
 
 def with_metric(directory: str, metric: str) -> list[WithMetric]:
-    """Returns the checkpoints of a directory that have a metric.
+    """Returns the checkpoints of a directory that have a metric, but for those that were refused.
 
     Args:
         directory: Its path.
@@ -379,7 +380,7 @@ def with_metric(directory: str, metric: str) -> list[WithMetric]:
         prefix = paths.join(directory, name.removesuffix(metrics_file.SUFFIX))
         metrics = metrics_file.read(prefix)
         value = metrics.values.get(metric)
-        if value is not None:
+        if value is not None and evidence_file.why_not_latest(prefix) is None:
             with contextlib.suppress(tf.errors.NotFoundError):  # Only metrics are left.
                 written = tf.io.gfile.stat(prefix + ".index").mtime_nsec / 1e9
                 found.append(WithMetric(prefix, value, written, metrics.is_aside))

@@ -46,7 +46,7 @@ def latest(
     listed, problem = _read_state(state_file.path_of(directory, latest_filename))
     skipped: list[str] = []
     for prefix in dict.fromkeys([*listed, *_found(directory)]):
-        reason = _why_not_latest(prefix) or why_unsound(prefix, verify=verify)
+        reason = evidence_file.why_not_latest(prefix) or why_unsound(prefix, verify=verify)
         if reason is None:
             _warn(directory, prefix, problem, skipped)
             return prefix
@@ -78,12 +78,6 @@ def _describe(problem: str | None, skipped: list[str]) -> str:
     lines = [] if problem is None else [f"State file: {problem}."]
     lines += [f"Skipped {reason}." for reason in skipped]
     return "\n  ".join(lines)
-
-
-def _why_not_latest(prefix: str) -> str | None:
-    """Returns why no save has named a checkpoint in the state file, if evidence says so."""
-    evidence = evidence_file.read(prefix)
-    return None if evidence is None else evidence.why_not_latest()
 
 
 def why_unsound(prefix: str, *, verify: bool) -> str | None:

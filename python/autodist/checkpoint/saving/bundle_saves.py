@@ -158,9 +158,9 @@ class BundleSave:
             return
         what = "proof" if trial.terms.proof is not None else "refuse"
         raise errors.ArgumentError(
-            f"{what} is not possible: there is a checkpoint {self.prefix} already, and this save can "
-            "be checked only once it has replaced that one. Nothing was saved. Save under another "
-            "prefix, such as one with a global_step"
+            f"{what} is not possible: there is a checkpoint {self.prefix} already, or the state file "
+            "names it, and this save can be checked only once it is there. Nothing was saved. Save "
+            "under another prefix, such as one with a global_step"
         )
 
     def _run_staged(self, session: Any, running: transfer.Transfer) -> report.SaveReport:

@@ -108,6 +108,7 @@ class Transaction:
                 report, told = self._write(write_bundle)
                 lock.take_back_directory()
                 if report.prefix is not None:
+                    beside.settle()
                     check()
             except BaseException as error:
                 self._roll_back(lock, error, is_overwritten=is_overwritten)
@@ -178,6 +179,8 @@ class Transaction:
         files.commit()
         evidence = trial.evidence or trial.judge(told, report.prefix)
         if self.is_v2:
+            index = values_file.digest_of_index(self.prefix)
+            evidence = dataclasses.replace(evidence, index=index)
             files.add(self.prefix + evidence_file.SUFFIX, text.contents(evidence))
         if not evidence.is_refused:
             self.companions.stage_state(files, report.prefix)
@@ -238,7 +241,11 @@ class Transaction:
 
 
 class _ValuesFiles:
-    """The files beside a bundle that belong to its values, while a save replaces these."""
+    """The files beside a bundle that belong to its values, while a save replaces these.
+
+    Metrics go before the values do. Evidence names the index that it is about. So it stays until
+    the new values are there: a refused checkpoint is never without it, wherever a save is killed.
+    """
 
     def __init__(self, transaction: Transaction) -> None:
         """Has changed nothing yet.
@@ -247,11 +254,13 @@ class _ValuesFiles:
             transaction: The save.
         """
         self._of = transaction
-        self._taken: list[tuple[values_file.ValuesFile, values_file.Taken | None]] = []
+        self._metrics: values_file.Taken | None = None
+        self._has_former_evidence = False
+        self._former_index: str | None = None
         self._is_marked = False
 
     def begin(self, *, is_overwritten: bool) -> None:
-        """Removes those that are there; marks a checkpoint that may be refused as not decided.
+        """Removes former metrics; marks a checkpoint that may be refused as not decided.
 
         Args:
             is_overwritten: Whether there is a bundle.
@@ -259,25 +268,35 @@ class _ValuesFiles:
         Raises:
             tf.errors.OpError: A file cannot be removed or written.
         """
-        save = self._of
+        save, trial = self._of, self._of.trial
         if not save.is_v2:
             return
-        for file, is_replaced in (
-            (metrics_file.FILE, bool(save.companions.metrics)),
-            (evidence_file.FILE, save.trial is not None),
-        ):
-            self._taken.append((file, file.take(save.prefix, is_replaced=is_replaced)))
-        if save.trial is not None and save.trial.terms.is_strict and not is_overwritten:
+        self._metrics = metrics_file.FILE.take(
+            save.prefix, is_replaced=bool(save.companions.metrics)
+        )
+        found = evidence_file.FILE.find(save.prefix, is_replaced=trial is not None)
+        if trial is not None and trial.terms.is_strict and not trial.replaces:
             self._is_marked = True
             evidence_file.mark_pending(save.prefix, save.global_step, durable=save.durable)
+        elif found is not None:
+            self._has_former_evidence = True
+            if is_overwritten:
+                self._former_index = values_file.digest_of_index(save.prefix)
+
+    def settle(self) -> None:
+        """Removes evidence of former values, once others are there."""
+        if self._has_former_evidence:
+            bundle.remove_file(self._of.prefix + evidence_file.SUFFIX)
 
     def put_back(self) -> None:
-        """Puts back what was there, after a save that failed."""
+        """Puts back what belongs to the values that are there, after a save that failed."""
         save = self._of
-        for file, taken in self._taken:
-            file.put_back(save.prefix, taken, durable=save.durable)
-        if self._is_marked and not bundle.exists(save.prefix):
-            bundle.remove_file(save.prefix + evidence_file.SUFFIX)
+        metrics_file.FILE.put_back(save.prefix, self._metrics, durable=save.durable)
+        if self._is_marked:
+            if not bundle.exists(save.prefix):
+                bundle.remove_file(save.prefix + evidence_file.SUFFIX)
+        elif self._former_index != values_file.digest_of_index(save.prefix):
+            self.settle()
 
 
 def describe_saved(prefix: str) -> str:

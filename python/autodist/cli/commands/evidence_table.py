@@ -10,7 +10,7 @@ from autodist import _log, errors
 from autodist.cli import output
 from autodist.evidence.figures import Evidence, VariableFigures
 from autodist.evidence.rules import matches
-from autodist.workbench.errors import NotFoundError
+from autodist.workbench.errors import DamagedError, NotFoundError
 from autodist.workbench.reading import evidence, finding
 
 
@@ -33,6 +33,10 @@ def show(path: str, patterns: Sequence[str], *, only_bad: bool, as_json: bool) -
         raise NotFoundError(
             f"{_log.printable(path)!r} has no evidence: save with SaveOptions(check=True). "
             "`autodist stat` without --evidence reads the values"
+        )
+    if not evidence.is_current(found, prefix):
+        raise DamagedError(
+            f"the evidence of {_log.printable(prefix)!r} is about other values: it names another index"
         )
     if found.is_pending:
         raise errors.ArgumentError(f"{_log.printable(prefix)!r}: {found.why_not_latest()}")

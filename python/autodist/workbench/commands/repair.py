@@ -328,9 +328,10 @@ def _unsound(prefix: str, checker: _Checker) -> str:
     """Why a checkpoint cannot be restored, or must not be; '' if it can."""
     try:
         found = evidence.read(prefix)
-        refused = None if found is None else found.why_not_latest()
-        if refused is not None:
-            return refused
+        if found is not None and evidence.is_current(found, prefix):
+            refused = found.why_not_latest()
+            if refused is not None:
+                return refused
     except (errors.DamagedError, errors.UnreadableError):
         pass  # What cannot be read says nothing.
     try:

@@ -192,10 +192,15 @@ class _Checking:
             found = evidence.read(self._prefix)
             if found is None:
                 return
-            refused = found.why_not_latest()
+            is_current = evidence.is_current(found, self._prefix)
+            refused = found.why_not_latest() if is_current else None
             if refused is not None:
                 self._add("", refused, is_damage=False)
-            for name in _strangers(found, self._stored):
+            strangers = list(_strangers(found, self._stored))
+            if not is_current and not strangers:
+                text = "its evidence is about other values: it names another index"
+                self._add("", text, is_damage=False)
+            for name in strangers:
                 text = "its evidence is of another value: the checksums differ"
                 self._add(name, text, is_damage=False)
         except (errors.DamagedError, errors.UnreadableError) as error:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from autodist._log import printable
 from autodist.evidence import text
 from autodist.evidence.figures import Evidence
 from autodist.workbench import errors
 from autodist.workbench.storage import places
+
+_PIECE_BYTES = 1 << 20
 
 
 def read(prefix: str) -> Evidence | None:
@@ -29,3 +33,23 @@ def read(prefix: str) -> Evidence | None:
         raise errors.DamagedError(
             f"the evidence {printable(path)!r} is of no use: {error}"
         ) from None
+
+
+def is_current(found: Evidence, prefix: str) -> bool:
+    """Tells whether evidence is about the values that a checkpoint has now.
+
+    Args:
+        found: The evidence beside it.
+        prefix: The checkpoint's prefix.
+
+    Raises:
+        UnreadableError: The index cannot be read.
+    """
+    path = prefix + ".index"
+    if found.index is None or not places.is_file(path):
+        return True
+    digest = hashlib.sha256()
+    with places.open_file(path) as file:
+        for begin in range(0, file.size, _PIECE_BYTES):
+            digest.update(file.read(begin, min(_PIECE_BYTES, file.size - begin)))
+    return found.is_of(digest.hexdigest())
