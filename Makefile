@@ -39,7 +39,7 @@ demo: $(VENV)/.demo
 	$(bin)/autodist demo
 
 test: $(VENV)/.test
-	$(bin)/ctest --test-dir $(package_build) --output-on-failure --parallel 2
+	$(bin)/ctest --test-dir $(package_build) --output-on-failure --parallel 3
 	$(bin)/python -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)
 
 lint: $(VENV)/.lint
