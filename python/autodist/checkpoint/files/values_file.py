@@ -1,7 +1,8 @@
 """A small file beside a checkpoint that says something of its values, such as metrics.
 
 It belongs to these values alone. So a save over the prefix removes it before it writes, and puts it
-back if it fails. A file of that name that is somebody else's is neither read nor removed.
+back if it fails (`take`); or, if the file names the index that it is about, once other values are
+there (`find`). A file of that name that is somebody else's is neither read nor removed.
 """
 
 from __future__ import annotations
