@@ -8,9 +8,10 @@
 
 The savers with and without figures take turns on the same variables, in one session on tmpfs, with
 `write_meta_graph=False`; a third one, without figures, is the control. Compared is the processor
-time of all threads, in the kernel too, best against best: other processes change it little. Outside
-the timed part each save is compared byte by byte with one of stock, and the evidence with what NumPy
-says of the values. With `check` the evidence file is written, too, and it is in the time.
+time of all threads, in the kernel too, in each round, of which the middle ratio counts: a processor
+changes its speed from one second to the next. Outside the timed part each save is compared byte by
+byte with one of stock, and the evidence with what NumPy says of the values. With `check` the evidence
+file is written, too, and it is in the time.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import argparse
 import dataclasses
 import json
 import logging
+import statistics
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -200,9 +202,11 @@ class _Report(report_files.WrittenReport):
     others_share: float
 
     def ratio(self, case: str, way: str) -> float:
-        """What part of the processor time of a plain save a way takes, best against best."""
-        of_case = self.times[case]
-        return of_case[way].processor_seconds / of_case["plain"].processor_seconds
+        """What part of the processor time of a plain save a way takes: the middle of all rounds."""
+        rounds = zip(self.times[case][way].runs, self.times[case]["plain"].runs, strict=True)
+        return statistics.median(
+            run.processor_seconds / plain.processor_seconds for run, plain in rounds
+        )
 
     def to_markdown(self) -> str:
         head = ["", "plain cpu s", "check cpu s", "check / plain", "control", "at most", ""]

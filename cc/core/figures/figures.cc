@@ -17,6 +17,8 @@ using figuring::PieceSums;
 
 // What fills a round of any vector instructions.
 constexpr int64_t kLeastForVectors = 64;
+// Integers that are widened at a time. They stay in the first-level cache.
+constexpr int64_t kWidened = 1024;
 // Below this, squares of floats lose digits. Then they are multiplied by kFloatScale first, which
 // makes none too large.
 constexpr double kLeastFloat = 1e-15;
@@ -182,17 +184,47 @@ void AddDoubles(VectorLevel level, const char* bytes, int64_t count, Figures* fi
   }
 }
 
+// The compiler makes vector instructions of it, those of the function that it is a part of.
+template <typename Integer, typename Float>
+inline __attribute__((always_inline)) void WidenTo(const char* integers, int64_t count,
+                                                   Float* values) {
+  for (int64_t i = 0; i < count; ++i) {
+    Integer integer;
+    std::memcpy(&integer, integers + i * static_cast<int64_t>(sizeof integer), sizeof integer);
+    values[i] = static_cast<Float>(integer);
+  }
+}
+
+#if defined(__x86_64__)
+template <typename Integer, typename Float>
+AUTODIST_FIGURES_AVX2 void WidenAvx2(const char* integers, int64_t count, Float* values) {
+  WidenTo<Integer>(integers, count, values);
+}
+
+template <typename Integer, typename Float>
+AUTODIST_FIGURES_AVX512 void WidenAvx512(const char* integers, int64_t count, Float* values) {
+  WidenTo<Integer>(integers, count, values);
+}
+#endif
+
+template <typename Integer, typename Float>
+void Widen(VectorLevel level, const char* integers, int64_t count, Float* values) {
+#if defined(__x86_64__)
+  if (level == VectorLevel::kAvx512) return WidenAvx512<Integer>(integers, count, values);
+  if (level == VectorLevel::kAvx2) return WidenAvx2<Integer>(integers, count, values);
+#endif
+  static_cast<void>(level);
+  WidenTo<Integer>(integers, count, values);
+}
+
 // Integers: as floats if these hold them exactly, else as doubles.
 template <typename Integer>
 void AddIntegers(VectorLevel level, const char* bytes, int64_t count, Figures* figures) {
   using Float = std::conditional_t<sizeof(Integer) <= 2, float, double>;
-  for (int64_t begin = 0; begin < count; begin += kPiece) {
-    const int64_t size = std::min(kPiece, count - begin);
-    Integer integers[kPiece];
-    Float values[kPiece];
-    std::memcpy(integers, bytes + begin * static_cast<int64_t>(sizeof(Integer)),
-                static_cast<size_t>(size) * sizeof(Integer));
-    for (int64_t i = 0; i < size; ++i) values[i] = static_cast<Float>(integers[i]);
+  Float values[kWidened];
+  for (int64_t begin = 0; begin < count; begin += kWidened) {
+    const int64_t size = std::min(kWidened, count - begin);
+    Widen<Integer>(level, bytes + begin * static_cast<int64_t>(sizeof(Integer)), size, values);
     const char* const made = reinterpret_cast<const char*>(values);
     if constexpr (sizeof(Integer) <= 2) {
       AddFloats<OfFloat32>(level, made, size, figures);
@@ -204,9 +236,9 @@ void AddIntegers(VectorLevel level, const char* bytes, int64_t count, Figures* f
 
 void AddByteFloats(VectorLevel level, const char* bytes, int64_t count, const ByteFloatCodec& codec,
                    Figures* figures) {
-  for (int64_t begin = 0; begin < count; begin += kPiece) {
-    const int64_t size = std::min(kPiece, count - begin);
-    float values[kPiece];
+  float values[kWidened];
+  for (int64_t begin = 0; begin < count; begin += kWidened) {
+    const int64_t size = std::min(kWidened, count - begin);
     for (int64_t i = 0; i < size; ++i) {
       values[i] = codec.decode[static_cast<uint8_t>(bytes[begin + i])];
     }
