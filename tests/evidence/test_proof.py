@@ -28,7 +28,13 @@ PROVED = SaveOptions(proof="stock", durable=False)
 FAILS = 'import json; print(json.dumps({"error": "NotFoundError: Key w not found"})); raise SystemExit(1)'
 DIES = "import os; os.kill(os.getpid(), 11)"
 PRINTS = "import sys; print('no such library', file=sys.stderr); sys.exit(5)"
-READS = 'import json; print("noise"); print(json.dumps({"read": ["w"]}))'
+READS = """
+import json
+print("noise")
+print(json.dumps({"read": ["w"]}))
+print(1)
+print("more noise")
+"""
 HANGS = """
 import os, sys, time
 open(sys.argv[3] + ".pid", "w").write(str(os.getpid()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import tensorflow as tf
 
 from autodist import checkpoint
 from autodist.checkpoint.evidence import evidence_file
+from autodist.checkpoint.files import bundle, values_file
 from autodist.checkpoint.hooks.saver_hook import AsyncCheckpointSaverHook
 from autodist.checkpoint.saver import Refuse, SaveOptions, Saver
+from autodist.checkpoint.saving import bundle_saves
 from autodist.errors import ArgumentError, ArgumentTypeError, RefusedCheckpointError
+from autodist.evidence import text
 from autodist.evidence.figures import Evidence
 from support.evidence import evidence_of, latest_of
 from support.python_programs import starting
@@ -434,6 +438,68 @@ def test_what_stock_saved_over_a_refused_one_is_as_good_as_any(
     variable.load(GOOD, session)
     tf1.train.Saver().save(session, str(tmp_path / "m"), 1)
     assert (tmp_path / "m-1.evidence.json").exists()
+    assert checkpoint.latest(tmp_path) == str(tmp_path / "m-1")
+
+
+def test_a_failed_save_that_can_read_nothing_keeps_the_evidence(
+    session: Any, variable: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saver = saver_of({"nonfinite"})
+    save(saver, tmp_path, variable, GOOD, 1)
+    with pytest.raises(RefusedCheckpointError):
+        save(saver, tmp_path, variable, BAD, 2)
+
+    def fail(*_: Any, **__: Any) -> None:
+        monkeypatch.setattr(values_file, "digest_of_index", lambda _: None)
+        raise tf.errors.ResourceExhaustedError(None, None, "Too many open files")
+
+    monkeypatch.setattr(bundle_saves.BundleSave, "run", fail)
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        save(saver, tmp_path, variable, GOOD, 2)
+    monkeypatch.undo()
+    assert evidence_of(tmp_path / "m-2").is_refused
+    (tmp_path / "checkpoint").unlink()
+    assert checkpoint.latest(tmp_path) == str(tmp_path / "m-1")
+
+
+def test_what_another_program_saved_meanwhile_is_not_compared_with(
+    session: Any, variable: Any, tmp_path: Path
+) -> None:
+    saver = saver_of({"norm_jump": 10})
+    save(saver, tmp_path, variable, [2, 0], 1)
+    variable.load(np.array([200, 0], np.float32), session)
+    tf1.train.Saver().save(session, str(tmp_path / "m"), 1, write_state=False)
+    save(saver, tmp_path, variable, [202, 0], 2)
+    assert latest_of(tmp_path) == "m-2"
+    assert evidence_of(tmp_path / "m-2").former is None
+
+
+def test_a_repaired_index_does_not_lift_a_refusal(
+    session: Any, variable: Any, tmp_path: Path
+) -> None:
+    """It has other bytes, and the same checksums."""
+    saver = saver_of({"nonfinite"})
+    save(saver, tmp_path, variable, GOOD, 1)
+    with pytest.raises(RefusedCheckpointError):
+        save(saver, tmp_path, variable, BAD, 2)
+    path = tmp_path / "m-2.evidence.json"
+    known = text.parse(path.read_bytes())
+    path.write_bytes(text.contents(dataclasses.replace(known, index="0" * 64)))
+    (tmp_path / "checkpoint").unlink()
+    assert checkpoint.latest(tmp_path) == str(tmp_path / "m-1")
+
+
+def test_a_pending_checkpoint_names_its_index_before_another_save(
+    session: Any, variable: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between the new values and the removal of what was known of the former ones."""
+    plain = Saver(options=SaveOptions(durable=False))
+    save(plain, tmp_path, variable, GOOD, 1)
+    evidence_file.mark_pending(str(tmp_path / "m-1"), 1, durable=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(bundle, "remove_file", lambda _: None)
+        save(plain, tmp_path, variable, [5, 6], 1)
+    assert evidence_of(tmp_path / "m-1").is_pending
     assert checkpoint.latest(tmp_path) == str(tmp_path / "m-1")
 
 

@@ -128,15 +128,25 @@ class Evidence:
             return "its save did not end, so nobody has checked it"
         return None
 
-    def is_of(self, index: str | None) -> bool:
+    def is_of(
+        self, index: str | None, checksums: Callable[[], Mapping[str, Iterable[int]]]
+    ) -> bool:
         """Tells whether this is about the values that are there.
 
-        A program that knows nothing of evidence may have saved over the prefix.
+        A program that knows nothing of evidence may have saved over the prefix. Another index may
+        also have the same values, if a program has repaired it.
 
         Args:
             index: The SHA-256 of the index that is there; `None` without one.
+            checksums: Returns the checksums that the index has, by variable.
         """
-        return self.index is None or index is None or self.index == index
+        if self.index is None or index is None or self.index == index:
+            return True
+        stored = checksums() if self.variables else {}
+        return bool(self.variables) and all(
+            sorted(checksum for _, checksum in figures.pieces) == sorted(stored.get(name, ()))
+            for name, figures in self.variables.items()
+        )
 
     def compared_with(self, former: Evidence, name: str) -> Evidence:
         """Returns this with what became of each variable since another checkpoint.

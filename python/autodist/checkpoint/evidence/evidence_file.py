@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+
 import tensorflow as tf
 
-from autodist import _log
+from autodist import _log, _native
 from autodist.checkpoint.files import staged_files, values_file
 from autodist.evidence import text
 from autodist.evidence.figures import Evidence
@@ -37,10 +40,52 @@ def read(prefix: str) -> Evidence | None:
     except text.EvidenceError as error:
         _LOGGER.warning("the evidence %r is not used: %s", path, error)
         return None
-    if evidence.index is not None and not evidence.is_of(values_file.digest_of_index(prefix)):
+    if not is_current(evidence, prefix):
         _LOGGER.warning("the evidence %r is not used: it is about other values", path)
         return None
     return evidence
+
+
+def is_current(evidence: Evidence, prefix: str) -> bool:
+    """Tells whether evidence is about the values that a checkpoint has now.
+
+    Args:
+        evidence: What was noted.
+        prefix: The checkpoint's prefix.
+    """
+    if evidence.index is None:
+        return True
+    return evidence.is_of(values_file.digest_of_index(prefix), lambda: _checksums(prefix))
+
+
+def _checksums(prefix: str) -> dict[str, list[int]]:
+    stored: dict[str, list[int]] = {}
+    with contextlib.suppress(OSError, _native.bundle().DataLossError):
+        for entry in _native.bundle().list_entries(prefix):
+            if not entry.slices:
+                stored.setdefault(entry.name, []).append(entry.crc32c)
+    return stored
+
+
+def name_index(prefix: str, evidence: bytes, *, durable: bool) -> None:
+    """Writes down which index evidence is about that names none, before other values are saved.
+
+    Args:
+        prefix: The checkpoint's prefix.
+        evidence: The contents of its file.
+        durable: Whether the file is synced.
+
+    Raises:
+        tf.errors.OpError: It cannot be written.
+    """
+    try:
+        known = text.parse(evidence)
+    except text.EvidenceError:
+        return
+    index = values_file.digest_of_index(prefix)
+    if known.index is None and index is not None:
+        named = text.contents(dataclasses.replace(known, index=index))
+        staged_files.write(prefix + SUFFIX, named, durable=durable)
 
 
 def why_not_latest(prefix: str) -> str | None:

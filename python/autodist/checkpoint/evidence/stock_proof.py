@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from autodist import errors
 
@@ -103,7 +104,10 @@ def why_not(proof: Proof, graph_path: str, prefix: str) -> str | None:
         try:
             answer, _ = process.communicate(timeout=proof.timeout_seconds)
         except subprocess.TimeoutExpired:
-            return f"the process did not end within {proof.timeout_seconds:g} s"
+            # Both may have been stopped, and this one has seen the time first.
+            if process.poll() is None:
+                return f"the process did not end within {proof.timeout_seconds:g} s"
+            answer, _ = process.communicate()
         finally:
             # Also where this thread is interrupted.
             if process.poll() is None:
@@ -145,14 +149,20 @@ def _start(proof: Proof, graph_path: str, prefix: str, output: int) -> subproces
 
 
 def _reason(answer: bytes, code: int, said: str) -> str | None:
-    lines = answer.splitlines()
-    try:
-        found = json.loads(lines[-1]) if lines else {}
-    except ValueError:
-        found = {}
+    found = _last_answer(answer)
     if code == 0 and "read" in found:
         return None
     if "error" in found:
         return str(found["error"])
     ended = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
     return f"the process {ended}. {said}".strip()
+
+
+def _last_answer(printed: bytes) -> dict[str, Any]:
+    """Returns what the program answered; others may have printed before it and after it."""
+    for line in reversed(printed.splitlines()):
+        with contextlib.suppress(ValueError, RecursionError):
+            found = json.loads(line)
+            if isinstance(found, dict) and ("read" in found or "error" in found):
+                return found
+    return {}

@@ -123,7 +123,9 @@ class Memory:
             prefix: Its prefix.
         """
         if self._last is not None and self._last[0] == paths.absolute(prefix):
-            return self._last[1]
+            known = self._last[1]
+            # Somebody else may have saved there since.
+            return known if evidence_file.is_current(known, prefix) else None
         return evidence_file.read(prefix)
 
     @property

@@ -180,7 +180,7 @@ class Transaction:
         evidence = trial.evidence or trial.judge(told, report.prefix)
         if self.is_v2:
             index = values_file.digest_of_index(self.prefix)
-            evidence = dataclasses.replace(evidence, index=index)
+            trial.evidence = evidence = dataclasses.replace(evidence, index=index)
             files.add(self.prefix + evidence_file.SUFFIX, text.contents(evidence))
         if not evidence.is_refused:
             self.companions.stage_state(files, report.prefix)
@@ -282,6 +282,7 @@ class _ValuesFiles:
             self._has_former_evidence = True
             if is_overwritten:
                 self._former_index = values_file.digest_of_index(save.prefix)
+                evidence_file.name_index(save.prefix, found, durable=save.durable)
 
     def settle(self) -> None:
         """Removes evidence of former values, once others are there."""
@@ -295,8 +296,11 @@ class _ValuesFiles:
         if self._is_marked:
             if not bundle.exists(save.prefix):
                 bundle.remove_file(save.prefix + evidence_file.SUFFIX)
-        elif self._former_index != values_file.digest_of_index(save.prefix):
-            self.settle()
+        elif self._former_index is not None:
+            index = values_file.digest_of_index(save.prefix)
+            # Where the index cannot be read, the evidence stays: it names its own.
+            if index is not None and index != self._former_index:
+                self.settle()
 
 
 def describe_saved(prefix: str) -> str:

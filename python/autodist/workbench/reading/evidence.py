@@ -8,6 +8,7 @@ from autodist._log import printable
 from autodist.evidence import text
 from autodist.evidence.figures import Evidence
 from autodist.workbench import errors
+from autodist.workbench.reading import v2
 from autodist.workbench.storage import places
 
 _PIECE_BYTES = 1 << 20
@@ -52,4 +53,14 @@ def is_current(found: Evidence, prefix: str) -> bool:
     with places.open_file(path) as file:
         for begin in range(0, file.size, _PIECE_BYTES):
             digest.update(file.read(begin, min(_PIECE_BYTES, file.size - begin)))
-    return found.is_of(digest.hexdigest())
+    return found.is_of(digest.hexdigest(), lambda: _checksums(prefix))
+
+
+def _checksums(prefix: str) -> dict[str, list[int]]:
+    try:
+        checkpoint = v2.from_index(prefix, v2.read_index(prefix))
+    except errors.AutoDistError:
+        return {}
+    return {
+        variable.name: [piece.crc for piece in variable.pieces] for variable in checkpoint.variables
+    }
