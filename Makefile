@@ -9,6 +9,7 @@
 # make census  every program of tests/support/programs under every strategy, with 1, 2 and 3 replicas (hours)
 # make fuzz    what reads checkpoints, under libFuzzer (75 minutes, or five times FUZZ_SECONDS)
 # make reproducible   the wheel, built twice in different directories: the same bytes (some minutes)
+# make matrix  builds and tests with every supported TensorFlow, and writes the table of docs/versions.md (hours)
 # make docs    the pages of docs/ and the reference, as HTML in build/docs; a broken link is an error
 # make build   quick in-place build for development: then `PYTHONPATH=python`
 #
@@ -33,7 +34,7 @@ build_files := CMakeLists.txt CMakePresets.json pyproject.toml \
 package_sources := $(cxx_sources) $(build_files) \
   $(shell find python -name '*.py' -not -name _build_info.py)
 
-.PHONY: demo test lint docs bench asan tsan torture torture-table census fuzz reproducible build clean
+.PHONY: demo test lint docs bench asan tsan torture torture-table census fuzz reproducible matrix build clean
 
 demo: $(VENV)/.demo
 	$(bin)/autodist demo
@@ -78,6 +79,9 @@ fuzz: $(VENV)/.tools
 reproducible: $(VENV)/.tools
 	$(bin)/python bazel-free-build/check_reproducible.py build/reproducible
 
+matrix: $(VENV)/.tools
+	$(bin)/python bazel-free-build/matrix.py build/matrix $(MATRIX_ARGS)
+
 build: $(VENV)/.tools
 	cmake --preset default -DPython_EXECUTABLE=$(abspath $(bin))/python
 	cmake --build --preset default
@@ -88,7 +92,7 @@ clean:
 $(bin)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.tools: pyproject.toml bazel-free-build/tensorflow-version.txt | $(bin)/python
+$(VENV)/.tools: pyproject.toml bazel-free-build/tensorflow-versions.txt | $(bin)/python
 	$(bin)/python bazel-free-build/print_requirements.py build > $(VENV)/build-requirements.txt
 	$(pip) install -r $(VENV)/build-requirements.txt
 	touch $@

@@ -34,6 +34,8 @@ foreach(_key IN ITEMS DISTRIBUTION VERSION INCLUDE_DIR LIBRARY_DIR CXX11_ABI DEF
   endif()
 endforeach()
 
+string(REGEX REPLACE "^[0-9]+\\.([0-9]+)\\..*" "\\1" TensorFlow_MINOR_VERSION "${TensorFlow_VERSION}")
+
 set(TensorFlow_LIBRARY "${TensorFlow_LIBRARY_DIR}/libtensorflow_framework.so.2")
 if(NOT EXISTS "${TensorFlow_LIBRARY}")
   unset(TensorFlow_LIBRARY)
@@ -56,5 +58,7 @@ if(TensorFlow_FOUND AND NOT TARGET TensorFlow::framework)
                INTERFACE_COMPILE_FEATURES "cxx_std_${TensorFlow_STANDARD}"
                # Without NDEBUG the containers in TensorFlow's headers have another layout than in
                # the wheel and graph passes crash, so every build type has it, sanitizers included.
-               INTERFACE_COMPILE_DEFINITIONS "${TensorFlow_DEFINITIONS};NDEBUG")
+               # For cc/versions: TensorFlow's headers do not say it in all versions.
+               INTERFACE_COMPILE_DEFINITIONS
+               "${TensorFlow_DEFINITIONS};NDEBUG;TENSORFLOW_MINOR_VERSION=${TensorFlow_MINOR_VERSION}")
 endif()

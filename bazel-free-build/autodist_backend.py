@@ -1,4 +1,4 @@
-"""The PEP 517 backend: scikit-build-core, which also asks for the pinned TensorFlow."""
+"""The PEP 517 backend: scikit-build-core, which also asks for TensorFlow."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ _TYPE = re.compile(r"^(?:struct|class|enum class) (\w+)[^;(]*\{", re.MULTILINE)
 # The packages that a package may include, besides itself.
 _BELOW_SAVE = (
     "core",
+    "versions",
     "tables",
     "system_memory",
     "threads",
@@ -37,11 +38,12 @@ _BELOW_SAVE = (
 _CONNECTED = ("sockets", "barrier", "streams")
 _ALLOWED: dict[str, tuple[str, ...]] = {
     "core": (),
+    "versions": (),
     "tables": ("core",),
     "system_memory": ("core",),
     "threads": ("core",),
-    "storage": ("core", "threads"),
-    "format": ("core", "tables", "threads", "storage"),
+    "storage": ("core", "versions", "threads"),
+    "format": ("core", "versions", "tables", "threads", "storage"),
     "images": ("core", "system_memory"),
     "accelerators": ("core", "threads", "images"),
     "sockets": ("core", "storage"),

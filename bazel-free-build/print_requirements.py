@@ -34,4 +34,5 @@ def list_requirements(kind: str) -> list[str]:
     ]
 
 
-print(*list_requirements(sys.argv[1]), sep="\n")
+if __name__ == "__main__":
+    print(*list_requirements(sys.argv[1]), sep="\n")

@@ -1,14 +1,18 @@
 """Which TensorFlow autodist is built against, and which one it then requires.
 
-The one fact is `tensorflow-version.txt`: an isolated build (`pip install .`) gets exactly that
-version. A build without isolation takes the TensorFlow it finds installed. Either way the package
-that comes out requires the major.minor it was compiled against, for TensorFlow's C++ interface
-changes between minor versions. Of a nightly build it requires the whole version.
+The one fact is `tensorflow-versions.txt`. A build takes the TensorFlow that is installed in the
+environment it is made for. An isolated build (`pip install .`) asks for the same version there. If
+none is installed, it asks for the newest one that has a package for this Python. The package that
+comes out requires the major.minor it was compiled against, for TensorFlow's C++ interface changes
+between minor versions. Of a nightly build it requires the whole version.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
+import sys
+import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,6 +36,18 @@ def _load_installation() -> Any:
 _INSTALLATION = _load_installation()
 
 
+class Supported(NamedTuple):
+    """A TensorFlow that autodist is built and tested with."""
+
+    version: str  # in full, e.g. `2.21.0`
+    first_python: tuple[int, int]
+    last_python: tuple[int, int]
+
+    def has_package_for(self, python: tuple[int, int]) -> bool:
+        """Whether there is a package of it for a Python, e.g. `(3, 11)`."""
+        return self.first_python <= python <= self.last_python
+
+
 class InstalledTensorFlow(NamedTuple):
     """A TensorFlow found in this environment."""
 
@@ -40,30 +56,98 @@ class InstalledTensorFlow(NamedTuple):
     location: str  # the directory of the package `tensorflow`
 
 
-def pinned_version() -> str:
-    """The full version, e.g. `2.21.0`, that an isolated build uses."""
-    return (_HERE / "tensorflow-version.txt").read_text(encoding="utf-8").strip()
+def supported() -> list[Supported]:
+    """What `tensorflow-versions.txt` says, newest first."""
+    lines = (_HERE / "tensorflow-versions.txt").read_text(encoding="utf-8").splitlines()
+    rows = [line.split() for line in lines if not line.startswith("#")]
+    return [Supported(row[0], _numbers(row[1]), _numbers(row[2])) for row in rows]
+
+
+def default_version() -> str:
+    """The newest version that has a package for this Python.
+
+    Raises:
+        RuntimeError: There is none.
+    """
+    python = sys.version_info[:2]
+    for each in supported():
+        if each.has_package_for(python):
+            return each.version
+    last = supported()[0].last_python
+    raise RuntimeError(
+        f"no TensorFlow that autodist supports has a package for Python {python[0]}.{python[1]}; "
+        f"the last that one has is {last[0]}.{last[1]}"
+    )
 
 
 def find_installed() -> InstalledTensorFlow | None:
-    """The TensorFlow installed for this interpreter, found without importing it."""
+    """The TensorFlow installed for this interpreter, found without importing it.
+
+    Raises:
+        RuntimeError: It is older than all that autodist is built with.
+    """
     spec = importlib.util.find_spec("tensorflow")
     if spec is None or spec.origin is None:
         return None
     found = _INSTALLATION.installed_tensorflow()
-    return InstalledTensorFlow(*found, str(Path(spec.origin).parent)) if found else None
+    if found is None:
+        return None
+    _check_supported(*found)
+    return InstalledTensorFlow(*found, str(Path(spec.origin).parent))
 
 
 def build_requirement() -> str:
     """The requirement of an isolated build."""
-    return f"tensorflow=={pinned_version()}"
+    found = _installed_in_target()
+    if found is None:
+        return f"tensorflow=={default_version()}"
+    _check_supported(*found)
+    distribution, version = found
+    return f"{distribution}=={version}"
 
 
 def run_requirement() -> str:
     """The requirement of the built package."""
     found = find_installed()
-    distribution, version = found[:2] if found else ("tensorflow", pinned_version())
+    distribution, version = found[:2] if found else ("tensorflow", default_version())
     return f"{distribution}{_INSTALLATION.specifier(version)}"
+
+
+def _installed_in_target() -> tuple[str, str] | None:
+    """The distribution and version of TensorFlow in the environment that is built for.
+
+    pip runs the backend with the interpreter of that environment but hides its packages.
+    """
+    paths = sysconfig.get_paths()
+    found = {
+        each.metadata["Name"].replace("_", "-"): each.version
+        for each in importlib.metadata.distributions(path=[paths["purelib"], paths["platlib"]])
+        if each.metadata["Name"] is not None
+    }
+    for distribution in _INSTALLATION.DISTRIBUTIONS:
+        if distribution in found:
+            return distribution, found[distribution]
+    return None
+
+
+def _check_supported(distribution: str, version: str) -> None:
+    """Refuses what is older than all supported versions; the interface of a newer one may fit."""
+    oldest, newest = supported()[-1].version, supported()[0].version
+    if _numbers(version) < _numbers(oldest):
+        raise RuntimeError(
+            f"{distribution} {version} is installed; autodist is built with TensorFlow "
+            f"{_minor(oldest)} to {_minor(newest)}. Run: pip install "
+            f"'{distribution}{_INSTALLATION.specifier(default_version())}'"
+        )
+
+
+def _numbers(version: str) -> tuple[int, int]:
+    major, minor = version.split(".")[:2]
+    return int(major), int(minor)
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
 
 
 class Provider:

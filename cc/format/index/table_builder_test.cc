@@ -10,8 +10,7 @@
 #include "core/testing/testing.h"
 #include "storage/testing/testing_directory.h"
 #include "tensorflow/core/platform/env.h"
-#include "xla/tsl/lib/io/table_builder.h"
-#include "xla/tsl/lib/io/table_options.h"
+#include "versions/testing_table_builder.h"
 
 namespace autodist {
 namespace {

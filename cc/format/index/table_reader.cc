@@ -12,6 +12,7 @@
 #include "tables/table/byte_source.h"
 #include "tables/table/table_reader.h"
 #include "tensorflow/core/platform/env.h"
+#include "versions/tensorflow_versions.h"
 
 namespace autodist {
 namespace {
@@ -30,7 +31,7 @@ class EnvSource : public ByteSource {
 
   Outcome Read(uint64_t offset, uint64_t size, char* out) const override {
     absl::string_view result;
-    absl::Status status = file_->Read(offset, result, absl::MakeSpan(out, size));
+    absl::Status status = ReadFileBytes(*file_, offset, absl::MakeSpan(out, size), &result);
     if (!status.ok() && !absl::IsOutOfRange(status)) {
       failure_ = std::move(status);
       return Outcome::Stopped();

@@ -11,8 +11,7 @@
 #include "storage/testing/testing_directory.h"
 #include "tables/table/testing_table.h"
 #include "tensorflow/core/platform/env.h"
-#include "xla/tsl/lib/io/table_builder.h"
-#include "xla/tsl/lib/io/table_options.h"
+#include "versions/testing_table_builder.h"
 
 namespace autodist {
 namespace {

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/printable.h"
 #include "format/index/bundle_names.h"
+#include "versions/tensorflow_versions.h"
 
 namespace autodist {
 
@@ -34,7 +35,8 @@ absl::Status DataFiles::Open(const BundleEntry& entry) {
 
 absl::Status DataFiles::Read(int shard_id, int64_t offset, int64_t size, char* out) const {
   absl::string_view bytes;
-  const absl::Status status = file(shard_id).Read(offset, bytes, absl::MakeSpan(out, size));
+  const absl::Status status =
+      ReadFileBytes(file(shard_id), offset, absl::MakeSpan(out, size), &bytes);
   if (static_cast<int64_t>(bytes.size()) == size) {
     if (bytes.data() != out) std::memmove(out, bytes.data(), size);
     return absl::OkStatus();

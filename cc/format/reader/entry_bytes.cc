@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "format/values/copy_and_sum.h"
+#include "versions/tensorflow_versions.h"
 
 namespace autodist {
 
@@ -51,7 +52,7 @@ bool EntryBytes::TakeVarint(uint64_t* value) {
 void EntryBytes::Refill() {
   const int64_t size = std::min(kBufferBytes, end_ - position_);
   if (size <= 0 || !status_.ok()) return;
-  status_ = file_.Read(position_, chunk_, absl::MakeSpan(buffer_.data(), size));
+  status_ = ReadFileBytes(file_, position_, absl::MakeSpan(buffer_.data(), size), &chunk_);
   // The status of a read past the end is OutOfRange; that the bytes are missing is for the caller
   // to say.
   if (absl::IsOutOfRange(status_)) status_ = absl::OkStatus();

@@ -5,6 +5,8 @@
 #include <array>
 #include <cstring>
 
+#include "versions/tensorflow_versions.h"
+
 namespace autodist {
 namespace {
 
@@ -65,19 +67,13 @@ Arithmetic ArithmeticOf(tensorflow::DataType dtype) {
       return {ElementType::kUint32, nullptr};
     case tensorflow::DT_UINT64:
       return {ElementType::kUint64, nullptr};
-    case tensorflow::DT_FLOAT8_E5M2:
-      return {ElementType::kByteFloat, Float8Codec<tensorflow::float8_e5m2>()};
-    case tensorflow::DT_FLOAT8_E4M3FN:
-      return {ElementType::kByteFloat, Float8Codec<tensorflow::float8_e4m3fn>()};
-    case tensorflow::DT_FLOAT8_E4M3FNUZ:
-      return {ElementType::kByteFloat, Float8Codec<tensorflow::float8_e4m3fnuz>()};
-    case tensorflow::DT_FLOAT8_E4M3B11FNUZ:
-      return {ElementType::kByteFloat, Float8Codec<tensorflow::float8_e4m3b11fnuz>()};
-    case tensorflow::DT_FLOAT8_E5M2FNUZ:
-      return {ElementType::kByteFloat, Float8Codec<tensorflow::float8_e5m2fnuz>()};
     default:
-      return {ElementType::kOpaque, nullptr};
+      break;
   }
+  const ByteFloatCodec* const codec =
+      CallWithFloat8(dtype, [](auto value) { return Float8Codec<decltype(value)>(); });
+  if (codec != nullptr) return {ElementType::kByteFloat, codec};
+  return {ElementType::kOpaque, nullptr};
 }
 
 bool HasMean(tensorflow::DataType dtype) { return IsFloat(ArithmeticOf(dtype).type); }

@@ -15,6 +15,7 @@
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/shape_inference.h"
+#include "versions/tensorflow_versions.h"
 
 namespace autodist {
 namespace {
@@ -85,10 +86,8 @@ class AggregateReplicasOp : public tensorflow::OpKernel {
     char* const destination = static_cast<char*>(result->data());
     const Arithmetic arithmetic = ArithmeticOf(dtype_);
     const int64_t element_bytes = ElementBytes(arithmetic.type);
-    using Pool = tsl::thread::ThreadPool;
     context->device()->tensorflow_cpu_worker_threads()->workers->ParallelFor(
-        first.NumElements(), Pool::SchedulingParams::Adaptive(2 * num_inputs()),
-        [&](int64_t begin, int64_t end) {
+        first.NumElements(), ByCost(2 * num_inputs()), [&](int64_t begin, int64_t end) {
           absl::InlinedVector<const void*, 16> from;
           for (const char* source : sources) from.push_back(source + begin * element_bytes);
           Reduce(aggregation_, arithmetic.type, from.data(), num_inputs(), end - begin,

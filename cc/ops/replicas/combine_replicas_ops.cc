@@ -18,6 +18,7 @@
 #include "tensorflow/core/framework/register_types.h"
 #include "tensorflow/core/framework/shape_inference.h"
 #include "tensorflow/core/framework/variant.h"
+#include "versions/tensorflow_versions.h"
 
 namespace autodist {
 namespace {
@@ -147,9 +148,8 @@ std::vector<Share> Shares(const tensorflow::Tensor& sizes) {
 template <typename Function>
 void InParallel(tensorflow::OpKernelContext* context, int64_t count, int64_t cost,
                 const Function& function) {
-  using Pool = tsl::thread::ThreadPool;
-  const auto params = Pool::SchedulingParams::Adaptive(cost);
-  context->device()->tensorflow_cpu_worker_threads()->workers->ParallelFor(count, params, function);
+  context->device()->tensorflow_cpu_worker_threads()->workers->ParallelFor(count, ByCost(cost),
+                                                                           function);
 }
 
 // `Operation::Combine(context)` makes the output.

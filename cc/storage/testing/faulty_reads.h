@@ -12,6 +12,7 @@
 #include "absl/strings/match.h"
 #include "tensorflow/core/platform/env.h"
 #include "tensorflow/core/platform/file_system.h"
+#include "versions/tensorflow_versions.h"
 
 namespace autodist::testing {
 
@@ -35,19 +36,19 @@ class FaultyReads {
   ~FaultyReads() { current_ = nullptr; }
 
  private:
-  class File : public tsl::RandomAccessFile {
+  class File : public ReadableFile {
    public:
     explicit File(std::unique_ptr<tsl::RandomAccessFile> file) : file_(std::move(file)) {}
-    absl::Status Read(uint64_t offset, absl::string_view& result,
-                      absl::Span<char> scratch) const override {
+    absl::Status ReadInto(uint64_t offset, absl::Span<char> out,
+                          absl::string_view* result) const override {
       {
         std::lock_guard<std::mutex> lock(mutex_);
-        if (current_ && current_(offset, scratch.size())) {
-          result = absl::string_view();
+        if (current_ && current_(offset, out.size())) {
+          *result = absl::string_view();
           return absl::UnknownError("the disk is broken");
         }
       }
-      return file_->Read(offset, result, scratch);
+      return ReadFileBytes(*file_, offset, out, result);
     }
 
    private:

@@ -1,81 +1,139 @@
-"""The private API of Keras that we use, of `tf_keras` (Keras 2) and `keras` (Keras 3).
+"""The private API of Keras that we use: Keras 2 and Keras 3.
 
-Read in tf_keras 2.21 and Keras 3.15. Neither package is required: what is asked of one that is not
-installed is None or empty.
+Keras 2 is the package `tf_keras`, and `keras` below version 3, as TensorFlow 2.15 installs it. Both
+may be there, with classes of their own. Keras 3 is `keras` from version 3. Read in tf_keras 2.21,
+Keras 2.15 and Keras 3.15. No package is required: what is asked of one that is not installed is
+None or empty.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
+import importlib.metadata
 import importlib.util
 from typing import Any
 
 
-def _module(name: str) -> Any:
-    """A module; None where its package is not installed."""
-    if importlib.util.find_spec(name.partition(".")[0]) is None:
-        return None
-    return importlib.import_module(name)
+class Keras2:
+    """One package of Keras 2.
 
-
-def backend() -> Any:
-    """The module through which Keras 2 asks for its session: `_get_session`, `set_session`.
-
-    None without tf_keras.
-
-    Its public functions are exported under `tf.compat.v1.keras.backend` only where `tf.keras` is
-    Keras 2.
+    Attributes:
+        name: Its name, for `import`.
     """
-    return _module("tf_keras.src.backend")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def _module(self, name: str) -> Any:
+        return importlib.import_module(f"{self.name}.{name}")
+
+    def backend(self) -> Any:
+        """The module through which it asks for its session: `_get_session`, `set_session`.
+
+        Its public functions are exported under `tf.compat.v1.keras.backend` only where `tf.keras`
+        is this package.
+        """
+        return self._module("src.backend")
+
+    def current_graph(self, inputs: Any) -> Any:
+        """The graph that it takes a call with these inputs for."""
+        return self.backend()._current_graph(inputs)
+
+    def session_given(self) -> Any:
+        """The session that it keeps for this thread, as `set_session` gives it one.
+
+        None where there is none.
+        """
+        return getattr(self.backend()._SESSION, "session", None)
+
+    def graph_model_class(self) -> Any:
+        """The class that it gives to models made in a graph."""
+        return self._module("src.engine.training_v1").Model
+
+    def callback_class(self) -> Any:
+        """The base class of its callbacks."""
+        return self._module("src.callbacks").Callback
+
+    def optimizer_base(self) -> Any:
+        """The base class of its optimizers, without `optimizers.legacy`."""
+        return self._module("src.optimizers.optimizer")._BaseOptimizer
+
+    def legacy_optimizer_base(self) -> Any:
+        """The base class of `optimizers.legacy`."""
+        return self._module("src.optimizers.legacy.optimizer_v2").OptimizerV2
 
 
-def current_graph(inputs: Any) -> Any:
-    """The graph that Keras 2 takes a call with these inputs for."""
-    return backend()._current_graph(inputs)
+@functools.cache
+def keras2_packages() -> tuple[Keras2, ...]:
+    """The packages of Keras 2 that are installed; first the one that is `tf.keras` by default."""
+    names = ["keras"] if _is_installed("keras") and not _is_keras_3() else []
+    if _is_installed("tf_keras"):
+        names.append("tf_keras")
+    return tuple(Keras2(name) for name in names)
 
 
-def session_given() -> Any:
-    """The session that Keras 2 keeps for this thread, as `set_session` gives it one.
+def keras2_of(value: Any) -> Keras2:
+    """The package of Keras 2 that the class of an object comes from, or inherits from.
 
-    None where there is none.
+    Raises:
+        ModuleNotFoundError: None does.
     """
-    return getattr(backend()._SESSION, "session", None)
-
-
-def session_of_backend() -> Any:
-    """The session that Keras 2 runs its graph in."""
-    return backend().get_session()
+    packages = {each.name: each for each in keras2_packages()}
+    for base in type(value).__mro__:
+        found = packages.get(_root(base))
+        if found is not None:
+            return found
+    raise ModuleNotFoundError(f"{type(value).__name__} is no class of Keras 2")
 
 
 def callback_class() -> Any:
-    """The base class of callbacks of Keras 2.
+    """A base class of callbacks, of the first package of Keras 2.
+
+    The others take the callbacks too: they call methods by their names.
 
     Raises:
-        ModuleNotFoundError: tf_keras is not installed.
+        ModuleNotFoundError: Keras 2 is not installed.
     """
-    return importlib.import_module("tf_keras.callbacks").Callback
+    packages = keras2_packages()
+    return packages[0].callback_class() if packages else Keras2("tf_keras").callback_class()
 
 
-def graph_model_class() -> Any:
-    """The class that Keras 2 gives to models made in a graph; None without tf_keras."""
-    module = _module("tf_keras.src.engine.training_v1")
-    return None if module is None else module.Model
+def is_keras_3(value: Any) -> bool:
+    """Whether an object is of a class that the package of Keras 3 defines."""
+    return _root(type(value)) == "keras" and _is_keras_3()
 
 
 def optimizer_bases() -> list[Any]:
     """The base classes of Keras 2's and Keras 3's optimizers, without `optimizers.legacy`."""
-    found = []
-    for name, base in (
-        ("tf_keras.src.optimizers.optimizer", "_BaseOptimizer"),
-        ("keras.src.optimizers.base_optimizer", "BaseOptimizer"),
-    ):
-        module = _module(name)
-        if module is not None:
-            found.append(getattr(module, base))
+    found = [each.optimizer_base() for each in keras2_packages()]
+    if _is_keras_3():
+        found.append(importlib.import_module("keras.src.optimizers.base_optimizer").BaseOptimizer)
     return found
 
 
+def legacy_optimizer_bases() -> list[Any]:
+    """The base classes of `optimizers.legacy`."""
+    return [each.legacy_optimizer_base() for each in keras2_packages()]
+
+
 def keras3_trainer_class() -> Any:
-    """The class that defines `fit`, `evaluate` and `predict` of Keras 3; None without keras."""
-    module = _module("keras.src.backend.tensorflow.trainer")
-    return None if module is None else module.TensorFlowTrainer
+    """The class that defines `fit`, `evaluate` and `predict` of Keras 3; None without it."""
+    if not _is_keras_3():
+        return None
+    return importlib.import_module("keras.src.backend.tensorflow.trainer").TensorFlowTrainer
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+@functools.cache
+def _is_keras_3() -> bool:
+    if not _is_installed("keras"):
+        return False
+    return int(importlib.metadata.version("keras").partition(".")[0]) >= 3
+
+
+def _root(of: type) -> str:
+    return of.__module__.partition(".")[0]

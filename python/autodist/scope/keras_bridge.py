@@ -1,10 +1,10 @@
 """Makes Keras train in the distributed session while a scope lasts.
 
-Keras 2 (the package `tf_keras`) trains a model of a graph through a session. It takes the session
-from its backend or makes one. It adds its optimizer's ops at the first `fit`. In the scope the
-backend's answer is the distributed session, which is made when Keras first asks. It stays Keras's
-session after the scope, as one given to `set_session` does. What cannot train in a graph is refused
-in the call that asks for it.
+Keras 2 (the package `tf_keras`; in TensorFlow 2.15 also `keras`) trains a model of a graph through
+a session. It takes the session from its backend or makes one. It adds its optimizer's ops at the
+first `fit`. In the scope the backend's answer is the distributed session, which is made when Keras
+first asks. It stays Keras's session after the scope, as one given to `set_session` does. What
+cannot train in a graph is refused in the call that asks for it.
 """
 
 from __future__ import annotations
@@ -29,9 +29,6 @@ _KERAS_3_METHODS = (
     "test_on_batch",
     "predict_on_batch",
 )
-_USE_INSTEAD = (
-    "a string ('adam'), an optimizer of tf_keras.optimizers.legacy or one of tf.compat.v1.train"
-)
 
 
 class KerasBridge:
@@ -54,10 +51,11 @@ class KerasBridge:
             def replace(owner: Any, name: str, wrap: Callable[[Any], Any]) -> None:
                 stack.enter_context(replaced(owner, name, wrap))
 
-            backend = keras_internals.backend()
-            if backend is not None:
-                replace(backend, "_get_session", self._answer)
-                replace(keras_internals.graph_model_class(), "compile", self._check_compile)
+            for keras in keras_internals.keras2_packages():
+                answer = functools.partial(self._answer, keras)
+                replace(keras.backend(), "_get_session", answer)
+                check = functools.partial(self._check_compile, keras)
+                replace(keras.graph_model_class(), "compile", check)
             for optimizer in keras_internals.optimizer_bases():
                 replace(optimizer, "get_gradients", self._add_get_gradients)
             trainer = keras_internals.keras3_trainer_class()
@@ -69,19 +67,18 @@ class KerasBridge:
     @staticmethod
     def set_session(session: Any) -> None:
         """Makes `session` the one that Keras uses for its graph, inside the scope and after it."""
-        backend = keras_internals.backend()
-        if backend is not None:
-            backend.set_session(session)
+        for keras in keras_internals.keras2_packages():
+            keras.backend().set_session(session)
 
-    def _answer(self, stock: Callable[..., Any]) -> Callable[..., Any]:
+    def _answer(self, keras: keras_internals.Keras2, stock: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(stock)
         def get_session(op_input_list: Any = ()) -> Any:
             if (
                 tf.compat.v1.get_default_session() is not None
-                or keras_internals.current_graph(op_input_list) is not self._graph
+                or keras.current_graph(op_input_list) is not self._graph
             ):
                 return stock(op_input_list)
-            given = keras_internals.session_given()
+            given = keras.session_given()
             if (
                 isinstance(given, DistributedSession)
                 and given.graph is self._graph
@@ -109,18 +106,20 @@ class KerasBridge:
 
         return get_gradients
 
-    def _check_compile(self, stock: Callable[..., Any]) -> Callable[..., Any]:
+    def _check_compile(
+        self, keras: keras_internals.Keras2, stock: Callable[..., Any]
+    ) -> Callable[..., Any]:
         @functools.wraps(stock)
         def compile_model(model: Any, *args: Any, **kwargs: Any) -> Any:
             if tf.compat.v1.get_default_graph() is not self._graph:
                 return stock(model, *args, **kwargs)
             asked = args[0] if args else kwargs.get("optimizer")
-            if type(asked).__module__.partition(".")[0] == "keras":
-                raise _unsupported_optimizer(asked)
+            if keras_internals.is_keras_3(asked):
+                raise _unsupported_optimizer(keras, asked)
             result = stock(model, *args, **kwargs)
             for made in tf.nest.flatten(model.optimizer):
                 if not hasattr(made, "get_updates"):
-                    raise _unsupported_optimizer(made)
+                    raise _unsupported_optimizer(keras, made)
             return result
 
         return compile_model
@@ -140,10 +139,11 @@ class KerasBridge:
         return refuse
 
 
-def _unsupported_optimizer(optimizer: Any) -> UnsupportedGraphError:
+def _unsupported_optimizer(keras: keras_internals.Keras2, optimizer: Any) -> UnsupportedGraphError:
     kind = f"{type(optimizer).__module__.partition('.')[0]}'s {type(optimizer).__name__}"
     return UnsupportedGraphError(
-        f"model.compile(optimizer={kind}): Keras cannot train a model of a graph with it. Use "
-        f"{_USE_INSTEAD}. In a training loop of your own, tf.gradients and apply_gradients of any "
-        "optimizer work."
+        f"model.compile(optimizer={kind}): Keras cannot train a model of a graph with it. Use a "
+        f"string ('adam'), an optimizer of {keras.name}.optimizers.legacy or one of "
+        "tf.compat.v1.train. In a training loop of your own, tf.gradients and apply_gradients of "
+        "any optimizer work."
     )

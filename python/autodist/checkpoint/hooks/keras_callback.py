@@ -20,9 +20,10 @@ _Callback: Any = keras_internals.callback_class()
 class AsyncCheckpointCallback(_Callback):
     """Saves checkpoints of `fit` in a graph, while it trains on.
 
-    A callback of `tf_keras`. The model is compiled in the scope of an `AutoDist`, or in a graph and
-    session of the program. The step in the names of the files is the optimizer's `iterations`. One
-    save runs at a time. The end of the training, the end of the program and SIGTERM wait for it.
+    A callback of `tf_keras`, and of `tf.keras` where that is Keras 2. The model is compiled in the
+    scope of an `AutoDist`, or in a graph and session of the program. The step in the names of the
+    files is the optimizer's `iterations`. One save runs at a time. The end of the training, the end
+    of the program and SIGTERM wait for it.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class AsyncCheckpointCallback(_Callback):
         self._saves.wait()
         former = self._saves.take_error()
         try:
-            session = keras_internals.session_of_backend()
+            session = self._session()
             if self._saves.saved_step != session.run(self._iterations()):
                 self._save()
                 self._saves.wait()
@@ -103,13 +104,16 @@ class AsyncCheckpointCallback(_Callback):
             self._termination.remove()
         raise_error(former)
 
+    def _session(self) -> Any:
+        return keras_internals.keras2_of(self.model).backend().get_session()
+
     def _iterations(self) -> Any:
         return self.model.optimizer.iterations
 
     def _save(self) -> None:
         if not self._saves.may_begin():
             return
-        session = keras_internals.session_of_backend()
+        session = self._session()
         if self._saver is None:
             with session.graph.as_default():
                 self._saver = Saver()

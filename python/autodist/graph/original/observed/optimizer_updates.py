@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from typing import Any
 
 import tensorflow as tf
@@ -12,7 +10,7 @@ from autodist.errors import UnsupportedGraphError
 from autodist.graph.original.observed.declared_variables import initializer_op, variables_of
 from autodist.graph.original.ops import op_types
 from autodist.graph.original.ops.functions import may_write
-from autodist.private_apis import tf_graphs
+from autodist.private_apis import keras_internals, tf_graphs
 
 
 def run_in_order(graph: Any, gradients: list[Any], begin: int) -> Any:
@@ -110,22 +108,16 @@ def _check_reachable(update: Any) -> None:
         )
 
 
-# The base class of each family of optimizers. Read in TensorFlow 2.21, Keras 3.15 and tf_keras
-# 2.21.
-_OPTIMIZER_BASES = (
-    ("keras", "keras.src.optimizers.base_optimizer", "BaseOptimizer"),
-    ("tf_keras", "tf_keras.src.optimizers.optimizer", "_BaseOptimizer"),
-    ("tf_keras", "tf_keras.src.optimizers.legacy.optimizer_v2", "OptimizerV2"),
-)
 _OPTIMIZER_METHODS = ("minimize", "apply_gradients", "apply")
 
 
 def optimizer_methods() -> list[tuple[type, str]]:
     """Every optimizer class that defines an updating method, with the method's name."""
-    bases: list[type] = [tf.compat.v1.train.Optimizer]
-    for package, module, name in _OPTIMIZER_BASES:
-        if importlib.util.find_spec(package) is not None:
-            bases.append(getattr(importlib.import_module(module), name))
+    bases: list[type] = [
+        tf.compat.v1.train.Optimizer,
+        *keras_internals.optimizer_bases(),
+        *keras_internals.legacy_optimizer_bases(),
+    ]
     found: dict[tuple[type, str], None] = {}
     pending = list(bases)
     while pending:

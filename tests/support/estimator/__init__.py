@@ -1,0 +1,1 @@
+"""Programs that train by `tf.estimator`, which TensorFlow has up to 2.15."""

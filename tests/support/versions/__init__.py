@@ -1,0 +1,1 @@
+"""What is tested between versions of TensorFlow: see `make matrix`."""
