@@ -10,6 +10,7 @@
 # make fuzz    what reads checkpoints, under libFuzzer (75 minutes, or five times FUZZ_SECONDS)
 # make reproducible   the wheel, built twice in different directories: the same bytes (some minutes)
 # make matrix  builds and tests with every supported TensorFlow, and writes the table of docs/versions.md (hours)
+# make wheel   one wheel for several versions: make wheel TENSORFLOW="2.15 2.18 2.21"; in build/wheel/dist
 # make docs    the pages of docs/ and the reference, as HTML in build/docs; a broken link is an error
 # make build   quick in-place build for development: then `PYTHONPATH=python`
 #
@@ -34,7 +35,7 @@ build_files := CMakeLists.txt CMakePresets.json pyproject.toml \
 package_sources := $(cxx_sources) $(build_files) \
   $(shell find python -name '*.py' -not -name _build_info.py)
 
-.PHONY: demo test lint docs bench asan tsan torture torture-table census fuzz reproducible matrix build clean
+.PHONY: demo test lint docs bench asan tsan torture torture-table census fuzz reproducible matrix wheel build clean
 
 demo: $(VENV)/.demo
 	$(bin)/autodist demo
@@ -82,6 +83,9 @@ reproducible: $(VENV)/.tools
 matrix: $(VENV)/.tools
 	$(bin)/python bazel-free-build/matrix.py build/matrix $(MATRIX_ARGS)
 
+wheel: $(VENV)/.wheel
+	$(bin)/python bazel-free-build/build_wheel.py build/wheel --tensorflow $(TENSORFLOW)
+
 build: $(VENV)/.tools
 	cmake --preset default -DPython_EXECUTABLE=$(abspath $(bin))/python
 	cmake --build --preset default
@@ -100,6 +104,11 @@ $(VENV)/.tools: pyproject.toml bazel-free-build/tensorflow-versions.txt | $(bin)
 $(VENV)/.lint: pyproject.toml | $(bin)/python
 	$(bin)/python bazel-free-build/print_requirements.py lint > $(VENV)/lint-requirements.txt
 	$(pip) install -r $(VENV)/lint-requirements.txt
+	touch $@
+
+$(VENV)/.wheel: pyproject.toml | $(bin)/python
+	$(bin)/python bazel-free-build/print_requirements.py wheel > $(VENV)/wheel-requirements.txt
+	$(pip) install -r $(VENV)/wheel-requirements.txt
 	touch $@
 
 $(VENV)/.docs: pyproject.toml | $(bin)/python

@@ -66,10 +66,11 @@ endfunction()
 
 # autodist_module(<target>)
 #
-# Makes a loadable module part of the Python package: found beside TensorFlow when installed, and put
-# into the source tree for an in-place build.
+# Makes a loadable module part of the Python package: found beside TensorFlow when installed, also in a directory below
+# `for_tensorflow`, and put into the source tree for an in-place build.
 function(autodist_module target)
-  set_target_properties(${target} PROPERTIES INSTALL_RPATH "$ORIGIN;$ORIGIN/../tensorflow" BUILD_RPATH "$ORIGIN")
+  set_target_properties(${target} PROPERTIES INSTALL_RPATH "$ORIGIN;$ORIGIN/../tensorflow;$ORIGIN/../../../tensorflow"
+                                             BUILD_RPATH "$ORIGIN")
   if(AUTODIST_IN_PLACE)
     set_target_properties(${target} PROPERTIES LIBRARY_OUTPUT_DIRECTORY
                                                "${PROJECT_SOURCE_DIR}/python/autodist")
@@ -78,6 +79,38 @@ function(autodist_module target)
     set_target_properties(${target} PROPERTIES BUILD_WITH_INSTALL_RPATH ON)
   endif()
   install(TARGETS ${target} LIBRARY DESTINATION autodist)
+endfunction()
+
+# autodist_python_module(<name> SOURCES <path>... LIBRARIES <target>...)
+#
+# Makes a pybind11 module for Python_EXECUTABLE, and one for each of AUTODIST_OTHER_PYTHONS. pybind11 has no stable ABI:
+# each minor version of Python needs a module of its own.
+# REQUIRES: find_package(pybind11).
+function(autodist_python_module name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LIBRARIES")
+  pybind11_add_module(${name} MODULE ${arg_SOURCES})
+  set(targets ${name})
+  foreach(python IN LISTS AUTODIST_OTHER_PYTHONS)
+    execute_process(
+      COMMAND "${python}" -c "import sysconfig as s; print(s.get_config_var('EXT_SUFFIX'), s.get_path('include'), sep=';')"
+      OUTPUT_VARIABLE described
+      OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+    list(GET described 0 suffix)
+    list(GET described 1 include)
+    set(target ${name}${suffix})
+    add_library(${target} MODULE ${arg_SOURCES})
+    target_include_directories(${target} SYSTEM PRIVATE "${pybind11_INCLUDE_DIR}" "${include}")
+    target_link_libraries(${target} PRIVATE pybind11::lto)
+    set_target_properties(${target} PROPERTIES PREFIX "" OUTPUT_NAME ${name} SUFFIX "${suffix}"
+                                               CXX_VISIBILITY_PRESET hidden)
+    pybind11_strip(${target})
+    list(APPEND targets ${target})
+  endforeach()
+  foreach(target IN LISTS targets)
+    target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/cc")
+    target_link_libraries(${target} PRIVATE ${arg_LIBRARIES} autodist_flags)
+    autodist_module(${target})
+  endforeach()
 endfunction()
 
 # autodist_tests(<room> LIBRARIES <target>... NAMES <path>...)

@@ -15,20 +15,18 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
-import os
 import platform
-import subprocess
+import shutil
 import sys
 import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import print_requirements
-from tensorflow_pin import Supported, supported
+from environments import SOURCES, Environment, make_environment, minor_of, pythons_for, run, select
 
-_SOURCES = Path(__file__).resolve().parent.parent
-_PAGE = _SOURCES / "docs" / "versions.md"
+_PAGE = SOURCES / "docs" / "versions.md"
 _BEGIN, _END = "<!-- written by make matrix -->", "<!-- end -->"
 
 # What is tested under each version, and by which files below `tests`.
@@ -47,24 +45,6 @@ AREAS = {
 QUICK = ("bytes as stock's", "drop-in", "installation")
 
 
-class Environment(NamedTuple):
-    """An environment with one version of TensorFlow."""
-
-    version: str
-    python: tuple[int, int]
-    directory: Path
-
-    @property
-    def interpreter(self) -> Path:
-        """Its Python."""
-        return self.directory / "venv" / "bin" / "python"
-
-    @property
-    def minor(self) -> str:
-        """The minor version of TensorFlow, such as `2.15`."""
-        return ".".join(self.version.split(".")[:2])
-
-
 def main() -> int:
     """Returns the exit code of the process: 1 if anything failed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -74,14 +54,13 @@ def main() -> int:
     arguments = parser.parse_args()
     rows: list[dict[str, str]] = []
     environments = []
-    for each in supported():
-        minor = ".".join(each.version.split(".")[:2])
-        if arguments.only and minor not in arguments.only:
+    for wanted in select(arguments.only):
+        pythons = pythons_for(wanted)
+        if not pythons:
+            rows.append({"TensorFlow": wanted.version, "Python": "none found that has a package"})
             continue
-        environment = _environment(each, arguments.directory.resolve() / minor)
-        if environment is None:
-            rows.append({"TensorFlow": each.version, "Python": "none found that has a package"})
-            continue
+        directory = arguments.directory.resolve() / minor_of(wanted.version)
+        environment = make_environment(wanted, next(iter(pythons.values())), directory)
         row = _build(environment)
         if "failed" not in row["build"]:
             row |= _test(environment, QUICK if arguments.quick else tuple(AREAS))
@@ -96,50 +75,21 @@ def main() -> int:
     return int(any("fail" in cell for row in [*rows, *exchange] for cell in row.values()))
 
 
-def _environment(wanted: Supported, directory: Path) -> Environment | None:
-    """Makes an environment with a TensorFlow; None if no Python here has a package of it."""
-    first, last = wanted.first_python[1], wanted.last_python[1]
-    for minor in range(last, first - 1, -1):
-        interpreter = _interpreter(minor)
-        if interpreter is None:
-            continue
-        environment = Environment(wanted.version, (3, minor), directory)
-        if not environment.interpreter.exists():
-            _run([interpreter, "-m", "venv", str(directory / "venv")])
-        return environment
-    return None
-
-
-def _interpreter(minor: int) -> str | None:
-    """The path of Python 3.`minor`; None if there is none."""
-    if sys.version_info[:2] == (3, minor):
-        return sys.executable
-    command = [f"python3.{minor}", "-c", "import ensurepip, sys; print(sys.executable)"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
 def _build(environment: Environment) -> dict[str, str]:
     """Installs TensorFlow, tools and autodist; returns the first cells of the row."""
-    install = [str(environment.interpreter), "-m", "pip", "install", "-q"]
-    install.append("--disable-pip-version-check")
-    tensorflow = f"tensorflow-cpu=={environment.version}"
-    tools = [r for r in print_requirements.list_requirements("build") if "tensorflow" not in r]
-    tests = [r for r in print_requirements.list_requirements("test") if "tf_keras" not in r]
-    _run([*install, tensorflow, *tools, *tests])
+    tests = print_requirements.list_requirements("test")
+    environment.pip_install(*(each for each in tests if each != "tf_keras"))
     # It requires the distribution `tensorflow`.
-    _run([*install, "--no-deps", f"tf_keras=={environment.minor}.*"])
+    environment.pip_install("--no-deps", f"tf_keras=={environment.minor}.*")
     begin = time.monotonic()
-    package = ["--no-build-isolation", "--no-deps", "--force-reinstall", str(_SOURCES)]
+    install = [environment.interpreter, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    package = ["--no-build-isolation", "--no-deps", "--force-reinstall", str(SOURCES)]
     settings = f"--config-settings=build-dir={environment.directory / 'build'}"
-    done = _run([*install, settings, *package], is_checked=False)
+    done = run([*install, settings, *package], is_checked=False)
     seconds = round(time.monotonic() - begin)
     (environment.directory / "build.log").write_text(done.stdout + done.stderr)
     code = "import keras, sys; print(keras.__version__, '%d.%d.%d' % sys.version_info[:3])"
-    keras, python = _run([str(environment.interpreter), "-c", code]).stdout.split()[-2:]
+    keras, python = run([environment.interpreter, "-c", code]).stdout.split()[-2:]
     return {
         "TensorFlow": environment.version,
         "Python": python,
@@ -154,8 +104,8 @@ def _test(environment: Environment, areas: tuple[str, ...]) -> dict[str, str]:
     for area in areas:
         report = environment.directory / f"{area.replace(' ', '-')}.xml"
         files = [f"tests/{name}" for name in AREAS[area]]
-        command = [str(environment.interpreter), "-m", "pytest", "-q", *files]
-        done = _run([*command, f"--junitxml={report}"], is_checked=False)
+        command = [environment.interpreter, "-m", "pytest", "-q", f"--junitxml={report}", *files]
+        done = run(command, is_checked=False)
         report.with_suffix(".log").write_text(done.stdout + done.stderr)
         row[area] = _counts(report)
     return row
@@ -181,13 +131,13 @@ def _exchange(environments: list[Environment]) -> list[dict[str, str]]:
     sums: dict[str, dict[str, str]] = {}
     places = {each.minor: each.directory / "checkpoints" for each in environments}
     for each in environments:
-        _run(["rm", "-rf", str(places[each.minor])])
-        command = [str(each.interpreter), *program, "save", str(places[each.minor])]
-        sums[each.minor] = json.loads(_run(command).stdout.splitlines()[-1])
+        shutil.rmtree(places[each.minor], ignore_errors=True)
+        command = [each.interpreter, *program, "save", str(places[each.minor])]
+        sums[each.minor] = json.loads(run(command, PYTHONPATH="tests").stdout.splitlines()[-1])
     rows = []
     for each in environments:
-        command = [str(each.interpreter), *program, "restore", *map(str, places.values())]
-        found: dict[str, Any] = json.loads(_run(command).stdout.splitlines()[-1])
+        command = [each.interpreter, *program, "restore", *map(str, places.values())]
+        found: dict[str, Any] = json.loads(run(command, PYTHONPATH="tests").stdout.splitlines()[-1])
         row = {"restored by": each.minor}
         for minor, place in places.items():
             faults = {name: fault for name, fault in found[str(place)].items() if fault}
@@ -240,21 +190,6 @@ def _write(text: str) -> None:
     page = _PAGE.read_text(encoding="utf-8")
     before, after = page.split(_BEGIN)[0], page.split(_END)[1]
     _PAGE.write_text(before + text + after, encoding="utf-8")
-
-
-def _run(command: list[str], *, is_checked: bool = True) -> subprocess.CompletedProcess[str]:
-    """Runs a command in the sources; shows its output if it fails.
-
-    Raises:
-        SystemExit: It failed, and `is_checked`.
-    """
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": "tests"}
-    done = subprocess.run(
-        command, cwd=_SOURCES, env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode and is_checked:
-        raise SystemExit(f"{' '.join(command)}\n{done.stdout[-4000:]}\n{done.stderr[-8000:]}")
-    return done
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from autodist import _installation
 
-_installation.check_build()
+# In a wheel for several versions of TensorFlow the modules of each are in a directory of their own.
+__path__ = [*__path__, *_installation.check_build()]
 
 if TYPE_CHECKING:
     from autodist._native import load_ops

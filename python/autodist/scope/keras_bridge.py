@@ -70,7 +70,9 @@ class KerasBridge:
         for keras in keras_internals.keras2_packages():
             keras.backend().set_session(session)
 
-    def _answer(self, keras: keras_internals.Keras2, stock: Callable[..., Any]) -> Callable[..., Any]:
+    def _answer(
+        self, keras: keras_internals.Keras2, stock: Callable[..., Any]
+    ) -> Callable[..., Any]:
         @functools.wraps(stock)
         def get_session(op_input_list: Any = ()) -> Any:
             if (
