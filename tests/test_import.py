@@ -5,6 +5,7 @@ import importlib.metadata
 import importlib.resources
 import importlib.util
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,49 @@ def test_refuses_a_copy_without_its_libraries(monkeypatch, tmp_path):
         ImportError,
         match=r"_autodist_ops.so and _bundle\S* and _planning\S* and _runtime\S* and _tables\S* is missing "
         "from .* Run: pip",
+    ):
+        _installation.check_build()
+
+
+def make_builds(monkeypatch, directory, *versions, python=None):
+    """Has a copy with a build for each version of TensorFlow, with modules for one Python; None: this one."""
+    monkeypatch.setattr(_installation, "_builds_dir", lambda: directory / "for_tensorflow")
+    suffix = EXTENSION_SUFFIXES[0] if python is None else f".cpython-{python}-x86_64-linux-gnu.so"
+    lines = Path(_build_info.__file__).read_text().splitlines()
+    for version in versions:
+        place = directory / "for_tensorflow" / version.rpartition(".")[0]
+        place.mkdir(parents=True)
+        changed = [x for x in lines if "TENSORFLOW_" not in x]
+        changed += ['TENSORFLOW_DISTRIBUTION = "tensorflow"', f'TENSORFLOW_VERSION = "{version}"']
+        (place / "_build_info.py").write_text("\n".join(changed))
+        for name in ("_autodist_ops.so", f"_bundle{suffix}", f"_runtime{suffix}"):
+            (place / name).touch()
+    for name in ("_planning", "_tables"):
+        (directory / f"{name}{suffix}").touch()
+
+
+def test_takes_the_build_for_the_installed_tensorflow(monkeypatch, tmp_path):
+    make_builds(monkeypatch, tmp_path, "2.15.1", "2.18.1", "2.21.0")
+    install(monkeypatch, tensorflow_cpu="2.18.0")
+    assert _installation.check_build() == [str(tmp_path / "for_tensorflow" / "2.18")]
+
+
+def test_refuses_a_tensorflow_that_no_build_is_for(monkeypatch, tmp_path):
+    make_builds(monkeypatch, tmp_path, "2.9.1", "2.18.1", "2.21.0")
+    install(monkeypatch, tensorflow_cpu="2.17.1")
+    with pytest.raises(
+        ImportError,
+        match=r"built against TensorFlow 2\.9, 2\.18, 2\.21 .*, but tensorflow-cpu 2\.17\.1 is installed\. "
+        r"Run: pip install 'tensorflow-cpu==2\.21\.\*'",
+    ):
+        _installation.check_build()
+
+
+def test_names_the_pythons_that_a_copy_has_modules_for(monkeypatch, tmp_path):
+    make_builds(monkeypatch, tmp_path, "2.21.0", "2.20.0", python="39")
+    install(monkeypatch, tensorflow="2.21.0")
+    with pytest.raises(
+        ImportError, match=r"_bundle\S* .*is missing from .*It has them for Python 3\.9\. Use"
     ):
         _installation.check_build()
 

@@ -14,6 +14,8 @@ import importlib.metadata
 import importlib.util
 from typing import Any
 
+from autodist.errors import ArgumentTypeError
+
 
 class Keras2:
     """One package of Keras 2.
@@ -77,14 +79,14 @@ def keras2_of(value: Any) -> Keras2:
     """The package of Keras 2 that the class of an object comes from, or inherits from.
 
     Raises:
-        ModuleNotFoundError: None does.
+        ArgumentTypeError: None does.
     """
     packages = {each.name: each for each in keras2_packages()}
     for base in type(value).__mro__:
         found = packages.get(_root(base))
         if found is not None:
             return found
-    raise ModuleNotFoundError(f"{type(value).__name__} is no class of Keras 2")
+    raise ArgumentTypeError(f"{type(value).__name__} is no class of Keras 2")
 
 
 def callback_class() -> Any:
