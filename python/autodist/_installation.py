@@ -140,8 +140,7 @@ def _builds() -> list[Build]:
         return [Build(Path(str(info.__file__)).parent, info)]
     found = []
     for path in _builds_dir().glob("*/_build_info.py"):
-        info = SimpleNamespace(**runpy.run_path(str(path)))
-        found.append(Build(path.parent, info))
+        found.append(Build(path.parent, SimpleNamespace(**runpy.run_path(str(path)))))
     return sorted(found, key=lambda each: _numbers(each.interface), reverse=True)
 
 

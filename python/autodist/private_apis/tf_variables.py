@@ -6,6 +6,7 @@ Each name is imported with the reason why no public one would do. Read in Tensor
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ from tensorflow.python.checkpoint.checkpoint_management import meta_graph_filena
 # Public code meets variables of these classes but cannot name the classes.
 from tensorflow.python.distribute.sharded_variable import ShardedVariable
 from tensorflow.python.distribute.values import DistributedVariable
-from tensorflow.python.ops import resource_variable_ops, resource_variables_toggle
+from tensorflow.python.ops import resource_variable_ops, variable_scope
 
 # `tf.compat.v1.get_variable` returns a `PartitionedVariable`, which has no public name.
 from tensorflow.python.ops.variables import PartitionedVariable
@@ -63,11 +64,18 @@ BaseResourceVariable = resource_variable_ops.BaseResourceVariable
 is_resource_variable = resource_variable_ops.is_resource_variable
 
 
+def _toggle() -> Any:
+    """The module that holds the switch."""
+    if hasattr(variable_scope, "_DEFAULT_USE_RESOURCE"):  # TensorFlow 2.15
+        return variable_scope
+    return importlib.import_module("tensorflow.python.ops.resource_variables_toggle")
+
+
 @contextlib.contextmanager
 def resource_variables_by_default() -> Iterator[None]:
     """Makes `tf.compat.v1` variables resource variables, also after `disable_v2_behavior()`."""
     # The switch itself: several scopes may be open, and end in any order.
-    with replaced(resource_variables_toggle, "_DEFAULT_USE_RESOURCE", lambda _: True):
+    with replaced(_toggle(), "_DEFAULT_USE_RESOURCE", lambda _: True):
         yield
 
 
