@@ -17,6 +17,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
 #include "passes/node_attr.h"
 #include "passes/node_edges.h"
 #include "passes/own_nodes_pass.h"
@@ -263,7 +264,8 @@ std::string JoinKey(const Node& node) {
   const Edge* prefix;
   if (!node.input_edge(kPrefix, &prefix).ok()) return key;
   if (const std::optional<Tensor> value = ConstantInput(node, kPrefix)) {
-    absl::StrAppend(&key, " = ", value->flat<tensorflow::tstring>()(0));
+    const tensorflow::tstring& text = value->flat<tensorflow::tstring>()(0);
+    absl::StrAppend(&key, " = ", absl::string_view(text.data(), text.size()));
   } else {
     absl::StrAppend(&key, " : ", prefix->src()->id(), " ", prefix->src_output());
   }

@@ -21,7 +21,7 @@ namespace autodist {
 // elsewhere. Fails with OutOfRange if the file ends before.
 inline absl::Status ReadFileBytes(const tsl::RandomAccessFile& file, uint64_t offset,
                                   absl::Span<char> out, absl::string_view* result) {
-#if TENSORFLOW_MINOR_VERSION >= 20
+#if TENSORFLOW_MINOR_VERSION >= 21
   return file.Read(offset, *result, out);
 #else
   return file.Read(offset, out.size(), result, out.data());
@@ -35,7 +35,7 @@ class ReadableFile : public tsl::RandomAccessFile {
   virtual absl::Status ReadInto(uint64_t offset, absl::Span<char> out,
                                 absl::string_view* result) const = 0;
 
-#if TENSORFLOW_MINOR_VERSION >= 20
+#if TENSORFLOW_MINOR_VERSION >= 21
   absl::Status Read(uint64_t offset, absl::string_view& result,
                     absl::Span<char> scratch) const final {
     return ReadInto(offset, scratch, &result);
@@ -74,7 +74,7 @@ auto CallWithFloat8(tensorflow::DataType dtype, const Function& function)
 // How a thread pool cuts work into blocks: by the cycles that a unit of it takes.
 inline tsl::thread::ThreadPool::SchedulingParams ByCost(int64_t cycles_per_unit) {
   using Pool = tsl::thread::ThreadPool;
-#if TENSORFLOW_MINOR_VERSION >= 20
+#if TENSORFLOW_MINOR_VERSION >= 21
   return Pool::SchedulingParams::Adaptive(cycles_per_unit);
 #else
   return Pool::SchedulingParams(Pool::SchedulingStrategy::kAdaptive, cycles_per_unit, std::nullopt);
