@@ -22,6 +22,7 @@
 #include "sessions/pinned_variables.h"
 #include "sessions/variable_sources.h"
 #include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/variant_encode_decode.h"
 #include "tensorflow/core/framework/variant_tensor_data.h"
 
 namespace autodist {
