@@ -18,7 +18,7 @@ if not hasattr(tf, "estimator"):
 from support.estimator import wide_and_deep
 
 tf1 = tf.compat.v1
-STEPS = 30
+STEPS = 20
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,9 @@ def save_on_one_node(prefix: str, path: Path) -> None:
         canned = wide_and_deep.make_canned(config)
         canned.model_fn(features, labels, tf.estimator.ModeKeys.TRAIN, config)
         for variable in tf1.global_variables():
-            variable.load(reader.get_tensor(variable.op.name), session)
+            # Canned Estimators name a variable so that is in one piece.
+            name = variable.op.name.removesuffix("/part_0")
+            variable.load(reader.get_tensor(name), session)
         tf1.train.Saver().save(session, str(path), write_meta_graph=False)
 
 
@@ -71,7 +73,8 @@ def test_the_bytes_are_those_of_stock_on_one_node(prefix: str, tmp_path: Path) -
 
 
 def test_every_server_writes_its_own_shards(job: tuple[Path, str, str]) -> None:
-    assert job[1].count("every task wrote its variables") == 1
+    # After the initialization, and after each ten steps.
+    assert job[1].count("every task wrote its variables") == 1 + STEPS // 10
     assert "WARNING" not in job[1]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,7 @@ __all__ = [
     "framework_ops",
     "function_body",
     "function_definition",
+    "graph_def",
     "gradients_util",
     "imperative_grad",
     "is_at_top_level",
@@ -67,6 +69,16 @@ def ordered_branches(graph: Any, *, is_ordered: bool) -> Iterator[None]:
         yield
     finally:
         graph._add_control_dependencies = before
+
+
+def graph_def(graph: Any) -> Any:
+    """Returns the `GraphDef` of a graph with its shapes, copied as the stock `Saver` copies it.
+
+    From TensorFlow 2.16 on there is a way that does not stop at 2 GB.
+    """
+    has_large = "use_pybind11_proto" in inspect.signature(graph.as_graph_def).parameters
+    large = {"use_pybind11_proto": True} if has_large else {}
+    return graph.as_graph_def(add_shapes=True, **large)
 
 
 def add_control_inputs(op: Any, control_inputs: list[Any]) -> None:

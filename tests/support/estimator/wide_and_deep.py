@@ -94,7 +94,7 @@ def main() -> None:
         tf.estimator.TrainSpec(input_fn, max_steps=steps),
         tf.estimator.EvalSpec(
             input_fn,
-            steps=2,
+            steps=1,
             start_delay_secs=0,
             throttle_secs=1,
             exporters=tf.estimator.FinalExporter("final", serving_input_fn),

@@ -7,6 +7,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 
 from autodist.checkpoint.files import paths, staged_files
+from autodist.private_apis import tf_graphs
 from autodist.tf_nodes import marks
 
 
@@ -77,10 +78,7 @@ def stage(
 
 
 def _build(saver_def: Any, **arguments: Any) -> Any:
-    # As the stock `Saver` calls it; the other way of copying the graph stops at 2 GB (TF 2.21).
-    graph_def = tf.compat.v1.get_default_graph().as_graph_def(
-        add_shapes=True, use_pybind11_proto=True
-    )
+    graph_def = tf_graphs.graph_def(tf.compat.v1.get_default_graph())
     marks.strip(graph_def)
     arguments = {key: value for key, value in arguments.items() if key not in _OF_FILES}
     return tf.compat.v1.train.export_meta_graph(
@@ -94,9 +92,7 @@ _OF_FILES = ("as_text", "save_debug_info")
 
 def _debug_info(saver_def: Any, *, as_text: bool, **arguments: Any) -> bytes:
     """Returns the contents of the `.debug` file, which TensorFlow offers only as a file."""
-    graph_def = tf.compat.v1.get_default_graph().as_graph_def(
-        add_shapes=True, use_pybind11_proto=True
-    )
+    graph_def = tf_graphs.graph_def(tf.compat.v1.get_default_graph())
     with tempfile.TemporaryDirectory() as scratch:
         tf.compat.v1.train.export_meta_graph(
             filename=paths.join(scratch, "graph.meta"),
