@@ -138,9 +138,10 @@ def _builds() -> list[Build]:
     if not _builds_dir().is_dir():
         info = build_info()
         return [Build(Path(str(info.__file__)).parent, info)]
-    found = []
-    for path in _builds_dir().glob("*/_build_info.py"):
-        found.append(Build(path.parent, SimpleNamespace(**runpy.run_path(str(path)))))
+    found = [
+        Build(path.parent, SimpleNamespace(**runpy.run_path(str(path))))
+        for path in _builds_dir().glob("*/_build_info.py")
+    ]
     return sorted(found, key=lambda each: _numbers(each.interface), reverse=True)
 
 
