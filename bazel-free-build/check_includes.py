@@ -45,7 +45,7 @@ _ALLOWED: dict[str, tuple[str, ...]] = {
     "storage": ("core", "versions", "threads"),
     "format": ("core", "versions", "tables", "threads", "storage"),
     "images": ("core", "system_memory"),
-    "accelerators": ("core", "threads", "images"),
+    "accelerators": ("core", "versions", "threads", "images"),
     "sockets": ("core", "storage"),
     "barrier": ("core", "threads", "storage", "sockets"),
     "streams": ("core", "threads", "storage", "format", "sockets"),

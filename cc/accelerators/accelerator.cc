@@ -6,6 +6,7 @@
 #include "absl/strings/string_view.h"
 #include "tensorflow/core/common_runtime/dma_helper.h"
 #include "tensorflow/core/framework/allocator.h"
+#include "versions/tensorflow_versions.h"
 
 namespace autodist {
 
@@ -100,7 +101,7 @@ void Accelerator::CopyToDevice(const Tensor& from, Tensor* to, Done done) const 
     return Located(absl::FailedPreconditionError(absl::StrCat(
         "a copy to the device went to other memory than it was told: ", kOtherDevices)));
   };
-  if (!device_->merge_host_to_device_stream()) {
+  if (!MergesHostToDeviceStream(*device_)) {
     context_->CopyCPUTensorToDevice(
         &from, device_, to,
         [check, done = std::move(done)](const absl::Status& status) { done(check(status)); },

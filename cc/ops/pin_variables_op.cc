@@ -80,10 +80,9 @@ class PinningOp : public tensorflow::OpKernel {
   static absl::StatusOr<std::shared_ptr<Accelerator>> AcceleratorOf(
       tensorflow::OpKernelContext* context) {
     // That of a session of a server is gone with the session.
-    tensorflow::DeviceBase* const device = context->device()->UnderlyingDevice();
+    auto* const device = static_cast<tensorflow::Device*>(context->device()->UnderlyingDevice());
     if (device->device_type() == tensorflow::DEVICE_CPU) return nullptr;
-    return Accelerator::Create(static_cast<tensorflow::Device*>(device),
-                               context->op_device_context());
+    return Accelerator::Create(device, context->op_device_context());
   }
 
   absl::Status Pin(tensorflow::OpKernelContext* context) const {

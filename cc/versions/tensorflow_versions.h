@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "tensorflow/core/framework/device.h"
 #include "tensorflow/core/framework/types.h"
 #include "tensorflow/core/platform/file_system.h"
 #include "tensorflow/core/platform/threadpool.h"
@@ -78,6 +79,16 @@ inline tsl::thread::ThreadPool::SchedulingParams ByCost(int64_t cycles_per_unit)
   return Pool::SchedulingParams::Adaptive(cycles_per_unit);
 #else
   return Pool::SchedulingParams(Pool::SchedulingStrategy::kAdaptive, cycles_per_unit, std::nullopt);
+#endif
+}
+
+// Whether a device copies from the host in the stream in which it computes; 2.15 has no such devices.
+inline bool MergesHostToDeviceStream(const tensorflow::Device& device) {
+#if TENSORFLOW_MINOR_VERSION >= 16
+  return device.merge_host_to_device_stream();
+#else
+  static_cast<void>(device);
+  return false;
 #endif
 }
 
