@@ -10,7 +10,7 @@
 # make fuzz    what reads checkpoints, under libFuzzer (75 minutes, or five times FUZZ_SECONDS)
 # make reproducible   the wheel, built twice in different directories: the same bytes (some minutes)
 # make matrix  builds and tests with every supported TensorFlow, and writes the table of docs/versions.md (hours)
-# make wheel   one wheel for several versions: make wheel TENSORFLOW="2.15 2.18 2.21"; in build/wheel/dist
+# make wheel   one wheel for several versions: make wheel TENSORFLOW="2.15 2.21"; in build/wheel/dist
 # make docs    the pages of docs/ and the reference, as HTML in build/docs; a broken link is an error
 # make build   quick in-place build for development: then `PYTHONPATH=python`
 #

@@ -1,8 +1,8 @@
 """Builds one wheel for several versions of TensorFlow and of Python.
 
-`make wheel TENSORFLOW="2.15 2.18 2.21"` runs it.
+`make wheel TENSORFLOW="2.15 2.21"` runs it.
 
-    python bazel-free-build/build_wheel.py DIRECTORY --tensorflow 2.15 2.18 2.21
+    python bazel-free-build/build_wheel.py DIRECTORY --tensorflow 2.15 2.21
 
 For each version of TensorFlow it makes an environment below DIRECTORY and builds a wheel there, with
 modules for each Python on this machine that TensorFlow has a package for. Then it joins them:

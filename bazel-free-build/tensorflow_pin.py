@@ -84,7 +84,7 @@ def find_installed() -> InstalledTensorFlow | None:
     """The TensorFlow installed for this interpreter, found without importing it.
 
     Raises:
-        RuntimeError: It is older than all that autodist is built with.
+        RuntimeError: autodist is not built with it.
     """
     spec = importlib.util.find_spec("tensorflow")
     if spec is None or spec.origin is None:
@@ -131,12 +131,13 @@ def _installed_in_target() -> tuple[str, str] | None:
 
 
 def _check_supported(distribution: str, version: str) -> None:
-    """Refuses what is older than all supported versions; the interface of a newer one may fit."""
-    oldest, newest = supported()[-1].version, supported()[0].version
-    if _numbers(version) < _numbers(oldest):
+    """Refuses a minor version that is not in the list; one after the newest may fit."""
+    known = [_numbers(each.version) for each in supported()]
+    if _numbers(version) not in known and _numbers(version) < known[0]:
+        names = " and ".join(_minor(each.version) for each in reversed(supported()))
         raise RuntimeError(
-            f"{distribution} {version} is installed; autodist is built with TensorFlow "
-            f"{_minor(oldest)} to {_minor(newest)}. Run: pip install "
+            f"{distribution} {version} is installed; autodist is built with TensorFlow {names}. "
+            "Run: pip install "
             f"'{distribution}{_INSTALLATION.specifier(default_version())}'"
         )
 

@@ -171,12 +171,26 @@ def test_the_advice_fits_the_distribution(monkeypatch, built, installed, advice)
 def test_a_build_requires_the_distribution_it_is_built_against(
     monkeypatch, distribution, version, required
 ):
+    install(monkeypatch, **{distribution.replace("-", "_"): version})
+    assert load_tensorflow_pin().run_requirement() == distribution + required
+
+
+@pytest.mark.parametrize("version", ["2.14.1", "2.18.1"])
+def test_a_build_refuses_a_tensorflow_that_was_not_tested(monkeypatch, version):
+    install(monkeypatch, tensorflow_cpu=version)
+    with pytest.raises(
+        RuntimeError,
+        match=rf"tensorflow-cpu {version} is installed; autodist is built with TensorFlow 2\.15 and 2\.21\. Run: pip",
+    ):
+        load_tensorflow_pin().run_requirement()
+
+
+def load_tensorflow_pin():
     path = Path(__file__).parent.parent / "bazel-free-build" / "tensorflow_pin.py"
     spec = importlib.util.spec_from_file_location("tensorflow_pin", path)
     tensorflow_pin = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tensorflow_pin)
-    install(monkeypatch, **{distribution.replace("-", "_"): version})
-    assert tensorflow_pin.run_requirement() == distribution + required
+    return tensorflow_pin
 
 
 def test_the_package_is_a_command_and_has_types():

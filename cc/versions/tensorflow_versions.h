@@ -1,4 +1,4 @@
-// What differs between the versions of TensorFlow that we build against, 2.15 to 2.21. No other
+// What differs between the versions of TensorFlow that we build against, 2.15 and 2.21. No other
 // file asks for the version. FindTensorFlow.cmake defines TENSORFLOW_MINOR_VERSION.
 
 #ifndef AUTODIST_VERSIONS_TENSORFLOW_VERSIONS_H_
@@ -82,7 +82,8 @@ inline tsl::thread::ThreadPool::SchedulingParams ByCost(int64_t cycles_per_unit)
 #endif
 }
 
-// Whether a device copies from the host in the stream in which it computes; 2.15 has no such devices.
+// Whether a device copies from the host in the stream in which it computes. 2.15 has no such
+// devices.
 inline bool MergesHostToDeviceStream(const tensorflow::Device& device) {
 #if TENSORFLOW_MINOR_VERSION >= 16
   return device.merge_host_to_device_stream();

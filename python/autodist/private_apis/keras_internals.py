@@ -134,7 +134,11 @@ def _is_installed(package: str) -> bool:
 def _is_keras_3() -> bool:
     if not _is_installed("keras"):
         return False
-    return int(importlib.metadata.version("keras").partition(".")[0]) >= 3
+    try:
+        version = importlib.metadata.version("keras")
+    except importlib.metadata.PackageNotFoundError:  # `keras-nightly`, which is Keras 3
+        return True
+    return int(version.partition(".")[0]) >= 3
 
 
 def _root(of: type) -> str:
