@@ -16,6 +16,8 @@ tf1 = tf.compat.v1
 StockBuilder = tf1.saved_model.builder.SavedModelBuilder
 # Methods that stock's class lacks.
 ADDED = {Saver: ["save_async"]}
+# Parameters that stock has in 2.21 and lacks in 2.15.
+LATER = {"experimental_image_format"}
 DOCUMENT = Path(__file__).parents[2] / "docs" / "compatibility.md"
 CLASSES = pytest.mark.parametrize(
     ("ours", "stock"),
@@ -50,7 +52,7 @@ def test_every_public_method_has_the_signature_of_stock(ours: Any, stock: Any) -
             mine = parameters_of(getattr(ours, name))
             assert list(mine)[: len(theirs)] == list(theirs)
             assert [mine[key].default for key in theirs] == [theirs[key].default for key in theirs]
-            added = list(mine.values())[len(theirs) :]
+            added = [p for p in list(mine.values())[len(theirs) :] if p.name not in LATER]
             assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in added)
 
 
@@ -77,7 +79,7 @@ def test_the_document_lists_every_parameter_of_the_builder() -> None:
         for name in parameters_of(getattr(SavedModelBuilder, method))
     ]
     for method, name, text in rows:
-        is_stock = name in parameters_of(getattr(StockBuilder, method))
+        is_stock = name in LATER or name in parameters_of(getattr(StockBuilder, method))
         assert text.startswith("same as stock" if is_stock else "ours: ")
 
 

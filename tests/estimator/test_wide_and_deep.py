@@ -56,8 +56,8 @@ def save_on_one_node(prefix: str, path: Path) -> None:
         canned = wide_and_deep.make_canned(config)
         canned.model_fn(features, labels, tf.estimator.ModeKeys.TRAIN, config)
         for variable in tf1.global_variables():
-            # Canned Estimators name a variable so that is in one piece.
-            name = variable.op.name.removesuffix("/part_0")
+            # Canned Estimators have `part_0` in the name of a variable in one piece, and of its slots.
+            name = variable.op.name.replace("/part_0", "")
             variable.load(reader.get_tensor(name), session)
         tf1.train.Saver().save(session, str(path), write_meta_graph=False)
 
