@@ -17,7 +17,7 @@ StockBuilder = tf1.saved_model.builder.SavedModelBuilder
 # Methods that stock's class lacks.
 ADDED = {Saver: ["save_async"]}
 # Parameters that stock has in 2.21 and lacks in 2.15.
-LATER = {"experimental_image_format"}
+LATER = {"experimental_image_format", "experimental_image_writer_options"}
 DOCUMENT = Path(__file__).parents[2] / "docs" / "compatibility.md"
 CLASSES = pytest.mark.parametrize(
     ("ours", "stock"),
