@@ -147,6 +147,18 @@ class Rig:
             raise RuntimeError(str(answer))
         return answer["outcomes"]
 
+    def save_judged(self, directory: Path, **task: Any) -> dict[str, Any]:
+        """Saves over a checkpoint with or without rules, as `victim_evidence.py` says.
+
+        Raises:
+            RuntimeError: The victim could not come as far as the save under test.
+        """
+        place = {"kind": "evidence", "directory": str(directory), "root": str(directory)}
+        answer: dict[str, Any] = self._victim.ask({**task, **place})
+        if "broken" in answer:
+            raise RuntimeError(answer["broken"])
+        return answer
+
     def judge_versions(self, directory: Path, versions: list[int], size: int) -> str | None:
         """Returns what is lost of a directory that `loop` saved into, or `None`."""
         verdict: str | None = self._judge.ask(

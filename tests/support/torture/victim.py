@@ -25,7 +25,7 @@ import tensorflow as tf
 
 from autodist import _native
 from autodist.checkpoint.saved_model_builder import SavedModelBuilder
-from support.torture import victim_faults, victim_models
+from support.torture import victim_evidence, victim_faults, victim_models
 
 tf1 = tf.compat.v1
 tf1.disable_eager_execution()
@@ -279,6 +279,7 @@ RUNNERS = {
     "saved_model": run_builder,
     "loop": run_loop,
     "fault": run_with_fault,
+    "evidence": lambda shim, task: victim_evidence.run(shim.run, task),
 }
 
 
