@@ -9,8 +9,24 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from autodist.checkpoint.saver import SaveOptions, Saver
 from autodist.evidence import text
 from autodist.evidence.figures import Evidence, VariableFigures
+
+tf1 = tf.compat.v1
+
+GOOD = np.array([3, 4], np.float32)
+BAD = np.array([3, np.nan], np.float32)
+
+
+def saver_of(refuse: Any, keep: int = 5, **how: Any) -> Saver:
+    return Saver(max_to_keep=keep, options=SaveOptions(refuse=refuse, durable=False, **how))
+
+
+def save(saver: Saver, directory: Path, variable: Any, value: Any, step: int) -> Any:
+    session = tf1.get_default_session()
+    variable.load(np.asarray(value, np.float32), session)
+    return saver.save(session, str(directory / "m"), step)
 
 
 def evidence_of(prefix: Any) -> Evidence:
