@@ -17,7 +17,15 @@ from autodist.checkpoint.saver import SaveOptions, Saver
 from autodist.checkpoint.saving import bundle_saves
 from autodist.errors import RefusedCheckpointError
 from autodist.evidence import text
-from support.evidence import BAD, GOOD, evidence_of, latest_of, save, saver_of
+from support.evidence import (
+    BAD,
+    GOOD,
+    evidence_of,
+    latest_of,
+    save,
+    save_good_and_refused,
+    saver_of,
+)
 from support.python_programs import starting
 
 tf1 = tf.compat.v1
@@ -67,10 +75,7 @@ with tf.Graph().as_default(), tf.compat.v1.Session() as session:
 def test_a_killed_save_over_a_refused_one_leaves_it_refused(
     how: str, session: Any, variable: Any, tmp_path: Path
 ) -> None:
-    saver = saver_of({"nonfinite"})
-    save(saver, tmp_path, variable, GOOD, 1)
-    with pytest.raises(RefusedCheckpointError):
-        save(saver, tmp_path, variable, BAD, 2)
+    save_good_and_refused(tmp_path, variable)
     with starting() as start:
         process = start("-c", OVER_A_REFUSED_ONE, tmp_path, how)
         process.communicate()
@@ -93,10 +98,7 @@ def test_what_stock_saved_over_a_refused_one_is_as_good_as_any(
 def test_a_failed_save_that_can_read_nothing_keeps_the_evidence(
     session: Any, variable: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    saver = saver_of({"nonfinite"})
-    save(saver, tmp_path, variable, GOOD, 1)
-    with pytest.raises(RefusedCheckpointError):
-        save(saver, tmp_path, variable, BAD, 2)
+    saver = save_good_and_refused(tmp_path, variable)
 
     def fail(*_: Any, **__: Any) -> None:
         monkeypatch.setattr(values_file, "digest_of_index", lambda _: None)
@@ -127,10 +129,7 @@ def test_a_repaired_index_does_not_lift_a_refusal(
     session: Any, variable: Any, tmp_path: Path
 ) -> None:
     """It has other bytes, and the same checksums."""
-    saver = saver_of({"nonfinite"})
-    save(saver, tmp_path, variable, GOOD, 1)
-    with pytest.raises(RefusedCheckpointError):
-        save(saver, tmp_path, variable, BAD, 2)
+    save_good_and_refused(tmp_path, variable)
     path = tmp_path / "m-2.evidence.json"
     known = text.parse(path.read_bytes())
     path.write_bytes(text.contents(dataclasses.replace(known, index="0" * 64)))

@@ -157,15 +157,20 @@ with tf.Graph().as_default(), tf.compat.v1.Session() as session:
 """
 
 
+def proving_process(directory: Path) -> int:
+    """Waits until the process of a proof has told its number; returns it."""
+    told = directory / "m.pid"
+    end = time.monotonic() + 60
+    while not (told.exists() and told.read_text()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return int(told.read_text())
+
+
 def test_the_process_does_not_outlive_a_killed_save(tmp_path: Path) -> None:
     with starting() as start:
         process = start("-c", SAVES, tmp_path)
-        told = tmp_path / "m.pid"
-        end = time.monotonic() + 60
-        while not (told.exists() and told.read_text()):
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        proving = int(told.read_text())
+        proving = proving_process(tmp_path)
         assert is_running(proving)
         os.kill(process.pid, signal.SIGKILL)
         end = time.monotonic() + 20
@@ -185,15 +190,11 @@ def test_signals_to_all_processes_of_the_job_do_not_refuse(tmp_path: Path) -> No
     )
     with starting() as start:
         process = start("-c", program, tmp_path)
-        told = tmp_path / "m.pid"
-        end = time.monotonic() + 60
-        while not (told.exists() and told.read_text()):
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        proving = proving_process(tmp_path)
         for number in (signal.SIGINT, signal.SIGTERM):
             os.killpg(process.pid, number)
             # A scheduler sends it to each process.
-            os.kill(int(told.read_text()), number)
+            os.kill(proving, number)
         assert process.wait() == 0
     assert latest_of(tmp_path) == "m"
     assert evidence_of(tmp_path / "m").proof == "stock"

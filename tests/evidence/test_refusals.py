@@ -15,7 +15,15 @@ from autodist.checkpoint.hooks.saver_hook import AsyncCheckpointSaverHook
 from autodist.checkpoint.saver import Refuse, SaveOptions, Saver
 from autodist.errors import ArgumentError, ArgumentTypeError, RefusedCheckpointError
 from autodist.evidence.figures import Evidence
-from support.evidence import BAD, GOOD, evidence_of, latest_of, save, saver_of
+from support.evidence import (
+    BAD,
+    GOOD,
+    evidence_of,
+    latest_of,
+    save,
+    save_good_and_refused,
+    saver_of,
+)
 from support.python_programs import starting
 
 tf1 = tf.compat.v1
@@ -261,10 +269,7 @@ def test_what_nobody_checked_is_refused(session: Any, variable: Any, tmp_path: P
 def test_the_newest_sound_one_is_no_refused_one(
     session: Any, variable: Any, tmp_path: Path
 ) -> None:
-    saver = saver_of({"nonfinite"})
-    save(saver, tmp_path, variable, GOOD, 1)
-    with pytest.raises(RefusedCheckpointError):
-        save(saver, tmp_path, variable, BAD, 2)
+    save_good_and_refused(tmp_path, variable)
     (tmp_path / "checkpoint").unlink()
     assert checkpoint.latest(tmp_path) == str(tmp_path / "m-1")
     # As a kill between data and evidence leaves it.

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from autodist.checkpoint.saver import SaveOptions, Saver
+from autodist.errors import RefusedCheckpointError
 from autodist.evidence import text
 from autodist.evidence.figures import Evidence, VariableFigures
 
@@ -27,6 +29,15 @@ def save(saver: Saver, directory: Path, variable: Any, value: Any, step: int) ->
     session = tf1.get_default_session()
     variable.load(np.asarray(value, np.float32), session)
     return saver.save(session, str(directory / "m"), step)
+
+
+def save_good_and_refused(directory: Path, variable: Any) -> Saver:
+    """Saves `m-1`, which is good, and `m-2`, which is refused; returns the saver."""
+    saver = saver_of({"nonfinite"})
+    save(saver, directory, variable, GOOD, 1)
+    with pytest.raises(RefusedCheckpointError):
+        save(saver, directory, variable, BAD, 2)
+    return saver
 
 
 def evidence_of(prefix: Any) -> Evidence:

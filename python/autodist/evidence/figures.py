@@ -142,11 +142,19 @@ class Evidence:
         """
         if self.index is None or index is None or self.index == index:
             return True
-        stored = checksums() if self.variables else {}
-        return bool(self.variables) and all(
-            sorted(checksum for _, checksum in figures.pieces) == sorted(stored.get(name, ()))
+        return bool(self.variables) and not self.strangers(checksums())
+
+    def strangers(self, checksums: Mapping[str, Iterable[int]]) -> list[str]:
+        """Returns the variables whose figures are not of the values that are there.
+
+        Args:
+            checksums: Those that the index has, by variable.
+        """
+        return [
+            name
             for name, figures in self.variables.items()
-        )
+            if sorted(checksum for _, checksum in figures.pieces) != sorted(checksums.get(name, ()))
+        ]
 
     def compared_with(self, former: Evidence, name: str) -> Evidence:
         """Returns this with what became of each variable since another checkpoint.

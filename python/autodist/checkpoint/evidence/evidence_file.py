@@ -67,12 +67,13 @@ def _checksums(prefix: str) -> dict[str, list[int]]:
     return stored
 
 
-def name_index(prefix: str, evidence: bytes, *, durable: bool) -> None:
+def name_index(prefix: str, evidence: bytes, index: str | None, *, durable: bool) -> None:
     """Writes down which index evidence is about that names none, before other values are saved.
 
     Args:
         prefix: The checkpoint's prefix.
         evidence: The contents of its file.
+        index: The digest of the checkpoint's index; `None` if that cannot be read.
         durable: Whether the file is synced.
 
     Raises:
@@ -82,7 +83,6 @@ def name_index(prefix: str, evidence: bytes, *, durable: bool) -> None:
         known = text.parse(evidence)
     except text.EvidenceError:
         return
-    index = values_file.digest_of_index(prefix)
     if known.index is None and index is not None:
         named = text.contents(dataclasses.replace(known, index=index))
         staged_files.write(prefix + SUFFIX, named, durable=durable)

@@ -282,7 +282,9 @@ class _ValuesFiles:
             self._has_former_evidence = True
             if is_overwritten:
                 self._former_index = values_file.digest_of_index(save.prefix)
-                evidence_file.name_index(save.prefix, found, durable=save.durable)
+                evidence_file.name_index(
+                    save.prefix, found, self._former_index, durable=save.durable
+                )
 
     def settle(self) -> None:
         """Removes evidence of former values, once others are there."""

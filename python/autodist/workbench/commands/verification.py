@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from autodist._log import count, printable
-from autodist.evidence.figures import Evidence
 from autodist.workbench import errors
 from autodist.workbench.commands import parallel
 from autodist.workbench.reading import (
@@ -196,7 +195,7 @@ class _Checking:
             refused = found.why_not_latest() if is_current else None
             if refused is not None:
                 self._add("", refused, is_damage=False)
-            strangers = list(_strangers(found, self._stored))
+            strangers = found.strangers(evidence.checksums_of(self._stored))
             if not is_current and not strangers:
                 text = "its evidence is about other values: it names another index"
                 self._add("", text, is_damage=False)
@@ -398,16 +397,6 @@ def _check_graph(path: str, prefix: str = "") -> list[Problem]:
     except errors.AutoDistError as error:
         return [Problem(prefix or path, "", str(error))]
     return []
-
-
-def _strangers(found: Evidence, stored: Sequence[Variable]) -> Iterator[str]:
-    """Yields the variables with evidence that is not of the stored value."""
-    known = {variable.name: variable for variable in stored}
-    for name, figures in found.variables.items():
-        variable = known.get(name)
-        pieces = () if variable is None else variable.pieces
-        if sorted(crc for _, crc in figures.pieces) != sorted(piece.crc for piece in pieces):
-            yield name
 
 
 def _range(variable: Variable, piece: Piece) -> tuple[Any, ...]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 from autodist._log import printable
 from autodist.evidence import text
 from autodist.evidence.figures import Evidence
 from autodist.workbench import errors
 from autodist.workbench.reading import v2
+from autodist.workbench.reading.checkpoint import Variable
 from autodist.workbench.storage import places
 
 _PIECE_BYTES = 1 << 20
@@ -61,6 +63,9 @@ def _checksums(prefix: str) -> dict[str, list[int]]:
         checkpoint = v2.from_index(prefix, v2.read_index(prefix))
     except errors.AutoDistError:
         return {}
-    return {
-        variable.name: [piece.crc for piece in variable.pieces] for variable in checkpoint.variables
-    }
+    return checksums_of(checkpoint.variables)
+
+
+def checksums_of(variables: Iterable[Variable]) -> dict[str, list[int]]:
+    """Returns the checksums that an index has of variables, by name."""
+    return {variable.name: [piece.crc for piece in variable.pieces] for variable in variables}
