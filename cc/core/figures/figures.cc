@@ -208,7 +208,7 @@ AUTODIST_FIGURES_AVX512 void WidenAvx512(const char* integers, int64_t count, Fl
 #endif
 
 template <typename Integer, typename Float>
-void Widen(VectorLevel level, const char* integers, int64_t count, Float* values) {
+void WidenIntegers(VectorLevel level, const char* integers, int64_t count, Float* values) {
 #if defined(__x86_64__)
   if (level == VectorLevel::kAvx512) return WidenAvx512<Integer>(integers, count, values);
   if (level == VectorLevel::kAvx2) return WidenAvx2<Integer>(integers, count, values);
@@ -217,16 +217,15 @@ void Widen(VectorLevel level, const char* integers, int64_t count, Float* values
   WidenTo<Integer>(integers, count, values);
 }
 
-// Integers: as floats if these hold them exactly, else as doubles.
-template <typename Integer>
-void AddIntegers(VectorLevel level, const char* bytes, int64_t count, Figures* figures) {
-  using Float = std::conditional_t<sizeof(Integer) <= 2, float, double>;
+// `widen(begin, size, values)` makes floats or doubles of `size` elements from `begin` on.
+template <typename Float, typename Widen>
+void AddWidened(VectorLevel level, int64_t count, const Widen& widen, Figures* figures) {
   Float values[kWidened];
   for (int64_t begin = 0; begin < count; begin += kWidened) {
     const int64_t size = std::min(kWidened, count - begin);
-    Widen<Integer>(level, bytes + begin * static_cast<int64_t>(sizeof(Integer)), size, values);
+    widen(begin, size, values);
     const char* const made = reinterpret_cast<const char*>(values);
-    if constexpr (sizeof(Integer) <= 2) {
+    if constexpr (std::is_same_v<Float, float>) {
       AddFloats<OfFloat32>(level, made, size, figures);
     } else {
       AddDoubles(level, made, size, figures);
@@ -234,16 +233,25 @@ void AddIntegers(VectorLevel level, const char* bytes, int64_t count, Figures* f
   }
 }
 
+// Integers: as floats if these hold them exactly, else as doubles.
+template <typename Integer>
+void AddIntegers(VectorLevel level, const char* bytes, int64_t count, Figures* figures) {
+  using Float = std::conditional_t<sizeof(Integer) <= 2, float, double>;
+  const auto widen = [&](int64_t begin, int64_t size, Float* values) {
+    WidenIntegers<Integer>(level, bytes + begin * static_cast<int64_t>(sizeof(Integer)), size,
+                           values);
+  };
+  AddWidened<Float>(level, count, widen, figures);
+}
+
 void AddByteFloats(VectorLevel level, const char* bytes, int64_t count, const ByteFloatCodec& codec,
                    Figures* figures) {
-  float values[kWidened];
-  for (int64_t begin = 0; begin < count; begin += kWidened) {
-    const int64_t size = std::min(kWidened, count - begin);
+  const auto widen = [&](int64_t begin, int64_t size, float* values) {
     for (int64_t i = 0; i < size; ++i) {
       values[i] = codec.decode[static_cast<uint8_t>(bytes[begin + i])];
     }
-    AddFloats<OfFloat32>(level, reinterpret_cast<const char*>(values), size, figures);
-  }
+  };
+  AddWidened<float>(level, count, widen, figures);
 }
 
 VectorLevel FindBestFiguresLevel() {

@@ -41,7 +41,7 @@ class FiguresCollector : public PieceObserver {
   const Arithmetic arithmetic_;
   const int64_t element_bytes_;
   Figures figures_;
-  char begun_[16];  // the first bytes of an element whose others are to come
+  char begun_[16] = {};  // the first bytes of an element whose others are to come
   int64_t begun_bytes_ = 0;
 };
 
