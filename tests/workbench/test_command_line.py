@@ -111,12 +111,11 @@ def test_a_resource_spec_is_checked(tmp_path: Path, run: Run) -> None:
     assert run("spec", "check", tmp_path / "none")[0] == 2
 
 
-# Prints processor time, the largest memory, and which of these names are loaded.
+# Prints the largest memory, and which of these names are loaded.
 MEASURING = """
-import json, re, resource, sys
+import json, re, sys
 from autodist import cli
 code = cli.main(sys.argv[1:])
-used = resource.getrusage(resource.RUSAGE_SELF)
 with open("/proc/self/maps") as maps, open("/proc/self/status") as status:
     libraries = maps.read()
     # Not ru_maxrss, which counts the process that this one was forked from.
@@ -124,22 +123,21 @@ with open("/proc/self/maps") as maps, open("/proc/self/status") as status:
 names = [name for name in ("tensorflow", "keras") if name in sys.modules]
 names += ["libtensorflow"] * ("libtensorflow" in libraries)
 names += [name for name in ("numpy", "rich", "fsspec", "yaml") if name in sys.modules]
-print(json.dumps([code, used.ru_utime + used.ru_stime, memory, names]), file=sys.stderr)
+print(json.dumps([code, memory, names]), file=sys.stderr)
 """
 
 
-def measure(*arguments: object, directory: Path | None = None) -> tuple[int, float, int, list[str]]:
-    """Returns exit code, seconds of processor time, KiB of memory, and packages that were loaded."""
+def measure(*arguments: object, directory: Path | None = None) -> tuple[int, int, list[str]]:
+    """Returns exit code, KiB of memory, and packages that were loaded."""
     done = run_python("-c", MEASURING, *arguments, directory=directory, fresh=True)
-    code, seconds, memory, names = json.loads(done.stderr.splitlines()[-1])
-    return code, seconds, memory, names
+    code, memory, names = json.loads(done.stderr.splitlines()[-1])
+    return code, memory, names
 
 
-def test_the_start_is_quick_and_small() -> None:
-    runs = [measure() for _ in range(5)]
-    assert all((code, names) == (0, []) for code, _, _, names in runs)
-    assert min(seconds for _, seconds, _, _ in runs) < 0.2
-    assert min(memory for _, _, memory, _ in runs) < 60 << 10
+def test_the_start_is_small() -> None:
+    code, memory, names = measure()
+    assert (code, names) == (0, [])
+    assert memory < 60 << 10
 
 
 @pytest.mark.parametrize(
@@ -148,27 +146,28 @@ def test_the_start_is_quick_and_small() -> None:
      "explain sliced --graph sliced/model.ckpt.meta", "doctor ."],
 )  # fmt: skip
 def test_no_command_loads_tensorflow(stock: Path, arguments: str) -> None:
-    _, _, memory, names = measure(*arguments.split(), directory=stock)
+    _, memory, names = measure(*arguments.split(), directory=stock)
     assert not {"tensorflow", "keras", "libtensorflow", "rich", "fsspec", "yaml"} & set(names)
     assert ("numpy" in names) == (arguments.split(maxsplit=1)[0] in ("show", "stat", "diff"))
     assert memory < 60 << 10
 
 
-def test_a_hundred_thousand_names_are_listed_in_a_second(stock: Path) -> None:
-    runs = [measure("ls", stock / "large/many") for _ in range(3)]
-    assert min(seconds for _, seconds, _, _ in runs) < 1.0
+def test_a_hundred_thousand_names_are_listed_in_little_memory(stock: Path) -> None:
+    code, memory, names = measure("ls", stock / "large/many")
+    assert (code, names) == (0, [])
+    assert memory < 160 << 10
 
 
 def test_memory_is_bounded(stock: Path) -> None:
     """A variable of 96 MiB is checked, compared and summed up in a tenth of that."""
     big = stock / "large/big"
-    _, _, plain, _ = measure("show", big, "small")
+    _, plain, _ = measure("show", big, "small")
     for command in (
         ("verify", big),
         ("stat", big, "--memory", 8),
         ("diff", big, big, "--memory", 8),
     ):
-        code, _, memory, _ = measure(*command)
+        code, memory, _ = measure(*command)
         assert code == 0
         assert memory - plain < 10 << 10
 
