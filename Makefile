@@ -20,6 +20,8 @@ VENV ?= .venv
 PYTHON ?= python3
 # Processes that run Python tests: more than two cores, for many tests wait; see tests/conftest.py.
 TEST_WORKERS ?= 3
+# The C++ test program that `make test` builds and runs; empty: all.
+CXX_TESTS ?=
 # For each of the fuzzers.
 FUZZ_SECONDS ?= 900
 
@@ -41,7 +43,9 @@ demo: $(VENV)/.demo
 	$(bin)/autodist demo
 
 test: $(VENV)/.test
-	$(bin)/ctest --test-dir $(package_build) --output-on-failure --parallel 3
+	cmake -S . -B $(package_build) -DAUTODIST_BUILD_TESTS=ON
+	cmake --build $(package_build) --target $(or $(CXX_TESTS),all)
+	ctest --test-dir $(package_build) --output-on-failure --parallel 3 --tests-regex '$(CXX_TESTS)'
 	$(bin)/python -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)
 
 lint: $(VENV)/.lint
@@ -66,7 +70,7 @@ asan tsan: $(VENV)/.tools
 torture: $(VENV)/.test
 	AUTODIST_TORTURE=full $(bin)/python -m pytest tests/torture tests/restore/test_damage.py \
 	  tests/restore/test_any_layout.py tests/steps/test_step_saves.py \
-	  tests/clusters/test_joint_instants.py $(PYTEST_ARGS)
+	  tests/clusters/test_joint_instants.py tests/graph/test_row_updates.py $(PYTEST_ARGS)
 
 torture-table: $(VENV)/.test
 	AUTODIST_TORTURE=full PYTHONPATH=tests $(bin)/python -m support.torture.compare_with_stock
@@ -121,6 +125,5 @@ $(VENV)/.demo: $(VENV)/.tools $(package_sources)
 	touch $@
 
 $(VENV)/.test: $(VENV)/.tools $(package_sources)
-	$(pip) install --no-build-isolation --config-settings=build-dir=$(package_build) \
-	  --config-settings=cmake.define.AUTODIST_BUILD_TESTS=ON '.[test]'
+	$(pip) install --no-build-isolation --config-settings=build-dir=$(package_build) '.[test]'
 	touch $@

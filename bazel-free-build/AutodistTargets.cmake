@@ -84,11 +84,12 @@ endfunction()
 # autodist_python_module(<name> SOURCES <path>... LIBRARIES <target>...)
 #
 # Makes a pybind11 module for Python_EXECUTABLE, and one for each of AUTODIST_OTHER_PYTHONS. pybind11 has no stable ABI:
-# each minor version of Python needs a module of its own.
+# each minor version of Python needs a module of its own. Without the link-time optimization of pybind11: it took longer than
+# to compile, and the work is done in our libraries, which are compiled without.
 # REQUIRES: find_package(pybind11).
 function(autodist_python_module name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LIBRARIES")
-  pybind11_add_module(${name} MODULE ${arg_SOURCES})
+  pybind11_add_module(${name} MODULE NO_EXTRAS ${arg_SOURCES})
   set(targets ${name})
   foreach(python IN LISTS AUTODIST_OTHER_PYTHONS)
     execute_process(
@@ -100,13 +101,12 @@ function(autodist_python_module name)
     set(target ${name}${suffix})
     add_library(${target} MODULE ${arg_SOURCES})
     target_include_directories(${target} SYSTEM PRIVATE "${pybind11_INCLUDE_DIR}" "${include}")
-    target_link_libraries(${target} PRIVATE pybind11::lto)
     set_target_properties(${target} PROPERTIES PREFIX "" OUTPUT_NAME ${name} SUFFIX "${suffix}"
                                                CXX_VISIBILITY_PRESET hidden)
-    pybind11_strip(${target})
     list(APPEND targets ${target})
   endforeach()
   foreach(target IN LISTS targets)
+    pybind11_strip(${target})
     target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/cc")
     target_link_libraries(${target} PRIVATE ${arg_LIBRARIES} autodist_flags)
     autodist_module(${target})

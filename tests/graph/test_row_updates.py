@@ -11,15 +11,22 @@ import tensorflow as tf
 from support.equivalence import update_corpus
 from support.equivalence.update_corpus import CHOSEN, PROGRAMS, SPLIT, WHOLE
 from support.strategies import CUTS, STRATEGIES
+from support.torture.harness import IS_FULL
 
 tf1 = tf.compat.v1
 SIZES = (7, 4, 1, 6)
 
+# One that copies variables, one that cuts them for servers, one that cuts copies, one that mixes both, one replica.
 LAYOUTS = [
-    *((name, 2 + index % 2) for index, name in enumerate(STRATEGIES)),
-    ("PartitionedPS_7", 1),
     ("AllReduce", 3),
+    ("PartitionedPS", 2),
+    ("RandomAxisPartitionAR", 2),
+    ("Parallax", 3),
+    ("PartitionedPS_7", 1),
 ]
+if IS_FULL:
+    LAYOUTS += [(name, replicas) for name in STRATEGIES for replicas in (2, 3)]
+    LAYOUTS = list(dict.fromkeys(LAYOUTS))
 
 
 def run_steps(session: Any, built: dict[str, Any]) -> dict[str, Any]:
