@@ -92,7 +92,8 @@ class Model:
             with tf1.device(variable.device):
                 values = tf.random.stateless_uniform(variable.shape, [seed, 1], -1, 1)
                 fills.append(variable.assign(values, read_value=False))
-                clears.append(variable.assign(tf.zeros_like(values), read_value=False))
+                # Not zeros: these would be a constant of the graph, whose memory the variable shares.
+                clears.append(variable.assign(-values, read_value=False))
                 same.append(tf.reduce_all(tf.equal(variable, values)))
         self._fill, self._clear, self._same = tf.group(*fills), tf.group(*clears), same
         self.session = tf1.Session(target)
@@ -102,7 +103,7 @@ class Model:
         self.session.run(self._fill)
 
     def clear(self) -> None:
-        """Makes all of them zero."""
+        """Gives them other values."""
         self.session.run(self._clear)
 
     def check(self) -> None:

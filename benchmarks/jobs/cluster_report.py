@@ -24,7 +24,7 @@ _SPEEDS = {
         ("autodist shared", "stock sharded=True", 1.0),
         *_STREAMS,
     ),
-    "restore": _STREAMS,
+    "restore": (*_STREAMS, ("autodist stream, swap", _SOCKETS, 0.8)),
 }
 
 
