@@ -29,7 +29,7 @@ def test_a_transformation_is_measured_by_part(tmp_path: Path) -> None:
 
 
 def test_saves_beside_a_training_are_compared(tmp_path: Path) -> None:
-    contestants = ("no save", "save, instant", "pages, small pool", "eager async")
+    contestants = ("no save", "save, instant", "pages, small pool")
     arguments = ["--gib", "0.05", "--rounds", "1", "--memory-rounds", "1", "--beside", "0.2"]
     arguments += ["--directory", str(tmp_path), "--contestants", *contestants]
     rows = run_benchmark("async_benchmark", arguments, tmp_path / "results")["rows"]
