@@ -316,54 +316,65 @@ absl::StatusOr<std::vector<RestoreSession::Range>> EntryRangesInput(OpKernelCont
   return ranges;
 }
 
-class ReceiveRangesOp : public SessionOp<RestoreSession> {
+// An op that fills ranges of entries, of the targets with a value or of the others.
+class TargetsOp : public SessionOp<RestoreSession> {
  public:
-  explicit ReceiveRangesOp(tensorflow::OpKernelConstruction* context) : SessionOp(context) {
+  explicit TargetsOp(tensorflow::OpKernelConstruction* context) : SessionOp(context) {
     OP_REQUIRES_OK(context, context->GetAttr("live", &live_));
   }
 
  private:
   absl::Status WorkIn(RestoreSession* restore, OpKernelContext* context,
-                      const std::atomic<bool>& cancelled) override {
+                      const std::atomic<bool>& cancelled) final {
     const auto ranges = EntryRangesInput(context);
     if (!ranges.ok()) return ranges.status();
-    const auto connection = restore->connections().Find(kChiefNumber);
-    if (!connection.ok()) return connection.status();
-    const absl::StatusOr<std::vector<uint32_t>> sums =
-        restore->FillFrom(connection->get(), live_, *ranges, cancelled);
-    if (!sums.ok()) return OfLostTask(sums.status());
-    restore->Touch();
-    SetVector<int64_t>(context, 0, *sums);
-    return absl::OkStatus();
-  }
-
-  bool live_;
-};
-
-class FillRangesOp : public SessionOp<RestoreSession> {
- public:
-  explicit FillRangesOp(tensorflow::OpKernelConstruction* context) : SessionOp(context) {
-    OP_REQUIRES_OK(context, context->GetAttr("live", &live_));
-  }
-
- private:
-  absl::Status WorkIn(RestoreSession* restore, OpKernelContext* context,
-                      const std::atomic<bool>& cancelled) override {
-    const auto ranges = EntryRangesInput(context);
-    if (!ranges.ok()) return ranges.status();
-    absl::string_view bytes;
-    if (context->num_inputs() > kFixedInputs) bytes = context->input(kFixedInputs).tensor_data();
-    absl::StatusOr<std::vector<uint32_t>> sums =
-        restore->Fill(live_, *ranges, bytes, threads_, &cancelled);
+    const auto sums = Fill(live_, *ranges, restore, context, cancelled);
     if (!sums.ok()) return sums.status();
     restore->Touch();
     SetVector<int64_t>(context, 0, *sums);
     return absl::OkStatus();
   }
 
-  static constexpr int kFixedInputs = 2;  // restore_id, ranges
+  // Returns the sum of each range.
+  virtual absl::StatusOr<std::vector<uint32_t>> Fill(
+      bool live, const std::vector<RestoreSession::Range>& ranges, RestoreSession* restore,
+      OpKernelContext* context, const std::atomic<bool>& cancelled) = 0;
 
   bool live_;
+};
+
+class ReceiveRangesOp : public TargetsOp {
+ public:
+  using TargetsOp::TargetsOp;
+
+ private:
+  absl::StatusOr<std::vector<uint32_t>> Fill(bool live,
+                                             const std::vector<RestoreSession::Range>& ranges,
+                                             RestoreSession* restore, OpKernelContext*,
+                                             const std::atomic<bool>& cancelled) override {
+    const auto connection = restore->connections().Find(kChiefNumber);
+    if (!connection.ok()) return connection.status();
+    auto sums = restore->FillFrom(connection->get(), live, ranges, cancelled);
+    if (!sums.ok()) return OfLostTask(sums.status());
+    return sums;
+  }
+};
+
+class FillRangesOp : public TargetsOp {
+ public:
+  using TargetsOp::TargetsOp;
+
+ private:
+  absl::StatusOr<std::vector<uint32_t>> Fill(bool live,
+                                             const std::vector<RestoreSession::Range>& ranges,
+                                             RestoreSession* restore, OpKernelContext* context,
+                                             const std::atomic<bool>& cancelled) override {
+    absl::string_view bytes;
+    if (context->num_inputs() > kFixedInputs) bytes = context->input(kFixedInputs).tensor_data();
+    return restore->Fill(live, ranges, bytes, threads_, &cancelled);
+  }
+
+  static constexpr int kFixedInputs = 2;  // restore_id, ranges
 };
 
 REGISTER_KERNEL_BUILDER(Name("AutodistSumRanges").Device(tensorflow::DEVICE_CPU), SumRangesOp);
