@@ -176,12 +176,12 @@ def test_a_build_requires_the_distribution_it_is_built_against(
     assert load_tensorflow_pin().run_requirement() == distribution + required
 
 
-@pytest.mark.parametrize("version", ["2.14.1", "2.18.1"])
+@pytest.mark.parametrize("version", ["2.9.3", "2.14.1"])
 def test_a_build_refuses_a_tensorflow_that_was_not_tested(monkeypatch, version):
     install(monkeypatch, tensorflow_cpu=version)
     with pytest.raises(
         RuntimeError,
-        match=rf"tensorflow-cpu {version} is installed; autodist .* TensorFlow 2\.15 and 2\.21\.",
+        match=rf"tensorflow-cpu {version} is installed; autodist .* TensorFlow 2\.15, .*2\.21\.",
     ):
         load_tensorflow_pin().run_requirement()
 
