@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -116,14 +117,20 @@ def run(
 
 
 def _find_python(minor: int) -> str | None:
-    """The path of Python 3.`minor`, with `venv`; None if there is none."""
+    """The path of Python 3.`minor`, with `venv`; None if there is none.
+
+    A Python of pyenv that is not among its global ones is not in PATH.
+    """
     if sys.version_info[:2] == (3, minor):
         return sys.executable
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    of_pyenv = sorted(root.glob(f"versions/3.{minor}.*/bin/python3.{minor}"))
     code = "import ensurepip, sys; print(sys.executable)"
-    try:
-        done = subprocess.run(
-            [f"python3.{minor}", "-c", code], capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    for program in (f"python3.{minor}", *map(str, reversed(of_pyenv))):
+        with contextlib.suppress(FileNotFoundError):
+            done = subprocess.run(
+                [program, "-c", code], capture_output=True, text=True, check=False
+            )
+            if done.returncode == 0:
+                return done.stdout.strip()
+    return None
