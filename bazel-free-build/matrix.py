@@ -2,7 +2,7 @@
 
 `make matrix` runs it.
 
-    python bazel-free-build/matrix.py DIRECTORY [--only 2.15 2.21] [--quick]
+    python bazel-free-build/matrix.py DIRECTORY [--only 2.15 2.21 | --oldest] [--quick]
 
 For each version it makes an environment below DIRECTORY, with the newest Python found that has a
 package of it, and installs autodist there. It runs the tests named in AREAS. Then each version saves
@@ -58,10 +58,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--only", nargs="*", metavar="MINOR", help="minor versions, such as 2.15")
-    parser.add_argument("--quick", action="store_true", help="only the areas that take seconds")
+    parser.add_argument("--oldest", action="store_true", help="only the oldest version")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="compile with little optimization, and only the areas that take seconds",
+    )
     arguments = parser.parse_args()
     directory: Path = arguments.directory.resolve()
-    for wanted in select(arguments.only):
+    wanted_versions = supported()[-1:] if arguments.oldest else select(arguments.only)
+    for wanted in wanted_versions:
         pythons = pythons_for(wanted)
         if not pythons:
             print(f"no Python here has a package of TensorFlow {wanted.version}")
@@ -69,7 +75,7 @@ def main() -> int:
         environment = make_environment(
             wanted, next(iter(pythons.values())), directory / minor_of(wanted.version)
         )
-        row = _build(environment)
+        row = _build(environment, is_quick=arguments.quick)
         if row["build"] != _FAILED:
             row |= _test(environment, QUICK if arguments.quick else tuple(AREAS))
         (environment.directory / _ROW).write_text(json.dumps(row))
@@ -90,8 +96,8 @@ def main() -> int:
     return int(any(_FAILED in cell for row in [*rows, *exchange] for cell in row.values()))
 
 
-def _build(environment: Environment) -> dict[str, str]:
-    """Installs TensorFlow, tools and autodist; returns the first cells of the row."""
+def _build(environment: Environment, *, is_quick: bool) -> dict[str, str]:
+    """Installs what tests need, and autodist; returns the first cells of the row."""
     tests = print_requirements.list_requirements("test")
     environment.pip_install(*(each for each in tests if each != "tf_keras"))
     # It requires the distribution `tensorflow`.
@@ -99,8 +105,11 @@ def _build(environment: Environment) -> dict[str, str]:
     begin = time.monotonic()
     install = [environment.interpreter, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     package = ["--no-build-isolation", "--no-deps", "--force-reinstall", str(SOURCES)]
-    settings = f"--config-settings=build-dir={environment.directory / 'build'}"
-    done = run([*install, settings, *package], is_checked=False)
+    settings = [f"build-dir={environment.directory / 'build'}"]
+    if is_quick:
+        settings.append("cmake.define.CMAKE_CXX_FLAGS_RELEASE=-O1 -DNDEBUG")
+    install += [f"--config-settings={setting}" for setting in settings]
+    done = run([*install, *package], is_checked=False)
     seconds = round(time.monotonic() - begin)
     (environment.directory / "build.log").write_text(done.stdout + done.stderr)
     code = "import keras, sys; print(keras.__version__, '%d.%d.%d' % sys.version_info[:3])"
