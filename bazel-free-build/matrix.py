@@ -105,7 +105,7 @@ def _build(environment: Environment, *, is_quick: bool) -> dict[str, str]:
     begin = time.monotonic()
     install = [environment.interpreter, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     package = ["--no-build-isolation", "--no-deps", "--force-reinstall", str(SOURCES)]
-    settings = [f"build-dir={environment.directory / 'build'}"]
+    settings = [f"build-dir={environment.directory / ('build-quick' if is_quick else 'build')}"]
     if is_quick:
         settings.append("cmake.define.CMAKE_CXX_FLAGS_RELEASE=-O1 -DNDEBUG")
     install += [f"--config-settings={setting}" for setting in settings]
