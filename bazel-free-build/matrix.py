@@ -117,7 +117,7 @@ def _build(environment: Environment, *, is_quick: bool) -> dict[str, str]:
     return {
         "TensorFlow": environment.version,
         "Python": python,
-        "Keras": keras,
+        "with Keras": keras,
         "commit": _commit(),
         "build": f"{seconds} s" if done.returncode == 0 else _FAILED,
     }
