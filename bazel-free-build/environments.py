@@ -13,6 +13,8 @@ import print_requirements
 from tensorflow_pin import Supported, supported
 
 SOURCES = Path(__file__).resolve().parent.parent
+# What a version of TensorFlow needs and does not require.
+_ALSO_NEEDED = {"2.20": ("protobuf<7",)}
 
 
 class Environment(NamedTuple):
@@ -89,6 +91,7 @@ def make_environment(
     tools = print_requirements.list_requirements("build")
     environment.pip_install(
         f"{distribution}=={wanted.version}",
+        *_ALSO_NEEDED.get(environment.minor, ()),
         *(requirement for requirement in tools if not requirement.startswith("tensorflow")),
     )
     return environment

@@ -69,14 +69,14 @@ def test_bundle_module_loads_without_tensorflow():
 
 
 def test_refuses_a_tensorflow_it_was_not_built_for(monkeypatch):
-    monkeypatch.setattr(_build_info, "TENSORFLOW_VERSION", "2.20.1")
+    monkeypatch.setattr(_build_info, "TENSORFLOW_VERSION", "2.9.1")
     distribution, installed = _installation.installed_tensorflow()
     with pytest.raises(ImportError) as refused:
         _installation.check_build()
-    built = f"built against {_build_info.TENSORFLOW_DISTRIBUTION} 2.20.1"
+    built = f"built against {_build_info.TENSORFLOW_DISTRIBUTION} 2.9.1"
     for part in (built, f"{distribution} {installed} is installed"):
         assert part in str(refused.value)
-    assert f"pip install '{distribution}==2.20.*'" in str(refused.value)
+    assert f"pip install '{distribution}==2.9.*'" in str(refused.value)
 
 
 def test_accepts_another_patch_version(monkeypatch):
