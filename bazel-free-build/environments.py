@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,10 +19,17 @@ _ALSO_NEEDED = {"2.20": ("protobuf<7",)}
 
 
 class Environment(NamedTuple):
-    """An environment with one version of TensorFlow."""
+    """An environment with one version of TensorFlow.
+
+    Attributes:
+        version: That of TensorFlow, in full.
+        directory: Where the environment goes, and what is built with it.
+        distribution: The name that TensorFlow has for pip.
+    """
 
     version: str
     directory: Path
+    distribution: str = "tensorflow-cpu"
 
     @property
     def interpreter(self) -> str:
@@ -41,6 +49,15 @@ class Environment(NamedTuple):
         """
         quietly = ("-q", "--disable-pip-version-check")
         run([self.interpreter, "-m", "pip", "install", *quietly, *arguments])
+
+    def pip_install_beside_tensorflow(self, requirements: Iterable[str]) -> None:
+        """Installs packages in versions that TensorFlow works with, and TensorFlow.
+
+        Raises:
+            SystemExit: It failed.
+        """
+        tensorflow = f"{self.distribution}=={self.version}"
+        self.pip_install(tensorflow, *_ALSO_NEEDED.get(self.minor, ()), *requirements)
 
 
 def minor_of(version: str) -> str:
@@ -85,14 +102,12 @@ def make_environment(
         directory: Where the environment goes, and what is built with it.
         distribution: The name that TensorFlow has for pip.
     """
-    environment = Environment(wanted.version, directory)
+    environment = Environment(wanted.version, directory, distribution)
     if not Path(environment.interpreter).exists():
         run([interpreter, "-m", "venv", str(directory / "venv")])
     tools = print_requirements.list_requirements("build")
-    environment.pip_install(
-        f"{distribution}=={wanted.version}",
-        *_ALSO_NEEDED.get(environment.minor, ()),
-        *(requirement for requirement in tools if not requirement.startswith("tensorflow")),
+    environment.pip_install_beside_tensorflow(
+        requirement for requirement in tools if not requirement.startswith("tensorflow")
     )
     return environment
 

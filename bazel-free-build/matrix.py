@@ -99,9 +99,9 @@ def main() -> int:
 def _build(environment: Environment, *, is_quick: bool) -> dict[str, str]:
     """Installs what tests need, and autodist; returns the first cells of the row."""
     tests = print_requirements.list_requirements("test")
-    environment.pip_install(*(each for each in tests if each != "tf_keras"))
     # It requires the distribution `tensorflow`.
     environment.pip_install("--no-deps", f"tf_keras=={environment.minor}.*")
+    environment.pip_install_beside_tensorflow(each for each in tests if each != "tf_keras")
     begin = time.monotonic()
     install = [environment.interpreter, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     package = ["--no-build-isolation", "--no-deps", "--force-reinstall", str(SOURCES)]
