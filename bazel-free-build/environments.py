@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,13 +14,22 @@ import print_requirements
 from tensorflow_pin import Supported, supported
 
 SOURCES = Path(__file__).resolve().parent.parent
+# What a version of TensorFlow needs and does not require.
+_ALSO_NEEDED = {"2.20": ("protobuf<7",)}
 
 
 class Environment(NamedTuple):
-    """An environment with one version of TensorFlow."""
+    """An environment with one version of TensorFlow.
+
+    Attributes:
+        version: That of TensorFlow, in full.
+        directory: Where the environment goes, and what is built with it.
+        distribution: The name that TensorFlow has for pip.
+    """
 
     version: str
     directory: Path
+    distribution: str = "tensorflow-cpu"
 
     @property
     def interpreter(self) -> str:
@@ -38,6 +49,15 @@ class Environment(NamedTuple):
         """
         quietly = ("-q", "--disable-pip-version-check")
         run([self.interpreter, "-m", "pip", "install", *quietly, *arguments])
+
+    def pip_install_beside_tensorflow(self, requirements: Iterable[str]) -> None:
+        """Installs packages in versions that TensorFlow works with, and TensorFlow.
+
+        Raises:
+            SystemExit: It failed.
+        """
+        tensorflow = f"{self.distribution}=={self.version}"
+        self.pip_install(tensorflow, *_ALSO_NEEDED.get(self.minor, ()), *requirements)
 
 
 def minor_of(version: str) -> str:
@@ -82,13 +102,12 @@ def make_environment(
         directory: Where the environment goes, and what is built with it.
         distribution: The name that TensorFlow has for pip.
     """
-    environment = Environment(wanted.version, directory)
+    environment = Environment(wanted.version, directory, distribution)
     if not Path(environment.interpreter).exists():
         run([interpreter, "-m", "venv", str(directory / "venv")])
     tools = print_requirements.list_requirements("build")
-    environment.pip_install(
-        f"{distribution}=={wanted.version}",
-        *(requirement for requirement in tools if not requirement.startswith("tensorflow")),
+    environment.pip_install_beside_tensorflow(
+        requirement for requirement in tools if not requirement.startswith("tensorflow")
     )
     return environment
 
@@ -116,14 +135,20 @@ def run(
 
 
 def _find_python(minor: int) -> str | None:
-    """The path of Python 3.`minor`, with `venv`; None if there is none."""
+    """The path of Python 3.`minor`, with `venv`; None if there is none.
+
+    A Python of pyenv that is not among its global ones is not in PATH.
+    """
     if sys.version_info[:2] == (3, minor):
         return sys.executable
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    of_pyenv = sorted(root.glob(f"versions/3.{minor}.*/bin/python3.{minor}"))
     code = "import ensurepip, sys; print(sys.executable)"
-    try:
-        done = subprocess.run(
-            [f"python3.{minor}", "-c", code], capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    for program in (f"python3.{minor}", *map(str, reversed(of_pyenv))):
+        with contextlib.suppress(FileNotFoundError):
+            done = subprocess.run(
+                [program, "-c", code], capture_output=True, text=True, check=False
+            )
+            if done.returncode == 0:
+                return done.stdout.strip()
+    return None

@@ -2,12 +2,15 @@
 
 `make matrix` runs it.
 
-    python bazel-free-build/matrix.py DIRECTORY [--only 2.15 2.21] [--quick]
+    python bazel-free-build/matrix.py DIRECTORY [--only 2.15 2.21 | --oldest] [--quick]
 
 For each version it makes an environment below DIRECTORY, with the newest Python found that has a
-package of it, and builds a wheel there. It runs the tests named in AREAS. Then each version saves
-checkpoints, and restores those of each other one. Exits with code 1 if anything fails. An
-environment that is there is used again. A version takes about ten minutes on two cores.
+package of it, and installs autodist there. It runs the tests named in AREAS. Then each version saves
+checkpoints, and restores those of each other one. Exits with code 1 if anything fails.
+
+An environment that is there is used again. `--only` builds and tests some versions; the table keeps
+the rows of the others, and a row says of which commit it is. A version takes about ten minutes on
+two cores.
 """
 
 from __future__ import annotations
@@ -25,9 +28,14 @@ from typing import Any
 
 import print_requirements
 from environments import SOURCES, Environment, make_environment, minor_of, pythons_for, run, select
+from tensorflow_pin import supported
 
 _PAGE = SOURCES / "docs" / "versions.md"
 _BEGIN, _END = "<!-- written by make matrix -->", "<!-- end -->"
+# Where the row of a version is kept, in its directory.
+_ROW = "row.json"
+# Every cell about a failure has this word.
+_FAILED = "failed"
 
 # What is tested under each version, and by which files below `tests`.
 AREAS = {
@@ -50,42 +58,58 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--only", nargs="*", metavar="MINOR", help="minor versions, such as 2.15")
-    parser.add_argument("--quick", action="store_true", help="only the areas that take seconds")
+    parser.add_argument("--oldest", action="store_true", help="only the oldest version")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="compile with little optimization, and only the areas that take seconds",
+    )
     arguments = parser.parse_args()
-    rows: list[dict[str, str]] = []
-    environments = []
-    for wanted in select(arguments.only):
+    directory: Path = arguments.directory.resolve()
+    wanted_versions = supported()[-1:] if arguments.oldest else select(arguments.only)
+    for wanted in wanted_versions:
         pythons = pythons_for(wanted)
         if not pythons:
-            rows.append({"TensorFlow": wanted.version, "Python": "none found that has a package"})
+            print(f"no Python here has a package of TensorFlow {wanted.version}")
             continue
-        directory = arguments.directory.resolve() / minor_of(wanted.version)
-        environment = make_environment(wanted, next(iter(pythons.values())), directory)
-        row = _build(environment)
-        if "failed" not in row["build"]:
+        environment = make_environment(
+            wanted, next(iter(pythons.values())), directory / minor_of(wanted.version)
+        )
+        row = _build(environment, is_quick=arguments.quick)
+        if row["build"] != _FAILED:
             row |= _test(environment, QUICK if arguments.quick else tuple(AREAS))
-            environments.append(environment)
-        rows.append(row)
+        (environment.directory / _ROW).write_text(json.dumps(row))
         print(row, flush=True)
-    exchange = _exchange(environments)
-    text = _page(rows, environments, exchange)
-    if not arguments.only and not arguments.quick:
+    tested = [
+        environment
+        for wanted in supported()
+        if (environment := Environment(wanted.version, directory / minor_of(wanted.version)))
+        and (environment.directory / _ROW).exists()
+    ]
+    rows = [json.loads((each.directory / _ROW).read_text()) for each in tested]
+    built = [each for each, row in zip(tested, rows, strict=True) if row["build"] != _FAILED]
+    exchange = _exchange(built)
+    text = _page(rows, exchange)
+    if not arguments.quick:
         _write(text)
     print(text)
-    return int(any("fail" in cell for row in [*rows, *exchange] for cell in row.values()))
+    return int(any(_FAILED in cell for row in [*rows, *exchange] for cell in row.values()))
 
 
-def _build(environment: Environment) -> dict[str, str]:
-    """Installs TensorFlow, tools and autodist; returns the first cells of the row."""
+def _build(environment: Environment, *, is_quick: bool) -> dict[str, str]:
+    """Installs what tests need, and autodist; returns the first cells of the row."""
     tests = print_requirements.list_requirements("test")
-    environment.pip_install(*(each for each in tests if each != "tf_keras"))
     # It requires the distribution `tensorflow`.
     environment.pip_install("--no-deps", f"tf_keras=={environment.minor}.*")
+    environment.pip_install_beside_tensorflow(each for each in tests if each != "tf_keras")
     begin = time.monotonic()
     install = [environment.interpreter, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     package = ["--no-build-isolation", "--no-deps", "--force-reinstall", str(SOURCES)]
-    settings = f"--config-settings=build-dir={environment.directory / 'build'}"
-    done = run([*install, settings, *package], is_checked=False)
+    settings = [f"build-dir={environment.directory / ('build-quick' if is_quick else 'build')}"]
+    if is_quick:
+        settings.append("cmake.define.CMAKE_CXX_FLAGS_RELEASE=-O1 -DNDEBUG")
+    install += [f"--config-settings={setting}" for setting in settings]
+    done = run([*install, *package], is_checked=False)
     seconds = round(time.monotonic() - begin)
     (environment.directory / "build.log").write_text(done.stdout + done.stderr)
     code = "import keras, sys; print(keras.__version__, '%d.%d.%d' % sys.version_info[:3])"
@@ -93,36 +117,49 @@ def _build(environment: Environment) -> dict[str, str]:
     return {
         "TensorFlow": environment.version,
         "Python": python,
-        "Keras": keras,
-        "build": f"{seconds} s" if done.returncode == 0 else "failed",
+        "with Keras": keras,
+        "commit": _commit(),
+        "build": f"{seconds} s" if done.returncode == 0 else _FAILED,
     }
 
 
+def _commit() -> str:
+    """The commit of the sources, with a star if they differ from it."""
+    done = run(["git", "describe", "--always", "--exclude=*", "--dirty=*"], is_checked=False)
+    return done.stdout.strip() or "none"
+
+
 def _test(environment: Environment, areas: tuple[str, ...]) -> dict[str, str]:
-    """Runs the tests of each area; returns a cell for each."""
-    row = {}
-    for area in areas:
-        report = environment.directory / f"{area.replace(' ', '-')}.xml"
-        files = [f"tests/{name}" for name in AREAS[area]]
-        command = [environment.interpreter, "-m", "pytest", "-q", f"--junitxml={report}", *files]
-        done = run(command, is_checked=False)
-        report.with_suffix(".log").write_text(done.stdout + done.stderr)
-        row[area] = _counts(report)
+    """Runs the tests of the areas; returns a cell for each."""
+    report = environment.directory / "tests.xml"
+    report.unlink(missing_ok=True)
+    files = [f"tests/{name}" for area in areas for name in AREAS[area]]
+    command = [environment.interpreter, "-m", "pytest", "-q", "-n", "2", f"--junitxml={report}"]
+    done = run([*command, *files], is_checked=False)
+    report.with_suffix(".log").write_text(done.stdout + done.stderr)
+    if not report.exists():
+        return dict.fromkeys(areas, f"{_FAILED} to start")
+    cases = list(ET.parse(report).getroot().iter("testcase"))  # noqa: S314 our own file
+    row = {area: _cell([case for case in cases if _is_in(case, AREAS[area])]) for area in areas}
+    if done.returncode and not any(_FAILED in cell for cell in row.values()):
+        row[areas[0]] = f"{_FAILED}: exit code {done.returncode}"
     return row
 
 
-def _counts(report: Path) -> str:
-    """What a report of pytest says, for a cell."""
-    if not report.exists():
-        return "failed to start"
-    counts = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
-    for suite in ET.parse(report).getroot().iter("testsuite"):  # noqa: S314 our own file
-        for name in counts:
-            counts[name] += int(suite.get(name, 0))
-    bad = counts["failures"] + counts["errors"]
-    passed = counts["tests"] - bad - counts["skipped"]
-    cell = f"{passed}" if passed else "none"
-    return f"{bad} of {counts['tests']} failed" if bad else cell
+def _is_in(case: ET.Element, names: list[str]) -> bool:
+    """Whether a test is in one of these files or directories below `tests`."""
+    module = f"{case.get('classname')}."
+    return any(
+        module.startswith(f"tests.{name.removesuffix('.py').replace('/', '.')}.") for name in names
+    )
+
+
+def _cell(cases: list[ET.Element]) -> str:
+    """What the results of tests come to: how many passed, or failed; `none` if all were skipped."""
+    kinds = [{child.tag for child in case} & {"failure", "error", "skipped"} for case in cases]
+    bad = sum(bool({"failure", "error"} & kind) for kind in kinds)
+    passed = sum(not kind for kind in kinds)
+    return f"{bad} of {len(cases)} {_FAILED}" if bad else str(passed or "none")
 
 
 def _exchange(environments: list[Environment]) -> list[dict[str, str]]:
@@ -144,26 +181,24 @@ def _exchange(environments: list[Environment]) -> list[dict[str, str]]:
             for name, fault in faults.items():
                 print(f"{minor}, restored by {each.minor}: {name}\n{fault}")
             count = len(found[str(place)])
-            row[f"saved by {minor}"] = f"{len(faults)} of {count} failed" if faults else str(count)
+            cell = f"{len(faults)} of {count} {_FAILED}" if faults else str(count)
+            row[f"saved by {minor}"] = cell
         same = sums[each.minor] == sums[environments[0].minor]
-        row["its files"] = "the same bytes" if same else "fail: other bytes"
+        row["its files"] = "the same bytes" if same else f"{_FAILED}: other bytes"
         rows.append(row)
     return rows
 
 
-def _page(
-    rows: list[dict[str, str]], environments: list[Environment], exchange: list[dict[str, str]]
-) -> str:
+def _page(rows: list[dict[str, str]], exchange: list[dict[str, str]]) -> str:
     """The part of the page that this program writes."""
-    names = " ".join(each.minor for each in environments)
     machine = f"{platform.machine()}, {platform.libc_ver()[0]} {platform.libc_ver()[1]}"
     today = dt.datetime.now(tz=dt.timezone.utc).date()
     return "\n".join(
         [
             _BEGIN,
             "",
-            f"Written by `make matrix` on {today}: {machine}, tensorflow-cpu, versions {names}.",
-            "A number is how many tests passed; none failed where only a number stands.",
+            f"Written by `make matrix` on {today}: {machine}, tensorflow-cpu. A number is how many",
+            "tests passed; none failed where only a number stands. `none`: TensorFlow has it not.",
             "",
             *_table(rows),
             "",

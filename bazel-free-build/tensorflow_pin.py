@@ -134,7 +134,7 @@ def _check_supported(distribution: str, version: str) -> None:
     """Refuses a minor version that is not in the list; one after the newest may fit."""
     known = [_numbers(each.version) for each in supported()]
     if _numbers(version) not in known and _numbers(version) < known[0]:
-        names = " and ".join(_minor(each.version) for each in reversed(supported()))
+        names = ", ".join(_minor(each.version) for each in reversed(supported()))
         raise RuntimeError(
             f"{distribution} {version} is installed; autodist is built with TensorFlow {names}. "
             "Run: pip install "

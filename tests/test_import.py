@@ -69,14 +69,14 @@ def test_bundle_module_loads_without_tensorflow():
 
 
 def test_refuses_a_tensorflow_it_was_not_built_for(monkeypatch):
-    monkeypatch.setattr(_build_info, "TENSORFLOW_VERSION", "2.20.1")
+    monkeypatch.setattr(_build_info, "TENSORFLOW_VERSION", "2.9.1")
     distribution, installed = _installation.installed_tensorflow()
     with pytest.raises(ImportError) as refused:
         _installation.check_build()
-    built = f"built against {_build_info.TENSORFLOW_DISTRIBUTION} 2.20.1"
+    built = f"built against {_build_info.TENSORFLOW_DISTRIBUTION} 2.9.1"
     for part in (built, f"{distribution} {installed} is installed"):
         assert part in str(refused.value)
-    assert f"pip install '{distribution}==2.20.*'" in str(refused.value)
+    assert f"pip install '{distribution}==2.9.*'" in str(refused.value)
 
 
 def test_accepts_another_patch_version(monkeypatch):
@@ -176,12 +176,12 @@ def test_a_build_requires_the_distribution_it_is_built_against(
     assert load_tensorflow_pin().run_requirement() == distribution + required
 
 
-@pytest.mark.parametrize("version", ["2.14.1", "2.18.1"])
+@pytest.mark.parametrize("version", ["2.9.3", "2.14.1"])
 def test_a_build_refuses_a_tensorflow_that_was_not_tested(monkeypatch, version):
     install(monkeypatch, tensorflow_cpu=version)
     with pytest.raises(
         RuntimeError,
-        match=rf"tensorflow-cpu {version} is installed; autodist .* TensorFlow 2\.15 and 2\.21\.",
+        match=rf"tensorflow-cpu {version} is installed; autodist .* TensorFlow 2\.15, .*2\.21\.",
     ):
         load_tensorflow_pin().run_requirement()
 

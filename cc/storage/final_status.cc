@@ -30,6 +30,7 @@ absl::StatusCode CodeOfErrno(int error) {
   switch (error) {
     case ENOLCK:
       return absl::StatusCode::kResourceExhausted;
+    case ETIME:
     case ETIMEDOUT:
     case ECANCELED:
       return absl::StatusCode::kUnknown;

@@ -1,4 +1,4 @@
-// What differs between the versions of TensorFlow that we build against, 2.15 and 2.21. No other
+// What differs between the versions of TensorFlow that we build against, 2.15 to 2.21. No other
 // file asks for the version. FindTensorFlow.cmake defines TENSORFLOW_MINOR_VERSION.
 
 #ifndef AUTODIST_VERSIONS_TENSORFLOW_VERSIONS_H_
@@ -22,7 +22,7 @@ namespace autodist {
 // elsewhere. Fails with OutOfRange if the file ends before.
 inline absl::Status ReadFileBytes(const tsl::RandomAccessFile& file, uint64_t offset,
                                   absl::Span<char> out, absl::string_view* result) {
-#if TENSORFLOW_MINOR_VERSION >= 21
+#if TENSORFLOW_MINOR_VERSION >= 20
   return file.Read(offset, *result, out);
 #else
   return file.Read(offset, out.size(), result, out.data());
@@ -36,7 +36,7 @@ class ReadableFile : public tsl::RandomAccessFile {
   virtual absl::Status ReadInto(uint64_t offset, absl::Span<char> out,
                                 absl::string_view* result) const = 0;
 
-#if TENSORFLOW_MINOR_VERSION >= 21
+#if TENSORFLOW_MINOR_VERSION >= 20
   absl::Status Read(uint64_t offset, absl::string_view& result,
                     absl::Span<char> scratch) const final {
     return ReadInto(offset, scratch, &result);
@@ -75,17 +75,17 @@ auto CallWithFloat8(tensorflow::DataType dtype, const Function& function)
 // How a thread pool cuts work into blocks: by the cycles that a unit of it takes.
 inline tsl::thread::ThreadPool::SchedulingParams ByCost(int64_t cycles_per_unit) {
   using Pool = tsl::thread::ThreadPool;
-#if TENSORFLOW_MINOR_VERSION >= 21
+#if TENSORFLOW_MINOR_VERSION >= 20
   return Pool::SchedulingParams::Adaptive(cycles_per_unit);
 #else
   return Pool::SchedulingParams(Pool::SchedulingStrategy::kAdaptive, cycles_per_unit, std::nullopt);
 #endif
 }
 
-// Whether a device copies from the host in the stream in which it computes. 2.15 has no such
+// Whether a device copies from the host in the stream in which it computes. 2.16 has no such
 // devices.
 inline bool MergesHostToDeviceStream(const tensorflow::Device& device) {
-#if TENSORFLOW_MINOR_VERSION >= 16
+#if TENSORFLOW_MINOR_VERSION >= 17
   return device.merge_host_to_device_stream();
 #else
   static_cast<void>(device);
