@@ -32,8 +32,6 @@ from tensorflow_pin import supported
 
 _PAGE = SOURCES / "docs" / "versions.md"
 _BEGIN, _END = "<!-- written by make matrix -->", "<!-- end -->"
-# Where the row of a version is kept, in its directory.
-_ROW = "row.json"
 # Every cell about a failure has this word.
 _FAILED = "failed"
 
@@ -69,6 +67,8 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     directory: Path = arguments.directory.resolve()
+    # Where the row of a version is kept, in its directory.
+    row_name = "row-quick.json" if arguments.quick else "row.json"
     wanted_versions = supported()[-1:] if arguments.oldest else select(arguments.only)
     for wanted in wanted_versions:
         pythons = pythons_for(wanted)
@@ -81,15 +81,15 @@ def main() -> int:
         row = _build(environment, is_quick=arguments.quick)
         if row["build"] != _FAILED:
             row |= _test(environment, QUICK if arguments.quick else tuple(AREAS))
-        (environment.directory / _ROW).write_text(json.dumps(row))
+        (environment.directory / row_name).write_text(json.dumps(row))
         print(row, flush=True)
     tested = [
         environment
         for wanted in supported()
         if (environment := Environment(wanted.version, directory / minor_of(wanted.version)))
-        and (environment.directory / _ROW).exists()
+        and (environment.directory / row_name).exists()
     ]
-    rows = [json.loads((each.directory / _ROW).read_text()) for each in tested]
+    rows = [json.loads((each.directory / row_name).read_text()) for each in tested]
     built = [each for each, row in zip(tested, rows, strict=True) if row["build"] != _FAILED]
     exchange = _exchange(built)
     text = _page(rows, exchange)
