@@ -83,12 +83,8 @@ def main() -> int:
             row |= _test(environment, QUICK if arguments.quick else tuple(AREAS))
         (environment.directory / row_name).write_text(json.dumps(row))
         print(row, flush=True)
-    tested = [
-        environment
-        for wanted in supported()
-        if (environment := Environment(wanted.version, directory / minor_of(wanted.version)))
-        and (environment.directory / row_name).exists()
-    ]
+    places = (Environment(each.version, directory / minor_of(each.version)) for each in supported())
+    tested = [each for each in places if (each.directory / row_name).exists()]
     rows = [json.loads((each.directory / row_name).read_text()) for each in tested]
     built = [each for each, row in zip(tested, rows, strict=True) if row["build"] != _FAILED]
     exchange = _exchange(built)
