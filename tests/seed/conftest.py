@@ -12,6 +12,7 @@ import tensorflow as tf
 from autodist import AutoDist
 from autodist.checkpoint.saved_model_builder import SavedModelBuilder
 from autodist.checkpoint.saver import Saver as autodist_saver  # noqa: N813 the seed's name
+from support import keras_names
 from support.python_programs import run_python, stock_environment
 from support.seed import seed_programs
 from support.specs import write_local_spec
@@ -89,7 +90,7 @@ def feed(model: seed_programs.Model, batch: tuple[np.ndarray, np.ndarray]) -> di
 
 def train_and_save(cell: Cell, path: Path) -> Trained:
     """The seed's program."""
-    seed_programs.forget_keras_names()
+    keras_names.forget_keras_names()
     batches = seed_programs.draw_batches(cell.program)
     autodist = AutoDist(write_local_spec(path, cell.replicas), CUTS[cell.strategy]())
     with tf.Graph().as_default() as graph, autodist.scope():

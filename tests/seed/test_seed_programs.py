@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from support import keras_names
 from support.seed import seed_programs
 
 tf1 = tf.compat.v1
@@ -14,7 +15,7 @@ tf1 = tf.compat.v1
 
 def save_by_stock(cell: Any, values: dict[str, np.ndarray], path: Path) -> tuple[Path, list[str]]:
     """Builds the single-node graph, gives it the values, saves with stock's `Saver`."""
-    seed_programs.forget_keras_names()
+    keras_names.forget_keras_names()
     with tf.Graph().as_default() as graph, tf1.Session() as session:
         seed_programs.get_your_model(cell.program, cell.optimizer)
         saver = tf1.train.Saver()

@@ -9,6 +9,7 @@ import tensorflow as tf
 from autodist import AutoDist
 from autodist.checkpoint.saver import Saver
 from autodist.strategy import AllReduce, PartitionedPS
+from support import keras_names
 from support.seed import seed_programs
 
 tf1 = tf.compat.v1
@@ -18,7 +19,7 @@ def continue_elsewhere(
     cell: Any, prefix: Path, autodist: Any
 ) -> tuple[dict[str, Any], list[float]]:
     """Restores `prefix` under another strategy; returns the values and the losses from there."""
-    seed_programs.forget_keras_names()
+    keras_names.forget_keras_names()
     with tf.Graph().as_default(), autodist.scope():
         model = seed_programs.get_your_model(cell.program, cell.optimizer)
         with autodist.create_distributed_session() as session:

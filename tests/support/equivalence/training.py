@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-import tf_keras
 
+from support import keras_names
 from support.equivalence import optimizers
 from support.equivalence.models import Model
 
@@ -110,7 +110,7 @@ def run(session: Any, program: Program, batches: list[dict[str, Any]]) -> Traine
 
 def train_on_one_node(build: Callable[[], Program], batches: list[dict[str, Any]]) -> Trained:
     """Stock TensorFlow, the plain graph, the whole batch."""
-    forget_keras_names()
+    keras_names.forget_keras_names()
     with tf.Graph().as_default():
         program = build()
         with tf1.Session() as session:
@@ -122,7 +122,7 @@ def train_distributed(
     autodist: Any, build: Callable[[], Program], batches: list[dict[str, Any]]
 ) -> Trained:
     """The same program under an `AutoDist`."""
-    forget_keras_names()
+    keras_names.forget_keras_names()
     with tf.Graph().as_default(), autodist.scope():
         program = build()
         with autodist.create_distributed_session() as session:
@@ -154,12 +154,6 @@ def list_variables(optimizer: Any) -> list[Any]:
     """The optimizer's variables as `tf.Variable`s, in its own order."""
     variables = optimizer.variables
     return [getattr(v, "value", v) if isinstance(v, keras.Variable) else v for v in variables]
-
-
-def forget_keras_names() -> None:
-    """Keras numbers its objects per process; the same program shall get the same names again."""
-    keras.utils.clear_session(free_memory=False)
-    tf_keras.backend.reset_uids()
 
 
 def assert_equal(ours: Trained, reference: Trained, rtol: float = 1e-9) -> None:

@@ -16,13 +16,14 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry  # noqa: TID251
 
+from support import keras_names
 from support.seed import seed_programs
 
 tf1 = tf.compat.v1
 
 
 def restore_into_the_plain_model(cell: dict[str, Any], path: pathlib.Path) -> None:
-    seed_programs.forget_keras_names()
+    keras_names.forget_keras_names()
     with tf.Graph().as_default(), tf1.Session() as session:
         model = seed_programs.get_your_model(cell["program"], cell["optimizer"])
         tf1.train.Saver().restore(session, tf.train.latest_checkpoint(str(path)))

@@ -6,7 +6,6 @@ Nothing here imports `autodist`.
 import dataclasses
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 import tf_keras
@@ -94,9 +93,3 @@ def draw_batches(program: str) -> list[tuple[np.ndarray, np.ndarray]]:
         }
         batches.append((draw[program](), generator.normal(size=(rows, 3))))
     return batches
-
-
-def forget_keras_names() -> None:
-    """Keras numbers its objects per process; the same program shall get the same names again."""
-    keras.utils.clear_session(free_memory=False)
-    tf_keras.backend.reset_uids()
