@@ -153,7 +153,8 @@ def train_eagerly(
 def list_variables(optimizer: Any) -> list[Any]:
     """The optimizer's variables as `tf.Variable`s, in its own order."""
     variables = optimizer.variables
-    return [getattr(v, "value", v) if isinstance(v, keras.Variable) else v for v in variables]
+    of_keras3 = getattr(keras, "Variable", ())
+    return [getattr(v, "value", v) if isinstance(v, of_keras3) else v for v in variables]
 
 
 def assert_equal(ours: Trained, reference: Trained, rtol: float = 1e-9) -> None:
