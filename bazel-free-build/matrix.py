@@ -9,7 +9,7 @@ package of it (see _PYTHON), and installs autodist there. It runs the tests name
 checkpoints, and restores those of each other one. Exits with code 1 if anything fails.
 
 An environment that is there is used again. `--only` builds and tests some versions; the table keeps
-the rows of the others, and a row says of which commit it is. A version takes about ten minutes on
+the rows of the others, and a row says of which day it is. A version takes about ten minutes on
 two cores.
 """
 
@@ -117,15 +117,13 @@ def _build(environment: Environment, *, is_quick: bool) -> dict[str, str]:
         "TensorFlow": environment.version,
         "Python": python,
         "with Keras": keras,
-        "commit": _commit(),
+        "on": str(_today()),
         "build": f"{seconds} s" if done.returncode == 0 else _FAILED,
     }
 
 
-def _commit() -> str:
-    """The commit of the sources, with a star if they differ from it."""
-    done = run(["git", "describe", "--always", "--exclude=*", "--dirty=*"], is_checked=False)
-    return done.stdout.strip() or "none"
+def _today() -> dt.date:
+    return dt.datetime.now(tz=dt.timezone.utc).date()
 
 
 def _test(environment: Environment, areas: tuple[str, ...]) -> dict[str, str]:
@@ -191,12 +189,11 @@ def _exchange(environments: list[Environment]) -> list[dict[str, str]]:
 def _page(rows: list[dict[str, str]], exchange: list[dict[str, str]]) -> str:
     """The part of the page that this program writes."""
     machine = f"{platform.machine()}, {platform.libc_ver()[0]} {platform.libc_ver()[1]}"
-    today = dt.datetime.now(tz=dt.timezone.utc).date()
     return "\n".join(
         [
             _BEGIN,
             "",
-            f"Written by `make matrix` on {today}: {machine}, tensorflow-cpu. A number is how many",
+            f"Written by `make matrix` on {_today()}: {machine}, tensorflow-cpu. A number is how many",
             "tests passed; none failed where only a number stands. `none`: TensorFlow has it not.",
             "",
             *_table(rows),
