@@ -49,7 +49,7 @@ AREAS = {
 }
 # The Python for a version, where the newest does not do: Keras 2 of these shuffles with
 # `random.randint(1, 1e9)`, an error from Python 3.12 on.
-_PYTHON = {"2.16": 11, "2.17": 11}
+_PYTHON = {"2.16": 11, "2.17": 11, "2.18": 11}
 # `--quick`: those that take seconds.
 QUICK = ("bytes as stock's", "drop-in", "installation")
 
