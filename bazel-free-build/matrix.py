@@ -2,7 +2,7 @@
 
 `make matrix` runs it.
 
-    python bazel-free-build/matrix.py DIRECTORY [--only 2.15 2.21 | --oldest] [--quick]
+    python bazel-free-build/matrix.py DIRECTORY [--only 2.15 2.21 | --oldest] [--quick] [--areas ...]
 
 For each version it makes an environment below DIRECTORY, with the newest Python found that has a
 package of it (see _PYTHON), and installs autodist there. It runs the tests named in AREAS. Then each version saves
@@ -65,7 +65,11 @@ def main() -> int:
         action="store_true",
         help="compile with little optimization, and only the areas that take seconds",
     )
+    parser.add_argument(
+        "--areas", nargs="*", choices=list(AREAS), help="only these; the row keeps the other cells"
+    )
     arguments = parser.parse_args()
+    areas = arguments.areas or (QUICK if arguments.quick else tuple(AREAS))
     directory: Path = arguments.directory.resolve()
     # Where the row of a version is kept, in its directory.
     row_name = "row-quick.json" if arguments.quick else "row.json"
@@ -80,8 +84,10 @@ def main() -> int:
         environment = make_environment(wanted, interpreter, directory / minor)
         row = _build(environment, is_quick=arguments.quick)
         if row["build"] != _FAILED:
-            row |= _test(environment, QUICK if arguments.quick else tuple(AREAS))
-        (environment.directory / row_name).write_text(json.dumps(row))
+            row |= _test(environment, areas)
+        kept = environment.directory / row_name
+        former = json.loads(kept.read_text()) if arguments.areas and kept.exists() else {}
+        kept.write_text(json.dumps(former | row))
         print(row, flush=True)
     places = (Environment(each.version, directory / minor_of(each.version)) for each in supported())
     tested = [each for each in places if (each.directory / row_name).exists()]
