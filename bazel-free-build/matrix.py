@@ -5,8 +5,8 @@
     python bazel-free-build/matrix.py DIRECTORY [--only 2.15 2.21 | --oldest] [--quick] [--areas ...]
 
 For each version it makes an environment below DIRECTORY, with the newest Python found that has a
-package of it (see _PYTHON), and installs autodist there. It runs the tests named in AREAS. Then each version saves
-checkpoints, and restores those of each other one. Exits with code 1 if anything fails.
+package of it (see _PYTHON), and installs autodist there. It runs the tests named in AREAS. Then each
+version saves checkpoints, and restores those of each other one. Exits with code 1 if anything fails.
 
 An environment that is there is used again. `--only` builds and tests some versions; the table keeps
 the rows of the others, and a row says of which day it is. A version takes about ten minutes on
